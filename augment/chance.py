@@ -1,0 +1,117 @@
+"""Address to chance: the generators of one sample, and the order of an epoch.
+
+Nothing here remembers anything between two addresses. A generator is built once a worker, because building one takes
+longer than rendering a flip, and its *whole* state is set before each sample: what is left of the last sample's state
+(a buffered word, half of a 64-bit draw) would otherwise leak into the next one.
+"""
+
+import functools
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.address import digest_fields
+from augment.errors import CallError
+
+FISHER_YATES_MAX = 65_536
+"""Above this many records an epoch's order is computed place by place instead of shuffled as a whole."""
+
+_FEISTEL_ROUNDS = 8
+_ORDER_PERSON = b"augment.order"
+
+
+class Chance:
+    """One ``numpy`` generator and one ``random.Random`` that every transform of a pipeline shares.
+
+    Not safe between threads: each worker has its own.
+    """
+
+    def __init__(self) -> None:
+        self._philox = np.random.Philox(key=0)
+        self.generator = np.random.Generator(self._philox)
+        self.py_random = random.Random()  # noqa: S311 - augmentation, not cryptography
+
+    def reset(self, seed: int, draw: int, view: int, key: str) -> None:
+        """Put both generators where the address (seed, draw, view, key) says, whatever they did before."""
+        digest = digest_fields((seed, draw, view, key))
+        self._philox.state = {
+            "bit_generator": "Philox",
+            "state": {
+                "counter": np.zeros(4, dtype=np.uint64),
+                "key": np.frombuffer(digest, dtype="<u8").astype(np.uint64),
+            },
+            "buffer": np.zeros(4, dtype=np.uint64),
+            "buffer_pos": 4,
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        self.py_random.seed(int.from_bytes(digest, "little"))
+
+
+class EpochOrder:
+    """The order in which an epoch visits records: a permutation of ``range(num_records)`` keyed by (seed, epoch).
+
+    Up to ``FISHER_YATES_MAX`` records it is a Fisher-Yates shuffle; above, a balanced Feistel network of eight
+    rounds over the next power of four, walked along its cycles until it lands inside the range (Black and Rogaway,
+    "Ciphers with Arbitrary Finite Domains", 2002), so that any place of a billion is known at once and nothing is
+    kept. Without ``shuffle`` it is the identity.
+    """
+
+    def __init__(self, num_records: int, seed: int, epoch: int, *, shuffle: bool = True) -> None:
+        if epoch < 0:
+            raise CallError(f"epoch is {epoch}; epochs count from 0")
+        if num_records < 1:
+            raise CallError(f"num_records is {num_records}; an order needs at least one record")
+        self.num_records = num_records
+        self._seed = seed
+        self._epoch = epoch
+        self._shuffle = shuffle
+
+    def take(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The records at these positions, each in ``[0, num_records)``: int64, a new array of the same length."""
+        if positions.size and (positions.min() < 0 or positions.max() >= self.num_records):
+            raise CallError(f"positions must lie in [0, {self.num_records}), the number of records")
+        if not self._shuffle:
+            return positions.astype(np.int64)
+        if self.num_records <= FISHER_YATES_MAX:
+            return _fisher_yates(self.num_records, self._seed, self._epoch)[positions]
+        return self._walk(positions.astype(np.uint64)).astype(np.int64)
+
+    def _walk(self, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        half_bits = ((self.num_records - 1).bit_length() + 1) // 2
+        round_keys = _feistel_keys(self._seed, self._epoch)
+        limit = np.uint64(self.num_records)
+        values = _feistel(values, half_bits, round_keys)
+        while (outside := values >= limit).any():
+            values[outside] = _feistel(values[outside], half_bits, round_keys)
+        return values
+
+
+@functools.lru_cache(maxsize=8)
+def _fisher_yates(num_records: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    key = np.frombuffer(digest_fields((seed, epoch), person=_ORDER_PERSON), dtype="<u8").astype(np.uint64)
+    order = np.random.Generator(np.random.Philox(key=key)).permutation(num_records)  # Fisher-Yates, of indices
+    order.flags.writeable = False
+    return order
+
+
+@functools.lru_cache(maxsize=64)
+def _feistel_keys(seed: int, epoch: int) -> tuple[np.uint64, ...]:
+    digests = (digest_fields((seed, epoch, i), person=_ORDER_PERSON) for i in range(_FEISTEL_ROUNDS))
+    return tuple(np.uint64(int.from_bytes(digest[:8], "little")) for digest in digests)
+
+
+def _feistel(values: NDArray[np.uint64], half_bits: int, round_keys: tuple[np.uint64, ...]) -> NDArray[np.uint64]:
+    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
+    left, right = values >> shift, values & mask
+    for round_key in round_keys:
+        left, right = right, left ^ (_mix(right ^ round_key) & mask)
+    return (left << shift) | right
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,113 @@
+"""The errors of the engine, by whose fault they are.
+
+    AugmentError
+    ├── CallError                 the caller's argument: an epoch below 0, a rank that is not in the world
+    ├── PipelineError             the caller's pipeline; carries one Problem for each place that is wrong
+    ├── DatasetError              the caller's dataset: no such folder, no picture in it, an unknown split
+    ├── OutputError               the caller's output folder: another expansion's, locked, inside the dataset
+    ├── RecordError               one record: its key, the stage that refused it and the reason
+    │   └── RecordChangedError    its bytes are no longer those that the dataset's manifest describes
+    ├── StorageError              the machine's disk or memory: full, unwritable, failing; nobody's data is wrong
+    └── WorkerError               ours: a worker process died and no record can be blamed for it
+
+The engine knows nothing of HTTP or exit codes; whoever shows an error (``cli.py``, ``service/problems.py``) maps
+these classes, and a test fails where a class has no row in the map.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AugmentError(Exception):
+    """Anything this package refuses or fails at; the message is one line and ends with the remedy."""
+
+
+class CallError(AugmentError):
+    """An argument of the call is outside its range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One place in a document and what is wrong there.
+
+    ``loc`` is the path from the document's root: names of keys and positions in lists, as in
+    ``("transforms", 2, "Rotate", "limit")``. ``line`` counts from 1 and is None where the document had no text.
+    """
+
+    loc: tuple[str | int, ...]
+    msg: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = ".".join(str(part) for part in self.loc)
+        where = f"line {self.line}: " if self.line is not None else ""
+        return f"{where}{place}: {self.msg}" if place else f"{where}{self.msg}"
+
+
+class PipelineError(AugmentError):
+    """A pipeline that is refused, with every problem that was found in it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type["PipelineError"], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+
+class DatasetError(AugmentError):
+    """A dataset that cannot be scanned, opened or used as asked."""
+
+
+class OutputError(AugmentError):
+    """An output folder that this expansion must not write into."""
+
+
+class Reason(StrEnum):
+    """Why one record was refused; the words users meet in manifests, provenance and metrics."""
+
+    FORMAT = "format"
+    """The bytes are of no format that is allowed (or of no picture format at all)."""
+    TOO_MANY_PIXELS = "too_many_pixels"
+    """The header claims more pixels than the limit; nothing was decoded."""
+    UNDECODABLE = "undecodable"
+    """The header is a picture's, the rest is not: broken, truncated or lying."""
+    UNREADABLE = "unreadable"
+    """The file cannot be opened: permissions, a dangling link, a device, a name that is not UTF-8."""
+    CHANGED = "changed"
+    """The file is no longer the one that was scanned."""
+    NOT_RENDERABLE = "not_renderable"
+    """It decodes, but a transform of the pipeline cannot be applied to it."""
+    CRASHED = "crashed"
+    """The process that decoded or rendered it died, twice."""
+    TIMEOUT = "timeout"
+    """Decoding or rendering it took longer than the limit for a record, twice."""
+
+
+class RecordError(AugmentError):
+    """One record cannot be used; every other record is unharmed."""
+
+    def __init__(self, key: str, reason: Reason, detail: str) -> None:
+        self.key = key
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{key}: {reason}: {detail}" if key else f"{reason}: {detail}")
+
+    def __reduce__(self) -> tuple[type["RecordError"], tuple[str, Reason, str]]:
+        return type(self), (self.key, self.reason, self.detail)
+
+
+class RecordChangedError(RecordError):
+    """The file behind a record has other bytes than at the scan: scan the dataset again."""
+
+    def __init__(self, key: str, reason: Reason = Reason.CHANGED, detail: str = "") -> None:
+        super().__init__(key, reason, detail or "the file changed since the scan; scan the dataset again")
+
+
+class StorageError(AugmentError):
+    """Input or output failed below us; the same call may succeed once the machine is well again."""
+
+
+class WorkerError(AugmentError):
+    """A worker process died and no record can be blamed: memory ran out, or somebody killed it."""

@@ -1,0 +1,113 @@
+"""What flows through the engine: a record comes in, samples are rendered, a batch goes out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from augment.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One encoded picture of a dataset, as its manifest describes it.
+
+    ``key`` is the path relative to the split, ``/`` between parts, without extension (with it where two would
+    collide). ``height`` and ``width`` are those of the upright picture (EXIF orientation applied). ``digest`` is the
+    hexadecimal digest of the encoded bytes and the annotations. ``label`` is an index into the dataset's classes.
+    """
+
+    key: str
+    path: Path
+    height: int
+    width: int
+    size_bytes: int
+    mtime_ns: int
+    digest: str
+    label: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file or record that is left out, by name, and why."""
+
+    key: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(slots=True)
+class Sample:
+    """A picture with its targets.
+
+    image:      uint8 (H, W, 3) RGB.
+    label:      index of the class, or None.
+    mask:       integer (H, W), class indices; moves with the pixels and is never interpolated.
+    boxes:      float32 (N, 4), x_min, y_min, x_max, y_max in pixels.
+    box_labels: int64 (N,), one for each box.
+    keypoints:  float32 (N, 2), x and y in pixels.
+    """
+
+    image: NDArray[np.uint8]
+    label: int | None = None
+    mask: NDArray[np.integer] | None = None
+    boxes: NDArray[np.float32] | None = None
+    box_labels: NDArray[np.int64] | None = None
+    keypoints: NDArray[np.float32] | None = None
+
+    def target_names(self) -> frozenset[str]:
+        """Which targets that move with the pixels this sample has, beside the image."""
+        names = ("mask", "boxes", "keypoints")
+        return frozenset(name for name in names if getattr(self, name) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One transform that was applied to a sample, with the parameters that chance drew (arrays as shape and digest)."""
+
+    name: str
+    params: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One augmented sample, the name of its address and what was done to it."""
+
+    sample: Sample
+    render_key: str
+    applied: tuple[Applied, ...] = ()
+
+
+@dataclass(slots=True)
+class Batch:
+    """Samples of one training step; rows in the order of the epoch.
+
+    images:    uint8 (N, H, W, 3) where all rows have one size, else a list of uint8 (H, W, 3).
+    keys:      the key of the record in each row.
+    positions: int64 (N,), the place of each row in its epoch.
+    labels:    int64 (N,), or None where the dataset has no classes.
+    replaces:  for each row None, or the key of the refused record whose place it takes.
+    refusals:  the records that were refused while this batch was rendered.
+    """
+
+    epoch: int
+    index: int
+    images: NDArray[np.uint8] | list[NDArray[np.uint8]]
+    keys: list[str]
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64] | None = None
+    replaces: list[str | None] = field(default_factory=list)
+    refusals: Sequence[Refusal] = ()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def as_image(image: ArrayLike) -> NDArray[np.uint8]:
+    """The array itself if it is uint8 (H, W, 3) with at least one pixel; TypeError says what it is instead."""
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise TypeError(f"an image is uint8 (H, W, 3) RGB, not {array.dtype} {array.shape}; decode it with augment.decode")
+    return array
