@@ -1,1 +1,85 @@
-"""placeholder"""
+"""Image augmentation where every sample has an address and its pixels are a pure function of it.
+
+Everything a user needs is an attribute of this module (``__all__``); each is imported when it is first asked for, so
+that ``import augment`` costs nothing and a script that only reads a pipeline never waits for OpenCV. Where a function
+has the name of the room it lives in (``augment.expand.expand``), the public name says what it works on
+(``augment.expand_dataset``), so that neither hides the other.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from augment import errors
+    from augment.dataset import Dataset
+    from augment.decode import decode as decode_image
+    from augment.encode import encode as encode_image
+    from augment.engine import engine_id
+    from augment.errors import AugmentError
+    from augment.expand import expand as expand_dataset
+    from augment.formats.registry import scan
+    from augment.sample import Batch, Sample
+    from augment.sheet import contact_sheet
+    from augment.stream import Stream
+    from augment.transforms.catalogue import catalogue
+    from augment.transforms.load import Pipeline
+    from augment.verify import verify as verify_expansion
+    from augment.workers import LocalWorkers
+
+    __version__: str
+
+_EXPORTS = {
+    "AugmentError": ("augment.errors", "AugmentError"),
+    "Batch": ("augment.sample", "Batch"),
+    "Dataset": ("augment.dataset", "Dataset"),
+    "LocalWorkers": ("augment.workers", "LocalWorkers"),
+    "Pipeline": ("augment.transforms.load", "Pipeline"),
+    "Sample": ("augment.sample", "Sample"),
+    "Stream": ("augment.stream", "Stream"),
+    "catalogue": ("augment.transforms.catalogue", "catalogue"),
+    "contact_sheet": ("augment.sheet", "contact_sheet"),
+    "decode_image": ("augment.decode", "decode"),
+    "encode_image": ("augment.encode", "encode"),
+    "engine_id": ("augment.engine", "engine_id"),
+    "expand_dataset": ("augment.expand", "expand"),
+    "scan": ("augment.formats.registry", "scan"),
+    "verify_expansion": ("augment.verify", "verify"),
+}
+
+__all__ = [
+    "AugmentError",
+    "Batch",
+    "Dataset",
+    "LocalWorkers",
+    "Pipeline",
+    "Sample",
+    "Stream",
+    "__version__",
+    "catalogue",
+    "contact_sheet",
+    "decode_image",
+    "encode_image",
+    "engine_id",
+    "errors",
+    "expand_dataset",
+    "scan",
+    "verify_expansion",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        value: object = importlib.import_module("importlib.metadata").version("augment-service")
+    elif name == "errors":
+        value = importlib.import_module("augment.errors")
+    elif name in _EXPORTS:
+        module, attribute = _EXPORTS[name]
+        value = getattr(importlib.import_module(module), attribute)
+    else:
+        raise AttributeError(f"module 'augment' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
