@@ -1,0 +1,122 @@
+"""One record to one augmented sample: the stages of the data's way, joined in order.
+
+    read -> decode -> transforms
+
+A worker keeps one ``Renderer`` for each (dataset, pipeline, seed) that it meets, because compiling a pipeline takes
+longer than running it.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment import decode, engine
+from augment.address import Address
+from augment.dataset import Dataset
+from augment.errors import CallError, DatasetError, RecordError
+from augment.pipeline import PipelineSpec
+from augment.sample import Record, Rendered, Sample
+from augment.transforms import compile as compiling
+from augment.transforms import reduce
+
+SEED_MAX = 2**64 - 1
+"""The largest seed: what a client in any language can hold."""
+
+
+class Renderer:
+    """Renders records of one dataset through one pipeline with one seed.
+
+    Not safe between threads: transforms keep scratch state while they run.
+    """
+
+    def __init__(
+        self, dataset: Dataset, spec: PipelineSpec, *, seed: int = 0, max_pixels: int = decode.DEFAULT_MAX_PIXELS
+    ) -> None:
+        check_seed(seed)
+        self.dataset = dataset
+        self.spec = spec
+        self.seed = seed
+        self._max_pixels = max_pixels
+        self._engine = engine.engine_id()
+        self._transform = compiling.compile_pipeline(spec)
+
+    def address(self, record: Record, *, draw: int, view: int = 0) -> Address:
+        """The address of this record's sample in this draw and view."""
+        return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key)
+
+    def decode(self, record: Record) -> Sample:
+        """Read and decode the record's picture, reduced where the pipeline allows it: the input of every draw.
+
+        Raises RecordError with the record's key where the file is not what the manifest describes or no picture,
+        StorageError where the machine fails to read it.
+        """
+        encoded = self.dataset.read(record)
+        try:
+            image = decode.decode(encoded, max_pixels=self._max_pixels, eighths=self._eighths)
+        except RecordError as error:
+            raise RecordError(record.key, error.reason, error.detail) from error
+        return Sample(image, label=record.label)
+
+    def transform(self, record: Record, decoded: Sample, *, draw: int, view: int = 0) -> Rendered:
+        """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
+        address = self.address(record, draw=draw, view=view)
+        sample, applied = self._transform(decoded, seed=self.seed, draw=draw, view=view, key=record.key)
+        return Rendered(sample, address.render_key, applied)
+
+    def render(self, record: Record, *, draw: int, view: int = 0) -> Rendered:
+        """Read, decode and augment one record."""
+        return self.transform(record, self.decode(record), draw=draw, view=view)
+
+    def _eighths(self, height: int, width: int) -> int:
+        return reduce.eighths(self.spec, height, width)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderSource:
+    """What a worker needs to make a Renderer of its own: names and digests, no pixels.
+
+    ``manifest`` is a saved dataset; ``dataset_digest`` is what that file must hold, so that a file replaced under
+    the same name is noticed.
+    """
+
+    manifest: Path
+    dataset_digest: str
+    split: str | None
+    spec: PipelineSpec
+    seed: int
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS
+
+    def renderer(self) -> Renderer:
+        """The renderer of this process for this source; the same one each time (never share it between threads)."""
+        identity = (self.manifest, self.dataset_digest, self.split, self.spec.digest, self.seed, self.max_pixels)
+        return _renderer(_Hashable(identity, self))
+
+
+@dataclass(frozen=True)
+class _Hashable:
+    identity: tuple[object, ...]
+    source: RenderSource
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashable) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+
+@functools.lru_cache(maxsize=16)
+def _renderer(hashable: _Hashable) -> Renderer:
+    source = hashable.source
+    dataset = Dataset.open(source.manifest)
+    if dataset.digest != source.dataset_digest:
+        raise DatasetError(
+            f"{source.manifest} holds dataset {dataset.digest}, not {source.dataset_digest}: it was scanned again "
+            "since; declare the stream or expansion again"
+        )
+    return Renderer(dataset.choose(source.split), source.spec, seed=source.seed, max_pixels=source.max_pixels)
+
+
+def check_seed(seed: int) -> None:
+    """Raise CallError unless the seed is an integer in [0, 2**64)."""
+    if not 0 <= seed <= SEED_MAX:
+        raise CallError(f"seed is {seed}; it must lie in [0, {SEED_MAX}]")

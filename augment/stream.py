@@ -1,0 +1,198 @@
+"""Online: (stream, epoch, index) -> Batch, in this process or in a pool of its own.
+
+A stream keeps no position. Whoever reads it says which epoch, which batches and which rank, so that resuming is one
+integer and any process may answer.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from augment import engine, wire
+from augment.batch import BatchTask, StreamSpec, render_batch
+from augment.dataset import Dataset
+from augment.errors import CallError, DatasetError
+from augment.formats import registry
+from augment.guard import InProcessGuard
+from augment.memory_file import MemoryFile
+from augment.render import Renderer, RenderSource
+from augment.sample import Batch, Refusal, Rendered
+from augment.task import Workers
+from augment.transforms import sizes
+from augment.transforms.load import Pipeline
+
+_PREFETCH = 2
+"""Batches in flight for each worker: one that is rendered and one that waits."""
+
+
+class Stream:
+    """Augmented batches of a dataset, each a pure function of (stream, epoch, index).
+
+    ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a Pipeline, the name of a preset or
+    the path of a file. ``split`` omitted means ``train`` where there is one, else all records. ``workers`` are processes
+    to render in; without them each batch is rendered where it is asked for. Iterating the stream itself gives epoch 0:
+
+        for epoch in range(90):
+            for batch in stream.batches(epoch):
+                train(batch.images, batch.labels)
+
+    Raises PipelineError at once where the pipeline cannot hold for the dataset, CallError for arguments out of range.
+    With workers a stream may be read from several threads, without them from one.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | str | os.PathLike[str],
+        pipeline: Pipeline | str | os.PathLike[str],
+        *,
+        batch_size: int = 64,
+        seed: int = 0,
+        split: str | None = None,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        workers: Workers | None = None,
+    ) -> None:
+        whole = dataset if isinstance(dataset, Dataset) else registry.scan(Path(dataset))
+        self.pipeline = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+        self.dataset = whole.choose(split)
+        smallest = self.dataset.min_size()
+        sizes.check_fits(self.pipeline.spec, smallest.height, smallest.width, self.dataset.targets)
+        self.spec = StreamSpec(
+            engine=engine.engine_id(),
+            dataset=whole.digest,
+            split=self.dataset.split,
+            pipeline=self.pipeline.digest,
+            seed=seed,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_records=self.dataset.num_records,
+        )
+        self.image_shape = self._image_shape()
+        self._workers = workers
+        self._renderer = Renderer(self.dataset, self.pipeline.spec, seed=seed)
+        self._whole = whole
+        self._shared: MemoryFile | None = None
+
+    @property
+    def id(self) -> str:
+        """The stream's digest: equal for equal streams on every machine of one engine."""
+        return self.spec.id
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in each epoch."""
+        return self.spec.num_batches
+
+    @property
+    def num_records(self) -> int:
+        """Records in the chosen split."""
+        return self.spec.num_records
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that labels index."""
+        return self.dataset.classes
+
+    def batch(self, epoch: int, index: int, *, rank: int = 0, world_size: int = 1) -> Batch:
+        """One rank's slice of one batch, rendered here and now."""
+        return render_batch(
+            self._renderer, self.spec, self.image_shape, epoch, index, InProcessGuard(), rank, world_size
+        )
+
+    def batches(
+        self, epoch: int = 0, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Batch]:
+        """Batches ``start`` to ``stop`` (by default the epoch's end) of an epoch, in order.
+
+        With workers, the next few are rendered ahead of the reader; their images are read-only views.
+        """
+        end = self.num_batches if stop is None else stop
+        if not 0 <= start <= end <= self.num_batches:
+            raise CallError(f"start {start} and stop {end} must satisfy 0 <= start <= stop <= {self.num_batches}")
+        if self._workers is None:
+            return (self.batch(epoch, index, rank=rank, world_size=world_size) for index in range(start, end))
+        return self._batches_ahead(self._workers, epoch, range(start, end), rank, world_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches(epoch=0)
+
+    def sample(self, epoch: int, key: str) -> Rendered:
+        """What the model sees of one record in one epoch, with what was done to it."""
+        position = self.dataset.find(key)
+        if position is None:
+            raise DatasetError(f"the dataset has no record {key!r}; keys are paths without extension")
+        return self._renderer.render(self.dataset.record(position), draw=epoch)
+
+    def close(self) -> None:
+        """Give back what workers needed of this stream; the workers themselves stay with whoever made them."""
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _batches_ahead(self, workers: Workers, epoch: int, indices: range, rank: int, world_size: int) -> Iterator[Batch]:
+        layout = wire.Layout(self.image_shape, bool(self.classes), self.metadata(epoch))
+        schema = wire.arrow_schema(layout)
+        source = self._source()
+        pending: deque[tuple[int, Future[tuple[Refusal, ...]], MemoryFile]] = deque()
+        waiting = iter(indices)
+        try:
+            while True:
+                while len(pending) < _PREFETCH * workers.num_workers and (index := next(waiting, None)) is not None:
+                    file = MemoryFile(f"batch-{index}")
+                    task = BatchTask(source, self.spec, layout, epoch, index, rank, world_size, file.path)
+                    pending.append((index, workers.submit(task), file))
+                if not pending:
+                    return
+                index, future, file = pending.popleft()
+                with file:
+                    refusals = future.result()
+                    batch = wire.from_message(file.map(), schema)
+                yield replace(batch, epoch=epoch, index=index, refusals=refusals)
+        finally:
+            for _, future, file in pending:
+                future.cancel()
+                file.close()
+
+    def metadata(self, epoch: int) -> dict[str, object]:
+        """What travels beside the pixels: the address of the batches, the class names, the normalisation."""
+        return {
+            "stream": self.id,
+            "epoch": epoch,
+            "seed": self.spec.seed,
+            "batch_size": self.spec.batch_size,
+            "classes": list(self.classes),
+            "normalize": self.pipeline.spec.canonical().get("normalize"),
+        }
+
+    def _source(self) -> RenderSource:
+        """The manifest in a memory file that workers of this machine open by its path in ``/proc``."""
+        if self._shared is None:
+            self._shared = MemoryFile("manifest")
+            self._shared.write(self._whole.to_buffer())
+        return RenderSource(
+            manifest=Path(self._shared.path),
+            dataset_digest=self._whole.digest,
+            split=self.dataset.split,
+            spec=self.pipeline.spec,
+            seed=self.spec.seed,
+        )
+
+    def _image_shape(self) -> tuple[int, int, int] | None:
+        size = sizes.fixed_output(self.pipeline.spec)
+        if size is None and (common := self.dataset.common_size()) is not None:
+            size = sizes.output_size(self.pipeline.spec, *common)
+        return None if size is None else (*size, 3)
