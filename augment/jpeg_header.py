@@ -1,0 +1,110 @@
+"""What a JPEG file's markers say before its first scan: frame, size and orientation (ITU-T T.81, annex B).
+
+The walk decides which decoder may see the bytes, so it is strict: ``plain`` is true only where every byte up to the
+first scan is accounted for and nothing but an 8-bit Huffman-coded DCT frame of one or three components follows. Any
+decoder that keeps to T.81 must then read the same frame.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from augment import exif
+
+MAX_SEGMENTS = 4096
+"""An ICC profile fills at most 255 segments and extended XMP some hundreds; each costs a step in Python."""
+
+MAX_JUNK_BYTES = 65_536
+"""Bytes between segments that belong to none. Cameras and editors leave a handful; decoders step over them singly."""
+
+MAX_SCANS = 500
+"""Each scan of a progressive picture passes over all of it, and a scan may be a dozen bytes long: the limit that
+libjpeg-turbo's own fuzzers set (its "maxscans")."""
+
+_EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # less DHT, JPG and DAC, which share the range
+_PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended sequential, progressive; Huffman-coded DCT
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # an escaped byte, TEM, RSTn, SOI: none belongs here
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """The frame of a JPEG file.
+
+    ``height`` and ``width`` are as stored, before ``orientation`` (1 to 8) turns them. ``plain`` is explained above.
+    """
+
+    height: int
+    width: int
+    num_components: int
+    orientation: int
+    plain: bool
+
+
+def scan(data: bytes) -> JpegHeader:
+    """Walk the markers up to the first scan and count the scans; raises ValueError, whose message says what is wrong.
+
+    Takes some microseconds for an ordinary file and is bounded by MAX_SEGMENTS and MAX_JUNK_BYTES for any other.
+    """
+    plain = True
+    orientation: int | None = None
+    frame: tuple[int, int, int, int, int] | None = None  # marker, precision, height, width, number of components
+    end = 0
+    for segment in _segments(data):
+        plain = plain and segment.clean
+        end = segment.end
+        if segment.marker in _FRAMES:
+            if frame is not None:
+                raise ValueError("it has more than one frame header")
+            if segment.end - segment.start < 8:
+                raise ValueError("its frame header is too short")
+            frame = (segment.marker, *struct.unpack_from(">BHHB", data, segment.start + 2))
+        elif segment.marker == _APP1 and orientation is None and data.startswith(exif.PREFIX, segment.start + 2):
+            orientation = exif.orientation_of(data[segment.start + 2 : segment.end])
+    if frame is None:
+        raise ValueError("no frame header stands before its first scan")
+    if data.count(b"\xff\xda", end) > MAX_SCANS:
+        raise ValueError(f"it has more than {MAX_SCANS} scans")
+    marker, precision, height, width, num_components = frame
+    if height == 0 or width == 0:
+        raise ValueError(f"its frame is {width}x{height} pixels")
+    plain = plain and marker in _PLAIN_FRAMES and precision == 8 and num_components in (1, 3)
+    return JpegHeader(height, width, num_components, orientation or exif.UPRIGHT, plain)
+
+
+class _Segment(NamedTuple):
+    """``start`` is where the length stands, behind the marker; ``clean`` where T.81 would have it so."""
+
+    marker: int
+    start: int
+    end: int
+    clean: bool
+
+
+def _segments(data: bytes) -> Iterator[_Segment]:
+    """The segments behind the start of image, up to and without the first scan."""
+    position, junk = 2, 0
+    for _ in range(MAX_SEGMENTS):
+        at = data.find(b"\xff", position)
+        while data[at + 1 : at + 2] == b"\xff" and at - position < MAX_JUNK_BYTES:
+            at += 1  # fill bytes may precede a marker (B.1.1.2)
+        start = at + 2
+        if at < 0 or start >= len(data) or data[at + 1] == _EOI:
+            raise ValueError("it ends before its first scan")
+        junk += at - position
+        if junk > MAX_JUNK_BYTES:
+            raise ValueError(f"more than {MAX_JUNK_BYTES} bytes before its first scan belong to no segment")
+        marker = data[at + 1]
+        if marker == _SOS:
+            return
+        if marker in _WITHOUT_LENGTH:
+            yield _Segment(marker, start, start, clean=False)
+            position = start
+            continue
+        length = int.from_bytes(data[start : start + 2], "big")
+        position = start + max(length, 2)
+        if position > len(data):
+            raise ValueError("it ends before its first scan")
+        yield _Segment(marker, start, position, clean=junk == 0 and length >= 2)
+    raise ValueError(f"more than {MAX_SEGMENTS} segments stand before its first scan")
