@@ -153,7 +153,7 @@ def reduced_size(height: int, width: int, eighths: int) -> tuple[int, int]:
 def versions() -> dict[str, str]:
     """The libraries that decide a decoded pixel or an encoded byte; simplejpeg holds its own libjpeg-turbo."""
     names = ("libjpeg_turbo", "webp", "libtiff", "littlecms2", "zlib", "zlib_ng")
-    held = {f"pillow-{name}": str(features.version(name) or "absent") for name in names}
+    held = {f"pillow-{name.replace('_', '-')}": str(features.version(name) or "absent") for name in names}
     return {"pillow": PIL.__version__, **held, "simplejpeg": simplejpeg.__version__}
 
 

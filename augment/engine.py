@@ -1,0 +1,52 @@
+"""The engine: everything but the address's other fields that decides a pixel, under one digest.
+
+It is part of every render key, so that two machines share results exactly where they would compute the same bytes, and
+a new release of a library makes new keys instead of a quiet mixture.
+"""
+
+import functools
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from augment import decode
+from augment.address import digest_fields
+from augment.transforms import library
+
+RENDER_REVISION = 1
+"""Counts our own changes that alter a pixel of any address; raised in the same commit as the change."""
+
+_PERSON = b"augment.engine"
+
+
+def architecture() -> str:
+    """The class of processors that render the same bytes: ``x86-64-avx2``, ``x86-64``, ``aarch64`` or its own name.
+
+    Within x86-64 with AVX2 the wider AVX-512 makes no difference while OpenCV runs without IPP, as it does here.
+    """
+    machine = platform.machine().lower()
+    if machine in {"x86_64", "amd64"}:
+        return "x86-64" if library.cpu_problem() else "x86-64-avx2"
+    return {"arm64": "aarch64"}.get(machine, machine or "unknown")
+
+
+def describe() -> dict[str, Any]:
+    """What the digest is made of, for people and for ``/version``: revision, architecture, libraries by name."""
+    return {
+        "revision": RENDER_REVISION,
+        "architecture": architecture(),
+        "libraries": dict(sorted((library.versions() | decode.versions()).items())),
+    }
+
+
+@functools.cache
+def engine_id() -> str:
+    """The digest of ``describe()``: 32 hexadecimal digits, the same in every process of machines of one class."""
+    return _digest(describe())
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    fields: list[str | int] = [description["revision"], description["architecture"]]
+    for name, version in description["libraries"].items():
+        fields += [name, version]
+    return digest_fields(fields, person=_PERSON).hex()

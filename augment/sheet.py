@@ -1,0 +1,112 @@
+"""Contact sheets: pictures in a labelled grid, for people to look at. Nothing here is part of an address."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from augment.errors import CallError
+from augment.sample import as_image
+
+DEFAULT_CELL_PX = 224
+"""The side of the square each picture is fitted into: what most networks see, and about six to a screen's width."""
+
+MAX_ENLARGEMENT = 8
+"""Small pictures (CIFAR's 32 pixels) are shown in whole multiples, pixel by pixel, up to this one."""
+
+_MAX_COLUMNS = 10
+_BACKGROUND = (247, 247, 245)
+_CELL = (233, 233, 230)
+_TITLE = (28, 28, 30)
+_LABEL = (72, 72, 76)
+_ELLIPSIS = "…"
+
+
+def contact_sheet(
+    images: Sequence[NDArray[np.uint8]],
+    labels: Sequence[str] = (),
+    *,
+    columns: int | None = None,
+    cell_px: int = DEFAULT_CELL_PX,
+    title: str = "",
+) -> NDArray[np.uint8]:
+    """Lay pictures out in rows, each with its label below: uint8 (H, W, 3) RGB, a new array.
+
+    ``images`` are uint8 (H, W, 3) of any sizes; each is shown whole in a square of ``cell_px``. ``labels`` has one for
+    each image or is empty; what does not fit ends in an ellipsis. Without ``columns`` the grid is about square.
+    """
+    if not images:
+        raise CallError("a contact sheet needs at least one picture")
+    if labels and len(labels) != len(images):
+        raise CallError(f"{len(labels)} labels for {len(images)} pictures; give one for each or none")
+    if columns is not None and columns < 1:
+        raise CallError(f"columns is {columns}; a contact sheet has at least 1")
+    if not 16 <= cell_px <= 4096:
+        raise CallError(f"cell_px is {cell_px}; it lies in 16 to 4096")
+
+    num_columns = min(columns or _columns(len(images)), len(images))
+    num_rows = math.ceil(len(images) / num_columns)
+    gap = max(cell_px // 14, 4)
+    label_font = ImageFont.load_default(max(cell_px / 15, 10))
+    title_font = ImageFont.load_default(max(cell_px / 9, 14))
+    label_height = _line_height(label_font) if any(labels) else 0
+    title_height = _line_height(title_font) + gap if title else 0
+    step_x, step_y = cell_px + gap, cell_px + gap + label_height
+    sheet = Image.new("RGB", (num_columns * step_x + gap, title_height + num_rows * step_y + gap), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        text = _fit(title, title_font, sheet.width - 2 * gap)
+        draw.text((gap, gap + title_height // 2), text, fill=_TITLE, font=title_font, anchor="lm")
+    for index, image in enumerate(images):
+        x = gap + index % num_columns * step_x
+        y = title_height + gap + index // num_columns * step_y
+        draw.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=_CELL)
+        picture = _fitted(as_image(image), cell_px)
+        sheet.paste(picture, (x + (cell_px - picture.width) // 2, y + (cell_px - picture.height) // 2))
+        if label_height:
+            text = _fit(labels[index], label_font, cell_px)
+            draw.text(
+                (x + cell_px // 2, y + cell_px + label_height // 2), text, fill=_LABEL, font=label_font, anchor="mm"
+            )
+    return np.array(sheet)
+
+
+def _columns(num_images: int) -> int:
+    """As many columns as make the grid about square; one or two fewer where that fills the last row."""
+    if num_images <= 4:
+        return num_images
+    most = min(math.ceil(math.sqrt(num_images)), _MAX_COLUMNS)
+    return next((columns for columns in range(most, max(most - 3, 2), -1) if num_images % columns == 0), most)
+
+
+def _fitted(image: NDArray[np.uint8], cell_px: int) -> Image.Image:
+    height, width = image.shape[:2]
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    enlargement = min(cell_px // max(height, width), MAX_ENLARGEMENT)
+    if enlargement >= 1:
+        return picture.resize((width * enlargement, height * enlargement), Image.Resampling.NEAREST)
+    scale = cell_px / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _line_height(font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+    _, top, _, bottom = font.getbbox("Åg|")
+    return math.ceil((bottom - top) * 1.35)
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The text on one line, or as much of it as fits with an ellipsis."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    fits, too_long = 0, len(text)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if font.getlength(text[:middle].rstrip() + _ELLIPSIS) <= width:
+            fits = middle
+        else:
+            too_long = middle
+    return text[:fits].rstrip() + _ELLIPSIS
