@@ -1,0 +1,57 @@
+"""How a process is tied to the life of the one that started it.
+
+Linux does it by itself: a child may ask for SIGKILL at its parent's death (prctl(2), PR_SET_PDEATHSIG), which also ends
+one that is stuck in C code and never gives up the interpreter's lock; and a pidfd becomes readable when its process
+ends (pidfd_open(2), Linux 5.3). Elsewhere these calls do nothing, and a process ends when it next reads from its
+connection and finds it closed: after its task, instead of at once.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when ``parent_pid``, which forked it, ends; end at once if it already has.
+
+    The kernel means the *thread* that forked: the parent must fork from a thread that lives as long as itself. That
+    is why the service, whose threads come and go, is watched with a pidfd instead.
+    """
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of grandchildren whose parent died, so that somebody collects them; not inherited."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def name_process(name: str) -> None:
+    """Set the name that ``ps`` and ``top`` show: at most 15 bytes."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_NAME, name.encode())
+
+
+def watch_parent(parent_pid: int) -> int | None:
+    """Open a descriptor that becomes readable when the parent process ends; end at once if it already has.
+
+    None where the system has no pidfd. A pidfd, unlike a pipe, cannot be kept open by a stranger that the parent
+    happened to fork, and unlike a pid it cannot come to mean another process.
+    """
+    try:
+        pidfd = os.pidfd_open(parent_pid)
+    except (AttributeError, OSError):  # not Linux, a kernel before 5.3, a seccomp filter, or the parent is gone
+        pidfd = None
+    if os.getppid() != parent_pid:  # asked after opening: as long as it is our parent, its pid means no other process
+        os._exit(1)
+    return pidfd

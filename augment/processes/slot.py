@@ -1,0 +1,198 @@
+"""One place for a worker process and the thread that feeds it from the queue; what the places of one pool share."""
+
+import itertools
+import logging
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from augment.errors import CallError, WorkerError
+from augment.processes import guard, launcher, outcome, worker
+from augment.sample import Refusal
+
+_MAX_DEATHS = 3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Job:
+    """A task in the queue or on a worker."""
+
+    number: int
+    module: str
+    name: str
+    task: bytes
+    pool: object
+    """Whoever drops the pool but keeps a future still gets its result: the pool lives until its jobs are done."""
+    future: "Future[Any]" = field(default_factory=Future)
+    process: launcher.WorkerHandle | None = None
+
+
+class Shared:
+    """What the threads of one pool share. ``lock`` guards what does not guard itself (queue and launcher do)."""
+
+    def __init__(self, launch: launcher.Launcher, max_tasks: int | None) -> None:
+        self.launcher = launch
+        self.max_tasks = max_tasks
+        self.queue: SimpleQueue[Job | None] = SimpleQueue()
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self.owner_pid = os.getpid()
+        self.verdicts: dict[str, Refusal] = {}
+        self.restarts: Counter[str] = Counter()
+        self.num_tasks_done = 0
+
+    def put(self, job: Job) -> None:
+        if os.getpid() != self.owner_pid:
+            raise CallError(
+                f"these workers belong to process {self.owner_pid}, this is {os.getpid()}; start others here"
+            )
+        with self.lock:
+            if self.closing.is_set():
+                raise CallError("these workers are closed; start others")
+            self.queue.put(job)
+
+    def add_verdict(self, record_digest: str, refusal: Refusal) -> None:
+        _log.warning("record refused: %s: %s: %s", refusal.key, refusal.reason, refusal.detail)
+        with self.lock:
+            self.verdicts[record_digest] = refusal
+
+    def verdicts_after(self, num_known: int) -> dict[str, Refusal]:
+        with self.lock:
+            return dict(itertools.islice(self.verdicts.items(), num_known, None))
+
+    def count_restart(self, reason: str) -> None:
+        with self.lock:
+            self.restarts[reason] += 1
+
+    def count_task(self) -> None:
+        with self.lock:
+            self.num_tasks_done += 1
+
+
+class Slot:
+    """One place for a worker process and the thread that feeds it; the process is started when a task needs it."""
+
+    def __init__(self, shared: Shared, index: int) -> None:
+        self.busy = False
+        self._shared = shared
+        self._process: launcher.WorkerHandle | None = None
+        # A daemon, because threads that are not are joined before the interpreter lets anybody close the pool.
+        self.thread = threading.Thread(target=self._serve, name=f"augment-worker-{index}", daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while (job := self._shared.queue.get()) is not None:
+            self.busy = True
+            try:
+                self._finish(job)
+            finally:
+                self.busy = False
+            del job  # its result may be large and the next one far away
+        if self._process is not None:
+            self._process.retire()
+
+    def _finish(self, job: Job) -> None:
+        """Run a job and settle its future."""
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            ended = self._do(job)
+            if ended is None:
+                job.future.cancel()
+            else:
+                value = outcome.load(ended.outcome).value()
+        except BaseException as raised:  # noqa: BLE001 - it is the caller's to see; this thread must go on
+            error = raised
+        job.pool = None
+        # Not before: a future that runs could no longer be cancelled.
+        if not job.future.set_running_or_notify_cancel():
+            return
+        self._shared.count_task()
+        if error is not None:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(value)
+
+    def _do(self, job: Job) -> worker.Ended | None:
+        """How the task ended; None where it was dropped. WorkerError where process after process dies of it."""
+        deaths: list[str] = []
+        while len(deaths) < _MAX_DEATHS:
+            if job.future.cancelled() or self._shared.closing.is_set():
+                return None
+            process = self._ready_process(job.module)
+            job.process = process
+            if job.future.cancelled():  # after the line above: who cancels looks in the opposite order
+                return None
+            new_verdicts = self._shared.verdicts_after(process.num_verdicts)
+            process.num_verdicts += len(new_verdicts)
+            run = worker.Run(job.number, job.task, bool(deaths), new_verdicts)
+            try:
+                reply = process.run(run, self._shared.add_verdict)
+            except launcher.WorkerDied as death:
+                reason, how = _reason(death.exit_code), guard.describe(death.exit_code)
+            else:
+                if isinstance(reply, worker.Ended):
+                    return reply
+                if isinstance(reply, worker.Dropped):
+                    return None
+                reason, how = "memory", "ran out of the memory it may use (AUGMENT_WORKER_MEMORY_BYTES)"
+            if self._shared.closing.is_set():
+                return None
+            _log.warning("worker %d %s in %s; running it again in quarantine", process.pid, how, job.name)
+            self._replace(reason)
+            deaths.append(how)
+        raise WorkerError(
+            f"{job.name}: its worker {deaths[-1]} ({_MAX_DEATHS} attempts), and no record can be blamed; "
+            "if memory is short use fewer workers (AUGMENT_WORKERS), smaller batches or more memory"
+        )
+
+    def _ready_process(self, module: str) -> launcher.WorkerHandle:
+        if self._process is not None and self._process.num_tasks == self._shared.max_tasks:
+            self._process.retire()
+            self._replace("max_tasks")
+        if self._process is None:
+            self._process = self._shared.launcher.launch(module)
+        return self._process
+
+    def _replace(self, reason: str) -> None:
+        self._shared.count_restart(reason)
+        if self._process is not None:
+            self._process.forget()
+            self._process = None
+
+
+def _reason(exit_code: int) -> str:
+    return {-signal.SIGALRM: "timeout", -signal.SIGKILL: "killed"}.get(exit_code, "crashed")
+
+
+def stop_if_cancelled(job: Job, future: "Future[Any]") -> None:
+    """Tell the worker that runs this job, if one does, that nobody waits any more; a callback of the job's future."""
+    if future.cancelled() and (process := job.process) is not None:
+        process.cancel(job.number)
+
+
+def close(shared: Shared, slots: Sequence[Slot]) -> None:
+    """Cancel what is queued or running, and end the processes and threads of a pool."""
+    if os.getpid() != shared.owner_pid:  # at exit of a process that the owner forked: nothing here is its own
+        return
+    with shared.lock:
+        shared.closing.set()  # from here on nothing is put into the queue
+    with suppress(Empty):
+        while (job := shared.queue.get_nowait()) is not None:
+            job.future.cancel()
+            job.future.set_running_or_notify_cancel()
+    shared.launcher.close()
+    for _ in slots:
+        shared.queue.put(None)
+    for slot in slots:
+        if slot.thread is not threading.current_thread():  # a future's callback may close the pool
+            slot.thread.join()

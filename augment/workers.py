@@ -1,0 +1,185 @@
+"""Where tasks run: a pool of processes of this machine, or this very process.
+
+    submit -> queue -> one thread a worker -> its process            what a task costs: about 0.15 ms
+                                |
+                                +-- the process died: again in a fresh one, in quarantine (processes/guard.py)
+
+Each worker has its own connection and shares no lock with another, so that a process may be killed at any moment and
+only its own task notices.
+"""
+
+import functools
+import itertools
+import math
+import os
+import pickle
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Self, TypeVar
+
+from augment.errors import CallError
+from augment.processes import launcher, slot, worker
+from augment.sample import Refusal
+from augment.task import Task
+
+T = TypeVar("T")
+
+DEFAULT_RECORD_TIMEOUT_S = 30.0
+"""AUGMENT_RECORD_TIMEOUT_S. Three times what imgproxy allows a whole request (IMGPROXY_TIMEOUT, 10 s)."""
+
+DEFAULT_MEMORY_BYTES = 4 << 30
+"""AUGMENT_WORKER_MEMORY_BYTES. Seven float32 copies of a picture of 50 megapixels (AUGMENT_MAX_PIXELS). It is the same
+on every machine, because it decides which records are refused."""
+
+DEFAULT_MAX_TASKS = 1000
+"""A worker is replaced after this many tasks, so that what a library leaks has an end."""
+
+
+class LocalWorkers:
+    """A pool of worker processes on this machine; safe between threads, of one process only.
+
+    ``num_workers`` None means one for each CPU this process may use. ``preload`` names modules to import before the
+    first task; the module of a task's class is imported in any case. Processes start with the first tasks. A task's
+    future never says that it is running, so it can be cancelled at any time: one that is running then stops before
+    its next record, and its worker is kept.
+
+    Close it or use it as a context manager; left open it ends with its last reference or with the interpreter. Ctrl-C,
+    SIGTERM and SIGHUP are left to this process; workers end with it, however it ends.
+    """
+
+    def __init__(
+        self,
+        num_workers: int | None = None,
+        *,
+        record_timeout_s: float = DEFAULT_RECORD_TIMEOUT_S,
+        memory_bytes: int | None = DEFAULT_MEMORY_BYTES,
+        max_tasks: int | None = DEFAULT_MAX_TASKS,
+        preload: Sequence[str] = (),
+    ) -> None:
+        num_workers = num_cpus() if num_workers is None else num_workers
+        if num_workers < 1:
+            raise CallError(f"num_workers is {num_workers}; a pool has at least 1 (InProcessWorkers needs none)")
+        if not 0 < record_timeout_s < math.inf:
+            raise CallError(f"record_timeout_s is {record_timeout_s}; give a number of seconds above 0")
+        if memory_bytes is not None and memory_bytes < 1:
+            raise CallError(f"memory_bytes is {memory_bytes}; give a number of bytes above 0, or None for no bound")
+        if max_tasks is not None and max_tasks < 1:
+            raise CallError(f"max_tasks is {max_tasks}; give a number of tasks above 0, or None for no bound")
+        limits = worker.Limits(record_timeout_s, memory_bytes)
+        self._num_workers = num_workers
+        self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks)
+        self._numbers = itertools.count(1)
+        self._slots = [slot.Slot(self._shared, i) for i in range(num_workers)]
+        # The threads know _shared but not this object: when its last reference goes, or at exit, the pool closes.
+        self._finalizer = weakref.finalize(self, slot.close, self._shared, self._slots)
+
+    @property
+    def num_workers(self) -> int:
+        """How many tasks run at once."""
+        return self._num_workers
+
+    @property
+    def verdicts(self) -> Mapping[str, Refusal]:
+        """Records that killed or outlived their worker twice, by record digest: a copy of what is known now."""
+        return self._shared.verdicts.copy()
+
+    @property
+    def queue_depth(self) -> int:
+        """Tasks that wait for a worker."""
+        return self._shared.queue.qsize()
+
+    @property
+    def num_busy(self) -> int:
+        """Workers that run a task."""
+        return sum(each.busy for each in self._slots)
+
+    @property
+    def num_tasks_done(self) -> int:
+        """Tasks that returned or raised; those that were cancelled do not count."""
+        return self._shared.num_tasks_done
+
+    @property
+    def restarts(self) -> Mapping[str, int]:
+        """How many workers were replaced, by reason: crashed, timeout, killed, memory, max_tasks."""
+        with self._shared.lock:
+            return self._shared.restarts.copy()
+
+    def submit(self, task: Task[T]) -> "Future[T]":
+        """Queue a task; its future raises what ``run`` raised, or WorkerError where the task cannot be done.
+
+        The task is pickled now, in this thread: what cannot be pickled raises here.
+        """
+        kind = type(task)
+        job = slot.Job(next(self._numbers), kind.__module__, kind.__qualname__, pickle.dumps(task, protocol=5), self)
+        job.future.add_done_callback(functools.partial(slot.stop_if_cancelled, job))
+        self._shared.put(job)
+        return job.future
+
+    def close(self) -> None:
+        """End every worker process at once and cancel what is queued or running; safe to repeat.
+
+        Nothing of the processes is left when this returns.
+        """
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class InProcessWorkers:
+    """Runs each task in this process as it is submitted, one at a time: no isolation, no limits, nothing to start.
+
+    For notebooks, tests and debuggers; a picture that crashes a decoder takes this process with it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    @property
+    def num_workers(self) -> int:
+        """0: no process but this one."""
+        return 0
+
+    @property
+    def verdicts(self) -> Mapping[str, Refusal]:
+        """Always empty: who dies here tells nothing."""
+        return {}
+
+    def submit(self, task: Task[T]) -> "Future[T]":
+        """Run a task in the caller's thread; the future that is returned is done."""
+        future: Future[T] = Future()
+        with self._lock:  # a task may rely on being alone in its process, as it is in a worker
+            try:
+                future.set_result(task.run(_unguarded))
+            except Exception as error:  # noqa: BLE001 - it is raised again by the future, as for any other Workers
+                future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def num_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many CPUs this process may use: its affinity, and the quota of its container (cgroup v2) rounded up."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        return count if quota == "max" else min(count, max(1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return count
+
+
+def _unguarded(record_digest: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG001 - Guard's own names
+    return work()
