@@ -1,0 +1,200 @@
+"""The output folder of an expansion: whose it is, and how a file comes into it and goes.
+
+The folder is its own durable state. All state lies in the root, because readers of class folders would take a
+sub-folder for a class:
+
+    expansion.json             what is expanded, and how; nothing in it tells when, where or by how many
+    manifest-00000.parquet …   one for each shard; renamed into place last, so that it marks the shard complete
+    .augment-…                 of a run under way only: temporary files, journals, the run itself
+
+What survives. A finished shard survives the death of every process and the loss of power: its pictures are on the
+disk before its manifest part is. A shard that was not finished is undone by the next run, from its journal.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from augment.errors import OutputError, StorageError
+
+DESCRIPTION = "expansion.json"
+HIDDEN = ".augment-"
+"""How everything begins that belongs to a run; it must not outlive the folder's completion."""
+
+TEMPORARY = f"{HIDDEN}tmp-"
+PREVIOUS = f"{HIDDEN}previous"
+"""What the folder held before an update: the rows whose outputs may be kept."""
+
+
+def storage_error(action: str, path: Path | str, error: OSError) -> StorageError:
+    """Say what could not be done to which file, why, and what helps."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "free space"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "make the folder writable"
+    elif error.errno == errno.EFBIG:
+        remedy = "raise the limit on the size of a file (ulimit -f)"
+    elif error.errno in (errno.EMFILE, errno.ENFILE):
+        remedy = "raise the limit on open files (ulimit -n)"
+    elif error.errno == errno.ENAMETOOLONG:
+        remedy = "shorten the names in the dataset, which outputs are named after"
+    else:
+        remedy = "see to the disk"
+    reason = error.strerror or str(error)
+    return StorageError(f"cannot {action} {path}: {reason}; {remedy}, then run the same command again")
+
+
+def check_place(root: Path, data: Path) -> None:
+    """Raise OutputError where output and dataset lie in one another; symbolic links are followed."""
+    out, source = root.resolve(), data.resolve()
+    if out == source:
+        raise OutputError(f"the output folder {root} is the dataset's own folder; choose another one")
+    if out.is_relative_to(source):
+        raise OutputError(f"the output folder {root} lies inside the dataset {data}; choose one outside of it")
+    if source.is_relative_to(out):
+        raise OutputError(f"the dataset {data} lies inside the output folder {root}; choose one that does not hold it")
+
+
+def check_ours(root: Path) -> None:
+    """Raise OutputError where the folder holds files but no expansion: nobody's files are ever written over."""
+    try:
+        names = {entry.name for entry in os.scandir(root)}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise OutputError(f"{root} is not a folder; choose another output folder") from None
+    except OSError as error:
+        raise storage_error("read", root, error) from error
+    foreign = sorted(name for name in names if not name.startswith(HIDDEN))
+    if foreign and DESCRIPTION not in names:
+        raise OutputError(
+            f"the output folder {root} holds {foreign[0]!r} and no {DESCRIPTION}, so it is not an expansion's; choose "
+            "an empty or a new folder"
+        )
+
+
+def read_text(root: Path, name: str) -> str | None:
+    """The content of a file in the root, or None where there is none."""
+    try:
+        return (root / name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error("read", root / name, error) from error
+
+
+def place(root: Path, relative: str, data: bytes, *, temporary: str, durable: bool) -> None:
+    """Bring a file into the folder whole or not at all: temporary name in the root, flush, rename.
+
+    ``temporary`` tells writers at one time apart; where it is left behind, the next run removes it. ``durable`` waits
+    for the disk. Missing folders on the way are made. Raises StorageError.
+    """
+    draft, target = root / f"{TEMPORARY}{temporary}", root / relative
+    try:
+        try:
+            with draft.open("wb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                if durable:
+                    os.fsync(file.fileno())
+            _rename(draft, target)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+        if durable:
+            sync(target.parent)
+    except OSError as error:
+        raise storage_error("write", target, error) from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_outputs(root: Path, paths: Iterable[str]) -> None:
+    """Wait until these outputs and their names are on the disk."""
+    files = [root / path for path in paths]
+    above = {parent for file in files for parent in file.parents if parent.is_relative_to(root)}
+    for path in [*files, *sorted(above)]:
+        try:
+            sync(path)
+        except OSError as error:
+            raise storage_error("write", path, error) from error
+
+
+def remove(root: Path, relative: str) -> bool:
+    """Remove an output and the folders that it leaves empty; False where there was none."""
+    target = root / relative
+    try:
+        try:
+            target.unlink()
+            existed = True
+        except (FileNotFoundError, NotADirectoryError):
+            existed = False
+        for above in target.parents:
+            if above == root or not _remove_folder(above):
+                break
+    except OSError as error:
+        raise storage_error("remove", target, error) from error
+    return existed
+
+
+def has_file(root: Path, relative: str, size_bytes: int) -> bool:
+    """Whether an output is there and has the size that its manifest row says."""
+    try:
+        status = os.lstat(root / relative)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise storage_error("look at", root / relative, error) from error
+    return status.st_size == size_bytes
+
+
+def hidden(root: Path, prefix: str = HIDDEN) -> list[str]:
+    """Names in the root that begin so, sorted."""
+    try:
+        with os.scandir(root) as entries:
+            return sorted(entry.name for entry in entries if entry.name.startswith(prefix))
+    except OSError as error:
+        raise storage_error("read", root, error) from error
+
+
+def remove_temporaries(root: Path) -> None:
+    """Remove what a killed run was just writing; needs the lock and the end of every run before this one."""
+    for name in hidden(root, TEMPORARY):
+        remove(root, name)
+
+
+def _rename(draft: Path, target: Path) -> None:
+    attempts = 100
+    while True:
+        try:
+            draft.rename(target)
+        except (
+            FileNotFoundError
+        ):  # again: another worker may just be removing a folder that a refused record left empty
+            attempts -= 1
+            if not attempts:
+                raise
+            target.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            return
+
+
+def _remove_folder(path: Path) -> bool:
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOTDIR):
+            return False
+        raise
+    return True

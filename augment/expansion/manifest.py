@@ -1,0 +1,225 @@
+"""The manifest of an expansion: one row for each output and each refusal, one Parquet file for each shard."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augment.errors import StorageError
+from augment.expansion import folder
+from augment.expansion.paths import PathSet
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("copy", pa.int32()),
+        pa.field("path", pa.string()),
+        pa.field("label", pa.int32()),
+        pa.field("class", pa.string()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("digest", pa.string()),
+        pa.field("render_key", pa.string()),
+        pa.field("record_digest", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("applied", pa.string()),
+    ]
+)
+_BRIEF = ["key", "status", "path", "size_bytes", "reason", "detail"]
+_EXPANSION = b"augment.expansion"
+_ROWS_A_GROUP = 16_384
+
+
+class Status(StrEnum):
+    """What became of a record, or of one of its copies."""
+
+    RENDERED = "rendered"
+    """A copy was rendered and lies at ``path``."""
+    ORIGINAL = "original"
+    """The record's own bytes lie at ``path``."""
+    REFUSED = "refused"
+    """The record, or a file that could not become one, is left out; ``reason`` and ``detail`` say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    ``copy`` is None for originals and refusals. ``path`` is relative to the output folder; ``digest`` is the
+    BLAKE2b-128 of the file there (``b2sum -l 128``). ``applied`` is JSON: the transforms that were applied with the
+    parameters that were drawn, arrays as shape and digest.
+    """
+
+    key: str
+    status: Status
+    copy: int | None = None
+    path: str | None = None
+    label: int | None = None
+    class_name: str | None = None
+    height: int | None = None
+    width: int | None = None
+    size_bytes: int | None = None
+    digest: str | None = None
+    render_key: str | None = None
+    record_digest: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    applied: str | None = None
+
+
+def part_name(index: int) -> str:
+    """The name of a shard's part of the manifest."""
+    return f"manifest-{index:05d}.parquet"
+
+
+def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> None:
+    """Put a shard's part in place, which marks the shard finished: durable when this returns."""
+    columns = {_column(name): [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__}
+    table = pa.table(columns, schema=_SCHEMA.with_metadata({_EXPANSION: expansion.encode()}))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    folder.place(root, part_name(index), sink.getvalue().to_pybytes(), temporary=f"{index:05d}", durable=True)
+
+
+def read_part(root: Path, index: int, expansion: str, *, brief: bool = False) -> list[Row] | None:
+    """The rows of a shard; None where it is not finished, where its part is damaged or another expansion's.
+
+    ``brief`` leaves out what is not needed to see whether the outputs are there.
+    """
+    table = _read_table(root, index, expansion, _BRIEF if brief else _SCHEMA.names)
+    return None if table is None else _rows(table)
+
+
+class Previous:
+    """What the folder held before the update that is under way: the rows of its outputs, for a range of keys."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+
+    @classmethod
+    def open(cls, root: Path) -> "Previous | None":
+        """None where no update is under way."""
+        path = root / folder.PREVIOUS
+        try:
+            return cls(pq.ParquetFile(path, memory_map=True))
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(
+                f"cannot read {path}: {error}; remove that file and run the same command again: all is rendered again"
+            ) from error
+
+    def rows(self, first_key: str, last_key: str) -> list[Row]:
+        """The rows whose key lies between these two, both included."""
+        metadata = self._file.metadata
+        found: list[Row] = []
+        for group in range(metadata.num_row_groups):
+            keys = metadata.row_group(group).column(0).statistics
+            if keys is None or not keys.has_min_max or (keys.min <= last_key and first_key <= keys.max):
+                rows = _rows(self._file.read_row_group(group))
+                found += [row for row in rows if first_key <= row.key <= last_key]
+        return found
+
+    def paths(self) -> Iterator[list[str]]:
+        """The paths of all rows, some thousands at a time."""
+        for group in range(self._file.metadata.num_row_groups):
+            yield self._file.read_row_group(group, columns=["path"]).column("path").to_pylist()
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All rows, some thousands at a time."""
+        for group in range(self._file.metadata.num_row_groups):
+            yield self._file.read_row_group(group)
+
+
+def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
+    """Gather the rows of all outputs in the folder in one hidden file; the parts may be replaced afterwards.
+
+    An update that a further change of the dataset interrupted left such a file already: of its rows those stay whose
+    output no finished shard has written since. (What unfinished shards wrote, their journals have undone.)
+    """
+    draft = root / f"{folder.TEMPORARY}previous"
+    earlier = Previous.open(root)
+    try:
+        with pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
+            for table in _grouped(_output_tables(root, num_shards, expansion)):
+                writer.write_table(table, row_group_size=_ROWS_A_GROUP)
+            if earlier is not None:
+                known = path_set(root, num_shards, expansion)
+                for table in earlier.tables():
+                    paths = table.column("path").to_pylist()
+                    left = set(known.missing(paths))
+                    writer.write_table(table.filter(pa.array([path in left for path in paths], pa.bool_())))
+        folder.sync(draft)
+        draft.rename(root / folder.PREVIOUS)
+        folder.sync(root)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise folder.storage_error("write", root / folder.PREVIOUS, error) from error
+
+
+def path_set(root: Path, num_shards: int, expansion: str) -> PathSet:
+    """The paths of all outputs of finished shards."""
+    tables = _output_tables(root, num_shards, expansion, ["path"])
+    return PathSet(table.column("path").to_pylist() for table in tables)
+
+
+def _output_tables(
+    root: Path, num_shards: int, expansion: str, columns: list[str] = _SCHEMA.names
+) -> Iterator[pa.Table]:
+    for index in range(num_shards):
+        table = _read_table(root, index, expansion, columns)
+        if table is not None:
+            yield table.filter(table.column("path").is_valid())
+
+
+def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    num_rows = 0
+    for table in tables:
+        waiting.append(table)
+        num_rows += table.num_rows
+        if num_rows >= _ROWS_A_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting, num_rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _read_table(root: Path, index: int, expansion: str, columns: list[str]) -> pa.Table | None:
+    path = root / part_name(index)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise folder.storage_error("read", path, error) from error
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if (file.schema_arrow.metadata or {}).get(_EXPANSION) != expansion.encode():
+            return None
+        if not file.schema_arrow.remove_metadata().equals(_SCHEMA):
+            return None
+        return file.read(columns).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError):  # damaged: as good as absent, the shard is done again
+        return None
+
+
+def _rows(table: pa.Table) -> list[Row]:
+    names = [_attribute(name) for name in table.column_names]
+    columns = [table.column(name).to_pylist() for name in table.column_names]
+    columns[names.index("status")] = [Status(value) for value in columns[names.index("status")]]
+    return [Row(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
+
+
+def _column(name: str) -> str:
+    return "class" if name == "class_name" else name
+
+
+def _attribute(name: str) -> str:
+    return "class_name" if name == "class" else name

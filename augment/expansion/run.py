@@ -1,0 +1,175 @@
+"""Who works in an output folder now: one run at a time, and the workers of that run only.
+
+Two locks, both the system's (``flock``), so that a death of any kind gives them back: the run holds the folder, each
+worker holds the run's own file while it works on a shard.
+"""
+
+import contextlib
+import fcntl
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from augment.errors import OutputError
+from augment.expansion import folder
+
+_RUN = f"{folder.HIDDEN}run-"
+
+LOCK_WAIT_S = 2.0
+"""How long a run waits for the folder's lock: what children of a killed run may need to notice its end."""
+STRAGGLERS_WAIT_S = 60.0
+"""How long a run waits for workers that outlived theirs; they stop at their next record."""
+_POLL_S = 0.02
+
+_COUNTS = struct.Struct("<QQ")
+
+
+@contextlib.contextmanager
+def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the folder against other runs, or ``shared`` with other readers; it is made where it does not exist.
+
+    The lock is the system's (``flock`` on the folder itself): it ends with the process that holds it.
+    """
+    try:
+        if not shared:
+            root.mkdir(parents=True, exist_ok=True)
+        held = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{error.filename} is not a folder; choose another output folder") from None
+    except FileNotFoundError:
+        raise OutputError(f"there is no folder {root}; give the folder of an expansion") from None
+    except OSError as error:
+        raise folder.storage_error("open the output folder", root, error) from error
+    try:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        if not _flock(held, kind, LOCK_WAIT_S, root):
+            raise OutputError(f"another run works in {root}; wait until it has ended, or stop it")
+        try:
+            yield
+        finally:  # said, not left to the close: a child process may have inherited the folder
+            fcntl.flock(held, fcntl.LOCK_UN)
+    finally:
+        os.close(held)
+
+
+class Run:
+    """One run in the folder: a hidden file that lives as long as the run, with a place for each shard's progress.
+
+    Whoever works on a shard holds the file's shared lock while it works and stops where the file has been removed. So
+    ending a run is removing its file and waiting for the exclusive lock; and a worker that outlived a killed run is
+    ended by the next run in the same way.
+    """
+
+    def __init__(self, root: Path, num_shards: int) -> None:
+        try:
+            self._fd, path = tempfile.mkstemp(prefix=_RUN, dir=root)
+        except OSError as error:
+            raise folder.storage_error("write into", root, error) from error
+        self.path = Path(path)
+        try:  # written, not truncated to this length: on a full disk a hole could not be filled later
+            os.write(self._fd, bytes(_COUNTS.size * num_shards))
+        except OSError as error:
+            self.end()
+            raise folder.storage_error("write", self.path, error) from error
+
+    def counts(self, index: int) -> tuple[int, int]:
+        """Outputs settled and bytes written so far by whoever works on this shard."""
+        data = os.pread(self._fd, _COUNTS.size, index * _COUNTS.size)
+        return _COUNTS.unpack(data) if len(data) == _COUNTS.size else (0, 0)
+
+    def end(self) -> None:
+        """Tell all who work in this run to stop, and wait for them; a straggler is left to the next run."""
+        if self._fd < 0:
+            return
+        try:
+            self.path.unlink(missing_ok=True)
+            _flock(self._fd, fcntl.LOCK_EX, STRAGGLERS_WAIT_S, self.path)
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+def end_runs(root: Path) -> None:
+    """End runs that were killed: their workers, where some still live, stop at their next record."""
+    for name in folder.hidden(root, _RUN):
+        path = root / name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise folder.storage_error("open", path, error) from error
+        try:
+            folder.remove(root, name)
+            if not _flock(fd, fcntl.LOCK_EX, STRAGGLERS_WAIT_S, path):
+                raise OutputError(
+                    f"a worker of an earlier run still writes into {root} after {STRAGGLERS_WAIT_S:.0f} s; end that "
+                    "process and run the same command again"
+                )
+        finally:
+            os.close(fd)
+
+
+class Seat:
+    """A worker's place in a run, for one shard."""
+
+    def __init__(self, fd: int, index: int, root: Path) -> None:
+        self._fd = fd
+        self._offset = index * _COUNTS.size
+        self._root = root
+
+    def check(self) -> None:
+        """Raise OutputError once the run has ended."""
+        if os.fstat(self._fd).st_nlink == 0:
+            raise OutputError(
+                f"the run in {self._root} that asked for this shard has ended; run the same command again"
+            )
+
+    def report(self, num_outputs: int, size_bytes: int) -> None:
+        """Say how far the shard is."""
+        with contextlib.suppress(OSError):  # a count for a progress bar must never cost a shard
+            os.pwrite(self._fd, _COUNTS.pack(num_outputs, size_bytes), self._offset)
+
+
+@contextlib.contextmanager
+def seat(root: Path, run: str, index: int) -> Iterator[Seat]:
+    """Take part in a run by working on one of its shards; OutputError where it has ended."""
+    try:
+        fd = os.open(root / run, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise OutputError(
+            f"the run in {root} that asked for this shard has ended; run the same command again"
+        ) from None
+    except OSError as error:
+        raise folder.storage_error("open", root / run, error) from error
+    try:
+        taken = Seat(fd, index, root)
+        if not _flock(fd, fcntl.LOCK_SH, 0, root):
+            raise OutputError(f"the run in {root} that asked for this shard has ended; run the same command again")
+        taken.check()
+        yield taken
+    finally:
+        os.close(fd)
+
+
+def _flock(fd: int, kind: int, wait_s: float, path: Path) -> bool:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        except OSError as error:
+            raise folder.storage_error("lock", path, error) from error
+        else:
+            return True
