@@ -1,0 +1,59 @@
+# `make` alone lists what there is. Nothing is needed but Python 3.11 or newer, with pip, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check lint format lock sheets clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## expand a folder of real photographs, and say what to try next
+	@$(BIN)/python demo/demo.py
+
+test: $(READY)  ## run the tests and the documentation's examples
+	$(BIN)/python -m pytest
+
+test-long: $(READY)  ## run the tests that take their time
+	$(BIN)/python -m pytest -m long --timeout 1800
+
+check: lint test  ## all that CI runs
+
+lint: $(READY)  ## format, lint, types, import layers: look, change nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY)  ## format the code and mend what the linter can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: $(READY)  ## resolve the dependencies again into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header \
+		--upgrade --extra dev pyproject.toml --output-file requirements.lock
+
+sheets: $(READY)  ## draw a contact sheet of every family of transforms into demo-output/sheets
+	$(BIN)/python demo/sheets.py
+
+clean:  ## remove everything that make made
+	rm -rf $(VENV) demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find augment tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip comes from $(PYTHON), so that this also works where the system's Python cannot put a pip into a new environment.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is missing or older than Python 3.11; say which one to use: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
+		echo "$(PYTHON) has no pip; install it ($(PYTHON) -m ensurepip, or your system's python3-pip)" >&2; exit 1; }
+	@echo "installing into $(VENV) (once; again when the lock changes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements.lock
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		-e .
+	@touch $@

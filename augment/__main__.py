@@ -1,0 +1,6 @@
+"""``python -m augment`` is the ``augment`` command."""
+
+from augment.cli import main
+
+if __name__ == "__main__":
+    main()

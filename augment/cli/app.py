@@ -1,0 +1,104 @@
+"""The ``augment`` command: its sub-commands, and what becomes of an error.
+
+An error is one line on standard error that ends with the remedy (a pipeline's problems are one line each), never a
+traceback; the exit code says whose fault it is. ``--debug`` shows the traceback as well.
+"""
+
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from augment import errors
+from augment.cli import check, doctor, exit_codes, expand, presets, preview, terminal, transforms, verify
+
+_EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in exit_codes.MEANINGS.items()) + "."
+
+app = typer.Typer(
+    name="augment",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
+for command in (expand, verify, preview, check, transforms, presets, doctor):
+    command.register(app)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if value:
+        from importlib.metadata import version
+
+        terminal.say(f"augment {version('augment-service')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+) -> None:
+    """Augment pictures: every sample has an address, and its pixels are a pure function of it."""
+    if context.invoked_subcommand is None:
+        terminal.say(context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command with these arguments and return its exit code."""
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        result = typer.main.get_command(app).main(arguments, prog_name="augment", standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 - the one place where any error becomes an exit code
+        if debug:
+            traceback.print_exc()
+        return _report(error, as_json=as_json)
+    return result if isinstance(result, int) else exit_codes.OK
+
+
+def _report(error: Exception, *, as_json: bool) -> int:
+    code, lines, document = _describe(error)
+    if as_json:
+        terminal.write_json({"error": document | {"exit_code": code}})
+    for line in lines:
+        typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        typer.echo(line, err=True)
+    return code
+
+
+def _describe(error: Exception) -> tuple[int, list[str], dict[str, Any]]:
+    kind = type(error).__name__
+    if isinstance(error, errors.PipelineError):
+        problems = [{"loc": problem.loc, "line": problem.line, "msg": problem.msg} for problem in error.problems]
+        lines = [str(problem) for problem in error.problems]
+        return exit_codes.REQUEST, lines, {"kind": kind, "message": str(error), "problems": problems}
+    if isinstance(error, errors.AugmentError):
+        return exit_codes.exit_code(error), [str(error)], {"kind": kind, "message": str(error)}
+    if isinstance(error, TyperException):
+        message = _usage_message(error)
+        return exit_codes.REQUEST, [message], {"kind": "UsageError", "message": message}
+    message = (
+        f"{kind}: {' '.join(str(error).split())}; this is a defect of ours: run it again with --debug and report what "
+        "it shows"
+    )
+    return exit_codes.DEFECT, [message], {"kind": kind, "message": message}
+
+
+def _usage_message(error: TyperException) -> str:
+    text = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "augment"
+    return f"{text}; `{command} --help` shows what there is"

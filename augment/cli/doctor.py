@@ -1,0 +1,46 @@
+"""``augment doctor``: what is missing on this machine."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from augment.cli import exit_codes, terminal
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="A folder that you mean to write into.")] = Path(),
+    *,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Say what this machine lacks, each with its remedy; exit code 5 where something will not work."""
+    from augment.doctor import Verdict, examine
+
+    findings = examine(folder)
+    failed = any(finding.verdict is Verdict.FAIL for finding in findings)
+    if as_json:
+        terminal.write_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
+    else:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("", no_wrap=True)
+        table.add_column("what", no_wrap=True)
+        table.add_column("found", ratio=1, overflow="fold")
+        for finding in findings:
+            found = Text(finding.found)
+            if finding.remedy:
+                found.append(f"\n→ {finding.remedy}", style="bold")
+            table.add_row(Text(finding.verdict, style=_STYLES[finding.verdict]), finding.what, found)
+        terminal.console().print(table)
+    if failed:
+        raise typer.Exit(exit_codes.FINDINGS)

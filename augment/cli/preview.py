@@ -1,0 +1,108 @@
+"""``augment preview``: what a pipeline makes of one picture, as a labelled grid."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from augment.cli import terminal
+from augment.errors import CallError, DatasetError, OutputError, RecordError, StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from augment.sample import Applied
+    from augment.transforms.load import Pipeline
+
+NUM_MAX = 400
+"""The most cells of a grid: more are smaller than a screen's detail."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("preview")(preview)
+
+
+def preview(
+    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The picture to augment.")],
+    *,
+    pipeline: Annotated[str, typer.Option("--pipeline", "-p", metavar="P", help="A preset's name or a file.")],
+    num: Annotated[int, typer.Option("--num", "-n", help="How many draws to show, from draw 0.")] = 16,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The grid: .png, .jpg or .webp.")] = Path("grid.png"),
+    seed: Annotated[int, typer.Option(help="The seed; the same seed draws the same grid.")] = 0,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="The record's key in a dataset: the grid then shows the very copies that `augment expand` writes with "
+            "this seed. By default the key is the digest of the file, as in a one-shot call."
+        ),
+    ] = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw."""
+    from augment import encode, sheet
+    from augment.transforms.load import Pipeline
+
+    if not 1 <= num <= NUM_MAX:
+        raise CallError(f"--num is {num}; it lies in 1 to {NUM_MAX}")
+    formats = {f".{extension}": name for name, extension in encode.EXTENSIONS.items()} | {".jpeg": "jpeg"}
+    if output.suffix.lower() not in formats:
+        raise CallError(f"--output is {output}; its name must end with one of {', '.join(formats)}")
+    if output.resolve() == picture.resolve():
+        raise OutputError(f"--output {output} is the picture itself; choose another name")
+    loaded = Pipeline.load(pipeline)
+    encoded = _read(picture)
+    images, draws = _draw(loaded, encoded, key or _digest(encoded), picture, num, seed)
+    labels = ["original", *(_label(draw, applied) for draw, applied in enumerate(draws))]
+    grid = sheet.contact_sheet(images, labels, title=f"{picture.name} · {pipeline} · seed {seed}")
+    try:
+        output.write_bytes(encode.encode(grid, formats[output.suffix.lower()]))
+    except OSError as error:
+        raise StorageError(f"cannot write {output}: {error.strerror}; choose another --output") from error
+    if as_json:
+        cells = [
+            {"draw": draw, "applied": [{"name": one.name, "params": one.params} for one in applied]}
+            for draw, applied in enumerate(draws)
+        ]
+        terminal.write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": cells})
+    else:
+        terminal.say(f"{output}: the original and {terminal.count(num, 'draw')} with seed {seed}")
+
+
+def _read(picture: Path) -> bytes:
+    try:
+        return picture.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"cannot read the picture {picture}: {error.strerror}; give the path of a file") from error
+
+
+def _digest(encoded: bytes) -> str:
+    from augment.address import digest_fields
+
+    return digest_fields((encoded,)).hex()
+
+
+def _draw(
+    loaded: "Pipeline", encoded: bytes, key: str, picture: Path, num: int, seed: int
+) -> "tuple[list[NDArray[np.uint8]], list[tuple[Applied, ...]]]":
+    """The picture itself and its draws, decoded as an expansion decodes it."""
+    from functools import partial
+
+    from augment import decode
+    from augment.sample import Sample
+    from augment.transforms import compile as compiling
+    from augment.transforms import reduce
+
+    transform = compiling.compile_pipeline(loaded.spec)
+    try:
+        sample = Sample(decode.decode(encoded, eighths=partial(reduce.eighths, loaded.spec)))
+        drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
+    except RecordError as error:
+        raise RecordError(str(picture), error.reason, error.detail) from error
+    return [sample.image, *(one.image for one, _ in drawn)], [applied for _, applied in drawn]
+
+
+def _label(draw: int, applied: "tuple[Applied, ...]") -> str:
+    names = ", ".join(one.name.removeprefix("Random") or one.name for one in applied)
+    return f"{draw}: {names or 'nothing applied'}"

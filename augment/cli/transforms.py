@@ -1,0 +1,137 @@
+"""``augment transforms``: what can stand in a pipeline, and the parameters of each."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from augment.cli import terminal
+from augment.errors import CallError
+
+if TYPE_CHECKING:
+    from augment.transforms.catalogue import TransformInfo
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("transforms")(list_transforms)
+
+
+def list_transforms(
+    name: Annotated[str | None, typer.Argument(help="A transform, whose parameters are then shown.")] = None,
+    *,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """List all transforms by family, or show the parameters of one with their ranges and defaults."""
+    from augment.transforms.catalogue import catalogue
+
+    known = catalogue()
+    if name is None:
+        if as_json:
+            terminal.write_json([_document(info) for info in known.values()])
+        else:
+            _show_families(list(known.values()))
+        return
+    info = known.get(name)
+    if info is None:
+        raise CallError(f"there is no transform {name!r}{_suggestion(name, list(known))}")
+    if as_json:
+        terminal.write_json(_document(info))
+    else:
+        _show_one(info)
+
+
+def _document(info: "TransformInfo") -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "family": info.family,
+        "targets": sorted(info.targets),
+        "container": info.container,
+        "help": info.help,
+        "schema": info.schema,
+    }
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    import difflib
+
+    folded = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
+    return f"; did you mean {folded[close[0]]}?" if close else "; `augment transforms` lists them all"
+
+
+def _show_families(infos: "list[TransformInfo]") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("transform", no_wrap=True)
+    table.add_column("moves", no_wrap=True, style="dim")
+    table.add_column("what it does", ratio=1)
+    for family in sorted({info.family for info in infos}):
+        table.add_row(Text(family, style="bold"))
+        for info in infos:
+            if info.family == family:
+                table.add_row(f"  {info.name}", _letters(info.targets), info.help)
+    screen = terminal.console()
+    screen.print(table)
+    screen.print(
+        "\nmoves: the targets that follow the picture: m mask, b boxes, k keypoints. "
+        "`augment transforms NAME` shows the parameters of one."
+    )
+
+
+def _letters(targets: frozenset[str]) -> str:
+    return "".join(name[0] if name in targets else "-" for name in ("mask", "boxes", "keypoints"))
+
+
+def _show_one(info: "TransformInfo") -> None:
+    from rich.table import Table
+
+    screen = terminal.console()
+    targets = ", ".join(target for target in ("image", "mask", "boxes", "keypoints") if target in info.targets)
+    screen.print(info.name, style="bold")
+    screen.print(f"{info.help}\nfamily: {info.family}; targets: {targets}\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("parameter", no_wrap=True)
+    table.add_column("default", overflow="fold")
+    table.add_column("values", ratio=1, overflow="fold")
+    table.add_column("what it is", ratio=1)
+    for name, schema in info.schema["properties"].items():
+        default = _value(schema["default"]) if "default" in schema else "(required)"
+        table.add_row(name, default, values(schema), schema.get("description", ""))
+    screen.print(table)
+    for rule in info.schema.get("x-rules", ()):
+        screen.print(f"rule: {rule}")
+
+
+def values(schema: dict[str, Any]) -> str:
+    """What a JSON Schema of the catalogue allows, in a few words: ``number 0 to 1``, ``[low, high] of integer 1 to 9``."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(values(branch) for branch in schema["anyOf"]))
+    if "oneOf" in schema:
+        return "; ".join(_option(option) for option in schema["oneOf"])
+    kind = schema.get("type", "any")
+    if kind in {"number", "integer"}:
+        low = f"above {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else schema.get("minimum", "")
+        odd = "odd " if "not" in schema else ""
+        return f"{odd}{kind} {low} to {schema['maximum']}"
+    if kind == "array":
+        least, most = schema["minItems"], schema["maxItems"]
+        items = values(schema["items"])
+        if schema.get("x-ordered"):
+            return f"[low, high] of {items}"
+        return f"{least if least == most else f'{least} to {most}'} x {items}"
+    if kind == "object":
+        return f"an object with {', '.join(schema['properties'])}"
+    return {"boolean": "true, false"}.get(kind, str(kind))
+
+
+def _option(option: dict[str, Any]) -> str:
+    const, title = _value(option["const"]), option["title"]
+    return const if const == title else f"{const} ({title})"
+
+
+def _value(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)

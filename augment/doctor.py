@@ -1,0 +1,232 @@
+"""What this machine lacks, or has too little of, for the engine to work well; each finding names its remedy."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+OPEN_FILES_WANTED = 1024
+"""What Linux distributions give a login shell; a worker needs some dozen, a service one for each open batch."""
+SHARED_MEMORY_WANTED = 1 << 30
+"""Containers start with 64 MiB, less than one batch of 256 pictures of 512 x 512 (201 MB)."""
+MEMORY_A_WORKER = 1 << 30
+"""One 50-megapixel picture is 150 MB decoded, and a transform may hold several copies of it."""
+DISK_WANTED = 1 << 30
+
+_LIBRARIES = {
+    "albumentations": "albumentations",
+    "cv2": "opencv-python-headless",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "PIL": "pillow",
+    "simplejpeg": "simplejpeg",
+    "pyarrow": "pyarrow",
+    "ruamel.yaml": "ruamel.yaml",
+    "rfc8785": "rfc8785",
+}
+_OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+
+
+class Verdict(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: what was found, and what to do about it where that is not well."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Look at this machine, and at the folder that somebody means to write into."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _system,
+        _processor,
+        _libraries,
+        _opencv,
+        _engine,
+        _workers,
+        _shared_memory,
+        _open_files,
+        lambda: _writable("temporary folder", Path(tempfile.gettempdir()), "set TMPDIR to a folder that is writable"),
+        lambda: _writable("output folder", folder, "choose another folder, or make this one writable"),
+    ]
+    return [finding for check in checks for finding in check()]
+
+
+def _judge(what: str, found: str, *, good: bool, otherwise: Verdict, remedy: str) -> Finding:
+    return Finding(what, Verdict.OK, found) if good else Finding(what, otherwise, found, remedy)
+
+
+def _python() -> Iterator[Finding]:
+    yield _judge(
+        "Python",
+        f"{platform.python_implementation()} {platform.python_version()}",
+        good=sys.version_info >= (3, 11),
+        otherwise=Verdict.FAIL,
+        remedy="install Python 3.11 or newer",
+    )
+
+
+def _system() -> Iterator[Finding]:
+    yield _judge(
+        "system",
+        f"{platform.system()} {platform.machine()}",
+        good=platform.system() == "Linux",
+        otherwise=Verdict.FAIL,
+        remedy="workers and memory files need Linux; elsewhere run it in a container",
+    )
+
+
+def _processor() -> Iterator[Finding]:
+    try:
+        from augment.transforms import compile as compiling
+
+        problem = compiling.cpu_problem()
+    except ImportError as error:
+        yield Finding("processor", Verdict.FAIL, f"cannot be asked: {error}", "see the libraries below")
+        return
+    yield _judge(
+        "processor",
+        "has what pixels depend on" if problem is None else problem,
+        good=problem is None,
+        otherwise=Verdict.FAIL,
+        remedy="use a machine with AVX2, or its pixels will differ from everybody else's",
+    )
+
+
+def _libraries() -> Iterator[Finding]:
+    for module, distribution in _LIBRARIES.items():
+        try:
+            importlib.import_module(module)
+            version = importlib.metadata.version(distribution)
+        except (ImportError, OSError) as error:  # a shared library that is missing is an OSError
+            remedy = f"pip install --force-reinstall {distribution}"
+            yield Finding(distribution, Verdict.FAIL, f"cannot be imported: {error}", remedy)
+            continue
+        yield Finding(distribution, Verdict.OK, version)
+
+
+def _opencv() -> Iterator[Finding]:
+    installed = []
+    for name in _OPENCV:
+        try:
+            installed.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    yield _judge(
+        "OpenCV builds",
+        ", ".join(installed) or "none",
+        good=len(installed) == 1,
+        otherwise=Verdict.WARN,
+        remedy="several write over one another's files: keep opencv-python-headless only, and reinstall it",
+    )
+
+
+def _engine() -> Iterator[Finding]:
+    try:
+        from augment import engine
+
+        yield Finding("engine", Verdict.OK, engine.engine_id())
+    except ImportError as error:
+        yield Finding("engine", Verdict.FAIL, f"cannot be imported: {error}", "see the libraries above")
+
+
+def _workers() -> Iterator[Finding]:
+    num_cores = len(os.sched_getaffinity(0))
+    quota = _cgroup_cores()
+    usable = num_cores if quota is None else min(num_cores, max(1, int(quota)))
+    limited = "" if quota is None or quota >= num_cores else f", of which this container may use {quota:g}"
+    yield Finding("cores", Verdict.OK, f"{num_cores}{limited}")
+    memory = _memory()
+    yield _judge(
+        "memory",
+        _size(memory),
+        good=memory >= usable * MEMORY_A_WORKER,
+        otherwise=Verdict.WARN,
+        remedy=f"large pictures may need {_size(MEMORY_A_WORKER)} a worker: use fewer, "
+        f"--workers {max(1, memory // MEMORY_A_WORKER)}",
+    )
+
+
+def _cgroup_cores() -> float | None:
+    """The processor time that a container's limit allows, in cores (cgroup v2)."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _memory() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return total
+    return total if limit == "max" else min(total, int(limit))
+
+
+def _shared_memory() -> Iterator[Finding]:
+    try:
+        total = shutil.disk_usage("/dev/shm").total  # noqa: S108 - its size is asked, nothing is written
+    except OSError:
+        yield Finding("/dev/shm", Verdict.WARN, "there is none", "the service will lay batches down on disk")
+        return
+    yield _judge(
+        "/dev/shm",
+        _size(total),
+        good=total >= SHARED_MEMORY_WANTED,
+        otherwise=Verdict.WARN,
+        remedy="give a container more: docker run --shm-size=1g",
+    )
+
+
+def _open_files() -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = soft == resource.RLIM_INFINITY
+    yield _judge(
+        "open files",
+        "no limit" if unlimited else str(soft),
+        good=unlimited or soft >= OPEN_FILES_WANTED,
+        otherwise=Verdict.WARN,
+        remedy=f"ulimit -n {OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_WANTED)}",
+    )
+
+
+def _writable(what: str, folder: Path, remedy: str) -> Iterator[Finding]:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"augment")
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        yield Finding(what, Verdict.FAIL, f"{folder}: {error.strerror}", remedy)
+        return
+    yield _judge(
+        what,
+        f"{folder}: {_size(free)} free",
+        good=free >= DISK_WANTED,
+        otherwise=Verdict.WARN,
+        remedy=f"less than {_size(DISK_WANTED)} is soon full: free space or choose another folder",
+    )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / (1 << 30):.1f} GiB" if num_bytes >= 1 << 30 else f"{num_bytes / (1 << 20):.0f} MiB"

@@ -1,0 +1,88 @@
+"""The demo: a folder of real photographs, expanded by the ``augment`` command, and a contact sheet of the result.
+
+The photographs are those of scikit-image's wheel whose authors gave them to everybody (public domain or CC0); nothing
+is downloaded. Running it again finds everything in place.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import skimage
+
+import augment
+
+OUT = Path("demo-output")
+PHOTOS = OUT / "photos"
+EXPANDED = OUT / "photos-x4"
+SHEET = OUT / "contact-sheet.jpg"
+COPIES = 4
+SEED = 7
+PIPELINE = "inception"
+
+CLASSES = {
+    "cat": ["chelsea.png"],  # CC0, Stefan van der Walt
+    "coffee": ["coffee.png"],  # CC0, Rachel Michetti
+    "person": ["astronaut.png", "camera.png"],  # public domain, NASA; CC0, Lav Varshney
+    "space": ["rocket.jpg", "hubble_deep_field.jpg"],  # public domain, SpaceX; public domain, NASA
+    "texture": ["brick.png", "grass.png", "gravel.png"],  # CC0, CC0Textures
+}
+ON_THE_SHEET = ["person/astronaut", "cat/chelsea", "coffee/coffee", "space/rocket"]
+
+
+def main() -> None:
+    """Lay the photographs out, expand them and draw the sheet."""
+    num_photos = lay_out(PHOTOS)
+    print(f"{num_photos} photographs in {len(CLASSES)} class folders: {PHOTOS}\n")
+    started = time.perf_counter()
+    command("expand", PHOTOS, EXPANDED, "--pipeline", PIPELINE, "--copies", COPIES, "--seed", SEED)
+    draw(SHEET)
+    print(
+        f"\nDone in {time.perf_counter() - started:.1f} s. Look at\n"
+        f"  {SHEET.resolve()}\n"
+        f"  {EXPANDED.resolve()}\n"
+        "\nWhat to try next (the command is .venv/bin/augment):\n"
+        f"  augment verify {EXPANDED} --data {PHOTOS}            render it again and compare\n"
+        f"  augment preview {PHOTOS}/cat/chelsea.png -p heavy    what another pipeline makes of one picture\n"
+        "  augment presets                                         all pipelines that come with it\n"
+        "  augment expand YOUR_PICTURES OUT -p flip-rotate-crop    your own pictures"
+    )
+
+
+def lay_out(folder: Path) -> int:
+    """Copy the photographs into class folders, where they are not there yet; how many there are."""
+    shipped = Path(skimage.__file__).parent / "data"
+    for name, files in CLASSES.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            if not (folder / name / file).exists():
+                shutil.copyfile(shipped / file, folder / name / file)
+    return sum(map(len, CLASSES.values()))
+
+
+def command(*arguments: object) -> None:
+    """Show an ``augment`` command and run it; end with its exit code where it fails."""
+    words = [str(argument) for argument in arguments]
+    print(f"$ augment {' '.join(words)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", "augment", *words], check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def draw(sheet: Path) -> None:
+    """One row for a photograph: the original, then its copies as they lie in the expanded folder."""
+    images, labels = [], []
+    for key in ON_THE_SHEET:
+        (original,) = PHOTOS.glob(f"{key}.*")
+        copies = [EXPANDED / f"{key}__{copy}.jpg" for copy in range(COPIES)]
+        for path, label in zip([original, *copies], [original.name, *(copy.name for copy in copies)], strict=True):
+            images.append(augment.decode_image(path.read_bytes()))
+            labels.append(label)
+    grid = augment.contact_sheet(images, labels, columns=1 + COPIES, cell_px=180)
+    sheet.write_bytes(augment.encode_image(grid, "jpeg", 85))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What all tests share: an environment that asks nobody on the network, and real photographs."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
+for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+    os.environ[_name] = "1"
+
+_PHOTOS = {
+    "cat": ["chelsea.png"],
+    "coffee": ["coffee.png"],
+    "person": ["astronaut.png"],
+    "space": ["rocket.jpg"],
+}
+
+
+@pytest.fixture(scope="session")
+def skimage_data() -> Path:
+    """The folder of the photographs in scikit-image's wheel; nothing in it is downloaded."""
+    import skimage
+
+    return Path(skimage.__file__).parent / "data"
+
+
+@pytest.fixture
+def photos(tmp_path: Path, skimage_data: Path) -> Path:
+    """Four photographs in class folders, which the test owns."""
+    root = tmp_path / "photos"
+    for name, files in _PHOTOS.items():
+        (root / name).mkdir(parents=True)
+        for file in files:
+            shutil.copyfile(skimage_data / file, root / name / file)
+    return root
