@@ -1,0 +1,216 @@
+"""From what was found to the manifest's rows: keys, classes, order and the digest of the dataset."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from augment import address, keys, manifest
+from augment.formats.listing import RefusedPath
+from augment.formats.scan import Found, Picture
+from augment.manifest import Size, SplitSummary, Summary
+
+_NO_CLASS = -1
+
+_FOUND = pa.schema(
+    [
+        pa.field("path", pa.large_string()),  # of all splits together it may pass the 2 GiB of a string column
+        pa.field("class", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("digest", pa.binary(16)),
+    ]
+)
+_REFUSED = pa.schema([pa.field("path", pa.large_string()), pa.field("refusal", pa.large_string())])
+
+
+class _Columns:
+    """Rows as they come, turned into Arrow as soon as there are enough."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._batches: list[pa.RecordBatch] = []
+        self._rows: list[tuple[object, ...]] = []
+
+    def add(self, *row: object) -> None:
+        self._rows.append(row)
+        if len(self._rows) == manifest.BATCH_ROWS:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        """All rows, each column in one piece."""
+        self._flush()
+        return pa.Table.from_batches(self._batches, self._schema).combine_chunks()
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = zip(self._schema, zip(*self._rows, strict=True), strict=True)
+            arrays = [pa.array(values, type=field.type) for field, values in columns]
+            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            self._rows = []
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The rows of a manifest, sorted, and what is said of them."""
+
+    summary: Summary
+    records: Iterable[pa.RecordBatch]
+    refused: Iterable[pa.RecordBatch]
+
+
+class Assembly:
+    """Collects what a scan finds; ``finish`` sorts it."""
+
+    def __init__(self, splits: tuple[str, ...]) -> None:
+        self._splits = tuple(sorted(splits, key=str.encode)) or (None,)
+        self._found = {split: _Columns(_FOUND) for split in self._splits}
+        self._refused = _Columns(_REFUSED)
+        self._classes: dict[str, int] = {}
+        self.num_records = 0
+        self.num_refused = 0
+
+    def add(self, found: Found) -> None:
+        verdict, group = found.verdict, found.group
+        if not isinstance(verdict, Picture):
+            self.refuse(RefusedPath(found.path, verdict.reason, verdict.detail))
+            return
+        name = group.class_name
+        number = _NO_CLASS if name is None else self._classes.setdefault(name, len(self._classes))
+        self._found[group.split].add(
+            found.path, number, verdict.height, verdict.width, verdict.size_bytes, verdict.mtime_ns, verdict.digest
+        )
+        self.num_records += 1
+
+    def refuse(self, refused: RefusedPath) -> None:
+        self._refused.add(refused.path, f"{refused.reason}: {refused.detail}")
+        self.num_refused += 1
+
+    def first_refused(self, number: int) -> list[str]:
+        """The first refusals by path, each as one line; for a message about a dataset that has nothing else."""
+        table = self._refused.table().sort_by("path").slice(0, number)
+        return [f"{path}: {verdict}" for path, verdict in zip(*table.to_pydict().values(), strict=True)]
+
+    def finish(self, *, format_name: str, root: str, scanned_ns: int) -> Assembled:
+        """Give every record its key and its label, and sort; call it once."""
+        classes = tuple(sorted(self._classes, key=str.encode))
+        labels = np.full(len(classes) + 1, _NO_CLASS, dtype=np.int32)  # the last place is that of _NO_CLASS
+        for label, name in enumerate(classes):
+            labels[self._classes[name]] = label
+        tables = {split: _sorted_records(self._found.pop(split).table(), split, labels) for split in self._splits}
+        refused = self._refused.table()
+        summary = Summary(
+            format=format_name,
+            root=root,
+            digest=dataset_digest({split: _batches(table) for split, table in tables.items()}),
+            classes=classes,
+            splits=_split_summaries(tables),
+            num_records=self.num_records,
+            num_refused=self.num_refused,
+            scanned_ns=scanned_ns,
+        )
+        records = (batch for table in tables.values() for batch in _record_rows(table))
+        return Assembled(summary, records, _refused_rows(refused.sort_by("path")))
+
+
+def dataset_digest(splits: Mapping[str | None, Iterable[pa.RecordBatch]]) -> str:
+    """Hash a dataset: over (key, record digest), or over (split, key, record digest) where there are splits.
+
+    ``splits`` and the rows of each come sorted, in batches with the columns ``key`` and ``digest``. Never over a path,
+    a dataset's name or a time.
+    """
+    has_splits = None not in splits
+    person = b"augment.splits" if has_splits else b"augment.dataset"
+    return address.digest_fields(_digest_fields(splits), person=person).hex()
+
+
+def _digest_fields(splits: Mapping[str | None, Iterable[pa.RecordBatch]]) -> Iterator[str | bytes]:
+    for split, batches in splits.items():
+        for batch in batches:
+            pairs = zip(batch.column("key").to_pylist(), batch.column("digest").to_pylist(), strict=True)
+            for key, digest in pairs:
+                if split is not None:
+                    yield split
+                yield key
+                yield digest
+
+
+def _sorted_records(found: pa.Table, split: str | None, labels: NDArray[np.int32]) -> pa.Table:
+    paths = _whole(found.column("path"))
+    relative = paths if split is None else pc.utf8_slice_codeunits(paths, start=len(split) + 1)
+    label = labels[found.column("class").to_numpy()]
+    table = found.drop_columns(["class"])
+    table = table.append_column("key", keys.distinct_keys(relative)).append_column("label", pa.array(label))
+    return table.take(pc.sort_indices(table.column("key"))).combine_chunks()
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _batches(table: pa.Table) -> list[pa.RecordBatch]:
+    """The table in pieces that may become Python objects one after another; nothing is copied."""
+    batches: list[pa.RecordBatch] = table.to_batches(max_chunksize=manifest.BATCH_ROWS)
+    return batches
+
+
+def _split_summaries(tables: dict[str | None, pa.Table]) -> tuple[SplitSummary, ...]:
+    summaries: list[SplitSummary] = []
+    start = 0
+    for split, table in tables.items():
+        summaries.append(_split_summary(split, table, start))
+        start += table.num_rows
+    return tuple(summaries)
+
+
+def _split_summary(split: str | None, table: pa.Table, start: int) -> SplitSummary:
+    heights, widths = table.column("height").to_numpy(), table.column("width").to_numpy()
+    unlabelled = np.flatnonzero(table.column("label").to_numpy() == _NO_CLASS)
+    smallest, common = None, None
+    if table.num_rows:
+        key = table.column("key")[int(np.minimum(heights, widths).argmin())].as_py()
+        smallest = Size(int(heights.min()), int(widths.min()), key)
+        if smallest[:2] == (heights.max(), widths.max()):
+            common = smallest[:2]
+    return SplitSummary(
+        name=split,
+        start=start,
+        stop=start + table.num_rows,
+        smallest=smallest,
+        common_size=common,
+        num_unlabelled=len(unlabelled),
+        first_unlabelled=table.column("key")[int(unlabelled[0])].as_py() if len(unlabelled) else None,
+    )
+
+
+def _record_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    for batch in _batches(table):
+        label = batch.column("label")
+        yield _rows(
+            batch.num_rows,
+            key=batch.column("key"),
+            path=batch.column("path"),
+            label=pc.if_else(pc.equal(label, _NO_CLASS), pa.scalar(None, pa.int32()), label),
+            **{name: batch.column(name) for name in ("height", "width", "size_bytes", "mtime_ns", "digest")},
+        )
+
+
+def _refused_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    for batch in _batches(table):
+        path = batch.column("path")
+        yield _rows(batch.num_rows, key=path, path=path, refusal=batch.column("refusal"))
+
+
+def _rows(num_rows: int, **columns: Any) -> pa.RecordBatch:
+    """Rows of the manifest; a column that is not given is null in all of them."""
+    arrays = [
+        columns[field.name].cast(field.type) if field.name in columns else pa.nulls(num_rows, field.type)
+        for field in manifest.SCHEMA
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=manifest.SCHEMA)

@@ -1,0 +1,61 @@
+"""The names of records: paths without extension, with it where two would collide."""
+
+import os.path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_SLICE = 65_536
+"""Paths that are Python strings at one time."""
+
+
+def without_extension(path: str) -> str:
+    """The path less the extension of its last part: ``cat/a.b.jpg`` gives ``cat/a.b``."""
+    return _split(path)[0]
+
+
+def extension(path: str) -> str:
+    """What ``without_extension`` takes away, with its dot; empty where there is none."""
+    return _split(path)[1]
+
+
+def _split(path: str) -> tuple[str, str]:
+    return os.path.splitext(path)  # noqa: PTH122 - what pathlib calls a suffix changed between versions of Python
+
+
+def distinct_keys(paths: pa.Array) -> pa.Array:
+    """The key of each path, paths being distinct and relative to one split: all keys differ.
+
+    A path loses its extension unless another path would then have the same key; those keep it. A path that keeps its
+    extension may in turn meet a third one (``a.jpg`` and ``a.png`` beside ``a.jpg.png``), so this goes on until nothing
+    collides; the keys are the same in any order of the paths. Arrow strings in, Arrow strings of the same type out.
+    """
+    slices = (paths.slice(start, _SLICE) for start in range(0, len(paths), _SLICE))
+    stems = pa.concat_arrays(
+        [pa.array([without_extension(path) for path in part.to_pylist()], type=paths.type) for part in slices]
+    )
+    encoded = stems.dictionary_encode()
+    indices = encoded.indices.to_numpy(zero_copy_only=False)
+    keep = np.bincount(indices, minlength=len(encoded.dictionary))[indices] > 1
+    newly = keep
+    while newly.any():
+        taken = paths.filter(pa.array(newly))
+        newly = pc.is_in(stems, value_set=taken).to_numpy(zero_copy_only=False) & ~keep
+        keep = keep | newly
+    return pc.if_else(pa.array(keep), paths, stems)
+
+
+def printable(name: str) -> str:
+    """The name with everything escaped that a terminal or a UTF-8 file could not show: one line, always encodable."""
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether the name, as the operating system gave it, is UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,303 @@
+"""The manifest: what a scan found, as one memory-mapped Arrow IPC file.
+
+The file holds one table, uncompressed and in record batches of equal length, so that the place of any row follows from
+its number and nothing but the touched rows is read. First come the records, sorted by (split, UTF-8 bytes of the key);
+after them, from a new batch on, what was refused, sorted by the bytes of its path. What describes all of it
+(``Summary``) is JSON in the schema's metadata. Any Arrow reader can open it.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from augment.errors import DatasetError, Reason, StorageError
+from augment.sample import Refusal
+
+VERSION = 1
+BATCH_ROWS = 65_536
+
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),  # relative to the split; of a refused file, its path
+        pa.field("path", pa.string(), nullable=False),  # relative to the root
+        pa.field("label", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("digest", pa.binary(16)),
+        pa.field("refusal", pa.string()),  # null in records; "reason: detail" in refused rows
+    ]
+)
+
+_METADATA_KEY = b"augment.manifest"
+
+
+class Size(NamedTuple):
+    """The least height and width among some records, and the key of the one whose shorter side is the shortest."""
+
+    height: int
+    width: int
+    key: str
+
+
+def least(sizes: Iterable[Size]) -> Size:
+    """What ``Size`` says of all these records together; of equals the first is named."""
+    several = tuple(sizes)
+    smallest = min(several, key=lambda size: min(size.height, size.width))
+    return Size(min(size.height for size in several), min(size.width for size in several), smallest.key)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """One split: its rows and what is known of all of them. ``name`` is None where the dataset has no splits."""
+
+    name: str | None
+    start: int
+    stop: int
+    smallest: Size | None
+    common_size: tuple[int, int] | None
+    num_unlabelled: int
+    first_unlabelled: str | None
+
+    @property
+    def num_records(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a manifest says of the dataset as a whole; ``scanned_ns`` is when the scan began to read."""
+
+    format: str
+    root: str
+    digest: str
+    classes: tuple[str, ...]
+    splits: tuple[SplitSummary, ...]
+    num_records: int
+    num_refused: int
+    scanned_ns: int
+
+    def to_json(self) -> str:
+        return json.dumps({"version": VERSION, "batch_rows": BATCH_ROWS, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Summary":
+        """Raise ValueError, KeyError or TypeError where the text is no summary of this version."""
+        fields: dict[str, Any] = json.loads(text)
+        version, batch_rows = fields.pop("version"), fields.pop("batch_rows")
+        if (version, batch_rows) != (VERSION, BATCH_ROWS):
+            raise ValueError(f"version {version} with batches of {batch_rows} rows, not version {VERSION}")
+        splits = tuple(_split_summary(**split) for split in fields.pop("splits"))
+        return cls(classes=tuple(fields.pop("classes")), splits=splits, **fields)
+
+
+def _split_summary(*, smallest: Any, common_size: Any, **fields: Any) -> SplitSummary:
+    return SplitSummary(
+        smallest=None if smallest is None else Size(*smallest),
+        common_size=None if common_size is None else (common_size[0], common_size[1]),
+        **fields,
+    )
+
+
+class Row(NamedTuple):
+    """One record as the manifest holds it: bytes and integers, nothing resolved."""
+
+    key: bytes
+    path: bytes
+    label: int | None
+    height: int
+    width: int
+    size_bytes: int
+    mtime_ns: int
+    digest: bytes
+
+
+class Manifest:
+    """A manifest that is open for reading. Safe between threads."""
+
+    def __init__(self, buffer: pa.Buffer, name: str) -> None:
+        """Read the footer of a manifest's bytes, mapped or in memory; ``name`` is what messages call it."""
+        self.buffer = buffer
+        try:
+            self._reader = pa.ipc.open_file(buffer)
+            metadata = self._reader.schema.metadata or {}
+            self.summary = Summary.from_json(metadata[_METADATA_KEY])
+        except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{name} is not a manifest that this version reads ({error}); scan the dataset again"
+            ) from error
+        self._lock = Lock()
+        self._batches: dict[int, _Columns] = {}
+
+    def row(self, index: int) -> Row:
+        """One record; ``index`` must lie in [0, num_records)."""
+        columns, i = self._place(index)
+        return columns.row(i)
+
+    def key(self, index: int) -> bytes:
+        """The UTF-8 key of one record; no other column is touched."""
+        columns, i = self._place(index)
+        return columns.key[i]
+
+    def path(self, index: int) -> bytes:
+        """The path of one record, relative to the root."""
+        columns, i = self._place(index)
+        return columns.path[i]
+
+    def find(self, key: bytes, start: int, stop: int) -> int | None:
+        """The record with this key among those from ``start`` to ``stop``, which belong to one split."""
+        low, high = start, stop
+        while low < high:
+            middle = (low + high) // 2
+            if self.key(middle) < key:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < stop and self.key(low) == key else None
+
+    def refusals(self) -> Iterator[Refusal]:
+        """What was refused, in the order of its path relative to the root."""
+        first = -(-self.summary.num_records // BATCH_ROWS)
+        for number in range(first, self._reader.num_record_batches):
+            batch = self._batch(number)
+            keys, verdicts = batch.column("key").to_pylist(), batch.column("refusal").to_pylist()
+            for key, verdict in zip(keys, verdicts, strict=True):
+                reason, _, detail = verdict.partition(": ")
+                yield Refusal(key, Reason(reason), detail)
+
+    def record_batches(self) -> Iterator[pa.RecordBatch]:
+        """The records, batch by batch."""
+        return (self._batch(number) for number in range(-(-self.summary.num_records // BATCH_ROWS)))
+
+    def _place(self, index: int) -> "tuple[_Columns, int]":
+        number, i = divmod(index, BATCH_ROWS)
+        columns = self._batches.get(number)
+        if columns is None:
+            columns = self._batches[number] = _Columns(self._batch(number))
+        return columns, i
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        with self._lock:
+            return self._reader.get_batch(number)
+
+
+class _Text:
+    """The strings of a column, read straight from its buffers: an Arrow scalar would cost five times as much."""
+
+    __slots__ = ("_data", "_offsets")
+
+    def __init__(self, column: pa.Array) -> None:
+        _, offsets, data = column.buffers()
+        self._offsets = np.frombuffer(offsets, dtype=np.int32)
+        self._data = memoryview(data if data is not None else b"")
+
+    def __getitem__(self, i: int) -> bytes:
+        return bytes(self._data[self._offsets[i] : self._offsets[i + 1]])
+
+
+class _Columns:
+    """One record batch as plain buffers; making it reads none of them."""
+
+    __slots__ = ("_batch", "_digest", "_label", "_labelled", "_numbers", "key", "path")
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch = batch  # keeps the memory alive that the views below look into
+        self.key = _Text(batch.column("key"))
+        self.path = _Text(batch.column("path"))
+        validity, labels = batch.column("label").buffers()
+        self._labelled = None if validity is None else np.frombuffer(validity, dtype=np.uint8)
+        self._label = np.frombuffer(labels, dtype=np.int32)
+        self._numbers = tuple(_numbers(batch, name) for name in ("height", "width", "size_bytes", "mtime_ns"))
+        self._digest = memoryview(batch.column("digest").buffers()[1])
+
+    def row(self, i: int) -> Row:
+        labelled = self._labelled is None or bool(self._labelled[i >> 3] >> (i & 7) & 1)
+        height, width, size_bytes, mtime_ns = (int(column[i]) for column in self._numbers)
+        return Row(
+            key=self.key[i],
+            path=self.path[i],
+            label=int(self._label[i]) if labelled else None,
+            height=height,
+            width=width,
+            size_bytes=size_bytes,
+            mtime_ns=mtime_ns,
+            digest=bytes(self._digest[16 * i : 16 * i + 16]),
+        )
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.int32] | NDArray[np.int64]:
+    column = batch.column(name)
+    return np.frombuffer(column.buffers()[1], dtype=column.type.to_pandas_dtype())
+
+
+def open_file(path: Path) -> Manifest:
+    """Map a manifest into memory. Raises DatasetError where there is none, StorageError where it cannot be read."""
+    try:
+        with pa.memory_map(os.fspath(path)) as file:
+            return Manifest(file.read_buffer(), str(path))
+    except FileNotFoundError as error:
+        raise DatasetError(f"there is no manifest {path}; scan the dataset first") from error
+    except OSError as error:
+        raise StorageError(f"the manifest {path} cannot be read: {error}") from error
+
+
+def write(
+    sink: Any, summary: Summary, records: Iterable[pa.RecordBatch], refused: Iterable[pa.RecordBatch] = ()
+) -> None:
+    """Write a manifest into a binary file that is open for writing.
+
+    ``records`` and ``refused`` come sorted, in batches of any length with the columns of ``SCHEMA``; one batch of each
+    is held in memory at a time.
+    """
+    schema = SCHEMA.with_metadata({_METADATA_KEY: summary.to_json()})
+    with pa.ipc.new_file(sink, schema) as writer:
+        for part in (records, refused):
+            for batch in _equal_batches(part):
+                writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+def _equal_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    pending: list[pa.RecordBatch] = []
+    missing = BATCH_ROWS
+    for batch in batches:
+        rest = batch
+        while rest.num_rows:
+            pending.append(rest.slice(0, missing))
+            rest = rest.slice(pending[-1].num_rows)
+            missing -= pending[-1].num_rows
+            if not missing:
+                yield pa.concat_batches(pending)
+                pending, missing = [], BATCH_ROWS
+    if pending:
+        yield pa.concat_batches(pending)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name, whole and on disk, when the block ends well, and else not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageError(f"the manifest {path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,134 @@
+"""The encoded bytes of a record, and the proof that they are still those that were scanned."""
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment.address import DIGEST_BYTES, digest_fields
+from augment.errors import Reason, RecordChangedError, RecordError, StorageError
+from augment.sample import Record
+
+RACY_NS = 2_000_000_000
+"""A file this much younger than its scan may change once more without a new mtime: FAT keeps time to two seconds. Git
+calls such an index entry racy and does not trust its time either."""
+
+_RECORD_ERRNOS = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENXIO,  # a socket, or a device that nobody drives
+    }
+)
+"""What the operating system answers when one path is at fault; any other answer is the machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """All bytes of one file and what the file system said of it after the last was read.
+
+    ``steady`` is False where size or mtime moved while it was read.
+    """
+
+    data: bytes
+    size_bytes: int
+    mtime_ns: int
+    steady: bool
+
+
+class NotAFileError(Exception):
+    """The path names a folder, a pipe, a socket or a device; the message says which."""
+
+
+def read_file(path: str | Path, *, max_bytes: int) -> FileContent:
+    """Read a regular file of at most ``max_bytes``; of a longer one, ``max_bytes + 1`` bytes.
+
+    Never waits for a writer: a named pipe is told from a file after an opening that does not block. Raises OSError, or
+    NotAFileError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        check_regular(before)
+        data = file.read(min(before.st_size, max_bytes) + 1)
+        after = os.fstat(descriptor)
+    steady = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    return FileContent(data, after.st_size, after.st_mtime_ns, steady)
+
+
+def check_regular(status: os.stat_result) -> None:
+    """Raise NotAFileError unless the status is a regular file's."""
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAFileError(f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file")
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def content_digest(data: bytes) -> bytes:
+    """Hash encoded bytes: 16 bytes."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def record_digest(content: bytes, class_name: str | None) -> bytes:
+    """Hash a record: the digest of its encoded bytes, and its annotations.
+
+    A class counts with its name, so that the classes beside it may come and go.
+    """
+    annotations = () if class_name is None else ("class", class_name)
+    return digest_fields((content, *annotations), person=b"augment.record")
+
+
+def is_settled(mtime_ns: int, scanned_ns: int) -> bool:
+    """Whether a file with this mtime, seen by a scan that began at ``scanned_ns``, cannot change and keep its mtime."""
+    return mtime_ns < scanned_ns - RACY_NS
+
+
+def read_record(record: Record, class_name: str | None, *, root: Path, scanned_ns: int) -> bytes:
+    """The encoded bytes of a record, which are those that were scanned.
+
+    Size and mtime decide where they are the scan's and old enough; else the bytes that are returned are hashed.
+    Raises RecordChangedError, RecordError (unreadable), or StorageError where no file can be blamed.
+    """
+    try:
+        content = read_file(record.path, max_bytes=record.size_bytes)
+    except NotAFileError as error:
+        raise RecordChangedError(record.key, detail=f"it became {error}; scan the dataset again") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not root.is_dir():
+            raise StorageError(f"the dataset's folder {root} is gone; is its file system mounted?") from error
+        raise RecordChangedError(
+            record.key, detail="the file is gone since the scan; scan the dataset again"
+        ) from error
+    except OSError as error:
+        raise at_fault(error, record.key) from error
+    if len(content.data) != record.size_bytes or content.size_bytes != record.size_bytes:
+        raise RecordChangedError(
+            record.key,
+            detail=f"it has {content.size_bytes} bytes, of {record.size_bytes} at the scan; scan the dataset again",
+        )
+    unmoved = content.steady and content.mtime_ns == record.mtime_ns and is_settled(record.mtime_ns, scanned_ns)
+    if not unmoved and record_digest(content_digest(content.data), class_name).hex() != record.digest:
+        raise RecordChangedError(record.key)
+    return content.data
+
+
+def at_fault(error: OSError, key: str) -> RecordError | StorageError:
+    """Whom an error of opening or reading blames: the record where its path is at fault, else the machine."""
+    what = error.strerror or str(error)
+    if error.errno in _RECORD_ERRNOS:
+        return RecordError(key, Reason.UNREADABLE, what.lower())
+    return StorageError(f"reading {key} failed: {what} ({errno.errorcode.get(error.errno or 0, '?')}); try again")
