@@ -1,0 +1,232 @@
+"""Every transform a pipeline may name: what it does, what it takes, and the check of what it was given.
+
+The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, the
+containers, and two of our own. ``fill`` is the only way parameters get past it.
+"""
+
+import functools
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
+from typing import Any, Final
+
+import pydantic
+
+from augment.document import JSON
+from augment.spelling import did_you_mean
+from augment.transforms import entry, own, schema
+from augment.transforms.entry import Entry
+from augment.transforms.excluded import EXCLUDED
+from augment.transforms.families import (
+    blur,
+    colour,
+    container,
+    crop,
+    distortion,
+    dropout,
+    flip,
+    geometry,
+    light,
+    noise,
+    quality,
+    resize,
+    rotation,
+    sharpness,
+    weather,
+)
+from augment.transforms.library import A
+from augment.transforms.schema import Place, Schema
+
+_FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
+    flip,
+    rotation,
+    crop,
+    resize,
+    geometry,
+    distortion,
+    colour,
+    light,
+    noise,
+    blur,
+    sharpness,
+    quality,
+    dropout,
+    weather,
+    container,
+)
+FAMILIES: Final[tuple[str, ...]] = tuple(module.FAMILY for module in _FAMILY_MODULES)
+"""The families in the order in which people look for them."""
+
+_NOT_IDEMPOTENT: Final = frozenset({("ShiftScaleRotate", "scale_limit")})
+"""Parameters that Albumentations' validation changes each time it runs (this one gains 1): ours is canonical."""
+
+
+class ParamsError(Exception):
+    """Parameters that a transform cannot take; ``problems`` has a place inside them and a message for each."""
+
+    def __init__(self, problems: Sequence[tuple[Place, str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{'.'.join(map(str, place))} {msg}".strip() for place, msg in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class TransformInfo:
+    """What anybody may know of a transform without loading it.
+
+    ``schema`` is the JSON Schema (2020-12) of its parameters, with a default for each that has one; the rules between
+    parameters stand in ``x-rules`` as sentences. ``targets`` follow the picture; those in ``requires`` must be there.
+    """
+
+    name: str
+    family: str
+    targets: frozenset[str]
+    help: str
+    schema: Schema
+    container: bool
+    moves_pixels: bool
+    requires: frozenset[str]
+
+
+@functools.cache
+def catalogue() -> Mapping[str, TransformInfo]:
+    """All transforms, by name, in alphabetical order."""
+    return MappingProxyType({name: _info(name) for name in sorted(_entries())})
+
+
+def fill(name: str, params: Mapping[str, Any]) -> dict[str, JSON]:
+    """The parameters in their canonical form: plain JSON, every default filled in, ranges written as [low, high].
+
+    Two spellings of the same thing have the same canonical form, and ``fill`` of it is itself. Children of a container
+    are no parameters. ParamsError where the name, a parameter's name, type or range, or a rule between them is wrong.
+    """
+    found = _entries().get(name)
+    if found is None:
+        raise ParamsError([((), unknown_name(name))])
+    item, _ = found
+    properties = _properties(name)
+    problems: list[tuple[Place, str]] = [
+        ((key,), _unknown_parameter(name, key, properties)) for key in params if key not in properties
+    ]
+    defaults = _defaults(name)
+    values: dict[str, JSON] = {}
+    for key, description in properties.items():
+        if key not in params and key not in defaults:
+            problems.append(((), f"{name} needs {key}: {description.get('description', '')}".rstrip(": ")))
+            continue
+        values[key], wrong = schema.check(params.get(key, defaults.get(key)), description, (key,))
+        problems += wrong
+    if not problems:
+        problems += [((), problem) for _, rule in item.rules if (problem := rule(values)) is not None]
+    if problems:
+        raise ParamsError(problems)
+    return values if item.container else _canonical(name, values)
+
+
+def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[float]) -> str | None:
+    """Why a container cannot hold these children (given by their ``p``), or None."""
+    if not children_p:
+        return f"{name} needs at least one transform"
+    if name == "OneOf" and sum(children_p) <= 0:
+        return "OneOf needs a child with p above 0: the children's p are their weights"
+    if name == "OneOrOther" and len(children_p) != 2:
+        return f"OneOrOther has {len(children_p)} transforms; it needs 2"
+    if name in {"SomeOf", "RandomOrder"} and not params["replace"] and params["n"] > len(children_p):
+        return f"n is {params['n']}; it must be at most {len(children_p)}, the number of its transforms"
+    return None
+
+
+def transform_class(name: str) -> Any:
+    """The class behind a name of the catalogue: ours, or Albumentations'."""
+    return getattr(own, name, None) or getattr(A, name)
+
+
+def unknown_name(name: str) -> str:
+    """Why there is no such transform here, and what to use instead."""
+    if name in EXCLUDED:
+        return f"{name} is not available: {EXCLUDED[name]}"
+    return f"there is no transform {name!r}{did_you_mean(name, _entries())}"
+
+
+def _unknown_parameter(name: str, key: str, properties: Mapping[str, Schema]) -> str:
+    hint = did_you_mean(key, properties) or f"; it has {', '.join(properties)}"
+    return f"{name} has no parameter {key!r}{hint}"
+
+
+@functools.cache
+def _entries() -> Mapping[str, tuple[Entry, str]]:
+    return {item.name: (item, module.FAMILY) for module in _FAMILY_MODULES for item in module.ENTRIES}
+
+
+@functools.cache
+def _properties(name: str) -> Mapping[str, Schema]:
+    return {**_entries()[name][0].params, "p": entry.P}
+
+
+@functools.cache
+def _defaults(name: str) -> Mapping[str, JSON]:
+    """Albumentations' own defaults as JSON, for the parameters we list."""
+    signature = inspect.signature(transform_class(name).__init__).parameters
+    return {
+        key: json.loads(json.dumps(signature[key].default))
+        for key in _properties(name)
+        if signature[key].default is not inspect.Parameter.empty
+    }
+
+
+@functools.cache
+def _unlisted(name: str) -> Mapping[str, JSON]:
+    """Defaults of the parameters that a pipeline may not name, such as a callable mask."""
+    cls = transform_class(name)
+    signature = inspect.signature(cls.__init__).parameters
+    return {
+        key: json.loads(json.dumps(signature[key].default))
+        for key in cls.InitSchema.model_fields
+        if key not in _properties(name) and key != "strict"
+    }
+
+
+def _canonical(name: str, values: Mapping[str, JSON]) -> dict[str, JSON]:
+    """What Albumentations' own validation makes of values that are known to be in range."""
+    written = json.dumps({**_unlisted(name), **values, "strict": True})
+    try:
+        validated = transform_class(name).InitSchema.model_validate_json(written, strict=True)
+    except pydantic.ValidationError as error:
+        raise ParamsError([(tuple(one["loc"]), one["msg"]) for one in error.errors()]) from error
+    except Exception as error:  # a validator may raise anything; the constructor would then take its defaults
+        raise ParamsError([((), f"{name} refuses these parameters: {error}")]) from error
+    dumped = json.loads(validated.model_dump_json(include=set(values)))
+    kept = {key: values[key] for key in values if (name, key) in _NOT_IDEMPOTENT}
+    canonical: dict[str, JSON] = {}
+    for key, description in _properties(name).items():
+        canonical[key], problems = schema.check((dumped | kept)[key], description, (key,))
+        if problems:
+            raise ParamsError(problems)
+    return canonical
+
+
+def _info(name: str) -> TransformInfo:
+    item, family = _entries()[name]
+    defaults = _shown_defaults(name)
+    properties = {
+        key: description | ({"default": defaults[key]} if key in defaults else {})
+        for key, description in _properties(name).items()
+    }
+    whole: Schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        "description": item.help,
+        "type": "object",
+        "properties": properties,
+        "required": [key for key in properties if key not in defaults],
+        "additionalProperties": False,
+    }
+    if item.rules:
+        whole["x-rules"] = [sentence for sentence, _ in item.rules]
+    return TransformInfo(name, family, item.targets, item.help, whole, item.container, item.moves_pixels, item.requires)
+
+
+def _shown_defaults(name: str) -> Mapping[str, JSON]:
+    """Defaults as a form should show them: ranges as [low, high]."""
+    return {key: schema.check(value, _properties(name)[key])[0] for key, value in _defaults(name).items()}

@@ -1,0 +1,85 @@
+"""One transform of the catalogue as it is written down, and the parameters that many of them share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from augment.transforms import schema
+from augment.transforms.schema import Schema
+
+IMAGE: Final = frozenset({"image"})
+ALL_TARGETS: Final = frozenset({"image", "mask", "boxes", "keypoints"})
+
+Rule = Callable[[Mapping[str, Any]], str | None]
+"""A rule between parameters, which a schema of single values cannot state: None, or what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A transform: its name in Albumentations (or ours), what it does in our words, and its parameters without ``p``.
+
+    ``moves_pixels``: pixels change places, so that masks, boxes and keypoints must follow. ``requires``: targets
+    without which it cannot work. ``rules`` are sentences (shown in the schema as ``x-rules``) with their check.
+    """
+
+    name: str
+    help: str
+    params: Mapping[str, Schema] = field(default_factory=dict)
+    targets: frozenset[str] = IMAGE
+    moves_pixels: bool = False
+    requires: frozenset[str] = frozenset()
+    rules: Sequence[tuple[str, Rule]] = ()
+    container: bool = False
+
+
+P: Final = schema.number(0, 1, "probability that it is applied to a sample")
+
+
+def interpolation(description: str = "how pixels between pixels are computed", *, warps: bool = False) -> Schema:
+    """The resampling filter; ``warps``: OpenCV's remapping knows only the first five."""
+    options = {value: title for value, title in schema.INTERPOLATIONS.items() if not warps or value <= 4}
+    return schema.choice(options, description)
+
+
+def mask_interpolation(*, warps: bool = False) -> Schema:
+    """Nearest neighbour only: a mask holds class indices, and a mean of two classes is a third."""
+    options = {0: "nearest"} if warps else {0: "nearest", 6: "nearest, exact"}
+    return schema.choice(options, "the same for the mask, whose class indices are never mixed")
+
+
+def border_mode() -> Schema:
+    return schema.choice(schema.BORDER_MODES, "what lies outside the picture")
+
+
+def colour(description: str, *, whole: bool = False) -> Schema:
+    """One value for all channels, or red, green and blue."""
+    channel: Schema = {"type": "integer" if whole else "number", "minimum": 0, "maximum": 255}
+    rgb = {"type": "array", "items": channel, "minItems": 3, "maxItems": 3, "title": "red, green, blue"}
+    return schema.either(description, channel | {"title": "all channels"}, rgb)
+
+
+def fill(description: str = "colour outside the picture, where the border is constant") -> Schema:
+    return colour(description)
+
+
+def fill_mask(description: str = "class index outside the mask, where the border is constant") -> Schema:
+    return schema.number(0, 255, description)
+
+
+def border() -> dict[str, Schema]:
+    return {"border_mode": border_mode(), "fill": fill(), "fill_mask": fill_mask()}
+
+
+def warp() -> dict[str, Schema]:
+    return {"interpolation": interpolation(warps=True), "mask_interpolation": mask_interpolation(warps=True)} | border()
+
+
+def resample() -> dict[str, Schema]:
+    return {"interpolation": interpolation(), "mask_interpolation": mask_interpolation()}
+
+
+def area_for_downscale() -> Schema:
+    return schema.choice(
+        {None: "never", "image": "for the picture"},
+        "whether the area filter replaces the chosen one where the picture becomes smaller, against moiré",
+    )

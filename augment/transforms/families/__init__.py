@@ -1,0 +1,1 @@
+"""The transforms of the catalogue, one file a family."""

@@ -1,0 +1,113 @@
+"""Blur: focus, motion, glass."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from augment.transforms import limits, schema
+from augment.transforms.entry import Entry
+from augment.transforms.schema import Schema
+
+FAMILY = "blur"
+
+
+def _kernel(high: int) -> Schema:
+    return schema.pair(schema.integer(3, high, "side of the kernel in pixels, odd", odd=True), scalar="from-three")
+
+
+def _sigma(axis: str) -> Schema:
+    return schema.pair(schema.number(0, limits.SIGMA_PX, f"standard deviation {axis}, in pixels"), scalar="from-zero")
+
+
+def _some_sigma(params: Mapping[str, Any]) -> str | None:
+    lows = [limit[0] if isinstance(limit, list) else 0 for limit in (params["sigma_x_limit"], params["sigma_y_limit"])]
+    return "sigma_x_limit and sigma_y_limit must both begin above 0" if min(lows) < 0.05 else None
+
+
+def _one_inside(params: Mapping[str, Any]) -> str | None:
+    limit = params["beta_limit"] if isinstance(params["beta_limit"], list) else [0, params["beta_limit"]]
+    return None if limit[0] < 1 < limit[1] else f"beta_limit is {limit}; it must hold 1 between its ends"
+
+
+def _sigma_or_kernel(params: Mapping[str, Any]) -> str | None:
+    def ends(limit: Any) -> tuple[float, float]:
+        return (limit[0], limit[1]) if isinstance(limit, list) else (0, limit)
+
+    if ends(params["sigma_limit"])[0] <= 0 and ends(params["blur_limit"])[0] <= 0:
+        return "sigma_limit must begin above 0 where blur_limit begins at 0, or there is no kernel"
+    return None
+
+
+ENTRIES = (
+    Entry("Blur", "Averages over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
+    Entry("MedianBlur", "Takes the median over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
+    Entry(
+        "GaussianBlur",
+        "Blurs with a Gaussian.",
+        {
+            "blur_limit": schema.pair(
+                schema.integer(0, limits.KERNEL_PX, "side of the kernel in pixels; 0 follows from sigma"),
+                scalar="from-zero",
+            ),
+            "sigma_limit": _sigma("of the Gaussian"),
+        },
+        rules=(("sigma_limit or blur_limit begins above 0", _sigma_or_kernel),),
+    ),
+    Entry(
+        "MotionBlur",
+        "Blurs along a line, as a moving camera does.",
+        {
+            "blur_limit": _kernel(limits.KERNEL_PX),
+            "allow_shifted": schema.flag("let the line lie off the centre"),
+            "angle_range": schema.pair(schema.number(0, 360, "direction in degrees")),
+            "direction_range": schema.pair(schema.number(-1, 1, "-1 blurs backwards, 1 forwards, 0 both ways")),
+        },
+    ),
+    Entry(
+        "AdvancedBlur",
+        "Blurs with a generalised Gaussian of random shape and direction, with noise in the kernel.",
+        {
+            "blur_limit": _kernel(limits.KERNEL_PX),
+            "sigma_x_limit": _sigma("along the first axis"),
+            "sigma_y_limit": _sigma("along the second axis"),
+            "rotate_limit": schema.pair(schema.number(-180, 180, "angle of the axes in degrees"), scalar="symmetric"),
+            "beta_limit": schema.pair(
+                schema.number(0.01, 100, "shape: 1 is a Gaussian, less is peaked, more is flat"), scalar="from-zero"
+            ),
+            "noise_limit": schema.pair(
+                schema.number(0.01, limits.FACTOR, "factor of each kernel value"), scalar="from-zero"
+            ),
+        },
+        rules=(
+            ("sigma_x_limit and sigma_y_limit begin at 0.05 or above", _some_sigma),
+            ("beta_limit holds 1 between its ends", _one_inside),
+        ),
+    ),
+    Entry(
+        "Defocus",
+        "A lens out of focus: a disc for each point.",
+        {
+            "radius": schema.pair(schema.integer(1, limits.NEIGHBOURHOOD_PX, "radius of the disc"), scalar="from-one"),
+            "alias_blur": schema.pair(
+                schema.number(0, limits.FACTOR, "softness of the disc's edge"), scalar="from-zero"
+            ),
+        },
+    ),
+    Entry(
+        "GlassBlur",
+        "Swaps pixels with near ones, as frosted glass does; slow.",
+        {
+            "sigma": schema.number(0.05, limits.SIGMA_PX, "standard deviation of the Gaussian before and after"),
+            "max_delta": schema.integer(1, limits.NEIGHBOURHOOD_PX, "how far a pixel may be swapped"),
+            "iterations": schema.integer(1, limits.ITERATIONS, "how many times"),
+            "mode": schema.choice({"fast": "all at once", "exact": "one after another"}, "how pixels are swapped"),
+        },
+    ),
+    Entry(
+        "ZoomBlur",
+        "Averages over zooms, as a lens that zooms while the shutter is open.",
+        {
+            "max_factor": schema.pair(schema.number(1, limits.ZOOM_FACTOR, "largest zoom"), scalar="from-one"),
+            "step_factor": schema.pair(schema.number(limits.ZOOM_STEP, 1, "step between zooms")),
+        },
+    ),
+)

@@ -1,0 +1,185 @@
+"""Dropout: parts of the picture are erased."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from augment.transforms import limits, schema
+from augment.transforms.entry import ALL_TARGETS, Entry
+from augment.transforms.schema import Schema
+
+FAMILY = "dropout"
+
+_COLOUR_BRANCHES = schema.optional(
+    schema.either(
+        "",
+        {"type": "number", "minimum": 0, "maximum": 255, "title": "all channels"},
+        {
+            "type": "array",
+            "items": {"type": "number", "minimum": 0, "maximum": 255},
+            "minItems": 3,
+            "maxItems": 3,
+            "title": "red, green, blue",
+        },
+    ),
+    "a random value for each channel",
+)["anyOf"]
+_FILL = schema.either(
+    "what the holes are filled with",
+    *_COLOUR_BRANCHES[:2],
+    schema.choice(
+        {
+            "random": "random pixels",
+            "random_uniform": "one random colour a hole",
+            "inpaint_telea": "painted over after Telea",
+            "inpaint_ns": "painted over after Navier and Stokes",
+        },
+        "a way to fill",
+    )
+    | {"title": "a way to fill"},
+)
+_FILL_MASK = schema.optional(schema.number(0, 255, "class index of the mask in the holes"), "the mask stays")
+_FILLS = {"fill": _FILL, "fill_mask": _FILL_MASK}
+_NUM_HOLES = schema.pair(schema.integer(1, limits.HOLES, "number of holes"))
+
+
+def _hole(side: str) -> Schema:
+    span = {"type": "array", "minItems": 2, "maxItems": 2, "x-ordered": True}
+    return schema.either(
+        f"{side} of a hole: shares of the picture's, below 1, or whole pixels, from 1 on",
+        span | {"items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "maximum": 1}, "title": "share"},
+        span | {"items": {"type": "integer", "minimum": 1, "maximum": limits.OUTPUT_SIDE_PX}, "title": "pixels"},
+    )
+
+
+def _same_unit(params: Mapping[str, Any]) -> str | None:
+    if (params["hole_height_range"][1] >= 1) == (params["hole_width_range"][1] >= 1):
+        return None
+    return "hole_height_range and hole_width_range must both be shares (below 1) or both be pixels"
+
+
+def _lengths(params: Mapping[str, Any]) -> str | None:
+    longest = max(
+        value if isinstance(value, int | float) else value[1]
+        for value in (params["mask_x_length"], params["mask_y_length"])
+    )
+    return None if longest > 0 else "mask_x_length or mask_y_length must be more than 0"
+
+
+def _some_target(params: Mapping[str, Any]) -> str | None:
+    if params["mask_indices"] is None and params["bbox_labels"] is None:
+        return "give mask_indices or bbox_labels: the objects to cut holes into"
+    return None
+
+
+ENTRIES = (
+    Entry(
+        "CoarseDropout",
+        "Cuts random rectangles out of the picture (DeVries and Taylor, 2017).",
+        {
+            "num_holes_range": _NUM_HOLES,
+            "hole_height_range": _hole("height"),
+            "hole_width_range": _hole("width"),
+        }
+        | _FILLS,
+        ALL_TARGETS,
+        rules=(("both ranges are shares, or both are pixels", _same_unit),),
+    ),
+    Entry(
+        "ConstrainedCoarseDropout",
+        "Cuts random rectangles out of chosen objects.",
+        {
+            "num_holes_range": schema.pair(schema.integer(1, limits.GRID_CELLS, "number of holes an object")),
+            "hole_height_range": schema.pair(schema.number(0, 1, "height of a hole as a share of the object's")),
+            "hole_width_range": schema.pair(schema.number(0, 1, "width of a hole as a share of the object's")),
+            "mask_indices": schema.optional(
+                schema.array(
+                    {"type": "integer", "minimum": 1, "maximum": 65_535}, 1, limits.CHOICES, "classes of the mask"
+                ),
+                "boxes are used",
+            ),
+            "bbox_labels": schema.optional(
+                schema.array(
+                    {"type": "integer", "minimum": 0, "maximum": 16_777_216},
+                    1,
+                    limits.CHOICES,
+                    "class indices of boxes",
+                ),
+                "the mask is used",
+            ),
+        }
+        | _FILLS,
+        ALL_TARGETS,
+        rules=(("mask_indices or bbox_labels is given", _some_target),),
+    ),
+    Entry(
+        "Erasing",
+        "Erases one random rectangle of random area and shape (Zhong et al., 2020).",
+        {
+            "scale": schema.pair(schema.number(0.0001, 1, "area of the rectangle as a share of the picture's")),
+            "ratio": schema.pair(schema.number(0.01, 100, "width of the rectangle divided by its height")),
+        }
+        | _FILLS,
+        ALL_TARGETS,
+    ),
+    Entry(
+        "GridDropout",
+        "Erases the same part of each cell of a grid (Chen et al., 2020).",
+        {
+            "ratio": schema.number(0, 1, "side of the hole as a share of the cell's", above=True),
+            "random_offset": schema.flag("shift the holes at random"),
+            "unit_size_range": schema.optional(
+                schema.pair(schema.integer(2, limits.OUTPUT_SIDE_PX, "side of a cell in pixels")),
+                "from holes_number_xy, or a tenth of the picture",
+            ),
+            "holes_number_xy": schema.optional(
+                schema.array(
+                    {"type": "integer", "minimum": 1, "maximum": limits.GRID_CELLS}, 2, 2, "cells across and down"
+                ),
+                "from unit_size_range",
+            ),
+            "shift_xy": schema.array(
+                {"type": "integer", "minimum": 0, "maximum": limits.OUTPUT_SIDE_PX}, 2, 2, "shift in pixels, not random"
+            ),
+        }
+        | _FILLS,
+        ALL_TARGETS,
+    ),
+    Entry(
+        "XYMasking",
+        "Erases whole columns and rows of random width.",
+        {
+            "num_masks_x": schema.pair(schema.integer(0, limits.HOLES, "number of columns"), scalar="from-zero"),
+            "num_masks_y": schema.pair(schema.integer(0, limits.HOLES, "number of rows"), scalar="from-zero"),
+            "mask_x_length": schema.pair(
+                schema.integer(0, limits.OUTPUT_SIDE_PX, "width of a column in pixels"), scalar="from-zero"
+            ),
+            "mask_y_length": schema.pair(
+                schema.integer(0, limits.OUTPUT_SIDE_PX, "height of a row in pixels"), scalar="from-zero"
+            ),
+        }
+        | _FILLS,
+        ALL_TARGETS,
+        rules=(("mask_x_length or mask_y_length is more than 0", _lengths),),
+    ),
+    Entry(
+        "PixelDropout",
+        "Erases single pixels.",
+        {
+            "dropout_prob": schema.number(0, 1, "share of the pixels"),
+            "per_channel": schema.flag("draw each channel by itself"),
+            "drop_value": schema.either("what they are filled with", *_COLOUR_BRANCHES),
+            "mask_drop_value": schema.optional(
+                schema.number(0, 255, "class index of the mask there"), "the mask stays"
+            ),
+        },
+        ALL_TARGETS,
+    ),
+    Entry(
+        "ChannelDropout",
+        "Fills one or two channels with one value.",
+        {
+            "channel_drop_range": schema.pair(schema.integer(1, 2, "number of channels")),
+            "fill": schema.number(0, 255, "the value"),
+        },
+    ),
+)

@@ -1,0 +1,100 @@
+"""Light: brightness, contrast, tone curves, histograms."""
+
+from augment.transforms import limits, schema
+from augment.transforms.entry import Entry
+
+FAMILY = "light"
+
+ENTRIES = (
+    Entry(
+        "RandomBrightnessContrast",
+        "Changes brightness and contrast.",
+        {
+            "brightness_limit": schema.pair(
+                schema.number(-limits.FACTOR, limits.FACTOR, "added brightness as a share of 255 (or of the mean)"),
+                scalar="symmetric",
+            ),
+            "contrast_limit": schema.pair(
+                schema.number(-1, limits.FACTOR, "the factor of the contrast minus 1"), scalar="symmetric"
+            ),
+            "brightness_by_max": schema.flag("count the brightness in shares of 255, else of the picture's mean"),
+            "ensure_safe_range": schema.flag("lessen both until no value is cut off"),
+        },
+    ),
+    Entry(
+        "RandomGamma",
+        "Raises every value to a power: dark parts change more than bright ones.",
+        {
+            "gamma_limit": schema.pair(
+                schema.number(1, 1_000, "the power in percent; 100 changes nothing"), scalar="from-one"
+            )
+        },
+    ),
+    Entry(
+        "RandomToneCurve",
+        "Bends the tone curve by moving two points of it at random (Mnih et al.).",
+        {
+            "scale": schema.number(0, 1, "standard deviation of a point's move"),
+            "per_channel": schema.flag("one curve for each channel"),
+        },
+    ),
+    Entry(
+        "CLAHE",
+        "Equalises the histogram of each tile, with a limit to the contrast.",
+        {
+            "clip_limit": schema.pair(schema.number(1, 100, "limit of the contrast"), scalar="from-one"),
+            "tile_grid_size": schema.array(
+                {"type": "integer", "minimum": 1, "maximum": limits.TILES}, 2, 2, "tiles, across and down"
+            ),
+        },
+    ),
+    Entry(
+        "Equalize",
+        "Equalises the histogram of the picture.",
+        {
+            "mode": schema.choice({"cv": "as OpenCV", "pil": "as Pillow"}, "whose algorithm"),
+            "by_channels": schema.flag("each channel by itself, else the brightness only"),
+        },
+    ),
+    Entry(
+        "AutoContrast",
+        "Stretches every channel from black to white.",
+        {
+            "cutoff": schema.number(0, 100, "percent of the values that are cut off at both ends"),
+            "ignore": schema.optional(schema.integer(0, 255, "a value that does not count"), "every value counts"),
+            "method": schema.choice({"cdf": "cumulative histogram", "pil": "as Pillow"}, "whose algorithm"),
+        },
+    ),
+    Entry(
+        "Illumination",
+        "Lights or darkens the picture from one side, one corner or a spot.",
+        {
+            "mode": schema.choice(
+                {"linear": "from one side", "corner": "from a corner", "gaussian": "a spot"}, "from where"
+            ),
+            "intensity_range": schema.pair(schema.number(0.01, 0.2, "strength")),
+            "effect_type": schema.choice({"brighten": "brighter", "darken": "darker", "both": "either"}, "which way"),
+            "angle_range": schema.pair(schema.number(0, 360, "direction in degrees, from one side")),
+            "center_range": schema.pair(schema.number(0, 1, "place of the spot as a share of width and height")),
+            "sigma_range": schema.pair(schema.number(0.2, 1, "size of the spot as a share of the picture")),
+        },
+    ),
+    Entry(
+        "PlasmaBrightnessContrast",
+        "Changes brightness and contrast by a cloudy random pattern.",
+        {
+            "brightness_range": schema.pair(schema.number(-1, 1, "added brightness as a share of 255")),
+            "contrast_range": schema.pair(schema.number(-1, 1, "the factor of the contrast minus 1")),
+            "plasma_size": schema.integer(1, limits.OUTPUT_SIDE_PX, "accepted for old files; it changes nothing"),
+            "roughness": schema.number(0, limits.ROUGHNESS, "how rough the pattern is", above=True),
+        },
+    ),
+    Entry(
+        "PlasmaShadow",
+        "Darkens the picture by a cloudy random pattern.",
+        {
+            "shadow_intensity_range": schema.pair(schema.number(0, 1, "strength; 0 is none")),
+            "roughness": schema.number(0, limits.ROUGHNESS, "how rough the pattern is", above=True),
+        },
+    ),
+)

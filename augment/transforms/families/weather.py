@@ -1,0 +1,116 @@
+"""Weather and the outdoors: rain, snow, fog, sun, shadows, dirt."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from augment.transforms import limits, schema
+from augment.transforms.entry import Entry
+from augment.transforms.schema import Schema
+
+FAMILY = "weather"
+
+
+def _region(description: str) -> Schema:
+    share: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+    return schema.array(share, 4, 4, f"{description}: x_min, y_min, x_max, y_max as shares of the picture")
+
+
+def _region_grows(name: str) -> tuple[str, Any]:
+    def rule(params: Mapping[str, Any]) -> str | None:
+        x_min, y_min, x_max, y_max = params[name]
+        if x_min < x_max and y_min < y_max:
+            return None
+        return f"{name} is {params[name]}; x_min must be less than x_max, and y_min less than y_max"
+
+    return (f"{name} has x_min < x_max and y_min < y_max", rule)
+
+
+_RGB = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}, "minItems": 3, "maxItems": 3}
+
+ENTRIES = (
+    Entry(
+        "RandomRain",
+        "Draws rain drops, blurs and darkens the picture.",
+        {
+            "slant_range": schema.pair(schema.number(-45, 45, "slant of the drops in degrees")),
+            "drop_length": schema.optional(
+                schema.integer(1, limits.DROP_LENGTH_PX, "length of a drop in pixels"), "an eighth of the height"
+            ),
+            "drop_width": schema.integer(1, limits.DROP_WIDTH_PX, "width of a drop in pixels"),
+            "drop_color": _RGB | {"title": "red, green, blue", "description": "colour of the drops"},
+            "blur_value": schema.integer(1, limits.KERNEL_PX, "side of the kernel that blurs, in pixels"),
+            "brightness_coefficient": schema.number(0, 1, "factor of the brightness", above=True),
+            "rain_type": schema.choice(
+                {"default": "some", "drizzle": "drizzle", "heavy": "heavy", "torrential": "torrential"},
+                "how many drops",
+            ),
+        },
+    ),
+    Entry(
+        "RandomSnow",
+        "Whitens the darker parts as snow does, or lays a texture of snow over the picture.",
+        {
+            "snow_point_range": schema.pair(schema.number(0, 1, "how much snow")),
+            "brightness_coeff": schema.number(0, limits.FACTOR, "how white it is", above=True),
+            "method": schema.choice({"bleach": "whiten", "texture": "texture and sparkle"}, "how"),
+        },
+    ),
+    Entry(
+        "RandomFog",
+        "Lays discs of fog over the picture.",
+        {
+            "fog_coef_range": schema.pair(schema.number(0.05, 1, "how much fog")),
+            "alpha_coef": schema.number(0, 1, "opacity of one disc"),
+        },
+    ),
+    Entry(
+        "RandomSunFlare",
+        "Draws the flare of a sun in the picture.",
+        {
+            "flare_roi": _region("where the sun may stand"),
+            "src_radius": schema.integer(2, limits.FLARE_RADIUS_PX, "radius of the sun in pixels"),
+            "src_color": _RGB | {"title": "red, green, blue", "description": "colour of the sun"},
+            "angle_range": schema.pair(schema.number(0, 1, "direction of the flare as a share of a turn")),
+            "num_flare_circles_range": schema.pair(schema.integer(1, limits.FLARE_CIRCLES, "number of circles")),
+            "method": schema.choice({"overlay": "circles", "physics_based": "rays and scattered light"}, "how"),
+        },
+        rules=(_region_grows("flare_roi"),),
+    ),
+    Entry(
+        "RandomShadow",
+        "Darkens random polygons.",
+        {
+            "shadow_roi": _region("where the shadows may fall"),
+            "num_shadows_limit": schema.pair(schema.integer(1, limits.SHADOWS, "number of shadows")),
+            "shadow_dimension": schema.integer(3, limits.SHADOW_VERTICES, "corners of a shadow"),
+            "shadow_intensity_range": schema.pair(schema.number(0, 1, "darkness of the shadows")),
+        },
+        rules=(_region_grows("shadow_roi"),),
+    ),
+    Entry(
+        "RandomGravel",
+        "Scatters pebbles in random patches.",
+        {
+            "gravel_roi": _region("where the patches may lie"),
+            "number_of_patches": schema.integer(1, limits.GRAVEL_PATCHES, "number of patches"),
+        },
+        rules=(_region_grows("gravel_roi"),),
+    ),
+    Entry(
+        "Spatter",
+        "Spatters the lens with rain or mud (Hendrycks and Dietterich, 2019).",
+        {
+            "mean": schema.pair(schema.number(0, 1, "mean of the liquid's noise"), scalar="from-zero"),
+            "std": schema.pair(schema.number(0, 1, "standard deviation of the liquid's noise"), scalar="from-zero"),
+            "gauss_sigma": schema.pair(schema.number(0.1, limits.SIGMA_PX, "size of the drops"), scalar="from-zero"),
+            "cutout_threshold": schema.pair(
+                schema.number(0, 1, "threshold above which there is liquid"), scalar="from-zero"
+            ),
+            "intensity": schema.pair(schema.number(0, 1, "strength"), scalar="from-zero"),
+            "mode": schema.choice({"rain": "rain", "mud": "mud"}, "which liquid"),
+            "color": schema.optional(
+                _RGB | {"title": "red, green, blue", "description": "colour of the liquid"}, "that of rain or mud"
+            ),
+        },
+    ),
+)

@@ -1,0 +1,133 @@
+"""What a pipeline may ask of a machine: every bound that keeps one transform from exhausting it, with its reason.
+
+Albumentations leaves most of these open: a kernel of 100,001 pixels, a million holes or a picture padded to a
+terabyte are valid there. Here they are refused when a pipeline is checked, and the catalogue's schemas carry the
+same numbers. At any combination of them a picture of 512 x 512 takes seconds and less than a gigabyte (measured by
+``tests/augment/test_limits.py``, marked long).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+OUTPUT_SIDE_PX: Final = 8_192
+"""Height or width that a pipeline may name. Training pictures are 32-2,048 px; 8,192 squared is 200 MB of pixels."""
+
+OUTPUT_PIXELS: Final = 67_108_864
+"""Height times width of anything rendered (8,192 squared), for sizes that follow from the picture: scales and pads."""
+
+PAD_PX: Final = 4_096
+"""Padding on one side."""
+
+PAD_RATIO: Final = 2.0
+"""Padding on one side as a share of the picture's side: five times as high and wide, 25 times the pixels."""
+
+CHOICES: Final = 64
+"""Alternatives that a list of sizes or indices may name."""
+
+KERNEL_PX: Final = 99
+"""Side of a convolution kernel; direct convolution costs its square. Papers use 3-31."""
+
+MEDIAN_KERNEL_PX: Final = 255
+"""Side of a median or box kernel, whose cost does not grow with its square; 255 is OpenCV's own bound for uint8."""
+
+SIGMA_PX: Final = 50.0
+"""Standard deviation of a Gaussian kernel whose size follows from it: 301 pixels at six sigma."""
+
+DISPLACEMENT_SIGMA_PX: Final = 200.0
+"""Smoothing of a displacement field, whose kernel follows from it: 1,601 taps, twice, on two fields."""
+
+DISPLACEMENT: Final = 10_000.0
+"""Strength of an elastic deformation. Beyond it nothing of the picture is left; the cost does not change."""
+
+ITERATIONS: Final = 10
+"""Passes of a blur that repeats itself; ``GlassBlur``'s cost is their product with the picture."""
+
+NEIGHBOURHOOD_PX: Final = 32
+"""How far a pixel may be swapped, and the radius of a defocus disc."""
+
+ZOOM_FACTOR: Final = 3.0
+"""Largest zoom of ``ZoomBlur``; with ``ZOOM_STEP`` it bounds the number of pictures that are averaged (200)."""
+
+ZOOM_STEP: Final = 0.01
+"""Smallest step of ``ZoomBlur``; a step of 0 would never end."""
+
+SCALE_FACTOR: Final = 8.0
+"""How much larger a picture may be scaled; 64 times the pixels, and ``OUTPUT_PIXELS`` still holds."""
+
+HOLES: Final = 512
+"""Holes a dropout may cut; each costs a Python call."""
+
+GRID_CELLS: Final = 64
+"""Cells of a grid along one side."""
+
+MESH_CELLS: Final = 16
+"""Cells along one side of a mesh whose every cell warps the whole picture."""
+
+CONTROL_POINTS: Final = 10
+"""Control points along one side of a thin-plate spline: each pixel is compared with each of the squared number."""
+
+AFFINE_GRID: Final = 32
+"""Rows or columns of the grid of ``PiecewiseAffine``."""
+
+SEGMENTS: Final = 2_000
+"""Superpixels of a picture."""
+
+SEGMENTED_SIDE_PX: Final = 512
+"""Longer side of the picture that superpixels are computed on."""
+
+TILES: Final = 64
+"""Tiles of adaptive histogram equalisation along one side."""
+
+STAINS_RANGE: Final = 10.0
+"""Largest factor of a stain's intensity."""
+
+FLARE_CIRCLES: Final = 64
+"""Circles of a sun flare; each blends the whole picture."""
+
+FLARE_RADIUS_PX: Final = 2_000
+"""Radius of a sun flare's source, drawn as up to a tenth as many discs."""
+
+SHADOWS: Final = 32
+"""Shadows on a picture; each blends the whole picture."""
+
+SHADOW_VERTICES: Final = 32
+"""Corners of one shadow."""
+
+GRAVEL_PATCHES: Final = 64
+"""Patches of gravel; each pebble is a Python loop."""
+
+DROP_LENGTH_PX: Final = 512
+"""Length of a rain drop."""
+
+DROP_WIDTH_PX: Final = 64
+"""Width of a rain drop's line."""
+
+FACTOR: Final = 10.0
+"""Largest factor of a brightness, contrast, saturation, sharpness or noise; beyond it pictures are black or white."""
+
+ROUGHNESS: Final = 10.0
+"""How quickly a plasma pattern loses its detail; the pattern underflows far beyond."""
+
+
+def check_output(name: str, params: Mapping[str, Any]) -> None:
+    """ValueError where a transform is about to make more than ``OUTPUT_PIXELS`` of the picture it was given.
+
+    ``params`` are those of one call of Albumentations: the size of a result can follow from the picture and chance.
+    """
+    height, width = params["shape"][:2]
+    if "scale" in params and name in {"RandomScale", "LongestMaxSize", "SmallestMaxSize"}:
+        height, width = height * params["scale"], width * params["scale"]
+    elif "pad_top" in params:
+        height += params["pad_top"] + params["pad_bottom"]
+        width += params["pad_left"] + params["pad_right"]
+    elif "result_shape" in params:
+        height, width = params["result_shape"]
+    elif "output_shape" in params:
+        height, width = params["output_shape"]
+    elif "max_height" in params:
+        height, width = params["max_height"], params["max_width"]
+    if height * width > OUTPUT_PIXELS:
+        raise ValueError(
+            f"the result would have {height:.0f} x {width:.0f} pixels; the limit is {OUTPUT_PIXELS} (OUTPUT_PIXELS): "
+            "resize first, or scale or pad less"
+        )

@@ -1,0 +1,185 @@
+"""The two transforms that Albumentations lacks: a crop, and a shift with scale, that keep the picture's size."""
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator
+
+from augment.transforms.library import A, cv2
+
+_Image = NDArray[Any]
+_Range = tuple[float, float]
+
+
+def _ordered(value: _Range) -> _Range:
+    if value[0] > value[1]:
+        raise ValueError("the first number must not be larger than the second")
+    return value
+
+
+_OrderedRange = Annotated[_Range, AfterValidator(_ordered)]
+
+
+class RandomCropKeepSize(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Cuts out a random part of the picture and resizes it back to the size the picture had.
+
+    ``scale`` is the range of the part's area as a share of the picture's, ``ratio`` that of its aspect ratio divided by
+    the picture's own: at 1 nothing is distorted. The area is drawn uniformly, then the logarithm of the ratio from
+    what still fits, so that no draw is ever thrown away (the Inception crop of Szegedy et al., "Going Deeper with
+    Convolutions", 2015, draws ten times and then takes the middle). Where no ratio of the range fits an area, the
+    nearest does and the area is as large as that allows.
+    """
+
+    _targets = (A.core.type_definitions.Targets.IMAGE, *A.core.type_definitions.ALL_TARGETS[1:4])
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        scale: _OrderedRange
+        ratio: _OrderedRange
+        interpolation: Literal[0, 1, 2, 3, 4, 5, 6]
+
+    def __init__(
+        self,
+        scale: _Range = (0.25, 1.0),
+        ratio: _Range = (3 / 4, 4 / 3),
+        interpolation: int = cv2.INTER_LINEAR,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p)
+        self.scale = scale
+        self.ratio = ratio
+        self.interpolation = interpolation
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Draw the part: its corner and size in whole pixels."""
+        height, width = params["shape"][:2]
+        area = self.py_random.uniform(*self.scale)
+        low, high = max(self.ratio[0], area), min(self.ratio[1], 1 / area)
+        if low > high:
+            low = high = self.ratio[0] if self.ratio[0] > 1 / area else self.ratio[1]
+        ratio = math.exp(self.py_random.uniform(math.log(low), math.log(high)))
+        part_width = min(width, max(1, round(width * min(1.0, math.sqrt(area * ratio)))))
+        part_height = min(height, max(1, round(height * min(1.0, math.sqrt(area / ratio)))))
+        return {
+            "x_min": self.py_random.randint(0, width - part_width),
+            "y_min": self.py_random.randint(0, height - part_height),
+            "part_width": part_width,
+            "part_height": part_height,
+        }
+
+    def apply(self, img: _Image, *_: Any, **params: Any) -> _Image:
+        return self._cut(img, params, self.interpolation)
+
+    def apply_to_mask(self, mask: _Image, *_: Any, **params: Any) -> _Image:
+        return self._cut(mask, params, cv2.INTER_NEAREST_EXACT)
+
+    def apply_to_bboxes(self, bboxes: _Image, *_: Any, **params: Any) -> _Image:
+        """Boxes come and go as shares of the picture, so only the part counts."""
+        height, width = params["shape"][:2]
+        moved = bboxes.copy()
+        moved[:, [0, 2]] = (bboxes[:, [0, 2]] * width - params["x_min"]) / params["part_width"]
+        moved[:, [1, 3]] = (bboxes[:, [1, 3]] * height - params["y_min"]) / params["part_height"]
+        return moved
+
+    def apply_to_keypoints(self, keypoints: _Image, *_: Any, **params: Any) -> _Image:
+        """Keypoints name the middle of a pixel by whole numbers, as the resampling does."""
+        height, width = params["shape"][:2]
+        moved = keypoints.copy()
+        moved[:, 0] = (keypoints[:, 0] - params["x_min"] + 0.5) * width / params["part_width"] - 0.5
+        moved[:, 1] = (keypoints[:, 1] - params["y_min"] + 0.5) * height / params["part_height"] - 0.5
+        return moved
+
+    @staticmethod
+    def _cut(array: _Image, params: dict[str, Any], interpolation: int) -> _Image:
+        height, width = params["shape"][:2]
+        x_min, y_min = params["x_min"], params["y_min"]
+        part = array[y_min : y_min + params["part_height"], x_min : x_min + params["part_width"]]
+        if part.shape[:2] == (height, width):
+            return array
+        return cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=interpolation)
+
+
+class RandomShiftScale(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Scales the picture about its centre and shifts it, both at random; the frame keeps its size.
+
+    ``shift_limit`` is the range of the shift as a share of width and height, drawn once for each; ``scale_limit`` that
+    of the factor minus 1. A single number v stands for [-v, v]. What the picture leaves bare is filled by
+    ``border_mode``, with ``fill`` and ``fill_mask`` where that is constant.
+    """
+
+    _targets = (A.core.type_definitions.Targets.IMAGE, *A.core.type_definitions.ALL_TARGETS[1:4])
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        shift_limit: _OrderedRange
+        scale_limit: _OrderedRange
+        interpolation: Literal[0, 1, 2, 3, 4]
+        border_mode: Literal[0, 1, 2, 3, 4]
+        fill: tuple[float, float, float] | float
+        fill_mask: float
+
+    def __init__(  # noqa: PLR0917 - Albumentations calls every constructor with names, and lists them by its signature
+        self,
+        shift_limit: _Range = (-0.0625, 0.0625),
+        scale_limit: _Range = (-0.1, 0.1),
+        interpolation: int = cv2.INTER_LINEAR,
+        border_mode: int = cv2.BORDER_CONSTANT,
+        fill: tuple[float, float, float] | float = 0,
+        fill_mask: float = 0,
+        p: float = 0.5,
+    ) -> None:
+        super().__init__(p=p)
+        self.shift_limit = shift_limit
+        self.scale_limit = scale_limit
+        self.interpolation = interpolation
+        self.border_mode = border_mode
+        self.fill = fill
+        self.fill_mask = fill_mask
+
+    def get_params(self) -> dict[str, Any]:
+        return {
+            "factor": 1 + self.py_random.uniform(*self.scale_limit),
+            "shift_x": self.py_random.uniform(*self.shift_limit),
+            "shift_y": self.py_random.uniform(*self.shift_limit),
+        }
+
+    def apply(self, img: _Image, *_: Any, **params: Any) -> _Image:
+        fill = self.fill if isinstance(self.fill, tuple | list) else (self.fill,) * 3
+        return self._warp(img, params, self.interpolation, tuple(fill))
+
+    def apply_to_mask(self, mask: _Image, *_: Any, **params: Any) -> _Image:
+        return self._warp(mask, params, cv2.INTER_NEAREST, (self.fill_mask,))
+
+    def apply_to_bboxes(self, bboxes: _Image, *_: Any, **params: Any) -> _Image:
+        """Boxes come and go as shares of the picture, in which its centre is at 0.5."""
+        moved = bboxes.copy()
+        moved[:, [0, 2]] = (bboxes[:, [0, 2]] - 0.5) * params["factor"] + 0.5 + params["shift_x"]
+        moved[:, [1, 3]] = (bboxes[:, [1, 3]] - 0.5) * params["factor"] + 0.5 + params["shift_y"]
+        return moved
+
+    def apply_to_keypoints(self, keypoints: _Image, *_: Any, **params: Any) -> _Image:
+        (factor, _zero, x), (_, _, y) = self._matrix(params)
+        moved = keypoints.copy()
+        moved[:, 0] = keypoints[:, 0] * factor + x
+        moved[:, 1] = keypoints[:, 1] * factor + y
+        return moved
+
+    @staticmethod
+    def _matrix(params: dict[str, Any]) -> NDArray[np.float64]:
+        """Pixel to pixel, whole numbers being the middles of pixels."""
+        height, width = params["shape"][:2]
+        factor = params["factor"]
+        x = (1 - factor) * (width - 1) / 2 + params["shift_x"] * width
+        y = (1 - factor) * (height - 1) / 2 + params["shift_y"] * height
+        return np.array([[factor, 0.0, x], [0.0, factor, y]])
+
+    def _warp(self, array: _Image, params: dict[str, Any], interpolation: int, fill: tuple[float, ...]) -> _Image:
+        height, width = params["shape"][:2]
+        return cv2.warpAffine(
+            array,
+            self._matrix(params),
+            (width, height),
+            flags=interpolation,
+            borderMode=self.border_mode,
+            borderValue=fill,
+        )

@@ -1,0 +1,288 @@
+"""The JSON Schemas (draft 2020-12) of parameters: how they are written down, and the check that they stand for.
+
+The schema is the check: ``check`` interprets exactly the keywords that the functions here write, so the form that is
+drawn from a schema and the pipeline that is refused cannot disagree. Two annotations go beyond the draft, which has
+no word for them: ``x-ordered`` (the items of an array must not decrease) and ``x-scalar`` (what a single number
+in place of a pair stands for; the words are those of ``SCALARS``).
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from augment.document import JSON
+
+Schema = dict[str, Any]
+Place = tuple[str | int, ...]
+
+SCALARS: Final[Mapping[str, str]] = {
+    "symmetric": "a single number v means [-v, v]",
+    "from-zero": "a single number v means [0, v]",
+    "from-one": "a single number v means [1, v]",
+    "from-three": "a single number v means [3, v]",
+    "around-one": "a single number v means [max(0, 1 - v), 1 + v]",
+    "repeat": "a single number v means [v, v]",
+}
+
+INTERPOLATIONS: Final = {
+    0: "nearest",
+    1: "bilinear",
+    2: "bicubic",
+    3: "area",
+    4: "Lanczos, 8 x 8",
+    5: "bilinear, exact",
+    6: "nearest, exact",
+}
+BORDER_MODES: Final = {
+    0: "constant: the fill value",
+    1: "replicate: the edge pixel again and again",
+    2: "reflect: mirrored, with the edge pixel",
+    3: "wrap: the opposite side",
+    4: "reflect 101: mirrored, without the edge pixel",
+}
+
+
+def number(low: float, high: float, description: str, *, above: bool = False) -> Schema:
+    """A real number in [low, high], or in (low, high] with ``above``."""
+    lower = "exclusiveMinimum" if above else "minimum"
+    return {"type": "number", lower: low, "maximum": high, "description": description}
+
+
+def integer(low: int, high: int, description: str, *, odd: bool = False) -> Schema:
+    """A whole number in [low, high]; written as 5 or 5.0, as JSON Schema has it."""
+    schema: Schema = {"type": "integer", "minimum": low, "maximum": high, "description": description}
+    return schema | ({"not": {"multipleOf": 2}} if odd else {})
+
+
+def flag(description: str) -> Schema:
+    return {"type": "boolean", "description": description}
+
+
+def choice(options: Mapping[Any, str], description: str) -> Schema:
+    """One of a few values, each with the title that a form shows."""
+    return {
+        "oneOf": [{"const": value, "title": title} for value, title in options.items()],
+        "description": description,
+    }
+
+
+def pair(item: Schema, *, scalar: str | None = None) -> Schema:
+    """A range [low, high] of what ``item`` describes; with ``scalar`` a single number may stand for it."""
+    inner = {key: value for key, value in item.items() if key != "description"}
+    array = {"type": "array", "items": inner, "minItems": 2, "maxItems": 2, "x-ordered": True, "title": "range"}
+    if scalar is None:
+        return array | {"description": item["description"]}
+    single = inner | {"title": "single value", "x-scalar": scalar}
+    if scalar in {"symmetric", "around-one"}:
+        single = {key: value for key, value in single.items() if key not in {"minimum", "exclusiveMinimum"}}
+        single["minimum"] = 0
+    if scalar == "around-one":
+        single["maximum"] = inner["maximum"] - 1
+    return {"anyOf": [array, single], "description": f"{item['description']} ({SCALARS[scalar]})"}
+
+
+def array(item: Schema, low: int, high: int, description: str, *, title: str | None = None) -> Schema:
+    """Between ``low`` and ``high`` items, in any order."""
+    schema: Schema = {"type": "array", "items": item, "minItems": low, "maxItems": high}
+    return schema | ({"title": title} if title else {}) | {"description": description}
+
+
+def either(description: str, *branches: Schema) -> Schema:
+    return {"anyOf": list(branches), "description": description}
+
+
+def optional(schema: Schema, meaning: str) -> Schema:
+    """The same, or null, which means ``meaning``."""
+    inner = {key: value for key, value in schema.items() if key != "description"}
+    null = {"type": "null", "title": meaning}
+    branches = [*inner["anyOf"], null] if set(inner) == {"anyOf"} else [inner, null]
+    return {"anyOf": branches, "description": f"{schema['description']}; null: {meaning}"}
+
+
+def record(properties: Mapping[str, Schema], description: str, *, required: Sequence[str] = ()) -> Schema:
+    """An object with these names and no others."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+        "description": description,
+    }
+
+
+def check(value: object, schema: Schema, place: Place = ()) -> tuple[JSON, list[tuple[Place, str]]]:
+    """The value as plain JSON (an integer where the schema wants one), and what is wrong with it, by place."""
+    if "anyOf" in schema:
+        return _check_any(value, schema["anyOf"], place)
+    if "oneOf" in schema:
+        return _check_choice(value, schema["oneOf"], place)
+    kind = schema["type"]
+    if kind == "array":
+        return _check_array(value, schema, place)
+    if kind == "object":
+        return _check_object(value, schema, place)
+    if kind == "null":
+        return None, [] if value is None else [(place, f"is {show(value)}; it must be null")]
+    if kind == "boolean":
+        return (
+            (value, []) if isinstance(value, bool) else (None, [(place, f"is {show(value)}; it must be true or false")])
+        )
+    return _check_number(value, schema, place)
+
+
+def show(value: object) -> str:
+    """A value as it stands in a message: JSON's words, cut at 60 characters."""
+    text = (
+        {None: "null", True: "true", False: "false"}.get(value)
+        if value is None or value is True or value is False
+        else None
+    )
+    text = text or (f'"{value}"' if isinstance(value, str) else repr(value))
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check_number(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
+    whole = schema["type"] == "integer"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None, [(place, f"is {show(value)}; it must be {'a whole number' if whole else 'a number'}")]
+    if not math.isfinite(value):
+        return None, [(place, f"is {value}; it must be finite")]
+    broken = next((words for holds, words in _bounds(value, schema) if not holds), None)
+    if broken is not None:
+        return None, [(place, f"is {value}; it must be {broken}")]
+    return int(value) if whole else value, []
+
+
+def _bounds(value: float, schema: Schema) -> Iterator[tuple[bool, str]]:
+    """Whether each keyword about numbers holds, and the words for what it asks."""
+    if schema["type"] == "integer":
+        yield value == int(value), "a whole number"
+    if "minimum" in schema:
+        yield value >= schema["minimum"], f"at least {schema['minimum']}"
+    if "exclusiveMinimum" in schema:
+        yield value > schema["exclusiveMinimum"], f"more than {schema['exclusiveMinimum']}"
+    if "exclusiveMaximum" in schema:
+        yield value < schema["exclusiveMaximum"], f"less than {schema['exclusiveMaximum']}"
+    if "maximum" in schema:
+        yield value <= schema["maximum"], f"at most {schema['maximum']}"
+    if "not" in schema:
+        yield value % 2 == 1, "odd"
+
+
+def _check_choice(value: object, options: list[Schema], place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
+    number_like = isinstance(value, int | float) and not isinstance(value, bool)
+    for option in options:
+        const = option["const"]
+        if value == const and (isinstance(const, str) or const is None or number_like or isinstance(const, bool)):
+            return const, []
+    named = [option["const"] for option in options if isinstance(value, str) and option["title"].startswith(value)]
+    if len(named) == 1 and not isinstance(named[0], str):
+        return None, [(place, f"is {show(value)}; did you mean {named[0]}, which stands for it?")]
+    allowed = ", ".join(
+        show(option["const"]) + ("" if isinstance(option["const"], str) else f" ({option['title']})")
+        for option in options
+    )
+    return None, [(place, f"is {show(value)}; it must be one of: {allowed}")]
+
+
+def _check_array(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
+    low, high = schema["minItems"], schema["maxItems"]
+    if not isinstance(value, list | tuple):
+        return None, [(place, f"is {show(value)}; it must be a list of {_count(low, high)}")]
+    if not low <= len(value) <= high:
+        return None, [(place, f"has {len(value)} items; it must have {_count(low, high)}")]
+    results = [check(item, schema["items"], (*place, i)) for i, item in enumerate(value)]
+    problems = [problem for _, found in results for problem in found]
+    items = [item for item, _ in results]
+    if not problems and schema.get("x-ordered") and _falls(items):
+        problems.append((place, f"is {show(items)}; the first must not be larger than the second"))
+    return items, problems
+
+
+def _falls(items: list[JSON]) -> bool:
+    numbers = [item for item in items if isinstance(item, int | float)]
+    return any(first > second for first, second in itertools.pairwise(numbers))
+
+
+def _check_object(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
+    properties: dict[str, Schema] = schema["properties"]
+    if not isinstance(value, Mapping):
+        return None, [(place, f"is {show(value)}; it must be an object with {', '.join(properties)}")]
+    problems = [
+        ((*place, name), f"is not known; known are {', '.join(properties)}") for name in value if name not in properties
+    ]
+    problems += [(place, f"lacks {name}") for name in schema["required"] if name not in value]
+    if len(value) < schema.get("minProperties", 0):
+        problems.append((place, f"is empty; it must hold one of {', '.join(properties)}"))
+    items = {}
+    for name, inner in properties.items():
+        if name in value:
+            items[name], found = check(value[name], inner, (*place, name))
+            problems += found
+    return items, problems
+
+
+def _check_any(value: object, branches: list[Schema], place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
+    failures = []
+    for branch in branches:
+        item, problems = check(value, branch, place)
+        if not problems and "x-scalar" in branch:
+            item, problems = check(_expand(item, branch["x-scalar"]), branches[0], place)
+        if not problems:
+            return item, []
+        failures.append((branch, problems))
+    shaped = [problems for branch, problems in failures if _same_shape(value, branch)]
+    if shaped:
+        return None, min(shaped, key=len)
+    return None, [(place, f"is {show(value)}; it must be {' or '.join(dict.fromkeys(map(_name, branches)))}")]
+
+
+def _expand(value: JSON, scalar: str) -> list[JSON]:
+    """The range that a single number stands for; the first branch beside it says what a range may hold."""
+    assert isinstance(value, int | float)  # noqa: S101 - its schema said so
+    low = {
+        "symmetric": -value,
+        "from-zero": 0,
+        "from-one": 1,
+        "from-three": 3,
+        "around-one": max(0, 1 - value),
+        "repeat": value,
+    }[scalar]
+    return [low + 0, 1 + value if scalar == "around-one" else value]
+
+
+def _same_shape(value: object, branch: Schema) -> bool:
+    """Whether the branch is the one this value was probably written for, so that its complaint is the useful one."""
+    if "oneOf" in branch:
+        return isinstance(value, str) and any(isinstance(option["const"], str) for option in branch["oneOf"])
+    if "anyOf" in branch:
+        return any(_same_shape(value, inner) for inner in branch["anyOf"])
+    kind = branch["type"]
+    if isinstance(value, list | tuple):
+        return bool(kind == "array" and branch["minItems"] <= len(value) <= branch["maxItems"])
+    if isinstance(value, Mapping):
+        return bool(kind == "object")
+    return isinstance(value, int | float) and not isinstance(value, bool) and kind in {"number", "integer"}
+
+
+def _name(branch: Schema) -> str:
+    if "oneOf" in branch:
+        return " or ".join(show(option["const"]) for option in branch["oneOf"])
+    if "anyOf" in branch:
+        return " or ".join(dict.fromkeys(map(_name, branch["anyOf"])))
+    match branch["type"]:
+        case "array":
+            return f"a list of {_count(branch['minItems'], branch['maxItems'])}"
+        case "integer":
+            return "a whole number"
+        case "object":
+            return f"an object with {', '.join(branch['properties'])}"
+        case "boolean":
+            return "true or false"
+        case kind:
+            return "null" if kind == "null" else f"a {kind}"
+
+
+def _count(low: int, high: int) -> str:
+    return f"{low} numbers" if low == high else f"{low} to {high} numbers"
