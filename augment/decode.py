@@ -45,7 +45,7 @@ from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
 
 from augment import exif, jpeg_header, pillow_decode, png_header
-from augment.errors import AugmentError, CallError, Reason, RecordError
+from augment.errors import AugmentError, CallError, Reason, RecordError, StorageError
 
 ALLOWED: tuple[str, ...] = tuple(sorted(pillow_decode.READERS))
 """The formats that are decoded, by the names that ``Header.format`` has."""
@@ -206,6 +206,8 @@ def _refusals(image_format: str) -> Iterator[None]:
         yield
     except AugmentError:
         raise
+    except MemoryError as error:  # the number of pixels is bounded, so it is the machine that has too little
+        raise StorageError(f"memory ran out while a {image_format} file was decoded; use fewer workers") from error
     except DecompressionBombError as error:
         raise RecordError("", Reason.TOO_MANY_PIXELS, _detail(image_format, error)) from error
     except Exception as error:

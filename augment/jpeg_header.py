@@ -5,6 +5,7 @@ first scan is accounted for and nothing but an 8-bit Huffman-coded DCT frame of 
 decoder that keeps to T.81 must then read the same frame.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ MAX_SEGMENTS = 4096
 MAX_JUNK_BYTES = 65_536
 """Bytes between segments that belong to none. Cameras and editors leave a handful; decoders step over them singly."""
 
-MAX_SCANS = 500
-"""Each scan of a progressive picture passes over all of it, and a scan may be a dozen bytes long: the limit that
-libjpeg-turbo's own fuzzers set (its "maxscans")."""
+MAX_SCANS = 100
+"""GraphicsMagick's default (``jpeg:max-scan-number``). Each scan of a progressive picture passes over all of it, and a
+scan may have fewer than a hundred bytes; encoders write about ten."""
 
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # less DHT, JPG and DAC, which share the range
-_PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended sequential, progressive; Huffman-coded DCT
+_SEQUENTIAL = frozenset({0xC0, 0xC1})  # baseline and extended: a scan codes every block, so it cannot be a short one
+_PLAIN_FRAMES = _SEQUENTIAL | {0xC2}  # progressive; all three are Huffman-coded DCT
+_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not an escaped byte, a restart or a fill byte
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # an escaped byte, TEM, RSTn, SOI: none belongs here
 
 
@@ -64,11 +67,13 @@ def scan(data: bytes) -> JpegHeader:
             orientation = exif.orientation_of(data[segment.start + 2 : segment.end])
     if frame is None:
         raise ValueError("no frame header stands before its first scan")
-    if data.count(b"\xff\xda", end) > MAX_SCANS:
-        raise ValueError(f"it has more than {MAX_SCANS} scans")
     marker, precision, height, width, num_components = frame
     if height == 0 or width == 0:
         raise ValueError(f"its frame is {width}x{height} pixels")
+    # What follows the picture (a phone's film, a second picture) holds such bytes too: many are only a hint.
+    many_scans = marker not in _SEQUENTIAL and data.count(b"\xff\xda", end) >= MAX_SCANS
+    if many_scans and _num_scans(data, end) > MAX_SCANS:
+        raise ValueError(f"it has more than {MAX_SCANS} scans")
     plain = plain and marker in _PLAIN_FRAMES and precision == 8 and num_components in (1, 3)
     return JpegHeader(height, width, num_components, orientation or exif.UPRIGHT, plain)
 
@@ -83,21 +88,21 @@ class _Segment(NamedTuple):
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
-    """The segments behind the start of image, up to and without the first scan."""
+    """The segments behind the start of image, the last of them the header of the first scan."""
     position, junk = 2, 0
     for _ in range(MAX_SEGMENTS):
         at = data.find(b"\xff", position)
+        if at < 0:
+            raise ValueError("it ends before its first scan")
         while data[at + 1 : at + 2] == b"\xff" and at - position < MAX_JUNK_BYTES:
             at += 1  # fill bytes may precede a marker (B.1.1.2)
         start = at + 2
-        if at < 0 or start >= len(data) or data[at + 1] == _EOI:
+        if start >= len(data) or data[at + 1] == _EOI:
             raise ValueError("it ends before its first scan")
         junk += at - position
         if junk > MAX_JUNK_BYTES:
             raise ValueError(f"more than {MAX_JUNK_BYTES} bytes before its first scan belong to no segment")
         marker = data[at + 1]
-        if marker == _SOS:
-            return
         if marker in _WITHOUT_LENGTH:
             yield _Segment(marker, start, start, clean=False)
             position = start
@@ -107,4 +112,21 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         if position > len(data):
             raise ValueError("it ends before its first scan")
         yield _Segment(marker, start, position, clean=junk == 0 and length >= 2)
+        if marker == _SOS:
+            return
     raise ValueError(f"more than {MAX_SEGMENTS} segments stand before its first scan")
+
+
+def _num_scans(data: bytes, position: int) -> int:
+    """Count the scans from the first one's data on, to one beyond the limit or the end of the picture or of the data."""
+    num_scans = 1
+    for _ in range(MAX_SEGMENTS):
+        match = _MARKER_IN_SCAN.search(data, position)
+        if match is None or data[match.end() - 1] == _EOI:
+            return num_scans
+        num_scans += data[match.end() - 1] == _SOS
+        if num_scans > MAX_SCANS:
+            return num_scans
+        length = int.from_bytes(data[match.end() : match.end() + 2], "big")
+        position = match.end() + max(length, 2)
+    raise ValueError(f"more than {MAX_SEGMENTS} segments stand between its scans")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,8 @@ def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
         )
     picture.info.pop("xmp", None)  # the TIFF reader would take an orientation from it
     with _quietly():
+        if isinstance(picture, PpmImagePlugin.PpmImageFile) and picture.tile[0][0] == "ppm":
+            return _from_unusual_pnm(picture)
         picture.load()
         if picture.mode == "I" or picture.mode.startswith("I;16"):
             return _from_deep_grey(picture)
@@ -149,6 +151,23 @@ def _mend_colour_key(picture: ImageFile.ImageFile, bit_depth: int) -> None:
         del picture.info["transparency"]
     elif picture.mode == "L" and bit_depth < 8:
         picture.info["transparency"] = picture.info["transparency"] * 255 // (2**bit_depth - 1)
+
+
+def _from_unusual_pnm(picture: PpmImagePlugin.PpmImageFile) -> NDArray[np.uint8]:
+    """A PNM whose white is neither 255 nor 65535, which Pillow would read sample by sample in Python.
+
+    White becomes 255: by rounding where it is below, else by keeping of each sample what ``v >> 8`` keeps of 16 bits.
+    """
+    _, _, offset, arguments = picture.tile[0]
+    _, white = cast("tuple[str, int]", arguments)
+    data = cast("io.BytesIO", picture.fp).getbuffer()
+    channels = len(picture.getbands())
+    count = picture.height * picture.width * channels
+    stored = np.frombuffer(data, dtype=np.uint8 if white < 256 else ">u2", count=count, offset=offset)
+    samples = np.minimum(stored.astype(np.uint32), white)
+    scaled = (samples * 255 + white // 2) // white if white < 255 else samples * 256 // (white + 1)
+    image = scaled.astype(np.uint8).reshape(picture.height, picture.width, channels)
+    return np.repeat(image, 3, axis=2) if channels == 1 else image
 
 
 def _from_deep_grey(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
