@@ -102,14 +102,14 @@ class Launcher:
         self._control: Connection | None = None
         self._zygote: subprocess.Popen[bytes] | None = None
 
-    def launch(self, module: str) -> WorkerHandle:
-        """Start a worker that finds ``module`` imported; WorkerError where the system does not let us."""
+    def launch(self, module: str) -> WorkerHandle | None:
+        """Start a worker that finds ``module`` imported; None once closed, WorkerError where the system refuses."""
         with self._lock:
             if module not in self._modules and module != "__main__":
                 self._modules.append(module)
             for _ in range(2):  # once more where somebody killed the zygote: that is noticed by talking to it
                 if self._closed:
-                    raise WorkerError("the workers are closed")
+                    return None
                 control = self._ensure_zygote()
                 try:
                     control.send(zygote.Fork(tuple(self._modules), self._limits))

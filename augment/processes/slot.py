@@ -126,9 +126,8 @@ class Slot:
         """How the task ended; None where it was dropped. WorkerError where process after process dies of it."""
         deaths: list[str] = []
         while len(deaths) < _MAX_DEATHS:
-            if job.future.cancelled() or self._shared.closing.is_set():
+            if job.future.cancelled() or (process := self._ready_process(job.module)) is None:
                 return None
-            process = self._ready_process(job.module)
             job.process = process
             if job.future.cancelled():  # after the line above: who cancels looks in the opposite order
                 return None
@@ -155,7 +154,8 @@ class Slot:
             "if memory is short use fewer workers (AUGMENT_WORKERS), smaller batches or more memory"
         )
 
-    def _ready_process(self, module: str) -> launcher.WorkerHandle:
+    def _ready_process(self, module: str) -> launcher.WorkerHandle | None:
+        """The process of this place, a new one where there is none or it has done its part; None once closed."""
         if self._process is not None and self._process.num_tasks == self._shared.max_tasks:
             self._process.retire()
             self._replace("max_tasks")

@@ -1,0 +1,184 @@
+"""Tasks for the tests of workers: they sleep, raise, crash, hang, eat memory, and say who ran them."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from augment.errors import RecordError
+from augment.task import Guard
+
+
+@dataclass(frozen=True)
+class Echo:
+    """Returns what it was given."""
+
+    value: Any = None
+
+    def run(self, guard: Guard) -> Any:  # noqa: ARG002 - Task's own name
+        return self.value
+
+
+@dataclass(frozen=True)
+class Pid:
+    """Says which process ran it, after a while."""
+
+    seconds: float = 0.0
+
+    def run(self, guard: Guard) -> int:  # noqa: ARG002 - Task's own name
+        time.sleep(self.seconds)
+        return os.getpid()
+
+
+@dataclass(frozen=True)
+class Call:
+    """Calls a function of this module outside any record."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+
+    def run(self, guard: Guard) -> Any:  # noqa: ARG002 - Task's own name
+        return globals()[self.name](*self.args)
+
+
+@dataclass(frozen=True)
+class Records:
+    """One guarded call for each key: ``calls`` names the function of this module for a key, else the key returns.
+
+    The result maps each key to what came back, a RecordError to itself.
+    """
+
+    keys: tuple[str, ...]
+    calls: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    prefix: str = "digest of "
+
+    def run(self, guard: Guard) -> dict[str, Any]:
+        results: dict[str, Any] = {}
+        for key in self.keys:
+            try:
+                results[key] = guard(self.prefix + key, key, self._work(key))
+            except RecordError as error:
+                results[key] = error
+        return results
+
+    def _work(self, key: str) -> Callable[[], Any]:
+        name, *args = self.calls.get(key, ("same", key))
+        return lambda: globals()[name](*args)
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def die(number: int = signal.SIGSEGV) -> NoReturn:
+    os.kill(os.getpid(), number)
+    raise AssertionError("a signal that does not kill")
+
+
+def die_after(path: str, times: int, number: int = signal.SIGKILL) -> str:
+    """Die the first ``times`` times, whichever process asks; a file counts."""
+    with Path(path).open("a") as file:
+        file.write("x")
+    if Path(path).stat().st_size <= times:
+        die(number)
+    return "alive"
+
+
+def scribble() -> str:
+    """Read where no memory is: what a decoder with a bug does."""
+    return str(ctypes.string_at(1))
+
+
+def leave(exit_code: int) -> NoReturn:
+    """End the process from C, past all of Python's handlers."""
+    ctypes.CDLL(None)._exit(exit_code)
+    raise AssertionError("_exit returned")
+
+
+def sleep(seconds: float) -> str:
+    time.sleep(seconds)
+    return "slept"
+
+
+def hang(seconds: int) -> str:
+    """Stay in C code without ever giving up the interpreter's lock: no thread of this process runs meanwhile."""
+    ctypes.PyDLL(None).sleep(seconds)
+    return "returned"
+
+
+def eat(num_bytes: int) -> int:
+    """Use this much memory, so that it counts."""
+    return int(np.ones(num_bytes, dtype=np.uint8)[-1])
+
+
+def picture(side: int) -> np.ndarray[Any, Any]:
+    return np.arange(side * side * 3, dtype=np.uint64).astype(np.uint8).reshape(side, side, 3)
+
+
+def complain(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+def give_up() -> NoReturn:
+    raise SystemExit("a task asked the interpreter to end")
+
+
+class StubbornError(Exception):
+    """Can be pickled, but not back: its __init__ wants more than its args."""
+
+    def __init__(self, left: str, right: str) -> None:
+        super().__init__(f"{left} and {right}")
+
+
+def complain_stubbornly() -> NoReturn:
+    raise StubbornError("one", "two")
+
+
+def unpicklable() -> Any:
+    return lambda: None
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def threads_of_opencv() -> int:
+    import cv2
+
+    return int(cv2.getNumThreads())
+
+
+def ignored_signals() -> set[int]:
+    return {n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_IGN}
+
+
+def modules() -> set[str]:
+    return set(sys.modules)
+
+
+def core_and_oom() -> tuple[int, str]:
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_CORE)[0], Path("/proc/self/oom_score_adj").read_text().strip()
+
+
+def talk(text: str) -> None:
+    print(text)  # noqa: T201 - what a library that prints does
+
+
+def die_then_hang(seconds: int) -> str:
+    """Die in a worker; hang in quarantine, which is told by the parent being a worker."""
+    if Path(f"/proc/{os.getppid()}/comm").read_text().strip() == "augment-worker":
+        return hang(seconds)
+    die()
