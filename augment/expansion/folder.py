@@ -157,7 +157,7 @@ def has_file(root: Path, relative: str, size_bytes: int) -> bool:
     return status.st_size == size_bytes
 
 
-def hidden(root: Path, prefix: str = HIDDEN) -> list[str]:
+def names(root: Path, prefix: str) -> list[str]:
     """Names in the root that begin so, sorted."""
     try:
         with os.scandir(root) as entries:
@@ -168,7 +168,7 @@ def hidden(root: Path, prefix: str = HIDDEN) -> list[str]:
 
 def remove_temporaries(root: Path) -> None:
     """Remove what a killed run was just writing; needs the lock and the end of every run before this one."""
-    for name in hidden(root, TEMPORARY):
+    for name in names(root, TEMPORARY):
         remove(root, name)
 
 

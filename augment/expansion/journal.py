@@ -25,7 +25,7 @@ def end(root: Path, index: int) -> None:
 
 def recover(root: Path, is_finished: Callable[[int], bool]) -> None:
     """Remove what shards wrote that did not finish; needs the lock and the end of every run before this one."""
-    for name in folder.hidden(root, _JOURNAL):
+    for name in folder.names(root, _JOURNAL):
         if not is_finished(int(name.removeprefix(_JOURNAL))):
             for path in json.loads(folder.read_text(root, name) or "[]"):
                 folder.remove(root, path)

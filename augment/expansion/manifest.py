@@ -78,6 +78,12 @@ def part_name(index: int) -> str:
     return f"manifest-{index:05d}.parquet"
 
 
+def part_names(root: Path) -> list[str]:
+    """The names of all parts in the folder, in the order of their shards."""
+    names = [name for name in folder.names(root, "manifest-") if name.endswith(".parquet")]
+    return sorted(names, key=lambda name: (len(name), name))
+
+
 def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> None:
     """Put a shard's part in place, which marks the shard finished: durable when this returns."""
     columns = {_column(name): [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__}

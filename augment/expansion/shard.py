@@ -6,7 +6,6 @@ A shard may be done again at any time, by any process: what is there and right i
 """
 
 import bisect
-import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +14,11 @@ from pathlib import Path
 from augment import engine
 from augment.dataset import Dataset
 from augment.errors import OutputError, Reason, RecordError
-from augment.expansion import folder, journal, manifest, names, run
+from augment.expansion import folder, journal, lock, manifest
 from augment.expansion.copies import CopyMaker, file_digest
 from augment.expansion.manifest import Row, Status
 from augment.expansion.spec import ExpansionSpec
+from augment.formats import registry
 from augment.render import Renderer, RenderSource
 from augment.sample import Record, Refusal
 from augment.task import Guard
@@ -38,13 +38,17 @@ class ShardResult:
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """Bring one shard of the expansion in the folder ``root`` to its end; ``run_name`` is the file of the run there."""
+    """Bring one shard of the expansion in the folder ``root`` to its end.
+
+    ``run_name`` is the file of the run there; ``refused`` are files that the scan left out and this part is to name.
+    """
 
     source: RenderSource
     spec: ExpansionSpec
     root: Path
     run_name: str
     index: int
+    refused: tuple[Refusal, ...] = ()
 
     def run(self, guard: Guard) -> ShardResult:
         """Render what is missing, then put the manifest part in place.
@@ -53,7 +57,7 @@ class ShardTask:
         """
         renderer = self.source.renderer()
         check_renderer(renderer, self.spec)
-        with run.seat(self.root, self.run_name, self.index) as seat:
+        with lock.seat(self.root, self.run_name, self.index) as seat:
             return _ShardWork(self, renderer, guard, seat).do()
 
 
@@ -67,10 +71,12 @@ class _Wanted:
 
 
 class _ShardWork:
-    def __init__(self, task: ShardTask, renderer: Renderer, guard: Guard, seat: run.Seat) -> None:
+    def __init__(self, task: ShardTask, renderer: Renderer, guard: Guard, seat: lock.Seat) -> None:
         self._root = task.root
         self._spec = task.spec
         self._index = task.index
+        self._format = registry.FORMATS[task.spec.format]
+        self._refused_at_scan = task.refused
         self._renderer = renderer
         self._guard = guard
         self._seat = seat
@@ -114,11 +120,11 @@ class _ShardWork:
             return []
         wanted = []
         for copy in range(self._spec.copies):
-            path = names.rendered(record.key, copy, self._spec.extension)
+            path = self._format.output_path(record.key, copy, self._spec.extension)
             render_key = self._renderer.address(record, draw=copy).render_key
             wanted.append(_Wanted(copy, path, self._kept(record, copy, path, render_key)))
         if self._spec.include_originals:
-            path = names.original(record)
+            path = self._format.original_path(record)
             wanted.append(_Wanted(None, path, self._kept(record, None, path, None)))
         return wanted
 
@@ -195,8 +201,7 @@ class _ShardWork:
         self._seat.check()
         folder.sync_outputs(self._root, self._written)
         self._rows += [
-            Row(each.key, Status.REFUSED, reason=each.reason, detail=each.detail)
-            for each in refused_at_scan(self._renderer.dataset, self._spec.shard_size).get(self._index, ())
+            Row(each.key, Status.REFUSED, reason=each.reason, detail=each.detail) for each in self._refused_at_scan
         ]
         self._rows.sort(key=lambda row: (row.key, row.copy is not None, row.copy or 0))
         manifest.write_part(self._root, self._index, self._spec.id, self._rows)
@@ -245,14 +250,13 @@ def settled(root: Path, spec: ExpansionSpec, index: int) -> ShardResult | None:
     )
 
 
-@functools.lru_cache(maxsize=4)
-def refused_at_scan(dataset: Dataset, shard_size: int) -> Mapping[int, Sequence[Refusal]]:
+def refused_at_scan(dataset: Dataset, shard_size: int) -> Mapping[int, tuple[Refusal, ...]]:
     """The files that the scan left out, by the shard among whose keys their names fall."""
     first_keys = dataset.keys(range(0, dataset.num_records, shard_size))
     refusals: dict[int, list[Refusal]] = defaultdict(list)
     for refusal in dataset.refused:
         refusals[max(bisect.bisect_right(first_keys, refusal.key) - 1, 0)].append(refusal)
-    return refusals
+    return {index: tuple(some) for index, some in refusals.items()}
 
 
 def check_renderer(renderer: Renderer, spec: ExpansionSpec) -> None:

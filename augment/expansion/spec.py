@@ -105,7 +105,6 @@ class ExpansionSpec:
 
 def describe(
     dataset: Dataset,
-    digest: str,
     pipeline: PipelineSpec,
     *,
     copies: int,
@@ -114,7 +113,7 @@ def describe(
     image_format: str,
     quality: int,
 ) -> ExpansionSpec:
-    """Describe the expansion of a dataset, of which the split is chosen already; ``digest`` is the whole dataset's.
+    """Describe the expansion of a dataset, of which the split is chosen already.
 
     Raises CallError for an argument out of range.
     """
@@ -128,7 +127,7 @@ def describe(
     )
     return ExpansionSpec(
         engine=engine.engine_id(),
-        dataset=digest,
+        dataset=dataset.digest,
         refused=digest_fields(refused).hex(),
         split=dataset.split,
         pipeline=json.loads(json.dumps(pipeline.canonical())),

@@ -101,7 +101,7 @@ class Run:
 
 def end_runs(root: Path) -> None:
     """End runs that were killed: their workers, where some still live, stop at their next record."""
-    for name in folder.hidden(root, _RUN):
+    for name in folder.names(root, _RUN):
         path = root / name
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,0 +1,260 @@
+"""Offline: copies 0 to N-1 of every record of a dataset, written to a folder with a manifest.
+
+    describe and check -> lock the folder -> undo what a kill left -> shards, by workers -> remove what is stale
+
+The folder itself is the durable state (``expansion/folder.py``): the same command goes on where a run ended, however it
+ended, and the files are those of a run that was never interrupted.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from typing import TypeVar
+
+from augment import encode
+from augment.dataset import Dataset
+from augment.errors import AugmentError, StorageError, WorkerError
+from augment.expansion import folder, journal, lock, manifest, names, shard, sources
+from augment.expansion.plan import Plan, SizeTask, count_kept
+from augment.expansion.shard import ShardResult, ShardTask
+from augment.expansion.spec import ExpansionSpec, check_same, describe
+from augment.expansion.tally import Budget, MaxFailures, Progress, Summary, Tally
+from augment.formats import registry
+from augment.memory_file import MemoryFile
+from augment.pipeline import PipelineSpec
+from augment.render import RenderSource
+from augment.task import Task, Workers
+from augment.transforms import sizes
+from augment.transforms.load import Pipeline
+
+_SHARDS_A_WORKER = 2
+"""Shards in flight for each worker: one that it works on and one that waits."""
+_TICK_S = 0.2
+
+T = TypeVar("T")
+
+
+def expand(
+    dataset: Dataset | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    pipeline: Pipeline | PipelineSpec | str | os.PathLike[str],
+    *,
+    copies: int = 1,
+    seed: int = 0,
+    split: str | None = None,
+    include_originals: bool = False,
+    image_format: str = "jpeg",
+    quality: int = encode.DEFAULT_QUALITY,
+    update: bool = False,
+    workers: Workers | None = None,
+    max_failures: MaxFailures | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Describe an expansion and run it: see ``Expansion`` and ``Expansion.run``."""
+    expansion = Expansion(
+        dataset,
+        out,
+        pipeline,
+        copies=copies,
+        seed=seed,
+        split=split,
+        include_originals=include_originals,
+        image_format=image_format,
+        quality=quality,
+    )
+    return expansion.run(workers, update=update, max_failures=max_failures, progress=progress)
+
+
+class Expansion:
+    """A dataset, a pipeline and a folder for the copies: checked against one another, and nothing written yet.
+
+    ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a pipeline, the name of a preset or
+    the path of a file. ``split`` omitted means ``train`` where there is one, else all. Raises OutputError where the
+    folders lie in one another or two outputs would have one name, PipelineError where the pipeline cannot hold for the
+    dataset, CallError for arguments out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | str | os.PathLike[str],
+        out: str | os.PathLike[str],
+        pipeline: Pipeline | PipelineSpec | str | os.PathLike[str],
+        *,
+        copies: int = 1,
+        seed: int = 0,
+        split: str | None = None,
+        include_originals: bool = False,
+        image_format: str = "jpeg",
+        quality: int = encode.DEFAULT_QUALITY,
+    ) -> None:
+        self.out = Path(out).absolute()
+        root = dataset.root if isinstance(dataset, Dataset) else Path(dataset).absolute()
+        folder.check_place(self.out, root)
+        folder.check_ours(self.out)
+        if not isinstance(pipeline, Pipeline | PipelineSpec):
+            pipeline = Pipeline.load(pipeline)
+        self.pipeline = pipeline.spec if isinstance(pipeline, Pipeline) else pipeline
+        whole = dataset if isinstance(dataset, Dataset) else registry.scan(root)
+        self.dataset = whole if whole.split is not None and split is None else whole.choose(split)
+        smallest = self.dataset.min_size()
+        sizes.check_fits(self.pipeline, smallest.height, smallest.width, self.dataset.targets)
+        self.spec = describe(
+            self.dataset,
+            self.pipeline,
+            copies=copies,
+            seed=seed,
+            include_originals=include_originals,
+            image_format=image_format,
+            quality=quality,
+        )
+        names.check(self.dataset, self.spec)
+
+    @property
+    def id(self) -> str:
+        """The expansion's digest: equal where all files are equal."""
+        return self.spec.id
+
+    def plan(self, workers: Workers | None = None, *, update: bool = False) -> Plan:
+        """What a run would do, with an estimate of the bytes from a few records rendered for it; nothing is written.
+
+        Raises OutputError where a run would.
+        """
+        old = self._described()
+        if old is not None:
+            check_same(old, self.spec, self.out, update=update)
+        with MemoryFile("dataset") as file:
+            file.write(self.dataset.to_buffer())
+            measured = _submit(workers, SizeTask(self._source(file), self.spec)).result()
+        num_kept = 0 if old is None else count_kept(self.out, old, self.spec, self.dataset)
+        return Plan.of(self.spec, self.dataset, self.out, measured, num_kept)
+
+    def run(
+        self,
+        workers: Workers | None = None,
+        *,
+        update: bool = False,
+        max_failures: MaxFailures | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Summary:
+        """Bring the folder to this expansion's end; what is there and right is kept.
+
+        A folder that holds this expansion of an earlier state of the dataset needs ``update``. Without ``workers`` all
+        is rendered in this process, where a picture that crashes a decoder crashes it. ``progress`` is called a few
+        times a second from this thread. ``max_failures`` is how many records and files may be left out: a count, or a
+        fraction between 0 and 1 of all; by default any number.
+
+        Raises OutputError where the folder is another's or another run works in it; StorageError where the disk is full
+        or fails; WorkerError; DatasetError beyond ``max_failures``. After each, and after Ctrl-C or a kill, the same
+        call goes on.
+        """
+        budget = Budget(max_failures, self.dataset)
+        with lock.locked(self.out):
+            folder.check_ours(self.out)
+            self._prepare(update=update)
+            tally = Tally(self.spec, budget, progress or (lambda _: None))
+            with MemoryFile("dataset") as file, lock.Run(self.out, self.spec.num_shards) as this_run:
+                file.write(self.dataset.to_buffer())
+                try:
+                    self._render(workers, self._source(file), this_run, tally)
+                except (StorageError, WorkerError) as error:
+                    raise type(error)(f"{tally.told()}: {error}") from error
+            num_removed = self._remove_stale()
+        sources.remember(self.spec.dataset, self.dataset.root)
+        return tally.summary(self.out, num_removed)
+
+    def _described(self) -> ExpansionSpec | None:
+        text = folder.read_text(self.out, folder.DESCRIPTION)
+        return None if text is None else ExpansionSpec.from_json(text, str(self.out / folder.DESCRIPTION))
+
+    def _prepare(self, *, update: bool) -> None:
+        """Undo what a killed run left, and make the folder this expansion's.
+
+        Each step may be the last before a kill: until the description is replaced the folder is the old expansion's
+        with all its parts, after it the new one's, whose parts are yet to come and whose outputs ``previous`` knows.
+        """
+        old = self._described()
+        same = old is not None and check_same(old, self.spec, self.out, update=update)
+        lock.end_runs(self.out)
+        if old is not None:
+            old_id = old.id
+            journal.recover(self.out, lambda index: manifest.read_part(self.out, index, old_id, brief=True) is not None)
+        folder.remove_temporaries(self.out)
+        if old is not None and not same:
+            manifest.keep_previous(self.out, old.num_shards, old.id)
+        if not same:
+            text = self.spec.to_json().encode()
+            folder.place(self.out, folder.DESCRIPTION, text, temporary="description", durable=True)
+
+    def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
+        refused = shard.refused_at_scan(self.dataset, self.spec.shard_size)
+        pending: dict[Future[ShardResult], int] = {}
+        most = max(1, _SHARDS_A_WORKER * workers.num_workers) if workers is not None else 1
+        try:
+            for index in range(self.spec.num_shards):
+                done = shard.settled(self.out, self.spec, index)
+                if done is not None:
+                    tally.add(done)
+                    tally.show(0, 0)
+                    continue
+                task = ShardTask(source, self.spec, self.out, this_run.path.name, index, refused.get(index, ()))
+                pending[_submit(workers, task)] = index
+                while len(pending) >= most:
+                    _collect(pending, this_run, tally)
+            while pending:
+                _collect(pending, this_run, tally)
+            tally.show(0, 0)
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _remove_stale(self) -> int:
+        """After an update: remove outputs of records that are gone, parts that are too many, and the former rows."""
+        previous = manifest.Previous.open(self.out)
+        if previous is None:
+            return 0
+        current = manifest.path_set(self.out, self.spec.num_shards, self.spec.id)
+        num_removed = sum(
+            folder.remove(self.out, path) for paths in previous.paths() for path in current.missing(paths)
+        )
+        for name in manifest.part_names(self.out)[self.spec.num_shards :]:
+            folder.remove(self.out, name)
+        folder.remove(self.out, folder.PREVIOUS)
+        return num_removed
+
+    def _source(self, file: MemoryFile) -> RenderSource:
+        return RenderSource(
+            manifest=Path(file.path),
+            dataset_digest=self.spec.dataset,
+            split=self.spec.split,
+            spec=self.pipeline,
+            seed=self.spec.seed,
+        )
+
+
+def _submit(workers: Workers | None, task: Task[T]) -> "Future[T]":
+    """Give a task to the workers; without any, do it here and now."""
+    if workers is not None:
+        return workers.submit(task)
+    future: Future[T] = Future()
+    try:
+        future.set_result(task.run(lambda _record_digest, _key, work: work()))
+    except AugmentError as error:
+        future.set_exception(error)
+    return future
+
+
+def _collect(pending: dict[Future[ShardResult], int], this_run: lock.Run, tally: Tally) -> None:
+    """Take the results that are there, waiting a moment for the first; raise what a shard raised."""
+    done, _ = wait(pending, timeout=_TICK_S, return_when=FIRST_COMPLETED)
+    failed = None
+    for future in done:
+        del pending[future]
+        if (error := future.exception()) is None:
+            tally.add(future.result())
+        else:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    counts = [this_run.counts(index) for index in pending.values()]
+    tally.show(sum(outputs for outputs, _ in counts), sum(size for _, size in counts))

@@ -1,0 +1,104 @@
+"""What a run would do, before it does anything."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment.address import Address
+from augment.dataset import Dataset
+from augment.errors import RecordError
+from augment.expansion import folder, manifest
+from augment.expansion.copies import CopyMaker
+from augment.expansion.manifest import Status
+from augment.expansion.spec import ExpansionSpec
+from augment.render import RenderSource
+from augment.sample import Record
+from augment.task import Guard
+
+_RECORDS_MEASURED = 8
+_ROW_BYTES = 400
+"""About what a row of the manifest takes once compressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be in the folder, and how much of it is there.
+
+    ``bytes_about`` is what is still to be written: the mean of a few records that were really rendered, times their
+    number. None where none of these few could be. ``bytes_free`` is what the file system has left.
+    """
+
+    spec: ExpansionSpec
+    num_records: int
+    num_refused: int
+    num_outputs: int
+    num_kept: int
+    num_shards: int
+    bytes_about: int | None
+    bytes_free: int
+
+    @classmethod
+    def of(
+        cls, spec: ExpansionSpec, dataset: Dataset, out: Path, measured: Sequence[tuple[int, int]], num_kept: int
+    ) -> "Plan":
+        """Put together what is known; ``measured`` are sizes of a copy and of its original."""
+        bytes_about = None
+        if measured:
+            of_copies = spec.copies * sum(copy for copy, _ in measured)
+            of_originals = sum(original for _, original in measured) if spec.include_originals else 0
+            mean = (of_copies + of_originals) / len(measured) / spec.outputs_a_record + _ROW_BYTES
+            bytes_about = round(mean * (spec.num_outputs - num_kept))
+        above = next(each for each in (out, *out.parents) if each.exists())
+        return cls(
+            spec=spec,
+            num_records=spec.num_records,
+            num_refused=len(dataset.refused),
+            num_outputs=spec.num_outputs,
+            num_kept=num_kept,
+            num_shards=spec.num_shards,
+            bytes_about=bytes_about,
+            bytes_free=shutil.disk_usage(above).free,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SizeTask:
+    """Render copy 0 of a few records, evenly spread: the size of each and of its original, of those that can be."""
+
+    source: RenderSource
+    spec: ExpansionSpec
+
+    def run(self, guard: Guard) -> list[tuple[int, int]]:
+        """Write nothing."""
+        renderer = self.source.renderer()
+        number = min(_RECORDS_MEASURED, self.spec.num_records)
+        records = renderer.dataset.records(i * self.spec.num_records // number for i in range(number))
+        found = []
+        for record in records:
+            try:
+                made = CopyMaker(renderer, self.spec, guard, record).make(0)
+            except RecordError:
+                continue
+            found.append((len(made.data), record.size_bytes))
+        return found
+
+
+def count_kept(out: Path, old: ExpansionSpec, new: ExpansionSpec, dataset: Dataset) -> int:
+    """How many outputs in the folder a run would keep: those whose record and render key are unchanged."""
+    num_kept = 0
+    for index in range(old.num_shards):
+        for row in manifest.read_part(out, index, old.id) or ():
+            place = dataset.find(row.key) if row.path is not None else None
+            if place is not None and _is_kept(out, row, dataset.record(place), new):
+                num_kept += 1
+    return num_kept
+
+
+def _is_kept(out: Path, row: manifest.Row, record: Record, new: ExpansionSpec) -> bool:
+    if row.path is None or not folder.has_file(out, row.path, row.size_bytes or 0):
+        return False
+    if row.status == Status.ORIGINAL:
+        return row.record_digest == record.digest
+    address = Address(new.engine, record.digest, new.pipeline_digest, new.seed, row.copy or 0, 0, record.key)
+    return row.render_key == address.render_key

@@ -1,0 +1,141 @@
+"""What the shards of a run have come to: for a progress bar, for a budget of failures, and at the end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from augment.dataset import Dataset
+from augment.errors import CallError, DatasetError
+from augment.expansion.shard import ShardResult
+from augment.expansion.spec import ExpansionSpec
+from augment.sample import Refusal
+
+_REFUSALS_TOLD = 1000
+
+MaxFailures: TypeAlias = int | float  # an integer is a count, a float a fraction
+"""How many records and files may be left out: a count, or a fraction between 0 and 1 of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, in outputs.
+
+    ``done`` counts kept ones too, and those that a refused record did not become, so that it reaches ``total``.
+    ``failed`` counts records and files that are left out.
+    """
+
+    done: int
+    total: int
+    kept: int
+    failed: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did. ``size_bytes`` is that of all outputs in the folder; ``refusals`` are the first thousand."""
+
+    id: str
+    out: Path
+    num_rendered: int
+    num_originals: int
+    num_kept: int
+    num_removed: int
+    num_refused: int
+    size_bytes: int
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether the folder was complete before."""
+        return self.num_rendered == self.num_originals == self.num_removed == 0
+
+
+class Budget:
+    """Whether too many records and files are left out; None is no bound."""
+
+    def __init__(self, max_failures: MaxFailures | None, dataset: Dataset) -> None:
+        self._text = f"max_failures is {max_failures}"
+        self._most: int | None = None
+        if isinstance(max_failures, int) and max_failures >= 0:
+            self._most = max_failures
+        elif isinstance(max_failures, float) and 0 < max_failures < 1:
+            self._most = int(max_failures * (dataset.num_records + len(dataset.refused)))
+        elif max_failures is not None:
+            raise CallError(f"{self._text}; give a count, or a fraction between 0 and 1")
+
+    def check(self, num_refused: int, first: Refusal | None) -> None:
+        """Raise DatasetError where more are left out than allowed."""
+        if self._most is not None and num_refused > self._most and first is not None:
+            raise DatasetError(
+                f"{num_refused} records and files are left out and {self._text}; the first is {first.key} "
+                f"({first.reason}: {first.detail}); mend or remove them, or allow more"
+            )
+
+
+class Tally:
+    """Adds up the results of shards as they come."""
+
+    def __init__(self, spec: ExpansionSpec, budget: Budget, progress: Callable[[Progress], None]) -> None:
+        self._spec = spec
+        self._budget = budget
+        self._progress = progress
+        self._done = 0
+        self._shown = 0
+        self._num_rendered = 0
+        self._num_originals = 0
+        self._num_kept = 0
+        self._num_refused = 0
+        self._size_bytes = 0
+        self._refusals: list[Refusal] = []
+
+    def add(self, result: ShardResult) -> None:
+        """Count a finished shard; DatasetError where the budget of failures is spent."""
+        self._done += len(self._spec.shard(result.index)) * self._spec.outputs_a_record
+        self._num_rendered += result.num_rendered
+        self._num_originals += result.num_originals
+        self._num_kept += result.num_kept
+        self._num_refused += len(result.refusals)
+        self._size_bytes += result.size_bytes
+        self._refusals += result.refusals[: _REFUSALS_TOLD - len(self._refusals)]
+        self._budget.check(self._num_refused, self._refusals[0] if self._refusals else None)
+
+    def show(self, num_under_way: int, size_bytes: int) -> None:
+        """Tell how far the run is, with what unfinished shards have done."""
+        # never backwards, though a shard whose worker died begins again
+        self._shown = max(self._shown, self._done + num_under_way)
+        self._progress(
+            Progress(
+                done=self._shown,
+                total=self._spec.num_outputs,
+                kept=self._num_kept,
+                failed=self._num_refused,
+                size_bytes=self._size_bytes + size_bytes,
+            )
+        )
+
+    def told(self) -> str:
+        """How far the run came, for the message of what ended it."""
+        num_files = self._num_rendered + self._num_originals + self._num_kept
+        if not num_files:
+            return f"none of {self._spec.num_outputs} outputs is finished"
+        left = (self._spec.num_outputs - self._done) * self._size_bytes / num_files
+        return (
+            f"{self._done} of {self._spec.num_outputs} outputs are finished and stay, about {left / 1e6:.1f} MB are "
+            "still to be written"
+        )
+
+    def summary(self, out: Path, num_removed: int) -> Summary:
+        """What the run did."""
+        return Summary(
+            id=self._spec.id,
+            out=out,
+            num_rendered=self._num_rendered,
+            num_originals=self._num_originals,
+            num_kept=self._num_kept,
+            num_removed=num_removed,
+            num_refused=self._num_refused,
+            size_bytes=self._size_bytes,
+            refusals=tuple(self._refusals),
+        )
