@@ -1,0 +1,148 @@
+"""A document to a resolved pipeline: every name known, every argument in range, every default filled in.
+
+Nothing is refused at the first problem: a document comes back with all of them, each with its place, its line, the
+value received, the limit and what to write instead.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from augment import document as documents
+from augment import normalize
+from augment.document import JSON, Document, Loc
+from augment.errors import PipelineError, Problem
+from augment.pipeline import Node, PipelineSpec
+from augment.transforms import catalogue, imported, outline, renamed, sizes
+from augment.transforms.outline import CHILDREN, Step
+
+MAX_NODES: Final = 64
+"""Transforms and containers in one pipeline. The longest published policies have 25 sub-policies of two operations
+(AutoAugment, Cubuk et al. 2019); a line of text beyond that is a program."""
+
+MAX_DEPTH: Final = 8
+"""Containers inside one another. Two are common, three are rare; Python's stack allows hundreds."""
+
+MAX_APPLICATIONS: Final = 256
+"""Transforms applied to one sample at worst: ``SomeOf`` with ``replace`` inside ``SomeOf`` multiplies."""
+
+
+def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineSpec:
+    """Resolve a document (or its plain values) to a spec; raises PipelineError with every problem found.
+
+    Albumentations' own files are recognised and imported; what that dropped or moved is in the spec's ``notices``.
+    """
+    if not isinstance(document, Document):
+        document = documents.from_value(document)
+    drawn = imported.read(document) if imported.recognises(document.root) else outline.read(document)
+    resolver = _Resolver(document)
+    nodes = [resolver.node(step, depth=1) for step in drawn.steps]
+    normalization = resolver.normalization(drawn.normalize)
+    problems = drawn.problems + resolver.problems
+    if resolver.num_nodes > MAX_NODES:
+        msg = f"the pipeline has {resolver.num_nodes} transforms, it may have {MAX_NODES} (MAX_NODES); leave some out"
+        problems.append(document.problem((), msg))
+    spec = PipelineSpec(
+        transforms=tuple(node for node in nodes if node is not None),
+        normalize=normalization,
+        name=drawn.name,
+        description=drawn.description,
+        notices=tuple(drawn.notices),
+    )
+    if not problems:
+        problems = _whole(document, spec, drawn.steps)
+    if problems:
+        raise PipelineError(sorted(problems, key=lambda problem: problem.line or 0))
+    return spec
+
+
+def _whole(document: Document, spec: PipelineSpec, steps: Sequence[Step]) -> list[Problem]:
+    """Find what is wrong with the pipeline as a whole, once every node is known."""
+    applications = sum(num_applications(node) for node in spec.transforms)
+    if applications > MAX_APPLICATIONS:
+        msg = (
+            f"one sample may meet {applications} transforms, the limit is {MAX_APPLICATIONS} (MAX_APPLICATIONS); "
+            "lower `n` of a SomeOf or RandomOrder"
+        )
+        return [document.problem((), msg)]
+    return [
+        document.problem(
+            _step_at(steps, finding.path).params_loc, f"`{finding.name}` can take no picture: {finding.msg}"
+        )
+        for finding in sizes.impossible(spec)
+    ]
+
+
+def _step_at(steps: Sequence[Step], path: sizes.Path) -> Step:
+    step = steps[path[0]]
+    return step if len(path) == 1 else _step_at(step.children or (), path[1:])
+
+
+def num_applications(node: Node) -> int:
+    """How many transforms a sample meets in this node at worst."""
+    if not node.children:
+        return 1
+    each = sorted((num_applications(child) for child in node.children), reverse=True)
+    if node.name in {"OneOf", "OneOrOther"}:
+        return each[0]
+    if node.name in {"SomeOf", "RandomOrder"}:
+        n = int(str(node.params["n"]))
+        return each[0] * n if node.params["replace"] else sum(each[:n])
+    return sum(each)
+
+
+class _Resolver:
+    """Turns steps into nodes and collects what is wrong with them."""
+
+    def __init__(self, document: Document) -> None:
+        self.problems: list[Problem] = []
+        self.num_nodes = 0
+        self._document = document
+        self._catalogue = catalogue.catalogue()
+
+    def node(self, step: Step, *, depth: int) -> Node | None:
+        """Resolve one step and all below it; None where a problem was noted."""
+        self.num_nodes += 1
+        info = self._catalogue.get(step.name)
+        if info is None:
+            self._note(step.loc, catalogue.unknown_name(step.name))
+            return None
+        try:
+            params: dict[str, JSON] = catalogue.fill(step.name, step.params)
+        except catalogue.ParamsError as error:
+            for place, msg in error.problems:
+                former = renamed.hint(step.name, place) if place and place[0] not in info.schema["properties"] else ""
+                self._note((*step.params_loc, *place), msg + former)
+            params = {}
+        if depth > MAX_DEPTH:
+            self._note(step.loc, f"containers nest more than {MAX_DEPTH} deep (MAX_DEPTH); flatten the pipeline")
+            return None
+        if step.children is None and not info.container:
+            return Node(step.name, params)
+        if not info.container:
+            self._note((*step.params_loc, CHILDREN), f"`{step.name}` is not a container and has no `{CHILDREN}`")
+            return None
+        if not step.children:
+            msg = f"`{step.name}` is a container; give it `{CHILDREN}:` and a list of at least one transform"
+            self._note(step.params_loc, msg)
+            return None
+        children = tuple(self.node(child, depth=depth + 1) for child in step.children)
+        known = tuple(child for child in children if child is not None)
+        if params and len(known) == len(children):
+            weights = [float(str(child.params.get("p", 1.0))) for child in known]
+            if wrong := catalogue.children_problem(step.name, params, weights):
+                self._note(step.params_loc, wrong)
+        return Node(step.name, params, known)
+
+    def normalization(self, section: Mapping[str, Any] | None) -> dict[str, JSON] | None:
+        """Return the canonical section; None where there is none or a problem was noted."""
+        if section is None:
+            return None
+        try:
+            return normalize.parse(section).canonical()
+        except PipelineError as error:
+            for problem in error.problems:
+                self._note(problem.loc, problem.msg)
+            return None
+
+    def _note(self, loc: Loc, msg: str) -> None:
+        self.problems.append(self._document.problem(loc, msg))

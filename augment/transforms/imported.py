@@ -1,0 +1,185 @@
+"""What Albumentations itself writes (``A.save``, ``A.to_dict``, JSON or YAML), read as a pipeline of ours.
+
+Such a file holds a whole ``Compose``: transforms, but also what belongs elsewhere here. The formats of boxes and
+keypoints are the dataset's, the seed is the call's, floats and tensors begin after the last transform. What can be
+moved is moved, what has no meaning here is dropped, and both are said; the rest is refused where it stands.
+"""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final
+
+from augment.document import Document, Loc
+from augment.transforms.library import A
+from augment.transforms.outline import CHILDREN, Outline, Step, kind
+
+_CLASS: Final = "__class_fullname__"
+_ROOTS: Final = frozenset({"Compose", "ReplayCompose"})
+_DROPPED: Final = frozenset({"is_check_shapes", "strict", "save_applied_params", "save_key", "p"})
+_ENDINGS: Final = frozenset({"Normalize", "ToFloat", "ToTensorV2"})
+_OLD_P: Final = 0.5
+"""The probability that ``A.from_dict`` gives a transform which is written without one."""
+
+
+def recognises(root: object) -> bool:
+    """Whether a document's root looks like a file that Albumentations wrote."""
+    if not isinstance(root, Mapping):
+        return False
+    inner = root.get("transform")
+    return _CLASS in root or "__version__" in root or (isinstance(inner, Mapping) and _CLASS in inner)
+
+
+def read(document: Document) -> Outline:
+    """Outline such a document; every notice says what was dropped or moved, and why."""
+    return _Import(document).outline
+
+
+class _Import:
+    """One document on its way to an outline."""
+
+    def __init__(self, document: Document) -> None:
+        self.outline = Outline(name=document.name)
+        self._document = document
+        root = document.root
+        loc: Loc = ()
+        if isinstance(root, Mapping) and _CLASS not in root:
+            loc, root = ("transform",), root.get("transform")
+        if not isinstance(root, Mapping):
+            self._note(loc, f"a file of Albumentations holds its pipeline below `transform`, not {kind(root)}")
+            return
+        if self._name(root, loc) in _ROOTS:
+            self._root(root, loc)
+        elif (step := self._step(root, loc)) is not None:
+            self.outline.steps = [step]
+        self.outline.steps = self._without_ending(self.outline.steps)
+
+    def _root(self, compose: Mapping[str, Any], loc: Loc) -> None:
+        steps = self._children(compose, loc)
+        self._compose_arguments(compose, loc)
+        p = compose.get("p", 1.0)
+        self.outline.steps = steps if p == 1 else [Step("Sequential", {"p": p}, loc, loc, tuple(steps))]
+
+    def _step(self, item: object, loc: Loc) -> Step | None:
+        if not isinstance(item, Mapping):
+            self._note(loc, f"a transform is a mapping with `{_CLASS}`, not {kind(item)}")
+            return None
+        name = self._name(item, loc)
+        if name is None:
+            return None
+        if name in _ROOTS:
+            self._compose_arguments(item, loc)
+            return Step("Sequential", {"p": item.get("p", 1.0)}, loc, loc, tuple(self._children(item, loc)))
+        derived = _inherited_arguments(name)
+        params = {key: value for key, value in item.items() if key not in {_CLASS, CHILDREN} | derived}
+        if "p" not in params:
+            params["p"] = 1.0 if name in {"Sequential", *_ENDINGS} else _OLD_P
+            self._say(loc, f"`{name}` is written without p; Albumentations reads that as {params['p']}")
+        if "seed" in params:
+            del params["seed"]
+            self._say(loc, "`seed` is dropped: a seed belongs to the call, a pipeline carries none")
+        children = tuple(self._children(item, loc)) if CHILDREN in item else None
+        return Step(name, params, loc, loc, children)
+
+    def _children(self, item: Mapping[str, Any], loc: Loc) -> list[Step]:
+        inner = (*loc, CHILDREN)
+        children = item.get(CHILDREN)
+        if not isinstance(children, list | tuple):
+            self._note(inner, f"`{CHILDREN}` is a list of transforms, not {kind(children)}")
+            return []
+        steps = (self._step(child, (*inner, i)) for i, child in enumerate(children))
+        return [step for step in steps if step is not None]
+
+    def _name(self, item: Mapping[str, Any], loc: Loc) -> str | None:
+        """Return the class's short name; Albumentations writes it with its module path or without."""
+        full = item.get(_CLASS)
+        if not isinstance(full, str):
+            self._note(loc, f"`{_CLASS}` is missing, so the transform has no name")
+            return None
+        if "." in full and not full.startswith("albumentations."):
+            self._note((*loc, _CLASS), f"`{full}` is not a class of Albumentations; a pipeline cannot name code")
+            return None
+        return full.rpartition(".")[2]
+
+    def _compose_arguments(self, compose: Mapping[str, Any], loc: Loc) -> None:
+        """Say what becomes of the arguments that ``Compose`` has and a pipeline has not."""
+        for key, value in compose.items():
+            if key in _DROPPED or key in {_CLASS, CHILDREN} or not value:
+                continue
+            place = (*loc, key)
+            if key == "seed":
+                self._say(place, "`seed` is dropped: a seed belongs to the call, a pipeline carries none")
+            elif key in {"bbox_params", "keypoint_params"}:
+                self._say(place, f"`{key}` is dropped: how targets are written is the dataset's business")
+            elif key == "additional_targets":
+                self._say(place, f"`{key}` is dropped: a sample has one image, mask, boxes and keypoints")
+            elif key == "mask_interpolation":
+                self._say(place, f"`{key}` is dropped: masks hold class indices and are never interpolated")
+            else:
+                self._note(place, f"`{key}` is not an argument of Compose in Albumentations 2.0.8")
+
+    def _without_ending(self, steps: list[Step]) -> list[Step]:
+        """Take the steps that make floats or tensors from the end, as far as they can become ``normalize:``."""
+        steps = list(steps)
+        while steps:
+            last = steps[-1]
+            if last.name == "ToTensorV2":
+                self._say(last.loc, "`ToTensorV2` is dropped: batches are arrays, and whoever trains makes tensors")
+            elif last.name in {"Normalize", "ToFloat"} and self.outline.normalize is None:
+                section = self._normalize(last)
+                if section is None:
+                    return steps[:-1]
+                self.outline.normalize = section
+                self._say(last.loc, f"`{last.name}` is moved to `normalize:`, because samples are uint8 to the end")
+            elif last.name == "Sequential" and last.params.get("p") == 1 and last.children:
+                children = self._without_ending(list(last.children))
+                if len(children) == len(last.children):
+                    return steps
+                inner = Step(last.name, last.params, last.loc, last.params_loc, tuple(children))
+                return self._without_ending([*steps[:-1], *([inner] if children else [])])
+            else:
+                return steps
+            steps.pop()
+        return steps
+
+    def _normalize(self, step: Step) -> dict[str, Any] | None:
+        """Return the section that says the same, or None where a problem was noted."""
+        params = step.params
+        if params.get("p") != 1:
+            self._note(
+                (*step.loc, "p"), f"`{step.name}` has p = {params.get('p')}; every sample is normalised, set p to 1"
+            )
+            return None
+        if step.name == "ToFloat":
+            top = params.get("max_value")
+            if top is None or top == 255:
+                return {"method": "min_max"}
+            return {"method": "standard", "mean": [0.0] * 3, "std": [1.0] * 3, "max_pixel_value": top}
+        if (method := params.get("normalization", "standard")) != "standard":
+            msg = f"normalization is {kind(method)}, whose numbers come from each picture; only `standard` is imported"
+            self._note((*step.loc, "normalization"), msg)
+            return None
+        section = {key: params[key] for key in ("mean", "std", "max_pixel_value") if key in params}
+        return {"method": "standard"} | section
+
+    def _note(self, loc: Loc, msg: str) -> None:
+        self.outline.problems.append(self._document.problem(loc, msg))
+
+    def _say(self, loc: Loc, msg: str) -> None:
+        line = self._document.problem(loc, msg).line
+        self.outline.notices.append(msg if line is None else f"line {line}: {msg}")
+
+
+@functools.cache
+def _inherited_arguments(name: str) -> frozenset[str]:
+    """Return the arguments that ``to_dict`` writes and the transform does not take.
+
+    It looks through all base classes, so that ``SafeRotate`` comes with the scale and shear of ``Affine``: values that
+    follow from its own arguments.
+    """
+    transform = getattr(A, name, None)
+    if not inspect.isclass(transform):
+        return frozenset()
+    own = set(inspect.signature(transform).parameters)
+    bases = (vars(base).get("__init__") for base in transform.__mro__[1:-1])
+    return frozenset(arg for init in bases if init for arg in inspect.signature(init).parameters) - own

@@ -1,0 +1,135 @@
+"""A pipeline as people use it: by the name of a preset, from a file or from text, and called like a function."""
+
+import functools
+import os
+import threading
+from importlib import resources
+from pathlib import Path
+from typing import Final, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from augment import document as documents
+from augment.errors import PipelineError, Problem
+from augment.pipeline import PipelineSpec
+from augment.sample import Sample, as_image
+from augment.spelling import did_you_mean
+from augment.transforms import check
+from augment.transforms import compile as compiling
+
+_SUFFIX: Final = ".yaml"
+
+
+class Pipeline:
+    """A resolved pipeline that can be applied to pictures.
+
+    Safe between threads (each compiles its own, on its first call) and picklable (it travels as data). Pixels are a
+    function of the picture, the pipeline and the arguments of the call: ``Pipeline.load("light")(image, seed=1)``.
+    """
+
+    def __init__(self, spec: PipelineSpec) -> None:
+        self.spec = spec
+        self._compiled = threading.local()
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str]) -> "Pipeline":
+        """Load a preset by its name, or a YAML or JSON file by its path; raises PipelineError.
+
+        A text that is a preset's name means the preset; write ``./light`` for a file of that name.
+        """
+        if isinstance(source, str) and source in preset_names():
+            return cls(_preset(source))
+        path = Path(source)
+        return cls.parse(_read(path, source), name=path.stem)
+
+    @classmethod
+    def parse(cls, text: str, *, name: str = "") -> "Pipeline":
+        """Read YAML 1.2 or JSON, ours or a file that Albumentations saved; raises PipelineError with every problem."""
+        return cls(check.resolve(documents.parse(text, name=name)))
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits that name what this pipeline does."""
+        return self.spec.digest
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was dropped or moved while it was read, a sentence each."""
+        return self.spec.notices
+
+    @overload
+    def __call__(self, picture: Sample, *, seed: int = 0, draw: int = 0, view: int = 0, key: str = "") -> Sample: ...
+
+    @overload
+    def __call__(
+        self, picture: ArrayLike, *, seed: int = 0, draw: int = 0, view: int = 0, key: str = ""
+    ) -> NDArray[np.uint8]: ...
+
+    def __call__(
+        self, picture: Sample | ArrayLike, *, seed: int = 0, draw: int = 0, view: int = 0, key: str = ""
+    ) -> Sample | NDArray[np.uint8]:
+        """Augment one picture, uint8 (H, W, 3) RGB, or a whole sample with its targets; what went in stays as it is.
+
+        ``draw`` is the copy or epoch, ``key`` the name of the record; the same four give the same pixels anywhere.
+        Raises RecordError where a transform cannot be applied to this picture.
+        """
+        sample = picture if isinstance(picture, Sample) else Sample(image=as_image(picture))
+        compiled: compiling.Compiled | None = getattr(self._compiled, "value", None)
+        if compiled is None:
+            compiled = self._compiled.value = compiling.compile_pipeline(self.spec, provenance=False)
+        result, _ = compiled(sample, seed=seed, draw=draw, view=view, key=key)
+        return result if isinstance(picture, Sample) else result.image
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pipeline) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash(self.spec)
+
+    def __reduce__(self) -> tuple[type["Pipeline"], tuple[PipelineSpec]]:
+        return type(self), (self.spec,)
+
+    def __repr__(self) -> str:
+        steps = ", ".join(node.name for node in self.spec.transforms)
+        return f"Pipeline({self.spec.name or self.digest[:8]}: {steps})"
+
+
+@functools.cache
+def preset_names() -> tuple[str, ...]:
+    """The presets that come with this package, in alphabetical order."""
+    files = resources.files("augment").joinpath("presets").iterdir()
+    return tuple(sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX)))
+
+
+def preset_text(name: str) -> str:
+    """The YAML of a preset with its comments, to read or to start from."""
+    return resources.files("augment").joinpath("presets", name + _SUFFIX).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _preset(name: str) -> PipelineSpec:
+    return check.resolve(documents.parse(preset_text(name), name=name))
+
+
+def _read(path: Path, source: str | os.PathLike[str]) -> str:
+    """Read a pipeline's file, never more of it than a pipeline may have."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(documents.MAX_TEXT_BYTES + 1)
+        return data.decode("utf-8")
+    except FileNotFoundError:
+        names = preset_names()
+        hint = did_you_mean(str(source), names)
+        msg = f"`{source}` is neither a preset nor a file{hint or '; presets are ' + ', '.join(names)}"
+    except UnicodeDecodeError as error:
+        if len(data) > documents.MAX_TEXT_BYTES:
+            return data.decode("utf-8", "replace")  # cut inside a character; its length is refused next
+        msg = f"`{source}` is not UTF-8 text (byte {error.start}); save it as UTF-8"
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        msg = f"`{source}` cannot be read: {getattr(error, 'strerror', None) or error}"
+    raise PipelineError([Problem((), msg)])

@@ -1,0 +1,222 @@
+"""What a pipeline does to the size of a picture, known before a single picture is read.
+
+A stream needs to know whether its batches have one shape, and a pipeline that cannot hold for a dataset should be
+refused when it is declared, not after an hour. The sizes that may occur are followed through every node and every
+branch of a container.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from augment.errors import PipelineError, Problem
+from augment.pipeline import Node, PipelineSpec
+from augment.transforms import catalogue, extent, limits
+from augment.transforms.extent import Extent
+
+MAX_EXTENTS: Final = 128
+"""Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64."""
+
+Path = tuple[int, ...]
+"""Which node: its position in the pipeline, then in each container."""
+
+
+def fixed_output(spec: PipelineSpec) -> tuple[int, int] | None:
+    """Height and width of everything this pipeline gives, whatever goes in; None where it depends."""
+    return _only(_walk(spec, extent.ANY).outputs)
+
+
+def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] | None:
+    """Height and width of what becomes of a picture of this size; None where chance decides.
+
+    Raises PipelineError where such a picture cannot pass the pipeline.
+    """
+    walk = _walk(spec, extent.point(height, width))
+    _refuse(spec, walk.findings, height, width)
+    return _only(walk.outputs)
+
+
+def check_fits(spec: PipelineSpec, min_height: int, min_width: int, targets: frozenset[str] = frozenset()) -> None:
+    """Raise PipelineError where a picture of this size or its targets cannot pass every draw of the pipeline.
+
+    The size is that of the smallest picture of a dataset. Pictures of another shape may still be refused one by one
+    when they are rendered, as a long one that ``LongestMaxSize`` makes too narrow for a crop. ``targets`` are those
+    the dataset has beside the image: ``mask``, ``boxes``, ``keypoints``.
+    """
+    walk = _walk(spec, extent.point(min_height, min_width))
+    _refuse(spec, walk.findings, min_height, min_width)
+    problems = []
+    known = catalogue.catalogue()
+    for path, node in _reachable(spec.transforms, ()):
+        info = known[node.name]
+        loc = location(spec, path)
+        if missing := sorted(info.requires - targets):
+            msg = f"`{node.name}` needs {_listed(missing)} with each picture, and the dataset has none; leave it out"
+            problems.append(Problem(loc, msg))
+        if info.moves_pixels and (left := sorted(targets - info.targets)):
+            msg = f"`{node.name}` moves pixels but cannot move {_listed(left)}, which the dataset has; leave it out"
+            problems.append(Problem(loc, msg))
+    if problems:
+        raise PipelineError(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A node that cannot take what reaches it, and why."""
+
+    path: Path
+    name: str
+    msg: str
+
+
+def impossible(spec: PipelineSpec) -> list[Finding]:
+    """What can pass no picture at all: a crop larger than the resize before it, an output beyond the limit."""
+    return _walk(spec, extent.ANY).findings
+
+
+def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
+    """The place of a node in the canonical document: ``("transforms", 2, "OneOf", "transforms", 0, "Rotate")``."""
+    loc: list[str | int] = []
+    nodes = spec.transforms
+    for i in path:
+        loc += ["transforms", i, nodes[i].name]
+        nodes = nodes[i].children
+    return tuple(loc)
+
+
+def _refuse(spec: PipelineSpec, findings: Sequence[Finding], height: int, width: int) -> None:
+    if findings:
+        raise PipelineError(
+            [
+                Problem(
+                    location(spec, finding.path),
+                    f"`{finding.name}` cannot take a picture of {height} x {width}: {finding.msg}",
+                )
+                for finding in findings
+            ]
+        )
+
+
+def _only(outputs: Iterable[Extent]) -> tuple[int, int] | None:
+    sizes = {output.size for output in outputs}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names)
+
+
+def _reachable(nodes: Sequence[Node], path: Path) -> Iterable[tuple[Path, Node]]:
+    """Yield every node that may be applied."""
+    for i, node in enumerate(nodes):
+        if node.params["p"] or node.name == "OneOrOther":
+            yield (*path, i), node
+            yield from _reachable(node.children, (*path, i))
+
+
+Extents = frozenset[Extent]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Follows sizes through a pipeline."""
+
+    outputs: Extents = frozenset()
+    findings: list[Finding] = field(default_factory=list)
+
+    def sequence(self, nodes: Sequence[Node], before: Extents, path: Path) -> Extents:
+        for i, node in enumerate(nodes):
+            before = self.node(node, before, (*path, i))
+        return before
+
+    def node(self, node: Node, before: Extents, path: Path, *, forced: bool = False) -> Extents:
+        """``forced``: a container has chosen this node, so that its own probability does not count."""
+        p = float(str(node.params["p"]))
+        if node.children:
+            return self._container(node, before, path, p, forced=forced)
+        if p <= 0:
+            return before
+        changed = self._transform(node, before, path)
+        return changed if p >= 1 or forced else _merged(before | changed)
+
+    def _transform(self, node: Node, before: Extents, path: Path) -> Extents:
+        result: set[Extent] = set()
+        for size in sorted(before):
+            try:
+                made = frozenset(extent.after(node.name, node.params, size))
+            except extent.Unfit as unfit:
+                self._find(path, node, str(unfit))
+                continue
+            known = max((new.max_pixels for new in made if new.max_pixels < extent.UNBOUNDED), default=0)
+            if known > limits.OUTPUT_PIXELS and known > size.max_pixels:
+                msg = f"it may give {known} pixels, the limit is {limits.OUTPUT_PIXELS} (OUTPUT_PIXELS); lower its size"
+                self._find(path, node, msg)
+                continue
+            result |= made
+        return _merged(frozenset(result))
+
+    def _find(self, path: Path, node: Node, msg: str) -> None:
+        if all(finding.path != path for finding in self.findings):  # one size that fails is enough to say it
+            self.findings.append(Finding(path, node.name, msg))
+
+    def _container(self, node: Node, before: Extents, path: Path, p: float, *, forced: bool) -> Extents:
+        match node.name:
+            case "OneOf":
+                weighted = [i for i, child in enumerate(node.children) if child.params["p"]]
+                changed = self._any_of(node, weighted, before, path, forced=True)
+            case "OneOrOther":
+                return self._any_of(node, [0] * (p > 0) + [1] * (p < 1), before, path, forced=True)
+            case "SomeOf":
+                forced = False
+                changed = self._some_of(node, before, path)
+            case "RandomOrder":
+                forced = False
+                changed = self._random_order(node, before, path)
+            case _:
+                changed = self.sequence(node.children, before, path)
+        if p >= 1 or forced:
+            return changed
+        return before if p <= 0 else _merged(before | changed)
+
+    def _any_of(self, node: Node, which: Sequence[int], before: Extents, path: Path, *, forced: bool) -> Extents:
+        results = (self.node(node.children[i], before, (*path, i), forced=forced) for i in which)
+        return _merged(frozenset().union(*results))
+
+    def _some_of(self, node: Node, before: Extents, path: Path) -> Extents:
+        """``n`` of the children in their order, each at most once or, with ``replace``, any number of times."""
+        n = int(str(node.params["n"]))
+        chosen: list[Extents] = [before, *([frozenset()] * n)]  # after so many choices among the children seen
+        for i, child in enumerate(node.children):
+            counts = range(n) if node.params["replace"] else range(n - 1, -1, -1)
+            for count in counts:
+                if chosen[count]:
+                    applied = self.node(child, chosen[count], (*path, i))
+                    chosen[count + 1] = _merged(chosen[count + 1] | applied)
+        return chosen[n]
+
+    def _random_order(self, node: Node, before: Extents, path: Path) -> Extents:
+        """``n`` of the children in any order; sequences that repeat a child are followed too."""
+        everything = range(len(node.children))
+        for _ in range(int(str(node.params["n"]))):
+            before = self._any_of(node, everything, before, path, forced=False)
+        return before
+
+
+def _merged(extents: Extents) -> Extents:
+    """Return the extents, or one range around them where they are too many to follow."""
+    if len(extents) <= MAX_EXTENTS:
+        return extents
+    hull = Extent(
+        min(one.min_height for one in extents),
+        max(one.max_height for one in extents),
+        min(one.min_width for one in extents),
+        max(one.max_width for one in extents),
+        firm=False,
+    )
+    return frozenset({hull})
+
+
+def _walk(spec: PipelineSpec, start: Extent) -> _Walk:
+    walk = _Walk()
+    walk.outputs = walk.sequence(spec.transforms, frozenset({start}), ())
+    return walk
