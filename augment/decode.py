@@ -9,26 +9,26 @@ AVIF and HEIC no decoder is in every build of Pillow; plain (ASCII) PNM is left 
 a photograph.
 
 **Decoders.** simplejpeg decodes a JPEG whose header is ``plain`` (see ``jpeg_header``): it is faster, it can decode to
-N/8 of the size, and it corrupts memory when it meets a lossless frame. What it refuses, and everything else, Pillow
-decodes. Both hold libjpeg-turbo and give the same pixels. OpenCV's
-decoders never see encoded bytes: small files can kill them.
+N/8 of the size, and it corrupts memory when it meets a lossless frame. What it refuses for any reason but missing
+pixels, and everything else, Pillow decodes. Both hold libjpeg-turbo and give the same pixels. OpenCV's decoders never
+see encoded bytes: small files can kill them.
 
 **Colours.**
 
 - Grey becomes three equal channels; a palette becomes its colours; 1 bit becomes 0 and 255.
-- Alpha (a channel, a palette's, a transparent colour) is composited on white, as a page shows it; dropping
-  it would show whatever hides under the transparent parts.
+- Alpha (a channel, a palette's, a transparent colour) is composited on white, as a page shows it; dropping it
+  would show whatever hides under the transparent parts.
 - 16 bits a sample become the upper 8 (``v >> 8``), as libpng does it; 12 bits likewise. The transparent *colour* of a
   16-bit PNG is ignored.
 - CMYK, YCCK, YCbCr and L*a*b* become RGB by Pillow's own conversion. ICC profiles and gamma chunks are ignored: loaders
   of the field ignore them.
 - Signed, 32-bit and floating-point samples are refused: nothing says which value is white.
 
-**Frames.** The first picture of an animation or a multi-page file; of an animated PNG its first frame.
+**Frames.** The first picture of an animation or a multi-page file; of an animated PNG the one that readers without animation show.
 
 **Orientation.** EXIF's is applied wherever the format has a place for it: JPEG, PNG, TIFF and WebP.
 
-**Truncated files** are refused, whatever part of them could be shown.
+**Truncated files** are refused, whatever part of them could be shown; so is a JPEG that has its end but lacks pixels.
 """
 
 import re
@@ -76,6 +76,8 @@ _OTHER_MAGIC = (
     ("an icon", re.compile(rb"\x00\x00[\x01\x02]\x00")),
     ("a zip archive", re.compile(rb"PK\x03\x04")),
 )
+# libjpeg's words (jerror.h) for entropy-coded data that ends early or does not decode; it makes up the rest in grey.
+_PIXELS_MISSING = re.compile("[Pp]remature end|bad Huffman code|Inconsistent progression|instead of RST")
 _DETAIL_CHARS = 200
 
 
@@ -133,7 +135,9 @@ def decode(
         stored = _read_header(data, image_format, max_pixels)
     if stored.plain_jpeg:
         num_eighths = FULL if eighths is None else eighths(*stored.upright_size)
-        image = _simplejpeg(data, *reduced_size(stored.height, stored.width, num_eighths))
+        size = reduced_size(stored.height, stored.width, num_eighths)
+        with _refusals(image_format):
+            image = _simplejpeg(data, *size)
         if image is not None:
             return exif.turn_upright(image, stored.orientation)
     with _refusals(image_format):
@@ -183,13 +187,16 @@ def _read_header(data: bytes, image_format: str, max_pixels: int) -> _Stored:
 
 
 def _simplejpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8] | None:
-    """Decode to the least eighths that give this size; None where simplejpeg refuses, for Pillow to judge.
+    """Decode to the least eighths that give this size; None where Pillow is to judge.
 
-    simplejpeg calls an error what libjpeg calls a warning: a file may be whole for all that.
+    simplejpeg reports as an error what libjpeg calls a warning. Where pixels are missing, that is what it is; else (a
+    broken ICC segment, bytes between segments) the picture is whole for all that. ValueError in the first case.
     """
     try:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, min_height=height, min_width=width)
-    except ValueError:
+    except ValueError as error:
+        if _PIXELS_MISSING.search(str(error)):
+            raise
         return None
     return image
 

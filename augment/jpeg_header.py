@@ -118,7 +118,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 
 def _num_scans(data: bytes, position: int) -> int:
-    """Count the scans from the first one's data on, to one beyond the limit or the end of the picture or of the data."""
+    """Count the scans, from behind the first one's header to the end of the picture or to one beyond the limit."""
     num_scans = 1
     for _ in range(MAX_SEGMENTS):
         match = _MARKER_IN_SCAN.search(data, position)

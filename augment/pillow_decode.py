@@ -163,7 +163,10 @@ def _from_unusual_pnm(picture: PpmImagePlugin.PpmImageFile) -> NDArray[np.uint8]
     data = cast("io.BytesIO", picture.fp).getbuffer()
     channels = len(picture.getbands())
     count = picture.height * picture.width * channels
-    stored = np.frombuffer(data, dtype=np.uint8 if white < 256 else ">u2", count=count, offset=offset)
+    kind = np.dtype(np.uint8 if white < 256 else ">u2")
+    if len(data) < offset + count * kind.itemsize:
+        raise ValueError("image file is truncated")
+    stored = np.frombuffer(data, kind, count, offset)
     samples = np.minimum(stored.astype(np.uint32), white)
     scaled = (samples * 255 + white // 2) // white if white < 255 else samples * 256 // (white + 1)
     image = scaled.astype(np.uint8).reshape(picture.height, picture.width, channels)

@@ -22,6 +22,8 @@ _CELL = (233, 233, 230)
 _TITLE = (28, 28, 30)
 _LABEL = (72, 72, 76)
 _ELLIPSIS = "…"
+_TEXT_CHARS_MAX = 1000
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def contact_sheet(
@@ -35,7 +37,8 @@ def contact_sheet(
     """Lay pictures out in rows, each with its label below: uint8 (H, W, 3) RGB, a new array.
 
     ``images`` are uint8 (H, W, 3) of any sizes; each is shown whole in a square of ``cell_px``. ``labels`` has one for
-    each image or is empty; what does not fit ends in an ellipsis. Without ``columns`` the grid is about square.
+    each image or is empty; one takes up to two lines and ends in an ellipsis where it needs more. Without ``columns``
+    the grid is about square.
     """
     if not images:
         raise CallError("a contact sheet needs at least one picture")
@@ -51,25 +54,25 @@ def contact_sheet(
     gap = max(cell_px // 14, 4)
     label_font = ImageFont.load_default(max(cell_px / 15, 10))
     title_font = ImageFont.load_default(max(cell_px / 9, 14))
-    label_height = _line_height(label_font) if any(labels) else 0
-    title_height = _line_height(title_font) + gap if title else 0
+    blocks = [_wrapped(label, label_font, cell_px) for label in labels] or [[]] * len(images)
+    line_height = _line_height(label_font)
+    label_height = line_height * max(len(lines) for lines in blocks)
+    title_height = _line_height(title_font) + gap // 2 if title else 0
     step_x, step_y = cell_px + gap, cell_px + gap + label_height
     sheet = Image.new("RGB", (num_columns * step_x + gap, title_height + num_rows * step_y + gap), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     if title:
-        text = _fit(title, title_font, sheet.width - 2 * gap)
-        draw.text((gap, gap + title_height // 2), text, fill=_TITLE, font=title_font, anchor="lm")
-    for index, image in enumerate(images):
+        text = _cut(title, title_font, sheet.width - 2 * gap)
+        draw.text((gap, gap + _line_height(title_font) / 2), text, fill=_TITLE, font=title_font, anchor="lm")
+    for index, (image, lines) in enumerate(zip(images, blocks, strict=True)):
         x = gap + index % num_columns * step_x
         y = title_height + gap + index // num_columns * step_y
         draw.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=_CELL)
         picture = _fitted(as_image(image), cell_px)
         sheet.paste(picture, (x + (cell_px - picture.width) // 2, y + (cell_px - picture.height) // 2))
-        if label_height:
-            text = _fit(labels[index], label_font, cell_px)
-            draw.text(
-                (x + cell_px // 2, y + cell_px + label_height // 2), text, fill=_LABEL, font=label_font, anchor="mm"
-            )
+        for number, line in enumerate(lines):
+            middle = x + cell_px / 2, y + cell_px + (number + 0.6) * line_height
+            draw.text(middle, line, fill=_LABEL, font=label_font, anchor="mm")
     return np.array(sheet)
 
 
@@ -92,14 +95,25 @@ def _fitted(image: NDArray[np.uint8], cell_px: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _line_height(font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+def _line_height(font: _Font) -> int:
     _, top, _, bottom = font.getbbox("Åg|")
-    return math.ceil((bottom - top) * 1.35)
+    return math.ceil((bottom - top) * 1.3)
 
 
-def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def _wrapped(text: str, font: _Font, width: int) -> list[str]:
+    """The text on as many lines as it needs, at most two; what does not fit there ends in an ellipsis."""
+    words = text[:_TEXT_CHARS_MAX].split()
+    first = ""
+    while words and font.getlength(f"{first} {words[0]}".strip()) <= width:
+        first = f"{first} {words.pop(0)}".strip()
+    if not first and words:  # one word is longer than a line
+        return [_cut(" ".join(words), font, width)]
+    return [line for line in (first, _cut(" ".join(words), font, width)) if line]
+
+
+def _cut(text: str, font: _Font, width: int) -> str:
     """The text on one line, or as much of it as fits with an ellipsis."""
-    text = " ".join(text.split())
+    text = " ".join(text[:_TEXT_CHARS_MAX].split())
     if font.getlength(text) <= width:
         return text
     fits, too_long = 0, len(text)
