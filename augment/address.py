@@ -45,6 +45,4 @@ class Address:
     @property
     def render_key(self) -> str:
         """The name of the sample: 32 hexadecimal digits; equal where the pixels are equal by construction."""
-        return digest_fields(
-            (self.engine, self.record, self.pipeline, self.seed, self.draw, self.view, self.key)
-        ).hex()
+        return digest_fields((self.engine, self.record, self.pipeline, self.seed, self.draw, self.view, self.key)).hex()

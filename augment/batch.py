@@ -1,6 +1,7 @@
 """One batch of a stream: what it depends on, which rows it has, and how it is rendered."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from augment.address import digest_fields
 from augment.chance import EpochOrder
 from augment.errors import CallError, DatasetError, RecordError
 from augment.render import Renderer, RenderSource, check_seed
-from augment.sample import Batch, Record, Refusal, Rendered
+from augment.sample import UNLABELLED, Batch, Record, Refusal, Rendered, Sample
 from augment.task import Guard
 
 REPLACEMENTS = 8
@@ -57,14 +58,17 @@ class StreamSpec:
         full, rest = divmod(self.num_records, self.batch_size)
         return full if self.drop_last or not rest else full + 1
 
-    def positions(self, index: int, rank: int = 0, world_size: int = 1) -> range:
-        """The places of the epoch that this rank's slice of batch ``index`` holds.
+    def positions(self, place: "Place") -> range:
+        """The places of the epoch that one rank's slice of a batch holds.
 
         Of a full batch of B rows rank r of R takes ``[rB/R, (r+1)B/R)``, and R must divide B; of a short last batch of
-        n rows ``[floor(rn/R), floor((r+1)n/R))``, which may be empty.
+        n rows ``[floor(rn/R), floor((r+1)n/R))``, which may be empty. CallError where there is no such batch or rank.
         """
+        index, rank, world_size = place.index, place.rank, place.world_size
         if not 0 <= index < self.num_batches:
-            raise CallError(f"batch {index} does not exist; an epoch of this stream has batches 0 to {self.num_batches - 1}")
+            raise CallError(
+                f"batch {index} does not exist; an epoch of this stream has batches 0 to {self.num_batches - 1}"
+            )
         if world_size < 1 or self.batch_size % world_size:
             raise CallError(
                 f"world_size is {world_size}; it must divide the global batch_size, which is {self.batch_size}"
@@ -76,78 +80,106 @@ class StreamSpec:
         return range(first + rank * num_rows // world_size, first + (rank + 1) * num_rows // world_size)
 
 
-def render_batch(
-    renderer: Renderer,
-    spec: StreamSpec,
-    image_shape: tuple[int, int, int] | None,
-    epoch: int,
-    index: int,
-    guard: Guard,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Batch:
-    """Render one rank's slice of one batch.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which part of a stream: one rank's slice of one batch of one epoch."""
 
-    A row whose record is refused takes the first acceptable of the next ``REPLACEMENTS`` in the epoch's order (round its
-    end); where there is none, DatasetError.
+    epoch: int
+    index: int
+    rank: int = 0
+    world_size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRenderer:
+    """Renders batches of one stream in this process.
+
+    ``image_shape`` is (H, W, 3) where all samples of the stream have that shape, else None. As little safe between
+    threads as its renderer.
     """
-    order = EpochOrder(spec.num_records, spec.seed, epoch, shuffle=spec.shuffle)
-    positions = np.asarray(spec.positions(index, rank, world_size), dtype=np.int64)
-    records = renderer.dataset.records(order.take(positions))
-    refusals: dict[str, Refusal] = {}
-    rows = [
-        _render_row(renderer, guard, record, int(position), order, epoch, refusals)
-        for position, record in zip(positions, records, strict=True)
-    ]
-    samples = [rendered.sample for _, rendered in rows]
-    images: NDArray[np.uint8] | list[NDArray[np.uint8]] = [sample.image for sample in samples]
-    if image_shape is not None:
-        images = np.stack(images) if images else np.empty((0, *image_shape), np.uint8)
-    has_labels = bool(renderer.dataset.classes)
-    return Batch(
-        epoch=epoch,
-        index=index,
-        images=images,
-        keys=[record.key for record, _ in rows],
-        positions=positions,
-        labels=np.array([sample.label for sample in samples], dtype=np.int64) if has_labels else None,
-        replaces=[
-            wanted.key if used is not wanted else None for wanted, (used, _) in zip(records, rows, strict=True)
-        ],
-        refusals=tuple(refusals.values()),
-    )
+
+    renderer: Renderer
+    spec: StreamSpec
+    image_shape: tuple[int, int, int] | None
+
+    def render(self, place: Place, guard: Guard) -> Batch:
+        """Render one rank's slice of one batch.
+
+        A row whose record is refused takes the first acceptable of the next ``REPLACEMENTS`` in the epoch's order,
+        round its end; DatasetError where there is none.
+        """
+        positions = np.asarray(self.spec.positions(place), dtype=np.int64)
+        order = EpochOrder(self.spec.num_records, self.spec.seed, place.epoch, shuffle=self.spec.shuffle)
+        wanted = self.renderer.dataset.records(order.take(positions))
+        attempts = _Attempts(self.renderer, guard, place.epoch)
+        rows = [
+            self._row(attempts, record, int(position), order)
+            for position, record in zip(positions, wanted, strict=True)
+        ]
+        samples = [row.rendered.sample for row in rows]
+        has_labels = bool(self.renderer.dataset.classes)
+        return Batch(
+            epoch=place.epoch,
+            index=place.index,
+            images=_stacked([sample.image for sample in samples], self.image_shape),
+            keys=[row.key for row in rows],
+            positions=positions,
+            labels=np.array([_label(sample) for sample in samples], dtype=np.int64) if has_labels else None,
+            replaces=[row.replaces for row in rows],
+            refusals=tuple(attempts.refusals.values()),
+        )
+
+    def _row(self, attempts: "_Attempts", record: Record, position: int, order: EpochOrder) -> "_Row":
+        if (rendered := attempts.render(record)) is not None:
+            return _Row(record.key, None, rendered)
+        num_others = min(REPLACEMENTS, order.num_records - 1)
+        following = (position + 1 + np.arange(num_others, dtype=np.int64)) % order.num_records
+        for other in self.renderer.dataset.records(order.take(following)):
+            if (rendered := attempts.render(other)) is not None:
+                return _Row(other.key, record.key, rendered)
+        first = attempts.refusals[record.key]
+        raise DatasetError(
+            f"record {record.key} is refused ({first.reason}: {first.detail}) and so are the {num_others} records "
+            "after it in the epoch's order; remove broken records from the dataset and scan it again"
+        )
 
 
-def _render_row(
-    renderer: Renderer,
-    guard: Guard,
-    record: Record,
-    position: int,
-    order: EpochOrder,
-    epoch: int,
-    refusals: dict[str, Refusal],
-) -> tuple[Record, Rendered]:
-    def attempt(candidate: Record) -> Rendered | None:
-        if candidate.key in refusals:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    key: str
+    replaces: str | None
+    rendered: Rendered
+
+
+class _Attempts:
+    """Renders records of one epoch, each refused one once."""
+
+    def __init__(self, renderer: Renderer, guard: Guard, epoch: int) -> None:
+        self._renderer = renderer
+        self._guard = guard
+        self._epoch = epoch
+        self.refusals: dict[str, Refusal] = {}
+
+    def render(self, record: Record) -> Rendered | None:
+        if record.key in self.refusals:
             return None
         try:
-            return guard(candidate.digest, candidate.key, lambda: renderer.render(candidate, draw=epoch))
+            return self._guard(record.digest, record.key, lambda: self._renderer.render(record, draw=self._epoch))
         except RecordError as error:
-            refusals[candidate.key] = Refusal(candidate.key, error.reason, error.detail)
+            self.refusals[record.key] = Refusal(record.key, error.reason, error.detail)
             return None
 
-    if (rendered := attempt(record)) is not None:
-        return record, rendered
-    num_others = min(REPLACEMENTS, order.num_records - 1)
-    following = (position + 1 + np.arange(num_others, dtype=np.int64)) % order.num_records
-    for candidate in renderer.dataset.records(order.take(following)):
-        if (rendered := attempt(candidate)) is not None:
-            return candidate, rendered
-    first = refusals[record.key]
-    raise DatasetError(
-        f"record {record.key} is refused ({first.reason}: {first.detail}) and so are the {num_others} records after it in "
-        "the epoch's order; remove broken records from the dataset and scan it again"
-    )
+
+def _stacked(
+    images: list[NDArray[np.uint8]], image_shape: tuple[int, int, int] | None
+) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+    if image_shape is None:
+        return images
+    return np.stack(images) if images else np.empty((0, *image_shape), np.uint8)
+
+
+def _label(sample: Sample) -> int:
+    return UNLABELLED if sample.label is None else sample.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +189,12 @@ class BatchTask:
     source: RenderSource
     spec: StreamSpec
     layout: wire.Layout
-    epoch: int
-    index: int
-    rank: int
-    world_size: int
-    into: str
+    place: Place
+    into: Path
 
     def run(self, guard: Guard) -> tuple[Refusal, ...]:
-        """Render and write; any earlier content of the file is replaced."""
-        batch = render_batch(
-            self.source.renderer(), self.spec, self.layout.image_shape, self.epoch, self.index, guard,
-            self.rank, self.world_size,
-        )  # fmt: skip
-        with open(self.into, "wb") as file:
-            file.write(wire.batch_message(batch, wire.arrow_schema(self.layout)))
+        """Render and write; what the file held before is replaced."""
+        batches = BatchRenderer(self.source.renderer(), self.spec, self.layout.image_shape)
+        batch = batches.render(self.place, guard)
+        self.into.write_bytes(wire.batch_message(batch, wire.arrow_schema(self.layout)))
         return tuple(batch.refusals)

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +15,7 @@ class MemoryFile:
 
     def __init__(self, name: str) -> None:
         self._fd = os.memfd_create(f"augment-{name}")
-        self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
+        self.path = Path(f"/proc/{os.getpid()}/fd/{self._fd}")
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of the data."""

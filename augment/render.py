@@ -68,7 +68,7 @@ class Renderer:
         return self.transform(record, self.decode(record), draw=draw, view=view)
 
     def _eighths(self, height: int, width: int) -> int:
-        return reduce.eighths(self.spec, height, width)
+        return reduce.eighths(self.spec, height, width, targets=self.dataset.targets)
 
 
 @dataclass(frozen=True, slots=True)

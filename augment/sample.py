@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from augment.errors import Reason
 
+UNLABELLED = -1
+"""The label of a row without a class in a dataset that has classes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -87,7 +90,7 @@ class Batch:
     images:    uint8 (N, H, W, 3) where all rows have one size, else a list of uint8 (H, W, 3).
     keys:      the key of the record in each row.
     positions: int64 (N,), the place of each row in its epoch.
-    labels:    int64 (N,), or None where the dataset has no classes.
+    labels:    int64 (N,), UNLABELLED where a record has no class; None where the dataset has no classes.
     replaces:  for each row None, or the key of the refused record whose place it takes.
     refusals:  the records that were refused while this batch was rendered.
     """
@@ -109,5 +112,7 @@ def as_image(image: ArrayLike) -> NDArray[np.uint8]:
     """The array itself if it is uint8 (H, W, 3) with at least one pixel; TypeError says what it is instead."""
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise TypeError(f"an image is uint8 (H, W, 3) RGB, not {array.dtype} {array.shape}; decode it with augment.decode")
+        raise TypeError(
+            f"an image is uint8 (H, W, 3) RGB, not {array.dtype} {array.shape}; decode it with augment.decode"
+        )
     return array

@@ -6,7 +6,7 @@ integer and any process may answer.
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +14,14 @@ from types import TracebackType
 from typing import Self
 
 from augment import engine, wire
-from augment.batch import BatchTask, StreamSpec, render_batch
+from augment.batch import BatchRenderer, BatchTask, Place, StreamSpec
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
 from augment.formats import registry
-from augment.guard import InProcessGuard
 from augment.memory_file import MemoryFile
 from augment.render import Renderer, RenderSource
 from augment.sample import Batch, Refusal, Rendered
-from augment.task import Workers
+from augment.task import Workers, unguarded
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
 
@@ -34,8 +33,9 @@ class Stream:
     """Augmented batches of a dataset, each a pure function of (stream, epoch, index).
 
     ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a Pipeline, the name of a preset or
-    the path of a file. ``split`` omitted means ``train`` where there is one, else all records. ``workers`` are processes
-    to render in; without them each batch is rendered where it is asked for. Iterating the stream itself gives epoch 0:
+    the path of a file. ``split`` omitted means ``train`` where there is one, else all records. ``workers`` are
+    processes to render in; without them each batch is rendered where it is asked for. Iterating the stream itself
+    gives epoch 0:
 
         for epoch in range(90):
             for batch in stream.batches(epoch):
@@ -76,6 +76,7 @@ class Stream:
         self.image_shape = self._image_shape()
         self._workers = workers
         self._renderer = Renderer(self.dataset, self.pipeline.spec, seed=seed)
+        self._here = BatchRenderer(self._renderer, self.spec, self.image_shape)
         self._whole = whole
         self._shared: MemoryFile | None = None
 
@@ -101,9 +102,7 @@ class Stream:
 
     def batch(self, epoch: int, index: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """One rank's slice of one batch, rendered here and now."""
-        return render_batch(
-            self._renderer, self.spec, self.image_shape, epoch, index, InProcessGuard(), rank, world_size
-        )
+        return self._here.render(Place(epoch, index, rank, world_size), unguarded)
 
     def batches(
         self, epoch: int = 0, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
@@ -115,9 +114,10 @@ class Stream:
         end = self.num_batches if stop is None else stop
         if not 0 <= start <= end <= self.num_batches:
             raise CallError(f"start {start} and stop {end} must satisfy 0 <= start <= stop <= {self.num_batches}")
+        places = [Place(epoch, index, rank, world_size) for index in range(start, end)]
         if self._workers is None:
-            return (self.batch(epoch, index, rank=rank, world_size=world_size) for index in range(start, end))
-        return self._batches_ahead(self._workers, epoch, range(start, end), rank, world_size)
+            return (self._here.render(place, unguarded) for place in places)
+        return self._batches_ahead(self._workers, epoch, places)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(epoch=0)
@@ -143,25 +143,26 @@ class Stream:
     ) -> None:
         self.close()
 
-    def _batches_ahead(self, workers: Workers, epoch: int, indices: range, rank: int, world_size: int) -> Iterator[Batch]:
+    def _batches_ahead(self, workers: Workers, epoch: int, places: Sequence[Place]) -> Iterator[Batch]:
         layout = wire.Layout(self.image_shape, bool(self.classes), self.metadata(epoch))
         schema = wire.arrow_schema(layout)
         source = self._source()
-        pending: deque[tuple[int, Future[tuple[Refusal, ...]], MemoryFile]] = deque()
-        waiting = iter(indices)
+        pending: deque[tuple[Place, Future[tuple[Refusal, ...]], MemoryFile]] = deque()
+        waiting = iter(places)
+        ahead = max(1, _PREFETCH * workers.num_workers)
         try:
             while True:
-                while len(pending) < _PREFETCH * workers.num_workers and (index := next(waiting, None)) is not None:
-                    file = MemoryFile(f"batch-{index}")
-                    task = BatchTask(source, self.spec, layout, epoch, index, rank, world_size, file.path)
-                    pending.append((index, workers.submit(task), file))
+                while len(pending) < ahead and (place := next(waiting, None)) is not None:
+                    file = MemoryFile(f"batch-{place.index}")
+                    future = workers.submit(BatchTask(source, self.spec, layout, place, file.path))
+                    pending.append((place, future, file))
                 if not pending:
                     return
-                index, future, file = pending.popleft()
+                place, future, file = pending.popleft()
                 with file:
                     refusals = future.result()
                     batch = wire.from_message(file.map(), schema)
-                yield replace(batch, epoch=epoch, index=index, refusals=refusals)
+                yield replace(batch, epoch=place.epoch, index=place.index, refusals=refusals)
         finally:
             for _, future, file in pending:
                 future.cancel()
@@ -184,7 +185,7 @@ class Stream:
             self._shared = MemoryFile("manifest")
             self._shared.write(self._whole.to_buffer())
         return RenderSource(
-            manifest=Path(self._shared.path),
+            manifest=self._shared.path,
             dataset_digest=self._whole.digest,
             split=self.dataset.split,
             spec=self.pipeline.spec,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment import wire
-from augment.batch import REPLACEMENTS, StreamSpec
+from augment.batch import REPLACEMENTS, Place, StreamSpec
 from augment.dataset import Dataset
 from augment.encode import encode
 from augment.errors import CallError, DatasetError, PipelineError, Reason
@@ -93,7 +93,10 @@ def test_stream_bytes_are_equal_for_any_number_of_workers(
     with Stream(dataset, pipeline, batch_size=4, seed=9, drop_last=False, workers=workers) as many:
         assert encoded(many.batches(3), many) == expected
         assert encoded(many.batches(3), many) == expected
-    with LocalWorkers(1) as one, Stream(dataset, pipeline, batch_size=4, seed=9, drop_last=False, workers=one) as single:
+    with (
+        LocalWorkers(1) as one,
+        Stream(dataset, pipeline, batch_size=4, seed=9, drop_last=False, workers=one) as single,
+    ):
         assert encoded(single.batches(3), single) == expected
 
 
@@ -132,7 +135,9 @@ def test_stream_ranks_joined_are_the_global_batch(dataset: Dataset, world_size: 
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 8), st.booleans())
-def test_positions_of_ranks_cover_each_batch_once(num_records: int, share: int, world_size: int, drop_last: bool) -> None:
+def test_positions_of_ranks_cover_each_batch_once(
+    num_records: int, share: int, world_size: int, drop_last: bool
+) -> None:
     batch_size = share * world_size
     if drop_last and num_records < batch_size:
         return
@@ -141,7 +146,7 @@ def test_positions_of_ranks_cover_each_batch_once(num_records: int, share: int, 
         position
         for index in range(spec.num_batches)
         for rank in range(world_size)
-        for position in spec.positions(index, rank, world_size)
+        for position in spec.positions(Place(0, index, rank, world_size))
     ]
     assert places == list(range(spec.num_batches * batch_size if drop_last else num_records))
 
@@ -181,7 +186,9 @@ def test_stream_replaces_a_refused_record_by_the_next_and_says_so(tmp_path: Path
     stream = Stream(registry.scan(tmp_path), PIPELINE, batch_size=4)
     wanted = Stream(registry.scan(tmp_path), PIPELINE, batch_size=4, seed=0)
     assert stream.id == wanted.id
-    order = [key for batch in stream.batches(0) for key in (r or k for k, r in zip(batch.keys, batch.replaces, strict=True))]
+    order = [
+        key for batch in stream.batches(0) for key in (r or k for k, r in zip(batch.keys, batch.replaces, strict=True))
+    ]
     assert sorted(order) == sorted(f"p{i}" for i in range(12))
     for batch in stream.batches(0):
         for position, key, replaced in zip(batch.positions, batch.keys, batch.replaces, strict=True):

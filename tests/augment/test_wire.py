@@ -31,7 +31,9 @@ def batches(draw: st.DrawFn, same_size: bool) -> Batch:
         keys=draw(st.lists(st.text(st.characters(codec="utf-8")), min_size=num_rows, max_size=num_rows)),
         positions=np.arange(num_rows, dtype=np.int64) + index * 4,
         labels=draw(st.none() | st.just(np.arange(num_rows, dtype=np.int64))),
-        replaces=draw(st.lists(st.none() | st.text(st.characters(codec="utf-8")), min_size=num_rows, max_size=num_rows)),
+        replaces=draw(
+            st.lists(st.none() | st.text(st.characters(codec="utf-8")), min_size=num_rows, max_size=num_rows)
+        ),
     )
 
 

@@ -1,0 +1,9 @@
+"""What every user's samples hang on has not changed."""
+
+import json
+
+from tests.golden import addresses
+
+
+def test_addresses_are_what_they_were() -> None:
+    assert addresses.compute() == json.loads(addresses.FILE.read_text())
