@@ -6,16 +6,15 @@ The folder itself is the durable state (``expansion/folder.py``): the same comma
 ended, and the files are those of a run that was never interrupted.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from augment import encode
 from augment.dataset import Dataset
-from augment.errors import AugmentError, StorageError, WorkerError
-from augment.expansion import folder, journal, lock, manifest, names, shard, sources
+from augment.errors import StorageError, WorkerError
+from augment.expansion import folder, journal, lock, manifest, names, shard, sources, tasks
 from augment.expansion.plan import Plan, SizeTask, count_kept
 from augment.expansion.shard import ShardResult, ShardTask
 from augment.expansion.spec import ExpansionSpec, check_same, describe
@@ -27,12 +26,6 @@ from augment.render import RenderSource
 from augment.task import Task, Workers
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
-
-_SHARDS_A_WORKER = 2
-"""Shards in flight for each worker: one that it works on and one that waits."""
-_TICK_S = 0.2
-
-T = TypeVar("T")
 
 
 def expand(
@@ -125,7 +118,7 @@ class Expansion:
             check_same(old, self.spec, self.out, update=update)
         with MemoryFile("dataset") as file:
             file.write(self.dataset.to_buffer())
-            measured = _submit(workers, SizeTask(self._source(file), self.spec)).result()
+            measured = tasks.submit(workers, SizeTask(self._source(file), self.spec)).result()
         num_kept = 0 if old is None else count_kept(self.out, old, self.spec, self.dataset)
         return Plan.of(self.spec, self.dataset, self.out, measured, num_kept)
 
@@ -187,26 +180,25 @@ class Expansion:
             folder.place(self.out, folder.DESCRIPTION, text, temporary="description", durable=True)
 
     def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
+        def show(under_way: Sequence[Task[ShardResult]]) -> None:
+            counts = [this_run.counts(task.index) for task in under_way if isinstance(task, ShardTask)]
+            tally.show(sum(outputs for outputs, _ in counts), sum(size for _, size in counts))
+
+        work = self._unfinished(source, this_run, tally)
+        with contextlib.closing(tasks.run_all(workers, work, show)) as results:
+            for result in results:
+                tally.add(result)
+        tally.show(0, 0)
+
+    def _unfinished(self, source: RenderSource, this_run: lock.Run, tally: Tally) -> Iterator[ShardTask]:
         refused = shard.refused_at_scan(self.dataset, self.spec.shard_size)
-        pending: dict[Future[ShardResult], int] = {}
-        most = max(1, _SHARDS_A_WORKER * workers.num_workers) if workers is not None else 1
-        try:
-            for index in range(self.spec.num_shards):
-                done = shard.settled(self.out, self.spec, index)
-                if done is not None:
-                    tally.add(done)
-                    tally.show(0, 0)
-                    continue
-                task = ShardTask(source, self.spec, self.out, this_run.path.name, index, refused.get(index, ()))
-                pending[_submit(workers, task)] = index
-                while len(pending) >= most:
-                    _collect(pending, this_run, tally)
-            while pending:
-                _collect(pending, this_run, tally)
-            tally.show(0, 0)
-        finally:
-            for future in pending:
-                future.cancel()
+        for index in range(self.spec.num_shards):
+            settled = shard.settled(self.out, self.spec, index)
+            if settled is None:
+                yield ShardTask(source, self.spec, self.out, this_run.path.name, index, refused.get(index, ()))
+            else:
+                tally.add(settled)
+                tally.show(0, 0)
 
     def _remove_stale(self) -> int:
         """After an update: remove outputs of records that are gone, parts that are too many, and the former rows."""
@@ -230,31 +222,3 @@ class Expansion:
             spec=self.pipeline,
             seed=self.spec.seed,
         )
-
-
-def _submit(workers: Workers | None, task: Task[T]) -> "Future[T]":
-    """Give a task to the workers; without any, do it here and now."""
-    if workers is not None:
-        return workers.submit(task)
-    future: Future[T] = Future()
-    try:
-        future.set_result(task.run(lambda _record_digest, _key, work: work()))
-    except AugmentError as error:
-        future.set_exception(error)
-    return future
-
-
-def _collect(pending: dict[Future[ShardResult], int], this_run: lock.Run, tally: Tally) -> None:
-    """Take the results that are there, waiting a moment for the first; raise what a shard raised."""
-    done, _ = wait(pending, timeout=_TICK_S, return_when=FIRST_COMPLETED)
-    failed = None
-    for future in done:
-        del pending[future]
-        if (error := future.exception()) is None:
-            tally.add(future.result())
-        else:
-            failed = failed or error
-    if failed is not None:
-        raise failed
-    counts = [this_run.counts(index) for index in pending.values()]
-    tally.show(sum(outputs for outputs, _ in counts), sum(size for _, size in counts))

@@ -13,7 +13,7 @@ disk before its manifest part is. A shard that was not finished is undone by the
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from augment.errors import OutputError, StorageError
@@ -82,6 +82,32 @@ def read_text(root: Path, name: str) -> str | None:
         return None
     except OSError as error:
         raise storage_error("read", root / name, error) from error
+
+
+def read_bytes(root: Path, relative: str) -> bytes | None:
+    """The bytes of an output, or None where there is none."""
+    try:
+        return (root / relative).read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        raise storage_error("read", root / relative, error) from error
+
+
+def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder with the files in it, as paths relative to the root; links are files."""
+    pending = [""]
+    while pending:
+        above = pending.pop()
+        files: list[str] = []
+        try:
+            with os.scandir(root / above) as entries:
+                for entry in entries:
+                    path = f"{above}/{entry.name}" if above else entry.name
+                    (pending if entry.is_dir(follow_symlinks=False) else files).append(path)
+        except OSError as error:
+            raise storage_error("read", root / above, error) from error
+        yield above, sorted(files)
 
 
 def place(root: Path, relative: str, data: bytes, *, temporary: str, durable: bool) -> None:

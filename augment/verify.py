@@ -1,0 +1,170 @@
+"""Whether an expanded folder is what its manifest says, and whether rendering it again gives the same bytes.
+
+description -> each shard: files, manifest part, a new rendering -> files that nobody wrote
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment import engine
+from augment.dataset import Dataset
+from augment.errors import DatasetError, OutputError, PipelineError
+from augment.expansion import folder, lock, manifest, sources, tasks
+from augment.expansion.inspection import Finding, InspectTask, Mismatch
+from augment.expansion.spec import ExpansionSpec
+from augment.formats import registry
+from augment.memory_file import MemoryFile
+from augment.pipeline import PipelineSpec
+from augment.render import RenderSource
+from augment.task import Workers
+from augment.transforms import check
+
+_MISMATCHES_TOLD = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was seen. ``mismatches`` are the first thousand of ``num_mismatches``.
+
+    ``rendered_again`` is False where only the files were compared with the manifest; ``note`` then says why.
+    """
+
+    id: str
+    out: Path
+    num_files: int
+    size_bytes: int
+    rendered_again: bool
+    note: str
+    num_mismatches: int
+    mismatches: tuple[Mismatch, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.num_mismatches == 0
+
+
+def verify(
+    out: str | os.PathLike[str],
+    dataset: Dataset | str | os.PathLike[str] | None = None,
+    *,
+    workers: Workers | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Report:
+    """Compare an expanded folder with its manifest, and the manifest with what rendering gives again.
+
+    Without ``dataset`` it is looked for where it lay when the folder was written; where it is not found unchanged, or
+    this is another engine, the files are only compared with the manifest. ``progress`` is called with how many outputs
+    were looked at, how many there are and how much was found. Nothing is written.
+
+    Raises OutputError where the folder is no expansion or a run works in it, DatasetError where the dataset that was
+    given is not the one that was expanded.
+    """
+    root = Path(out).absolute()
+    with lock.locked(root, shared=True), contextlib.ExitStack() as stack:
+        text = folder.read_text(root, folder.DESCRIPTION)
+        if text is None:
+            raise OutputError(f"{root} has no {folder.DESCRIPTION}; give the output folder of augment expand")
+        spec = ExpansionSpec.from_json(text, str(root / folder.DESCRIPTION))
+        source, note = _source(spec, dataset, stack)
+        found = _Found(progress or (lambda _done, _total, _failed: None), spec.num_outputs)
+        work = (InspectTask(spec, root, index, source) for index in range(spec.num_shards))
+        with contextlib.closing(tasks.run_all(workers, work, tick=lambda _: found.show())) as reports:
+            for report in reports:
+                found.add(report.mismatches, len(spec.shard(report.index)) * spec.outputs_a_record)
+                found.num_files += report.num_files
+                found.size_bytes += report.size_bytes
+        for mismatch in _unknown(root, spec):
+            found.add((mismatch,))
+        found.show()
+    return Report(
+        id=spec.id,
+        out=root,
+        num_files=found.num_files,
+        size_bytes=found.size_bytes,
+        rendered_again=source is not None,
+        note=note,
+        num_mismatches=found.num_mismatches,
+        mismatches=tuple(found.mismatches),
+    )
+
+
+class _Found:
+    def __init__(self, progress: Callable[[int, int, int], None], total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+        self.num_files = 0
+        self.size_bytes = 0
+        self.num_mismatches = 0
+        self.mismatches: list[Mismatch] = []
+
+    def add(self, mismatches: tuple[Mismatch, ...], num_outputs: int = 0) -> None:
+        self._done += num_outputs
+        self.num_mismatches += len(mismatches)
+        self.mismatches += mismatches[: _MISMATCHES_TOLD - len(self.mismatches)]
+
+    def show(self) -> None:
+        self._progress(self._done, self._total, self.num_mismatches)
+
+
+def _source(
+    spec: ExpansionSpec, given: Dataset | str | os.PathLike[str] | None, stack: contextlib.ExitStack
+) -> tuple[RenderSource | None, str]:
+    """What to render again from, or None and the reason why nothing is."""
+    if spec.engine != engine.engine_id():
+        return None, "another engine (version of augment or of its libraries) wrote it: not rendered again"
+    try:
+        pipeline = check.resolve(spec.pipeline)
+    except PipelineError as error:
+        raise OutputError(f"the pipeline in {folder.DESCRIPTION} cannot be read: {error}") from error
+    if pipeline.digest != spec.pipeline_digest:
+        raise OutputError(f"the pipeline in {folder.DESCRIPTION} is not the one that its digest names; expand again")
+    if given is None:
+        place = sources.recall(spec.dataset)
+        if place is None:
+            return None, "the dataset is not where it was: not rendered again; give its folder"
+        try:
+            dataset = registry.scan(place)
+        except DatasetError as error:
+            return None, f"the dataset cannot be scanned ({error}): not rendered again"
+        if dataset.digest != spec.dataset:
+            return None, f"the dataset in {place} changed since: not rendered again"
+    else:
+        dataset = given if isinstance(given, Dataset) else registry.scan(Path(given))
+        if dataset.digest != spec.dataset:
+            raise DatasetError(
+                f"the dataset in {dataset.root} is not the one that was expanded (its digest is {dataset.digest}, not "
+                f"{spec.dataset}); give that one, or run augment expand with --update"
+            )
+    return _share(dataset, pipeline, spec, stack), ""
+
+
+def _share(dataset: Dataset, pipeline: PipelineSpec, spec: ExpansionSpec, stack: contextlib.ExitStack) -> RenderSource:
+    file = stack.enter_context(MemoryFile("dataset"))
+    file.write(dataset.to_buffer())
+    return RenderSource(
+        manifest=Path(file.path),
+        dataset_digest=spec.dataset,
+        split=spec.split,
+        spec=pipeline,
+        seed=spec.seed,
+    )
+
+
+def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
+    """Files that nobody wrote, and what a run under way or a killed one left."""
+    known = manifest.path_set(root, spec.num_shards, spec.id)
+    ours = {folder.DESCRIPTION, *(manifest.part_name(index) for index in range(spec.num_shards))}
+    for above, paths in folder.walk(root):
+        for path in known.missing(paths):
+            if above:
+                yield Mismatch(Finding.UNKNOWN, path, "nothing in the manifest names this file; move it elsewhere")
+            elif path.startswith(folder.HIDDEN):
+                detail = "a run did not end; run the same augment expand again"
+                yield Mismatch(Finding.UNFINISHED, path, detail)
+            elif path not in ours:
+                yield Mismatch(Finding.UNKNOWN, path, "nothing in the manifest names this file; move it elsewhere")
