@@ -16,7 +16,7 @@ import pydantic
 
 from augment.document import JSON
 from augment.spelling import did_you_mean
-from augment.transforms import entry, own, schema
+from augment.transforms import entry, mended, own, schema
 from augment.transforms.entry import Entry
 from augment.transforms.excluded import EXCLUDED
 from augment.transforms.families import (
@@ -138,8 +138,8 @@ def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[
 
 
 def transform_class(name: str) -> Any:
-    """The class behind a name of the catalogue: ours, or Albumentations'."""
-    return getattr(own, name, None) or getattr(A, name)
+    """The class behind a name of the catalogue: ours, Albumentations' mended, or Albumentations'."""
+    return next(getattr(module, name) for module in (own, mended, A) if hasattr(module, name))
 
 
 def unknown_name(name: str) -> str:

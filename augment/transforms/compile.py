@@ -13,7 +13,7 @@ from augment.chance import Chance
 from augment.errors import PipelineError, Problem, Reason, RecordError
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample, as_image
-from augment.transforms import catalogue, limits
+from augment.transforms import catalogue, limits, mended
 from augment.transforms.drawn import drawn
 from augment.transforms.library import A, cpu_problem, cv2, disable_ipp, versions
 
@@ -66,8 +66,12 @@ class Compiled:
     ) -> tuple[Sample, tuple[Applied, ...]]:
         """The sample at this address and what was done to it, in order; the given sample is left as it is.
 
-        Every array of the result is new, the image is C-contiguous. RecordError (not renderable) where a transform
-        cannot be applied to this picture or lacks a target; MemoryError and OSError pass.
+        Every array of the result is new, the image is C-contiguous. Boxes are cut at the frame, and those outside it
+        are left out with their labels; a border that mirrors the picture mirrors boxes with it. Keypoints keep number
+        and order: one that left the frame lies outside it, one that a distortion folded away is NaN.
+
+        RecordError (not renderable) where a transform cannot be applied to this picture or lacks a target;
+        MemoryError and OSError pass.
         """
         image = as_image(sample.image)
         disable_ipp()
@@ -108,6 +112,7 @@ class Compiled:
             if node.children:
                 raise PipelineError([Problem(loc, f"{node.name} is no container; it has no transforms of its own")])
             transform = cls(**params)
+            mended.keep_keypoints(transform, lambda other: cls(**{**params, **other}))
         except PipelineError:
             raise
         except Exception as error:
@@ -133,12 +138,14 @@ class Compiled:
         if sample.mask is not None:
             out.mask = np.ascontiguousarray(result["mask"]).astype(sample.mask.dtype)
         if sample.boxes is not None:
-            rows = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, 5)
-            out.boxes = np.ascontiguousarray(rows[:, :4], dtype=np.float32)
+            boxes = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, 6)
+            out.boxes = np.ascontiguousarray(boxes[:, :4], dtype=np.float32)
             if sample.box_labels is not None:
-                out.box_labels = sample.box_labels[rows[:, 4].astype(np.int64)]
+                out.box_labels = sample.box_labels[boxes[:, 5].astype(np.int64)]
         if sample.keypoints is not None:
-            out.keypoints = np.array(result["keypoints"], dtype=np.float32).reshape(-1, 2)
+            points = np.asarray(result["keypoints"], dtype=np.float64).reshape(-1, 3)
+            out.keypoints = np.full((len(sample.keypoints), 2), np.nan, dtype=np.float32)
+            out.keypoints[points[:, 2].astype(np.int64)] = points[:, :2]
         return out
 
     def _refusal(self, sample: Sample, key: str, error: Exception) -> RecordError:
@@ -169,6 +176,8 @@ class _Trace:
         should_apply: Callable[..., bool] = transform.should_apply
         apply_with_params: Callable[..., dict[str, Any]] = transform.apply_with_params
 
+        mirrors = mended.mirrors(transform)
+
         def note_choice(*, force_apply: bool = False) -> bool:
             applies = should_apply(force_apply=force_apply)
             if applies:
@@ -177,6 +186,8 @@ class _Trace:
 
         def note_params(params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
             limits.check_output(name, params)
+            if mirrors and len(data.get("bboxes", ())):
+                mended.check_mirror_images(params)
             self._noted.append((name, params))
             return apply_with_params(params, *args, **data)
 
@@ -188,15 +199,20 @@ class _Trace:
 
 
 def _targets_in(sample: Sample) -> dict[str, Any]:
-    """The targets as Albumentations takes them: a box carries its row, so that its label is found again."""
+    """The targets as Albumentations takes them; boxes and keypoints carry their row, so that they are known again.
+
+    A box's fifth column is its label, where transforms that choose objects look for it.
+    """
     data: dict[str, Any] = {}
     if sample.mask is not None:
         data["mask"] = _small_mask(sample.mask)
     if sample.boxes is not None:
-        rows = np.arange(len(sample.boxes), dtype=np.float64)[:, None]
-        data["bboxes"] = np.hstack([np.asarray(sample.boxes, dtype=np.float64).reshape(-1, 4), rows])
+        boxes = np.asarray(sample.boxes, dtype=np.float64).reshape(-1, 4)
+        labels = np.full(len(boxes), -1.0) if sample.box_labels is None else sample.box_labels
+        data["bboxes"] = np.column_stack([boxes, labels, np.arange(len(boxes))])
     if sample.keypoints is not None:
-        data["keypoints"] = np.array(sample.keypoints, dtype=np.float32).reshape(-1, 2)
+        points = np.asarray(sample.keypoints, dtype=np.float64).reshape(-1, 2)
+        data["keypoints"] = np.column_stack([points, np.arange(len(points))])
     return data
 
 

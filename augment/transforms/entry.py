@@ -63,7 +63,7 @@ def fill(description: str = "colour outside the picture, where the border is con
 
 
 def fill_mask(description: str = "class index outside the mask, where the border is constant") -> Schema:
-    return schema.number(0, 255, description)
+    return schema.integer(0, 255, description)
 
 
 def border() -> dict[str, Schema]:

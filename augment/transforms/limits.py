@@ -21,6 +21,9 @@ PAD_PX: Final = 4_096
 PAD_RATIO: Final = 2.0
 """Padding on one side as a share of the picture's side: five times as high and wide, 25 times the pixels."""
 
+MIRROR_IMAGES: Final = 4_096
+"""Mirror images of the boxes that a reflecting border may make: 64 x 64 of them, 40 microseconds each."""
+
 CHOICES: Final = 64
 """Alternatives that a list of sizes or indices may name."""
 

@@ -77,6 +77,8 @@ def pair(item: Schema, *, scalar: str | None = None) -> Schema:
     if scalar in {"symmetric", "around-one"}:
         single = {key: value for key, value in single.items() if key not in {"minimum", "exclusiveMinimum"}}
         single["minimum"] = 0
+    if scalar == "symmetric":
+        single["maximum"] = min(inner["maximum"], -inner["minimum"])
     if scalar == "around-one":
         single["maximum"] = inner["maximum"] - 1
     return {"anyOf": [array, single], "description": f"{item['description']} ({SCALARS[scalar]})"}

@@ -71,11 +71,9 @@ ENTRIES = (
             "sigma_y_limit": _sigma("along the second axis"),
             "rotate_limit": schema.pair(schema.number(-180, 180, "angle of the axes in degrees"), scalar="symmetric"),
             "beta_limit": schema.pair(
-                schema.number(0.01, 100, "shape: 1 is a Gaussian, less is peaked, more is flat"), scalar="from-zero"
+                schema.number(0, 100, "shape: 1 is a Gaussian, less is peaked, more is flat"), scalar="from-zero"
             ),
-            "noise_limit": schema.pair(
-                schema.number(0.01, limits.FACTOR, "factor of each kernel value"), scalar="from-zero"
-            ),
+            "noise_limit": schema.pair(schema.number(0.01, limits.FACTOR, "factor of each kernel value")),
         },
         rules=(
             ("sigma_x_limit and sigma_y_limit begin at 0.05 or above", _some_sigma),

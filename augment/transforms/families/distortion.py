@@ -7,7 +7,7 @@ FAMILY = "distortion"
 
 _KEYPOINTS = {
     "keypoint_remapping_method": schema.choice(
-        {"mask": "through a picture of the point, exact", "direct": "through the field at the point, fast"},
+        {"mask": "by drawing them: within a few pixels", "direct": "by inverting the field: slow"},
         "how keypoints follow",
     )
 }

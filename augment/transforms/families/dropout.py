@@ -37,7 +37,7 @@ _FILL = schema.either(
     )
     | {"title": "a way to fill"},
 )
-_FILL_MASK = schema.optional(schema.number(0, 255, "class index of the mask in the holes"), "the mask stays")
+_FILL_MASK = schema.optional(schema.integer(0, 255, "class index of the mask in the holes"), "the mask stays")
 _FILLS = {"fill": _FILL, "fill_mask": _FILL_MASK}
 _NUM_HOLES = schema.pair(schema.integer(1, limits.HOLES, "number of holes"))
 
@@ -169,7 +169,7 @@ ENTRIES = (
             "per_channel": schema.flag("draw each channel by itself"),
             "drop_value": schema.either("what they are filled with", *_COLOUR_BRANCHES),
             "mask_drop_value": schema.optional(
-                schema.number(0, 255, "class index of the mask there"), "the mask stays"
+                schema.integer(0, 255, "class index of the mask there"), "the mask stays"
             ),
         },
         ALL_TARGETS,

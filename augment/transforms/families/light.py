@@ -61,7 +61,7 @@ ENTRIES = (
         "Stretches every channel from black to white.",
         {
             "cutoff": schema.number(0, 100, "percent of the values that are cut off at both ends"),
-            "ignore": schema.optional(schema.integer(0, 255, "a value that does not count"), "every value counts"),
+            "ignore": schema.choice({None: "none"}, "a value that does not count; Albumentations' own is broken"),
             "method": schema.choice({"cdf": "cumulative histogram", "pil": "as Pillow"}, "whose algorithm"),
         },
     ),

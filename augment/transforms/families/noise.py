@@ -115,7 +115,7 @@ ENTRIES = (
     Entry(
         "ShotNoise",
         "The noise of single photons: brighter parts are noisier.",
-        {"scale_range": schema.pair(schema.number(0, limits.FACTOR, "strength; more is less light", above=True))},
+        {"scale_range": schema.pair(schema.number(0.001, limits.FACTOR, "strength; more is less light"))},
     ),
     Entry(
         "SaltAndPepper",

@@ -33,7 +33,7 @@ ENTRIES = (
             "p_replace": schema.pair(schema.number(0, 1, "share of the segments that is painted"), scalar="from-zero"),
             "n_segments": schema.pair(schema.integer(1, limits.SEGMENTS, "number of segments"), scalar="from-one"),
             "max_size": schema.optional(
-                schema.integer(1, limits.SEGMENTED_SIDE_PX, "longer side at which segments are found, in pixels"),
+                schema.integer(8, limits.SEGMENTED_SIDE_PX, "longer side at which segments are found, in pixels"),
                 "the picture's own",
             ),
             "interpolation": interpolation(),
@@ -52,7 +52,7 @@ ENTRIES = (
             "mode": schema.choice(
                 {"green_purple": "green and purple", "red_blue": "red and blue", "random": "either"}, "which fringes"
             ),
-            "interpolation": interpolation(),
+            "interpolation": interpolation(warps=True),
         },
     ),
 )

@@ -102,7 +102,7 @@ ENTRIES = (
         {
             "mean": schema.pair(schema.number(0, 1, "mean of the liquid's noise"), scalar="from-zero"),
             "std": schema.pair(schema.number(0, 1, "standard deviation of the liquid's noise"), scalar="from-zero"),
-            "gauss_sigma": schema.pair(schema.number(0.1, limits.SIGMA_PX, "size of the drops"), scalar="from-zero"),
+            "gauss_sigma": schema.pair(schema.number(0.1, limits.SIGMA_PX, "size of the drops, in pixels")),
             "cutout_threshold": schema.pair(
                 schema.number(0, 1, "threshold above which there is liquid"), scalar="from-zero"
             ),

@@ -1,0 +1,86 @@
+"""Transforms of Albumentations 2.0.8 with a fault that would refuse good records or spoil targets, mended.
+
+Each keeps its name, its parameters and its chance; what is mended stands in its docstring. It is the last release
+under its licence, so the faults will stay.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.transforms import limits
+from augment.transforms.library import A, cv2
+
+_Array = NDArray[Any]
+_MIRRORS = (cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101)
+_geometry = A.augmentations.geometric.functional
+
+
+class Erasing(A.Erasing):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Where no rectangle of the range fits the picture, it stays; the original fails for want of a seed."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        return {"seed": 0, **super().get_params_dependent_on_data(params, data)}
+
+
+class Morphological(A.Morphological):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Boxes stay; the original takes boxes for channels, and they come out as boxes of one another."""
+
+    def apply_to_bboxes(self, bboxes: _Array, *_: Any, **__: Any) -> _Array:
+        return bboxes
+
+
+class ConstrainedCoarseDropout(A.ConstrainedCoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """A sample without the target that names the objects is refused; the original warns and does nothing."""
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        return ["mask"] if self.mask_indices is not None else ["bboxes"]
+
+
+class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Keypoints outside the picture stay where they are; the original warns of each call that has one."""
+
+    def apply_to_keypoints(self, keypoints: _Array, *, tiles: _Array, mapping: _Array, **params: Any) -> _Array:
+        height, width = params["shape"][:2]
+        x, y = keypoints[:, 0], keypoints[:, 1]
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        moved = keypoints.copy()
+        moved[inside] = super().apply_to_keypoints(keypoints[inside], tiles=tiles, mapping=mapping)
+        return moved
+
+
+def keep_keypoints(transform: Any, rebuild: Callable[[Mapping[str, Any]], Any]) -> None:
+    """Let keypoints follow a transform that mirrors the picture into its border without being mirrored themselves.
+
+    Albumentations adds a keypoint for each mirror image, seen or not; ours keep their number and their order. Boxes
+    are mirrored: an object that is seen twice has two. ``rebuild`` makes the same transform with other parameters.
+    """
+    if mirrors(transform):
+        twin = rebuild({"border_mode": cv2.BORDER_CONSTANT})
+        transform._key2func["keypoints"] = twin.apply_to_keypoints  # noqa: SLF001 - there is no public way
+
+
+def mirrors(transform: Any) -> bool:
+    return getattr(transform, "border_mode", None) in _MIRRORS
+
+
+def check_mirror_images(params: Mapping[str, Any]) -> None:
+    """ValueError where so many mirror images of the boxes would be made that it takes seconds, whatever is seen."""
+    shape = params["shape"][:2]
+    pads = params.get("pad_params") or params
+    if "bbox_matrix" in params:
+        left, right, top, bottom = _geometry.calculate_affine_transform_padding(params["bbox_matrix"], shape)
+    elif "pad_top" in pads:
+        left, right, top, bottom = (pads[f"pad_{side}"] for side in ("left", "right", "top", "bottom"))
+    else:
+        return
+    grid = _geometry.get_pad_grid_dimensions(top, bottom, left, right, shape)["grid_shape"]
+    num_images = int(np.prod(grid))
+    if num_images > limits.MIRROR_IMAGES:
+        raise ValueError(
+            f"the border would mirror the boxes {num_images} times; the limit is {limits.MIRROR_IMAGES} "
+            "(MIRROR_IMAGES): use a constant border, or shift, shrink or pad less"
+        )
