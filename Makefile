@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint format lock sheets clean
+.PHONY: help demo test test-long check lint format lock golden sheets clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ format: $(READY)  ## format the code and mend what the linter can mend
 lock: $(READY)  ## resolve the dependencies again into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header \
 		--upgrade --extra dev pyproject.toml --output-file requirements.lock
+
+golden: $(READY)  ## write the golden files anew; read their diff before you commit it
+	$(BIN)/python -m tests.golden.addresses
 
 sheets: $(READY)  ## draw a contact sheet of every family of transforms into demo-output/sheets
 	$(BIN)/python demo/sheets.py

@@ -1,6 +1,6 @@
 """``python -m augment`` is the ``augment`` command."""
 
-from augment.cli import main
+from augment.cli.app import main
 
 if __name__ == "__main__":
     main()

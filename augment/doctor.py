@@ -20,6 +20,7 @@ SHARED_MEMORY_WANTED = 1 << 30
 MEMORY_A_WORKER = 1 << 30
 """One 50-megapixel picture is 150 MB decoded, and a transform may hold several copies of it."""
 DISK_WANTED = 1 << 30
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - its size is asked, nothing is written
 
 _LIBRARIES = {
     "albumentations": "albumentations",
@@ -150,11 +151,10 @@ def _engine() -> Iterator[Finding]:
 
 
 def _workers() -> Iterator[Finding]:
-    num_cores = len(os.sched_getaffinity(0))
-    quota = _cgroup_cores()
-    usable = num_cores if quota is None else min(num_cores, max(1, int(quota)))
-    limited = "" if quota is None or quota >= num_cores else f", of which this container may use {quota:g}"
-    yield Finding("cores", Verdict.OK, f"{num_cores}{limited}")
+    from augment.workers import num_cpus
+
+    usable = num_cpus()
+    yield Finding("workers", Verdict.OK, f"{usable}, one for each CPU of {os.cpu_count()} that may be used")
     memory = _memory()
     yield _judge(
         "memory",
@@ -164,15 +164,6 @@ def _workers() -> Iterator[Finding]:
         remedy=f"large pictures may need {_size(MEMORY_A_WORKER)} a worker: use fewer, "
         f"--workers {max(1, memory // MEMORY_A_WORKER)}",
     )
-
-
-def _cgroup_cores() -> float | None:
-    """The processor time that a container's limit allows, in cores (cgroup v2)."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else int(quota) / int(period)
 
 
 def _memory() -> int:
@@ -186,12 +177,12 @@ def _memory() -> int:
 
 def _shared_memory() -> Iterator[Finding]:
     try:
-        total = shutil.disk_usage("/dev/shm").total  # noqa: S108 - its size is asked, nothing is written
+        total = shutil.disk_usage(_SHARED_MEMORY).total
     except OSError:
-        yield Finding("/dev/shm", Verdict.WARN, "there is none", "the service will lay batches down on disk")
+        yield Finding(_SHARED_MEMORY, Verdict.WARN, "there is none", "batches will be laid down on disk")
         return
     yield _judge(
-        "/dev/shm",
+        _SHARED_MEMORY,
         _size(total),
         good=total >= SHARED_MEMORY_WANTED,
         otherwise=Verdict.WARN,

@@ -9,7 +9,7 @@ from augment.cli import terminal
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("check")(check)
+    app.command("check", short_help="check a pipeline: every problem with its line")(check)
 
 
 def check(

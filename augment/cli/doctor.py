@@ -13,11 +13,11 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("doctor")(doctor)
+    app.command("doctor", short_help="say what this machine lacks, each with its remedy")(doctor)
 
 
 def doctor(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="A folder that you mean to write into.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that you mean to write into.")] = Path(),
     *,
     as_json: terminal.JsonOption = False,
 ) -> None:

@@ -8,17 +8,15 @@ REQUEST = 2
 OUTPUT = 3
 STORAGE = 4
 FINDINGS = 5
-FAILURES = 6
 INTERRUPTED = 130
 
 MEANINGS = {
     OK: "done",
     DEFECT: "a defect of ours, or a worker process that died and no record can be blamed",
-    REQUEST: "the request: an option, the pipeline, the dataset or a picture",
+    REQUEST: "the request: an option, the pipeline, the dataset (more refused than --max-failures, too) or a picture",
     OUTPUT: "the output folder is refused: another expansion's, in use, or not empty",
     STORAGE: "the disk or the memory: full, unwritable or failing; the same command goes on later",
     FINDINGS: "verify found differences, or doctor found something that will not work",
-    FAILURES: "more records were refused than --max-failures allows",
     INTERRUPTED: "interrupted; the same command goes on",
 }
 

@@ -21,7 +21,7 @@ NUM_MAX = 400
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("preview")(preview)
+    app.command("preview", short_help="draw a labelled grid of what a pipeline makes of one picture")(preview)
 
 
 def preview(
@@ -53,7 +53,10 @@ def preview(
         raise OutputError(f"--output {output} is the picture itself; choose another name")
     loaded = Pipeline.load(pipeline)
     encoded = _read(picture)
-    images, draws = _draw(loaded, encoded, key or _digest(encoded), picture, num, seed)
+    try:
+        images, draws = _draw(loaded, encoded, key or _digest(encoded), num=num, seed=seed)
+    except RecordError as error:
+        raise RecordError(str(picture), error.reason, error.detail) from error
     labels = ["original", *(_label(draw, applied) for draw, applied in enumerate(draws))]
     grid = sheet.contact_sheet(images, labels, title=f"{picture.name} · {pipeline} · seed {seed}")
     try:
@@ -84,7 +87,7 @@ def _digest(encoded: bytes) -> str:
 
 
 def _draw(
-    loaded: "Pipeline", encoded: bytes, key: str, picture: Path, num: int, seed: int
+    loaded: "Pipeline", encoded: bytes, key: str, *, num: int, seed: int
 ) -> "tuple[list[NDArray[np.uint8]], list[tuple[Applied, ...]]]":
     """The picture itself and its draws, decoded as an expansion decodes it."""
     from functools import partial
@@ -95,11 +98,8 @@ def _draw(
     from augment.transforms import reduce
 
     transform = compiling.compile_pipeline(loaded.spec)
-    try:
-        sample = Sample(decode.decode(encoded, eighths=partial(reduce.eighths, loaded.spec)))
-        drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
-    except RecordError as error:
-        raise RecordError(str(picture), error.reason, error.detail) from error
+    sample = Sample(decode.decode(encoded, eighths=partial(reduce.eighths, loaded.spec)))
+    drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
     return [sample.image, *(one.image for one, _ in drawn)], [applied for _, applied in drawn]
 
 

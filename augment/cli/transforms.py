@@ -6,6 +6,7 @@ import typer
 
 from augment.cli import terminal
 from augment.errors import CallError
+from augment.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from augment.transforms.catalogue import TransformInfo
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("transforms")(list_transforms)
+    app.command("transforms", short_help="list all transforms, or the parameters of one")(list_transforms)
 
 
 def list_transforms(
-    name: Annotated[str | None, typer.Argument(help="A transform, whose parameters are then shown.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A transform, whose parameters are then shown.")
+    ] = None,
     *,
     as_json: terminal.JsonOption = False,
 ) -> None:
@@ -33,7 +36,8 @@ def list_transforms(
         return
     info = known.get(name)
     if info is None:
-        raise CallError(f"there is no transform {name!r}{_suggestion(name, list(known))}")
+        hint = did_you_mean(name, known) or "; `augment transforms` lists them all"
+        raise CallError(f"there is no transform {name!r}{hint}")
     if as_json:
         terminal.write_json(_document(info))
     else:
@@ -49,14 +53,6 @@ def _document(info: "TransformInfo") -> dict[str, Any]:
         "help": info.help,
         "schema": info.schema,
     }
-
-
-def _suggestion(name: str, known: list[str]) -> str:
-    import difflib
-
-    folded = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), folded, n=1)
-    return f"; did you mean {folded[close[0]]}?" if close else "; `augment transforms` lists them all"
 
 
 def _show_families(infos: "list[TransformInfo]") -> None:
@@ -100,12 +96,14 @@ def _show_one(info: "TransformInfo") -> None:
         default = _value(schema["default"]) if "default" in schema else "(required)"
         table.add_row(name, default, values(schema), schema.get("description", ""))
     screen.print(table)
+    if info.container:
+        screen.print("children: a list of transforms, under the name `transforms`")
     for rule in info.schema.get("x-rules", ()):
         screen.print(f"rule: {rule}")
 
 
 def values(schema: dict[str, Any]) -> str:
-    """What a JSON Schema of the catalogue allows, in a few words: ``number 0 to 1``, ``[low, high] of integer 1 to 9``."""
+    """What a JSON Schema of the catalogue allows, in a few words: ``[low, high] of integer 1 to 9``."""
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(values(branch) for branch in schema["anyOf"]))
     if "oneOf" in schema:

@@ -1,0 +1,61 @@
+"""``augment verify``: whether an expanded folder is still what it should be."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from augment.cli import exit_codes, expand, terminal
+
+_MISMATCHES_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("verify", short_help="compare an expanded folder with its manifest, and render it again")(verify)
+
+
+def verify(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `augment expand` wrote.")],
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DATA", help="The dataset; by default where it lay when OUT was written."),
+    ] = None,
+    workers: expand.WorkersOption = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
+    from augment.verify import verify as verify_folder
+
+    dataset = None if data is None else expand.scan(data, None, as_json=as_json)
+    with expand.pool(workers) as rendering, terminal.Progress("verifying", as_json=as_json) as bar:
+        report = verify_folder(out, dataset, workers=rendering, progress=bar.show)
+    if as_json:
+        terminal.write_json(
+            {
+                "output": str(report.out),
+                "id": report.id,
+                "ok": report.ok,
+                "files": report.num_files,
+                "size_bytes": report.size_bytes,
+                "rendered_again": report.rendered_again,
+                "note": report.note,
+                "differences": report.num_mismatches,
+                "mismatches": [
+                    {"path": one.path, "finding": str(one.finding), "detail": one.detail} for one in report.mismatches
+                ],
+            }
+        )
+    else:
+        for one in report.mismatches[:_MISMATCHES_SHOWN]:
+            terminal.say(f"{one.path}: {one.finding}: {one.detail}" if one.detail else f"{one.path}: {one.finding}")
+        if report.num_mismatches > _MISMATCHES_SHOWN:
+            terminal.say(f"and {report.num_mismatches - _MISMATCHES_SHOWN:,} more")
+        how = "compared and rendered again" if report.rendered_again else "compared with the manifest"
+        verdict = "all as it should be" if report.ok else terminal.count(report.num_mismatches, "difference")
+        terminal.say(f"{out}: {terminal.count(report.num_files, 'file')} {how}: {verdict}")
+        if report.note:
+            terminal.note(f"notice: {report.note}")
+    if not report.ok:
+        raise typer.Exit(exit_codes.FINDINGS)

@@ -1,0 +1,95 @@
+"""Rules of the house that no linter knows."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from augment import errors
+from augment.cli import exit_codes
+
+ROOT = Path(__file__).parents[2]
+LINES_MAX = 400
+BANNED = {"utils", "util", "common", "core", "base", "manager", "helpers", "helper", "misc"}
+PYTHON = [path for folder in ("augment", "tests", "demo") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def _id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=_id)
+def test_file_is_small_and_named_after_something(path: Path) -> None:
+    num_lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert num_lines <= LINES_MAX, f"{num_lines} lines: it is two rooms"
+    assert path.stem not in BANNED
+
+
+def _texts() -> Iterator[Path]:
+    for folder in ("augment", "tests", "demo", "docs", ".ci"):
+        yield from (
+            path for path in sorted((ROOT / folder).rglob("*")) if path.is_file() and "__pycache__" not in str(path)
+        )
+    yield from (path for path in sorted(ROOT.iterdir()) if path.suffix in {".md", ".toml", ".lock"})
+    yield ROOT / "Makefile"
+
+
+def test_no_file_knows_a_machine() -> None:
+    machine = re.compile(r"/(home|Users)/[a-z]|/root/|pypi\.org|pythonhosted|--(extra-)?index-url [^-]")
+    me = Path(__file__)
+    for path in _texts():
+        if path == me or path.suffix in {".jpg", ".png"}:
+            continue
+        found = machine.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)}: {found}"
+
+
+def _tree(kind: type[errors.AugmentError]) -> Iterator[type[errors.AugmentError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+def test_every_error_has_an_exit_code_and_every_exit_code_a_meaning() -> None:
+    import augment.expand  # a room may add a class of its own
+    import augment.processes.worker
+    import augment.stream  # noqa: F401 - imported for the classes that it may define
+
+    kinds = set(_tree(errors.AugmentError))
+    assert kinds == set(exit_codes.EXIT_CODES)
+    assert set(exit_codes.EXIT_CODES.values()) <= set(exit_codes.MEANINGS)
+
+
+def test_every_error_is_drawn_in_the_tree() -> None:
+    drawn = errors.__doc__ or ""
+    for kind in _tree(errors.AugmentError):
+        assert re.search(rf"\b{kind.__name__}\b", drawn)
+
+
+def test_exit_codes_are_documented() -> None:
+    page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
+    for code, meaning in exit_codes.MEANINGS.items():
+        assert f"| {code} | {meaning} |" in page
+
+
+def test_changelog_tells_what_is_unreleased() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    section = changelog.partition("## Unreleased")[2].partition("\n## ")[0]
+    assert re.search(r"^- \S", section, re.MULTILINE)
+
+
+def test_every_decision_is_dated_and_listed() -> None:
+    listing = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        assert re.search(r"^\d{4}-\d\d-\d\d$", page.read_text(encoding="utf-8"), re.MULTILINE), page.name
+        assert page.name in listing
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
