@@ -24,13 +24,16 @@ def _split(path: str) -> tuple[str, str]:
     return os.path.splitext(path)  # noqa: PTH122 - what pathlib calls a suffix changed between versions of Python
 
 
-def distinct_keys(paths: pa.Array) -> pa.Array:
-    """The key of each path, paths being distinct and relative to one split: all keys differ.
+def distinct_keys(paths: pa.Array, taken: pa.Array) -> pa.Array:
+    """The key of each path: all keys differ, from one another and from what is ``taken``.
 
-    A path loses its extension unless another path would then have the same key; those keep it. A path that keeps its
-    extension may in turn meet a third one (``a.jpg`` and ``a.png`` beside ``a.jpg.png``), so this goes on until nothing
-    collides; the keys are the same in any order of the paths. Arrow strings in, Arrow strings of the same type out.
+    Paths are relative to one split and distinct; ``taken`` are paths beside them that were refused and go by their
+    whole names. A path loses its extension unless its key would then be another's too; those keep it. A path that keeps
+    its extension may in turn meet a third one (``a.jpg`` and ``a.png`` beside ``a.jpg.png``), so this goes on until
+    nothing collides. The keys are the same in any order of the paths. All arrays have one Arrow type of strings.
     """
+    if not len(paths):
+        return paths
     slices = (paths.slice(start, _SLICE) for start in range(0, len(paths), _SLICE))
     stems = pa.concat_arrays(
         [pa.array([without_extension(path) for path in part.to_pylist()], type=paths.type) for part in slices]
@@ -38,11 +41,11 @@ def distinct_keys(paths: pa.Array) -> pa.Array:
     encoded = stems.dictionary_encode()
     indices = encoded.indices.to_numpy(zero_copy_only=False)
     keep = np.bincount(indices, minlength=len(encoded.dictionary))[indices] > 1
-    newly = keep
-    while newly.any():
-        taken = paths.filter(pa.array(newly))
-        newly = pc.is_in(stems, value_set=taken).to_numpy(zero_copy_only=False) & ~keep
-        keep = keep | newly
+    met = pa.concat_arrays([paths.filter(pa.array(keep)), taken])
+    while len(met):
+        newly = pc.is_in(stems, value_set=met).to_numpy(zero_copy_only=False) & ~keep
+        keep |= newly
+        met = paths.filter(pa.array(newly))
     return pc.if_else(pa.array(keep), paths, stems)
 
 

@@ -247,6 +247,8 @@ def open_file(path: Path) -> Manifest:
             return Manifest(file.read_buffer(), str(path))
     except FileNotFoundError as error:
         raise DatasetError(f"there is no manifest {path}; scan the dataset first") from error
+    except pa.ArrowInvalid as error:  # an empty file cannot be mapped
+        raise DatasetError(f"{path} is not a manifest ({error}); scan the dataset again") from error
     except OSError as error:
         raise StorageError(f"the manifest {path} cannot be read: {error}") from error
 

@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from augment import keys
 from augment.address import DIGEST_BYTES, digest_fields
 from augment.errors import Reason, RecordChangedError, RecordError, StorageError
 from augment.sample import Record
@@ -131,4 +132,6 @@ def at_fault(error: OSError, key: str) -> RecordError | StorageError:
     what = error.strerror or str(error)
     if error.errno in _RECORD_ERRNOS:
         return RecordError(key, Reason.UNREADABLE, what.lower())
-    return StorageError(f"reading {key} failed: {what} ({errno.errorcode.get(error.errno or 0, '?')}); try again")
+    return StorageError(
+        f"reading {keys.printable(key)} failed: {what} ({errno.errorcode.get(error.errno or 0, '?')}); try again"
+    )

@@ -103,8 +103,13 @@ class Assembly:
         labels = np.full(len(classes) + 1, _NO_CLASS, dtype=np.int32)  # the last place is that of _NO_CLASS
         for label, name in enumerate(classes):
             labels[self._classes[name]] = label
-        tables = {split: _sorted_records(self._found.pop(split).table(), split, labels) for split in self._splits}
         refused = self._refused.table()
+        tables = {
+            split: _sorted_records(
+                self._found.pop(split).table(), split, labels, _below(split, _whole(refused.column("path")))
+            )
+            for split in self._splits
+        }
         summary = Summary(
             format=format_name,
             root=root,
@@ -141,13 +146,19 @@ def _digest_fields(splits: Mapping[str | None, Iterable[pa.RecordBatch]]) -> Ite
                 yield digest
 
 
-def _sorted_records(found: pa.Table, split: str | None, labels: NDArray[np.int32]) -> pa.Table:
-    paths = _whole(found.column("path"))
-    relative = paths if split is None else pc.utf8_slice_codeunits(paths, start=len(split) + 1)
-    label = labels[found.column("class").to_numpy()]
+def _sorted_records(found: pa.Table, split: str | None, labels: NDArray[np.int32], refused: pa.Array) -> pa.Table:
     table = found.drop_columns(["class"])
-    table = table.append_column("key", keys.distinct_keys(relative)).append_column("label", pa.array(label))
+    table = table.append_column("key", keys.distinct_keys(_below(split, _whole(found.column("path"))), refused))
+    table = table.append_column("label", pa.array(labels[found.column("class").to_numpy()]))
     return table.take(pc.sort_indices(table.column("key"))).combine_chunks()
+
+
+def _below(split: str | None, paths: pa.Array) -> pa.Array:
+    """Those of the paths that lie in the split, relative to it."""
+    if split is None:
+        return paths
+    inside = paths.filter(pc.starts_with(paths, f"{split}/"))
+    return pc.utf8_slice_codeunits(inside, start=len(split) + 1)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

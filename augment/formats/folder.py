@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augment import keys, read
-from augment.dataset import Dataset
-from augment.errors import DatasetError, Reason, RecordError, StorageError
+from augment.errors import DatasetError, Reason, StorageError
 from augment.formats.listing import FileGroup, Listing, RefusedPath
 from augment.sample import Record
 
@@ -37,12 +36,7 @@ SPLIT_NAMES = frozenset(
 LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"})
 """Names, compared without case, that file browsers and systems leave behind; hidden ones (``.DS_Store``) need none."""
 
-NAME_MAX_BYTES = 255
-"""The longest name of a file on every file system in use."""
-
 _OF_EXPANSION = re.compile(r"expansion\.json|manifest-\d{5,}\.parquet")
-_COPY = re.compile(r"(?P<key>.+)__(?P<copy>0|[1-9][0-9]*)", re.DOTALL)
-_CLASH_SLICE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,10 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
         status = root.stat()
         folders, files = _contents(root)
     except OSError as error:
-        raise DatasetError(f"{root} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        verdict = read.at_fault(error, str(root))
+        if isinstance(verdict, StorageError):
+            raise verdict from error
+        raise DatasetError(f"{root} cannot be read: {verdict.detail}; give a folder that you may list") from error
     listing = Listing(splits=_splits(root, folders))
     top = _Place("", None, None, frozenset({(status.st_dev, status.st_ino)}))
     misplaced = f"it lies beside the splits {', '.join(listing.splits)}; move it into one" if listing.splits else None
@@ -85,38 +82,17 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
 
 
 def output_path(key: str, copy: int, extension: str) -> str:
-    """Where copy ``copy`` of a record lies below the output folder; ``extension`` is without its dot.
+    """Where a copy of a record lies below the output folder; ``extension`` is without its dot.
 
-    Two different (key, copy) never share a path. Raises RecordError where the name would be too long for a file system.
+    Two different (key, copy) never share a path.
     """
-    path = f"{key}__{copy}.{extension}"
-    length = len(path.rpartition("/")[2].encode())
-    if length > NAME_MAX_BYTES:
-        detail = f"its output's name would have {length} bytes, of {NAME_MAX_BYTES} that file systems allow; shorten it"
-        raise RecordError(key, Reason.NOT_RENDERABLE, detail)
-    return path
+    return f"{key}__{copy}.{extension}"
 
 
 def original_path(record: Record) -> str:
     """Where the original of a record lies below the output folder: under its key, with the extension that it has."""
     named_whole = record.key.rpartition("/")[2] == record.path.name
     return record.key if named_whole else record.key + keys.extension(record.path.name)
-
-
-def find_clash(dataset: Dataset, num_copies: int, extension: str) -> tuple[Record, str] | None:
-    """A record whose original would lie where a copy of another record lies, and that record's key; None without one.
-
-    It happens where the dataset is an expansion itself: the original ``a__0.jpg`` and copy 0 of ``a``.
-    """
-    places = range(dataset.num_records)
-    for start in range(0, dataset.num_records, _CLASH_SLICE):
-        for i, key in enumerate(dataset.keys(places[start : start + _CLASH_SLICE]), start):
-            if (match := _COPY.fullmatch(key)) is None or int(match["copy"]) >= num_copies:
-                continue
-            record = dataset.record(i)
-            if original_path(record) == f"{key}.{extension}" and dataset.find(match["key"]) is not None:
-                return record, match["key"]
-    return None
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str]]:

@@ -76,6 +76,8 @@ def scan(
         assembly.refuse(refused)
     examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), _usable(previous, chosen, folder_path))
     done = listing.num_files - sum(len(group.names) for group in listing.groups)
+    if progress is not None:
+        progress(done, listing.num_files)
     for some in examiner.examine_all(listing.groups, num_threads=num_threads or _default_threads()):
         for found in some:
             assembly.add(found)

@@ -1,0 +1,63 @@
+"""Folders of small pictures, and what is no picture."""
+
+import io
+import os
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+LONG_AGO_S = 1_000_000_000
+"""A time of modification that no scan doubts."""
+
+
+def picture(shade: int = 0, *, height: int = 8, width: int = 8, image_format: str = "png") -> bytes:
+    """An encoded picture of one shade; different shades have different bytes of equal number."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (shade % 256, shade // 256 % 256, 255)).save(file, image_format)
+    return file.getvalue()
+
+
+def lay(root: Path, files: Mapping[str, bytes | None]) -> Path:
+    """Write files below ``root``, long ago; None is an empty folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        path = root / name
+        if data is None:
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (LONG_AGO_S, LONG_AGO_S))
+    return root
+
+
+def lay_pictures(root: Path, *names: str) -> Path:
+    """Write pictures of different shades."""
+    return lay(root, {name: picture(shade) for shade, name in enumerate(names)})
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without the privileges that make every file readable; whoever has none loses none."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """A process that may open no further file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
