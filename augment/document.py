@@ -31,6 +31,9 @@ MAX_DEPTH: Final = 48
 MAX_VALUES: Final = 10_000
 """Values in one document: what 64 kB of text can say in practice, for documents that arrive as values."""
 
+MAX_KEY: Final = 128
+"""Characters of a key; the longest argument of a transform has 24. Keys are repeated in messages."""
+
 MAX_INTEGER: Final = 2**53 - 1
 """Beyond it whole numbers are not told apart by JSON's readers (RFC 7493), nor by the digest (RFC 8785)."""
 
@@ -92,12 +95,12 @@ def from_value(value: Any, *, name: str = "") -> Document:
         elif len(loc) > MAX_DEPTH:
             problems.append(Problem(loc[:4], _too_deep()))
         elif isinstance(item, Mapping):
-            if odd := [key for key in item if not isinstance(key, str)]:
-                problems.append(Problem(loc, f"the key {odd[0]!r} is not text; write it in quotes"))
+            if wrong := next(filter(None, map(_wrong_key, item)), None):
+                problems.append(Problem(loc, wrong))
             waiting.extend(((*loc, key), inner) for key, inner in item.items())
         elif isinstance(item, list | tuple):
             waiting.extend(((*loc, i), inner) for i, inner in enumerate(item))
-        elif wrong := _wrong_scalar(item):
+        elif (wrong := _wrong_scalar(item)) is not None:
             problems.append(Problem(loc, wrong))
     if problems:
         raise PipelineError(problems)
@@ -125,6 +128,26 @@ def _wrong_scalar(value: object) -> str | None:
     if any("\ud800" <= character <= "\udfff" for character in value):
         return "the text has half of a surrogate pair, which is no character; remove it"
     return None
+
+
+def _wrong_key(key: object) -> str | None:
+    if not isinstance(key, str):
+        return _key_is_not_text(key)
+    if len(key) > MAX_KEY:
+        return f"the key `{shown(key)}` has {len(key)} characters, keys may have {MAX_KEY} (MAX_KEY); shorten it"
+    return _wrong_scalar(key)
+
+
+def _key_is_not_text(key: object) -> str:
+    return f"the key `{shown(key)}` is not text; write it in quotes"
+
+
+def shown(value: object) -> str:
+    """Return a value as it may stand in a message: one line, at most 60 characters."""
+    text = (
+        str(value).encode("unicode_escape", "replace").decode("ascii") if not str(value).isprintable() else str(value)
+    )
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _code_point(character: object) -> int:
@@ -182,7 +205,7 @@ class _Reader:
             case "DocumentStartEvent":
                 self._start_document(event, line)
             case "AliasEvent":
-                raise _refused(f"`*{event.anchor}` is an alias; write the value out", line)
+                raise _refused(f"`*{shown(event.anchor)}` is an alias; write the value out", line)
             case "ScalarEvent":
                 self._refuse_marks(event, line)
                 self._scalar(event, line)
@@ -205,9 +228,9 @@ class _Reader:
 
     def _refuse_marks(self, event: Any, line: int) -> None:
         if event.anchor:
-            raise _refused(f"`&{event.anchor}` is an anchor; write the value out where it is needed", line)
+            raise _refused(f"`&{shown(event.anchor)}` is an anchor; write the value out where it is needed", line)
         if event.tag:
-            raise _refused(f"`{event.tag}` is a tag; a pipeline holds plain values only", line)
+            raise _refused(f"`{shown(event.tag)}` is a tag; a pipeline holds plain values only", line)
 
     def _scalar(self, event: Any, line: int) -> None:
         text = _join_surrogates(event.value)
@@ -224,12 +247,12 @@ class _Reader:
 
     def _key(self, parent: _Open, text: str, value: JSON, line: int) -> None:
         if not isinstance(value, str):
-            raise PipelineError([Problem(parent.loc, f"the key `{text}` is not text; write it in quotes", line)])
-        if wrong := _wrong_scalar(value):
+            raise PipelineError([Problem(parent.loc, _key_is_not_text(text), line)])
+        if wrong := _wrong_key(value):
             raise PipelineError([Problem(parent.loc, wrong, line)])
         if value in parent.value:
             first = self.lines[(*parent.loc, value)]
-            msg = f"`{value}` is written twice (first in line {first}); keep one"
+            msg = f"`{shown(value)}` is written twice (first in line {first}); keep one"
             raise PipelineError([Problem((*parent.loc, value), msg, line)])
         parent.key = value
         self.lines[(*parent.loc, value)] = line

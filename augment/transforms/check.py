@@ -26,6 +26,10 @@ MAX_APPLICATIONS: Final = 256
 """Transforms applied to one sample at worst: ``SomeOf`` with ``replace`` inside ``SomeOf`` multiplies."""
 
 
+MAX_PROBLEMS: Final = 100
+"""Problems that are listed one by one."""
+
+
 def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineSpec:
     """Resolve a document (or its plain values) to a spec; raises PipelineError with every problem found.
 
@@ -34,13 +38,14 @@ def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineS
     if not isinstance(document, Document):
         document = documents.from_value(document)
     drawn = imported.read(document) if imported.recognises(document.root) else outline.read(document)
+    count = sum(_num_steps(step) for step in drawn.steps)
+    if count > MAX_NODES:
+        msg = f"the pipeline has {count} transforms, it may have {MAX_NODES} (MAX_NODES); leave some out"
+        raise PipelineError([document.problem((), msg)])
     resolver = _Resolver(document)
     nodes = [resolver.node(step, depth=1) for step in drawn.steps]
     normalization = resolver.normalization(drawn.normalize)
     problems = drawn.problems + resolver.problems
-    if resolver.num_nodes > MAX_NODES:
-        msg = f"the pipeline has {resolver.num_nodes} transforms, it may have {MAX_NODES} (MAX_NODES); leave some out"
-        problems.append(document.problem((), msg))
     spec = PipelineSpec(
         transforms=tuple(node for node in nodes if node is not None),
         normalize=normalization,
@@ -51,7 +56,10 @@ def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineS
     if not problems:
         problems = _whole(document, spec, drawn.steps)
     if problems:
-        raise PipelineError(sorted(problems, key=lambda problem: problem.line or 0))
+        problems.sort(key=lambda problem: problem.line or 0)
+        if (more := len(problems) - MAX_PROBLEMS) > 0:
+            problems[MAX_PROBLEMS:] = [document.problem((), f"and {more} more problems; correct these first")]
+        raise PipelineError(problems)
     return spec
 
 
@@ -70,6 +78,10 @@ def _whole(document: Document, spec: PipelineSpec, steps: Sequence[Step]) -> lis
         )
         for finding in sizes.impossible(spec)
     ]
+
+
+def _num_steps(step: Step) -> int:
+    return 1 + sum(_num_steps(child) for child in step.children or ())
 
 
 def _step_at(steps: Sequence[Step], path: sizes.Path) -> Step:
@@ -95,13 +107,11 @@ class _Resolver:
 
     def __init__(self, document: Document) -> None:
         self.problems: list[Problem] = []
-        self.num_nodes = 0
         self._document = document
         self._catalogue = catalogue.catalogue()
 
     def node(self, step: Step, *, depth: int) -> Node | None:
         """Resolve one step and all below it; None where a problem was noted."""
-        self.num_nodes += 1
         info = self._catalogue.get(step.name)
         if info is None:
             self._note(step.loc, catalogue.unknown_name(step.name))

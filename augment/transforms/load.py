@@ -41,7 +41,7 @@ class Pipeline:
         if isinstance(source, str) and source in preset_names():
             return cls(_preset(source))
         path = Path(source)
-        return cls.parse(_read(path, source), name=path.stem)
+        return cls.parse(_read(path, source), name=documents.shown(path.stem))
 
     @classmethod
     def parse(cls, text: str, *, name: str = "") -> "Pipeline":

@@ -4,15 +4,18 @@ Two kinds of document have one outline: ours, read here, and Albumentations' own
 step remembers where it stands in the document that the user wrote, so that a problem points there.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from augment.document import Document, Loc
+from augment.document import MAX_KEY, Document, Loc, shown
 from augment.errors import Problem
 from augment.spelling import did_you_mean
 
 SECTIONS: Final = ("name", "description", "transforms", "normalize")
+MAX_CHARACTERS: Final = {"name": 128, "description": 2_000}
+_UNSEEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 CHILDREN: Final = "transforms"
 """The argument in which a container holds its steps."""
 
@@ -57,12 +60,10 @@ def read(document: Document) -> Outline:
             place = f"line {line}: " if line else ""
             outline.notices.append(f"{place}`seed` is dropped: a seed belongs to the call, a pipeline carries none")
         elif key not in SECTIONS:
-            msg = (
-                f"`{key}` is not a section of a pipeline{did_you_mean(key, SECTIONS)}; there are {', '.join(SECTIONS)}"
-            )
+            msg = f"`{shown(key)}` is not a section of a pipeline{did_you_mean(key, SECTIONS)}; there are {', '.join(SECTIONS)}"
             outline.problems.append(document.problem((key,), msg))
-        elif key in {"name", "description"} and not isinstance(value, str):
-            outline.problems.append(document.problem((key,), f"`{key}` is text, not {kind(value)}"))
+        elif key in MAX_CHARACTERS and (wrong := _wrong_text(key, value)):
+            outline.problems.append(document.problem((key,), wrong))
         elif key == "normalize" and value is not None and not isinstance(value, Mapping):
             msg = f"`normalize` is a mapping like {{method: standard}}, not {kind(value)}"
             outline.problems.append(document.problem((key,), msg))
@@ -82,6 +83,18 @@ def read(document: Document) -> Outline:
     return outline
 
 
+def _wrong_text(key: str, value: object) -> str | None:
+    """None, or why this cannot be a name or a description: they are shown in terminals and written to files."""
+    if not isinstance(value, str):
+        return f"`{key}` is text, not {kind(value)}"
+    if len(value) > MAX_CHARACTERS[key]:
+        return f"`{key}` has {len(value)} characters, it may have {MAX_CHARACTERS[key]}; shorten it"
+    lines = [value] if key == "name" else value.split("\n")
+    if odd := [character for character in "".join(lines) if unicodedata.category(character) in _UNSEEN]:
+        return f"`{key}` has the control character {shown(odd[0])}; remove it"
+    return None
+
+
 def _steps(document: Document, items: list[Any] | tuple[Any, ...], loc: Loc, problems: list[Problem]) -> list[Step]:
     steps = (_step(document, item, (*loc, i), problems) for i, item in enumerate(items))
     return [step for step in steps if step is not None]
@@ -89,10 +102,10 @@ def _steps(document: Document, items: list[Any] | tuple[Any, ...], loc: Loc, pro
 
 def _step(document: Document, item: object, loc: Loc, problems: list[Problem]) -> Step | None:
     """Read ``Name``, ``{Name: null}`` or ``{Name: {…}}``."""
-    if isinstance(item, str):
+    if isinstance(item, str) and len(item) <= MAX_KEY:
         return Step(item, {}, loc, loc)
     if not isinstance(item, Mapping) or len(item) != 1:
-        shape = f"a mapping of {len(item)} keys ({', '.join(item)})" if isinstance(item, Mapping) else kind(item)
+        shape = f"a mapping of {len(item)} keys ({shown(', '.join(item))})" if isinstance(item, Mapping) else kind(item)
         msg = f"a transform is written `Name: {{argument: value}}`, not as {shape}"
         if isinstance(item, Mapping) and len(item) > 1:
             msg += "; indent the arguments below the name"
@@ -125,5 +138,4 @@ def kind(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    text = f"`{value}`" if isinstance(value, str) else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
+    return f"`{shown(value)}`" if isinstance(value, str) else shown(value)

@@ -19,7 +19,7 @@ _EVERYWHERE: Final[Mapping[str, str]] = {
 
 _SIZE: Final = "Albumentations 2.0 takes `size: [height, width]`"
 
-_OF_ONE: Final[Mapping[tuple[str, str], str]] = {
+OF_ONE: Final[Mapping[tuple[str, str], str]] = {
     ("RandomResizedCrop", "height"): _SIZE,
     ("RandomResizedCrop", "width"): _SIZE,
     ("RandomSizedCrop", "height"): _SIZE,
@@ -32,7 +32,6 @@ _OF_ONE: Final[Mapping[tuple[str, str], str]] = {
     ("CoarseDropout", "min_width"): "Albumentations 2.0 takes `hole_width_range: [min, max]`",
     ("GaussNoise", "var_limit"): "Albumentations 2.0 takes `std_range`, as a share of 255",
     ("GaussNoise", "mean"): "Albumentations 2.0 takes `mean_range`, as a share of 255",
-    ("GaussNoise", "noise_scale_factor"): "",
     ("ImageCompression", "quality_lower"): "Albumentations 2.0 takes `quality_range: [lower, upper]`",
     ("ImageCompression", "quality_upper"): "Albumentations 2.0 takes `quality_range: [lower, upper]`",
     ("Downscale", "scale_min"): "Albumentations 2.0 takes `scale_range: [min, max]`",
@@ -62,5 +61,5 @@ def hint(name: str, place: tuple[str | int, ...]) -> str:
     """Return ``'; …'`` for an argument of this transform that had that name before 2.0, else an empty string."""
     if len(place) != 1 or not isinstance(place[0], str):
         return ""
-    known = _OF_ONE.get((name, place[0])) or _EVERYWHERE.get(place[0])
+    known = OF_ONE.get((name, place[0])) or _EVERYWHERE.get(place[0])
     return f"; {known}" if known else ""
