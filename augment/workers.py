@@ -2,7 +2,7 @@
 
     submit -> queue -> one thread a worker -> its process            what a task costs: about 0.15 ms
                                 |
-                                +-- the process died: again in a fresh one, in quarantine (processes/guard.py)
+                                +-- the process died: again in a fresh one, in quarantine (processes/quarantine.py)
 
 Each worker has its own connection and shares no lock with another, so that a process may be killed at any moment and
 only its own task notices.
@@ -15,12 +15,13 @@ import os
 import pickle
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Self, TypeVar
 
 from augment.errors import CallError
+from augment.guard import InProcessGuard
 from augment.processes import launcher, slot, worker
 from augment.sample import Refusal
 from augment.task import Task
@@ -44,7 +45,8 @@ class LocalWorkers:
     ``num_workers`` None means one for each CPU this process may use. ``preload`` names modules to import before the
     first task; the module of a task's class is imported in any case. Processes start with the first tasks. A task's
     future never says that it is running, so it can be cancelled at any time: one that is running then stops before
-    its next record, and its worker is kept.
+    its next record and its worker is kept; ``concurrent.futures.wait`` on the cancelled future returns when it has
+    stopped.
 
     Close it or use it as a context manager; left open it ends with its last reference or with the interpreter. Ctrl-C,
     SIGTERM and SIGHUP are left to this process; workers end with it, however it ends.
@@ -143,8 +145,8 @@ class InProcessWorkers:
 
     @property
     def num_workers(self) -> int:
-        """0: no process but this one."""
-        return 0
+        """1: how many tasks run at once."""
+        return 1
 
     @property
     def verdicts(self) -> Mapping[str, Refusal]:
@@ -156,7 +158,7 @@ class InProcessWorkers:
         future: Future[T] = Future()
         with self._lock:  # a task may rely on being alone in its process, as it is in a worker
             try:
-                future.set_result(task.run(_unguarded))
+                future.set_result(task.run(InProcessGuard()))
             except Exception as error:  # noqa: BLE001 - it is raised again by the future, as for any other Workers
                 future.set_exception(error)
         return future
@@ -179,7 +181,3 @@ def num_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         return count if quota == "max" else min(count, max(1, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):
         return count
-
-
-def _unguarded(record_digest: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG001 - Guard's own names
-    return work()

@@ -55,3 +55,13 @@ def watch_parent(parent_pid: int) -> int | None:
     if os.getppid() != parent_pid:  # asked after opening: as long as it is our parent, its pid means no other process
         os._exit(1)
     return pidfd
+
+
+def describe_end(exit_code: int) -> str:
+    """How a process ended, in words: ``died of SIGSEGV``, ``ended with exit code 3``."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    try:
+        return f"died of {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"died of signal {-exit_code}"

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from augment.errors import CallError, WorkerError
-from augment.processes import guard, launcher, outcome, worker
+from augment.processes import launcher, lifeline, outcome, worker
 from augment.sample import Refusal
 
 _MAX_DEATHS = 3
@@ -91,17 +91,14 @@ class Slot:
 
     def _serve(self) -> None:
         while (job := self._shared.queue.get()) is not None:
-            self.busy = True
-            try:
-                self._finish(job)
-            finally:
-                self.busy = False
+            self._finish(job)
             del job  # its result may be large and the next one far away
         if self._process is not None:
             self._process.retire()
 
     def _finish(self, job: Job) -> None:
         """Run a job and settle its future."""
+        self.busy = True
         value: Any = None
         error: BaseException | None = None
         try:
@@ -113,6 +110,7 @@ class Slot:
         except BaseException as raised:  # noqa: BLE001 - it is the caller's to see; this thread must go on
             error = raised
         job.pool = None
+        self.busy = False
         # Not before: a future that runs could no longer be cancelled.
         if not job.future.set_running_or_notify_cancel():
             return
@@ -137,7 +135,7 @@ class Slot:
             try:
                 reply = process.run(run, self._shared.add_verdict)
             except launcher.WorkerDied as death:
-                reason, how = _reason(death.exit_code), guard.describe(death.exit_code)
+                reason, how = _reason(death.exit_code), lifeline.describe_end(death.exit_code)
             else:
                 if isinstance(reply, worker.Ended):
                     return reply

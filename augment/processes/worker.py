@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from augment.errors import WorkerError
-from augment.processes import guard, lifeline, outcome
+from augment.processes import lifeline, outcome, quarantine
 from augment.sample import Refusal
 
 _OOM_SCORE_ADJ = "500"
@@ -101,14 +101,14 @@ class Worker:
         self._running = run.number
         self._verdicts.update(run.verdicts)
         timeout_s = self._limits.record_timeout_s
-        chosen: guard.AlarmGuard | guard.QuarantineGuard
+        chosen: quarantine.AlarmGuard | quarantine.QuarantineGuard
         if run.quarantine:
             private_fds = (self._connection.fileno(),)
-            chosen = guard.QuarantineGuard(
+            chosen = quarantine.QuarantineGuard(
                 self._verdicts, timeout_s, self._stop_if_cancelled, self._report, private_fds
             )
         else:
-            chosen = guard.AlarmGuard(self._verdicts, timeout_s, self._stop_if_cancelled)
+            chosen = quarantine.AlarmGuard(self._verdicts, timeout_s, self._stop_if_cancelled)
         try:
             return Ended(outcome.run_and_dump(lambda: _load_task(run.task).run(chosen)))
         except outcome.Cancelled:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from augment.errors import RecordError
-from augment.task import Guard
+from augment.task import AnyTask, Guard
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,18 @@ class Records:
         return lambda: globals()[name](*args)
 
 
+@dataclass(frozen=True)
+class Timed:
+    """Runs another task and says how many seconds that took."""
+
+    task: AnyTask
+
+    def run(self, guard: Guard) -> float:
+        start = time.perf_counter()
+        self.task.run(guard)
+        return time.perf_counter() - start
+
+
 def same(value: Any) -> Any:
     return value
 
@@ -109,6 +121,13 @@ def leave(exit_code: int) -> NoReturn:
 def sleep(seconds: float) -> str:
     time.sleep(seconds)
     return "slept"
+
+
+def spin(seconds: float) -> None:
+    """Compute for so long."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 
 
 def hang(seconds: int) -> str:

@@ -123,7 +123,7 @@ def test_in_process_workers_run_a_task_here_and_at_once() -> None:
         assert future.done()
         assert future.result() == {"a": os.getpid()}
         assert isinstance(here.submit(Call("complain", ("no good",))).exception(), ValueError)
-        assert (here.num_workers, here.verdicts) == (0, {})
+        assert (here.num_workers, here.verdicts) == (1, {})
 
 
 # ------------------------------------------------------------------------------------------------- workers that die
@@ -244,6 +244,8 @@ def test_cancelling_drops_a_task_that_waits_and_stops_one_that_runs_before_its_n
         assert waiting.cancel()
         assert running.cancel()
         assert running.cancelled()
+        assert concurrent.futures.wait([running], timeout=1).done  # and it has stopped
+        assert workers.num_busy == 0
         assert workers.submit(Pid()).result(5) == pid
         assert time.monotonic() - start < 1
         assert workers.num_tasks_done == 2

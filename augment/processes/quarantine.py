@@ -103,7 +103,9 @@ class QuarantineGuard:
             return Refusal(
                 key, Reason.CRASHED, "it needs more memory than a worker may use (AUGMENT_WORKER_MEMORY_BYTES)"
             )
-        return Refusal(key, Reason.CRASHED, f"the process that decoded or rendered it {describe(exit_code)}, twice")
+        return Refusal(
+            key, Reason.CRASHED, f"the process that decoded or rendered it {lifeline.describe_end(exit_code)}, twice"
+        )
 
     def _run_in_child(self, work: Callable[[], object]) -> tuple[int, outcome.Outcome | None]:
         """The child's exit code and the outcome, None where the child did not live to tell it."""
@@ -141,16 +143,6 @@ class QuarantineGuard:
             exit_code = _OUT_OF_MEMORY
         finally:
             os._exit(exit_code)
-
-
-def describe(exit_code: int) -> str:
-    """How a process ended, in words: ``died of SIGSEGV``, ``ended with exit code 3``."""
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    try:
-        return f"died of {signal.Signals(-exit_code).name}"
-    except ValueError:
-        return f"died of signal {-exit_code}"
 
 
 def _refuse_known(verdicts: MutableMapping[str, Refusal], record_digest: str, key: str) -> None:
