@@ -1,8 +1,8 @@
 """Encoded bytes to pixels: ``uint8 (H, W, 3) RGB``, upright, or a refusal.
 
-The pixels are a function of the bytes (and of ``eighths``) alone; no setting of the process changes them. (Pillow's own
-limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds beside ours for GIF, TIFF and WebP: above twice its value they are refused.)
-Everything here may be called from many threads at once.
+The pixels are a function of the bytes (and of ``eighths``) alone; no setting of the process changes them. (Pillow's
+own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds beside ours for GIF, TIFF and WebP: above twice its value they are
+refused.) Everything here may be called from many threads at once.
 
 **Formats.** ALLOWED says which. Each is recognised by its first bytes, never by a file's name. The allowlist holds what
 the loaders of the field read (torchvision, timm, ``datasets``) and the decoders that hostile files were tried on. Of

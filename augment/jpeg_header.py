@@ -125,15 +125,13 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 
 def _num_scans(data: bytes, position: int) -> int:
-    """Count the scans, from behind the first one's header to the end of the picture or to one beyond the limit."""
+    """Count the scans, from behind the first one's header to the end of the picture or of the data."""
     num_scans = 1
     for _ in range(MAX_SEGMENTS):
         match = _MARKER_IN_SCAN.search(data, position)
         if match is None or data[match.end() - 1] == _EOI:
             return num_scans
         num_scans += data[match.end() - 1] == _SOS
-        if num_scans > MAX_SCANS:
-            return num_scans
         length = int.from_bytes(data[match.end() : match.end() + 2], "big")
         position = match.end() + max(length, 2)
     raise ValueError(f"more than {MAX_SEGMENTS} segments stand between its scans")

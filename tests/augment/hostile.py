@@ -250,6 +250,7 @@ def refused() -> dict[str, tuple[bytes, Reason]]:
         "jpeg, start of image alone": (b"\xff\xd8\xff", bad),
         "jpeg, segments without end": (b"\xff\xd8" + segment(0xE2, b"") * 100_000, bad),
         "jpeg, junk without end": (b"\xff\xd8\xff\xe0\0\2" + bytes(10_000_000), bad),
+        "jpeg, much junk between segments": (behind_jfif(_jpeg(), bytes(70_000)), bad),
         "jpeg, fill bytes without end": (b"\xff\xd8" + b"\xff" * 10_000_000, bad),
         "jpeg, scans without end": (with_scans(progressive, 2000), bad),
         "png, chunks without end": (b"\x89PNG\r\n\x1a\n" + _ihdr() + chunk(b"prVt", b"") * 400_000, bad),

@@ -4,6 +4,7 @@ import contextlib
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,30 @@ def test_decode_refuses_every_cut_of_a_file(name: str) -> None:
             continue
         assert length > len(data) * 0.9, length  # only what stands behind the pixels may be missing,
         assert np.array_equal(image, whole)  # and then all of them are there
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("jpeg, segments without end", "more than 4096 segments"),
+        ("jpeg, much junk between segments", "more than 65536 bytes"),
+        ("jpeg, fill bytes without end", "more than 65536 bytes"),
+        ("jpeg, scans without end", "more than 100 scans"),
+        ("png, chunks without end", "more than 65536 chunks"),
+    ],
+)
+def test_decode_bounds_what_a_header_may_cost(name: str, limit: str) -> None:
+    assert limit in refusal(hostile.REFUSED[name][0]).detail
+
+
+def test_decode_makes_no_canvas_for_a_webp_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(_: io.BytesIO) -> ImageFile.ImageFile:
+        raise AssertionError("the reader allocates as it opens")
+
+    monkeypatch.setitem(pillow_decode.READERS, "webp", opened)
+    for options in ({}, {"lossless": True}, {"exif": b"Exif\0\0" + hostile.exif_block(6)}):
+        data = hostile.saved(hostile.picture(), "WEBP", **options)
+        assert refusal(data, max_pixels=959).detail.startswith("40x24 is 960 pixels")
 
 
 # ------------------------------------------------------------------------------------------------------------ mutations
@@ -216,6 +241,12 @@ def test_decode_of_a_transparent_colour_is_white() -> None:
     assert pixels.tolist() == [[[255, 255, 255], [1, 2, 4]]]
 
 
+def test_decode_ignores_a_transparent_colour_of_sixteen_bits() -> None:
+    samples = np.full((1, 2, 3), 0x0700, dtype=np.uint16)
+    before = hostile.chunk(b"tRNS", bytes([0, 7] * 3))
+    assert np.all(decode.decode(hostile.png16(samples, before=before)) == 7)
+
+
 def _deep() -> NDArray[np.uint16]:
     return np.array([[0, 1, 255, 256], [0x1234, 0x8000, 0xFEFF, 0xFFFF]], dtype=np.uint16)
 
@@ -280,7 +311,7 @@ def test_decode_takes_the_first_picture_of_several() -> None:
 
 # ---------------------------------------------------------------------------------------------------------- orientation
 
-_TURNS = {
+_TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -330,6 +361,12 @@ def test_decode_reads_an_orientation_of_any_integer_type(order: str, kind: int) 
     block = b"Exif\0\0" + hostile.exif_block(6, order, kind)
     data = hostile.behind_soi(hostile.saved(hostile.picture(), "JPEG"), hostile.segment(0xE1, block))
     assert decode.decode(data).shape == (40, 24, 3)
+
+
+def test_decode_takes_the_first_of_two_orientations() -> None:
+    data = hostile.saved(hostile.picture(), "JPEG")
+    assert decode.decode(hostile.with_orientation(hostile.with_orientation(data, 1), 6)).shape == (40, 24, 3)
+    assert decode.decode(hostile.with_orientation(hostile.with_orientation(data, 6), 1)).shape == (24, 40, 3)
 
 
 def test_decode_does_not_read_an_orientation_from_xmp() -> None:
