@@ -18,10 +18,11 @@ from augment.batch import BatchRenderer, BatchTask, Place, StreamSpec
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
 from augment.formats import registry
+from augment.guard import InProcessGuard
 from augment.memory_file import MemoryFile
 from augment.render import Renderer, RenderSource
 from augment.sample import Batch, Refusal, Rendered
-from augment.task import Workers, unguarded
+from augment.task import Workers
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
 
@@ -102,7 +103,7 @@ class Stream:
 
     def batch(self, epoch: int, index: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """One rank's slice of one batch, rendered here and now."""
-        return self._here.render(Place(epoch, index, rank, world_size), unguarded)
+        return self._here.render(Place(epoch, index, rank, world_size), InProcessGuard())
 
     def batches(
         self, epoch: int = 0, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
@@ -116,7 +117,7 @@ class Stream:
             raise CallError(f"start {start} and stop {end} must satisfy 0 <= start <= stop <= {self.num_batches}")
         places = [Place(epoch, index, rank, world_size) for index in range(start, end)]
         if self._workers is None:
-            return (self._here.render(place, unguarded) for place in places)
+            return (self._here.render(place, InProcessGuard()) for place in places)
         return self._batches_ahead(self._workers, epoch, places)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -54,8 +54,3 @@ class Workers(Protocol):
 
 
 AnyTask = Task[Any]
-
-
-def unguarded(record_digest: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG001 - Guard's own names
-    """A Guard that guards nothing: for rendering in the caller's own process."""
-    return work()
