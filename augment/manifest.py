@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -128,11 +128,14 @@ class Manifest:
     def __init__(self, buffer: pa.Buffer, name: str) -> None:
         """Read the footer of a manifest's bytes, mapped or in memory; ``name`` is what messages call it."""
         self.buffer = buffer
+        self._name = name
         try:
             self._reader = pa.ipc.open_file(buffer)
             metadata = self._reader.schema.metadata or {}
             self.summary = Summary.from_json(metadata[_METADATA_KEY])
-        except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+            if not self._reader.schema.equals(SCHEMA):
+                raise ValueError("its columns are others")
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"{name} is not a manifest that this version reads ({error}); scan the dataset again"
             ) from error
@@ -187,8 +190,11 @@ class Manifest:
         return columns, i
 
     def _batch(self, number: int) -> pa.RecordBatch:
-        with self._lock:
-            return self._reader.get_batch(number)
+        try:
+            with self._lock:
+                return self._reader.get_batch(number)
+        except (pa.ArrowException, OSError) as error:
+            raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
 
 
 class _Text:
@@ -242,6 +248,8 @@ def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.int32] | NDArray[np
 
 def open_file(path: Path) -> Manifest:
     """Map a manifest into memory. Raises DatasetError where there is none, StorageError where it cannot be read."""
+    if path.is_dir():
+        raise DatasetError(f"{path} is a folder, not a manifest; scan it")
     try:
         with pa.memory_map(os.fspath(path)) as file:
             return Manifest(file.read_buffer(), str(path))
@@ -287,7 +295,7 @@ def _equal_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name, whole and on disk, when the block ends well, and else not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file

@@ -1,7 +1,8 @@
 """A scan: every file that a format lists is read once, hashed, and recorded or refused.
 
-Threads read and hash; what comes out is the same whatever their number. In memory there are at any time the columns of
-what was found (some 150 bytes a record), and of encoded bytes at most one large file and a small one for each thread.
+Threads read and hash; what comes out is the same whatever their number. In memory there are the names of all files and
+the columns of what was found (together some 400 bytes a record at the end, measured over 200,000), and of encoded bytes
+at any time at most one large file and a small one for each thread.
 """
 
 from collections import deque

@@ -1,6 +1,7 @@
 """The manifest's file: what is in it, what is no manifest, and that a search agrees with a dictionary."""
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +140,8 @@ def test_manifest_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"there is no manifest .*; scan the dataset first"):
         Dataset.open(tmp_path / "m.arrow")
+    with pytest.raises(DatasetError, match="is a folder, not a manifest; scan it"):
+        Dataset.open(tmp_path)
 
 
 def test_file_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
@@ -168,3 +171,20 @@ def test_full_disk_is_an_error_of_storage_and_leaves_nothing(tmp_path: Path) -> 
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         signal.signal(signal.SIGXFSZ, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_manifest_is_an_error_of_ours_or_still_readable() -> None:
+    whole = bytes(in_memory(assemble(["cat/1.png", "2.png"], ["3.txt"])).to_buffer())
+    chance = random.Random(0)
+    num_refused = 0
+    for _ in range(500):
+        damaged = bytearray(whole)
+        end = chance.choice([len(damaged), 1000])  # the schema, or anything up to the footer
+        damaged[chance.randrange(end)] = chance.randrange(256)
+        try:
+            dataset = Dataset.from_buffer(pa.py_buffer(bytes(damaged)))
+            dataset.common_size(), dataset.min_size()
+            list(dataset)
+        except (DatasetError, StorageError, UnicodeDecodeError):
+            num_refused += 1
+    assert 0 < num_refused < 500
