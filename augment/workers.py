@@ -1,6 +1,6 @@
 """Where tasks run: a pool of processes of this machine, or this very process.
 
-    submit -> queue -> one thread a worker -> its process            what a task costs: about 0.15 ms
+    submit -> queue -> one thread a worker -> its process            what a task costs: bench/workers.py
                                 |
                                 +-- the process died: again in a fresh one, in quarantine (processes/quarantine.py)
 

@@ -20,11 +20,12 @@ ENVIRONMENT = {
     "OPENCV_IPP": "disabled",
     # Importing albumentations must not ask a registry for its latest version.
     "NO_ALBUMENTATIONS_UPDATE": "1",
-    # One worker is one core; and a process without further threads can be forked safely.
+    # One worker is one core; and only a process without further threads can be forked safely.
     "OPENCV_FOR_THREADS_NUM": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 """What workers find in their environment, whatever the service's own says."""
 

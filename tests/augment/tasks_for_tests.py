@@ -1,6 +1,7 @@
 """Tasks for the tests of workers: they sleep, raise, crash, hang, eat memory, and say who ran them."""
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -141,6 +142,12 @@ def eat(num_bytes: int) -> int:
     return int(np.ones(num_bytes, dtype=np.uint8)[-1])
 
 
+def map_shared(path: str) -> int:
+    """Map a whole file, as a dataset's manifest is."""
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return len(mapped)
+
+
 def picture(side: int) -> np.ndarray[Any, Any]:
     return np.arange(side * side * 3, dtype=np.uint64).astype(np.uint8).reshape(side, side, 3)
 
@@ -172,10 +179,11 @@ def environment(name: str) -> str | None:
     return os.environ.get(name)
 
 
-def threads_of_opencv() -> int:
+def num_threads() -> tuple[int, int]:
+    """How many threads OpenCV would use, and how many this process has."""
     import cv2
 
-    return int(cv2.getNumThreads())
+    return int(cv2.getNumThreads()), len(list(Path("/proc/self/task").iterdir()))
 
 
 def ignored_signals() -> set[int]:
