@@ -204,7 +204,7 @@ ENTRIES = (
             "ignore_values": schema.optional(
                 schema.array(
                     {"type": "integer", "minimum": 0, "maximum": 65_535},
-                    0,
+                    1,
                     limits.CHOICES,
                     "classes of the mask that count as empty",
                 ),

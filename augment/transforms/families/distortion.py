@@ -20,7 +20,7 @@ def _cells(high: int, description: str) -> schema.Schema:
 ENTRIES = (
     Entry(
         "ElasticTransform",
-        "Moves every pixel by a smooth random field (Simard, Steinkraus and Platt, 2003).",
+        "Moves every pixel by a smooth random field (Simard, Steinkraus and Platt, 2003); seen from an alpha of 100 on.",
         {
             "alpha": schema.number(0, limits.DISPLACEMENT, "strength of the displacement"),
             "sigma": schema.number(1, limits.DISPLACEMENT_SIGMA_PX, "smoothness of the field: its Gaussian, in pixels"),
@@ -66,7 +66,7 @@ ENTRIES = (
     ),
     Entry(
         "PiecewiseAffine",
-        "Moves the points of a grid at random and stretches the picture between them; slow.",
+        "Moves the points of a grid at random and bends the picture between them.",
         {
             "scale": schema.pair(
                 schema.number(0, limits.PAD_PX, "standard deviation of a point's move as a share of the side"),

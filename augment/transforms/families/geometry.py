@@ -71,7 +71,7 @@ ENTRIES = (
     ),
     Entry(
         "Affine",
-        "Scales, shifts, turns and shears the picture about its centre, each at random.",
+        "Scales, shifts, turns and shears the picture about its centre, each at random; the defaults change nothing.",
         {
             "scale": _axes(_SCALE, "factor: 0.5 is half as large"),
             "translate_percent": schema.optional(

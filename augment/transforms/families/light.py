@@ -58,11 +58,11 @@ ENTRIES = (
     ),
     Entry(
         "AutoContrast",
-        "Stretches every channel from black to white.",
+        "Spreads the values of every channel from black to white.",
         {
             "cutoff": schema.number(0, 100, "percent of the values that are cut off at both ends"),
             "ignore": schema.choice({None: "none"}, "a value that does not count; Albumentations' own is broken"),
-            "method": schema.choice({"cdf": "cumulative histogram", "pil": "as Pillow"}, "whose algorithm"),
+            "method": schema.choice({"cdf": "equalise the histogram", "pil": "stretch it, as Pillow"}, "how"),
         },
     ),
     Entry(
@@ -81,20 +81,24 @@ ENTRIES = (
     ),
     Entry(
         "PlasmaBrightnessContrast",
-        "Changes brightness and contrast by a cloudy random pattern.",
+        "Changes brightness and contrast by a random pattern of clouds or grain.",
         {
             "brightness_range": schema.pair(schema.number(-1, 1, "added brightness as a share of 255")),
             "contrast_range": schema.pair(schema.number(-1, 1, "the factor of the contrast minus 1")),
             "plasma_size": schema.integer(1, limits.OUTPUT_SIDE_PX, "accepted for old files; it changes nothing"),
-            "roughness": schema.number(0, limits.ROUGHNESS, "how rough the pattern is", above=True),
+            "roughness": schema.number(
+                0, limits.ROUGHNESS, "how rough the pattern is: clouds below 1, grain above", above=True
+            ),
         },
     ),
     Entry(
         "PlasmaShadow",
-        "Darkens the picture by a cloudy random pattern.",
+        "Darkens the picture by a random pattern of clouds or grain.",
         {
             "shadow_intensity_range": schema.pair(schema.number(0, 1, "strength; 0 is none")),
-            "roughness": schema.number(0, limits.ROUGHNESS, "how rough the pattern is", above=True),
+            "roughness": schema.number(
+                0, limits.ROUGHNESS, "how rough the pattern is: clouds below 1, grain above", above=True
+            ),
         },
     ),
 )

@@ -1,0 +1,103 @@
+"""Cases for tests that run over the whole catalogue: parameters for each transform, drawn and default, and pictures."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from augment.pipeline import Node, PipelineSpec
+from augment.sample import Sample
+from augment.transforms import catalogue
+from augment.transforms.compile import Compiled, compile_pipeline
+
+LEAVES = tuple(name for name, info in catalogue.catalogue().items() if not info.container)
+CONTAINERS = tuple(name for name, info in catalogue.catalogue().items() if info.container)
+MOVING = tuple(name for name in LEAVES if catalogue.catalogue()[name].moves_pixels)
+
+NEEDED: Mapping[str, Mapping[str, Any]] = {
+    "AtLeastOneBBoxRandomCrop": {"height": 16, "width": 20},
+    "CenterCrop": {"height": 16, "width": 20},
+    "ConstrainedCoarseDropout": {"mask_indices": [1, 2]},
+    "Crop": {"x_min": 2, "y_min": 1, "x_max": 22, "y_max": 17},
+    "CropAndPad": {"px": [-3, 4]},
+    "CropNonEmptyMaskIfExists": {"height": 16, "width": 20},
+    "GridElasticDeform": {"num_grid_xy": [4, 3], "magnitude": 4},
+    "LongestMaxSize": {"max_size": 48},
+    "PadIfNeeded": {"min_height": 70, "min_width": 80},
+    "RandomCrop": {"height": 16, "width": 20},
+    "RandomResizedCrop": {"size": [24, 28]},
+    "RandomSizedBBoxSafeCrop": {"height": 24, "width": 28},
+    "RandomSizedCrop": {"min_max_height": [12, 24], "size": [24, 28]},
+    "Resize": {"height": 24, "width": 28},
+    "SmallestMaxSize": {"max_size": 24},
+    "XYMasking": {"num_masks_x": 2, "num_masks_y": 1, "mask_x_length": [1, 6], "mask_y_length": [1, 6]},
+}
+"""What each transform cannot do without (or would do nothing without); all other parameters keep their defaults."""
+
+
+def node(name: str, **params: Any) -> Node:
+    """One transform with its needed parameters, these, and p=1 unless they say otherwise; containers get children."""
+    children = tuple(node(child, p=0.5) for child in ("HorizontalFlip", "InvertImg")) if name in CONTAINERS else ()
+    return Node(name, catalogue.fill(name, {"p": 1.0, **NEEDED.get(name, {}), **params}), children)
+
+
+def compiled(*nodes: Node) -> Compiled:
+    return compile_pipeline(PipelineSpec(nodes))
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def sample(height: int = 40, width: int = 50, seed: int = 0) -> Sample:
+    """Noise with every target; the mask has classes 0 to 3 and boxes stand on them."""
+    mask = np.zeros((height, width), dtype=np.int64)
+    boxes = []
+    for label, (top, left) in enumerate(((0.1, 0.2), (0.5, 0.1), (0.4, 0.6)), start=1):
+        y, x, h, w = int(top * height), int(left * width), max(1, height // 3), max(1, width // 3)
+        mask[y : y + h, x : x + w] = label
+        boxes.append([x, y, min(x + w, width), min(y + h, height)])
+    return Sample(
+        image=noise_image(height, width, seed),
+        label=5,
+        mask=mask,
+        boxes=np.array(boxes, dtype=np.float32),
+        box_labels=np.array([1, 2, 3], dtype=np.int64),
+        keypoints=np.array([[0, 0], [width / 2, height / 3], [width - 1, height - 1]], dtype=np.float32),
+    )
+
+
+def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+    """Anything that this schema allows."""
+    if "anyOf" in schema:
+        return st.one_of([values(branch) for branch in schema["anyOf"]])
+    if "oneOf" in schema:
+        return st.sampled_from([option["const"] for option in schema["oneOf"]])
+    match schema["type"]:
+        case "array":
+            items = st.lists(values(schema["items"]), min_size=schema["minItems"], max_size=schema["maxItems"])
+            return items.map(sorted) if schema.get("x-ordered") else items
+        case "object":
+            required = {name: values(schema["properties"][name]) for name in schema["required"]}
+            rest = {name: values(inner) for name, inner in schema["properties"].items() if name not in required}
+            return st.fixed_dictionaries(required, optional=rest).filter(
+                lambda drawn: len(drawn) >= schema.get("minProperties", 0)
+            )
+        case "boolean":
+            return st.booleans()
+        case "null":
+            return st.none()
+    return _numbers(schema)
+
+
+def _numbers(schema: Mapping[str, Any]) -> st.SearchStrategy[float]:
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    if schema["type"] == "integer":
+        whole = st.integers(low, schema["maximum"])
+        return whole.map(lambda value: value | 1) if "not" in schema else whole
+    above, below = "exclusiveMinimum" in schema, "exclusiveMaximum" in schema
+    real = st.floats(low, schema["maximum"], exclude_min=above, exclude_max=below)
+    first, last = math.ceil(low) + above, math.floor(schema["maximum"]) - below
+    return real | st.integers(first, last) if first <= last else real
