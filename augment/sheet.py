@@ -102,13 +102,12 @@ def _line_height(font: _Font) -> int:
 
 def _wrapped(text: str, font: _Font, width: int) -> list[str]:
     """The text on as many lines as it needs, at most two; what does not fit there ends in an ellipsis."""
-    words = text[:_TEXT_CHARS_MAX].split()
-    first = ""
-    while words and font.getlength(f"{first} {words[0]}".strip()) <= width:
-        first = f"{first} {words.pop(0)}".strip()
-    if not first and words:  # one word is longer than a line
-        return [_cut(" ".join(words), font, width)]
-    return [line for line in (first, _cut(" ".join(words), font, width)) if line]
+    text = " ".join(text[:_TEXT_CHARS_MAX].split())
+    num_chars = _num_fitting(text, "", font, width)
+    if num_chars < len(text):  # break at a space, or within a file name behind one of its joints, or else where it ends
+        joints = (text.rfind(joint, 1, num_chars) + 1 for joint in "_-/")
+        num_chars = max(text.rfind(" ", 1, num_chars + 1), *joints, 0) or num_chars
+    return [line for line in (text[:num_chars], _cut(text[num_chars:], font, width)) if line]
 
 
 def _cut(text: str, font: _Font, width: int) -> str:
@@ -116,11 +115,16 @@ def _cut(text: str, font: _Font, width: int) -> str:
     text = " ".join(text[:_TEXT_CHARS_MAX].split())
     if font.getlength(text) <= width:
         return text
-    fits, too_long = 0, len(text)
+    return text[: _num_fitting(text, _ELLIPSIS, font, width)].rstrip() + _ELLIPSIS
+
+
+def _num_fitting(text: str, ending: str, font: _Font, width: int) -> int:
+    """How many characters of the text fit on a line together with the ending."""
+    fits, too_long = 0, len(text) + 1
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
-        if font.getlength(text[:middle].rstrip() + _ELLIPSIS) <= width:
+        if font.getlength(text[:middle] + ending) <= width:
             fits = middle
         else:
             too_long = middle
-    return text[:fits].rstrip() + _ELLIPSIS
+    return fits
