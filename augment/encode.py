@@ -1,10 +1,10 @@
 """Pixels to encoded bytes: JPEG, PNG or WebP. The same pixels, format and quality give the same bytes.
 
-Each format's settings are chosen once, here, so that ``quality`` is all a user has to think about; ``python
-bench/codecs.py FOLDER`` shows what they cost on the photographs of a folder.
+Each format's settings are chosen once, here, so that ``quality`` is all a user has to think about; ``python -m
+bench.codecs FOLDER`` shows what they cost on the photographs of a folder.
 
 - JPEG with 4:2:0 chroma, as Pillow, OpenCV and torchvision write by default; by simplejpeg, a fifth faster than Pillow.
-- PNG with zlib's run-length strategy, OpenCV's default: a third of the time of Pillow's default for 2 % more bytes.
+- PNG with zlib's run-length strategy, OpenCV's default: a third of the time of Pillow's default for 3 % more bytes.
   Always exact; ``quality`` has no meaning for it.
 - WebP, lossy, by method 2: half the time of Pillow's default (4) for equal size.
 """
