@@ -122,8 +122,8 @@ class Slot:
 
     def _do(self, job: Job) -> worker.Ended | None:
         """How the task ended; None where it was dropped. WorkerError where process after process dies of it."""
-        deaths: list[str] = []
-        while len(deaths) < _MAX_DEATHS:
+        how, reasons = "", list[str]()
+        while len(reasons) < _MAX_DEATHS:
             if job.future.cancelled() or (process := self._ready_process(job.module)) is None:
                 return None
             job.process = process
@@ -131,7 +131,9 @@ class Slot:
                 return None
             new_verdicts = self._shared.verdicts_after(process.num_verdicts)
             process.num_verdicts += len(new_verdicts)
-            run = worker.Run(job.number, job.task, bool(deaths), new_verdicts)
+            # One kill from outside says nothing about the task; a second may be memory that one of its records takes.
+            quarantine = len(reasons) > 1 or any(reason != "killed" for reason in reasons)
+            run = worker.Run(job.number, job.task, quarantine, new_verdicts)
             try:
                 reply = process.run(run, self._shared.add_verdict)
             except launcher.WorkerDied as death:
@@ -144,11 +146,11 @@ class Slot:
                 reason, how = "memory", "ran out of the memory it may use (AUGMENT_WORKER_MEMORY_BYTES)"
             if self._shared.closing.is_set():
                 return None
-            _log.warning("worker %d %s in %s; running it again in quarantine", process.pid, how, job.name)
+            _log.warning("worker %d %s in %s; the task runs again", process.pid, how, job.name)
             self._replace(reason)
-            deaths.append(how)
+            reasons.append(reason)
         raise WorkerError(
-            f"{job.name}: its worker {deaths[-1]} ({_MAX_DEATHS} attempts), and no record can be blamed; "
+            f"{job.name}: its worker {how} ({_MAX_DEATHS} attempts), and no record can be blamed; "
             "if memory is short use fewer workers (AUGMENT_WORKERS), smaller batches or more memory"
         )
 

@@ -154,6 +154,10 @@ def _preload(modules: Sequence[str]) -> None:
     for name in missing:
         with suppress(Exception):  # the worker meets the same error when it loads its task, and can tell it
             importlib.import_module(name)
+    if "pyarrow" in sys.modules:
+        # It imports pandas, where that is installed, with the first array it makes: better here than in each worker.
+        with suppress(Exception):
+            importlib.import_module("pandas")
     signal.setitimer(signal.ITIMER_REAL, 0)
     gc.collect()
     gc.freeze()  # a collection in a worker would touch, and so copy, the pages it shares with this process
