@@ -1,0 +1,1 @@
+"""The HTTP face: time, clients, queues and disk layout. It never touches a pixel."""

@@ -1,0 +1,80 @@
+"""The application: the one place where the parts are joined."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from prometheus_client.core import Metric
+
+from augment.workers import LocalWorkers
+from service import metrics, middleware, problems
+from service.admission import Admission
+from service.home import Home
+from service.metrics import Metrics
+from service.routes import ROUTERS
+from service.schemas import Problem
+from service.settings import Settings
+from service.state import State
+
+_DESCRIPTION = """
+Every augmented sample has an address, and its pixels are a pure function of that address: the same URL gives the same
+bytes with one worker or many, after a restart, on any replica of the same engine (`GET /version`).
+
+Errors are problem documents (RFC 9457). A key, where one is needed, comes as `Authorization: Bearer KEY` or as the password
+of HTTP Basic.
+"""
+
+UPLOAD_PATHS = frozenset({"/v1/datasets"})
+"""Whose bodies are bounded by the home's size instead of AUGMENT_MAX_BODY_BYTES."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Join an application; it opens its home and starts its workers when it is served."""
+    counted = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        home = Home(settings.home)
+        try:
+            with LocalWorkers(
+                settings.workers,
+                record_timeout_s=settings.record_timeout_s,
+                memory_bytes=settings.worker_memory_bytes,
+                max_tasks=settings.worker_max_tasks,
+                preload=("augment.batch",),
+            ) as workers:
+                state = State(settings, home, workers, Admission(settings.queue_limit), counted)
+                app.state.augment = state
+                counted.watch(lambda: _watched(state))
+                yield
+        finally:
+            home.close()
+
+    app = FastAPI(
+        title="augment",
+        version=version("augment-service"),
+        summary="Augmented pictures and batches, each at an address.",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        responses={"default": {"model": Problem, "description": "A problem document (RFC 9457)."}},
+    )
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes, metrics=counted, unbounded=UPLOAD_PATHS)
+    app.add_middleware(middleware.Keys, api_keys=settings.api_keys)
+    app.add_middleware(middleware.Outermost, metrics=counted)
+    return app
+
+
+def _watched(state: State) -> Iterable[Metric]:
+    workers = state.workers
+    yield metrics.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
+    yield metrics.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
+    yield metrics.gauge("augment_workers", "Worker processes.", workers.num_workers)
+    yield metrics.gauge("augment_workers_busy", "Worker processes that run a task.", workers.num_busy)
+    yield metrics.labelled(
+        "augment_worker_restarts", "Workers replaced, by reason.", "reason", workers.restarts, counts=True
+    )
+    yield metrics.gauge("augment_records_poisoned", "Records that killed their worker twice.", len(workers.verdicts))

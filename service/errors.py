@@ -1,0 +1,57 @@
+"""What the service itself refuses, beside the engine's errors (``augment.errors``).
+
+ServiceError
+├── MalformedError          400  the request cannot be understood
+├── UnauthorizedError       401  no key, or one that is not known
+├── ForbiddenError          403  a path outside the data roots, a preset that is read-only
+├── NotFoundError           404  no such dataset, pipeline, stream, job, sample
+├── ConflictError           409  the name holds something else, or is in use
+├── TooLargeError           413  the body, or what it unpacks to
+├── MediaTypeError          415  a content type or format that is not served
+├── BusyError               429  the queue is full; carries the seconds after which to ask again
+└── DrainingError           503  the service is about to stop
+"""
+
+
+class ServiceError(Exception):
+    """Anything the service refuses; the message is one line and ends with the remedy."""
+
+
+class MalformedError(ServiceError):
+    """The request cannot be understood."""
+
+
+class UnauthorizedError(ServiceError):
+    """No key was presented, or one that is not known."""
+
+
+class ForbiddenError(ServiceError):
+    """The caller is known, but this is not theirs to touch."""
+
+
+class NotFoundError(ServiceError):
+    """There is nothing under this name or address."""
+
+
+class ConflictError(ServiceError):
+    """The state of what is named does not allow it."""
+
+
+class TooLargeError(ServiceError):
+    """More bytes than a limit allows."""
+
+
+class MediaTypeError(ServiceError):
+    """A content type or a format that is not served."""
+
+
+class BusyError(ServiceError):
+    """The queue is full; ``retry_after_s`` says when to ask again."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class DrainingError(ServiceError):
+    """The service is about to stop and takes nothing new."""

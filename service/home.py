@@ -1,0 +1,109 @@
+"""The service's home: where everything lives that outlasts a request, and who may use it.
+
+lock                      held by the one service that runs here
+datasets/NAME/            dataset.json, manifest.arrow, and for an upload files/
+pipelines/NAME.yaml       saved pipelines
+streams/ID.json           declared streams
+jobs.sqlite               the list of jobs
+outputs/NAME/             what jobs write
+tmp/                      uploads under way; emptied at start
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from augment.errors import StorageError
+from service.errors import MalformedError, ServiceError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Home:
+    """A folder that one service at a time holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        try:
+            for part in ("datasets", "pipelines", "streams", "outputs", "tmp"):
+                (self.path / part).mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"the home {self.path} cannot be used: {error.strerror}; make it writable or set AUGMENT_HOME"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise ServiceError(
+                f"another service uses the home {self.path}; stop it, or set AUGMENT_HOME to another folder"
+            ) from error
+        for left in (self.path / "tmp").iterdir():
+            remove(left)
+
+    def folder(self, kind: str, name: str) -> Path:
+        """The path of something named; MalformedError where the name could be anything but a name."""
+        return self.path / kind / checked_name(name)
+
+    def used_bytes(self) -> int:
+        """Bytes of uploads and outputs, as AUGMENT_MAX_HOME_BYTES bounds them."""
+        total = 0
+        for kind in ("datasets", "outputs", "tmp"):
+            for above, _, files in os.walk(self.path / kind):
+                for file in files:
+                    try:
+                        total += os.lstat(os.path.join(above, file)).st_size
+                    except FileNotFoundError:
+                        continue
+        return total
+
+    def close(self) -> None:
+        """Give the home back."""
+        os.close(self._lock)
+
+
+def checked_name(name: str) -> str:
+    """The name itself where it is one: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign."""
+    if not NAME.fullmatch(name):
+        raise MalformedError(
+            f"the name {name[:120]!r} is refused; a name has 1 to 100 letters, digits, '.', '_' and '-', and begins with a "
+            "letter or digit"
+        )
+    return name
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Bring a file into place whole or not at all, and wait for the disk: what was acknowledged survives."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StorageError(f"{path.name} cannot be written: {error.strerror}; free space and try again") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """``write_whole`` of a JSON document."""
+    write_whole(path, json.dumps(value, indent=1, sort_keys=True).encode())
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

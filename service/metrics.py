@@ -1,0 +1,72 @@
+"""What the service counts, as Prometheus text."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """One registry for one application; counts are safe between threads."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        new = {"registry": self._registry}
+        self.requests = Counter("augment_requests", "Requests answered.", ["method", "route", "status"], **new)
+        self.request_seconds = Histogram(
+            "augment_request_seconds", "Time from a request's arrival to the last byte of its answer.", ["route"],
+            buckets=_SECONDS, **new,
+        )  # fmt: skip
+        self.requests_running = Gauge("augment_requests_running", "Requests being answered now.", **new)
+        self.stage_seconds = Histogram(
+            "augment_stage_seconds", "Time a request spent in each stage: queue, render, send.", ["stage"],
+            buckets=_SECONDS, **new,
+        )  # fmt: skip
+        self.batches_sent = Counter("augment_batches_sent", "Batches sent to readers.", **new)
+        self.batch_cache = Counter(
+            "augment_batch_cache", "Batches asked for, by hit, shared or miss.", ["outcome"], **new
+        )
+        self.batch_cache_bytes = Gauge("augment_batch_cache_bytes", "Bytes of rendered batches that are kept.", **new)
+        self.records_refused = Counter("augment_records_refused", "Records refused, by reason.", ["reason"], **new)
+        self.requests_refused = Counter("augment_requests_refused", "Requests refused, by status.", ["status"], **new)
+        self.pictures = Counter("augment_pictures", "Pictures rendered for one-shot requests.", **new)
+        self.bytes_sent = Counter("augment_bytes_sent", "Bytes of answers.", **new)
+        self.bytes_received = Counter("augment_bytes_received", "Bytes of requests.", **new)
+
+    def watch(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Ask for further metrics whenever they are read."""
+        self._registry.register(_Watched(collect))
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+def gauge(name: str, help_text: str, value: float) -> Metric:
+    """A value that is read when it is asked for."""
+    return GaugeMetricFamily(name, help_text, value=value)
+
+
+def labelled(name: str, help_text: str, label: str, values: Mapping[str, float], *, counts: bool = False) -> Metric:
+    """Values by one label; ``counts`` where they only grow."""
+    kind = CounterMetricFamily if counts else GaugeMetricFamily
+    family = kind(name, help_text, labels=[label])
+    for key, value in sorted(values.items()):
+        family.add_metric([key], value)
+    return family
+
+
+class _Watched(Collector):
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collect()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()

@@ -1,0 +1,134 @@
+"""What happens to every request: an id, a key, a bound on the body, a count and a log line.
+
+Pure ASGI, because the answers are streams: nothing here collects a body.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import auth, problems, requests
+from service.errors import ServiceError, TooLargeError
+from service.metrics import Metrics
+
+_log = logging.getLogger("service.requests")
+_QUIET = auth.OPEN_PATHS
+
+
+class Outermost:
+    """Gives each request its id, counts it and logs one line when its answer has ended."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = requests.new_id(Headers(scope=scope).get(requests.HEADER))
+        scope["augment.request_id"] = request_id
+        status, num_bytes, started = 0, 0, time.perf_counter()
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status, num_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[requests.HEADER] = request_id
+            elif message["type"] == "http.response.body":
+                num_bytes += len(message.get("body", b""))
+            await send(message)
+
+        self._metrics.requests_running.inc()
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.requests_running.dec()
+            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            self._metrics.request_seconds.labels(route).observe(seconds)
+            self._metrics.bytes_sent.inc(num_bytes)
+            if status >= HTTPStatus.BAD_REQUEST:
+                self._metrics.requests_refused.labels(str(status)).inc()
+            level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+            _log.log(
+                level, "%s %s %d", scope["method"], scope["path"], status,
+                extra={
+                    "request_id": request_id, "method": scope["method"], "path": scope["path"], "status": status,
+                    "seconds": round(seconds, 6), "bytes": num_bytes, "client": (scope.get("client") or ("-",))[0],
+                },
+            )  # fmt: skip
+
+
+class Keys:
+    """Lets nobody without a key past, probes excepted."""
+
+    def __init__(self, app: ASGIApp, api_keys: Sequence[str]) -> None:
+        self._app = app
+        self._api_keys = api_keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
+        if scope["type"] == "http" and scope["path"] not in auth.OPEN_PATHS:
+            try:
+                auth.check(Headers(scope=scope).get("authorization"), self._api_keys)
+            except ServiceError as error:
+                await _refuse(error, scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses bodies that are too long: by their announced length, else as soon as they exceed the limit.
+
+    Uploads of datasets have a bound of their own (AUGMENT_MAX_HOME_BYTES), which their route sees to.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics, unbounded: frozenset[str]) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._unbounded = unbounded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        bounded = scope["path"] not in self._unbounded
+        length = Headers(scope=scope).get("content-length", "")
+        if bounded and length.isdigit() and int(length) > self._max_bytes:
+            await _refuse(self._too_large(int(length)), scope, receive, send)
+            return
+        num_bytes = 0
+
+        async def receive_counted() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            body = message.get("body", b"")
+            num_bytes += len(body)
+            self._metrics.bytes_received.inc(len(body))
+            if bounded and num_bytes > self._max_bytes:
+                raise self._too_large(num_bytes)
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+    def _too_large(self, num_bytes: int) -> TooLargeError:
+        return TooLargeError(
+            f"the body has {num_bytes} bytes or more; the limit is {self._max_bytes} (AUGMENT_MAX_BODY_BYTES): send fewer or "
+            "smaller pictures, or upload a dataset"
+        )
+
+
+async def _refuse(error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
+    body, headers = problems.describe(error)
+    members: dict[str, Any] = body | {"instance": str(scope.get("augment.request_id", "-"))}
+    await problems.response(members, headers)(scope, receive, send)

@@ -1,0 +1,165 @@
+"""Errors as problem documents (RFC 9457): one table from classes to statuses, for the engine's errors and our own.
+
+A response never shows a traceback, a path of ours or the text of an unexpected error; those are logged with the request's
+id, which the response carries.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from augment import errors as engine
+from augment.errors import Reason
+from service import errors, requests
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUSES: Mapping[type[Exception], int] = {
+    engine.AugmentError: 500,
+    engine.CallError: 422,
+    engine.PipelineError: 422,
+    engine.DatasetError: 422,
+    engine.OutputError: 409,
+    engine.RecordError: 422,
+    engine.RecordChangedError: 409,
+    engine.StorageError: 503,
+    engine.WorkerError: 503,
+    errors.ServiceError: 500,
+    errors.MalformedError: 400,
+    errors.UnauthorizedError: 401,
+    errors.ForbiddenError: 403,
+    errors.NotFoundError: 404,
+    errors.ConflictError: 409,
+    errors.TooLargeError: 413,
+    errors.MediaTypeError: 415,
+    errors.BusyError: 429,
+    errors.DrainingError: 503,
+}
+"""The status of each class of error; that of the nearest class above it where it has no row."""
+
+REASON_STATUSES: Mapping[Reason, int] = {Reason.FORMAT: 415, Reason.TOO_MANY_BYTES: 413, Reason.CHANGED: 409}
+"""Where a record's reason says more than its class."""
+
+_TITLES: Mapping[type[Exception], str] = {
+    engine.CallError: "An argument is out of range",
+    engine.PipelineError: "The pipeline is refused",
+    engine.DatasetError: "The dataset is refused",
+    engine.OutputError: "The output is refused",
+    engine.RecordError: "The picture is refused",
+    engine.RecordChangedError: "The picture changed since the scan",
+    engine.StorageError: "Storage failed",
+    engine.WorkerError: "A worker died",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status that tells whose fault the error is."""
+    if isinstance(error, engine.RecordError) and error.reason in REASON_STATUSES:
+        return REASON_STATUSES[error.reason]
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def document(
+    status: int, *, kind: str, detail: str, title: str | None = None, members: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A problem document's members."""
+    known = HTTPStatus(status).phrase
+    return {"type": f"urn:augment:problem:{kind}", "title": title or known, "status": status, "detail": detail} | dict(
+        members or {}
+    )
+
+
+def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
+    """The problem document of an expected error, and the headers that belong to it."""
+    status = status_of(error)
+    members: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    if isinstance(error, engine.PipelineError):
+        members["errors"] = [
+            {"loc": list(problem.loc), "msg": problem.msg}
+            | ({"line": problem.line} if problem.line is not None else {})
+            for problem in error.problems
+        ]
+    if isinstance(error, engine.RecordError):
+        members |= {"reason": str(error.reason)} | ({"key": error.key} if error.key else {})
+    if isinstance(error, errors.BusyError):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "5"
+    if isinstance(error, errors.UnauthorizedError):
+        headers["WWW-Authenticate"] = 'Bearer, Basic realm="augment"'
+    title = next((_TITLES[kind] for kind in type(error).__mro__ if kind in _TITLES), None)
+    body = document(status, kind=_kind(type(error)), detail=str(error), title=title, members=members)
+    return body, headers
+
+
+def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response that carries a problem document."""
+    return JSONResponse(dict(body), int(body["status"]), headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with a problem document."""
+    app.add_exception_handler(engine.AugmentError, _expected)
+    app.add_exception_handler(errors.ServiceError, _expected)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _expected(request: Request, error: Exception) -> JSONResponse:
+    body, headers = describe(error)
+    if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("%s: %s", type(error).__name__, error, extra={"request_id": requests.id_of(request)})
+    return response(body | {"instance": requests.id_of(request)}, headers)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is installed for
+    found: Sequence[Mapping[str, Any]] = error.errors()
+    is_syntax = any(one["type"] == "json_invalid" for one in found)
+    status = HTTPStatus.BAD_REQUEST if is_syntax else HTTPStatus.UNPROCESSABLE_ENTITY
+    places = [{"loc": list(one["loc"]), "msg": _message(one)} for one in found]
+    detail = "; ".join(f"{'.'.join(str(part) for part in place['loc'])}: {place['msg']}" for place in places)
+    title = "The request is no JSON" if is_syntax else "The request is refused"
+    body = document(status, kind="invalid-request", detail=detail, title=title, members={"errors": places})
+    return response(body | {"instance": requests.id_of(request)})
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it is installed for
+    detail = error.detail
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = f"there is no {request.url.path}; /docs lists what there is"
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"{request.url.path} does not take {request.method}; it takes {allowed}"
+    kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    body = document(error.status_code, kind=kind, detail=detail)
+    return response(body | {"instance": requests.id_of(request)}, error.headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    request_id = requests.id_of(request)
+    _log.error("a defect of ours", exc_info=error, extra={"request_id": request_id})
+    detail = f"a defect of ours; the log tells more under the request id {request_id}"
+    return response(document(500, kind="defect", detail=detail) | {"instance": request_id})
+
+
+def _message(one: Mapping[str, Any]) -> str:
+    given = one.get("input")
+    shown = f", not {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) < 80 else ""
+    return f"{one['msg']}{shown}"
+
+
+def _kind(cls: type[Exception]) -> str:
+    name = cls.__name__.removesuffix("Error")
+    return "".join(f"-{char.lower()}" if char.isupper() else char for char in name).lstrip("-")

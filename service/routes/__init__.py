@@ -1,0 +1,7 @@
+"""The routes of the contract, one file a noun; adding one is its file and a line here."""
+
+from fastapi import APIRouter
+
+from service.routes import health
+
+ROUTERS: tuple[APIRouter, ...] = (health.router,)

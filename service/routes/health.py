@@ -1,0 +1,43 @@
+"""Probes: is the service alive, is it ready, what does it count, what is it. They never queue behind work."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from augment import engine
+from service import metrics, schemas
+from service.state import Joined
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health/live", summary="Whether the process answers", response_model=schemas.Health)
+@router.get("/v2/health/live", include_in_schema=False)
+async def live() -> dict[str, str]:
+    """Answers as long as the event loop runs: restart the process where it does not."""
+    return {"status": "live"}
+
+
+@router.get(
+    "/health/ready",
+    summary="Whether requests are welcome",
+    response_model=schemas.Health,
+    responses={503: {"description": "The service is about to stop.", "model": schemas.Problem}},
+)
+@router.get("/v2/health/ready", include_in_schema=False)
+async def ready(state: Joined) -> dict[str, str]:
+    """Answers 503 once the service is about to stop: send requests elsewhere."""
+    state.admission.check_open()
+    return {"status": "ready"}
+
+
+@router.get("/metrics", summary="Counts, as Prometheus text", response_class=Response)
+async def read_metrics(state: Joined) -> Response:
+    """Requests and their time, stages, queue, batches, caches, refusals, workers, jobs."""
+    return Response(state.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+@router.get("/version", summary="The engine and its versions", response_model=schemas.Version)
+async def version() -> dict[str, Any]:
+    """Two services with one engine give the same bytes for the same address."""
+    return {"engine": engine.engine_id(), **engine.describe()}

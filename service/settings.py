@@ -1,0 +1,101 @@
+"""Every limit and place of the service: one setting each, with its default and where the number comes from."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from augment.decode import DEFAULT_MAX_PIXELS
+from augment.workers import DEFAULT_MAX_TASKS, DEFAULT_MEMORY_BYTES, DEFAULT_RECORD_TIMEOUT_S
+
+_KIB, _MIB, _GIB = 2**10, 2**20, 2**30
+
+
+class Settings(BaseSettings):
+    """Read from the environment as ``AUGMENT_<NAME>``; arguments of ``augment serve`` win over it."""
+
+    model_config = SettingsConfigDict(env_prefix="AUGMENT_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="The address to listen on. Loopback, as every development server.")
+    port: int = Field(8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one (uvicorn's 8000).")
+    home: Path = Field(
+        Path("augment-home"),
+        description="Where state lives: datasets, pipelines, streams, jobs, outputs. One service at a time.",
+    )
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="Folders, with `:` between them, below which datasets may be registered by path; none by default, as "
+        "imgproxy serves no local file until it is given a root.",
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Processes that render; by default one for each CPU that this process may use."
+    )
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), repr=False, description="Keys that clients may present, with `,` between them. None: only on loopback."
+    )
+    allow_anonymous: bool = Field(
+        False, description="Serve other addresses than loopback without keys; only behind something that authenticates."
+    )
+    batch_cache_bytes: int = Field(
+        _GIB, ge=_MIB, description="Rendered batches that are kept for the next reader: 100 of 64 x 224 x 224 pictures."
+    )
+    decode_cache_bytes: int = Field(0, ge=0, description="Decoded pictures that are kept between epochs; 0 keeps none.")
+    max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="Pixels of one picture; 50 megapixels, as imgproxy.")
+    max_body_bytes: int = Field(
+        256 * _MIB, ge=_KIB, description="Bytes of one request's body, uploads of datasets excepted: 50 photographs."
+    )
+    max_files: int = Field(
+        1_000_000, ge=1, description="Files of one dataset: ImageNet has 1.28 million, in two parts."
+    )
+    max_pictures: int = Field(64, ge=1, description="Pictures, and copies of all of them, of one one-shot request.")
+    max_home_bytes: int = Field(100 * _GIB, ge=_MIB, description="Bytes of uploads and outputs together.")
+    record_timeout_s: float = Field(
+        DEFAULT_RECORD_TIMEOUT_S,
+        gt=0,
+        description="Seconds for one record, decoded and rendered; three times what imgproxy allows a request.",
+    )
+    worker_memory_bytes: int = Field(
+        DEFAULT_MEMORY_BYTES, ge=256 * _MIB, description="Private memory of one worker process."
+    )
+    worker_max_tasks: int = Field(DEFAULT_MAX_TASKS, ge=1, description="Tasks after which a worker is replaced.")
+    queue_limit: int = Field(
+        64,
+        ge=1,
+        description="Requests that may render or wait at once; more get 429 (twice imgproxy's per core on 16).",
+    )
+    grace_s: float = Field(
+        10.0, ge=0, description="Seconds that running requests have after SIGTERM; Docker kills after 10."
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged from.")
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        return tuple(Path(part).absolute() for part in value.split(":") if part) if isinstance(value, str) else value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def refusal_to_start(settings: Settings) -> str | None:
+    """Why a service with these settings must not start, with the remedy; None where it may."""
+    if settings.api_keys or settings.is_loopback or settings.allow_anonymous:
+        return None
+    return (
+        f"host is {settings.host}, which others can reach, and there is no key: set AUGMENT_API_KEYS, listen on 127.0.0.1, "
+        "or set AUGMENT_ALLOW_ANONYMOUS=1 if something in front of the service authenticates"
+    )

@@ -1,0 +1,32 @@
+"""What the parts of one application share, and how a route gets at it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from augment.workers import LocalWorkers
+from service.admission import Admission
+from service.home import Home
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+@dataclass(slots=True)
+class State:
+    """The joined parts. Built by ``app.create_app``, opened and closed by its lifespan."""
+
+    settings: Settings
+    home: Home
+    workers: LocalWorkers
+    admission: Admission
+    metrics: Metrics
+
+
+def of(request: Request) -> State:
+    """The state of the application that answers this request."""
+    state: State = request.app.state.augment
+    return state
+
+
+Joined = Annotated[State, Depends(of)]
