@@ -28,7 +28,8 @@ class Admission:
         self.check_open()
         if self.num_admitted >= self._limit:
             raise BusyError(
-                f"{self.num_admitted} requests render or wait, as many as may (AUGMENT_QUEUE_LIMIT); ask again in a second"
+                f"{self.num_admitted} requests render or wait, as many as may (AUGMENT_QUEUE_LIMIT); ask "
+                "again in a second"
             )
         self.num_admitted += 1
 

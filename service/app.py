@@ -21,8 +21,8 @@ _DESCRIPTION = """
 Every augmented sample has an address, and its pixels are a pure function of that address: the same URL gives the same
 bytes with one worker or many, after a restart, on any replica of the same engine (`GET /version`).
 
-Errors are problem documents (RFC 9457). A key, where one is needed, comes as `Authorization: Bearer KEY` or as the password
-of HTTP Basic.
+Errors are problem documents (RFC 9457). A key, where one is needed, comes as `Authorization: Bearer KEY` or as the
+password of HTTP Basic.
 """
 
 UPLOAD_PATHS = frozenset({"/v1/datasets"})

@@ -57,7 +57,7 @@ class Home:
             for above, _, files in os.walk(self.path / kind):
                 for file in files:
                     try:
-                        total += os.lstat(os.path.join(above, file)).st_size
+                        total += Path(above, file).lstat().st_size
                     except FileNotFoundError:
                         continue
         return total
@@ -71,8 +71,8 @@ def checked_name(name: str) -> str:
     """The name itself where it is one: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign."""
     if not NAME.fullmatch(name):
         raise MalformedError(
-            f"the name {name[:120]!r} is refused; a name has 1 to 100 letters, digits, '.', '_' and '-', and begins with a "
-            "letter or digit"
+            f"the name {name[:120]!r} is refused; a name has 1 to 100 letters, digits, '.', '_' and '-', and begins "
+            "with a letter or digit"
         )
     return name
 

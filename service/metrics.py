@@ -1,5 +1,6 @@
 """What the service counts, as Prometheus text."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -16,27 +17,29 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        new = {"registry": self._registry}
-        self.requests = Counter("augment_requests", "Requests answered.", ["method", "route", "status"], **new)
-        self.request_seconds = Histogram(
-            "augment_request_seconds", "Time from a request's arrival to the last byte of its answer.", ["route"],
-            buckets=_SECONDS, **new,
-        )  # fmt: skip
-        self.requests_running = Gauge("augment_requests_running", "Requests being answered now.", **new)
-        self.stage_seconds = Histogram(
-            "augment_stage_seconds", "Time a request spent in each stage: queue, render, send.", ["stage"],
-            buckets=_SECONDS, **new,
-        )  # fmt: skip
-        self.batches_sent = Counter("augment_batches_sent", "Batches sent to readers.", **new)
-        self.batch_cache = Counter(
-            "augment_batch_cache", "Batches asked for, by hit, shared or miss.", ["outcome"], **new
+        counter = functools.partial(Counter, registry=self._registry)
+        histogram = functools.partial(Histogram, registry=self._registry, buckets=_SECONDS)
+        level = functools.partial(Gauge, registry=self._registry)
+        self.requests = counter("augment_requests", "Requests answered.", ["method", "route", "status"])
+        self.request_seconds = histogram(
+            "augment_request_seconds",
+            "Time from a request's arrival to the last byte of its answer.",
+            ["route"],
         )
-        self.batch_cache_bytes = Gauge("augment_batch_cache_bytes", "Bytes of rendered batches that are kept.", **new)
-        self.records_refused = Counter("augment_records_refused", "Records refused, by reason.", ["reason"], **new)
-        self.requests_refused = Counter("augment_requests_refused", "Requests refused, by status.", ["status"], **new)
-        self.pictures = Counter("augment_pictures", "Pictures rendered for one-shot requests.", **new)
-        self.bytes_sent = Counter("augment_bytes_sent", "Bytes of answers.", **new)
-        self.bytes_received = Counter("augment_bytes_received", "Bytes of requests.", **new)
+        self.requests_running = level("augment_requests_running", "Requests being answered now.")
+        self.stage_seconds = histogram(
+            "augment_stage_seconds",
+            "Time a request spent in each stage: queue, render, send.",
+            ["stage"],
+        )
+        self.batches_sent = counter("augment_batches_sent", "Batches sent to readers.")
+        self.batch_cache = counter("augment_batch_cache", "Batches asked for, by hit, shared or miss.", ["outcome"])
+        self.batch_cache_bytes = level("augment_batch_cache_bytes", "Bytes of rendered batches that are kept.")
+        self.records_refused = counter("augment_records_refused", "Records refused, by reason.", ["reason"])
+        self.requests_refused = counter("augment_requests_refused", "Requests refused, by status.", ["status"])
+        self.pictures = counter("augment_pictures", "Pictures rendered for one-shot requests.")
+        self.bytes_sent = counter("augment_bytes_sent", "Bytes of answers.")
+        self.bytes_received = counter("augment_bytes_received", "Bytes of requests.")
 
     def watch(self, collect: Callable[[], Iterable[Metric]]) -> None:
         """Ask for further metrics whenever they are read."""

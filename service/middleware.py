@@ -123,8 +123,8 @@ class BodyLimit:
 
     def _too_large(self, num_bytes: int) -> TooLargeError:
         return TooLargeError(
-            f"the body has {num_bytes} bytes or more; the limit is {self._max_bytes} (AUGMENT_MAX_BODY_BYTES): send fewer or "
-            "smaller pictures, or upload a dataset"
+            f"the body has {num_bytes} bytes or more; the limit is {self._max_bytes} (AUGMENT_MAX_BODY_BYTES): send "
+            "fewer or smaller pictures, or upload a dataset"
         )
 
 

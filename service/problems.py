@@ -1,7 +1,7 @@
 """Errors as problem documents (RFC 9457): one table from classes to statuses, for the engine's errors and our own.
 
-A response never shows a traceback, a path of ours or the text of an unexpected error; those are logged with the request's
-id, which the response carries.
+A response never shows a traceback, a path of ours or the text of an unexpected error; those are logged with the
+request's id, which the response carries.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """The process that serves: uvicorn with our logs, and an orderly end.
 
-On SIGTERM and SIGINT readiness turns to 503 at once and nothing new is admitted; what runs has ``AUGMENT_GRACE_S`` seconds,
-then its connections are cut; then the workers end and the home is given back.
+On SIGTERM and SIGINT readiness turns to 503 at once and nothing new is admitted; what runs has ``AUGMENT_GRACE_S``
+seconds, then its connections are cut; then the workers end and the home is given back.
 """
 
 import asyncio

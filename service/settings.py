@@ -26,8 +26,8 @@ class Settings(BaseSettings):
     )
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (),
-        description="Folders, with `:` between them, below which datasets may be registered by path; none by default, as "
-        "imgproxy serves no local file until it is given a root.",
+        description="Folders, with `:` between them, below which datasets may be registered by path; none by default, "
+        "as imgproxy serves no local file until it is given a root.",
     )
     workers: int | None = Field(
         None, ge=1, description="Processes that render; by default one for each CPU that this process may use."
@@ -36,7 +36,8 @@ class Settings(BaseSettings):
         (), repr=False, description="Keys that clients may present, with `,` between them. None: only on loopback."
     )
     allow_anonymous: bool = Field(
-        False, description="Serve other addresses than loopback without keys; only behind something that authenticates."
+        default=False,
+        description="Serve other addresses than loopback without keys; only behind something that authenticates.",
     )
     batch_cache_bytes: int = Field(
         _GIB, ge=_MIB, description="Rendered batches that are kept for the next reader: 100 of 64 x 224 x 224 pictures."
@@ -96,6 +97,6 @@ def refusal_to_start(settings: Settings) -> str | None:
     if settings.api_keys or settings.is_loopback or settings.allow_anonymous:
         return None
     return (
-        f"host is {settings.host}, which others can reach, and there is no key: set AUGMENT_API_KEYS, listen on 127.0.0.1, "
-        "or set AUGMENT_ALLOW_ANONYMOUS=1 if something in front of the service authenticates"
+        f"host is {settings.host}, which others can reach, and there is no key: set AUGMENT_API_KEYS, listen on "
+        "127.0.0.1, or set AUGMENT_ALLOW_ANONYMOUS=1 if something in front of the service authenticates"
     )
