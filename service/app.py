@@ -3,10 +3,13 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI
 from prometheus_client.core import Metric
 
+from augment import engine
 from augment.workers import LocalWorkers
 from service import metrics, middleware, problems
 from service.admission import Admission
@@ -37,6 +40,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         home = Home(settings.home)
         try:
+            # It imports the libraries that decide a pixel: seconds, which no request should wait for.
+            version_now = await to_thread.run_sync(_describe_engine)
             with LocalWorkers(
                 settings.workers,
                 record_timeout_s=settings.record_timeout_s,
@@ -44,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
                 max_tasks=settings.worker_max_tasks,
                 preload=("augment.batch",),
             ) as workers:
-                state = State(settings, home, workers, Admission(settings.queue_limit), counted)
+                state = State(settings, home, workers, Admission(settings.queue_limit), counted, version_now)
                 app.state.augment = state
                 counted.watch(lambda: _watched(state))
                 yield
@@ -66,6 +71,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(middleware.Keys, api_keys=settings.api_keys)
     app.add_middleware(middleware.Outermost, metrics=counted)
     return app
+
+
+def _describe_engine() -> dict[str, Any]:
+    return {"engine": engine.engine_id(), **engine.describe()}
 
 
 def _watched(state: State) -> Iterable[Metric]:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import auth, problems, requests
@@ -17,6 +18,9 @@ from service.errors import ServiceError, TooLargeError
 from service.metrics import Metrics
 
 _log = logging.getLogger("service.requests")
+CLIENT_LEFT = 499
+"""The status that is counted and logged where the client left before the answer began (nginx's number)."""
+
 _QUIET = auth.OPEN_PATHS
 
 
@@ -48,6 +52,13 @@ class Outermost:
         self._metrics.requests_running.inc()
         try:
             await self._app(scope, receive, send_counted)
+        except ClientDisconnect:
+            status = status or CLIENT_LEFT
+        except Exception as error:
+            _log.error("a defect of ours", exc_info=error, extra={"request_id": request_id})
+            if status:  # the answer has begun: the server cuts the connection, so that nobody takes half of it for all
+                raise
+            await problems.response(problems.defect(request_id))(scope, receive, send_counted)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "none")

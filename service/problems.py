@@ -101,18 +101,23 @@ def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
     return body, headers
 
 
+def defect(request_id: str) -> dict[str, Any]:
+    """The problem document of an error that nobody expected; the log has the rest."""
+    detail = f"a defect of ours; the log tells more under the request id {request_id}"
+    return document(500, kind="defect", detail=detail, members={"instance": request_id})
+
+
 def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response that carries a problem document."""
     return JSONResponse(dict(body), int(body["status"]), headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the application with a problem document."""
+    """Answer every expected error with a problem document; ``middleware.Outermost`` answers the others."""
     app.add_exception_handler(engine.AugmentError, _expected)
     app.add_exception_handler(errors.ServiceError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _expected(request: Request, error: Exception) -> JSONResponse:
@@ -136,6 +141,9 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what it is installed for
+    cause = error.__cause__
+    if isinstance(cause, engine.AugmentError | errors.ServiceError):  # FastAPI makes a 400 of all that a body raises
+        return await _expected(request, cause)
     detail = error.detail
     if error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"there is no {request.url.path}; /docs lists what there is"
@@ -145,13 +153,6 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     body = document(error.status_code, kind=kind, detail=detail)
     return response(body | {"instance": requests.id_of(request)}, error.headers)
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    request_id = requests.id_of(request)
-    _log.error("a defect of ours", exc_info=error, extra={"request_id": request_id})
-    detail = f"a defect of ours; the log tells more under the request id {request_id}"
-    return response(document(500, kind="defect", detail=detail) | {"instance": request_id})
 
 
 def _message(one: Mapping[str, Any]) -> str:

@@ -1,10 +1,10 @@
 """Probes: is the service alive, is it ready, what does it count, what is it. They never queue behind work."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
 
-from augment import engine
 from service import metrics, schemas
 from service.state import Joined
 
@@ -38,6 +38,6 @@ async def read_metrics(state: Joined) -> Response:
 
 
 @router.get("/version", summary="The engine and its versions", response_model=schemas.Version)
-async def version() -> dict[str, Any]:
+async def version(state: Joined) -> Mapping[str, Any]:
     """Two services with one engine give the same bytes for the same address."""
-    return {"engine": engine.engine_id(), **engine.describe()}
+    return state.version
