@@ -74,7 +74,8 @@ class Settings(BaseSettings):
     @field_validator("data_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
-        return tuple(Path(part).absolute() for part in value.split(":") if part) if isinstance(value, str) else value
+        parts = [part for part in value.split(":") if part] if isinstance(value, str) else value
+        return tuple(Path(part).absolute() for part in parts) if isinstance(parts, list | tuple) else value
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ traceback; the exit code says whose fault it is. ``--debug`` shows the traceback
 import os
 import sys
 import traceback
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 for command in (expand, verify, preview, check, transforms, presets, doctor):
     command.register(app)
+for plugin in entry_points(group="augment.commands"):  # the service adds `serve`; the engine does not know it
+    plugin.load()(app)
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so

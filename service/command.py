@@ -1,0 +1,71 @@
+"""``augment serve``: the engine's command finds it by its entry point (group ``augment.commands``)."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from augment.errors import CallError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve", short_help="answer over HTTP: pictures, datasets, streams, jobs")(serve)
+
+
+def serve(
+    *,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="The address to listen on; by default 127.0.0.1 (AUGMENT_HOST)."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="N", help="The port; 0 takes a free one; by default 8000 (AUGMENT_PORT)."),
+    ] = None,
+    home: Annotated[
+        Path | None, typer.Option("--home", metavar="FOLDER", help="The folder of the service's state (AUGMENT_HOME).")
+    ] = None,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data-root",
+            metavar="FOLDER",
+            help="A folder below which datasets may be registered; may be repeated (AUGMENT_DATA_ROOTS).",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", help="Processes that render (AUGMENT_WORKERS).")
+    ] = None,
+) -> None:
+    """Serve over HTTP until a signal. What has no option here is set by the environment: docs/settings.md.
+
+    Keys come by AUGMENT_API_KEYS alone: arguments of a command can be read by every user of the machine.
+    """
+    try:
+        import pydantic
+
+        from service.errors import ServiceError
+        from service.server import serve as serve_with
+        from service.settings import Settings
+    except ModuleNotFoundError as error:
+        raise CallError(
+            f"{error.name} is not installed; install the service: pip install 'augment-service[service]'"
+        ) from error
+    given: dict[str, Any] = {
+        "host": host, "port": port, "home": home, "workers": workers, "data_roots": tuple(data_root or ()) or None,
+    }  # fmt: skip
+    try:
+        serve_with(Settings(**{name: value for name, value in given.items() if value is not None}))
+    except pydantic.ValidationError as error:
+        raise CallError(_settings_message(error.errors(include_url=False))) from error
+    except ServiceError as error:
+        raise CallError(str(error)) from error
+
+
+def _settings_message(problems: Any) -> str:
+    return "; ".join(
+        f"AUGMENT_{str(problem['loc'][0]).upper()} is {problem['input']!r}: {problem['msg']}" for problem in problems
+    )
