@@ -15,6 +15,7 @@ from service import metrics, middleware, problems
 from service.admission import Admission
 from service.home import Home
 from service.metrics import Metrics
+from service.pipelines import Pipelines
 from service.routes import ROUTERS
 from service.schemas import Problem
 from service.settings import Settings
@@ -49,7 +50,15 @@ def create_app(settings: Settings) -> FastAPI:
                 max_tasks=settings.worker_max_tasks,
                 preload=("augment.batch",),
             ) as workers:
-                state = State(settings, home, workers, Admission(settings.queue_limit), counted, version_now)
+                state = State(
+                    settings=settings,
+                    home=home,
+                    workers=workers,
+                    admission=Admission(settings.queue_limit),
+                    metrics=counted,
+                    pipelines=Pipelines(home),
+                    version=version_now,
+                )
                 app.state.augment = state
                 counted.watch(lambda: _watched(state))
                 yield

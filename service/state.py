@@ -10,6 +10,7 @@ from augment.workers import LocalWorkers
 from service.admission import Admission
 from service.home import Home
 from service.metrics import Metrics
+from service.pipelines import Pipelines
 from service.settings import Settings
 
 
@@ -22,6 +23,7 @@ class State:
     workers: LocalWorkers
     admission: Admission
     metrics: Metrics
+    pipelines: Pipelines
     version: Mapping[str, Any]
     """The engine's digest and what it is made of, as ``/version`` tells it."""
 

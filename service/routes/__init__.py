@@ -2,6 +2,10 @@
 
 from fastapi import APIRouter
 
-from service.routes import health
+from service.routes import health, pipelines, transforms
 
-ROUTERS: tuple[APIRouter, ...] = (health.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    health.router,
+    transforms.router,
+    pipelines.router,
+)

@@ -1,0 +1,114 @@
+"""Pipelines by name: the presets that come with the engine, and those that clients saved in the home."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from augment.errors import PipelineError, StorageError
+from augment.spelling import did_you_mean
+from augment.transforms import check, load
+from augment.transforms.load import Pipeline
+from service.errors import ForbiddenError, NotFoundError
+from service.home import NAME, Home, checked_name, write_whole
+
+_SUFFIX = ".yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A pipeline under its name: the text that was saved, and what it says or why this version refuses it."""
+
+    name: str
+    is_preset: bool
+    text: str
+    found: Pipeline | PipelineError
+
+    def usable(self) -> Pipeline:
+        """The pipeline; PipelineError where it was saved by a version that took what this one does not."""
+        if isinstance(self.found, PipelineError):
+            raise self.found
+        return self.found
+
+
+class Pipelines:
+    """Reads, saves and resolves pipelines. Safe between threads; every method may read the disk."""
+
+    def __init__(self, home: Home) -> None:
+        self._folder = home.path / "pipelines"
+        self._lock = threading.Lock()
+        self._known: dict[str, Named] = {}
+
+    def get(self, source: str | Mapping[str, Any] | Sequence[Any]) -> Pipeline:
+        """The pipeline that a request means: a preset's or a saved one's name, YAML or JSON text, or a JSON document.
+
+        Raises NotFoundError where nothing has that name, PipelineError with every problem in a document.
+        """
+        if not isinstance(source, str):
+            return Pipeline(check.resolve(source))
+        if not NAME.fullmatch(source):
+            return Pipeline.parse(source)
+        return self.named(source).usable()
+
+    def named(self, name: str) -> Named:
+        """What is under a name; NotFoundError where there is nothing."""
+        if name in load.preset_names():
+            return Named(name, is_preset=True, text=load.preset_text(name), found=Pipeline.load(name))
+        with self._lock:
+            if name not in self._known:
+                self._known[name] = self._read(checked_name(name))
+            return self._known[name]
+
+    def names(self) -> list[str]:
+        """All names in alphabetical order, presets among them."""
+        saved = {path.stem for path in self._folder.glob(f"*{_SUFFIX}") if NAME.fullmatch(path.stem)}
+        return sorted(saved | set(load.preset_names()))
+
+    def save(self, name: str, text: str, *, as_json: bool = False) -> tuple[Named, bool]:
+        """Keep a text under a name, durably before this returns; the bool says whether the name is new.
+
+        YAML is kept with its comments, JSON as the YAML that means the same.
+        """
+        self._check_writable(name)
+        pipeline = Pipeline.parse(text, name=name)
+        named = Named(name, is_preset=False, text=pipeline.spec.to_yaml() if as_json else text, found=pipeline)
+        path = self._path(name)
+        with self._lock:
+            is_new = not path.exists()
+            write_whole(path, named.text.encode())
+            self._known[name] = named
+        return named, is_new
+
+    def delete(self, name: str) -> None:
+        """Forget a saved pipeline; streams and jobs that were declared with it hold their own copy."""
+        self._check_writable(name)
+        with self._lock:
+            try:
+                self._path(name).unlink()
+            except FileNotFoundError:
+                raise self._unknown(name) from None
+            self._known.pop(name, None)
+
+    def _read(self, name: str) -> Named:
+        try:
+            text = self._path(name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise self._unknown(name) from None
+        except OSError as error:
+            raise StorageError(f"the pipeline {name} cannot be read: {error.strerror}; try again") from error
+        try:
+            return Named(name, is_preset=False, text=text, found=Pipeline.parse(text, name=name))
+        except PipelineError as error:
+            return Named(name, is_preset=False, text=text, found=error)
+
+    def _check_writable(self, name: str) -> None:
+        if checked_name(name) in load.preset_names():
+            raise ForbiddenError(f"{name} is a preset, which comes with the engine; save yours under another name")
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}{_SUFFIX}"
+
+    def _unknown(self, name: str) -> NotFoundError:
+        hint = did_you_mean(name, self.names()) or "; GET /v1/pipelines lists them"
+        return NotFoundError(f"there is no pipeline {name!r}{hint}")

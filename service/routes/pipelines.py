@@ -1,0 +1,213 @@
+"""Pipelines: the presets, those that were saved, and the check of one that is not."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from augment import document
+from augment.errors import PipelineError
+from augment.transforms.load import Pipeline
+from service import requests, schemas
+from service.errors import NotFoundError
+from service.pipelines import Named
+from service.routes import conditional, paging
+from service.state import Joined
+
+router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"])
+
+YAML = "application/yaml"
+_YAML_TYPES = frozenset({YAML, "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain"})
+_TYPES = _YAML_TYPES | {"application/json"}
+
+_EXAMPLE = """\
+description: crops, flips and a little noise
+transforms:
+  - RandomResizedCrop: {size: [224, 224], scale: [0.2, 1.0]}
+  - HorizontalFlip: {p: 0.5}
+  - OneOf: {p: 0.3, transforms: [{GaussNoise: {}}, {GaussianBlur: {}}]}
+"""
+_EXAMPLE_JSON = {
+    "transforms": [
+        {"RandomResizedCrop": {"size": [224, 224], "scale": [0.2, 1.0]}},
+        {"HorizontalFlip": {"p": 0.5}},
+    ]
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "YAML 1.2 or JSON, at most 64 kB; also a file that Albumentations saved.",
+        "content": {
+            YAML: {"schema": {"type": "string"}, "example": _EXAMPLE},
+            "application/json": {"schema": {"type": "object"}, "example": _EXAMPLE_JSON},
+        },
+    }
+}
+
+Name = Annotated[str, Path(description="The name of a preset or a saved pipeline.", examples=["inception"])]
+
+
+class PipelineSummary(BaseModel):
+    """A pipeline in a list."""
+
+    name: str = Field(examples=["inception"])
+    preset: bool = Field(description="Whether it came with the engine; presets are read-only.")
+    digest: str | None = Field(description="Names what it does; null where this engine refuses it (`error` says why).")
+    description: str = ""
+    error: str | None = None
+
+
+class PipelinePage(BaseModel):
+    """A page of pipelines."""
+
+    pipelines: list[PipelineSummary] = Field(description="In alphabetical order.")
+    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+
+
+class Checked(BaseModel):
+    """What a document means, every default filled in."""
+
+    digest: str = Field(description="Names what the pipeline does; names and comments do not count.")
+    pipeline: dict[str, Any] = Field(description="The canonical document.")
+    description: str = ""
+    notices: list[str] = Field(description="What was dropped or moved while it was read.")
+
+
+class PipelineDocument(Checked):
+    """A pipeline under its name."""
+
+    name: str
+    preset: bool
+
+
+_UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": schemas.Problem, "description": "There is no such pipeline."}
+}
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    400: {"model": schemas.Problem, "description": "The body is not UTF-8 text."},
+    413: {"model": schemas.Problem, "description": "The body has more than 64 kB."},
+    415: {"model": schemas.Problem, "description": "The body is neither YAML nor JSON."},
+    422: {
+        "model": schemas.Problem,
+        "description": "The pipeline is refused; `errors` has the place, the line and the message of each problem.",
+    },
+}
+_READ_ONLY: dict[int | str, dict[str, Any]] = {403: {"model": schemas.Problem, "description": "A preset is read-only."}}
+
+
+@router.get("", summary="All pipelines", response_model=PipelinePage)
+async def list_pipelines(state: Joined, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT) -> Any:
+    """The presets and the saved pipelines, a page at a time."""
+
+    def read() -> dict[str, Any]:
+        names, following = paging.page(state.pipelines.names(), after, limit)
+        listed = []
+        for name in names:
+            try:
+                listed.append(_summary(state.pipelines.named(name)))
+            except NotFoundError:  # deleted since the names were read
+                continue
+        return {"pipelines": listed, "next": following}
+
+    return await to_thread.run_sync(read)
+
+
+@router.post("/check", summary="Check a pipeline", response_model=Checked, responses=_REFUSED, openapi_extra=_BODY)
+async def check_pipeline(request: Request) -> dict[str, Any]:
+    """Resolve a pipeline without saving it: its digest and its canonical form, or every problem with its place."""
+    text = await _text(request)
+    return _checked(await to_thread.run_sync(Pipeline.parse, text))
+
+
+@router.get(
+    "/{name}",
+    summary="One pipeline",
+    response_model=PipelineDocument,
+    responses={
+        200: {"content": {YAML: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
+        **_UNKNOWN,
+        **conditional.NOT_MODIFIED,
+    },
+)
+async def read_pipeline(
+    request: Request,
+    state: Joined,
+    name: Name,
+    format: Annotated[  # noqa: A002 - the word of the contract
+        str | None, Query(description="`json` or `yaml`; beats `Accept`.", pattern="^(json|yaml)$")
+    ] = None,
+) -> Response:
+    """The canonical form as JSON; as YAML (`?format=yaml`, `Accept: application/yaml`) what was saved, with comments."""
+    named = await to_thread.run_sync(state.pipelines.named, name)
+    as_yaml = format == "yaml" if format else _wants_yaml(request)
+    if as_yaml:
+        body, media_type = named.text.encode(), YAML
+    else:
+        body, media_type = json.dumps(_named(named)).encode(), "application/json"
+    etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+    return conditional.answer(request, body, etag=etag, media_type=media_type, headers={"Vary": "Accept"})
+
+
+@router.put(
+    "/{name}",
+    summary="Save a pipeline",
+    response_model=PipelineDocument,
+    responses={201: {"model": PipelineDocument, "description": "The name is new."}, **_REFUSED, **_READ_ONLY},
+    openapi_extra=_BODY,
+)
+async def save_pipeline(request: Request, response: Response, state: Joined, name: Name) -> dict[str, Any]:
+    """Keep a pipeline under a name; it is on disk before the answer. Saved YAML keeps its comments."""
+    text = await _text(request)
+    as_json = requests.media_type(request) == "application/json"
+    named, is_new = await to_thread.run_sync(lambda: state.pipelines.save(name, text, as_json=as_json))
+    if is_new:
+        response.status_code = 201
+        response.headers["Location"] = f"/v1/pipelines/{name}"
+    return _named(named)
+
+
+@router.delete(
+    "/{name}",
+    summary="Delete a pipeline",
+    status_code=204,
+    response_class=Response,
+    responses={**_UNKNOWN, **_READ_ONLY},
+)
+async def delete_pipeline(state: Joined, name: Name) -> None:
+    """Forget a saved pipeline; streams and jobs that were declared with it go on."""
+    await to_thread.run_sync(state.pipelines.delete, name)
+
+
+async def _text(request: Request) -> str:
+    if "content-type" in request.headers:
+        requests.check_media_type(request, _TYPES)
+    return await requests.read_text(request, max_bytes=document.MAX_TEXT_BYTES, limit="MAX_TEXT_BYTES of a pipeline")
+
+
+def _wants_yaml(request: Request) -> bool:
+    accepted = [one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")]
+    yaml = next((i for i, one in enumerate(accepted) if one in _YAML_TYPES), None)
+    return yaml is not None and "application/json" not in accepted[:yaml]
+
+
+def _summary(named: Named) -> dict[str, Any]:
+    summary = {"name": named.name, "preset": named.is_preset}
+    if isinstance(named.found, PipelineError):
+        return {**summary, "digest": None, "error": str(named.found)}
+    return {**summary, "digest": named.found.digest, "description": named.found.spec.description}
+
+
+def _checked(pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "digest": pipeline.digest,
+        "pipeline": pipeline.spec.canonical(),
+        "description": pipeline.spec.description,
+        "notices": list(pipeline.notices),
+    }
+
+
+def _named(named: Named) -> dict[str, Any]:
+    return {"name": named.name, "preset": named.is_preset, **_checked(named.usable())}
