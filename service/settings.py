@@ -50,6 +50,14 @@ class Settings(BaseSettings):
     max_files: int = Field(
         1_000_000, ge=1, description="Files of one dataset: ImageNet has 1.28 million, in two parts."
     )
+    max_unpack_ratio: int = Field(
+        100,
+        ge=1,
+        description="How many times its size an uploaded archive may unpack to; 100, as Apache POI takes of a document.",
+    )
+    scan_wait_s: float = Field(
+        10.0, ge=0, description="Seconds that a client waits for a scan before it gets 202; gateways wait 30 to 60."
+    )
     max_pictures: int = Field(64, ge=1, description="Pictures, and copies of all of them, of one one-shot request.")
     max_home_bytes: int = Field(100 * _GIB, ge=_MIB, description="Bytes of uploads and outputs together.")
     record_timeout_s: float = Field(

@@ -140,7 +140,7 @@ async def read_pipeline(
         str | None, Query(description="`json` or `yaml`; beats `Accept`.", pattern="^(json|yaml)$")
     ] = None,
 ) -> Response:
-    """The canonical form as JSON; as YAML (`?format=yaml`, `Accept: application/yaml`) what was saved, with comments."""
+    """The canonical form as JSON; as YAML (`?format=yaml` or `Accept: application/yaml`) as it was saved."""
     named = await to_thread.run_sync(state.pipelines.named, name)
     as_yaml = format == "yaml" if format else _wants_yaml(request)
     if as_yaml:

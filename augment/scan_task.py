@@ -1,0 +1,112 @@
+"""A scan as a task: a hostile header meets a worker process, not whoever asked for the scan."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment import decode, keys
+from augment.dataset import Dataset
+from augment.errors import DatasetError
+from augment.formats import registry
+from augment.progress_file import ProgressFile
+from augment.task import Guard
+
+MAX_NAMED = 3
+"""Links that a refusal names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """What a scan found. ``outside`` names links that lead out of where they may; then nothing was scanned."""
+
+    digest: str = ""
+    format: str = ""
+    num_records: int = 0
+    num_refused: int = 0
+    classes: tuple[str, ...] = ()
+    splits: tuple[tuple[str, int], ...] = ()
+    outside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTask:
+    """Scan ``root`` and write its manifest to ``sink``.
+
+    Every link below ``root`` must lead into one of the folders ``within`` (resolved paths; empty: links are free).
+    ``previous`` is the manifest of an earlier scan, whose unchanged files are not read again. ``progress`` is a file.
+    """
+
+    root: Path
+    format: str | None
+    sink: Path
+    progress: Path
+    within: tuple[Path, ...] = ()
+    previous: Path | None = None
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS
+    max_files: int | None = None
+
+    def run(self, guard: Guard) -> ScanReport:  # noqa: ARG002 - a scan decodes nothing, so no record needs its guard
+        """Scan; raises what ``registry.scan`` raises."""
+        if self.within:
+            outside = tuple(_some(links_outside(self.root, self.within)))
+            if outside:
+                return ScanReport(outside=outside)
+        shown = ProgressFile(self.progress, "scanning")
+        shown.show(0)
+        dataset = registry.scan(
+            self.root,
+            format=self.format,
+            sink=self.sink,
+            previous=_open(self.previous),
+            progress=shown.show,
+            max_pixels=self.max_pixels,
+            max_files=self.max_files,
+        )
+        return ScanReport(
+            digest=dataset.digest,
+            format=dataset.format,
+            num_records=dataset.num_records,
+            num_refused=dataset.num_refused,
+            classes=dataset.classes,
+            splits=tuple(dataset.splits.items()),
+        )
+
+
+def links_outside(root: Path, within: Sequence[Path]) -> Iterator[str]:
+    """The links below a folder that lead out of all of these (resolved) folders, by path relative to it.
+
+    Folders behind links are entered once. What a link leads to may change later; then its bytes are no longer the
+    scanned ones, and reading the record is refused.
+    """
+    seen: set[str] = set()
+    pending = [""]
+    while pending:
+        place = pending.pop()
+        try:
+            entries = list(os.scandir(root / place))
+        except OSError:  # the scan, which comes next, says so by name
+            continue
+        for entry in entries:
+            path = f"{place}/{entry.name}" if place else entry.name
+            if entry.is_symlink():
+                target = Path(os.path.realpath(entry.path))
+                if not any(target.is_relative_to(folder) for folder in within):
+                    yield keys.printable(path)
+                elif target.is_dir() and str(target) not in seen:
+                    seen.add(str(target))
+                    pending.append(path)
+            elif entry.is_dir(follow_symlinks=False):
+                pending.append(path)
+
+
+def _some(links: Iterator[str]) -> Iterator[str]:
+    for _, link in zip(range(MAX_NAMED), links, strict=False):
+        yield link
+
+
+def _open(manifest: Path | None) -> Dataset | None:
+    try:
+        return None if manifest is None else Dataset.open(manifest)
+    except DatasetError:  # it serves only to go faster
+        return None
