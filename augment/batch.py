@@ -1,17 +1,15 @@
 """One batch of a stream: what it depends on, which rows it has, and how it is rendered."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import wire
 from augment.address import digest_fields
 from augment.chance import EpochOrder
 from augment.errors import CallError, DatasetError, RecordError
-from augment.render import Renderer, RenderSource, check_seed
-from augment.sample import UNLABELLED, Batch, Record, Refusal, Rendered, Sample
+from augment.render import Renderer, check_seed
+from augment.sample import UNLABELLED, Batch, Provenance, Record, Refusal, Rendered, Sample
 from augment.task import Guard
 
 REPLACEMENTS = 8
@@ -75,9 +73,12 @@ class StreamSpec:
             )
         if not 0 <= rank < world_size:
             raise CallError(f"rank is {rank}; with world_size {world_size} ranks are 0 to {world_size - 1}")
-        first = index * self.batch_size
-        num_rows = min(self.batch_size, self.num_records - first)
+        first, num_rows = index * self.batch_size, self.num_rows(index)
         return range(first + rank * num_rows // world_size, first + (rank + 1) * num_rows // world_size)
+
+    def num_rows(self, index: int) -> int:
+        """Rows of one whole batch of an epoch: ``batch_size``, fewer in a short last one."""
+        return min(self.batch_size, self.num_records - index * self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class BatchRenderer:
             labels=np.array([_label(sample) for sample in samples], dtype=np.int64) if has_labels else None,
             replaces=[row.replaces for row in rows],
             refusals=tuple(attempts.refusals.values()),
+            provenance=[Provenance(row.rendered.render_key, row.rendered.applied) for row in rows],
         )
 
     def _row(self, attempts: "_Attempts", record: Record, position: int, order: EpochOrder) -> "_Row":
@@ -180,21 +182,3 @@ def _stacked(
 
 def _label(sample: Sample) -> int:
     return UNLABELLED if sample.label is None else sample.label
-
-
-@dataclass(frozen=True, slots=True)
-class BatchTask:
-    """One rank's slice of one batch, laid down as an Arrow message in the file ``into``; returns its refusals."""
-
-    source: RenderSource
-    spec: StreamSpec
-    layout: wire.Layout
-    place: Place
-    into: Path
-
-    def run(self, guard: Guard) -> tuple[Refusal, ...]:
-        """Render and write; what the file held before is replaced."""
-        batches = BatchRenderer(self.source.renderer(), self.spec, self.layout.image_shape)
-        batch = batches.render(self.place, guard)
-        self.into.write_bytes(wire.batch_message(batch, wire.arrow_schema(self.layout)))
-        return tuple(batch.refusals)

@@ -1,8 +1,9 @@
 """What flows through the engine: a record comes in, samples are rendered, a batch goes out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,6 +84,27 @@ class Rendered:
     applied: tuple[Applied, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a sample comes from: the name of its address, and each transform that was applied, in order."""
+
+    render_key: str
+    applied: tuple[Applied, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """What people and files are shown."""
+        return {
+            "render_key": self.render_key,
+            "applied": [{"name": each.name, "params": each.params} for each in self.applied],
+        }
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any]) -> "Provenance":
+        """Read what ``as_json`` gave."""
+        applied = tuple(Applied(each["name"], each["params"]) for each in members["applied"])
+        return cls(members["render_key"], applied)
+
+
 @dataclass(slots=True)
 class Batch:
     """Samples of one training step; rows in the order of the epoch.
@@ -93,6 +115,7 @@ class Batch:
     labels:    int64 (N,), UNLABELLED where a record has no class; None where the dataset has no classes.
     replaces:  for each row None, or the key of the refused record whose place it takes.
     refusals:  the records that were refused while this batch was rendered.
+    provenance: one for each row, or none at all where the batch was read from a wire that carries none.
     """
 
     epoch: int
@@ -103,9 +126,22 @@ class Batch:
     labels: NDArray[np.int64] | None = None
     replaces: list[str | None] = field(default_factory=list)
     refusals: Sequence[Refusal] = ()
+    provenance: Sequence[Provenance] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Rows ``start`` to ``stop`` as a batch of the same place; its arrays are views."""
+        return replace(
+            self,
+            images=self.images[start:stop],
+            keys=self.keys[start:stop],
+            positions=self.positions[start:stop],
+            labels=None if self.labels is None else self.labels[start:stop],
+            replaces=self.replaces[start:stop],
+            provenance=self.provenance[start:stop],
+        )
 
 
 def as_image(image: ArrayLike) -> NDArray[np.uint8]:

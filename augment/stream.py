@@ -4,6 +4,7 @@ A stream keeps no position. Whoever reads it says which epoch, which batches and
 integer and any process may answer.
 """
 
+import functools
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,18 +14,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from augment import engine, wire
-from augment.batch import BatchRenderer, BatchTask, Place, StreamSpec
+from augment import engine
+from augment.batch import BatchRenderer, Place, StreamSpec
+from augment.batch_task import BatchTask
 from augment.dataset import Dataset
-from augment.errors import CallError, DatasetError
+from augment.errors import CallError, DatasetError, StorageError
 from augment.formats import registry
 from augment.guard import InProcessGuard
+from augment.laid import Laid
 from augment.memory_file import MemoryFile
 from augment.render import Renderer, RenderSource
-from augment.sample import Batch, Refusal, Rendered
+from augment.sample import Batch, Rendered
 from augment.task import Workers
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
+from augment.wire import arrow
 
 _PREFETCH = 2
 """Batches in flight for each worker: one that is rendered and one that waits."""
@@ -76,10 +80,14 @@ class Stream:
         )
         self.image_shape = self._image_shape()
         self._workers = workers
-        self._renderer = Renderer(self.dataset, self.pipeline.spec, seed=seed)
-        self._here = BatchRenderer(self._renderer, self.spec, self.image_shape)
         self._whole = whole
         self._shared: MemoryFile | None = None
+
+    @functools.cached_property
+    def _here(self) -> BatchRenderer:
+        """Compiled when it is first needed: whoever only describes a stream, or has workers, never renders here."""
+        renderer = Renderer(self.dataset, self.pipeline.spec, seed=self.spec.seed)
+        return BatchRenderer(renderer, self.spec, self.image_shape)
 
     @property
     def id(self) -> str:
@@ -128,7 +136,7 @@ class Stream:
         position = self.dataset.find(key)
         if position is None:
             raise DatasetError(f"the dataset has no record {key!r}; keys are paths without extension")
-        return self._renderer.render(self.dataset.record(position), draw=epoch)
+        return self._here.renderer.render(self.dataset.record(position), draw=epoch)
 
     def close(self) -> None:
         """Give back what workers needed of this stream; the workers themselves stay with whoever made them."""
@@ -145,10 +153,10 @@ class Stream:
         self.close()
 
     def _batches_ahead(self, workers: Workers, epoch: int, places: Sequence[Place]) -> Iterator[Batch]:
-        layout = wire.Layout(self.image_shape, bool(self.classes), self.metadata(epoch))
-        schema = wire.arrow_schema(layout)
+        layout = self.layout(epoch)
+        schema = arrow.schema_of(layout)
         source = self._source()
-        pending: deque[tuple[Place, Future[tuple[Refusal, ...]], MemoryFile]] = deque()
+        pending: deque[tuple[Place, Future[Laid | None], MemoryFile]] = deque()
         waiting = iter(places)
         ahead = max(1, _PREFETCH * workers.num_workers)
         try:
@@ -161,13 +169,18 @@ class Stream:
                     return
                 place, future, file = pending.popleft()
                 with file:
-                    refusals = future.result()
-                    batch = wire.from_message(file.map(), schema)
-                yield replace(batch, epoch=place.epoch, index=place.index, refusals=refusals)
+                    if (laid := future.result()) is None:
+                        raise StorageError("a batch does not fit into memory; take a smaller batch_size")
+                    batch = arrow.from_message(file.map(), schema)
+                yield replace(batch, epoch=place.epoch, index=place.index, refusals=laid.refusals)
         finally:
             for _, future, file in pending:
                 future.cancel()
                 file.close()
+
+    def layout(self, epoch: int) -> arrow.Layout:
+        """What all batches of one epoch have in common."""
+        return arrow.Layout(self.image_shape, bool(self.classes), self.metadata(epoch))
 
     def metadata(self, epoch: int) -> dict[str, object]:
         """What travels beside the pixels: the address of the batches, the class names, the normalisation."""

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment import wire
 from augment.batch import REPLACEMENTS, Place, StreamSpec
 from augment.dataset import Dataset
 from augment.encode import encode
@@ -18,6 +17,7 @@ from augment.formats import registry
 from augment.sample import Batch
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
+from augment.wire import arrow
 from augment.workers import LocalWorkers
 
 PIPELINE = Pipeline.parse("""
@@ -57,8 +57,8 @@ def workers() -> Iterator[LocalWorkers]:
 
 
 def encoded(batches: Iterator[Batch] | list[Batch], stream: Stream) -> bytes:
-    layout = wire.Layout(stream.image_shape, bool(stream.classes), stream.metadata(0))
-    return wire.to_bytes(list(batches), layout)
+    layout = arrow.Layout(stream.image_shape, bool(stream.classes), stream.metadata(0))
+    return arrow.to_bytes(list(batches), layout)
 
 
 def test_stream_gives_each_record_once_an_epoch(dataset: Dataset) -> None:

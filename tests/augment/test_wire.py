@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment import wire
 from augment.errors import CallError
 from augment.sample import Batch
+from augment.wire import arrow
 
 METADATA = {"batch_size": 4, "epoch": 3, "classes": ["cat", "dög"]}
 
@@ -37,11 +37,11 @@ def batches(draw: st.DrawFn, same_size: bool) -> Batch:
     )
 
 
-def layout(batch: Batch, same_size: bool) -> wire.Layout:
+def layout(batch: Batch, same_size: bool) -> arrow.Layout:
     shape = None
     if same_size:
         shape = batch.images[0].shape if len(batch) else (2, 2, 3)
-    return wire.Layout(shape, batch.labels is not None, METADATA)
+    return arrow.Layout(shape, batch.labels is not None, METADATA)
 
 
 def assert_same(first: Batch, second: Batch) -> None:
@@ -74,9 +74,9 @@ class Trickle(io.RawIOBase):
 @settings(max_examples=60, deadline=None)
 def test_wire_round_trip_at_any_chunk_boundary(same_size: bool, data: st.DataObject, chunk: int) -> None:
     batch = data.draw(batches(same_size))
-    encoded = wire.to_bytes([batch, batch], layout(batch, same_size))
+    encoded = arrow.to_bytes([batch, batch], layout(batch, same_size))
     for source in (encoded, io.BufferedReader(Trickle(encoded, chunk))):
-        read = list(wire.read_batches(source))
+        read = list(arrow.read_batches(source))
         assert len(read) == 2
         for other in read:
             assert_same(batch, other)
@@ -87,13 +87,13 @@ def test_wire_round_trip_at_any_chunk_boundary(same_size: bool, data: st.DataObj
 @settings(max_examples=30, deadline=None)
 def test_wire_messages_are_pure_functions_that_can_be_joined(same_size: bool, data: st.DataObject) -> None:
     first = data.draw(batches(same_size).filter(len))
-    schema = wire.arrow_schema(layout(first, same_size))
-    message = bytes(wire.batch_message(first, schema))
-    assert message == bytes(wire.batch_message(first, schema))
+    schema = arrow.schema_of(layout(first, same_size))
+    message = bytes(arrow.batch_message(first, schema))
+    assert message == bytes(arrow.batch_message(first, schema))
     assert len(message) % 8 == 0
-    joined = wire.stream_start(schema) + message * 3 + wire.STREAM_END
-    assert joined == wire.to_bytes([first] * 3, layout(first, same_size))
-    assert_same(first, wire.from_message(message, schema))
+    joined = arrow.stream_start(schema) + message * 3 + arrow.STREAM_END
+    assert joined == arrow.to_bytes([first] * 3, layout(first, same_size))
+    assert_same(first, arrow.from_message(message, schema))
 
 
 def one_batch() -> Batch:
@@ -102,13 +102,13 @@ def one_batch() -> Batch:
 
 
 def test_wire_images_are_views_not_copies() -> None:
-    encoded = wire.to_bytes([one_batch()], wire.Layout((2, 3, 3), True, METADATA))
-    (batch,) = wire.read_batches(encoded)
+    encoded = arrow.to_bytes([one_batch()], arrow.Layout((2, 3, 3), True, METADATA))
+    (batch,) = arrow.read_batches(encoded)
     assert np.shares_memory(batch.images, np.frombuffer(encoded, np.uint8))
 
 
 def test_wire_is_read_by_bare_pyarrow() -> None:
-    encoded = wire.to_bytes([one_batch()], wire.Layout((2, 3, 3), True, METADATA))
+    encoded = arrow.to_bytes([one_batch()], arrow.Layout((2, 3, 3), True, METADATA))
     with pa.ipc.open_stream(encoded) as reader:
         table = reader.read_all()
     assert table.schema.field("image").type == pa.fixed_shape_tensor(pa.uint8(), [2, 3, 3], dim_names=["H", "W", "C"])
@@ -120,7 +120,7 @@ def test_wire_is_read_by_bare_pyarrow() -> None:
 def test_wire_sizes_that_differ_are_a_canonical_variable_shape_tensor() -> None:
     batch = one_batch()
     batch.images = list(batch.images)
-    with pa.ipc.open_stream(wire.to_bytes([batch], wire.Layout(None, True, METADATA))) as reader:
+    with pa.ipc.open_stream(arrow.to_bytes([batch], arrow.Layout(None, True, METADATA))) as reader:
         (row,) = reader.read_all().to_pylist()
         field = reader.schema.field("image")
     assert field.type.extension_name == "arrow.variable_shape_tensor"
@@ -129,8 +129,8 @@ def test_wire_sizes_that_differ_are_a_canonical_variable_shape_tensor() -> None:
 
 @pytest.mark.parametrize("as_file", [True, False])
 def test_wire_cut_stream_is_an_error_never_a_short_epoch(as_file: bool) -> None:
-    encoded = wire.to_bytes([one_batch()] * 2, wire.Layout((2, 3, 3), True, METADATA))
+    encoded = arrow.to_bytes([one_batch()] * 2, arrow.Layout((2, 3, 3), True, METADATA))
     for length in range(len(encoded)):
         cut = encoded[:length]
         with pytest.raises(CallError, match="no complete Arrow stream"):
-            list(wire.read_batches(io.BytesIO(cut) if as_file else cut))
+            list(arrow.read_batches(io.BytesIO(cut) if as_file else cut))

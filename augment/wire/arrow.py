@@ -47,7 +47,7 @@ class Layout:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def arrow_schema(layout: Layout) -> pa.Schema:
+def schema_of(layout: Layout) -> pa.Schema:
     """The Arrow schema of a stream; its metadata is one JSON object under the key ``augment``."""
     if layout.image_shape is None:
         storage = pa.struct([("data", pa.list_(pa.uint8())), ("shape", pa.list_(pa.int32(), 3))])
@@ -109,7 +109,7 @@ def from_message(message: Any, schema: pa.Schema) -> Batch:
 
 def to_bytes(batches: list[Batch], layout: Layout) -> bytes:
     """A complete stream of these batches."""
-    schema = arrow_schema(layout)
+    schema = schema_of(layout)
     sink = io.BytesIO()
     sink.write(stream_start(schema))
     for batch in batches:

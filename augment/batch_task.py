@@ -1,0 +1,139 @@
+"""What workers are asked for online: a whole batch, a part of one in some format, one sample.
+
+Each lays its result down in a file that others read, as ``laid.py`` describes; nothing is sent through a pipe. The
+whole batch is rendered once, as an Arrow message with the rows' provenance behind it; slices for ranks and other
+formats are made from that file.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from augment import encode, laid
+from augment.batch import BatchRenderer, Place, StreamSpec
+from augment.errors import DatasetError
+from augment.laid import Laid
+from augment.render import RenderSource
+from augment.sample import Provenance, Record
+from augment.task import Guard
+from augment.wire import arrow, npz, tar
+
+
+class Format(StrEnum):
+    """The formats of a batch."""
+
+    ARROW = "arrow"
+    TAR = "tar"
+    NPZ = "npz"
+
+
+@dataclass(frozen=True, slots=True)
+class PartFormat:
+    """A format with its options: how a tar holds pictures, and the quality of jpg."""
+
+    name: Format = Format.ARROW
+    image_format: str = "png"
+    quality: int = encode.DEFAULT_QUALITY
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTask:
+    """One batch (or one rank's slice of it), laid down in ``into`` as an Arrow message; None where there is no room."""
+
+    source: RenderSource
+    spec: StreamSpec
+    layout: arrow.Layout
+    place: Place
+    into: Path
+
+    def run(self, guard: Guard) -> Laid | None:
+        """Render and write; what the file held before is replaced."""
+        started = time.perf_counter()
+        batches = BatchRenderer(self.source.renderer(), self.spec, self.layout.image_shape)
+        batch = batches.render(self.place, guard)
+        rendered = time.perf_counter()
+        message = arrow.batch_message(batch, arrow.schema_of(self.layout))
+        sizes = laid.write(self.into, [message], [each.as_json() for each in batch.provenance])
+        seconds = {"render": rendered - started, "write": time.perf_counter() - rendered}
+        num_replaced = sum(other is not None for other in batch.replaces)
+        return sizes and Laid(*sizes, tuple(batch.refusals), num_replaced, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class PartTask:
+    """One rank's slice of a whole batch in a format, made from the file ``whole`` that a ``BatchTask`` laid down."""
+
+    whole: Path
+    laid: Laid
+    spec: StreamSpec
+    layout: arrow.Layout
+    place: Place
+    part_format: PartFormat
+    into: Path
+
+    def run(self, guard: Guard) -> Laid | None:  # noqa: ARG002 - no record is decoded here
+        """Cut and convert; what the file held before is replaced."""
+        started = time.perf_counter()
+        sizes = laid.write(self.into, self._content())
+        return sizes and replace(
+            self.laid,
+            content_bytes=sizes[0],
+            num_bytes=sizes[1],
+            refusals=(),
+            seconds={"convert": time.perf_counter() - started},
+        )
+
+    def _content(self) -> list[bytes | memoryview]:
+        schema = arrow.schema_of(self.layout)
+        batch = arrow.from_message(laid.read_content(self.whole, self.laid), schema)
+        first = self.place.index * self.spec.batch_size
+        positions = self.spec.positions(self.place)
+        batch = replace(batch, epoch=self.place.epoch, index=self.place.index)
+        if self.part_format.name is Format.TAR:
+            described = laid.read_description(self.whole, self.laid)
+            batch = replace(batch, provenance=[Provenance.from_json(each) for each in described])
+        part = batch.rows(positions.start - first, positions.stop - first)
+        match self.part_format.name:
+            case Format.ARROW:
+                return [arrow.batch_message(part, schema)]
+            case Format.TAR:
+                return list(tar.batch_members(part, self.part_format.image_format, self.part_format.quality))
+            case Format.NPZ:
+                return [npz.to_bytes(part)]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTask:
+    """One record as an epoch's batches hold it, laid down in ``into`` as PNG, its provenance behind it."""
+
+    source: RenderSource
+    key: str
+    epoch: int
+    into: Path
+
+    def run(self, guard: Guard) -> Laid | None:
+        """Render and write; raises RecordError where the record is refused."""
+        started = time.perf_counter()
+        renderer = self.source.renderer()
+        position = renderer.dataset.find(self.key)
+        if position is None:
+            raise DatasetError(f"the dataset has no record {self.key!r}; keys are paths without extension")
+        record = renderer.dataset.record(position)
+        png, description = guard(record.digest, record.key, lambda: self._render(record))
+        sizes = laid.write(self.into, [png], description)
+        return sizes and Laid(*sizes, seconds={"render": time.perf_counter() - started})
+
+    def _render(self, record: Record) -> tuple[bytes, dict[str, object]]:
+        rendered = self.source.renderer().render(record, draw=self.epoch)
+        sample = rendered.sample
+        description: dict[str, object] = {
+            "key": record.key,
+            "epoch": self.epoch,
+            "record_digest": record.digest,
+            "label": record.label,
+            "image_shape": list(sample.image.shape),
+        }
+        return encode.encode(sample.image, "png"), description | Provenance(
+            rendered.render_key, rendered.applied
+        ).as_json()

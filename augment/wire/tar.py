@@ -1,0 +1,83 @@
+"""Batch to the members of a tar, by the conventions of WebDataset: one sample is the files that share a base name.
+
+    {epoch:06d}-{position:012d}.png      the picture: png, jpg, or npy for uint8 (H, W, 3)
+    {epoch:06d}-{position:012d}.cls      the index of its class, where the dataset has classes
+    {epoch:06d}-{position:012d}.json     key, replaces, position, render_key, applied
+
+A stream is the members of any number of batches and ``STREAM_END``: pure bytes that can be cut and joined, because each
+batch is whole members. Names are unique by construction, headers (ustar, POSIX.1-1988) hold no time and no owner.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment import encode
+from augment.errors import CallError, RecordError
+from augment.sample import Batch
+
+STREAM_END = bytes(2 * tarfile.BLOCKSIZE)
+"""Two empty blocks: what a cut stream lacks."""
+
+IMAGE_FORMATS = ("png", "jpg", "npy")
+"""How pictures may be written, by the extensions that readers know them by."""
+
+
+def check_options(image_format: str, quality: int = encode.DEFAULT_QUALITY) -> None:
+    """Raise CallError unless pictures can be written so."""
+    if image_format not in IMAGE_FORMATS:
+        raise CallError(f"image_format is {image_format!r}; in a tar it is one of {', '.join(IMAGE_FORMATS)}")
+    if image_format != "npy":
+        encode.check_options(_ENCODERS[image_format], quality)
+
+
+def batch_members(batch: Batch, image_format: str = "png", quality: int = encode.DEFAULT_QUALITY) -> Iterator[bytes]:
+    """The members of one batch, header, content and padding in turn; ``quality`` is that of jpg.
+
+    Raises RecordError where a picture is longer than its format allows.
+    """
+    check_options(image_format, quality)
+    for row, key in enumerate(batch.keys):
+        name = f"{batch.epoch:06d}-{int(batch.positions[row]):012d}"
+        try:
+            picture = _picture(batch.images[row], image_format, quality)
+        except RecordError as error:
+            raise RecordError(key, error.reason, error.detail) from error
+        yield from _member(f"{name}.{image_format}", picture)
+        if batch.labels is not None:
+            yield from _member(f"{name}.cls", str(int(batch.labels[row])).encode())
+        yield from _member(f"{name}.json", _description(batch, row))
+
+
+_ENCODERS = {"png": "png", "jpg": "jpeg"}
+
+
+def _picture(image: NDArray[np.uint8], image_format: str, quality: int) -> bytes:
+    if image_format in _ENCODERS:
+        return encode.encode(image, _ENCODERS[image_format], quality)
+    out = io.BytesIO()
+    np.lib.format.write_array(out, np.ascontiguousarray(image), version=(1, 0), allow_pickle=False)
+    return out.getvalue()
+
+
+def _description(batch: Batch, row: int) -> bytes:
+    members: dict[str, Any] = {
+        "epoch": batch.epoch,
+        "key": batch.keys[row],
+        "position": int(batch.positions[row]),
+        "replaces": batch.replaces[row],
+    }
+    if batch.provenance:
+        members |= batch.provenance[row].as_json()
+    return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _member(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    return header.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % tarfile.BLOCKSIZE)
