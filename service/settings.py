@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     max_unpack_ratio: int = Field(
         100,
         ge=1,
-        description="How many times its size an uploaded archive may unpack to; 100, as Apache POI takes of a document.",
+        description="How many times its size an uploaded archive may unpack to; 100, as Apache POI.",
     )
     scan_wait_s: float = Field(
         10.0, ge=0, description="Seconds that a client waits for a scan before it gets 202; gateways wait 30 to 60."

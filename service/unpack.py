@@ -235,7 +235,7 @@ def _tar_members(file: "_Counted", unpacking: _Unpacking) -> Iterator[_Member]:
     stream = cast("IO[bytes]", file)  # it reads, which is all that this mode asks for
     with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
         while (info := archive.next()) is not None:
-            archive.members.clear()  # it remembers every member otherwise, to find them by name
+            archive.members.clear()  # type: ignore[attr-defined]  # it would keep every member, to find them by name
             unpacking.count_member()
             shown = keys.printable(info.name[:200])
             _confined(info.name)
