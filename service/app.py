@@ -1,7 +1,7 @@
 """The application: the one place where the parts are joined."""
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +13,7 @@ from augment import engine
 from augment.workers import LocalWorkers
 from service import metrics, middleware, problems
 from service.admission import Admission
+from service.datasets import Datasets
 from service.home import Home
 from service.metrics import Metrics
 from service.pipelines import Pipelines
@@ -32,6 +33,9 @@ password of HTTP Basic.
 UPLOAD_PATHS = frozenset({"/v1/datasets"})
 """Whose bodies are bounded by the home's size instead of AUGMENT_MAX_BODY_BYTES."""
 
+_NUM_SCANNERS = 2
+"""Processes that unpack and scan: a long scan leaves one for the next. They start with the first dataset."""
+
 
 def create_app(settings: Settings) -> FastAPI:
     """Join an application; it opens its home and starts its workers when it is served."""
@@ -39,31 +43,27 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        home = Home(settings.home)
-        try:
+        async with AsyncExitStack() as parts:  # closed in the opposite order
+            home = parts.enter_context(closing(Home(settings.home)))
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
             version_now = await to_thread.run_sync(_describe_engine)
-            with LocalWorkers(
-                settings.workers,
-                record_timeout_s=settings.record_timeout_s,
-                memory_bytes=settings.worker_memory_bytes,
-                max_tasks=settings.worker_max_tasks,
-                preload=("augment.batch",),
-            ) as workers:
-                state = State(
-                    settings=settings,
-                    home=home,
-                    workers=workers,
-                    admission=Admission(settings.queue_limit),
-                    metrics=counted,
-                    pipelines=Pipelines(home),
-                    version=version_now,
-                )
-                app.state.augment = state
-                counted.watch(lambda: _watched(state))
-                yield
-        finally:
-            home.close()
+            workers = parts.enter_context(_pool(settings, settings.workers, "augment.batch"))
+            scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task"))
+            datasets = await parts.enter_async_context(aclosing(Datasets(home, scanners, settings)))
+            await datasets.open()
+            state = State(
+                settings=settings,
+                home=home,
+                workers=workers,
+                admission=Admission(settings.queue_limit),
+                metrics=counted,
+                pipelines=Pipelines(home),
+                datasets=datasets,
+                version=version_now,
+            )
+            app.state.augment = state
+            counted.watch(lambda: _watched(state))
+            yield
 
     app = FastAPI(
         title="augment",
@@ -80,6 +80,16 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(middleware.Keys, api_keys=settings.api_keys)
     app.add_middleware(middleware.Outermost, metrics=counted)
     return app
+
+
+def _pool(settings: Settings, num_workers: int | None, preload: str) -> LocalWorkers:
+    return LocalWorkers(
+        num_workers,
+        record_timeout_s=settings.record_timeout_s,
+        memory_bytes=settings.worker_memory_bytes,
+        max_tasks=settings.worker_max_tasks,
+        preload=(preload,),
+    )
 
 
 def _describe_engine() -> dict[str, Any]:

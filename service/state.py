@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from augment.workers import LocalWorkers
 from service.admission import Admission
+from service.datasets import Datasets
 from service.home import Home
 from service.metrics import Metrics
 from service.pipelines import Pipelines
@@ -24,6 +25,7 @@ class State:
     admission: Admission
     metrics: Metrics
     pipelines: Pipelines
+    datasets: Datasets
     version: Mapping[str, Any]
     """The engine's digest and what it is made of, as ``/version`` tells it."""
 

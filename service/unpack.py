@@ -7,12 +7,13 @@ in a worker process, so that an archive that makes a parser hang or grow costs a
 
 import gzip
 import os
+import shutil
 import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -54,7 +55,7 @@ class Unpacked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnpackTask:
-    """Unpack ``archive`` into the new folder ``into``; what a run before this one left there must be gone."""
+    """Unpack ``archive`` into the folder ``into``, in place of what an attempt before this one left there."""
 
     archive: Path
     into: Path
@@ -63,6 +64,8 @@ class UnpackTask:
 
     def run(self, guard: Guard) -> Unpacked:  # noqa: ARG002 - nothing is decoded, so no record needs its guard
         """Raises MalformedError, MediaTypeError, TooLargeError, DatasetError by what is wrong; StorageError."""
+        if self.into.exists():
+            shutil.rmtree(self.into)
         return unpack(self.archive, self.into, self.limits, ProgressFile(self.progress, "unpacking"))
 
 
@@ -107,6 +110,7 @@ class _Unpacking:
         self._progress = progress
         self._num_members = 0
         self._tops: set[str] = set()
+        self._folders: set[Path] = set()
         self._has_file_below_top = False
         into.mkdir()
 
@@ -139,7 +143,7 @@ class _Unpacking:
         path = self._into.joinpath(*parts)
         shown = keys.printable(member.name)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folders(parts[:-1])
             target = path.open("xb")
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise DatasetError(f"the archive holds {shown} twice, or as a file and a folder; name each once") from error
@@ -153,6 +157,14 @@ class _Unpacking:
         self._tops.add(parts[0])
         self._has_file_below_top = self._has_file_below_top or len(parts) == 2
         self._progress.show(self.num_files)
+
+    def _make_folders(self, parts: Sequence[str]) -> None:
+        # Not with `parents`: where the upload was given up, its folder is gone and must not come back.
+        for i in range(1, len(parts) + 1):
+            folder = self._into.joinpath(*parts[:i])
+            if folder not in self._folders:
+                folder.mkdir(exist_ok=True)
+                self._folders.add(folder)
 
     def folder(self) -> str:
         """The one folder that holds everything, where it is only that: people pack ``photos/``, not what is in it.

@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter
 
-from service.routes import health, pipelines, transforms
+from service.routes import datasets, health, pipelines, transforms
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     transforms.router,
     pipelines.router,
+    datasets.router,
 )

@@ -1,0 +1,337 @@
+"""The datasets of a home: registered by path or uploaded, scanned in worker processes, found by name.
+
+    register -> files of the registration -> [unpack ->] scan -> the name's dataset        registration.py has the files
+
+Scans have worker processes of their own, so that a scan of a million files takes no place from those that render.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anyio import to_thread
+
+from augment import progress_file
+from augment.dataset import Dataset
+from augment.errors import AugmentError, DatasetError
+from augment.scan_task import ScanReport, ScanTask
+from augment.spelling import did_you_mean
+from augment.task import Task, Workers
+from service import problems, unpack
+from service.errors import ConflictError, ForbiddenError, NotFoundError, ServiceError, TooLargeError
+from service.home import Home, checked_name, remove
+from service.registration import Entry, Folder, Pending, Wanted
+from service.settings import Settings
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class Datasets:
+    """Names to datasets. What reads is safe between threads and may read the disk; coroutines are the event loop's."""
+
+    def __init__(self, home: Home, scanners: Workers, settings: Settings) -> None:
+        self.users: list[Callable[[str], str | None]] = []
+        """Asked, from any thread, before a name's dataset goes: each says who uses it, or None."""
+        self._home = home
+        self._scanners = scanners
+        self._settings = settings
+        self._roots = tuple(Path(os.path.realpath(root)) for root in settings.data_roots)
+        self._entries: dict[str, Entry] = {}
+        self._pending: dict[str, Pending] = {}
+        self._opened: dict[str, Dataset] = {}
+        self._lock = threading.Lock()
+
+    async def open(self) -> None:
+        """Read what a predecessor left, and take up what it was about to do."""
+        await to_thread.run_sync(self._read_home)
+        for pending in self._pending.values():
+            if pending.error is None:
+                self._start(pending)
+
+    async def aclose(self) -> None:
+        """Stop what is under way; the next process takes it up."""
+        tasks = [pending.task for pending in self._pending.values() if pending.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def names(self) -> list[str]:
+        """All names in order, those of datasets that are being scanned among them."""
+        return sorted(self._entries.keys() | self._pending.keys())
+
+    def get(self, name: str) -> Dataset:
+        """The whole dataset of a name. NotFoundError, or ConflictError where it is not ready."""
+        entry = self.entry(name)
+        with self._lock:
+            known = self._opened.get(entry.generation)
+            if known is None:
+                known = self._opened[entry.generation] = Dataset.open(self._manifest(entry))
+            return known
+
+    def digest(self, name: str) -> str:
+        """The digest of the dataset that has this name now."""
+        return self.entry(name).digest
+
+    def manifest_path(self, name: str) -> Path:
+        """The manifest of the dataset that has this name now."""
+        return self._manifest(self.entry(name))
+
+    def entry(self, name: str) -> Entry:
+        """What a scan found under this name. NotFoundError, or ConflictError where it is not ready."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            return entry
+        pending = self._pending.get(name)
+        if pending is None:
+            hint = did_you_mean(name, self._entries) or "; GET /v1/datasets lists them"
+            raise NotFoundError(f"there is no dataset {name[:100]!r}{hint}")
+        if pending.error is None:
+            raise ConflictError(f"dataset {name!r} is being scanned; GET /v1/datasets/{name} tells how far it is")
+        raise ConflictError(f"dataset {name!r} was refused: {pending.error['detail']}; register it again")
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What a client may know of a name. NotFoundError."""
+        entry, pending = self._entries.get(name), self._pending.get(name)
+        if entry is None and pending is None:
+            self.entry(name)
+        under_way = None if pending is None else self._describe_pending(pending)
+        if entry is None:
+            return {"name": name, **(under_way or {})}
+        described = {
+            "name": entry.name,
+            "state": "ready",
+            "digest": entry.digest,
+            "format": entry.format,
+            "num_records": entry.num_records,
+            "num_refused": entry.num_refused,
+            "classes": list(entry.classes),
+            "splits": dict(entry.splits),
+            "uploaded": entry.uploaded,
+            "path": None if entry.uploaded else entry.root,
+        }
+        return described | ({} if under_way is None else {"update": under_way})
+
+    def confined(self, path: str) -> str:
+        """The folder that a client names, links resolved; ForbiddenError where it lies below no data root."""
+        if not self._roots:
+            raise ForbiddenError(
+                "this service registers no folder by path: AUGMENT_DATA_ROOTS is not set; set it, or upload an archive"
+            )
+        if "\0" in path or not Path(path).is_absolute():
+            raise DatasetError(f"the path {path[:200]!r} is refused; give an absolute one")
+        resolved = Path(os.path.realpath(path))
+        if not any(resolved.is_relative_to(root) for root in self._roots):
+            raise ForbiddenError(
+                f"{path[:200]!r} lies below none of AUGMENT_DATA_ROOTS; add its root, or upload an archive"
+            )
+        return str(resolved)
+
+    def room_bytes(self) -> int:
+        """Bytes that uploads may still take; TooLargeError where there are none."""
+        left = self._settings.max_home_bytes - self._home.used_bytes()
+        if left <= 0:
+            raise TooLargeError(
+                f"the home holds {self._settings.max_home_bytes} bytes or more (AUGMENT_MAX_HOME_BYTES); delete "
+                "datasets or outputs, or raise the limit"
+            )
+        return left
+
+    def check_free(self, name: str) -> None:
+        """Raise ConflictError while something is being registered under this name."""
+        pending = self._pending.get(checked_name(name))
+        if pending is not None and pending.error is None:
+            raise ConflictError(
+                f"dataset {name!r} is being scanned; wait for it (GET /v1/datasets/{name}) or delete it"
+            )
+
+    async def register(self, wanted: Wanted, archive: Path | None = None) -> tuple[Entry, bool] | None:
+        """Scan what a client names or sent, and give it the name.
+
+        Returns the dataset and whether it is new, or None where it is not done within AUGMENT_SCAN_WAIT_S: then it goes
+        on, and ``describe`` tells how far it is. Asked the same again meanwhile, it waits for the first.
+        """
+        pending = self._pending.get(checked_name(wanted.name))
+        if pending is None or pending.error is not None or archive is not None or pending.wanted != wanted:
+            self.check_free(wanted.name)
+            pending = self._pending[wanted.name] = Pending(wanted)
+            try:
+                await to_thread.run_sync(self._folder(wanted.name).begin, pending, archive)
+            except BaseException:
+                self._pending.pop(wanted.name, None)
+                raise
+            self._start(pending)
+        elif pending.task is None:
+            raise ConflictError(f"dataset {wanted.name!r} is being registered; ask again in a second")
+        task = pending.task
+        assert task is not None  # noqa: S101 - started above
+        await asyncio.wait({task}, timeout=self._settings.scan_wait_s)
+        if not task.done() and pending.error is None:
+            pending.acknowledged = True
+            return None
+        return await asyncio.shield(task)
+
+    async def delete(self, name: str) -> None:
+        """Forget a dataset, and its files where they were uploaded; ConflictError while a job uses it."""
+        entry, pending = self._entries.get(name), self._pending.get(name)
+        if entry is None and pending is None:
+            self.entry(name)
+        self._check_unused(name)
+        if pending is not None and pending.task is not None:
+            pending.task.cancel()
+            with suppress(asyncio.CancelledError, AugmentError, ServiceError):
+                await pending.task
+        self._pending.pop(name, None)
+        self._entries.pop(name, None)
+        await to_thread.run_sync(self._remove, name, entry)
+
+    def _start(self, pending: Pending) -> None:
+        pending.task = asyncio.create_task(self._carry_out(pending), name=f"dataset {pending.wanted.name}")
+        pending.task.add_done_callback(_log_outcome)
+
+    async def _carry_out(self, pending: Pending) -> tuple[Entry, bool]:
+        name = pending.wanted.name
+        try:
+            report, root = await self._scan(pending)
+            settled = await to_thread.run_sync(self._settle, pending, report, root)
+        except Exception as error:
+            is_expected = isinstance(error, AugmentError | ServiceError)
+            pending.error = problems.describe(error)[0] if is_expected else problems.defect(pending.generation)
+            if not pending.acknowledged:
+                self._pending.pop(name, None)
+            await to_thread.run_sync(self._folder(name).fail, pending, self._entries.get(name))
+            raise
+        self._pending.pop(name, None)
+        return settled
+
+    async def _scan(self, pending: Pending) -> tuple[ScanReport, Path]:
+        inside = self._folder(pending.wanted.name).generation(pending.generation)
+        progress, files = inside / "progress.json", inside / "files"
+        if pending.wanted.path is not None:
+            root, within = Path(pending.wanted.path), self._roots
+        else:
+            left = await to_thread.run_sync(self.room_bytes)
+            limits = unpack.Limits(self._settings.max_files, left, self._settings.max_unpack_ratio)
+            unpacked = await _wait(self._scanners, unpack.UnpackTask(inside / "upload", files, progress, limits))
+            root, within = files / unpacked.folder, ()
+        current = self._entries.get(pending.wanted.name)
+        task = ScanTask(
+            root=root,
+            format=pending.wanted.format,
+            sink=inside / "manifest.arrow",
+            progress=progress,
+            within=within,
+            previous=None if current is None else self._manifest(current),
+            max_pixels=self._settings.max_pixels,
+            max_files=self._settings.max_files,
+        )
+        report = await _wait(self._scanners, task)
+        if report.outside:
+            raise ForbiddenError(
+                f"links lead out of AUGMENT_DATA_ROOTS: {', '.join(report.outside)}; remove them, or copy "
+                "what they lead to"
+            )
+        return report, root
+
+    def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[Entry, bool]:
+        """Give the name its dataset; in a thread. ConflictError where it has another, which is not to go."""
+        name, folder = pending.wanted.name, self._folder(pending.wanted.name)
+        current, inside = self._entries.get(name), folder.generation(pending.generation)
+        is_upload = pending.wanted.path is None
+        entry = Entry(
+            name=name,
+            generation=pending.generation,
+            root=str(root.relative_to(inside)) if is_upload else str(root),
+            uploaded=is_upload,
+            digest=report.digest,
+            format=report.format,
+            num_records=report.num_records,
+            num_refused=report.num_refused,
+            classes=report.classes,
+            splits=dict(report.splits),
+        )
+        is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
+        if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):
+            if not is_upload:  # the same files at the same place; their times may be new
+                (inside / "manifest.arrow").replace(self._manifest(current))
+                entry = replace(entry, generation=current.generation)
+            else:
+                entry = current
+        elif current is not None:
+            if not is_same and not pending.wanted.replace:
+                raise ConflictError(
+                    f"dataset {name!r} has other content (digest {current.digest}, this is {entry.digest}); register "
+                    "it under another name, or send replace: true"
+                )
+            self._check_unused(name)
+        folder.settle(entry)
+        with self._lock:
+            self._entries[name] = entry
+            self._opened.clear()
+        return entry, not is_same
+
+    def _check_unused(self, name: str) -> None:
+        if (user := next(filter(None, (uses(name) for uses in self.users)), None)) is not None:
+            raise ConflictError(f"dataset {name!r} is in use by {user}; wait for it or cancel it")
+
+    def _remove(self, name: str, entry: Entry | None) -> None:
+        with self._lock:
+            if entry is not None:
+                self._opened.pop(entry.generation, None)
+        path = self._folder(name).path
+        if path.exists():
+            gone = self._home.path / "tmp" / f"{name}.{os.urandom(8).hex()}"
+            path.rename(gone)  # in one step; what is left of it after a kill is removed at start
+            remove(gone)
+
+    def _describe_pending(self, pending: Pending) -> dict[str, Any]:
+        if pending.error is not None:
+            return {"state": "failed", "error": dict(pending.error)}
+        inside = self._folder(pending.wanted.name).generation(pending.generation)
+        said = progress_file.read(inside / "progress.json")
+        return {"state": "scanning", "progress": said or {"stage": "waiting", "done": 0, "total": None}}
+
+    def _read_home(self) -> None:
+        for path in sorted((self._home.path / "datasets").iterdir()):
+            folder = Folder(path)
+            try:
+                entry, pending = folder.read()
+            except (ValueError, KeyError, TypeError) as error:
+                _log.error("dataset %s cannot be read (%s); register it again", path.name, error)
+                continue
+            folder.sweep(entry, pending)
+            if entry is not None:
+                self._entries[path.name] = entry
+            if pending is not None:
+                self._pending[path.name] = pending
+
+    def _folder(self, name: str) -> Folder:
+        return Folder(self._home.folder("datasets", name))
+
+    def _manifest(self, entry: Entry) -> Path:
+        return self._folder(entry.name).generation(entry.generation) / "manifest.arrow"
+
+
+async def _wait(workers: Workers, task: Task[T]) -> T:
+    future: Future[T] = workers.submit(task)
+    return await asyncio.wrap_future(future)
+
+
+def _log_outcome(task: "asyncio.Task[Any]") -> None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is None:
+        _log.info("%s is ready", task.get_name())
+    elif isinstance(error, AugmentError | ServiceError):
+        _log.warning("%s is refused: %s", task.get_name(), error)
+    else:
+        _log.error("%s: a defect of ours", task.get_name(), exc_info=error)

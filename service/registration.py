@@ -1,0 +1,137 @@
+"""A dataset on its way into the home: what was asked for, what is known so far, and the files of both.
+
+datasets/NAME/
+    dataset.json     the dataset that is ready: which generation, and what its scan found
+    pending.json     a registration under way, or the reason why it failed after it was acknowledged
+    GENERATION/      manifest.arrow, progress.json; of an upload also the archive, until files/ is made of it
+
+``dataset.json`` is replaced in one step, so that a name holds the whole old dataset or the whole new one; a
+generation that neither file names was left by a process that was killed, and is removed at start.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from service.home import remove, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client asked for; ``path`` is None where it sent an archive."""
+
+    name: str
+    path: str | None = None
+    format: str | None = None
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A dataset that is ready. ``root`` is relative to its generation where the files were uploaded."""
+
+    name: str
+    generation: str
+    root: str
+    uploaded: bool
+    digest: str
+    format: str
+    num_records: int
+    num_refused: int
+    classes: tuple[str, ...]
+    splits: Mapping[str, int]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what ``asdict`` and JSON made of one; TypeError where the fields are others."""
+        return cls(**{**value, "classes": tuple(value["classes"])})
+
+
+@dataclass(slots=True)
+class Pending:
+    """A registration under way, or one that failed. Changed on the event loop only.
+
+    ``acknowledged``: the client was told to come back (202), so a failure is kept for it; else it was told at once.
+    """
+
+    wanted: Wanted
+    generation: str = field(default_factory=lambda: uuid.uuid4().hex)
+    acknowledged: bool = False
+    error: Mapping[str, Any] | None = None
+    task: "asyncio.Task[tuple[Entry, bool]] | None" = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What a later process needs to take it up again."""
+        return {"wanted": asdict(self.wanted), "generation": self.generation, "error": self.error}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """As a new process finds it: whoever asked for it was told to come back, or has lost the connection."""
+        return cls(Wanted(**value["wanted"]), value["generation"], acknowledged=True, error=value["error"])
+
+
+class Folder:
+    """The files of one name. Every method blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def generation(self, generation: str) -> Path:
+        return self.path / generation
+
+    def begin(self, pending: Pending, archive: Path | None) -> None:
+        """Write down what was asked for; the archive, if there is one, moves in."""
+        inside = self.generation(pending.generation)
+        inside.mkdir(parents=True)
+        if archive is not None:
+            archive.rename(inside / "upload")
+        write_json(self.path / "pending.json", pending.to_json())
+
+    def settle(self, entry: Entry) -> None:
+        """The new dataset is the name's from now on; whatever else is here goes."""
+        write_json(self.path / "dataset.json", asdict(entry))
+        self.sweep(entry, None)
+
+    def fail(self, pending: Pending, current: Entry | None) -> None:
+        """Keep the reason for whoever was told to come back; without an acknowledgement nothing is left."""
+        if pending.acknowledged:
+            write_json(self.path / "pending.json", pending.to_json())
+        else:
+            (self.path / "pending.json").unlink(missing_ok=True)
+        self.sweep(current, pending if pending.acknowledged else None)
+
+    def sweep(self, entry: Entry | None, pending: Pending | None) -> None:
+        """Remove everything that neither belongs to."""
+        keep: set[str] = set()
+        if entry is not None:
+            keep |= {"dataset.json", entry.generation}
+            for name in ("upload", "progress.json"):  # what the generation needed only to become what it is
+                (self.generation(entry.generation) / name).unlink(missing_ok=True)
+        if pending is not None:
+            keep.add("pending.json")
+            if pending.error is None:
+                keep.add(pending.generation)
+        for path in sorted(self.path.iterdir()):
+            if path.name not in keep:
+                remove(path)
+        if not keep:
+            self.path.rmdir()
+
+    def read(self) -> tuple[Entry | None, Pending | None]:
+        """What a predecessor left; ValueError, KeyError or TypeError where it is damaged."""
+        ready, begun = self._json("dataset.json"), self._json("pending.json")
+        entry = None if ready is None else Entry.from_json(ready)
+        pending = None if begun is None else Pending.from_json(begun)
+        if entry is not None and pending is not None and entry.generation == pending.generation:
+            pending = None  # the process was killed between the two files
+        return entry, pending
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return None

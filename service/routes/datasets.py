@@ -1,0 +1,338 @@
+"""Datasets: registered by path or uploaded, described, read page by page, deleted."""
+
+import itertools
+import uuid
+from typing import Annotated, Any
+
+import pydantic
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+
+from augment.errors import CallError
+from augment.sample import Record, Refusal
+from service import requests, schemas, upload
+from service.errors import MalformedError
+from service.home import NAME, remove
+from service.registration import Wanted
+from service.routes import paging
+from service.state import Joined, State
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+MAX_JSON_BYTES = 64 * 2**10
+_ARCHIVES = ("application/zip", "application/x-tar", "application/gzip")
+_ARCHIVE_TYPES = frozenset(
+    {*_ARCHIVES, "application/x-zip-compressed", "application/x-gzip", "application/octet-stream"}
+)
+_FORM = "multipart/form-data"
+
+Name = Annotated[str, Path(description="The dataset's name.", examples=["photos"])]
+
+
+class Asked(schemas.Schema):
+    """What to call a dataset and how it lies on disk."""
+
+    name: str = Field(pattern=f"^{NAME.pattern}$", examples=["photos"])
+    format: str | None = Field(None, description="`folder`; found out where it is left out.", examples=["folder"])
+    replace: bool = Field(default=False, description="Whether other content under this name may go.")
+
+
+class Registration(Asked):
+    """A folder that the service can read, below one of AUGMENT_DATA_ROOTS."""
+
+    path: str = Field(min_length=1, max_length=4096, examples=["/data/photos"])
+
+
+class Progress(BaseModel):
+    """How far a registration is."""
+
+    stage: str = Field(description="waiting, unpacking or scanning.", examples=["scanning"])
+    done: int = Field(description="Files that are done.")
+    total: int | None = Field(description="All files; null while nobody knows.")
+
+
+class UnderWay(BaseModel):
+    """A registration that is not done, or failed after it was acknowledged."""
+
+    state: str = Field(description="scanning or failed.", examples=["scanning"])
+    progress: Progress | None = None
+    error: schemas.Problem | None = None
+
+
+class Dataset(BaseModel):
+    """A dataset; fields of the scan are missing until it is done."""
+
+    name: str = Field(examples=["photos"])
+    state: str = Field(description="ready, scanning or failed.", examples=["ready"])
+    digest: str | None = Field(None, description="Of all keys and records; the same content has it anywhere.")
+    format: str | None = Field(None, examples=["folder"])
+    num_records: int | None = Field(None, examples=[200])
+    num_refused: int | None = Field(None, description="Files that are no usable picture.", examples=[1])
+    classes: list[str] | None = Field(None, examples=[["cat", "dog"]])
+    splits: dict[str, int] | None = Field(None, description="Records of each split; empty without splits.")
+    uploaded: bool | None = Field(None, description="Whether the files belong to the service and go with the dataset.")
+    path: str | None = Field(None, description="Where it was registered from.", examples=["/data/photos"])
+    progress: Progress | None = None
+    error: schemas.Problem | None = None
+    update: UnderWay | None = Field(None, description="A later registration under this name.")
+
+
+class DatasetPage(BaseModel):
+    """A page of datasets."""
+
+    datasets: list[Dataset] = Field(description="In alphabetical order.")
+    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+
+
+class RecordView(BaseModel):
+    """One picture of a dataset."""
+
+    key: str = Field(description="Its path, without extension.", examples=["cat/001"])
+    label: int | None = Field(description="Index into the dataset's classes.", examples=[0])
+    class_name: str | None = Field(alias="class", examples=["cat"])
+    split: str | None = Field(examples=[None])
+    height: int = Field(description="Upright, in pixels.")
+    width: int
+    size_bytes: int
+    digest: str = Field(description="Of the encoded bytes and the annotations.")
+
+
+class RecordPage(BaseModel):
+    """A page of records."""
+
+    records: list[RecordView] = Field(description="In the order of their keys, split by split.")
+    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+
+
+class RefusedFile(BaseModel):
+    """A file that is no record, and why."""
+
+    path: str
+    reason: str = Field(examples=["undecodable"])
+    detail: str
+
+
+class RefusedPage(BaseModel):
+    """A page of refused files."""
+
+    refused: list[RefusedFile] = Field(description="In the order of their paths.")
+    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"model": schemas.Problem, "description": description}
+
+
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: _problem("There is no such dataset.")}
+_NOT_READY: dict[int | str, dict[str, Any]] = {**_UNKNOWN, 409: _problem("It is being scanned, or was refused.")}
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    400: _problem("The body cannot be read: no JSON, no whole form, a broken archive."),
+    403: _problem("The path, or a link below it, lies outside AUGMENT_DATA_ROOTS (or there are none)."),
+    409: _problem("The name has other content and `replace` is not true, is in use by a job, or is being scanned."),
+    413: _problem("More files or bytes than AUGMENT_MAX_FILES, AUGMENT_MAX_HOME_BYTES, AUGMENT_MAX_UNPACK_RATIO."),
+    415: _problem("The body is neither JSON nor a form nor an archive."),
+    422: _problem("No picture can be used, or the archive holds what none may: links, `..`, a name twice, a password."),
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": Registration.model_json_schema(),
+                "example": {"name": "photos", "path": "/data/photos", "format": "folder"},
+            },
+            _FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["name", "file"],
+                    "properties": {
+                        "name": {"type": "string", "example": "photos"},
+                        "format": {"type": "string", "example": "folder"},
+                        "replace": {"type": "boolean"},
+                        "file": {"type": "string", "format": "binary", "description": "A zip, tar or gzipped tar."},
+                    },
+                }
+            },
+            **{one: {"schema": {"type": "string", "format": "binary"}} for one in _ARCHIVES},
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    summary="Register or upload a dataset",
+    response_model=Dataset,
+    response_model_exclude_unset=True,
+    status_code=201,
+    responses={
+        200: {"model": Dataset, "description": "The name has this content already."},
+        202: {"model": Dataset, "description": "The scan goes on; `Location` tells how far it is."},
+        **_REFUSED,
+    },
+    openapi_extra=_BODY,
+)
+async def register_dataset(
+    request: Request,
+    response: Response,
+    state: Joined,
+    *,
+    name: Annotated[str | None, Query(description="Of an archive that is the whole body.")] = None,
+    format: Annotated[str | None, Query(description="As `name`.")] = None,  # noqa: A002 - the word of the contract
+    replace: Annotated[bool | None, Query(description="As `name`.")] = None,
+) -> dict[str, Any]:
+    """Register a folder by its path (JSON), or upload one: a form with `name` and `file`, or an archive as the body.
+
+    `curl -F name=photos -F file=@photos.zip URL/v1/datasets`, or
+    `curl -H 'Content-Type: application/zip' --data-binary @photos.zip 'URL/v1/datasets?name=photos'`. An archive that
+    holds one folder with everything in it is taken as that folder. A scan that takes more than AUGMENT_SCAN_WAIT_S
+    (10 s) goes on after the answer.
+    """
+    kind = requests.check_media_type(request, {"application/json", _FORM, *_ARCHIVE_TYPES})
+    query = {"name": name, "format": format, "replace": replace}
+    with state.admission.place():
+        if kind == "application/json":
+            done = await _register_path(request, state)
+        else:
+            done = await _register_upload(request, state, query, is_form=kind == _FORM)
+    described = await to_thread.run_sync(state.datasets.describe, done[0])
+    response.headers["Location"] = f"/v1/datasets/{done[0]}"
+    response.status_code = done[1]
+    if done[1] == 202:
+        response.headers["Retry-After"] = "1"
+    return described
+
+
+@router.get("", summary="All datasets", response_model=DatasetPage, response_model_exclude_unset=True)
+async def list_datasets(state: Joined, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT) -> Any:
+    """The datasets, a page at a time; those that are being scanned among them."""
+
+    def read() -> dict[str, Any]:
+        names, following = paging.page(state.datasets.names(), after, limit)
+        return {"datasets": [state.datasets.describe(name) for name in names], "next": following}
+
+    return await to_thread.run_sync(read)
+
+
+@router.get(
+    "/{name}", summary="One dataset", response_model=Dataset, response_model_exclude_unset=True, responses=_UNKNOWN
+)
+async def read_dataset(state: Joined, name: Name) -> Any:
+    """What a scan found, or how far it is."""
+    return await to_thread.run_sync(state.datasets.describe, name)
+
+
+@router.get("/{name}/records", summary="The records of a dataset", response_model=RecordPage, responses=_NOT_READY)
+async def list_records(
+    state: Joined, name: Name, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT
+) -> Any:
+    """Keys, classes and sizes, a page at a time, in the order of the dataset."""
+
+    def read() -> dict[str, Any]:
+        dataset = state.datasets.get(name)
+        start = 0 if after is None else dataset.find(after)
+        if start is None:
+            raise CallError(f"after is {str(after)[:100]!r}, which is no key of {name}; send the `next` of a page")
+        start += after is not None
+        stop = min(start + limit, dataset.num_records)
+        splits = list(dataset.splits)
+        views = [_record(record, dataset.classes, splits) for record in map(dataset.record, range(start, stop))]
+        return {"records": views, "next": views[-1]["key"] if stop < dataset.num_records else None}
+
+    return await to_thread.run_sync(read)
+
+
+@router.get(
+    "/{name}/refused", summary="The refused files of a dataset", response_model=RefusedPage, responses=_NOT_READY
+)
+async def list_refused(
+    state: Joined, name: Name, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT
+) -> Any:
+    """Every file that is no usable picture, with the reason, a page at a time."""
+
+    def read() -> dict[str, Any]:
+        # By bytes, as the manifest sorts them.
+        known = (one for one in state.datasets.get(name).refused if after is None or one.key.encode() > after.encode())
+        views = [_refused(refusal) for refusal in itertools.islice(known, limit + 1)]
+        return {"refused": views[:limit], "next": views[limit - 1]["path"] if len(views) > limit else None}
+
+    return await to_thread.run_sync(read)
+
+
+@router.delete(
+    "/{name}",
+    summary="Delete a dataset",
+    status_code=204,
+    response_class=Response,
+    responses={**_UNKNOWN, 409: _problem("A job uses it.")},
+)
+async def delete_dataset(state: Joined, name: Name) -> None:
+    """Forget a dataset, or stop its scan. Files that were uploaded go; a folder that was registered by path stays."""
+    await state.datasets.delete(name)
+
+
+async def _register_path(request: Request, state: State) -> tuple[str, int]:
+    text = await requests.read_text(request, max_bytes=MAX_JSON_BYTES, limit="64 kB of JSON")
+    try:
+        asked = Registration.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        raise _invalid(error) from error
+    path = await to_thread.run_sync(state.datasets.confined, asked.path)
+    return await _register(state, Wanted(asked.name, path, asked.format, asked.replace))
+
+
+async def _register_upload(request: Request, state: State, query: dict[str, Any], *, is_form: bool) -> tuple[str, int]:
+    given = {name: value for name, value in query.items() if value is not None}
+    if not is_form:
+        state.datasets.check_free(_asked(given).name)  # before gigabytes arrive for nothing
+    archive = state.home.path / "tmp" / uuid.uuid4().hex
+    left = await to_thread.run_sync(state.datasets.room_bytes)
+    try:
+        async with upload.Spool(archive, left) as spool:
+            if is_form:
+                given |= await upload.receive_multipart(request, spool)
+            else:
+                await upload.receive_raw(request, spool)
+        if not spool.num_bytes:
+            raise MalformedError("the archive is empty; send its bytes")
+        asked = _asked(given)
+        return await _register(state, Wanted(asked.name, None, asked.format, asked.replace), archive)
+    finally:
+        await to_thread.run_sync(remove, archive)  # it has moved where all went well
+
+
+async def _register(state: State, wanted: Wanted, archive: Any = None) -> tuple[str, int]:
+    done = await state.datasets.register(wanted, archive)
+    if done is None:
+        return wanted.name, 202
+    return wanted.name, 201 if done[1] else 200
+
+
+def _asked(given: dict[str, Any]) -> Asked:
+    try:
+        return Asked.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise _invalid(error) from error
+
+
+def _invalid(error: pydantic.ValidationError) -> RequestValidationError:
+    return RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)])
+
+
+def _record(record: Record, classes: tuple[str, ...], splits: list[str]) -> dict[str, Any]:
+    return {
+        "key": record.key,
+        "label": record.label,
+        "class": None if record.label is None else classes[record.label],
+        "split": record.key.partition("/")[0] if splits else None,
+        "height": record.height,
+        "width": record.width,
+        "size_bytes": record.size_bytes,
+        "digest": record.digest,
+    }
+
+
+def _refused(refusal: Refusal) -> dict[str, Any]:
+    return {"path": refusal.key, "reason": str(refusal.reason), "detail": refusal.detail}
