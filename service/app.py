@@ -13,14 +13,19 @@ from augment import engine
 from augment.workers import LocalWorkers
 from service import metrics, middleware, problems
 from service.admission import Admission
+from service.batch_files import BatchFiles
+from service.batches import Batches
 from service.datasets import Datasets
 from service.home import Home
 from service.metrics import Metrics
 from service.pipelines import Pipelines
+from service.readers import Readers
+from service.rendering import Rendering
 from service.routes import ROUTERS
 from service.schemas import Problem
 from service.settings import Settings
 from service.state import State
+from service.streams import Streams
 
 _DESCRIPTION = """
 Every augmented sample has an address, and its pixels are a pure function of that address: the same URL gives the same
@@ -47,18 +52,25 @@ def create_app(settings: Settings) -> FastAPI:
             home = parts.enter_context(closing(Home(settings.home)))
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
             version_now = await to_thread.run_sync(_describe_engine)
-            workers = parts.enter_context(_pool(settings, settings.workers, "augment.batch"))
+            workers = parts.enter_context(_pool(settings, settings.workers, "augment.batch_task"))
             scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task"))
             datasets = await parts.enter_async_context(aclosing(Datasets(home, scanners, settings)))
             await datasets.open()
+            files = await to_thread.run_sync(BatchFiles, home, settings.batch_folder)
+            batches = parts.enter_context(closing(Batches(files, settings.batch_cache_bytes, counted)))
+            pipelines = Pipelines(home)
             state = State(
                 settings=settings,
                 home=home,
                 workers=workers,
                 admission=Admission(settings.queue_limit),
                 metrics=counted,
-                pipelines=Pipelines(home),
+                pipelines=pipelines,
                 datasets=datasets,
+                streams=await to_thread.run_sync(Streams, home, datasets, pipelines, settings),
+                batches=batches,
+                rendering=Rendering(batches, workers, counted),
+                readers=Readers(batches, workers.num_workers),
                 version=version_now,
             )
             app.state.augment = state
@@ -98,6 +110,7 @@ def _describe_engine() -> dict[str, Any]:
 
 def _watched(state: State) -> Iterable[Metric]:
     workers = state.workers
+    yield metrics.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
     yield metrics.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
     yield metrics.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
     yield metrics.gauge("augment_workers", "Worker processes.", workers.num_workers)

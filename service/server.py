@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from service import logs
 from service.app import create_app
 from service.errors import ServiceError
+from service.protocol import Protocol
 from service.settings import Settings, refusal_to_start
 
 _BACKLOG = 2048
@@ -45,6 +46,7 @@ def serve(settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     batch_cache_bytes: int = Field(
         _GIB, ge=_MIB, description="Rendered batches that are kept for the next reader: 100 of 64 x 224 x 224 pictures."
     )
+    batch_folder: Path = Field(
+        Path("/dev/shm"),  # noqa: S108 - files there have names of chance in a folder of our own
+        description="A memory-backed folder for rendered batches, as PyTorch's loaders use it; the home's disk "
+        "takes what finds no room there.",
+    )
     decode_cache_bytes: int = Field(0, ge=0, description="Decoded pictures that are kept between epochs; 0 keeps none.")
     max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="Pixels of one picture; 50 megapixels, as imgproxy.")
     max_body_bytes: int = Field(

@@ -8,11 +8,15 @@ from fastapi import Depends, Request
 
 from augment.workers import LocalWorkers
 from service.admission import Admission
+from service.batches import Batches
 from service.datasets import Datasets
 from service.home import Home
 from service.metrics import Metrics
 from service.pipelines import Pipelines
+from service.readers import Readers
+from service.rendering import Rendering
 from service.settings import Settings
+from service.streams import Streams
 
 
 @dataclass(slots=True)
@@ -26,6 +30,10 @@ class State:
     metrics: Metrics
     pipelines: Pipelines
     datasets: Datasets
+    streams: Streams
+    batches: Batches
+    rendering: Rendering
+    readers: Readers
     version: Mapping[str, Any]
     """The engine's digest and what it is made of, as ``/version`` tells it."""
 

@@ -2,11 +2,14 @@
 
 from fastapi import APIRouter
 
-from service.routes import datasets, health, pipelines, transforms
+from service.routes import batches, datasets, health, pipelines, samples, streams, transforms
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     transforms.router,
     pipelines.router,
     datasets.router,
+    streams.router,
+    batches.router,
+    samples.router,
 )

@@ -1,0 +1,116 @@
+"""Answers that take their time: whoever asked may leave while they are made, and they may fail when half is sent.
+
+What fails before the first byte is a status; after it the connection is cut. Either way what was being made for a
+client who left is stopped at once.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
+
+from augment.errors import AugmentError
+from service import protocol
+from service.errors import ServiceError
+
+T = TypeVar("T")
+Chunk = bytes | memoryview
+
+LEFT = 499
+"""What the log says of a client who left before there was an answer (nginx's number; no client ever sees it)."""
+
+_log = logging.getLogger(__name__)
+
+
+class ClientLeft(Exception):  # noqa: N818 - nobody's error
+    """Nobody waits for the answer any more."""
+
+
+async def unless_left(request: Request, work: Awaitable[T]) -> T:
+    """What the work gives; ClientLeft, and the work cancelled, where the client leaves first."""
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_left(request.receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientLeft
+    finally:
+        await _stop(working, watching)
+
+
+async def streamed(
+    request: Request, chunks: AsyncGenerator[Chunk, None], *, media_type: str, headers: Mapping[str, str]
+) -> Response:
+    """The answer that streams the chunks, begun when the first is there; raises what making that one raised."""
+    try:
+        first = await unless_left(request, anext(chunks))
+    except ClientLeft:
+        await chunks.aclose()
+        return Response(status_code=LEFT)
+    except BaseException:
+        await chunks.aclose()
+        raise
+    return Streamed(first, chunks, media_type=media_type, headers=headers)
+
+
+class Streamed(Response):
+    """Sends chunks as the client takes them. Each is awaited, so that one client never holds up the others."""
+
+    def __init__(
+        self, first: Chunk, rest: AsyncGenerator[Chunk, None], *, media_type: str, headers: Mapping[str, str]
+    ) -> None:
+        self.status_code = 200
+        self.media_type = media_type
+        self.background = None
+        self._first = first
+        self._rest = rest
+        self.init_headers(headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; a failure cuts the connection."""
+        sending = asyncio.ensure_future(self._send(send))
+        watching = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                return
+            sending.result()
+        except BaseException as error:
+            expected = isinstance(error, AugmentError | ServiceError | asyncio.CancelledError)
+            message = str(error) or "the service stops"
+            _log.error(
+                "an answer was cut: %s", message, exc_info=None if expected else error,
+                extra={"request_id": scope.get("augment.request_id", "-")},
+            )  # fmt: skip
+            if not protocol.cut(scope) or isinstance(error, asyncio.CancelledError):
+                raise
+            await _left(receive)  # the connection is gone when this returns, and nothing is left to be completed
+        finally:
+            await _stop(sending, watching)
+            await self._rest.aclose()
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self._first, "more_body": True})
+        async for chunk in self._rest:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await asyncio.sleep(0)  # a send that need not wait would not let anybody else run
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stop(*works: "asyncio.Future[Any]") -> None:
+    for work in works:
+        work.cancel()
+    for work in works:
+        with suppress(asyncio.CancelledError, Exception):
+            await work

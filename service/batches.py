@@ -1,0 +1,152 @@
+"""Rendered batches: one file each, found by address, shared by all who ask.
+
+Requests for one address share one rendering, which only the last one's leaving cancels. What is finished is kept, least
+recently used out first, within AUGMENT_BATCH_CACHE_BYTES; what somebody reads is never removed and always counted.
+Failures are not kept: the next request tries again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from augment.errors import Reason, StorageError
+from augment.laid import Laid
+from service.batch_files import BatchFile, BatchFiles
+from service.metrics import Metrics
+
+_PASSING = frozenset({Reason.UNREADABLE, Reason.CHANGED})
+"""Refusals that end when somebody mends a file: a batch that has some is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for: its address, how to lay it down in a file (None: no room there), and about how many bytes."""
+
+    address: Hashable
+    produce: Callable[[Path], Awaitable[Laid | None]]
+    expected_bytes: int
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    num_bytes: int
+    num_holders: int = 0
+    path: Path | None = None
+    file: BatchFile | None = None
+    is_forgotten: bool = False
+    work: "asyncio.Task[BatchFile]" = field(init=False)
+
+
+class Batches:
+    """The rendered batches of one service. Of the event loop's thread only."""
+
+    def __init__(self, files: BatchFiles, max_bytes: int, metrics: Metrics) -> None:
+        self._files = files
+        self.max_bytes = max_bytes
+        self._metrics = metrics
+        self._entries: dict[Hashable, _Entry] = {}  # least recently used first
+        self._works: set[asyncio.Task[BatchFile]] = set()
+        self._num_bytes = 0
+
+    @asynccontextmanager
+    async def lease(self, wanted: Wanted, *, counted: bool = True) -> AsyncIterator[BatchFile]:
+        """The file of an address, rendered now unless it is kept or under way; it stays while the block runs.
+
+        Raises what the rendering raised, StorageError where there is no room for it.
+        """
+        entry = self._entries.pop(wanted.address, None)
+        outcome = "miss" if entry is None else "shared" if entry.file is None else "hit"
+        if counted:
+            self._metrics.batch_cache.labels(outcome).inc()
+        if entry is None:
+            entry = self._begin(wanted)
+        self._entries[wanted.address] = entry  # last: it was used last
+        entry.num_holders += 1
+        try:
+            yield await asyncio.shield(entry.work)
+        finally:
+            entry.num_holders -= 1
+            if not entry.num_holders:
+                self._let_go(wanted.address, entry)
+
+    def close(self) -> None:
+        """Cancel what is under way and remove all files."""
+        for work in list(self._works):
+            work.cancel()
+        self._entries.clear()
+        self._files.close()
+
+    def _begin(self, wanted: Wanted) -> _Entry:
+        entry = _Entry(num_bytes=wanted.expected_bytes)
+        self._count(entry.num_bytes)
+        entry.work = asyncio.create_task(self._render(entry, wanted))
+        self._works.add(entry.work)
+        entry.work.add_done_callback(self._ended)
+        return entry
+
+    async def _render(self, entry: _Entry, wanted: Wanted) -> BatchFile:
+        try:
+            laid = None
+            for on_disk in (False, True):
+                self._make_room()
+                path = entry.path = self._files.new(wanted.expected_bytes, on_disk=on_disk)
+                laid = await wanted.produce(path)
+                if laid is not None or not self._files.is_in_memory(path):
+                    break
+                path.unlink(missing_ok=True)
+            if laid is None:
+                raise StorageError(
+                    "there is no room for a rendered batch in memory or on the home's disk; free space, or set "
+                    "AUGMENT_BATCH_CACHE_BYTES lower"
+                )
+        except BaseException:
+            self._forget(wanted.address, entry)
+            raise
+        if entry.is_forgotten:  # finished just when the last one left
+            path.unlink(missing_ok=True)
+        else:
+            self._count(laid.num_bytes - entry.num_bytes)
+            entry.num_bytes = laid.num_bytes
+        entry.file = BatchFile(path, laid, in_memory=self._files.is_in_memory(path))
+        return entry.file
+
+    def _let_go(self, address: Hashable, entry: _Entry) -> None:
+        """Nobody holds it any more: stop what is under way, keep what is finished if it may be kept."""
+        if entry.file is None:
+            self._forget(address, entry)
+            entry.work.cancel()
+        elif any(refusal.reason in _PASSING for refusal in entry.file.laid.refusals):
+            self._forget(address, entry)
+        else:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while self._is_over():
+            idle = next((one for one in self._entries.items() if not one[1].num_holders), None)
+            if idle is None:
+                return
+            self._forget(*idle)
+
+    def _is_over(self) -> bool:
+        return self._num_bytes > self.max_bytes
+
+    def _forget(self, address: Hashable, entry: _Entry) -> None:
+        if entry.is_forgotten:
+            return
+        entry.is_forgotten = True
+        if self._entries.get(address) is entry:
+            del self._entries[address]
+        self._count(-entry.num_bytes)
+        if entry.path is not None:
+            entry.path.unlink(missing_ok=True)
+
+    def _count(self, num_bytes: int) -> None:
+        self._num_bytes += num_bytes
+        self._metrics.batch_cache_bytes.set(self._num_bytes)
+
+    def _ended(self, work: "asyncio.Task[BatchFile]") -> None:
+        self._works.discard(work)
+        if not work.cancelled():
+            work.exception()  # seen, even where everybody who would raise it has left

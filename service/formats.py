@@ -1,0 +1,72 @@
+"""The formats of batches: their names, their media types, and which one a request means."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from augment.batch_task import Format, PartFormat
+from augment.wire import tar
+from service.errors import MediaTypeError
+
+MEDIA_TYPES: Mapping[Format, str] = MappingProxyType(
+    {
+        Format.ARROW: "application/vnd.apache.arrow.stream",
+        Format.TAR: "application/x-tar",
+        Format.NPZ: "application/x-npz",
+    }
+)
+
+
+STREAMED = (Format.ARROW, Format.TAR)
+"""The formats in which one batch can follow another, the default first."""
+
+SINGLE = tuple(Format)
+
+
+def chosen(
+    name: str | None, accept: str | None, *, among: Sequence[Format], image_format: str, quality: int
+) -> PartFormat:
+    """The format that a request means: ``?format=`` beats ``Accept``, and what accepts anything gets the first.
+
+    MediaTypeError where it is not served, CallError where an option is refused.
+    """
+    found = _by_name(name, among) if name else _by_accept(accept, among)
+    if found is not Format.TAR:
+        return PartFormat(found)
+    tar.check_options(image_format, quality)
+    return PartFormat(found, image_format, quality)
+
+
+def _by_name(name: str, among: Sequence[Format]) -> Format:
+    if name in list(among):
+        return Format(name)
+    only_single = name == Format.NPZ
+    hint = "; ask for a single batch (…/batches/{epoch}/{index}) to get it" if only_single else ""
+    raise MediaTypeError(f"the format {name[:40]!r} is not served here; it is one of {', '.join(among)}{hint}")
+
+
+def _by_accept(accept: str | None, among: Sequence[Format]) -> Format:
+    wanted = _ranges(accept or "*/*")
+    for media_range, weight in wanted:
+        for one in among:
+            media_type = MEDIA_TYPES[one]
+            if weight > 0 and media_range in {media_type, f"{media_type.partition('/')[0]}/*", "*/*"}:
+                return one
+    served = ", ".join(MEDIA_TYPES[one] for one in among)
+    raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; what is served here is {served}")
+
+
+def _ranges(accept: str) -> list[tuple[str, float]]:
+    """Media ranges with their weights, the preferred first; a precise one before a general one of equal weight."""
+    ranges = []
+    for part in accept.split(","):
+        media_range, *params = [piece.strip().lower() for piece in part.split(";")]
+        weight = 1.0
+        for param in params:
+            name, _, value = param.partition("=")
+            if name.strip() == "q":
+                try:
+                    weight = float(value)
+                except ValueError:
+                    weight = 0.0
+        ranges.append((media_range, weight))
+    return sorted(ranges, key=lambda one: (-one[1], one[0].count("*")))

@@ -1,0 +1,90 @@
+"""What is rendered for an address: the whole batch once, parts of it from its file, samples."""
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from augment.batch import Place
+from augment.batch_task import BatchTask, Format, PartFormat, PartTask, SampleTask
+from augment.laid import Laid
+from augment.task import Task, Workers
+from augment.wire import arrow
+from service.batches import Batches, Wanted
+from service.metrics import Metrics
+from service.streams import OpenStream
+
+_ROW_BYTES = 512
+"""About what a row has beside its pixels: key, place, provenance."""
+
+_UNKNOWN_PIXELS = 512 * 512
+"""Taken for a picture whose size only chance or the record knows."""
+
+
+class Rendering:
+    """Turns addresses into work for the workers. Of the event loop's thread only."""
+
+    def __init__(self, batches: Batches, workers: Workers, metrics: Metrics) -> None:
+        self._batches = batches
+        self._workers = workers
+        self._metrics = metrics
+
+    def part(self, stream: OpenStream, place: Place, part_format: PartFormat) -> Wanted:
+        """One rank's slice of one batch in a format; the whole batch in Arrow is the rendering itself."""
+        whole = self._whole(stream, place)
+        if part_format.name is Format.ARROW and place.world_size == 1:
+            return whole
+        if part_format.name is not Format.TAR:
+            part_format = PartFormat(part_format.name)  # its other options mean nothing here
+        spec, layout = stream.stream.spec, _layout(stream, place.epoch)
+
+        async def produce(into: Path) -> Laid | None:
+            async with self._batches.lease(whole) as file:
+                task = PartTask(file.path, file.laid, spec, layout, place, part_format, into)
+                return await self._run(task)
+
+        address = (stream.id, place, part_format)
+        return Wanted(address, produce, whole.expected_bytes // place.world_size)
+
+    def sample(self, stream: OpenStream, epoch: int, key: str) -> Wanted:
+        """One record as the batches of an epoch hold it, as PNG with its provenance."""
+
+        async def produce(into: Path) -> Laid | None:
+            return await self._run(SampleTask(stream.source, key, epoch, into))
+
+        return Wanted((stream.id, "sample", epoch, key), produce, _picture_bytes(stream))
+
+    def _whole(self, stream: OpenStream, place: Place) -> Wanted:
+        spec = stream.stream.spec
+        place = Place(place.epoch, place.index)
+        layout = _layout(stream, place.epoch)
+
+        async def produce(into: Path) -> Laid | None:
+            laid = await self._run(BatchTask(stream.source, spec, layout, place, into))
+            for refusal in laid.refusals if laid is not None else ():
+                self._metrics.records_refused.labels(str(refusal.reason)).inc()
+            return laid
+
+        expected = spec.num_rows(place.index) * (_picture_bytes(stream) + _ROW_BYTES)
+        return Wanted((stream.id, place), produce, expected)
+
+    async def _run(self, task: Task[Laid | None]) -> Laid | None:
+        started = time.perf_counter()
+        laid = await asyncio.wrap_future(self._workers.submit(task))
+        if laid is not None:
+            observe = self._metrics.stage_seconds.labels
+            for stage, seconds in laid.seconds.items():
+                observe(stage).observe(seconds)
+            observe("queue").observe(max(0.0, time.perf_counter() - started - sum(laid.seconds.values())))
+        return laid
+
+
+def _layout(stream: OpenStream, epoch: int) -> arrow.Layout:
+    """The layout without what only the head of a stream tells, which may be the names of thousands of classes."""
+    layout = stream.stream.layout(epoch)
+    return replace(layout, metadata={"epoch": epoch, "batch_size": stream.stream.spec.batch_size})
+
+
+def _picture_bytes(stream: OpenStream) -> int:
+    shape = stream.stream.image_shape
+    return 3 * (_UNKNOWN_PIXELS if shape is None else shape[0] * shape[1])

@@ -1,0 +1,236 @@
+"""Batches of a stream, one after another or one alone: at addresses that never change."""
+
+import math
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field
+
+from augment import encode
+from augment.batch import Place
+from augment.batch_task import Format, PartFormat
+from augment.errors import CallError, DatasetError, Reason
+from augment.laid import Laid
+from augment.wire import arrow, tar
+from service import answers, formats, schemas
+from service.answers import Chunk
+from service.batch_files import BatchFile
+from service.errors import NotFoundError
+from service.routes import conditional
+from service.routes.streams import UNKNOWN, StreamId
+from service.state import Joined, State
+from service.streams import OpenStream
+
+router = APIRouter(prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
+
+_EPOCH_MAX = 2**53 - 1  # what every JSON reader holds exactly
+_MAY_PASS = frozenset({Reason.UNREADABLE, Reason.CHANGED, Reason.TIMEOUT, Reason.CRASHED})
+"""Reasons that lie in this machine or this moment: a batch with such a refusal is not the last word on its address."""
+
+EpochPath = Annotated[int, Path(ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")]
+
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+REFUSED: dict[int | str, dict[str, Any]] = {
+    **UNKNOWN,
+    409: {"model": schemas.Problem, "description": "Dataset or engine are not what the stream was declared for."},
+    415: {"model": schemas.Problem, "description": "The format is not served."},
+    422: {"model": schemas.Problem, "description": "A value is out of range."},
+    429: {"model": schemas.Problem, "description": "The queue is full; `Retry-After` says when to ask again."},
+    503: {"model": schemas.Problem, "description": "The service stops, or storage failed."},
+}
+
+
+class PartQuery(schemas.Schema):
+    """Which part of a batch, and in which form."""
+
+    rank: int = Field(0, ge=0, description="Which slice of each global batch.")
+    world_size: int = Field(1, ge=1, description="How many slices a batch has; it divides `batch_size`.")
+    format: str | None = Field(
+        None, description="`arrow` or `tar`, of a single batch also `npz`; beats `Accept`.", examples=["arrow"]
+    )
+    image_format: str = Field("png", description="How a tar holds pictures: `png`, `jpg` or `npy`.")
+    quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Quality of `jpg`.")
+    max_failures: float | None = Field(
+        None,
+        ge=0,
+        description="Rows of one batch that may stand for refused records: a count, or a fraction where it is below 1. "
+        "Omitted: any number.",
+    )
+
+    def place(self, epoch: int, index: int) -> Place:
+        """The slice of one batch."""
+        return Place(epoch, index, self.rank, self.world_size)
+
+
+class RangeQuery(PartQuery):
+    """Which batches of an epoch."""
+
+    epoch: int = Field(0, ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")
+    start: int = Field(0, ge=0, description="The first batch.")
+    stop: int | None = Field(None, ge=0, description="The batch to stop before; omitted, the epoch's end.")
+
+    def indices(self, stream: OpenStream) -> range:
+        """The batches in order; CallError where the epoch has not all of them."""
+        num_batches = stream.stream.num_batches
+        stop = num_batches if self.stop is None else self.stop
+        if not self.start <= stop <= num_batches:
+            raise CallError(
+                f"start is {self.start} and stop is {stop}; they satisfy 0 <= start <= stop <= {num_batches}, the "
+                "number of batches in an epoch"
+            )
+        return range(self.start, stop)
+
+
+@router.get(
+    "",
+    summary="Batches, one after another",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The batches until `stop` or the epoch's end. One that lacks its end marker was cut: go on "
+            "with `start` at the batch that is missing.",
+            "content": {formats.MEDIA_TYPES[each]: BINARY for each in formats.STREAMED},
+        },
+        **REFUSED,
+    },
+)
+async def read_batches(
+    request: Request, state: Joined, stream_id: StreamId, query: Annotated[RangeQuery, Query()]
+) -> Response:
+    """Stream batches in order, the next ones rendered ahead of the reader.
+
+    One Arrow record batch is one training batch; a tar follows WebDataset's conventions. An error before the first byte
+    is a status, after it the connection is reset. `start` resumes an epoch exactly.
+    """
+    stream = await to_thread.run_sync(state.streams.open, stream_id)
+    part_format = _format(request, query, formats.STREAMED)
+    indices = query.indices(stream)
+    stream.stream.spec.positions(query.place(query.epoch, 0))  # raises where there is no such rank
+    return await answers.streamed(
+        request,
+        _several(state, stream, indices, query, part_format),
+        media_type=formats.MEDIA_TYPES[part_format.name],
+        headers={"Cache-Control": "no-store", "Vary": "Accept, Authorization"},
+    )
+
+
+@router.get(
+    "/{epoch}/{index}",
+    summary="One batch",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The batch, the same bytes for ever.",
+            "content": dict.fromkeys(formats.MEDIA_TYPES.values(), BINARY),
+        },
+        **conditional.NOT_MODIFIED,
+        **REFUSED,
+    },
+)
+async def read_batch(
+    request: Request,
+    state: Joined,
+    stream_id: StreamId,
+    *,
+    epoch: EpochPath,
+    index: Annotated[int, Path(ge=0, description="The batch of the epoch, from 0.")],
+    query: Annotated[PartQuery, Query()],
+) -> Response:
+    """One batch as a complete stream of its format: any cache may keep it, any replica answers with the same bytes."""
+    stream = await to_thread.run_sync(state.streams.open, stream_id)
+    part_format = _format(request, query, formats.SINGLE)
+    if index >= stream.stream.num_batches:
+        raise NotFoundError(f"batch {index} does not exist; an epoch of this stream has {stream.stream.num_batches}")
+    place = query.place(epoch, index)
+    stream.stream.spec.positions(place)  # raises where there is no such rank
+    options = f"-{part_format.image_format}-{part_format.quality}" if part_format.name is Format.TAR else ""
+    etag = f'"{stream_id}-{epoch}-{index}-{place.rank}of{place.world_size}-{part_format.name}{options}"'
+    headers = conditional.immutable(etag)
+    if conditional.matches(request, etag):
+        return Response(status_code=304, headers=headers)
+
+    async def chunks() -> AsyncGenerator[Chunk, None]:
+        with state.admission.place():
+            async with state.batches.lease(state.rendering.part(stream, place, part_format)) as file:
+                _check_failures(file.laid, query.max_failures, stream, index)
+                first, last = _frame(stream, epoch, part_format)
+                headers["Content-Length"] = str(len(first) + file.laid.content_bytes + len(last))
+                if not _is_final(file.laid):
+                    headers.pop("ETag")
+                    headers["Cache-Control"] = "no-store"
+                yield first
+                async with aclosing(_content(state, file)) as content:
+                    async for chunk in content:
+                        yield chunk
+                yield last
+
+    return await answers.streamed(request, chunks(), media_type=formats.MEDIA_TYPES[part_format.name], headers=headers)
+
+
+async def _several(
+    state: State, stream: OpenStream, indices: range, query: RangeQuery, part_format: PartFormat
+) -> AsyncGenerator[Chunk, None]:
+    first, last = _frame(stream, query.epoch, part_format)
+    with state.admission.place():
+        wanted = state.readers.read(
+            lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
+        )
+        async with aclosing(wanted) as files:
+            index = indices.start
+            async for file in files:
+                _check_failures(file.laid, query.max_failures, stream, index)
+                if first:
+                    yield first
+                    first = b""
+                async with aclosing(_content(state, file)) as content:
+                    async for chunk in content:
+                        yield chunk
+                index += 1
+        yield first + last
+
+
+async def _content(state: State, file: BatchFile) -> AsyncGenerator[Chunk, None]:
+    """The content of one file, counted as a batch when all of it was taken."""
+    started = time.perf_counter()
+    async with aclosing(file.chunks()) as chunks:
+        async for chunk in chunks:
+            yield chunk
+    state.metrics.batches_sent.inc()
+    state.metrics.stage_seconds.labels("send").observe(time.perf_counter() - started)
+
+
+def _format(request: Request, query: PartQuery, among: tuple[Format, ...]) -> PartFormat:
+    accept = request.headers.get("accept")
+    return formats.chosen(query.format, accept, among=among, image_format=query.image_format, quality=query.quality)
+
+
+def _frame(stream: OpenStream, epoch: int, part_format: PartFormat) -> tuple[bytes, bytes]:
+    """What stands before and after the batches of a format."""
+    match part_format.name:
+        case Format.ARROW:
+            return arrow.stream_start(arrow.schema_of(stream.stream.layout(epoch))), arrow.STREAM_END
+        case Format.TAR:
+            return b"", tar.STREAM_END
+        case Format.NPZ:
+            return b"", b""
+
+
+def _check_failures(laid: Laid, max_failures: float | None, stream: OpenStream, index: int) -> None:
+    if max_failures is None:
+        return
+    num_rows = stream.stream.spec.num_rows(index)
+    allowed = math.floor(max_failures * num_rows) if max_failures < 1 else math.floor(max_failures)
+    if laid.num_replaced > allowed:
+        first = laid.refusals[0]
+        raise DatasetError(
+            f"{laid.num_replaced} of the {num_rows} rows of batch {index} stand for refused records, max_failures "
+            f"allows {allowed}; the first is {first.key} ({first.reason}: {first.detail})"
+        )
+
+
+def _is_final(laid: Laid) -> bool:
+    return all(refusal.reason not in _MAY_PASS for refusal in laid.refusals)

@@ -1,0 +1,82 @@
+"""Single samples: what a model sees of one record in one epoch, and what was done to it."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from service import answers
+from service.answers import Chunk
+from service.errors import NotFoundError
+from service.routes import conditional
+from service.routes.batches import BINARY, REFUSED, EpochPath
+from service.routes.streams import StreamId
+from service.state import Joined
+
+router = APIRouter(prefix="/v1/streams/{stream_id}/samples", tags=["batches"])
+
+_PROVENANCE: dict[str, Any] = {
+    "key": "cat/0001",
+    "epoch": 3,
+    "record_digest": "0c2f57d3a4be4d1f93bd6a0c6b1b9a52",
+    "label": 0,
+    "image_shape": [224, 224, 3],
+    "render_key": "9b0f6a4f0f2b1ad5b4c9b1f3d3f0a6c1",
+    "applied": [{"name": "HorizontalFlip", "params": {}}],
+}
+
+
+@router.get(
+    "/{epoch}/{key:path}",
+    summary="One sample",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The picture, or what was done to it.",
+            "content": {"image/png": BINARY, "application/json": {"example": _PROVENANCE}},
+        },
+        **conditional.NOT_MODIFIED,
+        **REFUSED,
+    },
+)
+async def read_sample(
+    request: Request,
+    state: Joined,
+    stream_id: StreamId,
+    *,
+    epoch: EpochPath,
+    key: Annotated[str, Path(description="The record's key, as batches name it.", examples=["cat/0001"])],
+    form: Annotated[
+        str | None,
+        Query(alias="format", pattern="^(png|json)$", description="`png`, or `json` for what was done to it."),
+    ] = None,
+) -> Response:
+    """One record as the batches of an epoch hold it: the picture, or its render key and each transform applied."""
+    stream = await to_thread.run_sync(state.streams.open, stream_id)
+    if await to_thread.run_sync(stream.stream.dataset.find, key) is None:
+        raise NotFoundError(
+            f"the stream has no record {key[:200]!r}; keys are paths below the split, without extension"
+        )
+    as_json = form == "json"
+    kind = "json" if as_json else "png"
+    etag = f'"{stream_id}-{epoch}-{key.encode(errors="surrogatepass").hex()}-{kind}"'
+    headers = conditional.immutable(etag)
+    if conditional.matches(request, etag):
+        return Response(status_code=304, headers=headers)
+
+    async def chunks() -> AsyncGenerator[Chunk, None]:
+        with state.admission.place():
+            async with state.batches.lease(state.rendering.sample(stream, epoch, key)) as file:
+                if as_json:
+                    yield json.dumps(await to_thread.run_sync(file.description)).encode()
+                    return
+                headers["Content-Length"] = str(file.laid.content_bytes)
+                async with aclosing(file.chunks()) as content:
+                    async for chunk in content:
+                        yield chunk
+
+    media_type = "application/json" if as_json else "image/png"
+    return await answers.streamed(request, chunks(), media_type=media_type, headers=headers)

@@ -1,0 +1,127 @@
+"""Streams: declared once, known by the same id on every replica."""
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Field
+
+from augment.batch import BATCH_SIZE_MAX
+from augment.errors import PipelineError, Problem
+from augment.render import SEED_MAX
+from service import schemas
+from service.routes import paging
+from service.state import Joined
+from service.streams import Declaration
+
+router = APIRouter(prefix="/v1/streams", tags=["streams"])
+
+StreamId = Annotated[
+    str, Path(description="The id that the declaration gave.", examples=["5d3f0c8be1d94a7bb8a2c1f6e07d9a43"])
+]
+
+
+class StreamRequest(schemas.Schema):
+    """What a stream is made of."""
+
+    dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
+    pipeline: str | dict[str, Any] = Field(
+        description="The name of a preset or a saved pipeline, YAML text, or a JSON document.", examples=["inception"]
+    )
+    split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
+    batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
+    seed: int = Field(0, ge=0, le=SEED_MAX, description="Other seeds, other draws and another order.")
+    shuffle: bool = Field(
+        default=True, description="Whether each epoch has an order of its own; else records come by key."
+    )
+    drop_last: bool = Field(default=True, description="Whether an epoch leaves out a last batch that is not full.")
+
+
+class StreamDocument(BaseModel):
+    """A declared stream."""
+
+    id: str = Field(description="The digest of everything its batches depend on; equal on every replica.")
+    engine: str = Field(description="The engine that renders it (`GET /version`).")
+    dataset: str
+    dataset_digest: str
+    split: str | None = Field(description="The split that was chosen; null where it is all records.")
+    pipeline: dict[str, Any] = Field(description="The canonical document, every default filled in.")
+    pipeline_name: str
+    pipeline_digest: str
+    batch_size: int
+    seed: int
+    shuffle: bool
+    drop_last: bool
+    num_records: int = Field(description="Records of the chosen split.")
+    num_batches: int = Field(description="Batches of an epoch.")
+    image_shape: list[int] | None = Field(
+        description="`[H, W, 3]` of every picture of every batch; null where they differ in size."
+    )
+    classes: list[str] = Field(description="The names that labels index; empty where the dataset has none.")
+    targets: list[str] = Field(description="What moves with the pixels: mask, boxes, keypoints.")
+    notices: list[str] = Field(description="What was dropped or moved while the pipeline was read.")
+
+
+class StreamPage(BaseModel):
+    """A page of streams."""
+
+    streams: list[StreamDocument] = Field(description="In the order of their ids.")
+    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+
+
+UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": schemas.Problem, "description": "There is no such stream here: declare it again."}
+}
+
+
+@router.post(
+    "",
+    summary="Declare a stream",
+    status_code=201,
+    response_model=StreamDocument,
+    responses={
+        200: {"model": StreamDocument, "description": "It was declared before."},
+        404: {"model": schemas.Problem, "description": "There is no such dataset or pipeline."},
+        409: {"model": schemas.Problem, "description": "The dataset is being scanned."},
+        422: {
+            "model": schemas.Problem,
+            "description": "The pipeline cannot hold for the dataset.",
+        },
+    },
+)
+async def declare_stream(state: Joined, wanted: StreamRequest, response: Response) -> dict[str, Any]:
+    """Name everything that batches depend on, and get the id to ask for them with.
+
+    Nothing is rendered. The same declaration gives the same id again, on any replica that has the same dataset.
+    """
+    declaration = Declaration(**wanted.model_dump())
+    try:
+        document, is_new = await to_thread.run_sync(state.streams.declare, declaration)
+    except PipelineError as error:
+        raise PipelineError(
+            [Problem(("pipeline", *problem.loc), problem.msg, problem.line) for problem in error.problems]
+        ) from error
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/streams/{document['id']}"
+    return document
+
+
+@router.get("", summary="All streams", response_model=StreamPage)
+async def list_streams(
+    state: Joined, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT
+) -> dict[str, Any]:
+    """What was declared here, a page at a time."""
+    names, following = paging.page(state.streams.ids(), after, limit)
+    return {"streams": [state.streams.document(name) for name in names], "next": following}
+
+
+@router.get("/{stream_id}", summary="One stream", response_model=StreamDocument, responses=UNKNOWN)
+async def read_stream(state: Joined, stream_id: StreamId) -> dict[str, Any]:
+    """What was declared."""
+    return state.streams.document(stream_id)
+
+
+@router.delete("/{stream_id}", summary="Forget a stream", status_code=204, response_class=Response, responses=UNKNOWN)
+async def delete_stream(state: Joined, stream_id: StreamId) -> None:
+    """Forget a stream; whoever declares it again gets the same id and the same batches."""
+    await to_thread.run_sync(state.streams.delete, stream_id)
