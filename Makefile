@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint format lock golden sheets clean
+.PHONY: help demo test test-long check lint format lock golden settings sheets clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,12 +40,15 @@ lock: $(READY)  ## resolve the dependencies again into requirements.lock
 golden: $(READY)  ## write the golden files anew; read their diff before you commit it
 	$(BIN)/python -m tests.golden.addresses
 
+settings: $(READY)  ## write docs/settings.md from the settings
+	$(BIN)/python -m tests.service.settings_table
+
 sheets: $(READY)  ## draw a contact sheet of every family of transforms into demo-output/sheets
 	$(BIN)/python demo/sheets.py
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find augment tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
+	find augment service tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip comes from $(PYTHON), so that this also works where the system's Python cannot put a pip into a new environment.
 $(READY): requirements.lock pyproject.toml

@@ -1,0 +1,50 @@
+"""The application in this process, with real workers, a home of its own and folders that it may register."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.folders_for_tests import Run
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder below which this module's service registers datasets by path."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Iterator[TestClient]:
+    """A service that all tests of a module share."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"), workers=1, data_roots=(data_root,))
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Start a service with settings of the test's own; it ends with the test."""
+    with ExitStack() as running:
+
+        def start(**settings: Any) -> TestClient:
+            given = {"home": tmp_path / "home", "workers": 1, **settings}
+            return running.enter_context(TestClient(create_app(Settings(**given)), raise_server_exceptions=False))
+
+        yield start
+
+
+@pytest.fixture(autouse=True)
+def logs_are_as_they_were() -> Iterator[None]:
+    """No test leaves the loggers of this process configured."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)

@@ -1,0 +1,26 @@
+"""Folders of small pictures, and what tests call the fixture that starts a service."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.testclient import TestClient
+
+Run = Callable[..., TestClient]
+"""Starts a service with these settings; it ends with the test."""
+
+
+def picture(seed: int, size: tuple[int, int] = (24, 32)) -> NDArray[np.uint8]:
+    """A picture of noise, the same for the same seed."""
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def write_folder(root: Path, *names: str) -> Path:
+    """A folder of pictures under these names, each another one."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(sum(name.encode()))).save(path)
+    return root

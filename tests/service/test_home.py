@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augment.errors import StorageError
+from service import home as homes
+from service.errors import MalformedError, ServiceError
+from service.home import Home
+
+
+def test_home_is_made_with_its_folders(tmp_path: Path) -> None:
+    home = Home(tmp_path / "deep" / "home")
+    assert {path.name for path in home.path.iterdir()} == {"datasets", "lock", "outputs", "pipelines", "streams", "tmp"}
+    home.close()
+
+
+def test_home_belongs_to_one_service_at_a_time(tmp_path: Path) -> None:
+    first = Home(tmp_path)
+    with pytest.raises(ServiceError, match="another service uses the home"):
+        Home(tmp_path)
+    first.close()
+    Home(tmp_path).close()
+
+
+def test_home_empties_what_uploads_left(tmp_path: Path) -> None:
+    Home(tmp_path).close()
+    (tmp_path / "tmp" / "half").mkdir()
+    (tmp_path / "tmp" / "half" / "picture").write_bytes(b"x")
+    (tmp_path / "tmp" / "link").symlink_to(tmp_path / "datasets")
+    Home(tmp_path).close()
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert (tmp_path / "datasets").is_dir()
+
+
+def test_home_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="AUGMENT_HOME"):
+        Home(tmp_path / "file")
+
+
+@given(st.text())
+def test_a_name_can_be_nothing_but_a_name(text: str) -> None:
+    try:
+        name = homes.checked_name(text)
+    except MalformedError:
+        return
+    assert Path("above", name).resolve().parent == Path("above").resolve()
+    assert name.isascii()
+    assert name.isprintable()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "-x", "a\n", "a\0", "x" * 101, "é", "a b"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(MalformedError):
+        homes.checked_name(name)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    homes.write_whole(tmp_path / "a", b"old")
+    homes.write_json(tmp_path / "a", {"b": 1})
+    assert (tmp_path / "a").read_bytes() == b'{\n "b": 1\n}'
+    with pytest.raises(StorageError):
+        homes.write_whole(tmp_path / "missing" / "a", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_used_bytes_counts_uploads_and_outputs(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    (tmp_path / "datasets" / "x").mkdir()
+    (tmp_path / "datasets" / "x" / "a").write_bytes(b"12345")
+    (tmp_path / "outputs" / "b").write_bytes(b"123")
+    (tmp_path / "pipelines" / "c").write_bytes(b"not counted")
+    assert home.used_bytes() == 8
+    home.close()
