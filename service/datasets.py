@@ -233,7 +233,14 @@ class Datasets:
             max_pixels=self._settings.max_pixels,
             max_files=self._settings.max_files,
         )
-        report = await _wait(self._scanners, task)
+        try:
+            report = await _wait(self._scanners, task)
+        except DatasetError as error:
+            if pending.wanted.path is not None:
+                raise
+            raise DatasetError(
+                str(error).replace(str(root), "the archive")
+            ) from error  # the client knows no other name
         if report.outside:
             raise ForbiddenError(
                 f"links lead out of AUGMENT_DATA_ROOTS: {', '.join(report.outside)}; remove them, or copy "
