@@ -17,6 +17,7 @@ from service.batch_files import BatchFiles
 from service.batches import Batches
 from service.datasets import Datasets
 from service.home import Home
+from service.jobs import Jobs
 from service.metrics import Metrics
 from service.pipelines import Pipelines
 from service.readers import Readers
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
             workers = parts.enter_context(_pool(settings, settings.workers, "augment.batch_task"))
             scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task"))
             datasets = await parts.enter_async_context(aclosing(Datasets(home, scanners, settings)))
+            jobs = await parts.enter_async_context(aclosing(Jobs(home, datasets, workers, settings)))
             await datasets.open()
             files = await to_thread.run_sync(BatchFiles, home, settings.batch_folder)
             batches = parts.enter_context(closing(Batches(files, settings.batch_cache_bytes, counted)))
@@ -68,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
                 pipelines=pipelines,
                 datasets=datasets,
                 streams=await to_thread.run_sync(Streams, home, datasets, pipelines, settings),
+                jobs=jobs,
                 batches=batches,
                 rendering=Rendering(batches, workers, counted),
                 readers=Readers(batches, workers.num_workers),
@@ -75,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
             )
             app.state.augment = state
             counted.watch(lambda: _watched(state))
+            jobs.open()
             yield
 
     app = FastAPI(
@@ -118,4 +122,5 @@ def _watched(state: State) -> Iterable[Metric]:
     yield metrics.labelled(
         "augment_worker_restarts", "Workers replaced, by reason.", "reason", workers.restarts, counts=True
     )
+    yield metrics.labelled("augment_jobs", "Jobs in the list, by state.", "state", state.jobs.counts())
     yield metrics.gauge("augment_records_poisoned", "Records that killed their worker twice.", len(workers.verdicts))

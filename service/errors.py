@@ -8,6 +8,7 @@ ServiceError
 ├── ConflictError           409  the name holds something else, or is in use
 ├── TooLargeError           413  the body, or what it unpacks to
 ├── MediaTypeError          415  a content type or format that is not served
+├── RepeatedKeyError        422  an Idempotency-Key that came with another request before
 ├── BusyError               429  the queue is full; carries the seconds after which to ask again
 └── DrainingError           503  the service is about to stop
 """
@@ -43,6 +44,10 @@ class TooLargeError(ServiceError):
 
 class MediaTypeError(ServiceError):
     """A content type or a format that is not served."""
+
+
+class RepeatedKeyError(ServiceError):
+    """The Idempotency-Key came with another request before (draft-ietf-httpapi-idempotency-key-header)."""
 
 
 class BusyError(ServiceError):

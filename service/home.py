@@ -52,19 +52,23 @@ class Home:
 
     def used_bytes(self) -> int:
         """Bytes of uploads and outputs, as AUGMENT_MAX_HOME_BYTES bounds them."""
-        total = 0
-        for kind in ("datasets", "outputs", "tmp"):
-            for above, _, files in os.walk(self.path / kind):
-                for file in files:
-                    try:
-                        total += Path(above, file).lstat().st_size
-                    except FileNotFoundError:
-                        continue
-        return total
+        return sum(folder_bytes(self.path / kind) for kind in ("datasets", "outputs", "tmp"))
 
     def close(self) -> None:
         """Give the home back."""
         os.close(self._lock)
+
+
+def folder_bytes(root: Path) -> int:
+    """Bytes of all files below a folder."""
+    total = 0
+    for above, _, files in os.walk(root):
+        for file in files:
+            try:
+                total += Path(above, file).lstat().st_size
+            except FileNotFoundError:
+                continue
+    return total
 
 
 def checked_name(name: str) -> str:

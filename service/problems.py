@@ -38,6 +38,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.ConflictError: 409,
     errors.TooLargeError: 413,
     errors.MediaTypeError: 415,
+    errors.RepeatedKeyError: 422,
     errors.BusyError: 429,
     errors.DrainingError: 503,
 }

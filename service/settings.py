@@ -82,6 +82,20 @@ class Settings(BaseSettings):
     grace_s: float = Field(
         10.0, ge=0, description="Seconds that running requests have after SIGTERM; Docker kills after 10."
     )
+    jobs_running: int = Field(
+        1, ge=1, description="Jobs that run at once, others wait; one, as a job takes all workers that it may."
+    )
+    jobs_workers: int | None = Field(
+        None,
+        ge=1,
+        description="Workers that jobs may occupy; by default all but one, which is left to those who wait for "
+        "an answer, as PostgreSQL reserves connections.",
+    )
+    max_request_pixels: int = Field(
+        4 * DEFAULT_MAX_PIXELS,
+        ge=1,
+        description="Pixels of all pictures of one one-shot request, once for each copy: four of the largest pictures.",
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged from.")
 
     @field_validator("data_roots", mode="before")

@@ -11,6 +11,7 @@ from service.admission import Admission
 from service.batches import Batches
 from service.datasets import Datasets
 from service.home import Home
+from service.jobs import Jobs
 from service.metrics import Metrics
 from service.pipelines import Pipelines
 from service.readers import Readers
@@ -31,6 +32,7 @@ class State:
     pipelines: Pipelines
     datasets: Datasets
     streams: Streams
+    jobs: Jobs
     batches: Batches
     rendering: Rendering
     readers: Readers

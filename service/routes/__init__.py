@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.routes import batches, datasets, health, pipelines, samples, streams, transforms
+from service.routes import batches, datasets, health, jobs, pipelines, samples, streams, transforms
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
@@ -12,4 +12,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     streams.router,
     batches.router,
     samples.router,
+    jobs.router,
 )

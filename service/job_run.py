@@ -1,0 +1,152 @@
+"""One job's expansion: described and checked for a client, and run in a thread of its own.
+
+A run is ``augment.expand.Expansion.run``, as the command line calls it; it can be told to stop at any time, and leaves
+a folder from which the next one goes on, whoever runs it.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from augment.errors import CallError
+from augment.expand import Expansion
+from augment.expansion import folder
+from augment.expansion.spec import ExpansionSpec, check_same
+from augment.expansion.tally import Budget, Progress, Summary
+from augment.sample import Refusal
+from augment.task import Task, Workers
+from augment.transforms import check
+from augment.transforms.load import Pipeline
+from service.datasets import Datasets
+from service.errors import TooLargeError
+from service.home import Home, folder_bytes
+from service.job_table import JobWanted
+
+T = TypeVar("T")
+
+_MEASURE_S = 60.0
+"""How often a run measures the home anew: uploads and other jobs fill it too."""
+
+
+class StoppedRun(BaseException):
+    """A run was told to stop. No Exception: like Ctrl-C it is no failure of anything."""
+
+
+class Share:
+    """The workers, of which a job leaves some to those who wait for an answer.
+
+    An expansion keeps two tasks a worker under way, so that half as many workers are named as it may occupy: no task
+    of it ever waits in the queue that batches and pictures stand in. With one worker they wait for one shard at most.
+    """
+
+    def __init__(self, workers: Workers, most: int) -> None:
+        self._workers = workers
+        self._most = most
+
+    @property
+    def num_workers(self) -> int:
+        """Half of the tasks that may be under way at once; 0 stands for one."""
+        return self._most // 2
+
+    @property
+    def verdicts(self) -> Mapping[str, Refusal]:
+        """As the workers have them."""
+        return self._workers.verdicts
+
+    def submit(self, task: Task[T]) -> "Future[T]":
+        """Queue a task."""
+        return self._workers.submit(task)
+
+    def close(self) -> None:
+        """Do nothing: the workers are others' too."""
+
+
+class Run:
+    """What a client may see of a run, and how to stop it; safe between threads."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Ask the run to end; it does a few times a second, and its workers stop before their next record."""
+        self._stopped.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was asked to end."""
+        return self._stopped.is_set()
+
+    def check(self) -> None:
+        """Raise StoppedRun once the run was asked to end."""
+        if self.is_stopped:
+            raise StoppedRun
+
+    def __call__(self, expansion: Expansion, wanted: JobWanted, workers: Workers, room: "Room") -> Summary:
+        """Bring the folder to the expansion's end; raises what ``Expansion.run`` does, StoppedRun, TooLargeError."""
+
+        def note(progress: Progress) -> None:
+            self.progress = progress
+            self.check()
+            room.check(progress.size_bytes)
+
+        self.check()
+        return expansion.run(workers, update=wanted.update, max_failures=wanted.max_failures, progress=note)
+
+
+class Room:
+    """What AUGMENT_MAX_HOME_BYTES leaves to one output; of one thread."""
+
+    def __init__(self, home: Home, out: Path, max_bytes: int) -> None:
+        self._home = home
+        self._out = out
+        self._max_bytes = max_bytes
+        self._others = 0
+        self._measure_at = 0.0
+
+    def check(self, size_bytes: int) -> None:
+        """Raise TooLargeError where an output of so many bytes has no room beside all others."""
+        now = time.monotonic()
+        if now >= self._measure_at:
+            self._others = self._home.used_bytes() - folder_bytes(self._out)
+            self._measure_at = now + _MEASURE_S
+        if self._others + size_bytes >= self._max_bytes:
+            raise TooLargeError(
+                f"the home would hold more than {self._max_bytes} bytes (AUGMENT_MAX_HOME_BYTES): {size_bytes} in this "
+                f"output and {self._others} beside it; delete datasets or outputs, or raise the limit, then resume"
+            )
+
+
+def describe(datasets: Datasets, out: Path, wanted: JobWanted) -> Expansion:
+    """The expansion, checked against dataset, pipeline and folder; nothing is written. It reads the disk.
+
+    Raises NotFoundError, ConflictError, PipelineError, CallError, and OutputError where the folder is another's.
+    """
+    expansion = Expansion(
+        datasets.get(wanted.dataset),
+        out,
+        Pipeline(check.resolve(wanted.pipeline)),
+        copies=wanted.copies,
+        seed=wanted.seed,
+        split=wanted.split,
+        include_originals=wanted.include_originals,
+        image_format=wanted.image_format,
+        quality=wanted.quality,
+    )
+    Budget(wanted.max_failures, expansion.dataset)  # raises where it is none
+    text = folder.read_text(out, folder.DESCRIPTION)
+    if text is not None:
+        check_same(ExpansionSpec.from_json(text, folder.DESCRIPTION), expansion.spec, out, update=wanted.update)
+    return expansion
+
+
+def check_format(expansion: Expansion, wanted: str | None) -> None:
+    """Raise CallError where another format is wanted than the dataset's, which outputs have."""
+    if wanted is not None and wanted != expansion.spec.format:
+        raise CallError(
+            f"output.format is {wanted[:40]!r}; an expansion has its dataset's format, here {expansion.spec.format!r}: "
+            "leave it out"
+        )

@@ -1,0 +1,119 @@
+"""The list of jobs, in SQLite: what a client was told survives a kill at any moment.
+
+Every write waits for the disk (WAL, ``synchronous=FULL``). Rows are few and small; all of them are read once, at start.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from augment.errors import StorageError
+
+
+class JobState(StrEnum):
+    """Where a job stands; the first two are taken up again after a restart, the others are final until a resume."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing happens any more without being asked."""
+        return self not in {JobState.QUEUED, JobState.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class JobWanted:
+    """One expansion, resolved: everything that its files depend on. ``pipeline`` is the canonical document."""
+
+    dataset: str
+    pipeline: Mapping[str, Any]
+    pipeline_name: str
+    output_name: str
+    copies: int = 1
+    seed: int = 0
+    split: str | None = None
+    include_originals: bool = False
+    image_format: str = "jpeg"
+    quality: int = 90
+    update: bool = False
+    max_failures: int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row. ``number`` counts jobs in the order in which they came; times are seconds since 1970."""
+
+    id: str
+    number: int
+    state: JobState
+    wanted: JobWanted
+    expansion: str
+    """The expansion's digest: equal where all files are equal."""
+    total: int
+    created_at: float
+    done: int = 0
+    failed: int = 0
+    size_bytes: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: Mapping[str, Any] | None = None
+    """A problem document."""
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    """Digest of the request that came with the key."""
+
+
+class JobTable:
+    """The rows. Safe between threads; every method but ``close`` waits for the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, number INTEGER, content TEXT)")
+        except sqlite3.Error as error:
+            raise StorageError(f"the list of jobs {path} cannot be opened: {error}; see to the disk") from error
+
+    def read(self) -> list[Job]:
+        """All jobs in the order in which they came."""
+        with self._lock:
+            rows = self._db.execute("SELECT content FROM jobs ORDER BY number").fetchall()
+        return [_job(json.loads(content)) for (content,) in rows]
+
+    def write(self, job: Job) -> None:
+        """Keep a job, new or changed; StorageError where the disk refuses."""
+        content = json.dumps(asdict(job), separators=(",", ":"))
+        self._execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", (job.id, job.number, content))
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job."""
+        self._execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            with self._lock:
+                self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise StorageError(f"the list of jobs cannot be written: {error}; free space and try again") from error
+
+
+def _job(content: dict[str, Any]) -> Job:
+    wanted = JobWanted(**content.pop("wanted"))
+    job = Job(**content, wanted=wanted)
+    return replace(job, state=JobState(job.state))

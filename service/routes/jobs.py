@@ -1,0 +1,393 @@
+"""Jobs: expansions that the service runs; followed, stopped, gone on with, fetched."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from augment import encode
+from augment.errors import PipelineError, Problem
+from augment.expansion.spec import COPIES_MAX
+from augment.render import SEED_MAX
+from service import answers, job_output, schemas
+from service.answers import Chunk
+from service.errors import ConflictError, MalformedError
+from service.home import NAME
+from service.job_table import Job, JobState, JobWanted
+from service.jobs import Jobs
+from service.routes import paging
+from service.state import Joined, State
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_EVENT_EVERY_S = 0.25
+_KEEP_ALIVE_S = 15.0
+"""The HTML standard's advice for event streams (section 9.2.7): a comment every 15 seconds or so."""
+_RECONNECT_MS = 1000
+
+JobId = Annotated[str, Path(description="The id that the job was accepted with.", examples=["019a3f5e2c41d0b7a6f1"])]
+
+
+class OutputRequest(schemas.Schema):
+    """Where copies go, and how they are encoded."""
+
+    name: str = Field(
+        pattern=f"^{NAME.pattern}$",
+        description="A folder of the service's outputs: new, or the one that this very expansion began.",
+        examples=["photos-x4"],
+    )
+    format: str | None = Field(None, description="The dataset's format, which is the output's.", examples=["folder"])
+    image_format: Literal["jpeg", "png", "webp"] = Field("jpeg", description="How copies are encoded.")
+    quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
+
+
+class JobRequest(schemas.Schema):
+    """An expansion: copies 0 to N-1 of every record."""
+
+    dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
+    pipeline: str | dict[str, Any] = Field(
+        description="The name of a preset or a saved pipeline, YAML text, or a JSON document.",
+        examples=["flip-rotate-crop"],
+    )
+    copies: int = Field(1, ge=1, le=COPIES_MAX, description="Copies of each record.", examples=[4])
+    seed: int = Field(0, ge=0, le=SEED_MAX, description="Other seeds draw other copies.", examples=[7])
+    split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
+    include_originals: bool = Field(default=False, description="Whether originals lie beside their copies.")
+    output: OutputRequest
+    update: bool = Field(
+        default=False,
+        description="Whether the output of an earlier state of the dataset is brought up to date: what is unchanged "
+        "is kept, the rest rendered.",
+    )
+    max_failures: int | float | None = Field(
+        None,
+        ge=0,
+        description="How many records may be left out before the job fails: a count, or a fraction between 0 and 1. "
+        "Omitted: any number.",
+    )
+
+
+class JobProgress(BaseModel):
+    """How far a job is."""
+
+    done: int = Field(description="Outputs that are written, kept or refused.", examples=[512])
+    total: int = Field(description="Outputs of all records of the chosen split.", examples=[800])
+    failed: int = Field(description="Records and files that are left out.", examples=[1])
+
+
+class JobDocument(BaseModel):
+    """A job."""
+
+    id: str = Field(examples=["019a3f5e2c41d0b7a6f1"])
+    state: JobState
+    progress: JobProgress
+    output: str = Field(
+        description="The folder, on the service's machine; `GET …/output` fetches it.",
+        examples=["/var/lib/augment/outputs/photos-x4"],
+    )
+    error: schemas.Problem | None = Field(description="Why it failed; null where it did not.")
+    expansion: str = Field(description="The expansion's digest: equal where all files are equal.")
+    dataset: str = Field(examples=["photos"])
+    pipeline: str = Field(
+        description="The pipeline's name; empty where it came without.", examples=["flip-rotate-crop"]
+    )
+    copies: int
+    seed: int
+    split: str | None
+    include_originals: bool
+    image_format: str
+    quality: int
+    update: bool
+    size_bytes: int = Field(description="Of all outputs so far.")
+    created: str = Field(description="RFC 3339.", examples=["2026-01-31T12:00:00Z"])
+    started: str | None
+    finished: str | None
+
+
+class JobPage(BaseModel):
+    """A page of jobs."""
+
+    jobs: list[JobDocument] = Field(description="In the order in which they came.")
+    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"model": schemas.Problem, "description": description}
+
+
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: _problem("There is no such job.")}
+_LOCATION = {"headers": {"Location": {"description": "Where the job is.", "schema": {"type": "string"}}}}
+_EVENT = 'id: running:512:1\nevent: progress\ndata: {"id":"019a…","state":"running","progress":{"done":512,…},…}\n\n'
+
+
+@router.post(
+    "",
+    summary="Start a job",
+    status_code=202,
+    response_model=JobDocument,
+    responses={
+        202: {"description": "It is in the list, durably, and will run.", **_LOCATION},
+        404: _problem("There is no such dataset or pipeline."),
+        409: _problem("The output's name is another expansion's or in use, or the dataset is being scanned."),
+        413: _problem("The home is full (AUGMENT_MAX_HOME_BYTES)."),
+        422: _problem("A value is out of range, the pipeline cannot hold for the dataset, or a key was used before."),
+        429: _problem("Too many jobs wait (AUGMENT_QUEUE_LIMIT)."),
+    },
+)
+async def start_job(
+    state: Joined,
+    wanted: JobRequest,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Any text of at most 255 characters; the same request with the same key is the same job, "
+            "however often it is sent.",
+            max_length=255,
+        ),
+    ] = None,
+) -> dict[str, Any]:
+    """Expand a dataset into a folder, as `augment expand` does: either goes on with what the other began.
+
+    Everything that can be checked is checked before the answer; what was accepted outlives the service's end.
+    """
+    state.admission.check_open()
+    document = wanted.model_dump()
+    if idempotency_key is not None and not (idempotency_key := idempotency_key.strip().strip('"')):
+        raise MalformedError("the Idempotency-Key is empty; send a new UUID with each new request, or leave it out")
+    resolved = await to_thread.run_sync(_resolve, state, wanted)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    try:
+        job, _ = await state.jobs.accept(
+            resolved,
+            output_format=wanted.output.format,
+            idempotency_key=idempotency_key,
+            fingerprint=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
+        )
+    except PipelineError as error:
+        raise _within_body(error) from error
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return _document(state.jobs, job)
+
+
+@router.get("", summary="All jobs", response_model=JobPage)
+async def list_jobs(
+    state: Joined, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT
+) -> dict[str, Any]:
+    """The jobs in the order in which they came, a page at a time."""
+    ids, following = paging.page(state.jobs.ids(), after, limit)
+    return {"jobs": [_document(state.jobs, state.jobs.get(one)) for one in ids], "next": following}
+
+
+@router.get("/{job_id}", summary="One job", response_model=JobDocument, responses=_UNKNOWN)
+async def read_job(state: Joined, job_id: JobId) -> dict[str, Any]:
+    """How far it is."""
+    return _document(state.jobs, state.jobs.get(job_id))
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Follow a job",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events: `progress` as often as something changes, then one named as the final "
+            "state, and the stream ends. The data of each is the job's document.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
+        },
+        204: {"description": "The client has seen the final event: `EventSource` asks no more."},
+        **_UNKNOWN,
+    },
+)
+async def follow_job(
+    request: Request,
+    state: Joined,
+    job_id: JobId,
+    last_event_id: Annotated[
+        str | None, Header(description="The last event that the client has; sent by `EventSource` itself.")
+    ] = None,
+) -> Response:
+    """Server-sent events until the job has ended: `curl -N URL/v1/jobs/ID/events`."""
+    job = state.jobs.get(job_id)
+    if job.state.is_final and last_event_id == _event_id(job):
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    events = _events(state, job_id, last_event_id)
+    return await answers.streamed(request, events, media_type="text/event-stream", headers=headers)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    summary="Stop a job",
+    response_model=JobDocument,
+    responses={**_UNKNOWN, 409: _problem("It has ended already.")},
+)
+async def cancel_job(state: Joined, job_id: JobId) -> dict[str, Any]:
+    """Stop a job that waits or runs; answered when its workers have left the folder.
+
+    What is finished stays, and `resume` (or `augment expand`) goes on from there.
+    """
+    return _document(state.jobs, await state.jobs.cancel(job_id))
+
+
+@router.post(
+    "/{job_id}/resume",
+    summary="Go on with a job",
+    status_code=202,
+    response_model=JobDocument,
+    responses={
+        202: {"description": "It waits or runs again.", **_LOCATION},
+        **_UNKNOWN,
+        409: _problem("It has succeeded, or its dataset or the engine has changed and `update` is not true."),
+    },
+)
+async def resume_job(
+    state: Joined,
+    job_id: JobId,
+    response: Response,
+    update: Annotated[  # noqa: FBT002 - a query parameter has a name
+        bool, Query(description="Go on although dataset or engine have changed: keep what is the same.")
+    ] = False,
+) -> dict[str, Any]:
+    """Go on with a job that was cancelled or has failed; finished outputs are kept."""
+    state.admission.check_open()
+    job = await state.jobs.resume(job_id, update=update)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return _document(state.jobs, job)
+
+
+@router.delete(
+    "/{job_id}",
+    summary="Forget a job",
+    status_code=204,
+    response_class=Response,
+    responses={**_UNKNOWN, 409: _problem("It has not ended, or another job has the same output.")},
+)
+async def delete_job(
+    state: Joined,
+    job_id: JobId,
+    output: Annotated[  # noqa: FBT002 - a query parameter has a name
+        bool, Query(description="Remove the output folder with all files, too; else it stays.")
+    ] = False,
+) -> None:
+    """Take a job that has ended off the list. Its files stay unless `output=true` is sent."""
+    await state.jobs.delete(job_id, output=output)
+
+
+@router.get(
+    "/{job_id}/output",
+    summary="Fetch a job's output",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The folder as a tar: its files as they lie there, sorted; the same bytes each time.",
+            "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **_UNKNOWN,
+        409: _problem("It has not succeeded, or another run works in the folder."),
+        429: _problem("The queue is full; `Retry-After` says when to ask again."),
+    },
+)
+async def read_output(request: Request, state: Joined, job_id: JobId) -> Response:
+    """Everything that the job wrote: `curl URL/v1/jobs/ID/output | tar x -C FOLDER`."""
+    job = state.jobs.get(job_id)
+    if job.state is not JobState.SUCCEEDED:
+        raise ConflictError(f"job {job_id} is {job.state}; its output can be fetched when it has succeeded")
+
+    async def chunks() -> AsyncGenerator[Chunk, None]:
+        with state.admission.place():
+            async with aclosing(job_output.stream(state.jobs.output(job))) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Disposition": f'attachment; filename="{job.wanted.output_name}.tar"',
+    }
+    return await answers.streamed(request, chunks(), media_type="application/x-tar", headers=headers)
+
+
+async def _events(state: State, job_id: str, last_event_id: str | None) -> AsyncGenerator[Chunk, None]:
+    yield f"retry: {_RECONNECT_MS}\n\n".encode()
+    said, said_at = last_event_id, time.monotonic()
+    while not state.admission.draining and job_id in state.jobs:
+        job = state.jobs.get(job_id)
+        event_id, now = _event_id(job), time.monotonic()
+        if event_id != said or job.state.is_final:
+            kind = str(job.state) if job.state.is_final else "progress"
+            data = JobDocument.model_validate(_document(state.jobs, job)).model_dump_json()
+            yield f"id: {event_id}\nevent: {kind}\ndata: {data}\n\n".encode()
+            said, said_at = event_id, now
+        elif now - said_at >= _KEEP_ALIVE_S:
+            yield b": keep-alive\n\n"
+            said_at = now
+        if job.state.is_final:
+            return
+        await asyncio.sleep(_EVENT_EVERY_S)
+
+
+def _event_id(job: Job) -> str:
+    """What the event tells, as its name: it means the same after a restart."""
+    return f"{job.state}:{job.done}:{job.failed}"
+
+
+def _resolve(state: State, wanted: JobRequest) -> JobWanted:
+    try:
+        pipeline = state.pipelines.get(wanted.pipeline)
+    except PipelineError as error:
+        raise _within_body(error) from error
+    return JobWanted(
+        dataset=wanted.dataset,
+        pipeline=pipeline.spec.canonical(),
+        pipeline_name=pipeline.name,
+        output_name=wanted.output.name,
+        copies=wanted.copies,
+        seed=wanted.seed,
+        split=wanted.split,
+        include_originals=wanted.include_originals,
+        image_format=wanted.output.image_format,
+        quality=wanted.output.quality,
+        update=wanted.update,
+        max_failures=wanted.max_failures,
+    )
+
+
+def _within_body(error: PipelineError) -> PipelineError:
+    return PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems])
+
+
+def _document(jobs: Jobs, job: Job) -> dict[str, Any]:
+    wanted = job.wanted
+    return {
+        "id": job.id,
+        "state": job.state,
+        "progress": {"done": job.done, "total": job.total, "failed": job.failed},
+        "output": str(jobs.output(job)),
+        "error": job.error,
+        "expansion": job.expansion,
+        "dataset": wanted.dataset,
+        "pipeline": wanted.pipeline_name,
+        "copies": wanted.copies,
+        "seed": wanted.seed,
+        "split": wanted.split,
+        "include_originals": wanted.include_originals,
+        "image_format": wanted.image_format,
+        "quality": wanted.quality,
+        "update": wanted.update,
+        "size_bytes": job.size_bytes,
+        "created": _time(job.created_at),
+        "started": _time(job.started_at),
+        "finished": _time(job.finished_at),
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
