@@ -5,6 +5,7 @@ seconds, then its connections are cut; then the workers end and the home is give
 """
 
 import asyncio
+import logging
 import socket
 from types import FrameType
 
@@ -19,6 +20,8 @@ from service.settings import Settings, refusal_to_start
 
 _BACKLOG = 2048
 
+_log = logging.getLogger(__name__)
+
 
 class Server(uvicorn.Server):
     """uvicorn, told apart only by saying first that it drains."""
@@ -26,6 +29,14 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say where: with ``--port 0`` nobody else knows."""
+        await super().startup(sockets)
+        for listening in (sockets or []) if self.started else []:
+            host, port = listening.getsockname()[:2]
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            _log.info("listening on %s", url, extra={"url": url})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: stop admitting, then stop."""

@@ -1,0 +1,138 @@
+"""Services as processes of their own, on loopback, that can be stopped and killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+_START_S = 60.0
+
+
+class Server:
+    """``augment serve`` with a home, a folder for rendered batches and settings of its own; it runs while in use."""
+
+    def __init__(self, home: Path, **settings: object) -> None:
+        self.home = home
+        self.memory = home.with_name(f"{home.name}-memory")
+        self.memory.mkdir(exist_ok=True)
+        given = {"home": home, "port": 0, "batch_folder": self.memory, "workers": 1, **settings}
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("AUGMENT_")}
+        self._environment |= {f"AUGMENT_{name.upper()}": str(value) for name, value in given.items()}
+        self._environment |= {"PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
+        self.url = ""
+        self.log: list[str] = []
+        self.process = self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self._close()
+
+    def restart(self) -> None:
+        """Start again what was stopped or killed; on another port."""
+        self._close()
+        self.process = self._start()
+
+    def kill(self) -> None:
+        """``kill -9``: nobody is told."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def open(self, path: str, document: Any = None) -> Any:
+        """The answer, still to be read: to GET, or to POST of a JSON document. HTTPError where it is a refusal."""
+        data = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})  # noqa: S310 - ours
+        return urllib.request.urlopen(request, timeout=60)  # noqa: S310 - http on loopback
+
+    def get(self, path: str) -> bytes:
+        """The whole answer."""
+        with self.open(path) as answer:
+            data: bytes = answer.read()
+        return data
+
+    def post(self, path: str, document: Any) -> tuple[int, Any]:
+        """The status and the document that came back, a problem's too."""
+        try:
+            with self.open(path, document) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def register(self, folder: Path, name: str = "photos") -> None:
+        """Register a folder and wait until it is scanned."""
+        status, document = self.post("/v1/datasets", {"name": name, "path": str(folder)})
+        assert status in {200, 201, 202}, document
+        wait_until(lambda: json.loads(self.get(f"/v1/datasets/{name}")).get("state") == "ready")
+
+    def declare(self, pipeline: Any, **fields: Any) -> str:
+        """Declare a stream of the dataset ``photos``; its id."""
+        status, document = self.post("/v1/streams", {"dataset": "photos", "pipeline": pipeline, **fields})
+        assert status in {200, 201}, document
+        return str(document["id"])
+
+    def metric(self, name: str) -> float:
+        """One line of /metrics, by its name with its labels; 0 where nothing was counted yet."""
+        lines = dict(line.rsplit(" ", 1) for line in self.get("/metrics").decode().splitlines() if line[0] != "#")
+        return float(lines.get(name, 0))
+
+    def num_files(self) -> int:
+        """Rendered batches and folders of them in memory."""
+        return sum(1 for _ in self.memory.rglob("*"))
+
+    def _start(self) -> subprocess.Popen[str]:
+        command = "from service.server import serve; from service.settings import Settings; serve(Settings())"
+        process = subprocess.Popen(
+            [sys.executable, "-c", command],
+            cwd=self.home.parent,
+            env=self._environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.url = ""
+        self._reading = threading.Thread(target=self._read_log, args=(process,), daemon=True)
+        self._reading.start()
+        wait_until(lambda: bool(self.url) or process.poll() is not None, _START_S)
+        assert self.url, "".join(self.log[-20:])
+        return process
+
+    def _read_log(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self.log.append(line)
+            if '"url": ' in line:
+                self.url = json.loads(line)["url"]
+
+    def _close(self) -> None:
+        self._reading.join(10)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 30.0) -> float:
+    """The seconds it took until something was so; AssertionError where it never was."""
+    started = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - started < timeout_s, f"not so within {timeout_s} s"
+        time.sleep(0.02)
+    return time.monotonic() - started
