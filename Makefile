@@ -33,9 +33,13 @@ format: $(READY)  ## format the code and mend what the linter can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-lock: $(READY)  ## resolve the dependencies again into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header \
-		--upgrade --extra dev pyproject.toml --output-file requirements.lock
+LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
+
+lock: $(READY)  ## resolve the dependencies again into requirements.lock, and the container's parts of it
+	$(LOCK) --upgrade --extra service --extra dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --upgrade --no-annotate --extra service --constraint requirements.lock pyproject.toml \
+		--output-file requirements-service.lock
+	echo 'hatchling>=1.27' | $(LOCK) --no-annotate --constraint requirements.lock - --output-file requirements-build.lock
 
 golden: $(READY)  ## write the golden files anew; read their diff before you commit it
 	$(BIN)/python -m tests.golden.addresses
