@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from augment.errors import AugmentError
 from service import protocol
+from service import state as joined
 from service.errors import ServiceError
 
 T = TypeVar("T")
@@ -52,6 +53,10 @@ async def streamed(
     except ClientLeft:
         await chunks.aclose()
         return Response(status_code=LEFT)
+    except asyncio.CancelledError:
+        await chunks.aclose()
+        joined.of(request).admission.check_open()  # the grace period is over: a status, since nothing was sent yet
+        raise
     except BaseException:
         await chunks.aclose()
         raise

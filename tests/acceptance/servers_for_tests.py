@@ -85,9 +85,9 @@ class Server:
         assert status in {200, 201, 202}, document
         wait_until(lambda: json.loads(self.get(f"/v1/datasets/{name}")).get("state") == "ready")
 
-    def declare(self, pipeline: Any, **fields: Any) -> str:
-        """Declare a stream of the dataset ``photos``; its id."""
-        status, document = self.post("/v1/streams", {"dataset": "photos", "pipeline": pipeline, **fields})
+    def declare(self, pipeline: Any, dataset: str = "photos", **fields: Any) -> str:
+        """Declare a stream; its id."""
+        status, document = self.post("/v1/streams", {"dataset": dataset, "pipeline": pipeline, **fields})
         assert status in {200, 201}, document
         return str(document["id"])
 

@@ -3,7 +3,6 @@
 import io
 import json
 import socket
-import struct
 import subprocess
 import sys
 import tarfile
@@ -181,25 +180,21 @@ def test_reader_who_stops_reading_costs_others_nothing(server: Server) -> None:
     wait_until(lambda: server.metric("augment_readers") == 0, 5)
 
 
-def test_reader_who_leaves_stops_his_rendering_within_a_second(tmp_path: Path) -> None:
-    photos = write_photos(tmp_path / "photos", num_each=64, side=150)
-    with Server(tmp_path / "home", data_roots=tmp_path, workers=2) as server:
-        server.register(photos)
-        fast = server.declare(PIPELINE, batch_size=8)
-        server.get(f"/v1/streams/{fast}/batches")  # both workers have started
-        sent = server.metric("augment_batches_sent_total")
-        stream = server.declare(SLOW, batch_size=64)
-        for path in ("batches", "batches/0/1"):
-            reader = begin(server, f"/v1/streams/{stream}/{path}")
-            wait_until(lambda: server.metric("augment_workers_busy") > 0)
-            time.sleep(0.3)
-            reader.close()
-            took_s = wait_until(
-                lambda: server.metric("augment_workers_busy") + server.metric("augment_queue_depth") == 0
-            )
-            assert took_s < 1.0
-            assert server.metric("augment_requests_admitted") == 0
-            assert server.metric("augment_batches_sent_total") == sent
+def test_reader_who_leaves_stops_his_rendering_within_a_second(server: Server, photos: Path) -> None:
+    server.register(write_photos(photos.parent / "larger", num_each=64, side=150), "larger")
+    fast = server.declare(PIPELINE, batch_size=8)
+    server.get(f"/v1/streams/{fast}/batches")  # both workers have started
+    sent = server.metric("augment_batches_sent_total")
+    stream = server.declare(SLOW, "larger", batch_size=64)
+    for path in ("batches", "batches/0/1"):
+        reader = begin(server, f"/v1/streams/{stream}/{path}")
+        wait_until(lambda: server.metric("augment_workers_busy") > 0)
+        time.sleep(0.3)
+        reader.close()
+        took_s = wait_until(lambda: server.metric("augment_workers_busy") + server.metric("augment_queue_depth") == 0)
+        assert took_s < 1.0
+        assert server.metric("augment_requests_admitted") == 0
+        assert server.metric("augment_batches_sent_total") == sent
 
 
 def test_record_that_hangs_costs_one_row_and_the_verdict_is_kept(tmp_path: Path) -> None:
@@ -228,55 +223,49 @@ def test_record_that_hangs_costs_one_row_and_the_verdict_is_kept(tmp_path: Path)
             assert answer.headers["ETag"] is None
 
 
-def test_failure_after_the_first_byte_cuts_the_connection(tmp_path: Path) -> None:
+def test_failure_after_the_first_byte_cuts_the_connection(server: Server, photos: Path) -> None:
+    folder = write_photos(photos.parent / "changing", num_each=8)
+    server.register(folder, "changing")
+    stream = server.declare(LARGE, "changing", batch_size=4, shuffle=False)
+    (folder / "dog" / "007.png").write_bytes(b"no picture any more")
+    path = f"/v1/streams/{stream}/batches"
+    with pytest.raises((ConnectionResetError, IncompleteRead)):
+        server.get(f"{path}?max_failures=0")
+    assert len(batches_of(server.get(f"{path}?max_failures=0&stop=3"))) == 3
+    with pytest.raises(urllib.error.HTTPError, match="422") as refused:
+        server.get(f"{path}?max_failures=0&start=3")
+    refused.value.close()
+    # HTTP/1.0 frames nothing: only a reset tells a cut answer from a whole one
+    host, port = urlsplit(server.url).netloc.split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"GET {path}?max_failures=0 HTTP/1.0\r\n\r\n".encode())
+        with pytest.raises(ConnectionResetError), connection.makefile("rb") as file:
+            file.read()
+    assert "an answer was cut" in "".join(server.log)
+
+
+def test_full_queue_is_told_and_a_stop_ends_streams_within_its_grace(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", num_each=8)
-    with Server(tmp_path / "home", data_roots=tmp_path) as server:
+    with Server(tmp_path / "home", data_roots=tmp_path, queue_limit=1, grace_s=1) as server:
         server.register(photos)
-        stream = server.declare(LARGE, batch_size=4, shuffle=False)
-        (photos / "dog" / "007.png").write_bytes(b"no picture any more")
+        stream = server.declare(LARGE, batch_size=4)
         path = f"/v1/streams/{stream}/batches"
-        with pytest.raises((ConnectionResetError, IncompleteRead)):
-            server.get(f"{path}?max_failures=0")
-        assert len(batches_of(server.get(f"{path}?max_failures=0&stop=3"))) == 3
-        with pytest.raises(urllib.error.HTTPError, match="422"):
-            server.get(f"{path}?max_failures=0&start=3")
-        # HTTP/1.0 frames nothing: only a reset tells a cut answer from a whole one
-        host, port = urlsplit(server.url).netloc.split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(f"GET {path}?max_failures=0 HTTP/1.0\r\n\r\n".encode())
-            with pytest.raises(ConnectionResetError), connection.makefile("rb") as file:
-                file.read()
-        assert "an answer was cut" in "".join(server.log)
-
-
-def test_stop_ends_streams_within_the_grace_period_and_leaves_nothing(tmp_path: Path) -> None:
-    photos = write_photos(tmp_path / "photos", num_each=8)
-    with Server(tmp_path / "home", data_roots=tmp_path, grace_s=1) as server:
-        server.register(photos)
-        stream = server.declare(LARGE, batch_size=8, shuffle=False)
-        stalled = begin(server, f"/v1/streams/{stream}/batches", receive_bytes=4096)
-        wait_until(lambda: server.metric("augment_readers") == 1 and server.num_files() > 1)
-        started = time.monotonic()
-        server.stop()
-        assert time.monotonic() - started < 5
-        assert server.num_files() == 0
-        with pytest.raises(ConnectionResetError):
-            rest_of(stalled)
-
-
-def test_queue_that_is_full_is_told_and_others_go_on(tmp_path: Path) -> None:
-    photos = write_photos(tmp_path / "photos", num_each=8)
-    with Server(tmp_path / "home", data_roots=tmp_path, queue_limit=1) as server:
-        server.register(photos)
-        stream = server.declare(LARGE, batch_size=8)
-        path = f"/v1/streams/{stream}/batches"
-        stalled = begin(server, path, receive_bytes=4096)
+        leaving = begin(server, path, receive_bytes=4096)
         wait_until(lambda: server.metric("augment_requests_admitted") == 1)
         with pytest.raises(urllib.error.HTTPError, match="429") as refused:
             server.get(path)
         assert int(refused.value.headers["Retry-After"]) >= 1
-        # a reset instead of a close: what was not read must not count as an orderly end
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        stalled.close()
+        refused.value.close()
+        leaving.close()
         wait_until(lambda: server.metric("augment_requests_admitted") == 0, 5)
-        assert len(batches_of(server.get(path))) == 2
+        assert len(batches_of(server.get(path))) == 4
+
+        with begin(server, path, receive_bytes=4096) as stalled:
+            wait_until(lambda: server.metric("augment_readers") == 1)
+            assert server.num_files() > 1
+            started = time.monotonic()
+            server.stop()
+            assert time.monotonic() - started < 5
+            assert server.num_files() == 0
+            with pytest.raises(ConnectionResetError), stalled.makefile("rb") as file:
+                file.read()
