@@ -19,6 +19,7 @@ from service.datasets import Datasets
 from service.home import Home
 from service.jobs import Jobs
 from service.metrics import Metrics
+from service.openapi import Application
 from service.pipelines import Pipelines
 from service.readers import Readers
 from service.rendering import Rendering
@@ -81,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
             jobs.open()
             yield
 
-    app = FastAPI(
+    app = Application(
         title="augment",
         version=version("augment-service"),
         summary="Augmented pictures and batches, each at an address.",

@@ -2,10 +2,10 @@
 
 import functools
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from augment.spelling import did_you_mean
@@ -63,7 +63,11 @@ async def list_transforms(request: Request, state: Joined) -> Response:
         404: {"model": schemas.Problem, "description": "There is no such transform."},
     },
 )
-async def read_transform(request: Request, state: Joined, name: str) -> Response:
+async def read_transform(
+    request: Request,
+    state: Joined,
+    name: Annotated[str, Path(description="The transform's name.", examples=["HorizontalFlip"])],
+) -> Response:
     """What a transform does, what it moves, and what it takes."""
     info = (await to_thread.run_sync(catalogue)).get(name)
     if info is None:
