@@ -39,7 +39,7 @@ def workers() -> Iterator[LocalWorkers]:
 
 def children() -> list[psutil.Process]:
     """Every process that comes from this one."""
-    return psutil.Process().children(recursive=True)
+    return list(psutil.Process().children(recursive=True))
 
 
 def zygote_of(workers: LocalWorkers) -> psutil.Process:
