@@ -121,11 +121,13 @@ class Worker:
 
     def _stop_if_cancelled(self) -> None:
         while self._poll.poll(0):
-            message = self._connection.recv()
-            if isinstance(message, Cancel):  # nothing but Cancel and None is sent while a task runs
-                self._cancelled = message.number
-            else:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):  # the service is gone; raised here it would pass for an error of the record
                 os._exit(0)
+            if message is None:
+                os._exit(0)
+            self._cancelled = message.number  # nothing but Cancel and None is sent while a task runs
         if self._cancelled == self._running:
             raise outcome.Cancelled
 
