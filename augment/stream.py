@@ -7,7 +7,7 @@ integer and any process may answer.
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -165,8 +165,11 @@ class Stream:
                     batch = wire.from_message(file.map(), schema)
                 yield replace(batch, epoch=place.epoch, index=place.index, refusals=refusals)
         finally:
-            for _, future, file in pending:
+            for _, future, _ in pending:
                 future.cancel()
+            # A worker opens its file by descriptor number, which must not become another file's while it still might.
+            wait([future for _, future, _ in pending])
+            for _, _, file in pending:
                 file.close()
 
     def metadata(self, epoch: int) -> dict[str, object]:

@@ -151,6 +151,22 @@ def test_positions_of_ranks_cover_each_batch_once(
     assert places == list(range(spec.num_batches * batch_size if drop_last else num_records))
 
 
+def test_stream_reader_that_leaves_lets_nobody_write_into_a_file_that_follows(
+    dataset: Dataset, workers: LocalWorkers, tmp_path: Path
+) -> None:
+    slow = Pipeline.parse("transforms: [{ElasticTransform: {p: 1}}, {GaussNoise: {p: 1}}]")
+    with Stream(dataset, slow, batch_size=2, workers=workers) as stream:
+        for _ in range(20):
+            reader = iter(stream.batches(0))
+            next(reader)
+            reader.close()
+            others = [(tmp_path / str(i)).open("w+b") for i in range(8)]  # they take the numbers that are free now
+            list(stream.batches(1, stop=1))
+            assert all(other.seek(0, 2) == 0 for other in others)
+            for other in others:
+                other.close()
+
+
 def test_stream_id_names_everything_the_batches_depend_on(dataset: Dataset, folder: Path) -> None:
     base = Stream(dataset, PIPELINE, batch_size=4)
     assert Stream(registry.scan(folder), Pipeline.parse(PIPELINE.spec.to_json()), batch_size=4).id == base.id
