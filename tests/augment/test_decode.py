@@ -45,7 +45,7 @@ def test_decode_takes_an_odd_picture(name: str) -> None:
     assert header.format in decode.ALLOWED
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("name", hostile.REFUSED)
 def test_decode_refuses_a_bad_picture_with_its_reason(name: str) -> None:
     data, reason = hostile.REFUSED[name]
@@ -176,6 +176,10 @@ def test_decode_gives_a_palette_its_colours() -> None:
     expected = np.array(quantised.convert("RGB"))
     for image_format in ("PNG", "GIF", "BMP", "TIFF"):
         assert np.array_equal(decode.decode(hostile.saved(quantised, image_format)), expected)
+
+
+def test_decode_reads_runs() -> None:
+    assert np.all(decode.decode(hostile.rle_bmp(hostile.SIZE)) == (50, 100, 200))
 
 
 def test_decode_makes_one_bit_black_and_white() -> None:
