@@ -18,6 +18,14 @@ _MIRRORS = (cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101)
 _geometry = A.augmentations.geometric.functional
 
 
+class MissingTargetError(Exception):
+    """A transform needs ``target``, and the sample has none."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        super().__init__(f"it needs {target}")
+
+
 class Erasing(A.Erasing):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """Where no rectangle of the range fits the picture, it stays; the original fails for want of a seed."""
 
@@ -35,9 +43,11 @@ class Morphological(A.Morphological):  # type: ignore[misc]  # Albumentations' m
 class ConstrainedCoarseDropout(A.ConstrainedCoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """A sample without the target that names the objects is refused; the original warns and does nothing."""
 
-    @property
-    def targets_as_params(self) -> list[str]:
-        return ["mask"] if self.mask_indices is not None else ["bboxes"]
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        key, target = ("mask", "mask") if self.mask_indices is not None else ("bboxes", "boxes")
+        if key not in data:
+            raise MissingTargetError(target)
+        return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
 
 
 class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped

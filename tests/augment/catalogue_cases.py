@@ -47,6 +47,12 @@ def compiled(*nodes: Node) -> Compiled:
     return compile_pipeline(PipelineSpec(nodes))
 
 
+def some(array: np.ndarray | None) -> np.ndarray:
+    """The target, which must be there."""
+    assert array is not None
+    return array
+
+
 def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 

@@ -172,7 +172,8 @@ def just_outside(inner: Mapping[str, Any]) -> Iterator[Any]:
         return outside_any(inner)
     if "oneOf" in inner:
         consts = [option["const"] for option in inner["oneOf"]]
-        return iter([value for value in ("text", -1, 99, 1.5, [], {}, None) if value not in consts] + [True, False])
+        wrong: list[Any] = [value for value in ("text", -1, 99, 1.5, [], {}, None) if value not in consts]
+        return iter([*wrong, True, False])
     match inner["type"]:
         case "number" | "integer":
             return outside_number(inner)

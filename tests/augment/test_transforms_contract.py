@@ -121,6 +121,42 @@ def test_no_global_generator_is_read_or_moved(name: str, poisoned: Callable[[int
     assert len(digests) == 2
 
 
+def variants() -> Iterator[tuple[str, str, Any]]:
+    """Every transform with each choice, flag and null that is not its default, one at a time."""
+    for name in LEAVES:
+        usual = node(name).params
+        for key, inner in CATALOGUE[name].schema["properties"].items():
+            branches = inner.get("anyOf", [inner])
+            options = [option["const"] for branch in branches for option in branch.get("oneOf", ())]
+            options += [value for branch in branches if branch.get("type") == "boolean" for value in (True, False)]
+            options += [None for branch in branches if branch.get("type") == "null"]
+            yield from ((name, key, value) for value in options if value != usual[key])
+
+
+def buildable() -> Iterator[Any]:
+    for name, key, value in variants():
+        try:
+            yield pytest.param(node(name, **{key: value}), id=f"{name}-{key}-{value}")
+        except catalogue.ParamsError as error:  # a rule between parameters forbids it alone
+            assert {place for place, _ in error.problems} == {()}  # noqa: PT017 - not the exception of a test
+
+
+@pytest.mark.parametrize("given_node", list(buildable()))
+def test_every_variant_is_a_function_of_the_address_alone(given_node: Node, poisoned: Callable[[int], None]) -> None:
+    given, untouched = sample(48, 56), sample(48, 56)
+    digests = set()
+    for seed in (1, 2):
+        transform = compiled(given_node)
+        poisoned(seed)
+        if seed == 2:
+            transform(sample(50, 60, seed=3), seed=9, draw=9, view=0, key="before")
+        rendered, _ = transform(given, seed=0, draw=0, view=0, key="k")
+        assert rendered.image.dtype == np.uint8
+        digests.add(digest(rendered))
+    assert len(digests) == 1
+    assert digest(given) == digest(untouched)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_number_of_opencv_threads_does_not_matter(name: str) -> None:
     threads = cv2.getNumThreads()

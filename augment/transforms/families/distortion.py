@@ -20,7 +20,7 @@ def _cells(high: int, description: str) -> schema.Schema:
 ENTRIES = (
     Entry(
         "ElasticTransform",
-        "Moves every pixel by a smooth random field (Simard, Steinkraus and Platt, 2003); seen from an alpha of 100 on.",
+        "Moves every pixel by a smooth random field (Simard et al., 2003); it is seen from an alpha of 100 on.",
         {
             "alpha": schema.number(0, limits.DISPLACEMENT, "strength of the displacement"),
             "sigma": schema.number(1, limits.DISPLACEMENT_SIGMA_PX, "smoothness of the field: its Gaussian, in pixels"),
