@@ -88,7 +88,10 @@ class RenderSource:
 
     def renderer(self) -> Renderer:
         """The renderer of this process for this source; the same one each time (never share it between threads)."""
-        identity = (self.manifest, self.dataset_digest, self.split, self.spec.digest, self.seed, self.max_pixels)
+        # the file itself, because its name may be that of a closed memory file: equal datasets may lie in two places
+        file = self.manifest.stat()
+        manifest = (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns)
+        identity = (manifest, self.dataset_digest, self.split, self.spec.digest, self.seed, self.max_pixels)
         return _renderer(_Hashable(identity, self))
 
 
