@@ -70,7 +70,7 @@ def point(height: int, width: int) -> Extent:
 
 def after(name: str, params: Params, before: Extent) -> Iterable[Extent]:
     """The sizes that leave a transform that is applied to a picture of ``before``; raises Unfit."""
-    change = _CHANGES.get(name)
+    change = CHANGES.get(name)
     return (before,) if change is None else change(params, before)
 
 
@@ -211,13 +211,13 @@ def _pad_if_needed(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 _SLACK: Final = 1e-6
-"""A drawn factor may differ from its bound by rounding; where a bound is so near a whole number, both sides count."""
+"""A drawn factor may exceed its upper bound by rounding (never fall below the lower)."""
 
 
 def _random_scale(params: Params, before: Extent) -> Iterable[Extent]:
     low, high = (limit + 1.0 for limit in params["scale_limit"])
     slack = 0.0 if low == high else _SLACK
-    min_height, min_width = (int(side * low - slack) for side in (before.min_height, before.min_width))
+    min_height, min_width = (int(side * low) for side in (before.min_height, before.min_width))
     if before.firm and min(min_height, min_width) < 1:
         raise Unfit(f"a factor of {low:g} leaves nothing of a picture of {before}; raise the lower `scale_limit`")
     max_height, max_width = (int(side * high + slack) for side in (before.max_height, before.max_width))
@@ -306,7 +306,7 @@ def _perspective(params: Params, before: Extent) -> Iterable[Extent]:
     return (Extent(1, diagonal, 1, diagonal, firm=False),)
 
 
-_CHANGES: Final[Mapping[str, Callable[[Params, Extent], Iterable[Extent]]]] = {
+CHANGES: Final[Mapping[str, Callable[[Params, Extent], Iterable[Extent]]]] = {
     "Affine": _affine,
     "AtLeastOneBBoxRandomCrop": _crop_to_size,
     "BBoxSafeRandomCrop": _some_part,

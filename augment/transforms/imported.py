@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from augment.document import Document, Loc
+from augment.transforms import catalogue
 from augment.transforms.library import A
 from augment.transforms.outline import CHILDREN, Outline, Step, kind
 
@@ -70,8 +71,8 @@ class _Import:
         if name in _ROOTS:
             self._compose_arguments(item, loc)
             return Step("Sequential", {"p": item.get("p", 1.0)}, loc, loc, tuple(self._children(item, loc)))
-        derived = _inherited_arguments(name)
-        params = {key: value for key, value in item.items() if key not in {_CLASS, CHILDREN} | derived}
+        params = {key: value for key, value in item.items() if key not in {_CLASS, CHILDREN}}
+        params = _as_written(name, {key: value for key, value in params.items() if not _is_noise(name, key, value)})
         if "p" not in params:
             params["p"] = 1.0 if name in {"Sequential", *_ENDINGS} else _OLD_P
             self._say(loc, f"`{name}` is written without p; Albumentations reads that as {params['p']}")
@@ -168,6 +169,34 @@ class _Import:
     def _say(self, loc: Loc, msg: str) -> None:
         line = self._document.problem(loc, msg).line
         self.outline.notices.append(msg if line is None else f"line {line}: {msg}")
+
+
+def _is_noise(name: str, key: str, value: object) -> bool:
+    """Whether an argument says nothing: it is a base class's, or one that no pipeline may name, at its default."""
+    if key in _inherited_arguments(name):
+        return True
+    info = catalogue.catalogue().get(name)
+    if info is None or key in info.schema["properties"]:
+        return False
+    parameter = inspect.signature(getattr(A, name)).parameters.get(key)
+    return parameter is not None and parameter.default == value
+
+
+def _as_written(name: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Undo what Albumentations did to the arguments of ``ShiftScaleRotate``, the one transform that it writes changed.
+
+    Its scale went through 1 + s and back, which leaves -0.09999999999999998 of -0.1, and its shift stands in the file
+    once for each axis only.
+    """
+    if name != "ShiftScaleRotate":
+        return params
+    written = dict(params)
+    limits = params.get("scale_limit")
+    if isinstance(limits, list | tuple) and all(isinstance(limit, float) for limit in limits):
+        written["scale_limit"] = [round(limit, 15) for limit in limits]
+    if "shift_limit" not in params and params.get("shift_limit_x") == params.get("shift_limit_y") is not None:
+        written["shift_limit"] = params["shift_limit_x"]
+    return written
 
 
 @functools.cache

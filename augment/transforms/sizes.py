@@ -23,7 +23,7 @@ Path = tuple[int, ...]
 
 def fixed_output(spec: PipelineSpec) -> tuple[int, int] | None:
     """Height and width of everything this pipeline gives, whatever goes in; None where it depends."""
-    return _only(_walk(spec, extent.ANY).outputs)
+    return _only(follow(spec, extent.ANY).outputs)
 
 
 def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] | None:
@@ -31,7 +31,7 @@ def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] 
 
     Raises PipelineError where such a picture cannot pass the pipeline.
     """
-    walk = _walk(spec, extent.point(height, width))
+    walk = follow(spec, extent.point(height, width))
     _refuse(spec, walk.findings, height, width)
     return _only(walk.outputs)
 
@@ -43,11 +43,11 @@ def check_fits(spec: PipelineSpec, min_height: int, min_width: int, targets: fro
     when they are rendered, as a long one that ``LongestMaxSize`` makes too narrow for a crop. ``targets`` are those
     the dataset has beside the image: ``mask``, ``boxes``, ``keypoints``.
     """
-    walk = _walk(spec, extent.point(min_height, min_width))
+    walk = follow(spec, extent.point(min_height, min_width))
     _refuse(spec, walk.findings, min_height, min_width)
     problems = []
     known = catalogue.catalogue()
-    for path, node in _reachable(spec.transforms, ()):
+    for path, node in walk.reached.items():
         info = known[node.name]
         loc = location(spec, path)
         if missing := sorted(info.requires - targets):
@@ -71,7 +71,7 @@ class Finding:
 
 def impossible(spec: PipelineSpec) -> list[Finding]:
     """What can pass no picture at all: a crop larger than the resize before it, an output beyond the limit."""
-    return _walk(spec, extent.ANY).findings
+    return follow(spec, extent.ANY).findings
 
 
 def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
@@ -106,23 +106,21 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(names)
 
 
-def _reachable(nodes: Sequence[Node], path: Path) -> Iterable[tuple[Path, Node]]:
-    """Yield every node that may be applied."""
-    for i, node in enumerate(nodes):
-        if node.params["p"] or node.name == "OneOrOther":
-            yield (*path, i), node
-            yield from _reachable(node.children, (*path, i))
-
-
 Extents = frozenset[Extent]
 
 
 @dataclass(slots=True)
-class _Walk:
-    """Follows sizes through a pipeline."""
+class Walk:
+    """Sizes on their way through a pipeline: what may come out, and the nodes that cannot take what reaches them.
+
+    ``reached`` are the transforms that may be applied, containers left out.
+    ``firm``: every lower bound on the way does occur, so that a picture without findings passes every draw.
+    """
 
     outputs: Extents = frozenset()
     findings: list[Finding] = field(default_factory=list)
+    firm: bool = True
+    reached: dict[Path, Node] = field(default_factory=dict)
 
     def sequence(self, nodes: Sequence[Node], before: Extents, path: Path) -> Extents:
         for i, node in enumerate(nodes):
@@ -140,6 +138,7 @@ class _Walk:
         return changed if p >= 1 or forced else _merged(before | changed)
 
     def _transform(self, node: Node, before: Extents, path: Path) -> Extents:
+        self.reached[path] = node
         result: set[Extent] = set()
         for size in sorted(before):
             try:
@@ -153,6 +152,7 @@ class _Walk:
                 self._find(path, node, msg)
                 continue
             result |= made
+            self.firm &= all(new.firm for new in made)
         return _merged(frozenset(result))
 
     def _find(self, path: Path, node: Node, msg: str) -> None:
@@ -160,23 +160,22 @@ class _Walk:
             self.findings.append(Finding(path, node.name, msg))
 
     def _container(self, node: Node, before: Extents, path: Path, p: float, *, forced: bool) -> Extents:
+        if node.name == "OneOrOther":
+            return self._any_of(node, [0] * (p > 0) + [1] * (p < 1), before, path, forced=True)
+        forced = forced and node.name not in {"SomeOf", "RandomOrder"}  # the two that ignore it
+        if p <= 0 and not forced:
+            return before
         match node.name:
             case "OneOf":
                 weighted = [i for i, child in enumerate(node.children) if child.params["p"]]
                 changed = self._any_of(node, weighted, before, path, forced=True)
-            case "OneOrOther":
-                return self._any_of(node, [0] * (p > 0) + [1] * (p < 1), before, path, forced=True)
             case "SomeOf":
-                forced = False
                 changed = self._some_of(node, before, path)
             case "RandomOrder":
-                forced = False
                 changed = self._random_order(node, before, path)
             case _:
                 changed = self.sequence(node.children, before, path)
-        if p >= 1 or forced:
-            return changed
-        return before if p <= 0 else _merged(before | changed)
+        return changed if p >= 1 or forced else _merged(before | changed)
 
     def _any_of(self, node: Node, which: Sequence[int], before: Extents, path: Path, *, forced: bool) -> Extents:
         results = (self.node(node.children[i], before, (*path, i), forced=forced) for i in which)
@@ -216,7 +215,8 @@ def _merged(extents: Extents) -> Extents:
     return frozenset({hull})
 
 
-def _walk(spec: PipelineSpec, start: Extent) -> _Walk:
-    walk = _Walk()
+def follow(spec: PipelineSpec, start: Extent) -> Walk:
+    """Follow pictures of these sizes through every node: what may come out, and which nodes cannot take them."""
+    walk = Walk()
     walk.outputs = walk.sequence(spec.transforms, frozenset({start}), ())
     return walk
