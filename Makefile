@@ -41,7 +41,7 @@ golden: $(READY)  ## write the golden files anew; read their diff before you com
 	$(BIN)/python -m tests.golden.addresses
 
 sheets: $(READY)  ## draw a contact sheet of every family of transforms into demo-output/sheets
-	$(BIN)/python demo/sheets.py
+	$(BIN)/python -m tests.sheets demo-output/sheets
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
