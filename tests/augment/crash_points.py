@@ -78,7 +78,7 @@ def _be_child(work: Callable[[], None], out: Path, last: int | None) -> NoReturn
         exit_code = 0
     finally:
         if exit_code:
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # there is always an error here
+            sys.excepthook(*sys.exc_info())
         os._exit(exit_code)
 
 

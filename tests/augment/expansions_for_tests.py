@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +37,12 @@ def broken(name: str) -> bytes:
     return noise(name)[:-300]
 
 
-def lay_noise(root: Path, names: Iterable[str], *, edition: str = "") -> Path:
+def lay_noise(root: Path, names: Iterable[str], *, edition: str = "", height: int = 24, width: int = 32) -> Path:
     """Write a picture under each name; another edition has other pixels."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(noise(name + edition))
+        path.write_bytes(noise(name + edition, height, width))
         os.utime(path, (LONG_AGO_S, LONG_AGO_S))
     return root
 
@@ -59,10 +60,8 @@ def identities(root: Path) -> dict[str, tuple[int, int]]:
     return {str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in pictures}
 
 
-def rows(root: Path) -> list[dict[str, object]]:
+def rows(root: Path) -> list[dict[str, Any]]:
     """All rows of the manifest, read as a user would."""
     tables = [pq.read_table(path, partitioning=None) for path in sorted(root.glob("manifest-*.parquet"))]
-    found: list[dict[str, object]] = pa.concat_tables(
-        table.replace_schema_metadata(None) for table in tables
-    ).to_pylist()
+    found: list[dict[str, Any]] = pa.concat_tables(table.replace_schema_metadata(None) for table in tables).to_pylist()
     return found

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from augment.errors import CallError, DatasetError, OutputError, PipelineError, Reason, WorkerError
+from augment.errors import CallError, DatasetError, OutputError, PipelineError, Reason, RecordError, WorkerError
 from augment.expand import Expansion, expand
 from augment.expansion import spec
 from augment.expansion.tally import Progress
@@ -22,6 +22,8 @@ from augment.task import Task
 from augment.transforms.load import Pipeline
 from augment.workers import InProcessWorkers, LocalWorkers
 from tests.augment.expansions_for_tests import PIPELINE, broken, content, identities, lay_noise, rows
+
+T = TypeVar("T")
 
 NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(8)]
 
@@ -459,26 +461,19 @@ def test_file_that_changed_since_the_scan_is_refused_by_name(data: Path, out: Pa
 
 
 def test_record_is_there_with_all_its_copies_or_with_none(data: Path, out: Path) -> None:
-    class FailsAtTheLastCopy:
-        num_workers = 1
-        verdicts: dict[str, Any] = {}  # noqa: RUF012 - part of the interface, never written
-
+    class FailsAtTheLastCopy(InProcessWorkers):
         def submit(self, task: Task[Any]) -> Future[Any]:
-            seen: dict[str, int] = {}
+            seen: list[str] = []
 
-            def guard(_digest: str, key: str, work: Callable[[], Any]) -> Any:
-                seen[key] = seen.get(key, 0) + 1
-                if key == "cat/5" and seen[key] == 3:
-                    from augment.errors import RecordError
-
+            def guard(record_digest: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG001 - Guard's own name
+                seen.append(key)
+                if seen.count("cat/5") == 3 and key == "cat/5":
                     raise RecordError(key, Reason.CRASHED, "it did")
                 return work()
 
             future: Future[Any] = Future()
             future.set_result(task.run(guard))
             return future
-
-        def close(self) -> None: ...
 
     summary = expand(data, out, PIPELINE, copies=3, include_originals=True, workers=FailsAtTheLastCopy())
     assert [(each.key, each.reason) for each in summary.refusals] == [("cat/5", Reason.CRASHED)]
