@@ -87,3 +87,36 @@ def test_console_blocks_are_compared_with_what_is_printed() -> None:
         run_console("$ echo two\none\n", "here")
     with pytest.raises(AssertionError, match="false"):
         run_console("$ false\n", "here")
+
+
+def test_command_page_names_every_option() -> None:
+    import typer
+
+    from augment.cli import app
+
+    page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
+    commands_by_name = typer.main.get_command(app.app).commands  # type: ignore[attr-defined]
+    for name, command in commands_by_name.items():
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0] or page
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert max(parameter.opts, key=len) in section + page.partition("## Exit codes")[0], (
+                    f"{name} {parameter.opts}"
+                )
+
+
+def test_rules_page_names_every_reason_and_every_column_of_the_manifest() -> None:
+    from augment.errors import Reason
+    from augment.expansion import manifest
+
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    for word in [*Reason, *manifest._SCHEMA.names]:
+        assert f"`{word}`" in page
+
+
+def test_every_finding_of_verify_is_documented() -> None:
+    from augment.expansion.inspection import Finding
+
+    page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
+    for finding in Finding:
+        assert f"| `{finding}` |" in page
