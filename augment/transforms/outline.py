@@ -60,7 +60,8 @@ def read(document: Document) -> Outline:
             place = f"line {line}: " if line else ""
             outline.notices.append(f"{place}`seed` is dropped: a seed belongs to the call, a pipeline carries none")
         elif key not in SECTIONS:
-            msg = f"`{shown(key)}` is not a section of a pipeline{did_you_mean(key, SECTIONS)}; there are {', '.join(SECTIONS)}"
+            hint = did_you_mean(key, SECTIONS)
+            msg = f"`{shown(key)}` is not a section of a pipeline{hint}; there are {', '.join(SECTIONS)}"
             outline.problems.append(document.problem((key,), msg))
         elif key in MAX_CHARACTERS and (wrong := _wrong_text(key, value)):
             outline.problems.append(document.problem((key,), wrong))

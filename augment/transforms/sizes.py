@@ -5,17 +5,20 @@ refused when it is declared, not after an hour. The sizes that may occur are fol
 branch of a container.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from augment.errors import PipelineError, Problem
 from augment.pipeline import Node, PipelineSpec
-from augment.transforms import catalogue, extent, limits
-from augment.transforms.extent import Extent
+from augment.transforms import catalogue, cropping, extent, limits, resizing
+from augment.transforms.extent import Change, Extent
 
 MAX_EXTENTS: Final = 128
 """Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64."""
+
+CHANGES: Final[Mapping[str, Change]] = {**cropping.CHANGES, **resizing.CHANGES}
+"""The transforms that change the size of a picture; a test over the whole catalogue holds that no other does."""
 
 Path = tuple[int, ...]
 """Which node: its position in the pipeline, then in each container."""
@@ -74,6 +77,12 @@ def impossible(spec: PipelineSpec) -> list[Finding]:
     return follow(spec, extent.ANY).findings
 
 
+def after(name: str, params: extent.Params, before: Extent) -> Iterable[Extent]:
+    """Return the sizes that leave a transform which is applied to a picture of ``before``; raises extent.Unfit."""
+    change = CHANGES.get(name)
+    return (before,) if change is None else change(params, before)
+
+
 def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
     """The place of a node in the canonical document: ``("transforms", 2, "OneOf", "transforms", 0, "Rotate")``."""
     loc: list[str | int] = []
@@ -113,6 +122,7 @@ Extents = frozenset[Extent]
 class Walk:
     """Sizes on their way through a pipeline: what may come out, and the nodes that cannot take what reaches them.
 
+    ``outputs`` leaves out what would come after a node with a finding.
     ``reached`` are the transforms that may be applied, containers left out.
     ``firm``: every lower bound on the way does occur, so that a picture without findings passes every draw.
     """
@@ -142,7 +152,7 @@ class Walk:
         result: set[Extent] = set()
         for size in sorted(before):
             try:
-                made = frozenset(extent.after(node.name, node.params, size))
+                made = frozenset(after(node.name, node.params, size))
             except extent.Unfit as unfit:
                 self._find(path, node, str(unfit))
                 continue

@@ -1,5 +1,6 @@
 """Text to values: YAML 1.2 and JSON, what is refused, and where."""
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -96,6 +97,7 @@ def test_problem_takes_the_line_of_the_nearest_place() -> None:
         ("a: .nan", "line 1: a: nan is not a finite number"),
         ("a: -.INF", "line 1: a: -inf is not a finite number"),
         ("a:\n  - 1e999", "line 2: a.0: inf is not a finite number"),
+        (f"a: {'1' * 50_000}", "whole numbers may go up to 9007199254740991"),
         ("a: 9007199254740992", "whole numbers may go up to 9007199254740991"),
         ("a: !!python/object/apply:os.system [ls]", "is a tag"),
         ("a: !local x", "is a tag"),
@@ -187,9 +189,5 @@ NOISE = st.text(max_size=60) | st.text(" \n\t-:?,[]{}#&*!|>'\"%@`ab1.0~\\xuU\x85
 @given(NOISE)
 @settings(max_examples=1000, deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
-        read = parse(text)
-    except PipelineError as error:
-        assert error.problems
-        return
-    json.dumps(read.root, allow_nan=False)
+    with contextlib.suppress(PipelineError):
+        json.dumps(parse(text).root, allow_nan=False)

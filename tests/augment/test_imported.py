@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from augment.document import parse
+from augment.document import Loc, parse
 from augment.errors import PipelineError, Problem
 from augment.pipeline import PipelineSpec
 from augment.transforms import catalogue
@@ -248,7 +248,7 @@ def test_a_transform_without_p_is_read_as_albumentations_reads_it() -> None:
 )
 def test_problems_point_into_the_file(transform: Any, loc: tuple[str, ...], message: str) -> None:
     found = {problem.loc: problem for problem in problems(file(FLIP, transform))}
-    place = ("transform", "transforms", 1, *loc)
+    place: Loc = ("transform", "transforms", 1, *loc)
     assert message in found[place].msg
     assert (found[place].line or 0) > 9
 

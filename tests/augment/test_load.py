@@ -3,6 +3,7 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,12 +35,12 @@ def test_name_is_that_of_the_file_unless_it_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"draw": 1}, {"view": 1}, {"key": "b"}])
-def test_each_part_of_the_address_counts(change: dict[str, int | str]) -> None:
+def test_each_part_of_the_address_counts(change: dict[str, Any]) -> None:
     pipeline = Pipeline.parse(TEXT)
-    address: dict[str, int | str] = {"seed": 1, "draw": 0, "view": 0, "key": "a"}
-    first = pipeline(IMAGE, **address)  # type: ignore[call-overload]  # a dictionary has one type of value
-    np.testing.assert_array_equal(first, pipeline(IMAGE, **address))  # type: ignore[call-overload]  # as above
-    assert not np.array_equal(first, pipeline(IMAGE, **(address | change)))  # type: ignore[call-overload]  # as above
+    address: dict[str, Any] = {"seed": 1, "draw": 0, "view": 0, "key": "a"}
+    first = pipeline(IMAGE, **address)
+    np.testing.assert_array_equal(first, pipeline(IMAGE, **address))
+    assert not np.array_equal(first, pipeline(IMAGE, **(address | change)))
 
 
 def test_what_goes_in_stays_as_it_is_and_what_comes_out_is_new() -> None:
@@ -78,7 +79,7 @@ def test_threads_share_a_pipeline_and_get_the_same_pixels() -> None:
 def test_a_pipeline_travels_to_other_processes() -> None:
     pipeline = Pipeline.parse(TEXT)
     expected = pipeline(IMAGE)
-    again = pickle.loads(pickle.dumps(pipeline))
+    again = pickle.loads(pickle.dumps(pipeline))  # noqa: S301 - our own bytes
     assert again == pipeline
     assert hash(again) == hash(pipeline)
     np.testing.assert_array_equal(again(IMAGE), expected)
@@ -123,9 +124,9 @@ def test_files_that_are_no_pipelines_are_refused(tmp_path: Path) -> None:
     large.write_bytes(b"#" * (MAX_TEXT_BYTES - 1) + "é".encode() * 10)
     assert f"a pipeline may have {MAX_TEXT_BYTES}" in refusal(large)
     assert "cannot be read" in refusal("a\0b")
-    with pytest.raises(PipelineError, match="line 2: .*did you mean `Rotate`"):
-        (tmp_path / "typo.yaml").write_text("transforms:\n  - Rotat\n")
-        Pipeline.load(tmp_path / "typo.yaml")
+    typo = tmp_path / "typo.yaml"
+    typo.write_text("transforms:\n  - Rotat\n")
+    assert refusal(typo).startswith("line 2: ")
 
 
 def test_preset_text_is_what_is_loaded() -> None:

@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from augment.pipeline import PipelineSpec
 from augment.transforms import catalogue, load, sizes
 from augment.transforms.load import Pipeline
 from tests.augment.catalogue_cases import noise_image, sample
@@ -76,16 +75,12 @@ def test_pictures_stay_recognisable(name: str, photo: np.ndarray) -> None:
 def photo() -> np.ndarray:
     from skimage import data
 
-    return np.ascontiguousarray(data.astronaut()[::2, ::2])
+    return np.ascontiguousarray(data.astronaut()[::2, ::2])  # type: ignore[no-untyped-call]  # scikit-image has no types
 
 
 def test_colour_noise_moves_no_pixel() -> None:
-    spec = Pipeline.load("colour-noise").spec
-    assert not any(catalogue.catalogue()[node.name].moves_pixels for node in leaves(spec))
-
-
-def leaves(spec: PipelineSpec) -> list[object]:
-    return [node for node in spec.nodes() if not node.children]
+    for node in Pipeline.load("colour-noise").spec.nodes():
+        assert node.children or not catalogue.catalogue()[node.name].moves_pixels
 
 
 def test_vgg_scales_the_shorter_side_to_what_the_paper_says() -> None:
