@@ -63,6 +63,9 @@ HOLES: Final = 512
 GRID_CELLS: Final = 64
 """Cells of a grid along one side."""
 
+TILES_SHUFFLED: Final = 32
+"""Tiles along one side that are shuffled; a box is cut into as many parts as it meets tiles."""
+
 MESH_CELLS: Final = 8
 """Cells along one side of a mesh whose every cell warps the whole picture."""
 
@@ -72,10 +75,10 @@ CONTROL_POINTS: Final = 10
 AFFINE_GRID: Final = 32
 """Rows or columns of the grid of ``PiecewiseAffine``."""
 
-SEGMENTS: Final = 2_000
-"""Superpixels of a picture."""
+SEGMENTS: Final = 1_000
+"""Superpixels of a picture; each looks at all of it, ten times."""
 
-SEGMENTED_SIDE_PX: Final = 512
+SEGMENTED_SIDE_PX: Final = 256
 """Longer side of the picture that superpixels are computed on."""
 
 TILES: Final = 64

@@ -7,8 +7,8 @@ FAMILY = "distortion"
 
 _KEYPOINTS = {
     "keypoint_remapping_method": schema.choice(
-        {"mask": "by drawing them: within a few pixels", "direct": "by inverting the field: slow"},
-        "how keypoints follow",
+        {"mask": "to the nearest pixel", "direct": "the same"},
+        "how keypoints follow; accepted for old files, it changes nothing",
     )
 }
 
@@ -108,7 +108,7 @@ ENTRIES = (
     Entry(
         "RandomGridShuffle",
         "Cuts the picture into tiles and shuffles those of one size.",
-        {"grid": _cells(limits.GRID_CELLS, "tiles, down and across")},
+        {"grid": _cells(limits.TILES_SHUFFLED, "tiles, down and across")},
         ALL_TARGETS,
         moves_pixels=True,
     ),
