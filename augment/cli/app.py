@@ -59,6 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
+    if "--debug" not in arguments:
+        terminal.silence_libraries()
     try:
         code = run(arguments)
     except _EndedError as ended:

@@ -4,7 +4,9 @@ With ``--json`` standard output carries one JSON document and nothing else. Prog
 and then elsewhere, and JSON lines with ``--json``; rich is imported only where something is drawn.
 """
 
+import faulthandler
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -25,6 +27,22 @@ RATE_WINDOW_S = 30.0
 _WIDTH_WITH_BAR = 72
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output instead of text.")]
+
+
+def silence_libraries() -> None:
+    """Keep standard error for the command's own words, in this process and in its workers.
+
+    Codecs written in C print there what they think of a broken file: hundreds of lines, in the middle of a bar.
+    """
+    if sys.stderr is None:  # whoever started the command closed it
+        return
+    own = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1)
+    if faulthandler.is_enabled():
+        faulthandler.enable(own)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = own
 
 
 def console(*, stderr: bool = False) -> "Console":

@@ -294,6 +294,30 @@ def test_size_is_for_people(number: float, text: str) -> None:
     assert terminal.size(number) == text
 
 
+def test_main_keeps_standard_error_for_its_own_words() -> None:
+    code = (
+        "import os, subprocess, sys; from augment.cli import app, terminal\n"
+        "def run(_):\n"
+        "    os.write(2, b'libtiff: noise')\n"
+        "    subprocess.run(['sh', '-c', 'echo noise of a worker >&2'])\n"
+        "    terminal.note('ours')\n"
+        "    return 0\n"
+        "app.run = run\n"
+        "app.main(sys.argv[1:])"
+    )
+    shown = [
+        subprocess.run([sys.executable, "-c", code, *more], capture_output=True, text=True, check=True).stderr
+        for more in ([], ["--debug"])
+    ]
+    assert shown[0] == "ours\n"
+    assert shown[1] == "libtiff: noisenoise of a worker\nours\n"
+
+
+def test_main_runs_where_standard_error_is_closed() -> None:
+    words = f"{sys.executable} -m augment --version 2>&-"
+    assert subprocess.run(["sh", "-c", words], capture_output=True, check=True).stdout.startswith(b"augment ")
+
+
 def test_main_ends_with_the_code_of_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(_: list[str]) -> int:
         signal.raise_signal(signal.SIGTERM)
@@ -301,6 +325,7 @@ def test_main_ends_with_the_code_of_the_signal(monkeypatch: pytest.MonkeyPatch) 
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(app, "run", killed)
+    monkeypatch.setattr(terminal, "silence_libraries", lambda: None)  # standard error is pytest's
     try:
         with pytest.raises(SystemExit) as ended:
             app.main([])
