@@ -20,6 +20,27 @@ MAX_SECONDS = 10.0
 MAX_BYTES = 2**30
 
 
+WHOLE = [0, 0, 1, 1]
+BESIDE: Mapping[str, Mapping[str, Any]] = {
+    "AdditiveNoise": {"noise_params": None},
+    "AdvancedBlur": {"beta_limit": [0, 100], "sigma_x_limit": [50, 50], "sigma_y_limit": [50, 50]},
+    "Affine": {"translate_percent": None},
+    "ConstrainedCoarseDropout": {"mask_indices": [1, 2], "bbox_labels": None},
+    "Crop": {"x_min": 0, "y_min": 0},
+    "CropAndPad": {"percent": None},
+    "HEStain": {"preset": None},
+    "LongestMaxSize": {"max_size_hw": None},
+    "PadIfNeeded": {"pad_height_divisor": None, "pad_width_divisor": None},
+    "PlanckianJitter": {"temperature_limit": None},
+    "RandomGravel": {"gravel_roi": WHOLE},
+    "RandomShadow": {"shadow_roi": WHOLE},
+    "RandomSunFlare": {"flare_roi": WHOLE},
+    "SmallestMaxSize": {"max_size_hw": None},
+    "XYMasking": {"mask_x_length": [512, 512], "mask_y_length": [512, 512]},
+}
+"""What stands beside the extremes where a rule between parameters forbids them all at once."""
+
+
 def extreme(inner: Mapping[str, Any], *, largest: bool) -> Any:
     """The largest (or smallest) value that this schema allows; of alternatives, the first."""
     if "anyOf" in inner:
@@ -57,10 +78,12 @@ def cases(name: str) -> Iterator[dict[str, Any]]:
     properties = catalogue.catalogue()[name].schema["properties"]
     for largest in (True, False):
         base = {key: extreme(inner, largest=largest) for key, inner in properties.items()} | {"p": 1}
-        base |= {key: value for key, value in NEEDED.get(name, {}).items() if key in {"mask_indices", "percent"}}
+        base |= BESIDE.get(name, {})
         yield base
         for key, inner in properties.items():
             yield from ({**base, key: value} for value in alternatives(inner) if key != "p")
+            if inner.get("default", 0) is None:
+                yield {**base, **NEEDED.get(name, {}), key: None, "p": 1}
     yield {**NEEDED.get(name, {}), "p": 1}
 
 
