@@ -2,16 +2,21 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment import encode
+from augment.expansion.shard import ShardResult
+from augment.task import Guard, Task
 from augment.transforms.load import Pipeline
+
+T = TypeVar("T")
 
 PIPELINE = Pipeline.parse(
     """
@@ -45,6 +50,20 @@ def lay_noise(root: Path, names: Iterable[str], *, edition: str = "", height: in
         path.write_bytes(noise(name + edition, height, width))
         os.utime(path, (LONG_AGO_S, LONG_AGO_S))
     return root
+
+
+@dataclass(frozen=True)
+class CrashingShard:
+    """A shard in which one record ends the process that renders it, whichever that is."""
+
+    task: Task[ShardResult]
+    key: str
+
+    def run(self, guard: Guard) -> ShardResult:
+        def crashing(record_digest: str, key: str, work: Callable[[], T]) -> T:
+            return guard(record_digest, key, os.abort if key == self.key else work)
+
+        return self.task.run(crashing)
 
 
 def content(root: Path) -> dict[str, bytes | None]:

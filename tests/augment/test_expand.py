@@ -21,7 +21,7 @@ from augment.render import Renderer
 from augment.task import Task
 from augment.transforms.load import Pipeline
 from augment.workers import InProcessWorkers, LocalWorkers
-from tests.augment.expansions_for_tests import PIPELINE, broken, content, identities, lay_noise, rows
+from tests.augment.expansions_for_tests import PIPELINE, CrashingShard, broken, content, identities, lay_noise, rows
 
 T = TypeVar("T")
 
@@ -479,6 +479,30 @@ def test_record_is_there_with_all_its_copies_or_with_none(data: Path, out: Path)
     assert [(each.key, each.reason) for each in summary.refusals] == [("cat/5", Reason.CRASHED)]
     assert not list(out.glob("cat/5*"))
     assert summary.num_rendered == 45
+
+
+def test_record_that_kills_workers_is_left_out_and_the_rest_is_complete(
+    data: Path, tmp_path: Path, one_worker: LocalWorkers, three_workers: LocalWorkers
+) -> None:
+    class Crashing:
+        def __init__(self, workers: LocalWorkers) -> None:
+            self._workers = workers
+            self.num_workers = workers.num_workers
+            self.verdicts = workers.verdicts
+            self.close = workers.close
+
+        def submit(self, task: Task[Any]) -> Future[Any]:
+            return self._workers.submit(CrashingShard(task, "dog/fatal"))
+
+    lay_noise(data, ["dog/fatal.jpg"])
+    found = []
+    for name, workers in [("one", one_worker), ("three", three_workers)]:
+        summary = expand(data, tmp_path / name, PIPELINE, copies=2, workers=Crashing(workers))
+        assert [(each.key, each.reason) for each in summary.refusals] == [("dog/fatal", Reason.CRASHED)]
+        assert "SIGABRT" in summary.refusals[0].detail
+        found.append(content(tmp_path / name))
+    assert found[0] == found[1]
+    assert len([name for name in found[0] if name.endswith(".jpg")]) == 32
 
 
 def test_max_failures_ends_the_run(data: Path, out: Path) -> None:
