@@ -57,6 +57,10 @@ class Document:
                 return Problem(loc, msg, line)
         return Problem(loc, msg)
 
+    def notice(self, loc: Loc, msg: str) -> str:
+        """Return a sentence for the user about a place, with its line where it is known."""
+        return str(Problem((), msg, self.problem(loc, msg).line))
+
 
 def parse(text: str, *, name: str = "") -> Document:
     """Read YAML 1.2 or JSON; raises PipelineError with the line where it is neither or breaks a limit."""

@@ -1,8 +1,7 @@
 """Sizes that a picture may have somewhere in a pipeline, before any picture is known."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 UNBOUNDED: Final = 1_000_000_000
 """Stands for a side of which nothing is known; larger than any picture."""
@@ -14,8 +13,7 @@ class Unfit(Exception):  # noqa: N818 - not an error yet: whoever knows the plac
     """A transform cannot take what reaches it; the message says what it needs and the remedy."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Extent:
+class Extent(NamedTuple):
     """Sizes that may occur: every height and width within these bounds, in pixels, both ends included.
 
     ``firm``: the lower bounds do occur, so that a crop larger than them fails for certain in some draw.
@@ -37,10 +35,6 @@ class Extent:
     @property
     def swapped(self) -> "Extent":
         return Extent(self.min_width, self.max_width, self.min_height, self.max_height, self.firm)
-
-    @property
-    def max_pixels(self) -> int:
-        return self.max_height * self.max_width
 
     def __str__(self) -> str:
         if self.size is not None:

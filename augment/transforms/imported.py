@@ -13,7 +13,7 @@ from typing import Any, Final
 from augment.document import Document, Loc
 from augment.transforms import catalogue
 from augment.transforms.library import A
-from augment.transforms.outline import CHILDREN, Outline, Step, kind
+from augment.transforms.outline import CHILDREN, SEED_DROPPED, Outline, Step, kind
 
 _CLASS: Final = "__class_fullname__"
 _ROOTS: Final = frozenset({"Compose", "ReplayCompose"})
@@ -78,7 +78,7 @@ class _Import:
             self._say(loc, f"`{name}` is written without p; Albumentations reads that as {params['p']}")
         if "seed" in params:
             del params["seed"]
-            self._say(loc, "`seed` is dropped: a seed belongs to the call, a pipeline carries none")
+            self._say((*loc, "seed"), SEED_DROPPED)
         children = tuple(self._children(item, loc)) if CHILDREN in item else None
         return Step(name, params, loc, loc, children)
 
@@ -109,7 +109,7 @@ class _Import:
                 continue
             place = (*loc, key)
             if key == "seed":
-                self._say(place, "`seed` is dropped: a seed belongs to the call, a pipeline carries none")
+                self._say(place, SEED_DROPPED)
             elif key in {"bbox_params", "keypoint_params"}:
                 self._say(place, f"`{key}` is dropped: how targets are written is the dataset's business")
             elif key == "additional_targets":
@@ -131,6 +131,7 @@ class _Import:
                 if section is None:
                     return steps[:-1]
                 self.outline.normalize = section
+                self.outline.normalize_loc = last.loc
                 self._say(last.loc, f"`{last.name}` is moved to `normalize:`, because samples are uint8 to the end")
             elif last.name == "Sequential" and last.params.get("p") == 1 and last.children:
                 children = self._without_ending(list(last.children))
@@ -167,8 +168,7 @@ class _Import:
         self.outline.problems.append(self._document.problem(loc, msg))
 
     def _say(self, loc: Loc, msg: str) -> None:
-        line = self._document.problem(loc, msg).line
-        self.outline.notices.append(msg if line is None else f"line {line}: {msg}")
+        self.outline.notices.append(self._document.notice(loc, msg))
 
 
 def _is_noise(name: str, key: str, value: object) -> bool:

@@ -88,7 +88,8 @@ def _max_size(name: str) -> Change:
         # the most that one side can be of the other
         aspect = max(before.max_height / before.min_width, before.max_width / before.min_height, 1.0)
         if name == "SmallestMaxSize":
-            return {Extent(m, math.ceil(m * aspect), m, math.ceil(m * aspect)) for m in choices}
+            longest = {m: min(math.ceil(m * aspect), UNBOUNDED) for m in choices}
+            return {Extent(m, longest[m], m, longest[m]) for m in choices}
         return {Extent(max(1, int(m / aspect)), m, max(1, int(m / aspect)), m, firm=False) for m in choices}
 
     return change

@@ -15,7 +15,8 @@ from augment.transforms import catalogue, cropping, extent, limits, resizing
 from augment.transforms.extent import Change, Extent
 
 MAX_EXTENTS: Final = 128
-"""Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64."""
+"""Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64, and a
+picture may lie or stand."""
 
 CHANGES: Final[Mapping[str, Change]] = {**cropping.CHANGES, **resizing.CHANGES}
 """The transforms that change the size of a picture; a test over the whole catalogue holds that no other does."""
@@ -35,19 +36,22 @@ def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] 
     Raises PipelineError where such a picture cannot pass the pipeline.
     """
     walk = follow(spec, extent.point(height, width))
-    _refuse(spec, walk.findings, height, width)
+    _refuse(spec, walk.findings, f"a picture of {height} x {width}")
     return _only(walk.outputs)
 
 
-def check_fits(spec: PipelineSpec, min_height: int, min_width: int, targets: frozenset[str] = frozenset()) -> None:
+def check_fits(
+    spec: PipelineSpec, min_height: int, min_width: int, targets: frozenset[str] = frozenset(), *, key: str = ""
+) -> None:
     """Raise PipelineError where a picture of this size or its targets cannot pass every draw of the pipeline.
 
-    The size is that of the smallest picture of a dataset. Pictures of another shape may still be refused one by one
-    when they are rendered, as a long one that ``LongestMaxSize`` makes too narrow for a crop. ``targets`` are those
-    the dataset has beside the image: ``mask``, ``boxes``, ``keypoints``.
+    The size is that of the smallest picture of a dataset, ``key`` its name for the message. Pictures of
+    another shape may still be refused one by one when they are rendered, as a long one that ``LongestMaxSize`` makes
+    too narrow for a crop. ``targets`` are those the dataset has beside the image: ``mask``, ``boxes``, ``keypoints``.
     """
     walk = follow(spec, extent.point(min_height, min_width))
-    _refuse(spec, walk.findings, min_height, min_width)
+    size = f"{min_height} x {min_width}"
+    _refuse(spec, walk.findings, f"`{key}` ({size})" if key else f"a picture of {size}")
     problems = []
     known = catalogue.catalogue()
     for path, node in walk.reached.items():
@@ -93,13 +97,13 @@ def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
     return tuple(loc)
 
 
-def _refuse(spec: PipelineSpec, findings: Sequence[Finding], height: int, width: int) -> None:
+def _refuse(spec: PipelineSpec, findings: Sequence[Finding], picture: str) -> None:
     if findings:
         raise PipelineError(
             [
                 Problem(
                     location(spec, finding.path),
-                    f"`{finding.name}` cannot take a picture of {height} x {width}: {finding.msg}",
+                    f"`{finding.name}` cannot take {picture}: {finding.msg}",
                 )
                 for finding in findings
             ]
@@ -131,6 +135,7 @@ class Walk:
     findings: list[Finding] = field(default_factory=list)
     firm: bool = True
     reached: dict[Path, Node] = field(default_factory=dict)
+    _known: dict[tuple[Path, Extent], Extents] = field(default_factory=dict)
 
     def sequence(self, nodes: Sequence[Node], before: Extents, path: Path) -> Extents:
         for i, node in enumerate(nodes):
@@ -149,25 +154,29 @@ class Walk:
 
     def _transform(self, node: Node, before: Extents, path: Path) -> Extents:
         self.reached[path] = node
-        result: set[Extent] = set()
+        made: list[Extents] = []
         for size in sorted(before):
-            try:
-                made = frozenset(after(node.name, node.params, size))
-            except extent.Unfit as unfit:
-                self._find(path, node, str(unfit))
-                continue
-            known = max((new.max_pixels for new in made if new.max_pixels < extent.UNBOUNDED), default=0)
-            if known > limits.OUTPUT_PIXELS and known > size.max_pixels:
-                msg = f"it may give {known} pixels, the limit is {limits.OUTPUT_PIXELS} (OUTPUT_PIXELS); lower its size"
-                self._find(path, node, msg)
-                continue
-            result |= made
-            self.firm &= all(new.firm for new in made)
-        return _merged(frozenset(result))
+            if (path, size) not in self._known:  # a container comes by again and again
+                self._known[path, size] = self._one_size(node, size, path)
+            made.append(self._known[path, size])
+        return _merged(frozenset().union(*made))
 
-    def _find(self, path: Path, node: Node, msg: str) -> None:
+    def _one_size(self, node: Node, before: Extent, path: Path) -> Extents:
+        try:
+            made = frozenset(after(node.name, node.params, before))
+        except extent.Unfit as unfit:
+            return self._find(path, node, str(unfit))
+        pixels = max((_certain_pixels(before, new) for new in made), default=0)
+        if pixels > limits.OUTPUT_PIXELS and pixels > before.max_height * before.max_width:
+            msg = f"it may give {pixels} pixels, the limit is {limits.OUTPUT_PIXELS} (OUTPUT_PIXELS); lower its size"
+            return self._find(path, node, msg)
+        self.firm &= all(new.firm for new in made)
+        return made
+
+    def _find(self, path: Path, node: Node, msg: str) -> Extents:
         if all(finding.path != path for finding in self.findings):  # one size that fails is enough to say it
             self.findings.append(Finding(path, node.name, msg))
+        return frozenset()
 
     def _container(self, node: Node, before: Extents, path: Path, p: float, *, forced: bool) -> Extents:
         if node.name == "OneOrOther":
@@ -207,8 +216,18 @@ class Walk:
         """``n`` of the children in any order; sequences that repeat a child are followed too."""
         everything = range(len(node.children))
         for _ in range(int(str(node.params["n"]))):
-            before = self._any_of(node, everything, before, path, forced=False)
+            further = self._any_of(node, everything, before, path, forced=False)
+            if further == before:
+                break
+            before = further
         return before
+
+
+def _certain_pixels(before: Extent, new: Extent) -> int:
+    """The most pixels that do occur in some draw: of one size the upper bound, of a range only the lower is sure."""
+    if before.size is not None and new.firm:
+        return new.max_height * new.max_width
+    return new.min_height * new.min_width
 
 
 def _merged(extents: Extents) -> Extents:

@@ -144,9 +144,9 @@ def test_depth_is_limited_in_text_and_in_values() -> None:
 )
 def test_deep_text_is_refused_at_once(text: str) -> None:
     """Read to its end, the first of these keeps the scanner busy for three minutes (measured)."""
-    start = time.monotonic()
+    start = time.process_time()
     assert problem(text).startswith("line 1: ")
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_values_that_refer_to_themselves_are_refused() -> None:

@@ -181,7 +181,7 @@ def test_to_float_at_the_end_is_a_section_too(max_value: float | None, section: 
         ([NORMALIZE, NORMALIZE], ("transform", "transforms", 0), "write it as `normalize:`"),
         ([NORMALIZE | {"p": 0.5}], ("transform", "transforms", 0, "p"), "every sample is normalised"),
         ([NORMALIZE | {"normalization": "image"}], ("transform", "transforms", 0, "normalization"), "only `standard`"),
-        ([NORMALIZE | {"std": [0, 0, 0]}], ("normalize", "std"), "is not three numbers"),
+        ([NORMALIZE | {"std": [0, 0, 0]}], ("transform", "transforms", 0, "std"), "is not three numbers"),
     ],
 )
 def test_what_makes_floats_elsewhere_is_refused(transforms: Any, loc: tuple[str | int, ...], message: str) -> None:
