@@ -163,6 +163,8 @@ class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Al
 
 def _joined(parts: _Array) -> list[_Array]:
     """The box about each group of rectangles that touch one another."""
+    if not len(parts):
+        return []
     low, high = parts[:, None, :2], parts[None, :, 2:]
     touch = (low <= high).all(axis=2)
     count, groups = csgraph.connected_components(touch & touch.T)
