@@ -44,6 +44,13 @@ class Renderer:
         """The address of this record's sample in this draw and view."""
         return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key)
 
+    def subject(self, record: Record) -> str:
+        """What a verdict on this record is about: the record under this pipeline.
+
+        A picture that is too slow or too large for one pipeline is not refused to the others.
+        """
+        return f"{record.digest}-{self.spec.digest}"
+
     def decode(self, record: Record) -> Sample:
         """Read and decode the record's picture, reduced where the pipeline allows it: the input of every draw.
 

@@ -45,7 +45,7 @@ class Cancel(NamedTuple):
 class Verdict(NamedTuple):
     """From the worker, before the task's end: this record is refused from now on."""
 
-    record_digest: str
+    subject: str
     refusal: Refusal
 
 
@@ -116,8 +116,8 @@ class Worker:
         except (MemoryError, outcome.Exhausted):
             return OutOfMemory()
 
-    def _report(self, record_digest: str, refusal: Refusal) -> None:
-        self._connection.send(Verdict(record_digest, refusal))
+    def _report(self, subject: str, refusal: Refusal) -> None:
+        self._connection.send(Verdict(subject, refusal))
 
     def _stop_if_cancelled(self) -> None:
         while self._poll.poll(0):

@@ -60,10 +60,29 @@ class CrashingShard:
     key: str
 
     def run(self, guard: Guard) -> ShardResult:
-        def crashing(record_digest: str, key: str, work: Callable[[], T]) -> T:
-            return guard(record_digest, key, os.abort if key == self.key else work)
+        def crashing(subject: str, key: str, work: Callable[[], T]) -> T:
+            return guard(subject, key, os.abort if key == self.key else work)
 
         return self.task.run(crashing)
+
+
+@dataclass(frozen=True)
+class DyingShard:
+    """A shard whose process always dies after some copies, outside of any record: nobody can be blamed."""
+
+    task: Task[ShardResult]
+
+    def run(self, guard: Guard) -> ShardResult:
+        num_calls = 0
+
+        def counted(subject: str, key: str, work: Callable[[], T]) -> T:
+            nonlocal num_calls
+            num_calls += 1
+            if num_calls == 4:
+                os.abort()
+            return guard(subject, key, work)
+
+        return self.task.run(counted)
 
 
 def content(root: Path) -> dict[str, bytes | None]:
