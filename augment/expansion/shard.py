@@ -59,9 +59,9 @@ class ShardTask:
 
         Where that fails for any reason (a full disk, the end of the run), what was written is removed again.
         """
-        renderer = self.source.renderer()
-        check_renderer(renderer, self.spec)
         with lock.seat(self.root, self.run_name, self.index) as seat:
+            renderer = self.source.renderer()
+            check_renderer(renderer, self.spec)
             return _ShardWork(self, renderer, guard, seat).do()
 
 

@@ -21,7 +21,16 @@ from augment.render import Renderer
 from augment.task import Task
 from augment.transforms.load import Pipeline
 from augment.workers import InProcessWorkers, LocalWorkers
-from tests.augment.expansions_for_tests import PIPELINE, CrashingShard, broken, content, identities, lay_noise, rows
+from tests.augment.expansions_for_tests import (
+    PIPELINE,
+    CrashingShard,
+    DyingShard,
+    broken,
+    content,
+    identities,
+    lay_noise,
+    rows,
+)
 
 T = TypeVar("T")
 
@@ -58,6 +67,20 @@ def one_worker() -> Iterator[LocalWorkers]:
 def three_workers() -> Iterator[LocalWorkers]:
     with LocalWorkers(3) as workers:
         yield workers
+
+
+class Wrapping:
+    """Workers that are given other tasks than were submitted."""
+
+    def __init__(self, workers: LocalWorkers, wrap: Callable[[Task[Any]], Task[Any]]) -> None:
+        self._workers = workers
+        self._wrap = wrap
+        self.num_workers = workers.num_workers
+        self.verdicts = workers.verdicts
+        self.close = workers.close
+
+    def submit(self, task: Task[Any]) -> Future[Any]:
+        return self._workers.submit(self._wrap(task))
 
 
 # ------------------------------------------------------------------------------------------------------ what is written
@@ -465,7 +488,7 @@ def test_record_is_there_with_all_its_copies_or_with_none(data: Path, out: Path)
         def submit(self, task: Task[Any]) -> Future[Any]:
             seen: list[str] = []
 
-            def guard(record_digest: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG001 - Guard's own name
+            def guard(subject: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG001 - Guard's own name
                 seen.append(key)
                 if seen.count("cat/5") == 3 and key == "cat/5":
                     raise RecordError(key, Reason.CRASHED, "it did")
@@ -484,20 +507,14 @@ def test_record_is_there_with_all_its_copies_or_with_none(data: Path, out: Path)
 def test_record_that_kills_workers_is_left_out_and_the_rest_is_complete(
     data: Path, tmp_path: Path, one_worker: LocalWorkers, three_workers: LocalWorkers
 ) -> None:
-    class Crashing:
-        def __init__(self, workers: LocalWorkers) -> None:
-            self._workers = workers
-            self.num_workers = workers.num_workers
-            self.verdicts = workers.verdicts
-            self.close = workers.close
-
-        def submit(self, task: Task[Any]) -> Future[Any]:
-            return self._workers.submit(CrashingShard(task, "dog/fatal"))
-
     lay_noise(data, ["dog/fatal.jpg"])
+
+    def crashing(task: Task[Any]) -> Task[Any]:
+        return CrashingShard(task, "dog/fatal")
+
     found = []
     for name, workers in [("one", one_worker), ("three", three_workers)]:
-        summary = expand(data, tmp_path / name, PIPELINE, copies=2, workers=Crashing(workers))
+        summary = expand(data, tmp_path / name, PIPELINE, copies=2, workers=Wrapping(workers, crashing))
         assert [(each.key, each.reason) for each in summary.refusals] == [("dog/fatal", Reason.CRASHED)]
         assert "SIGABRT" in summary.refusals[0].detail
         found.append(content(tmp_path / name))
@@ -547,6 +564,15 @@ def test_worker_error_ends_in_a_folder_that_goes_on(data: Path, out: Path, tmp_p
     assert expand(data, out, PIPELINE, copies=2).num_kept == 12
     expand(data, tmp_path / "fresh", PIPELINE, copies=2)
     assert content(out) == content(tmp_path / "fresh")
+
+
+def test_nothing_is_left_of_a_shard_whose_process_always_dies(
+    data: Path, out: Path, three_workers: LocalWorkers
+) -> None:
+    with pytest.raises(WorkerError, match="SIGABRT"):
+        expand(data, out, PIPELINE, copies=2, workers=Wrapping(three_workers, DyingShard))
+    assert [path.name for path in out.iterdir()] == ["expansion.json"]
+    assert expand(data, out, PIPELINE, copies=2, workers=three_workers).num_rendered == 32
 
 
 def test_interrupt_ends_in_a_folder_that_goes_on(
