@@ -48,7 +48,7 @@ settings: $(READY)  ## write docs/settings.md from the settings
 	$(BIN)/python -m tests.service.settings_table
 
 sheets: $(READY)  ## draw a contact sheet of every family of transforms into demo-output/sheets
-	$(BIN)/python demo/sheets.py
+	$(BIN)/python -m tests.sheets demo-output/sheets
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

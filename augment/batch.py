@@ -1,5 +1,6 @@
 """One batch of a stream: what it depends on, which rows it has, and how it is rendered."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,7 +167,8 @@ class _Attempts:
         if record.key in self.refusals:
             return None
         try:
-            return self._guard(record.digest, record.key, lambda: self._renderer.render(record, draw=self._epoch))
+            work = functools.partial(self._renderer.render, record, draw=self._epoch)
+            return self._guard(self._renderer.subject(record), record.key, work)
         except RecordError as error:
             self.refusals[record.key] = Refusal(record.key, error.reason, error.detail)
             return None

@@ -8,7 +8,6 @@ stack of its own and never recurses; no object is ever constructed from a name i
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
+from augment import core_schema
 from augment.errors import PipelineError, Problem
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
@@ -56,6 +56,10 @@ class Document:
             if (line := self.lines.get(loc[:length])) is not None:
                 return Problem(loc, msg, line)
         return Problem(loc, msg)
+
+    def notice(self, loc: Loc, msg: str) -> str:
+        """Return a sentence for the user about a place, with its line where it is known."""
+        return str(Problem((), msg, self.problem(loc, msg).line))
 
 
 def parse(text: str, *, name: str = "") -> Document:
@@ -154,31 +158,6 @@ def _code_point(character: object) -> int:
     return ord(character) if isinstance(character, str) else int(str(character))
 
 
-# YAML 1.2.2, section 10.3.2, in its order.
-_NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUE: Final = frozenset({"true", "True", "TRUE"})
-_FALSE: Final = frozenset({"false", "False", "FALSE"})
-_INTEGER: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_MAX_DIGITS: Final = 400  # more than any finite float has before its point; longer ones are slow to read
-
-
-def _plain_scalar(text: str) -> JSON:
-    """Give an unquoted word its value by the core schema."""
-    if text in _NULL:
-        return None
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    if _NOT_FINITE.fullmatch(text):
-        return float(text.replace(".", ""))
-    if len(text) > _MAX_DIGITS:
-        return text
-    if _INTEGER.fullmatch(text):
-        return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
-
-
 @dataclass(slots=True)
 class _Open:
     """A list or mapping whose end has not been seen."""
@@ -236,9 +215,9 @@ class _Reader:
         text = _join_surrogates(event.value)
         parent = self._open[-1] if self._open else None
         if parent is not None and isinstance(parent.value, dict) and parent.key is None:
-            self._key(parent, text, _plain_scalar(text) if event.implicit[0] else text, line)
+            self._key(parent, text, core_schema.plain_scalar(text) if event.implicit[0] else text, line)
             return
-        value = _plain_scalar(text) if event.implicit[0] else text
+        value = core_schema.plain_scalar(text) if event.implicit[0] else text
         loc = self._next_loc()
         if wrong := _wrong_scalar(value):
             raise PipelineError([Problem(loc, wrong, line)])

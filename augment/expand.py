@@ -141,17 +141,20 @@ class Expansion:
         or fails; WorkerError; DatasetError beyond ``max_failures``. After each, and after Ctrl-C or a kill, the same
         call goes on.
         """
-        budget = Budget(max_failures, self.dataset)
+        tally = Tally(self.spec, Budget(max_failures, self.dataset), progress or (lambda _: None))
         with lock.locked(self.out):
             folder.check_ours(self.out)
             self._prepare(update=update)
-            tally = Tally(self.spec, budget, progress or (lambda _: None))
-            with MemoryFile("dataset") as file, lock.Run(self.out, self.spec.num_shards) as this_run:
-                file.write(self.dataset.to_buffer())
-                try:
+            this_run = lock.Run(self.out, self.spec.num_shards)
+            try:
+                with MemoryFile("dataset") as file, this_run:
+                    file.write(self.dataset.to_buffer())
                     self._render(workers, self._source(file), this_run, tally)
-                except (StorageError, WorkerError) as error:
+            except BaseException as error:
+                self._undo_unfinished(this_run)
+                if isinstance(error, StorageError | WorkerError):
                     raise type(error)(f"{tally.told()}: {error}") from error
+                raise
             num_removed = self._remove_stale()
         sources.remember(self.spec.dataset, self.dataset.root)
         return tally.summary(self.out, num_removed)
@@ -170,8 +173,7 @@ class Expansion:
         same = old is not None and check_same(old, self.spec, self.out, update=update)
         lock.end_runs(self.out)
         if old is not None:
-            old_id = old.id
-            journal.recover(self.out, lambda index: manifest.read_part(self.out, index, old_id, brief=True) is not None)
+            _undo_shards(self.out, old)
         folder.remove_temporaries(self.out)
         if old is not None and not same:
             manifest.keep_previous(self.out, old.num_shards, old.id)
@@ -200,6 +202,13 @@ class Expansion:
                 tally.add(settled)
                 tally.show(0, 0)
 
+    def _undo_unfinished(self, this_run: lock.Run) -> None:
+        """Leave nothing of shards whose workers died; where that fails too, the next run does it."""
+        if this_run.is_over:
+            with contextlib.suppress(StorageError):
+                _undo_shards(self.out, self.spec)
+                folder.remove_temporaries(self.out)
+
     def _remove_stale(self) -> int:
         """After an update: remove outputs of records that are gone, parts that are too many, and the former rows."""
         previous = manifest.Previous.open(self.out)
@@ -222,3 +231,8 @@ class Expansion:
             spec=self.pipeline,
             seed=self.spec.seed,
         )
+
+
+def _undo_shards(out: Path, spec: ExpansionSpec) -> None:
+    """Remove what shards wrote that have no part in the manifest."""
+    journal.recover(out, lambda index: manifest.read_part(out, index, spec.id, brief=True) is not None)

@@ -12,6 +12,6 @@ class InProcessGuard:
     The guards of worker processes, which have all that, are in ``processes/quarantine.py``.
     """
 
-    def __call__(self, record_digest: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG002 - Guard's own names
+    def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG002 - Guard's own names
         """Do the work."""
         return work()

@@ -38,6 +38,9 @@ READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "webp": WebPImagePlugin.WebPImageFile,
 }
 
+MAX_RLE_PIXELS = 8_000_000
+"""Pillow decodes run-length-encoded BMP in Python, where a pixel costs some 80 ns and a few bytes claim millions."""
+
 _PNG_BIT_DEPTH_AT = 24
 
 _quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
@@ -93,6 +96,13 @@ def open_picture(data: bytes, image_format: str, max_pixels: int) -> ImageFile.I
     with _quietly():
         picture = READERS[image_format](io.BytesIO(data))
     check_pixels(picture.height, picture.width, max_pixels)
+    if picture.tile and picture.tile[0][0] == "bmp_rle" and picture.height * picture.width > MAX_RLE_PIXELS:
+        raise RecordError(
+            "",
+            Reason.TOO_MANY_PIXELS,
+            f"{picture.width}x{picture.height} pixels in a run-length-encoded BMP, of which {MAX_RLE_PIXELS} are "
+            "the limit; save it as PNG",
+        )
     if picture.mode == "F" or (picture.mode == "I" and image_format == "tiff"):
         raise RecordError(
             "",

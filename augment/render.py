@@ -44,6 +44,13 @@ class Renderer:
         """The address of this record's sample in this draw and view."""
         return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key)
 
+    def subject(self, record: Record) -> str:
+        """What a verdict on this record is about: the record under this pipeline.
+
+        A picture that is too slow or too large for one pipeline is not refused to the others.
+        """
+        return f"{record.digest}-{self.spec.digest}"
+
     def decode(self, record: Record) -> Sample:
         """Read and decode the record's picture, reduced where the pipeline allows it: the input of every draw.
 
@@ -88,7 +95,10 @@ class RenderSource:
 
     def renderer(self) -> Renderer:
         """The renderer of this process for this source; the same one each time (never share it between threads)."""
-        identity = (self.manifest, self.dataset_digest, self.split, self.spec.digest, self.seed, self.max_pixels)
+        # the file itself, because its name may be that of a closed memory file: equal datasets may lie in two places
+        file = self.manifest.stat()
+        manifest = (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns)
+        identity = (manifest, self.dataset_digest, self.split, self.spec.digest, self.seed, self.max_pixels)
         return _renderer(_Hashable(identity, self))
 
 

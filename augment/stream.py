@@ -8,7 +8,7 @@ import functools
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -66,7 +66,7 @@ class Stream:
         self.pipeline = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
         self.dataset = whole.choose(split)
         smallest = self.dataset.min_size()
-        sizes.check_fits(self.pipeline.spec, smallest.height, smallest.width, self.dataset.targets)
+        sizes.check_fits(self.pipeline.spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
         self.spec = StreamSpec(
             engine=engine.engine_id(),
             dataset=whole.digest,
@@ -174,8 +174,11 @@ class Stream:
                     batch = arrow.from_message(file.map(), schema)
                 yield replace(batch, epoch=place.epoch, index=place.index, refusals=laid.refusals)
         finally:
-            for _, future, file in pending:
+            for _, future, _ in pending:
                 future.cancel()
+            # A worker opens its file by descriptor number, which must not become another file's while it still might.
+            wait([future for _, future, _ in pending])
+            for _, _, file in pending:
                 file.close()
 
     def layout(self, epoch: int) -> arrow.Layout:

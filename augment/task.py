@@ -18,11 +18,12 @@ R_co = TypeVar("R_co", covariant=True)
 class Guard(Protocol):
     """How a worker treats one record: what it may cost, and what happens when it kills.
 
-    A task calls ``guard(record_digest, key, work)`` for each record; ``work`` decodes and renders that record alone and
-    returns something picklable. It raises RecordError where the record is known to be poisoned or proves to be.
+    A task calls ``guard(subject, key, work)`` for each record; ``work`` decodes and renders that record alone and
+    returns something picklable. ``subject`` is what a verdict is about: the record and what is done to it. Raises
+    RecordError where the record is known to be poisoned or proves to be.
     """
 
-    def __call__(self, record_digest: str, key: str, work: Callable[[], T]) -> T: ...
+    def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T: ...
 
 
 class Task(Protocol[R_co]):
@@ -41,7 +42,7 @@ class Workers(Protocol):
 
     @property
     def verdicts(self) -> Mapping[str, Refusal]:
-        """Records that killed or outlived their worker twice, by record digest."""
+        """Records that killed or outlived their worker twice, by the subject of the call that did."""
         ...
 
     def submit(self, task: Task[T]) -> "Future[T]":

@@ -85,7 +85,7 @@ class LocalWorkers:
 
     @property
     def verdicts(self) -> Mapping[str, Refusal]:
-        """Records that killed or outlived their worker twice, by record digest: a copy of what is known now."""
+        """Records that killed or outlived their worker twice, by the subject of the guard's call: a copy."""
         return self._shared.verdicts.copy()
 
     @property

@@ -31,6 +31,13 @@ CLASSES = {
 }
 ON_THE_SHEET = ["person/astronaut", "cat/chelsea", "coffee/coffee", "space/rocket"]
 
+NEXT = [
+    (f"augment verify {EXPANDED}", "compare every file with the manifest, and render it again"),
+    (f"augment preview {PHOTOS}/cat/chelsea.png -p heavy -o grid.png", "what another pipeline makes of one picture"),
+    ("augment presets", "all pipelines that come with it, and with a name the text of one to start your own from"),
+    ("augment expand YOUR_PICTURES OUT -p flip-rotate-crop --copies 4", "your own pictures; stop it and run it again"),
+]
+
 
 def main() -> None:
     """Lay the photographs out, expand them and draw the sheet."""
@@ -43,12 +50,10 @@ def main() -> None:
         f"\nDone in {time.perf_counter() - started:.1f} s. Look at\n"
         f"  {SHEET.resolve()}\n"
         f"  {EXPANDED.resolve()}\n"
-        "\nWhat to try next (the command is .venv/bin/augment):\n"
-        f"  augment verify {EXPANDED} --data {PHOTOS}            render it again and compare\n"
-        f"  augment preview {PHOTOS}/cat/chelsea.png -p heavy    what another pipeline makes of one picture\n"
-        "  augment presets                                         all pipelines that come with it\n"
-        "  augment expand YOUR_PICTURES OUT -p flip-rotate-crop    your own pictures"
+        "\nWhat to try next (the command is .venv/bin/augment):"
     )
+    for words, why in NEXT:
+        print(f"  {words}\n      {why}")
 
 
 def lay_out(folder: Path) -> int:

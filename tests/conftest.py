@@ -18,6 +18,12 @@ _PHOTOS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State that the engine keeps for its user goes to a folder of the test's own."""
+    monkeypatch.setenv("AUGMENT_HOME", str(tmp_path_factory.mktemp("home")))
+
+
 @pytest.fixture(scope="session")
 def skimage_data() -> Path:
     """The folder of the photographs in scikit-image's wheel; nothing in it is downloaded."""

@@ -50,8 +50,12 @@ _CHILDREN = ("HorizontalFlip", "ToSepia", "GridDropout")
 
 def photographs() -> list[Sample]:
     """The astronaut and the coffee, 256 pixels high and wide, with a mask and a box on what they show."""
-    astronaut, coffee = data.astronaut()[:400, 60:460], data.coffee()[:, 100:500]
-    small = [np.array(Image.fromarray(image).resize((256, 256), Image.Resampling.BOX)) for image in (astronaut, coffee)]
+    astronaut: np.ndarray = data.astronaut()  # type: ignore[no-untyped-call]  # scikit-image ships no types
+    coffee: np.ndarray = data.coffee()  # type: ignore[no-untyped-call]  # the same
+    small = [
+        np.array(Image.fromarray(image).resize((256, 256), Image.Resampling.BOX))
+        for image in (astronaut[:400, 60:460], coffee[:, 100:500])
+    ]
     samples = []
     for image, (x_min, y_min, x_max, y_max) in zip(small, ((70, 0, 190, 180), (50, 60, 220, 200)), strict=True):
         mask = np.zeros((256, 256), dtype=np.uint8)

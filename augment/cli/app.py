@@ -5,6 +5,7 @@ traceback; the exit code says whose fault it is. ``--debug`` shows the traceback
 """
 
 import os
+import signal
 import sys
 import traceback
 from importlib.metadata import entry_points
@@ -58,8 +59,29 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
-    sys.exit(run(arguments))
+    if "--debug" not in arguments:
+        terminal.silence_libraries()
+    try:
+        code = run(arguments)
+    except _EndedError as ended:
+        terminal.note(f"{signal.Signals(ended.number).name}; the same command goes on")
+        code = 128 + ended.number  # as a shell has it
+    sys.exit(code)
+
+
+class _EndedError(BaseException):
+    """A signal asked the command to end; workers and temporary files go as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise _EndedError(number)
 
 
 def run(arguments: list[str]) -> int:
@@ -72,6 +94,8 @@ def run(arguments: list[str]) -> int:
         if debug:
             traceback.print_exc()
         return _report(error, as_json=as_json)
+    if result == exit_codes.INTERRUPTED:
+        terminal.note("interrupted; the same command goes on")
     return result if isinstance(result, int) else exit_codes.OK
 
 
@@ -105,6 +129,7 @@ def _describe(error: Exception) -> tuple[int, list[str], dict[str, Any]]:
 
 def _usage_message(error: TyperException) -> str:
     text = " ".join(error.format_message().split()).rstrip(".")
+    text = text.replace(". Did you mean", "; did you mean").removesuffix("?")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "augment"
     return f"{text}; `{command} --help` shows what there is"

@@ -103,7 +103,7 @@ def expand(
         with terminal.Progress("expanding", as_json=as_json) as bar:
 
             def show(progress: "Tallied") -> None:
-                bar.show(progress.done, progress.total, progress.failed)
+                bar.show(progress.done, progress.total, progress.failed, progress.kept)
 
             summary = expansion.run(rendering, update=update, max_failures=budget, progress=show)
     _tell(summary, out, time.monotonic() - started, as_json=as_json)
@@ -113,6 +113,8 @@ def pool(num_workers: int | None) -> "AbstractContextManager[Workers | None]":
     """The processes that ``--workers`` asks for; None renders in this one."""
     from augment.workers import LocalWorkers
 
+    if num_workers is not None and num_workers < 0:
+        raise CallError(f"--workers is {num_workers}; give a number of processes, or 0 to render in this one")
     return nullcontext() if num_workers == 0 else LocalWorkers(num_workers)
 
 

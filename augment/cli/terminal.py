@@ -4,9 +4,12 @@ With ``--json`` standard output carries one JSON document and nothing else. Prog
 and then elsewhere, and JSON lines with ``--json``; rich is imported only where something is drawn.
 """
 
+import faulthandler
 import json
+import os
 import sys
 import time
+from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -20,8 +23,26 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL_S = 10.0
 """How often progress is written where nobody watches a terminal: often enough to see life, seldom enough for a log."""
 JSON_INTERVAL_S = 1.0
+RATE_WINDOW_S = 30.0
+_WIDTH_WITH_BAR = 72
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output instead of text.")]
+
+
+def silence_libraries() -> None:
+    """Keep standard error for the command's own words, in this process and in its workers.
+
+    Codecs written in C print there what they think of a broken file: hundreds of lines, in the middle of a bar.
+    """
+    if sys.stderr is None:  # whoever started the command closed it
+        return
+    own = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1)
+    if faulthandler.is_enabled():
+        faulthandler.enable(own)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = own
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -66,18 +87,21 @@ class Progress:
     ``show`` may be called as often as the caller likes, from one thread.
     """
 
-    def __init__(self, stage: str, *, as_json: bool) -> None:
+    def __init__(self, stage: str, *, as_json: bool, failed_are: str = "refused") -> None:
         self._stage = stage
+        self._failed_are = failed_are
         self._as_json = as_json
-        self._started = self._shown = time.monotonic()
-        self._first: int | None = None
+        self._rate = Rate()
+        self._shown = time.monotonic()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         if not self._as_json and sys.stderr.isatty():
             self._bar = _bar()
-            self._task = self._bar.add_task(self._stage, total=None, failed=0)
+            self._task = self._bar.add_task(
+                self._stage, total=None, failed=0, failed_are=self._failed_are, rate=None, left_s=None
+            )
             self._bar.start()
         return self
 
@@ -87,27 +111,48 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, done: int, total: int | None = None, failed: int = 0) -> None:
-        """Say that ``done`` of ``total`` (None: nobody knows yet) are done, ``failed`` of them refused."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, failed=failed)
-            return
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._started = done, now
-        if now - self._shown >= (JSON_INTERVAL_S if self._as_json else PLAIN_INTERVAL_S):
-            self._shown = now
-            self._write_line(done, total, failed, rate=(done - self._first) / max(now - self._started, 1e-9))
+    def show(self, done: int, total: int | None = None, failed: int = 0, kept: int = 0) -> None:
+        """Say that ``done`` of ``total`` (None: nobody knows yet) are done, ``failed`` of them not well.
 
-    def _write_line(self, done: int, total: int | None, failed: int, *, rate: float) -> None:
-        eta_s = (total - done) / rate if total is not None and rate > 0 else None
-        if self._as_json:
-            event = {"stage": self._stage, "done": done, "total": total, "failed": failed}
-            note(json.dumps(event | {"rate": round(rate, 1), "eta_s": None if eta_s is None else round(eta_s)}))
-            return
-        of_total = "" if total is None else f" of {total:,}"
-        eta = "" if eta_s is None else f", {_duration(eta_s)} left"
-        note(f"{self._stage}: {done:,}{of_total}, {failed:,} refused, {rate:,.0f}/s{eta}")
+        ``kept`` of them were there before: they say nothing of how long the rest will take.
+        """
+        now = time.monotonic()
+        rate = self._rate.add(now, done - kept)
+        left_s = (total - done) / rate if total is not None and rate else None
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, failed=failed, rate=rate, left_s=left_s)
+        elif now - self._shown >= (JSON_INTERVAL_S if self._as_json else PLAIN_INTERVAL_S):
+            self._shown = now
+            if self._as_json:
+                event = {"stage": self._stage, "done": done, "total": total, "failed": failed}
+                note(json.dumps(event | {"rate": rate and round(rate, 1), "eta_s": left_s and round(left_s)}))
+            else:
+                failures = f"{failed:,} {self._failed_are}"
+                note(_line(self._stage, done, total, failures, rate, left_s))
+
+
+class Rate:
+    """How many a second, over the last half minute."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now_s: float, done: int) -> float | None:
+        """Note that so many are done; the rate, or None where nothing is known yet."""
+        self._samples.append((now_s, done))
+        while len(self._samples) > 2 and self._samples[0][0] < now_s - RATE_WINDOW_S:
+            self._samples.popleft()
+        first_s, first = self._samples[0]
+        return (done - first) / (now_s - first_s) if done > first and now_s > first_s else None
+
+
+def _line(stage: str, done: int, total: int | None, failures: str, rate: float | None, left_s: float | None) -> str:
+    parts = [f"{stage}: {done:,}" + ("" if total is None else f" of {total:,}"), failures]
+    if rate is not None:
+        parts.append(f"{rate:,.0f}/s")
+    if left_s is not None:
+        parts.append(f"{_duration(left_s)} left")
+    return ", ".join(parts)
 
 
 def _bar() -> "Bar":
@@ -120,27 +165,25 @@ def _bar() -> "Bar":
             total = "" if task.total is None else f"/{task.total:,.0f}"
             return Text(f"{task.completed:,.0f}{total}")
 
-    class Rate(ProgressColumn):
+    class Speed(ProgressColumn):
         def render(self, task: Any) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f}/s")
+            rate = task.fields["rate"]
+            return Text("" if rate is None else f"{rate:,.0f}/s")
 
     class Left(ProgressColumn):
-        max_refresh = 0.5
-
         def render(self, task: Any) -> Text:
-            left = task.time_remaining
-            return Text("" if task.total is None or left is None else f"{_duration(left)} left")
+            left_s = task.fields["left_s"]
+            return Text("" if left_s is None else f"{_duration(left_s)} left")
 
     class Refused(ProgressColumn):
         def render(self, task: Any) -> Text:
             failed = task.fields["failed"]
-            return Text(f"{failed:,} refused", style="red" if failed else "dim")
+            return Text(f"{failed:,} {task.fields['failed_are']}", style="red" if failed else "dim")
 
     screen = console(stderr=True)
-    bar = [BarColumn(bar_width=None)] if screen.width >= 72 else []
+    bar = [BarColumn(bar_width=None)] if screen.width >= _WIDTH_WITH_BAR else []
     return Bar(
-        TextColumn("{task.description}"), *bar, Counts(), Rate(), Left(), Refused(),
+        TextColumn("{task.description}"), *bar, Counts(), Speed(), Left(), Refused(),
         console=screen, expand=bool(bar), transient=True,
     )  # fmt: skip
 

@@ -29,7 +29,8 @@ def verify(
     from augment.verify import verify as verify_folder
 
     dataset = None if data is None else expand.scan(data, None, as_json=as_json)
-    with expand.pool(workers) as rendering, terminal.Progress("verifying", as_json=as_json) as bar:
+    progress = terminal.Progress("verifying", as_json=as_json, failed_are="different")
+    with expand.pool(workers) as rendering, progress as bar:
         report = verify_folder(out, dataset, workers=rendering, progress=bar.show)
     if as_json:
         terminal.write_json(

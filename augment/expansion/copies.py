@@ -40,7 +40,7 @@ class CopyMaker:
 
     def make(self, copy: int) -> EncodedCopy:
         """Raises RecordError where the record cannot be decoded, rendered or encoded."""
-        return self._guard(self._record.digest, self._record.key, lambda: self._make(copy))
+        return self._guard(self._renderer.subject(self._record), self._record.key, lambda: self._make(copy))
 
     def _make(self, copy: int) -> EncodedCopy:
         if self._decoded is None:

@@ -26,6 +26,9 @@ TEMPORARY = f"{HIDDEN}tmp-"
 PREVIOUS = f"{HIDDEN}previous"
 """What the folder held before an update: the rows whose outputs may be kept."""
 
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+"""What the system answers where there is no such file, and could not be."""
+
 
 def storage_error(action: str, path: Path | str, error: OSError) -> StorageError:
     """Say what could not be done to which file, why, and what helps."""
@@ -88,9 +91,9 @@ def read_bytes(root: Path, relative: str) -> bytes | None:
     """The bytes of an output, or None where there is none."""
     try:
         return (root / relative).read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
     except OSError as error:
+        if error.errno in _ABSENT or error.errno == errno.EISDIR:
+            return None
         raise storage_error("read", root / relative, error) from error
 
 
@@ -159,10 +162,12 @@ def remove(root: Path, relative: str) -> bool:
     """Remove an output and the folders that it leaves empty; False where there was none."""
     target = root / relative
     try:
+        existed = True
         try:
             target.unlink()
-            existed = True
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
             existed = False
         for above in target.parents:
             if above == root or not _remove_folder(above):
@@ -176,9 +181,9 @@ def has_file(root: Path, relative: str, size_bytes: int) -> bool:
     """Whether an output is there and has the size that its manifest row says."""
     try:
         status = os.lstat(root / relative)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
     except OSError as error:
+        if error.errno in _ABSENT:
+            return False
         raise storage_error("look at", root / relative, error) from error
     return status.st_size == size_bytes
 

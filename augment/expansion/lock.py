@@ -65,6 +65,8 @@ class Run:
     """
 
     def __init__(self, root: Path, num_shards: int) -> None:
+        self.is_over = False
+        """Whether it has ended and nobody works in it any more."""
         try:
             self._fd, path = tempfile.mkstemp(prefix=_RUN, dir=root)
         except OSError as error:
@@ -87,7 +89,7 @@ class Run:
             return
         try:
             self.path.unlink(missing_ok=True)
-            _flock(self._fd, fcntl.LOCK_EX, STRAGGLERS_WAIT_S, self.path)
+            self.is_over = _flock(self._fd, fcntl.LOCK_EX, STRAGGLERS_WAIT_S, self.path)
         finally:
             os.close(self._fd)
             self._fd = -1

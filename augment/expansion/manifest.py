@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augment.errors import StorageError
@@ -33,7 +34,7 @@ _SCHEMA = pa.schema(
 )
 _BRIEF = ["key", "status", "path", "size_bytes", "reason", "detail"]
 _EXPANSION = b"augment.expansion"
-_ROWS_A_GROUP = 16_384
+_ROWS_A_GROUP = 8_192
 
 
 class Status(StrEnum):
@@ -128,8 +129,10 @@ class Previous:
         for group in range(metadata.num_row_groups):
             keys = metadata.row_group(group).column(0).statistics
             if keys is None or not keys.has_min_max or (keys.min <= last_key and first_key <= keys.max):
-                rows = _rows(self._file.read_row_group(group))
-                found += [row for row in rows if first_key <= row.key <= last_key]
+                table = self._file.read_row_group(group)
+                keys_of_rows = table.column("key")
+                inside = pc.and_(pc.greater_equal(keys_of_rows, first_key), pc.less_equal(keys_of_rows, last_key))
+                found += _rows(table.filter(inside))
         return found
 
     def paths(self) -> Iterator[list[str]]:

@@ -6,6 +6,7 @@ A shard may be done again at any time, by any process: what is there and right i
 """
 
 import bisect
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ from augment.formats import registry
 from augment.render import Renderer, RenderSource
 from augment.sample import Record, Refusal
 from augment.task import Guard
+
+_NAME_MAX_BYTES = 255
+"""The longest name on the file systems in use. A constant, because what is refused must not depend on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,9 @@ class ShardTask:
 
         Where that fails for any reason (a full disk, the end of the run), what was written is removed again.
         """
-        renderer = self.source.renderer()
-        check_renderer(renderer, self.spec)
         with lock.seat(self.root, self.run_name, self.index) as seat:
+            renderer = self.source.renderer()
+            check_renderer(renderer, self.spec)
             return _ShardWork(self, renderer, guard, seat).do()
 
 
@@ -142,6 +146,7 @@ class _ShardWork:
             return
         maker = CopyMaker(self._renderer, self._spec, self._guard, record)
         try:
+            _check_names(record, wanted)
             rows = [each.kept or self._make(record, each, maker) for each in wanted]
         except RecordError as error:
             self._refuse(record, wanted, error)
@@ -264,6 +269,15 @@ def check_renderer(renderer: Renderer, spec: ExpansionSpec) -> None:
     here = (engine.engine_id(), renderer.spec.digest, renderer.seed, renderer.dataset.num_records)
     if here != (spec.engine, spec.pipeline_digest, spec.seed, spec.num_records):
         raise OutputError("a worker has another engine or dataset than the expansion; install one version everywhere")
+
+
+def _check_names(record: Record, wanted: Sequence[_Wanted]) -> None:
+    longest = max(len(os.fsencode(each.path.rpartition("/")[2])) for each in wanted)
+    if longest > _NAME_MAX_BYTES:
+        detail = (
+            f"an output's name would have {longest} bytes, of {_NAME_MAX_BYTES} that file systems allow; shorten it"
+        )
+        raise RecordError(record.key, Reason.NOT_RENDERABLE, detail)
 
 
 def _refusals(rows: Sequence[Row]) -> Iterator[Refusal]:

@@ -1,5 +1,6 @@
 """What an expansion is: everything that its files depend on, and nothing else."""
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -27,7 +28,7 @@ _OF_THE_DATASET = frozenset({"dataset", "refused", "num_records", "classes", "sh
 _OF_THE_ENGINE = frozenset({"engine"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ExpansionSpec:
     """The description in ``expansion.json``.
 
@@ -52,10 +53,10 @@ class ExpansionSpec:
     classes: tuple[str, ...]
     shard_size: int
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """32 hexadecimal digits: equal where all files are equal by construction."""
-        content = {name: value for name, value in asdict(self).items() if name != "pipeline"}
+        content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "pipeline"}
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return digest_fields((REVISION, text), person=b"augment.expand").hex()
 
@@ -164,6 +165,8 @@ def check_same(old: ExpansionSpec, new: ExpansionSpec, root: Path, *, update: bo
             causes.append(f"the dataset changed ({old.num_records} records then, {new.num_records} now)")
         if "engine" in changed:
             causes.append("the engine changed (another version of augment or of a library that decides pixels)")
+        if not causes:
+            causes.append("this version of augment cuts the dataset into other shards")
         raise OutputError(
             f"{' and '.join(causes)} since {root} was written; run it with --update to keep what is the same and "
             "render the rest, or choose another output folder"

@@ -57,7 +57,7 @@ class WorkerHandle:
         try:
             self._send(run)
             while isinstance(reply := self._connection.recv(), worker.Verdict):
-                on_verdict(reply.record_digest, reply.refusal)
+                on_verdict(reply.subject, reply.refusal)
         except (EOFError, OSError):
             raise WorkerDied(self._exit_code()) from None
         self.num_tasks += 1

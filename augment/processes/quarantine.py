@@ -26,7 +26,7 @@ _OUT_OF_MEMORY = 77
 class AlarmGuard:
     """Runs a record in this process; the kernel ends the process (SIGALRM) when the record takes too long.
 
-    ``verdicts`` maps record digests to the refusals that are known. ``stop_if_cancelled`` is called before each record.
+    ``verdicts`` maps subjects to the refusals that are known. ``stop_if_cancelled`` is called before each record.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class AlarmGuard:
         self._timeout_s = timeout_s
         self._stop_if_cancelled = stop_if_cancelled
 
-    def __call__(self, record_digest: str, key: str, work: Callable[[], T]) -> T:
+    def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
         """Do the work, as ``augment.task.Guard`` describes."""
         self._stop_if_cancelled()
-        _refuse_known(self._verdicts, record_digest, key)
+        _refuse_known(self._verdicts, subject, key)
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
         try:
             return work()
@@ -70,12 +70,12 @@ class QuarantineGuard:
         self._report = report
         self._private_fds = tuple(private_fds)
 
-    def __call__(self, record_digest: str, key: str, work: Callable[[], T]) -> T:
+    def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
         """Do the work, as ``augment.task.Guard`` describes; WorkerError where its child is killed from outside."""
         deaths = kills = 0
         while True:
             self._stop_if_cancelled()
-            _refuse_known(self._verdicts, record_digest, key)
+            _refuse_known(self._verdicts, subject, key)
             exit_code, result = self._run_in_child(work)
             if result is not None:
                 value: T = result.value()
@@ -92,8 +92,8 @@ class QuarantineGuard:
                 )
             if deaths == _MAX_DEATHS:
                 refusal = self._verdict(key, exit_code)
-                self._verdicts[record_digest] = refusal
-                self._report(record_digest, refusal)
+                self._verdicts[subject] = refusal
+                self._report(subject, refusal)
 
     def _verdict(self, key: str, exit_code: int) -> Refusal:
         if exit_code == -signal.SIGALRM:
@@ -145,6 +145,6 @@ class QuarantineGuard:
             os._exit(exit_code)
 
 
-def _refuse_known(verdicts: MutableMapping[str, Refusal], record_digest: str, key: str) -> None:
-    if (known := verdicts.get(record_digest)) is not None:
+def _refuse_known(verdicts: MutableMapping[str, Refusal], subject: str, key: str) -> None:
+    if (known := verdicts.get(subject)) is not None:
         raise RecordError(key, known.reason, known.detail)

@@ -60,10 +60,10 @@ class Shared:
                 raise CallError("these workers are closed; start others")
             self.queue.put(job)
 
-    def add_verdict(self, record_digest: str, refusal: Refusal) -> None:
+    def add_verdict(self, subject: str, refusal: Refusal) -> None:
         _log.warning("record refused: %s: %s: %s", refusal.key, refusal.reason, refusal.detail)
         with self.lock:
-            self.verdicts[record_digest] = refusal
+            self.verdicts[subject] = refusal
 
     def verdicts_after(self, num_known: int) -> dict[str, Refusal]:
         with self.lock:

@@ -45,7 +45,7 @@ class Cancel(NamedTuple):
 class Verdict(NamedTuple):
     """From the worker, before the task's end: this record is refused from now on."""
 
-    record_digest: str
+    subject: str
     refusal: Refusal
 
 
@@ -116,16 +116,18 @@ class Worker:
         except (MemoryError, outcome.Exhausted):
             return OutOfMemory()
 
-    def _report(self, record_digest: str, refusal: Refusal) -> None:
-        self._connection.send(Verdict(record_digest, refusal))
+    def _report(self, subject: str, refusal: Refusal) -> None:
+        self._connection.send(Verdict(subject, refusal))
 
     def _stop_if_cancelled(self) -> None:
         while self._poll.poll(0):
-            message = self._connection.recv()
-            if isinstance(message, Cancel):  # nothing but Cancel and None is sent while a task runs
-                self._cancelled = message.number
-            else:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):  # the service is gone; raised here it would pass for an error of the record
                 os._exit(0)
+            if message is None:
+                os._exit(0)
+            self._cancelled = message.number  # nothing but Cancel and None is sent while a task runs
         if self._cancelled == self._running:
             raise outcome.Cancelled
 

@@ -8,6 +8,7 @@ them with it when the service closes the connection or dies. It is a fresh inter
 
 import gc
 import importlib
+import io
 import os
 import select
 import signal
@@ -140,6 +141,8 @@ def main(control_fd: int, service_pid: int) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the service blocked signals while this interpreter started
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a task prints must be out before its worker can be killed
+        sys.stdout.reconfigure(line_buffering=True)
     lifeline.name_process("augment-zygote")
     lifeline.adopt_orphans()
     Zygote(Connection(control_fd), service_pid).serve()

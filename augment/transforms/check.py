@@ -25,7 +25,6 @@ MAX_DEPTH: Final = 8
 MAX_APPLICATIONS: Final = 256
 """Transforms applied to one sample at worst: ``SomeOf`` with ``replace`` inside ``SomeOf`` multiplies."""
 
-
 MAX_PROBLEMS: Final = 100
 """Problems that are listed one by one."""
 
@@ -44,7 +43,7 @@ def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineS
         raise PipelineError([document.problem((), msg)])
     resolver = _Resolver(document)
     nodes = [resolver.node(step, depth=1) for step in drawn.steps]
-    normalization = resolver.normalization(drawn.normalize)
+    normalization = resolver.normalization(drawn.normalize, drawn.normalize_loc)
     problems = drawn.problems + resolver.problems
     spec = PipelineSpec(
         transforms=tuple(node for node in nodes if node is not None),
@@ -143,7 +142,7 @@ class _Resolver:
                 self._note(step.params_loc, wrong)
         return Node(step.name, params, known)
 
-    def normalization(self, section: Mapping[str, Any] | None) -> dict[str, JSON] | None:
+    def normalization(self, section: Mapping[str, Any] | None, loc: Loc) -> dict[str, JSON] | None:
         """Return the canonical section; None where there is none or a problem was noted."""
         if section is None:
             return None
@@ -151,7 +150,7 @@ class _Resolver:
             return normalize.parse(section).canonical()
         except PipelineError as error:
             for problem in error.problems:
-                self._note(problem.loc, problem.msg)
+                self._note((*loc, *problem.loc[1:]), problem.msg)
             return None
 
     def _note(self, loc: Loc, msg: str) -> None:

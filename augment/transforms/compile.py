@@ -151,13 +151,17 @@ class Compiled:
     def _refusal(self, sample: Sample, key: str, error: Exception) -> RecordError:
         name = self._trace.current
         height, width = sample.image.shape[:2]
-        place = f"{name} on {height} x {width} pixels: " if name else ""
         missing = (catalogue.catalogue()[name].requires - sample.target_names()) if name else frozenset()
+        if isinstance(error, mended.MissingTargetError):
+            missing = frozenset({error.target})
         if missing:
-            return RecordError(
-                key, Reason.NOT_RENDERABLE, f"{name} needs {' and '.join(sorted(missing))}, which it lacks"
-            )
-        words = " ".join(str(error).split()) or type(error).__name__
+            words = f"{name} needs {' and '.join(sorted(missing))}, which this record does not have"
+            return RecordError(key, Reason.NOT_RENDERABLE, words)
+        if isinstance(error, cv2.error):
+            words = f"OpenCV's {error.func} says: {error.err}"
+        else:
+            words = " ".join(str(error).split()) or type(error).__name__
+        place = f"{name} on {height} x {width} pixels: " if name else ""
         return RecordError(key, Reason.NOT_RENDERABLE, place + words)
 
 

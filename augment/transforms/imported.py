@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from augment.document import Document, Loc
+from augment.transforms import catalogue
 from augment.transforms.library import A
-from augment.transforms.outline import CHILDREN, Outline, Step, kind
+from augment.transforms.outline import CHILDREN, SEED_DROPPED, Outline, Step, kind
 
 _CLASS: Final = "__class_fullname__"
 _ROOTS: Final = frozenset({"Compose", "ReplayCompose"})
@@ -70,14 +71,14 @@ class _Import:
         if name in _ROOTS:
             self._compose_arguments(item, loc)
             return Step("Sequential", {"p": item.get("p", 1.0)}, loc, loc, tuple(self._children(item, loc)))
-        derived = _inherited_arguments(name)
-        params = {key: value for key, value in item.items() if key not in {_CLASS, CHILDREN} | derived}
+        params = {key: value for key, value in item.items() if key not in {_CLASS, CHILDREN}}
+        params = _as_written(name, {key: value for key, value in params.items() if not _is_noise(name, key, value)})
         if "p" not in params:
             params["p"] = 1.0 if name in {"Sequential", *_ENDINGS} else _OLD_P
             self._say(loc, f"`{name}` is written without p; Albumentations reads that as {params['p']}")
         if "seed" in params:
             del params["seed"]
-            self._say(loc, "`seed` is dropped: a seed belongs to the call, a pipeline carries none")
+            self._say((*loc, "seed"), SEED_DROPPED)
         children = tuple(self._children(item, loc)) if CHILDREN in item else None
         return Step(name, params, loc, loc, children)
 
@@ -108,7 +109,7 @@ class _Import:
                 continue
             place = (*loc, key)
             if key == "seed":
-                self._say(place, "`seed` is dropped: a seed belongs to the call, a pipeline carries none")
+                self._say(place, SEED_DROPPED)
             elif key in {"bbox_params", "keypoint_params"}:
                 self._say(place, f"`{key}` is dropped: how targets are written is the dataset's business")
             elif key == "additional_targets":
@@ -130,6 +131,7 @@ class _Import:
                 if section is None:
                     return steps[:-1]
                 self.outline.normalize = section
+                self.outline.normalize_loc = last.loc
                 self._say(last.loc, f"`{last.name}` is moved to `normalize:`, because samples are uint8 to the end")
             elif last.name == "Sequential" and last.params.get("p") == 1 and last.children:
                 children = self._without_ending(list(last.children))
@@ -166,8 +168,35 @@ class _Import:
         self.outline.problems.append(self._document.problem(loc, msg))
 
     def _say(self, loc: Loc, msg: str) -> None:
-        line = self._document.problem(loc, msg).line
-        self.outline.notices.append(msg if line is None else f"line {line}: {msg}")
+        self.outline.notices.append(self._document.notice(loc, msg))
+
+
+def _is_noise(name: str, key: str, value: object) -> bool:
+    """Whether an argument says nothing: it is a base class's, or one that no pipeline may name, at its default."""
+    if key in _inherited_arguments(name):
+        return True
+    info = catalogue.catalogue().get(name)
+    if info is None or key in info.schema["properties"]:
+        return False
+    parameter = inspect.signature(getattr(A, name)).parameters.get(key)
+    return parameter is not None and parameter.default == value
+
+
+def _as_written(name: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Undo what Albumentations did to the arguments of ``ShiftScaleRotate``, the one transform that it writes changed.
+
+    Its scale went through 1 + s and back, which leaves -0.09999999999999998 of -0.1, and its shift stands in the file
+    once for each axis only.
+    """
+    if name != "ShiftScaleRotate":
+        return params
+    written = dict(params)
+    limits = params.get("scale_limit")
+    if isinstance(limits, list | tuple) and all(isinstance(limit, float) for limit in limits):
+        written["scale_limit"] = [round(limit, 15) for limit in limits]
+    if "shift_limit" not in params and params.get("shift_limit_x") == params.get("shift_limit_y") is not None:
+        written["shift_limit"] = params["shift_limit_x"]
+    return written
 
 
 @functools.cache

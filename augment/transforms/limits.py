@@ -9,14 +9,14 @@ same numbers. At any combination of them a picture of 512 x 512 takes seconds an
 from collections.abc import Mapping
 from typing import Any, Final
 
-OUTPUT_SIDE_PX: Final = 8_192
-"""Height or width that a pipeline may name. Training pictures are 32-2,048 px; 8,192 squared is 200 MB of pixels."""
+OUTPUT_SIDE_PX: Final = 4_096
+"""Height or width that a pipeline may name. Training pictures are 32-2,048 px; 4,096 squared is 50 MB of pixels."""
 
 OUTPUT_PIXELS: Final = 67_108_864
 """Height times width of anything rendered (8,192 squared), for sizes that follow from the picture: scales and pads."""
 
-PAD_PX: Final = 4_096
-"""Padding on one side."""
+PAD_PX: Final = 2_048
+"""Padding on one side, and a shift in pixels."""
 
 PAD_RATIO: Final = 2.0
 """Padding on one side as a share of the picture's side: five times as high and wide, 25 times the pixels."""
@@ -63,7 +63,10 @@ HOLES: Final = 512
 GRID_CELLS: Final = 64
 """Cells of a grid along one side."""
 
-MESH_CELLS: Final = 16
+TILES_SHUFFLED: Final = 32
+"""Tiles along one side that are shuffled; a box is cut into as many parts as it meets tiles."""
+
+MESH_CELLS: Final = 8
 """Cells along one side of a mesh whose every cell warps the whole picture."""
 
 CONTROL_POINTS: Final = 10
@@ -72,10 +75,10 @@ CONTROL_POINTS: Final = 10
 AFFINE_GRID: Final = 32
 """Rows or columns of the grid of ``PiecewiseAffine``."""
 
-SEGMENTS: Final = 2_000
-"""Superpixels of a picture."""
+SEGMENTS: Final = 1_000
+"""Superpixels of a picture; each looks at all of it, ten times."""
 
-SEGMENTED_SIDE_PX: Final = 512
+SEGMENTED_SIDE_PX: Final = 256
 """Longer side of the picture that superpixels are computed on."""
 
 TILES: Final = 64

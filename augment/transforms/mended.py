@@ -9,13 +9,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csgraph
 
 from augment.transforms import limits
+from augment.transforms.distorted import Field
 from augment.transforms.library import A, cv2
 
 _Array = NDArray[Any]
 _MIRRORS = (cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101)
 _geometry = A.augmentations.geometric.functional
+
+
+class MissingTargetError(Exception):
+    """A transform needs ``target``, and the sample has none."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        super().__init__(f"it needs {target}")
 
 
 class Erasing(A.Erasing):  # type: ignore[misc]  # Albumentations' metaclass is untyped
@@ -35,13 +45,35 @@ class Morphological(A.Morphological):  # type: ignore[misc]  # Albumentations' m
 class ConstrainedCoarseDropout(A.ConstrainedCoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """A sample without the target that names the objects is refused; the original warns and does nothing."""
 
-    @property
-    def targets_as_params(self) -> list[str]:
-        return ["mask"] if self.mask_indices is not None else ["bboxes"]
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        key, target = ("mask", "mask") if self.mask_indices is not None else ("bboxes", "boxes")
+        if key not in data:
+            raise MissingTargetError(target)
+        return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
 
 
 class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Keypoints outside the picture stay where they are; the original warns of each call that has one."""
+    """A box is cut along the tiles, and the parts that touch again afterwards are one box again.
+
+    The original paints each part into a mask of the picture's size: gigabytes for a hundred boxes. And keypoints
+    outside the picture stay where they are; the original warns of each call that has one.
+    """
+
+    def apply_to_bboxes(self, bboxes: _Array, *, tiles: _Array, mapping: list[int], **params: Any) -> _Array:
+        height, width = params["shape"][:2]
+        size = np.array([width, height, width, height])
+        top, left, bottom, right = tiles.T
+        target = tiles[np.asarray(mapping)]
+        shift = np.column_stack([target[:, 1] - left, target[:, 0] - top] * 2)
+        moved = []
+        for row in bboxes:
+            x_min, y_min, x_max, y_max = row[:4] * size
+            parts = np.column_stack(
+                [np.maximum(x_min, left), np.maximum(y_min, top), np.minimum(x_max, right), np.minimum(y_max, bottom)]
+            )
+            seen = (parts[:, 0] < parts[:, 2]) & (parts[:, 1] < parts[:, 3])
+            moved += [np.concatenate([box / size, row[4:]]) for box in _joined(parts[seen] + shift[seen])]
+        return np.array(moved).reshape(-1, bboxes.shape[1])
 
     def apply_to_keypoints(self, keypoints: _Array, *, tiles: _Array, mapping: _Array, **params: Any) -> _Array:
         height, width = params["shape"][:2]
@@ -52,7 +84,60 @@ class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumenta
         return moved
 
 
-class PiecewiseAffine(A.PiecewiseAffine):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class PixelDropout(A.PixelDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Boxes stay; the original paints each into a mask of the picture's size and cuts it to the pixels left."""
+
+    def apply_to_bboxes(self, bboxes: _Array, *_: Any, **__: Any) -> _Array:
+        return bboxes
+
+
+class _Followed:
+    """Boxes and keypoints follow the field of a distortion as ``distorted.Field`` finds them.
+
+    The original needs a minute and gigabytes for a few hundred boxes, and moves keypoints by up to five pixels.
+    """
+
+    def apply_to_bboxes(self, bboxes: _Array, **params: Any) -> _Array:
+        height, width = params["shape"][:2]
+        size = np.array([width, height, width, height])
+        boxes, rows = self._field(params).boxes(bboxes[:, :4] * size)
+        return np.hstack([boxes / size, bboxes[rows, 4:]])
+
+    def apply_to_keypoints(self, keypoints: _Array, **params: Any) -> _Array:
+        points, rows = self._field(params).points(keypoints[:, :2])
+        return np.hstack([points, keypoints[rows, 2:]])
+
+    def _field(self, params: Mapping[str, Any]) -> Field:
+        return Field(params["map_x"], params["map_y"])
+
+
+class ElasticTransform(_Followed, A.ElasticTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class GridDistortion(_Followed, A.GridDistortion):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class OpticalDistortion(_Followed, A.OpticalDistortion):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class ThinPlateSpline(_Followed, A.ThinPlateSpline):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class GridElasticDeform(_Followed, A.GridElasticDeform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Its field is what its mesh makes of a picture of coordinates, counted from 1: what no cell covers becomes 0."""
+
+    def _field(self, params: Mapping[str, Any]) -> Field:
+        height, width = params["shape"][:2]
+        y, x = np.mgrid[1 : height + 1, 1 : width + 1].astype(np.float32)
+        mesh = params["generated_mesh"]
+        return Field(*(_geometry.distort_image(one, mesh, cv2.INTER_NEAREST) - 1 for one in (x, y)))
+
+
+class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """Between four points of the grid the picture is bent by what they moved, bilinearly.
 
     The original weighs all points by their distance, which wraps the picture around each of them however little it
@@ -74,6 +159,17 @@ class PiecewiseAffine(A.PiecewiseAffine):  # type: ignore[misc]  # Albumentation
             "map_x": np.clip(x + bent[..., 1], 0, width - 1),
             "map_y": np.clip(y + bent[..., 0], 0, height - 1),
         }
+
+
+def _joined(parts: _Array) -> list[_Array]:
+    """The box about each group of rectangles that touch one another."""
+    if not len(parts):
+        return []
+    low, high = parts[:, None, :2], parts[None, :, 2:]
+    touch = (low <= high).all(axis=2)
+    count, groups = csgraph.connected_components(touch & touch.T)
+    members = [parts[groups == group] for group in range(count)]
+    return [np.concatenate([one[:, :2].min(axis=0), one[:, 2:].max(axis=0)]) for one in members]
 
 
 def keep_keypoints(transform: Any, rebuild: Callable[[Mapping[str, Any]], Any]) -> None:

@@ -13,11 +13,13 @@ from augment.document import MAX_KEY, Document, Loc, shown
 from augment.errors import Problem
 from augment.spelling import did_you_mean
 
-SECTIONS: Final = ("name", "description", "transforms", "normalize")
-MAX_CHARACTERS: Final = {"name": 128, "description": 2_000}
-_UNSEEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 CHILDREN: Final = "transforms"
 """The argument in which a container holds its steps."""
+
+SECTIONS: Final = ("name", "description", "transforms", "normalize")
+MAX_CHARACTERS: Final = {"name": 128, "description": 2_000}
+SEED_DROPPED: Final = "`seed` is dropped: a seed belongs to the call, a pipeline carries none"
+_UNSEEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Unicode's control characters, line breaks, half characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Outline:
 
     steps: list[Step] = field(default_factory=list)
     normalize: Mapping[str, Any] | None = None
+    normalize_loc: Loc = ("normalize",)
     name: str = ""
     description: str = ""
     notices: list[str] = field(default_factory=list)
@@ -56,11 +59,10 @@ def read(document: Document) -> Outline:
         return outline
     for key, value in root.items():
         if key == "seed":
-            line = document.problem(("seed",), "").line
-            place = f"line {line}: " if line else ""
-            outline.notices.append(f"{place}`seed` is dropped: a seed belongs to the call, a pipeline carries none")
+            outline.notices.append(document.notice(("seed",), SEED_DROPPED))
         elif key not in SECTIONS:
-            msg = f"`{shown(key)}` is not a section of a pipeline{did_you_mean(key, SECTIONS)}; there are {', '.join(SECTIONS)}"
+            hint = did_you_mean(key, SECTIONS)
+            msg = f"`{shown(key)}` is not a section of a pipeline{hint}; there are {', '.join(SECTIONS)}"
             outline.problems.append(document.problem((key,), msg))
         elif key in MAX_CHARACTERS and (wrong := _wrong_text(key, value)):
             outline.problems.append(document.problem((key,), wrong))

@@ -19,6 +19,7 @@ def _ordered(value: _Range) -> _Range:
     return value
 
 
+_TARGETS = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes and keypoints; no volumes
 _OrderedRange = Annotated[_Range, AfterValidator(_ordered)]
 
 
@@ -32,7 +33,7 @@ class RandomCropKeepSize(A.DualTransform):  # type: ignore[misc]  # Albumentatio
     nearest does and the area is as large as that allows.
     """
 
-    _targets = (A.core.type_definitions.Targets.IMAGE, *A.core.type_definitions.ALL_TARGETS[1:4])
+    _targets = _TARGETS
 
     class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
         scale: _OrderedRange
@@ -59,8 +60,9 @@ class RandomCropKeepSize(A.DualTransform):  # type: ignore[misc]  # Albumentatio
         if low > high:
             low = high = self.ratio[0] if self.ratio[0] > 1 / area else self.ratio[1]
         ratio = math.exp(self.py_random.uniform(math.log(low), math.log(high)))
-        part_width = min(width, max(1, round(width * min(1.0, math.sqrt(area * ratio)))))
-        part_height = min(height, max(1, round(height * min(1.0, math.sqrt(area / ratio)))))
+        area = min(area, ratio, 1 / ratio)
+        part_width = min(width, max(1, round(width * math.sqrt(area * ratio))))
+        part_height = min(height, max(1, round(height * math.sqrt(area / ratio))))
         return {
             "x_min": self.py_random.randint(0, width - part_width),
             "y_min": self.py_random.randint(0, height - part_height),
@@ -108,7 +110,7 @@ class RandomShiftScale(A.DualTransform):  # type: ignore[misc]  # Albumentations
     ``border_mode``, with ``fill`` and ``fill_mask`` where that is constant.
     """
 
-    _targets = (A.core.type_definitions.Targets.IMAGE, *A.core.type_definitions.ALL_TARGETS[1:4])
+    _targets = _TARGETS
 
     class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
         shift_limit: _OrderedRange
@@ -118,7 +120,7 @@ class RandomShiftScale(A.DualTransform):  # type: ignore[misc]  # Albumentations
         fill: tuple[float, float, float] | float
         fill_mask: float
 
-    def __init__(  # noqa: PLR0917 - Albumentations calls every constructor with names, and lists them by its signature
+    def __init__(
         self,
         shift_limit: _Range = (-0.0625, 0.0625),
         scale_limit: _Range = (-0.1, 0.1),

@@ -8,7 +8,8 @@ import math
 from typing import Final
 
 from augment.pipeline import PipelineSpec
-from augment.transforms.extent import Params, max_sizes
+from augment.transforms.extent import Params
+from augment.transforms.resizing import max_sizes
 
 FULL: Final = 8
 _SHRINKERS: Final = frozenset({"LongestMaxSize", "RandomResizedCrop", "Resize", "SmallestMaxSize"})

@@ -5,17 +5,21 @@ refused when it is declared, not after an hour. The sizes that may occur are fol
 branch of a container.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from augment.errors import PipelineError, Problem
 from augment.pipeline import Node, PipelineSpec
-from augment.transforms import catalogue, extent, limits
-from augment.transforms.extent import Extent
+from augment.transforms import catalogue, cropping, extent, limits, resizing
+from augment.transforms.extent import Change, Extent
 
 MAX_EXTENTS: Final = 128
-"""Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64."""
+"""Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64, and a
+picture may lie or stand."""
+
+CHANGES: Final[Mapping[str, Change]] = {**cropping.CHANGES, **resizing.CHANGES}
+"""The transforms that change the size of a picture; a test over the whole catalogue holds that no other does."""
 
 Path = tuple[int, ...]
 """Which node: its position in the pipeline, then in each container."""
@@ -23,7 +27,7 @@ Path = tuple[int, ...]
 
 def fixed_output(spec: PipelineSpec) -> tuple[int, int] | None:
     """Height and width of everything this pipeline gives, whatever goes in; None where it depends."""
-    return _only(_walk(spec, extent.ANY).outputs)
+    return _only(follow(spec, extent.ANY).outputs)
 
 
 def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] | None:
@@ -31,23 +35,26 @@ def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] 
 
     Raises PipelineError where such a picture cannot pass the pipeline.
     """
-    walk = _walk(spec, extent.point(height, width))
-    _refuse(spec, walk.findings, height, width)
+    walk = follow(spec, extent.point(height, width))
+    _refuse(spec, walk.findings, f"a picture of {height} x {width}")
     return _only(walk.outputs)
 
 
-def check_fits(spec: PipelineSpec, min_height: int, min_width: int, targets: frozenset[str] = frozenset()) -> None:
+def check_fits(
+    spec: PipelineSpec, min_height: int, min_width: int, targets: frozenset[str] = frozenset(), *, key: str = ""
+) -> None:
     """Raise PipelineError where a picture of this size or its targets cannot pass every draw of the pipeline.
 
-    The size is that of the smallest picture of a dataset. Pictures of another shape may still be refused one by one
-    when they are rendered, as a long one that ``LongestMaxSize`` makes too narrow for a crop. ``targets`` are those
-    the dataset has beside the image: ``mask``, ``boxes``, ``keypoints``.
+    The size is that of the smallest picture of a dataset, ``key`` its name for the message. Pictures of
+    another shape may still be refused one by one when they are rendered, as a long one that ``LongestMaxSize`` makes
+    too narrow for a crop. ``targets`` are those the dataset has beside the image: ``mask``, ``boxes``, ``keypoints``.
     """
-    walk = _walk(spec, extent.point(min_height, min_width))
-    _refuse(spec, walk.findings, min_height, min_width)
+    walk = follow(spec, extent.point(min_height, min_width))
+    size = f"{min_height} x {min_width}"
+    _refuse(spec, walk.findings, f"`{key}` ({size})" if key else f"a picture of {size}")
     problems = []
     known = catalogue.catalogue()
-    for path, node in _reachable(spec.transforms, ()):
+    for path, node in walk.reached.items():
         info = known[node.name]
         loc = location(spec, path)
         if missing := sorted(info.requires - targets):
@@ -71,7 +78,13 @@ class Finding:
 
 def impossible(spec: PipelineSpec) -> list[Finding]:
     """What can pass no picture at all: a crop larger than the resize before it, an output beyond the limit."""
-    return _walk(spec, extent.ANY).findings
+    return follow(spec, extent.ANY).findings
+
+
+def after(name: str, params: extent.Params, before: Extent) -> Iterable[Extent]:
+    """Return the sizes that leave a transform which is applied to a picture of ``before``; raises extent.Unfit."""
+    change = CHANGES.get(name)
+    return (before,) if change is None else change(params, before)
 
 
 def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
@@ -84,13 +97,13 @@ def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
     return tuple(loc)
 
 
-def _refuse(spec: PipelineSpec, findings: Sequence[Finding], height: int, width: int) -> None:
+def _refuse(spec: PipelineSpec, findings: Sequence[Finding], picture: str) -> None:
     if findings:
         raise PipelineError(
             [
                 Problem(
                     location(spec, finding.path),
-                    f"`{finding.name}` cannot take a picture of {height} x {width}: {finding.msg}",
+                    f"`{finding.name}` cannot take {picture}: {finding.msg}",
                 )
                 for finding in findings
             ]
@@ -106,23 +119,23 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(names)
 
 
-def _reachable(nodes: Sequence[Node], path: Path) -> Iterable[tuple[Path, Node]]:
-    """Yield every node that may be applied."""
-    for i, node in enumerate(nodes):
-        if node.params["p"] or node.name == "OneOrOther":
-            yield (*path, i), node
-            yield from _reachable(node.children, (*path, i))
-
-
 Extents = frozenset[Extent]
 
 
 @dataclass(slots=True)
-class _Walk:
-    """Follows sizes through a pipeline."""
+class Walk:
+    """Sizes on their way through a pipeline: what may come out, and the nodes that cannot take what reaches them.
+
+    ``outputs`` leaves out what would come after a node with a finding.
+    ``reached`` are the transforms that may be applied, containers left out.
+    ``firm``: every lower bound on the way does occur, so that a picture without findings passes every draw.
+    """
 
     outputs: Extents = frozenset()
     findings: list[Finding] = field(default_factory=list)
+    firm: bool = True
+    reached: dict[Path, Node] = field(default_factory=dict)
+    _known: dict[tuple[Path, Extent], Extents] = field(default_factory=dict)
 
     def sequence(self, nodes: Sequence[Node], before: Extents, path: Path) -> Extents:
         for i, node in enumerate(nodes):
@@ -140,43 +153,48 @@ class _Walk:
         return changed if p >= 1 or forced else _merged(before | changed)
 
     def _transform(self, node: Node, before: Extents, path: Path) -> Extents:
-        result: set[Extent] = set()
+        self.reached[path] = node
+        made: list[Extents] = []
         for size in sorted(before):
-            try:
-                made = frozenset(extent.after(node.name, node.params, size))
-            except extent.Unfit as unfit:
-                self._find(path, node, str(unfit))
-                continue
-            known = max((new.max_pixels for new in made if new.max_pixels < extent.UNBOUNDED), default=0)
-            if known > limits.OUTPUT_PIXELS and known > size.max_pixels:
-                msg = f"it may give {known} pixels, the limit is {limits.OUTPUT_PIXELS} (OUTPUT_PIXELS); lower its size"
-                self._find(path, node, msg)
-                continue
-            result |= made
-        return _merged(frozenset(result))
+            if (path, size) not in self._known:  # a container comes by again and again
+                self._known[path, size] = self._one_size(node, size, path)
+            made.append(self._known[path, size])
+        return _merged(frozenset().union(*made))
 
-    def _find(self, path: Path, node: Node, msg: str) -> None:
+    def _one_size(self, node: Node, before: Extent, path: Path) -> Extents:
+        try:
+            made = frozenset(after(node.name, node.params, before))
+        except extent.Unfit as unfit:
+            return self._find(path, node, str(unfit))
+        pixels = max((_certain_pixels(before, new) for new in made), default=0)
+        if pixels > limits.OUTPUT_PIXELS and pixels > before.max_height * before.max_width:
+            msg = f"it may give {pixels} pixels, the limit is {limits.OUTPUT_PIXELS} (OUTPUT_PIXELS); lower its size"
+            return self._find(path, node, msg)
+        self.firm &= all(new.firm for new in made)
+        return made
+
+    def _find(self, path: Path, node: Node, msg: str) -> Extents:
         if all(finding.path != path for finding in self.findings):  # one size that fails is enough to say it
             self.findings.append(Finding(path, node.name, msg))
+        return frozenset()
 
     def _container(self, node: Node, before: Extents, path: Path, p: float, *, forced: bool) -> Extents:
+        if node.name == "OneOrOther":
+            return self._any_of(node, [0] * (p > 0) + [1] * (p < 1), before, path, forced=True)
+        forced = forced and node.name not in {"SomeOf", "RandomOrder"}  # the two that ignore it
+        if p <= 0 and not forced:
+            return before
         match node.name:
             case "OneOf":
                 weighted = [i for i, child in enumerate(node.children) if child.params["p"]]
                 changed = self._any_of(node, weighted, before, path, forced=True)
-            case "OneOrOther":
-                return self._any_of(node, [0] * (p > 0) + [1] * (p < 1), before, path, forced=True)
             case "SomeOf":
-                forced = False
                 changed = self._some_of(node, before, path)
             case "RandomOrder":
-                forced = False
                 changed = self._random_order(node, before, path)
             case _:
                 changed = self.sequence(node.children, before, path)
-        if p >= 1 or forced:
-            return changed
-        return before if p <= 0 else _merged(before | changed)
+        return changed if p >= 1 or forced else _merged(before | changed)
 
     def _any_of(self, node: Node, which: Sequence[int], before: Extents, path: Path, *, forced: bool) -> Extents:
         results = (self.node(node.children[i], before, (*path, i), forced=forced) for i in which)
@@ -198,8 +216,18 @@ class _Walk:
         """``n`` of the children in any order; sequences that repeat a child are followed too."""
         everything = range(len(node.children))
         for _ in range(int(str(node.params["n"]))):
-            before = self._any_of(node, everything, before, path, forced=False)
+            further = self._any_of(node, everything, before, path, forced=False)
+            if further == before:
+                break
+            before = further
         return before
+
+
+def _certain_pixels(before: Extent, new: Extent) -> int:
+    """The most pixels that do occur in some draw: of one size the upper bound, of a range only the lower is sure."""
+    if before.size is not None and new.firm:
+        return new.max_height * new.max_width
+    return new.min_height * new.min_width
 
 
 def _merged(extents: Extents) -> Extents:
@@ -216,7 +244,8 @@ def _merged(extents: Extents) -> Extents:
     return frozenset({hull})
 
 
-def _walk(spec: PipelineSpec, start: Extent) -> _Walk:
-    walk = _Walk()
+def follow(spec: PipelineSpec, start: Extent) -> Walk:
+    """Follow pictures of these sizes through every node: what may come out, and which nodes cannot take them."""
+    walk = Walk()
     walk.outputs = walk.sequence(spec.transforms, frozenset({start}), ())
     return walk

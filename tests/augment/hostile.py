@@ -117,6 +117,19 @@ def png_chunk_inserted(data: bytes, inserted: bytes) -> bytes:
     return data[:33] + inserted + data[33:]
 
 
+# ----------------------------------------------------------------------------------------------------------------- BMP
+
+
+def rle_bmp(size: tuple[int, int]) -> bytes:
+    """A BMP of one run-length-encoded colour, with as many runs as 24 rows of 40 pixels need."""
+    palette = bytes([200, 100, 50, 0]) * 256
+    rows = bytes([40, 7, 0, 0]) * 24 + b"\0\1"
+    header = struct.pack(
+        "<LLLLllHHLLLLLL", 0, 0, 54 + len(palette), 40, size[1], size[0], 1, 8, 1, len(rows), 0, 0, 0, 0
+    )
+    return b"BM" + header + palette + rows
+
+
 # ---------------------------------------------------------------------------------------------------------------- TIFF
 
 
@@ -196,6 +209,7 @@ def accepted() -> dict[str, bytes]:
         "gif": saved(image.quantize(64), "GIF"),
         "gif, animated": _animation("GIF"),
         "bmp": saved(picture(), "BMP"),
+        "bmp, run-length encoded": rle_bmp(SIZE),
         "bmp, 1 bit": saved(image.convert("1"), "BMP"),
         "tiff": saved(picture(), "TIFF"),
         "tiff, LZW": saved(picture(), "TIFF", compression="tiff_lzw"),
@@ -236,6 +250,7 @@ def refused() -> dict[str, tuple[bytes, Reason]]:
             b"BM" + struct.pack("<LLLLllHHLLLLLL", 54, 0, 54, 40, 60_000, 60_000, 1, 24, *[0] * 6),
             large,
         ),
+        "bmp, 40 megapixels of runs": (rle_bmp((4000, 10_000)), large),
         "tiff, 4 gigapixels": (tiff(b"", (65_535, 65_535), 8), large),
         "webp, 268 megapixels": (b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + bytes(8), large),
         "ppm, 10 gigapixels": (b"P6 100000 100000 255\n", large),

@@ -172,7 +172,8 @@ def just_outside(inner: Mapping[str, Any]) -> Iterator[Any]:
         return outside_any(inner)
     if "oneOf" in inner:
         consts = [option["const"] for option in inner["oneOf"]]
-        return iter([value for value in ("text", -1, 99, 1.5, [], {}, None) if value not in consts] + [True, False])
+        others: list[Any] = ["text", -1, 99, 1.5, [], {}, None]
+        return iter([*(value for value in others if value not in consts), True, False])
     match inner["type"]:
         case "number" | "integer":
             return outside_number(inner)

@@ -1,5 +1,6 @@
 """From a document to a resolved pipeline: what is refused, where, and with which words."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -100,7 +101,7 @@ def test_what_is_wrong_is_said_where_it_is(text: str, loc: tuple[str | int, ...]
     assert message in next(problem.msg for problem in found if problem.loc == loc)
 
 
-@pytest.mark.parametrize("argument", ["https://example.org/x.png", "file:///etc/passwd", "os.system", "/tmp/x"])  # noqa: S108 - never opened
+@pytest.mark.parametrize("argument", ["https://example.org/x.png", "file:///etc/passwd", "os.system", "/tmp/x"])
 @pytest.mark.parametrize("name", sorted(catalogue.catalogue()))
 def test_no_argument_of_any_transform_takes_a_name_of_code_or_file(name: str, argument: str) -> None:
     for key in catalogue.catalogue()[name].schema["properties"]:
@@ -124,7 +125,7 @@ def test_depth_and_length_are_limited() -> None:
 
 def test_work_that_multiplies_is_limited() -> None:
     some = {"SomeOf": {"n": 64, "replace": True, "transforms": ["NoOp"]}}
-    assert resolve([some] * 4)
+    assert len(resolve([some] * 4).transforms) == 4
     nested_some = {"SomeOf": {"n": 5, "replace": True, "transforms": [some]}}
     assert "one sample may meet 320 transforms, the limit is 256 (MAX_APPLICATIONS)" in problems([nested_some])[0].msg
 
@@ -208,10 +209,8 @@ def test_always_apply_is_explained_and_good_arguments_are_not() -> None:
 )
 @settings(max_examples=300, deadline=None)
 def test_any_values_resolve_or_are_refused(value: Any) -> None:
-    try:
+    with contextlib.suppress(PipelineError):
         assert isinstance(resolve(value), PipelineSpec)
-    except PipelineError as error:
-        assert error.problems
 
 
 PIECES = st.sampled_from(
@@ -250,7 +249,5 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=25).map("".join))
 @settings(max_examples=500, deadline=None)
 def test_any_text_resolves_or_is_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(PipelineError):
         assert isinstance(resolve(parse(text)), PipelineSpec)
-    except PipelineError as error:
-        assert error.problems

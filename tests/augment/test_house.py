@@ -12,7 +12,7 @@ from augment.cli import exit_codes
 ROOT = Path(__file__).parents[2]
 LINES_MAX = 400
 BANNED = {"utils", "util", "common", "core", "base", "manager", "helpers", "helper", "misc"}
-PYTHON = [path for folder in ("augment", "tests", "demo") for path in sorted((ROOT / folder).rglob("*.py"))]
+PYTHON = [path for folder in ("augment", "bench", "demo", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def _id(path: Path) -> str:
@@ -27,7 +27,7 @@ def test_file_is_small_and_named_after_something(path: Path) -> None:
 
 
 def _texts() -> Iterator[Path]:
-    for folder in ("augment", "tests", "demo", "docs", ".ci"):
+    for folder in ("augment", "bench", "demo", "tests", "docs", ".ci"):
         yield from (
             path for path in sorted((ROOT / folder).rglob("*")) if path.is_file() and "__pycache__" not in str(path)
         )

@@ -5,7 +5,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from augment.errors import Reason, RecordError, WorkerError
 from augment.processes import launcher, outcome, worker
 from augment.sample import Refusal
 from tests.augment.tasks_for_tests import Call, Records, picture
+from tests.augment.waiting import eventually
 
 LIMITS = worker.Limits(record_timeout_s=0.5, memory_bytes=512 << 20)
 
@@ -191,13 +192,6 @@ def test_a_child_in_quarantine_dies_with_its_worker() -> None:
         eventually(lambda: not killed[0].is_running())
     finally:
         zygote.close()
-
-
-def eventually(condition: Callable[[], bool], within_s: float = 5) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_outcome_refuses_other_pickles() -> None:

@@ -48,8 +48,10 @@ def assert_same(first: Batch, second: Batch) -> None:
     assert (first.epoch, first.index, first.keys) == (second.epoch, second.index, second.keys)
     assert first.replaces == second.replaces
     assert np.array_equal(first.positions, second.positions)
-    assert (first.labels is None) == (second.labels is None)
-    assert first.labels is None or np.array_equal(first.labels, second.labels)
+    if first.labels is None or second.labels is None:
+        assert first.labels is second.labels
+    else:
+        assert np.array_equal(first.labels, second.labels)
     assert len(first.images) == len(second.images)
     assert all(np.array_equal(a, b) for a, b in zip(first.images, second.images, strict=True))
 

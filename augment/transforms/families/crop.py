@@ -234,11 +234,10 @@ ENTRIES = (
     ),
     Entry(
         "AtLeastOneBBoxRandomCrop",
-        "Cuts out a part of one size that holds at least some of one box.",
+        "Cuts out a part of one size that holds at least some of one box, where there is one.",
         _HEIGHT_WIDTH
         | {"erosion_factor": schema.number(0, 1, "share of that box that may be cut away; 0 keeps it whole")},
         ALL_TARGETS,
         moves_pixels=True,
-        requires=frozenset({"boxes"}),
     ),
 )

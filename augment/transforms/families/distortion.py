@@ -7,8 +7,8 @@ FAMILY = "distortion"
 
 _KEYPOINTS = {
     "keypoint_remapping_method": schema.choice(
-        {"mask": "by drawing them: within a few pixels", "direct": "by inverting the field: slow"},
-        "how keypoints follow",
+        {"mask": "to the nearest pixel", "direct": "the same"},
+        "how keypoints follow; accepted for old files, it changes nothing",
     )
 }
 
@@ -20,7 +20,7 @@ def _cells(high: int, description: str) -> schema.Schema:
 ENTRIES = (
     Entry(
         "ElasticTransform",
-        "Moves every pixel by a smooth random field (Simard, Steinkraus and Platt, 2003); seen from an alpha of 100 on.",
+        "Moves every pixel by a smooth random field (Simard et al., 2003); it is seen from an alpha of 100 on.",
         {
             "alpha": schema.number(0, limits.DISPLACEMENT, "strength of the displacement"),
             "sigma": schema.number(1, limits.DISPLACEMENT_SIGMA_PX, "smoothness of the field: its Gaussian, in pixels"),
@@ -108,7 +108,7 @@ ENTRIES = (
     Entry(
         "RandomGridShuffle",
         "Cuts the picture into tiles and shuffles those of one size.",
-        {"grid": _cells(limits.GRID_CELLS, "tiles, down and across")},
+        {"grid": _cells(limits.TILES_SHUFFLED, "tiles, down and across")},
         ALL_TARGETS,
         moves_pixels=True,
     ),

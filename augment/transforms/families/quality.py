@@ -32,9 +32,10 @@ ENTRIES = (
         {
             "p_replace": schema.pair(schema.number(0, 1, "share of the segments that is painted"), scalar="from-zero"),
             "n_segments": schema.pair(schema.integer(1, limits.SEGMENTS, "number of segments"), scalar="from-one"),
-            "max_size": schema.optional(
-                schema.integer(8, limits.SEGMENTED_SIDE_PX, "longer side at which segments are found, in pixels"),
-                "the picture's own",
+            "max_size": schema.integer(
+                8,
+                limits.SEGMENTED_SIDE_PX,
+                "longer side at which it works, in pixels; larger pictures come out blurred",
             ),
             "interpolation": interpolation(),
         },

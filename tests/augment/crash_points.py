@@ -1,0 +1,135 @@
+"""Run as a script: end an expansion at each of its file operations in turn, go on with it, and compare.
+
+The interpreter tells an audit hook of each operation on files just before it happens (PEP 578). A forked child counts
+those in the output folder and ends at the wanted one like after ``kill -9``: nothing is flushed, no handler runs.
+
+    python -m tests.augment.crash_points FOLDER [STEP [FIRST]]        every STEP-th operation from FIRST on
+"""
+
+import itertools
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from augment.expand import Expansion
+from augment.expansion import spec
+from tests.augment.expansions_for_tests import PIPELINE, broken, content, lay_noise
+
+_WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.scandir"}
+_KILLED = 9
+_CHILD_TIMEOUT_S = 60
+
+_FIRST = ["a/1.jpg", "a/2.jpg", "b/3.jpg", "c/only.jpg", "broken.jpg"]
+
+
+spec._OUTPUTS_A_SHARD = 6  # two records: so that five make three shards
+
+
+def _data(root: Path, state: int) -> Path:
+    """The dataset in one of three states: at first; changed, added to, taken from; and changed again."""
+    shutil.rmtree(root, ignore_errors=True)
+    lay_noise(root, _FIRST)
+    if state >= 1:
+        lay_noise(root, ["a/2.jpg"], edition="second")
+        lay_noise(root, ["a/0.jpg", "b/4.jpg"])
+        shutil.rmtree(root / "c")
+    if state == 2:
+        lay_noise(root, ["a/2.jpg", "d/5.jpg"])
+        (root / "b/3.jpg").unlink()
+    (root / "broken.jpg").write_bytes(broken("broken"))
+    return root
+
+
+def _expand(data: Path, out: Path) -> None:
+    Expansion(data, out, PIPELINE, copies=2, seed=3, include_originals=True).run(update=True)
+
+
+def _in_child(work: Callable[[], None], out: Path, last: int | None) -> bool:
+    """Do the work in a child that ends before its operation number ``last``; whether it came to its own end."""
+    pid = os.fork()
+    if pid == 0:
+        _be_child(work, out, last)
+    exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if exit_code not in (0, _KILLED):
+        raise SystemExit(f"operation {last}: the child ended with {exit_code}")
+    return exit_code == 0
+
+
+def _be_child(work: Callable[[], None], out: Path, last: int | None) -> NoReturn:
+    num_operations = 0
+
+    def count(event: str, args: tuple[object, ...]) -> None:
+        nonlocal num_operations
+        if event in _WATCHED and args and os.fspath(str(args[0])).startswith(str(out)):
+            num_operations += 1
+            if num_operations == last:
+                os._exit(_KILLED)
+
+    exit_code = 1
+    signal.alarm(_CHILD_TIMEOUT_S)
+    try:
+        if last is not None:
+            sys.addaudithook(count)
+        work()
+        exit_code = 0
+    finally:
+        if exit_code:
+            sys.excepthook(*sys.exc_info())
+        os._exit(exit_code)
+
+
+def _check(out: Path, wanted: dict[str, bytes | None], what: str) -> None:
+    found = content(out)
+    if found != wanted:
+        only = sorted(found.keys() - wanted.keys()), sorted(wanted.keys() - found.keys())
+        other = sorted(name for name in found.keys() & wanted.keys() if found[name] != wanted[name])
+        raise SystemExit(f"{what}: too many {only[0]}, too few {only[1]}, other bytes {other}")
+
+
+def main(home: Path, step: int = 1, first: int = 1) -> None:
+    """Print how many operations each scenario has; exit with a message where a folder differs from a fresh one."""
+    out = home / "out"
+    states = [_data(home / f"data-{state}", state) for state in range(3)]
+    fresh = []
+    _expand(states[0], out)  # what is loaded and compiled on first use is then there in all children
+    for data in states:
+        shutil.rmtree(out, ignore_errors=True)
+        _in_child(lambda data=data: _expand(data, out), out, None)  # type: ignore[misc]  # mypy cannot infer it
+        fresh.append(content(out))
+    before = home / "before"
+
+    def from_scratch() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+
+    def from_first() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(before, out)
+
+    shutil.rmtree(out)
+    _in_child(lambda: _expand(states[0], out), out, None)
+    shutil.copytree(out, before)
+    scenarios = [
+        ("a first run", from_scratch, [0], 0),
+        ("an update", from_first, [1], 1),
+        ("an update, the dataset goes back", from_first, [1], 0),
+        ("an update, the dataset changes again", from_first, [1], 2),
+        ("two updates", from_first, [1, 2], 0),
+    ]
+    for name, begin, killed, finished in scenarios:
+        for last in itertools.count(first, step):
+            begin()
+            # the second of two kills comes at another moment than the first
+            ended = [_in_child(lambda s=s: _expand(states[s], out), out, last * (i + 1)) for i, s in enumerate(killed)]  # type: ignore[misc]  # as above
+            _in_child(lambda finished=finished: _expand(states[finished], out), out, None)  # type: ignore[misc]  # as above
+            _check(out, fresh[finished], f"{name}, killed before operation {last}")
+            if all(ended):
+                break
+        print(f"{name}: less than {last} operations")  # noqa: T201 - it is what the script is run for
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -1,0 +1,211 @@
+"""Expanded folders looked at again, sound and harmed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from augment.errors import DatasetError, OutputError
+from augment.expand import expand
+from augment.expansion import lock, manifest, sources, spec
+from augment.expansion.inspection import Finding
+from augment.verify import verify
+from augment.workers import LocalWorkers
+from tests.augment.expansions_for_tests import PIPELINE, broken, lay_noise
+
+NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUGMENT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 6)
+    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.1)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    lay_noise(tmp_path / "data", NAMES)
+    (tmp_path / "data/cat/broken.jpg").write_bytes(broken("broken"))
+    (tmp_path / "data/cat/notes.txt").write_text("no picture")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def out(tmp_path: Path, data: Path) -> Path:
+    expand(data, tmp_path / "out", PIPELINE, copies=2, seed=7, include_originals=True)
+    return tmp_path / "out"
+
+
+def test_sound_folder_is_rendered_again_without_being_told_where_the_dataset_is(out: Path) -> None:
+    seen = []
+    report = verify(out, progress=lambda *counts: seen.append(counts))
+    assert report.ok
+    assert report.rendered_again
+    assert (report.num_files, report.note) == (24, "")
+    assert report.size_bytes == sum(path.stat().st_size for path in out.rglob("*.jpg"))
+    assert seen[-1] == (27, 27, 0)
+
+
+def test_sound_folder_is_sound_for_workers_and_elsewhere(out: Path, data: Path, tmp_path: Path) -> None:
+    moved = shutil.move(out, tmp_path / "moved")
+    dataset = shutil.move(data, tmp_path / "data moved")
+    with LocalWorkers(2) as workers:
+        report = verify(moved, dataset, workers=workers)
+    assert report.ok
+    assert report.rendered_again
+
+
+def test_files_alone_are_compared_where_the_dataset_is_gone(out: Path, data: Path) -> None:
+    shutil.rmtree(data)
+    report = verify(out)
+    assert report.ok
+    assert not report.rendered_again
+    assert "give its folder" in report.note
+
+
+def test_files_alone_are_compared_where_the_dataset_changed(out: Path, data: Path) -> None:
+    lay_noise(data, ["cat/new.jpg"])
+    report = verify(out)
+    assert (report.ok, report.rendered_again) == (True, False)
+    assert "changed since" in report.note
+    with pytest.raises(DatasetError, match="not the one that was expanded"):
+        verify(out, data)
+
+
+def test_files_alone_are_compared_where_another_engine_wrote_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        for room in ("expansion.spec", "expansion.shard", "render"):
+            earlier.setattr(f"augment.{room}.engine.engine_id", lambda: "0" * 32)
+        expand(data, tmp_path / "old", PIPELINE)
+    report = verify(tmp_path / "old", data)
+    assert (report.ok, report.rendered_again) == (True, False)
+    assert "another engine" in report.note
+
+
+def _flip_last_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "finding", "path"),
+    [
+        (lambda out: (out / "cat/1__0.jpg").unlink(), Finding.MISSING, "cat/1__0.jpg"),
+        (lambda out: (out / "cat/1__0.jpg").write_bytes(b""), Finding.CHANGED, "cat/1__0.jpg"),
+        (lambda out: _flip_last_bit(out / "cat/1__0.jpg"), Finding.CHANGED, "cat/1__0.jpg"),
+        (lambda out: _flip_last_bit(out / "cat/1.jpg"), Finding.CHANGED, "cat/1.jpg"),
+        (lambda out: (out / "cat/mine.jpg").write_bytes(b""), Finding.UNKNOWN, "cat/mine.jpg"),
+        (lambda out: (out / "mine.txt").write_bytes(b""), Finding.UNKNOWN, "mine.txt"),
+        (lambda out: (out / "cat/link").symlink_to(out), Finding.UNKNOWN, "cat/link"),
+        (lambda out: (out / "manifest-00099.parquet").touch(), Finding.UNKNOWN, "manifest-00099.parquet"),
+        (lambda out: (out / ".augment-tmp-00001").touch(), Finding.UNFINISHED, ".augment-tmp-00001"),
+    ],
+)
+def test_harm_is_found(out: Path, harm: Callable[[Path], object], finding: Finding, path: str) -> None:
+    harm(out)
+    report = verify(out)
+    assert not report.ok
+    assert [(each.finding, each.path) for each in report.mismatches] == [(finding, path)]
+
+
+def test_unfinished_shard_is_found(out: Path) -> None:
+    (out / "manifest-00002.parquet").unlink()
+    report = verify(out)
+    assert report.mismatches[0].finding == Finding.UNFINISHED
+    assert {each.finding for each in report.mismatches[1:]} == {Finding.UNKNOWN}
+
+
+def _rewrite(out: Path, change: Callable[[manifest.Row], manifest.Row | None]) -> None:
+    """Write a shard's part again with other rows: a lie that the files themselves do not tell."""
+    described = spec.ExpansionSpec.from_json((out / "expansion.json").read_text(), "")
+    rows = manifest.read_part(out, 0, described.id)
+    assert rows is not None
+    changed = [change(row) for row in rows]
+    manifest.write_part(out, 0, described.id, [row for row in changed if row is not None])
+
+
+def test_rendering_that_differs_from_the_manifest_is_found(out: Path) -> None:
+    """File and manifest agree, and are both wrong."""
+    import dataclasses
+
+    from augment.expansion.copies import file_digest
+
+    forged = (out / "cat/0__0.jpg").read_bytes()
+
+    def lie(row: manifest.Row) -> manifest.Row:
+        if row.path != "cat/0__1.jpg":
+            return row
+        return dataclasses.replace(row, size_bytes=len(forged), digest=file_digest(forged))
+
+    (out / "cat/0__1.jpg").write_bytes(forged)
+    _rewrite(out, lie)
+    found = [(each.finding, each.key, each.copy) for each in verify(out).mismatches]
+    assert found == [(Finding.DIFFERENT, "cat/0", 1)]
+
+
+@pytest.mark.parametrize("lost", ["cat/0", "cat/0__1.jpg"])
+def test_rows_that_lack_are_found(out: Path, lost: str) -> None:
+    _rewrite(out, lambda row: None if lost in (row.key, row.path) else row)
+    findings = {each.finding for each in verify(out).mismatches}
+    assert findings == {Finding.INCOMPLETE, Finding.UNKNOWN}
+
+
+def test_folder_that_is_no_expansion_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"has no expansion\.json"):
+        verify(lay_noise(tmp_path / "photos", ["a.jpg"]))
+    with pytest.raises(OutputError, match="there is no folder"):
+        verify(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_folder_under_way_is_refused(out: Path) -> None:
+    with lock.locked(out), pytest.raises(OutputError, match="another run works in"):
+        verify(out)
+
+
+def test_description_with_another_pipeline_than_its_digest_is_refused(out: Path) -> None:
+    described = json.loads((out / "expansion.json").read_text())
+    described["pipeline"] = {"transforms": [{"VerticalFlip": {}}]}
+    (out / "expansion.json").write_text(json.dumps(described))
+    with pytest.raises(OutputError, match="not the one that its digest names"):
+        verify(out)
+
+
+# -------------------------------------------------------------------------------------------------------------- sources
+
+
+def test_source_is_remembered_by_digest(tmp_path: Path) -> None:
+    place = tmp_path / "somewhere"
+    place.mkdir()
+    sources.remember("a" * 32, place)
+    sources.remember("b" * 32, tmp_path)
+    assert sources.recall("a" * 32) == place
+    place.rmdir()
+    assert sources.recall("a" * 32) is None
+    assert sources.recall("c" * 32) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "no json", '{"aa": 3}'])
+def test_damaged_notes_of_sources_are_forgotten(tmp_path: Path, text: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/sources.json").write_text(text)
+    assert sources.recall("aa") is None
+    sources.remember("bb", tmp_path)
+    assert sources.recall("bb") == tmp_path
+
+
+def test_notes_of_sources_stay_few_and_may_be_unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_MOST", 3)
+    for name in "abcde":
+        sources.remember(name, tmp_path)
+    assert [name for name in "abcde" if sources.recall(name)] == ["c", "d", "e"]
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AUGMENT_HOME", str(tmp_path / "file"))
+    sources.remember("f", tmp_path)
+    assert sources.recall("f") is None
