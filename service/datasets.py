@@ -177,6 +177,8 @@ class Datasets:
         if not task.done() and pending.error is None:
             pending.acknowledged = True
             return None
+        if task.cancelled():
+            raise ConflictError(f"dataset {wanted.name!r} was deleted while it was scanned; register it again")
         return await asyncio.shield(task)
 
     async def delete(self, name: str) -> None:

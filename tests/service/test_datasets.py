@@ -1,4 +1,5 @@
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,19 @@ def test_a_scan_can_be_stopped(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "datasets" / "photos").exists()
     assert _register(client, "photos", folder).status_code == 202
     assert _wait(client, "photos")["state"] == "ready"
+
+
+def test_whoever_waits_for_a_scan_is_told_when_it_is_deleted(run: Run, tmp_path: Path) -> None:
+    client = run(data_roots=(tmp_path,), scan_wait_s=60)
+    folder = write_folder(tmp_path / "photos", *NAMES)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(_register, client, "photos", folder)
+        while client.get("/v1/datasets/photos").status_code == 404:
+            assert not waiting.done()
+        assert client.delete("/v1/datasets/photos").status_code == 204
+        answer = waiting.result(60)
+    assert (answer.status_code, "deleted" in answer.json()["detail"]) == (409, True)
+    assert client.get("/v1/datasets/photos").status_code == 404
 
 
 def test_datasets_outlive_the_service_and_what_a_kill_left_is_swept(run: Run, tmp_path: Path) -> None:
