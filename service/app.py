@@ -19,6 +19,7 @@ from service.datasets import Datasets
 from service.home import Home
 from service.jobs import Jobs
 from service.metrics import Metrics
+from service.oneshot import OneShot
 from service.openapi import Application
 from service.pipelines import Pipelines
 from service.readers import Readers
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
                 datasets=datasets,
                 streams=await to_thread.run_sync(Streams, home, datasets, pipelines, settings),
                 jobs=jobs,
+                oneshot=OneShot(files, workers, counted, settings),
                 batches=batches,
                 rendering=Rendering(batches, workers, counted),
                 readers=Readers(batches, workers.num_workers),

@@ -45,7 +45,7 @@ def _by_name(name: str, among: Sequence[Format]) -> Format:
 
 
 def _by_accept(accept: str | None, among: Sequence[Format]) -> Format:
-    wanted = _ranges(accept or "*/*")
+    wanted = media_ranges(accept or "*/*")
     for media_range, weight in wanted:
         for one in among:
             media_type = MEDIA_TYPES[one]
@@ -55,7 +55,7 @@ def _by_accept(accept: str | None, among: Sequence[Format]) -> Format:
     raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; what is served here is {served}")
 
 
-def _ranges(accept: str) -> list[tuple[str, float]]:
+def media_ranges(accept: str) -> list[tuple[str, float]]:
     """Media ranges with their weights, the preferred first; a precise one before a general one of equal weight."""
     ranges = []
     for part in accept.split(","):

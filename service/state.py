@@ -13,6 +13,7 @@ from service.datasets import Datasets
 from service.home import Home
 from service.jobs import Jobs
 from service.metrics import Metrics
+from service.oneshot import OneShot
 from service.pipelines import Pipelines
 from service.readers import Readers
 from service.rendering import Rendering
@@ -33,6 +34,7 @@ class State:
     datasets: Datasets
     streams: Streams
     jobs: Jobs
+    oneshot: OneShot
     batches: Batches
     rendering: Rendering
     readers: Readers

@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter
 
-from service.routes import batches, datasets, health, jobs, pipelines, samples, streams, transforms
+from service.routes import augment, batches, datasets, health, jobs, pipelines, samples, streams, transforms
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
+    augment.router,
     transforms.router,
     pipelines.router,
     datasets.router,

@@ -1,0 +1,88 @@
+"""Several encoded pictures as one file: zip, tar or Arrow, with ``annotations.json`` that describes them.
+
+The same pictures give the same bytes: nothing holds a time or an owner, and members come in the order given.
+"""
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import IO, Any
+
+import pyarrow as pa
+
+ANNOTATIONS = "annotations.json"
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Bundle(StrEnum):
+    """The kinds of file."""
+
+    ZIP = "zip"
+    TAR = "tar"
+    ARROW = "arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One picture under its name, and its part of the annotations."""
+
+    name: str
+    data: bytes | memoryview
+    annotation: Mapping[str, Any]
+
+
+def write(kind: Bundle, file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
+    """Write all entries. In zip and tar ``annotations.json`` comes last: the head with ``results``, one an entry.
+
+    In Arrow each row has ``name``, ``image`` (the encoded bytes) and ``annotation`` (JSON); the head is the schema's
+    metadata under the key ``augment``.
+    """
+    _WRITERS[kind](file, entries, head)
+
+
+def _zip(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # pictures do not shrink
+        for name, data in _members(entries, head):
+            info = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            info.create_system = 3  # Unix, wherever it is written
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+
+
+def _tar(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in _members(entries, head):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def _arrow(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
+    columns = {
+        "name": pa.array([one.name for one in entries], pa.string()),
+        "image": pa.array([bytes(one.data) for one in entries], pa.large_binary()),
+        "annotation": pa.array([_text(one.annotation) for one in entries], pa.string()),
+    }
+    batch = pa.RecordBatch.from_pydict(columns).replace_schema_metadata({"augment": _text(head)})
+    with pa.ipc.new_stream(file, batch.schema) as stream:
+        stream.write_batch(batch)
+
+
+def _members(entries: Sequence[Entry], head: Mapping[str, Any]) -> list[tuple[str, bytes | memoryview]]:
+    told = {**head, "results": [{"name": one.name, **one.annotation} for one in entries]}
+    text = json.dumps(told, indent=1, sort_keys=True).encode()
+    return [*((one.name, one.data) for one in entries), (ANNOTATIONS, text)]
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+_WRITERS: Mapping[Bundle, Callable[[IO[bytes], Sequence[Entry], Mapping[str, Any]], None]] = MappingProxyType(
+    {Bundle.ZIP: _zip, Bundle.TAR: _tar, Bundle.ARROW: _arrow}
+)

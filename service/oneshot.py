@@ -1,0 +1,209 @@
+"""One-shot requests: pictures that were sent, rendered by the workers, and answered as a picture or a bundle."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from augment import encode, engine, laid
+from augment.errors import CallError, RecordError
+from augment.laid import Laid
+from augment.oneshot import OneShotTask, Result, SizeTask, Source
+from augment.task import Workers
+from augment.transforms.load import Pipeline
+from augment.wire import bundle
+from augment.wire.bundle import Bundle, Entry
+from service.batch_files import BatchFile, BatchFiles
+from service.metrics import Metrics
+from service.pictures import Pictures
+from service.settings import Settings
+
+PROVENANCE = "Augment-Provenance"
+PROVENANCE_MAX_BYTES = 4096
+"""Half of what common servers and proxies allow all headers together."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_STEM_CHARS = 80
+_ROOM_FACTOR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is to be done to each picture."""
+
+    pipeline: Pipeline
+    seed: int
+    copies: int
+    image_format: str
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """All copies of one picture, in one file."""
+
+    source: Source
+    path: Path
+    results: Sequence[Result]
+
+
+class OneShot:
+    """Renders pictures of requests. Of the event loop's thread only."""
+
+    def __init__(self, files: BatchFiles, workers: Workers, metrics: Metrics, settings: Settings) -> None:
+        self.files = files
+        self._workers = workers
+        self._metrics = metrics
+        self._settings = settings
+
+    async def render(self, pictures: Pictures, options: Options) -> list[Made]:
+        """All copies of all pictures, or the refusal of the first picture that cannot be used.
+
+        Raises RecordError, CallError beyond a limit. Cancelled, it stops the work at once.
+        """
+        settings, sources = self._settings, pictures.sources
+        num_results = len(sources) * options.copies
+        if num_results > settings.max_pictures:
+            raise CallError(
+                f"{len(sources)} pictures with {options.copies} copies each are {num_results} results; one request has "
+                f"at most {settings.max_pictures} (AUGMENT_MAX_PICTURES): send several requests, or start a job"
+            )
+        try:
+            if num_results > 1:  # one alone is bounded by AUGMENT_MAX_PIXELS
+                await self._check_pixels(sources, options.copies)
+            made = await self._render(pictures, options)
+        except RecordError as error:
+            self._metrics.records_refused.labels(str(error.reason)).inc()
+            raise
+        self._metrics.pictures.inc(num_results)
+        return made
+
+    async def _check_pixels(self, sources: Sequence[Source], copies: int) -> None:
+        task = SizeTask(tuple(sources), self._settings.max_pixels)
+        sizes = await asyncio.wrap_future(self._workers.submit(task))
+        total = copies * sum(height * width for height, width in sizes)
+        if total > self._settings.max_request_pixels:
+            raise CallError(
+                f"the pictures have {total} pixels, each counted once a copy; the limit of one request is "
+                f"{self._settings.max_request_pixels} (AUGMENT_MAX_REQUEST_PIXELS): send several requests"
+            )
+
+    async def _render(self, pictures: Pictures, options: Options) -> list[Made]:
+        files: list[Path] = []
+        futures: list[Future[list[Result]]] = []
+        try:
+            for source in pictures.sources:
+                files.append(pictures.new_file(_ROOM_FACTOR * pictures.expected_bytes * options.copies))
+                task = OneShotTask(
+                    source,
+                    options.pipeline.spec,
+                    options.seed,
+                    options.copies,
+                    options.image_format,
+                    options.quality,
+                    self._settings.max_pixels,
+                    files[-1],
+                )
+                futures.append(self._workers.submit(task))
+            waiting = [asyncio.wrap_future(future) for future in futures]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
+            failed = [one for one in waiting if one.done() and one.exception() is not None]
+            if failed:
+                failed[0].result()
+            return [
+                Made(source, path, one.result())
+                for source, path, one in zip(pictures.sources, files, waiting, strict=True)
+            ]
+        finally:
+            for future in futures:
+                future.cancel()  # a late worker stops before its next copy, and its file is gone
+
+
+def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
+    """The only result as it is served: its file, and the headers that go with it."""
+    result = made.results[0]
+    file = BatchFile(made.path, Laid(result.num_bytes, result.num_bytes), in_memory=in_memory)
+    headers = {
+        "Content-Type": f"image/{options.image_format}",
+        "Content-Length": str(result.num_bytes),
+        PROVENANCE: provenance_header(_annotation(result) | _head(options)),
+    }
+    return file, headers
+
+
+def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> int:
+    """Write all results into a file, in a thread; returns its bytes."""
+    names = _Names(encode.EXTENSIONS[options.image_format])
+    entries = []
+    for one in made:
+        length = sum(result.num_bytes for result in one.results)
+        data = laid.read_content(one.path, Laid(length, length))
+        stem = names.stem(one.source.name)
+        entries += [
+            Entry(
+                f"{stem}__{result.copy}.{names.extension}",
+                data[result.start : result.start + result.num_bytes],
+                {"picture": one.source.name, **_annotation(result)},
+            )
+            for result in one.results
+        ]
+    with into.open("r+b") as file:
+        bundle.write(kind, file, entries, _head(options))
+    return into.stat().st_size
+
+
+def provenance_header(document: Mapping[str, Any]) -> str:
+    """ASCII JSON of at most 4 kB; where parameters make it longer they are left out, and it says so."""
+    text = _ascii(document)
+    if len(text) <= PROVENANCE_MAX_BYTES:
+        return text
+    names = [each["name"] for each in document["applied"]]
+    shorter = {**document, "applied": [{"name": name} for name in names], "left_out": "params"}
+    while len(text := _ascii(shorter)) > PROVENANCE_MAX_BYTES:
+        names = names[: len(names) // 2]
+        shorter |= {"applied": [{"name": name} for name in names], "left_out": "params and transforms"}
+    return text
+
+
+def _annotation(result: Result) -> dict[str, Any]:
+    return {
+        "key": result.key,
+        "copy": result.copy,
+        "height": result.height,
+        "width": result.width,
+        **result.provenance.as_json(),
+    }
+
+
+def _head(options: Options) -> dict[str, Any]:
+    pipeline = options.pipeline
+    return {
+        "engine": engine.engine_id(),
+        "pipeline": {"name": pipeline.name[:100], "digest": pipeline.digest},
+        "seed": options.seed,
+    }
+
+
+def _ascii(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+class _Names:
+    """Names for files, safe wherever they are unpacked, and no two alike even where case does not count."""
+
+    def __init__(self, extension: str) -> None:
+        self.extension = extension
+        self._taken: set[str] = set()
+
+    def stem(self, name: str) -> str:
+        plain = _UNSAFE.sub("_", PurePath(name.replace("\\", "/")).stem).strip("._")[:_STEM_CHARS] or "picture"
+        stem, count = plain, 1
+        while stem.lower() in self._taken:
+            count += 1
+            stem = f"{plain}-{count}"
+        self._taken.add(stem.lower())
+        return stem

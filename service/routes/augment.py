@@ -1,0 +1,210 @@
+"""One shot: pictures in, augmented pictures out, at once."""
+
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import ExitStack, aclosing, closing
+from typing import Annotated, Any, Literal
+
+import pydantic
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
+
+from augment import encode
+from augment.errors import CallError, PipelineError, Problem
+from augment.laid import Laid
+from augment.render import SEED_MAX
+from augment.wire.bundle import Bundle
+from service import answers, formats, oneshot, pictures, requests, schemas
+from service.answers import Chunk
+from service.batch_files import BatchFile
+from service.errors import MediaTypeError
+from service.oneshot import Options
+from service.pictures import Pictures
+from service.state import Joined, State
+
+router = APIRouter(prefix="/v1/augment", tags=["augment"])
+
+_FORM = "multipart/form-data"
+_RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""Taken for a picture, besides image/*: what curl says of --data-binary is the last of these."""
+
+_MEDIA_TYPES: Mapping[Bundle, str] = {
+    Bundle.ZIP: "application/zip",
+    Bundle.TAR: "application/x-tar",
+    Bundle.ARROW: "application/vnd.apache.arrow.stream",
+}
+_RANDOM_SEED_BITS = 53
+"""What every JSON reader holds exactly."""
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+class AugmentRequest(schemas.Schema):
+    """What is to be done; each may come in the query or as a field of the form."""
+
+    pipeline: str = Field(min_length=1)
+    seed: int | None = Field(None, ge=0, le=SEED_MAX)
+    copies: int = Field(1, ge=1)
+    image_format: Literal["jpeg", "png", "webp"] = "jpeg"
+    quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100)
+    format: Bundle | None = None
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"model": schemas.Problem, "description": description}
+
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "The picture itself, whatever its content type says, or a form with one or more `images`.",
+        "content": {
+            "image/*": _BINARY,
+            "application/octet-stream": _BINARY,
+            _FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {
+                        "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "pipeline": {"type": "string", "description": "A name, or YAML or JSON text."},
+                        **{name: {"type": "string"} for name in ("seed", "copies", "image_format", "quality")},
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    summary="Augment pictures",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One result is the picture itself. Several are a zip, tar or Arrow stream with the pictures "
+            "and what was done to each (`annotations.json`; in Arrow the column `annotation`).",
+            "headers": {
+                oneshot.PROVENANCE: {
+                    "description": "Of one result: its render key, seed and each transform applied, as ASCII JSON of "
+                    "at most 4 kB; where parameters make it longer they are left out and `left_out` says so.",
+                    "schema": {"type": "string"},
+                }
+            },
+            "content": {f"image/{name}": _BINARY for name in encode.EXTENSIONS}
+            | dict.fromkeys(_MEDIA_TYPES.values(), _BINARY),
+        },
+        400: _problem("The form is cut short."),
+        404: _problem("There is no such pipeline."),
+        413: _problem("The body is too long (AUGMENT_MAX_BODY_BYTES)."),
+        415: _problem("A picture's format, the body's type or the wanted format is not served."),
+        422: _problem("A picture cannot be decoded or rendered or is too large, the pipeline or a value is refused."),
+        429: _problem("The queue is full; `Retry-After` says when to ask again."),
+    },
+    openapi_extra=_BODY,
+)
+async def augment_pictures(
+    request: Request,
+    state: Joined,
+    *,
+    pipeline: Annotated[
+        str | None,
+        Query(
+            description="The name of a preset or a saved pipeline, or YAML or JSON text.", examples=["flip-rotate-crop"]
+        ),
+    ] = None,
+    seed: Annotated[str | None, Query(description="Omitted: random, and returned with the result.")] = None,
+    copies: Annotated[str | None, Query(description="Results for each picture; 1 by default.")] = None,
+    image_format: Annotated[str | None, Query(description="`jpeg` (the default), `png` or `webp`.")] = None,
+    quality: Annotated[str | None, Query(description="Of JPEG and WebP, 1 to 100; 90 by default.")] = None,
+    form: Annotated[
+        str | None, Query(alias="format", description="`zip` (the default of several results), `tar` or `arrow`.")
+    ] = None,
+) -> Response:
+    """Augment what is sent, at once.
+
+    `curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop&seed=7' -o out.jpg`, or
+    `curl -F images=@cat.jpg -F images=@dog.jpg -F pipeline=light -F copies=4 URL/v1/augment -o out.zip`. The same
+    picture, pipeline and seed give the same bytes from every service of the same engine. One picture that cannot be
+    used refuses the request, by its name.
+    """
+    kind = requests.media_type(request)
+    if kind != _FORM and kind not in _RAW_TYPES and not kind.startswith("image/"):
+        raise MediaTypeError(f"the body is {kind[:100]}; send a picture as image/* or {_FORM}")
+    query = {
+        "pipeline": pipeline, "seed": seed, "copies": copies, "image_format": image_format, "quality": quality,
+        "format": form,
+    }  # fmt: skip
+    given = {name: value for name, value in query.items() if value is not None}
+    with ExitStack() as held:
+        held.enter_context(state.admission.place())
+        sent = held.enter_context(closing(_pictures(request, state)))
+        if kind == _FORM:
+            fields = await pictures.receive_form(request, sent)
+            if twice := sorted(fields.keys() & given.keys()):
+                raise CallError(f"{', '.join(twice)} came in the query and in the form; send each once")
+            given |= fields
+        else:
+            await pictures.receive_raw(request, sent)
+        wanted = _wanted(given)
+        options = await to_thread.run_sync(_options, state, wanted)
+        try:
+            made = await answers.unless_left(request, state.oneshot.render(sent, options))
+        except answers.ClientLeft:
+            return Response(status_code=answers.LEFT)
+        files = sent.files
+        if len(made) == 1 and options.copies == 1 and wanted.format is None:
+            file, headers = oneshot.single(made[0], options, in_memory=files.is_in_memory(made[0].path))
+        else:
+            bundle = _bundle(wanted.format, request.headers.get("accept"))
+            into = sent.new_file(sum(result.num_bytes for one in made for result in one.results))
+            num_bytes = await to_thread.run_sync(oneshot.pack, bundle, made, options, into)
+            file = BatchFile(into, Laid(num_bytes, num_bytes), in_memory=files.is_in_memory(into))
+            headers = {"Content-Type": _MEDIA_TYPES[bundle], "Content-Length": str(num_bytes)}
+        headers |= {"Cache-Control": "no-store", "Augment-Seed": str(options.seed)}
+        chunks = _chunks(file, held.pop_all())
+        return await answers.streamed(request, chunks, media_type=headers["Content-Type"], headers=headers)
+
+
+async def _chunks(file: BatchFile, held: ExitStack) -> AsyncGenerator[Chunk, None]:
+    with held:
+        async with aclosing(file.chunks()) as content:
+            async for chunk in content:
+                yield chunk
+
+
+def _pictures(request: Request, state: State) -> Pictures:
+    length = request.headers.get("content-length", "")
+    expected = int(length) if length.isdigit() else state.settings.max_body_bytes
+    return Pictures(state.oneshot.files, state.settings.max_pictures, min(expected, state.settings.max_body_bytes))
+
+
+def _wanted(given: Mapping[str, str]) -> AugmentRequest:
+    try:
+        return AugmentRequest.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from error
+
+
+def _options(state: State, wanted: AugmentRequest) -> Options:
+    try:
+        pipeline = state.pipelines.get(wanted.pipeline)
+    except PipelineError as error:
+        raise PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems]) from error
+    seed = secrets.randbits(_RANDOM_SEED_BITS) if wanted.seed is None else wanted.seed
+    return Options(pipeline, seed, wanted.copies, wanted.image_format, wanted.quality)
+
+
+def _bundle(name: Bundle | None, accept: str | None) -> Bundle:
+    """``?format=`` beats ``Accept``; what accepts anything gets a zip."""
+    if name is not None:
+        return name
+    for media_range, weight in formats.media_ranges(accept or "*/*"):
+        for kind, media_type in _MEDIA_TYPES.items():
+            if weight > 0 and media_range in {media_type, "application/*", "*/*"}:
+                return kind
+    served = ", ".join(_MEDIA_TYPES.values())
+    raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; several results are served as {served}")
