@@ -1,0 +1,178 @@
+"""The service from Python: streams for trainers, pictures at once, expansions as jobs."""
+
+import io
+import json
+import time
+import uuid
+import weakref
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from service.client import job
+from service.client.stream import ClientStream
+from service.client.transport import Transport
+
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One augmented picture: its encoded bytes, and what was done to it."""
+
+    data: bytes
+    name: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Client:
+    """One service, or several that hold the same data. Safe between threads; closing it ends what is being read.
+
+    ``timeout_s`` bounds each wait for bytes, ``deadline_s`` how long it goes on without any progress.
+    """
+
+    def __init__(
+        self, url: str | Sequence[str], key: str | None = None, *, timeout_s: float = 60.0, deadline_s: float = 120.0
+    ) -> None:
+        urls = [url] if isinstance(url, str) else list(url)
+        self._transport = Transport(urls, key, timeout_s=timeout_s, deadline_s=deadline_s)
+        self._streams: weakref.WeakSet[ClientStream] = weakref.WeakSet()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all streams of this client that are being read."""
+        for stream in list(self._streams):
+            stream.close()
+
+    @property
+    def version(self) -> dict[str, Any]:
+        """The engine and the versions that decide a pixel."""
+        found: dict[str, Any] = self._transport.json("GET", "/version")
+        return found
+
+    @property
+    def datasets(self) -> list[dict[str, Any]]:
+        """All datasets, page after page."""
+        found: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self._transport.json("GET", "/v1/datasets", query={"after": after})
+            found += page["datasets"]
+            after = page.get("next")
+            if after is None:
+                return found
+
+    def register(self, name: str, path: str | Path, *, replace: bool = False) -> dict[str, Any]:
+        """Register a folder that the service can read, and wait until it is scanned; its document."""
+        wanted = {"name": name, "path": str(path), "replace": replace}
+        document: dict[str, Any] = self._transport.json("POST", "/v1/datasets", wanted)
+        while document.get("state") == "scanning":
+            time.sleep(_POLL_S)
+            document = self._transport.json("GET", f"/v1/datasets/{name}")
+        return document
+
+    def stream(
+        self,
+        *,
+        dataset: str,
+        pipeline: str | Mapping[str, Any],
+        batch_size: int = 64,
+        seed: int = 0,
+        split: str | None = None,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        prefetch: int = 2,
+        max_failures: float | None = None,
+    ) -> ClientStream:
+        """Declare a stream; ``prefetch`` batches wait for their reader.
+
+        ``max_failures`` bounds the rows of this run that stand for refused records: a count, or a fraction below 1.
+        """
+        declaration = {
+            "dataset": dataset, "pipeline": pipeline, "batch_size": batch_size, "seed": seed, "split": split,
+            "shuffle": shuffle, "drop_last": drop_last,
+        }  # fmt: skip
+        stream = ClientStream(self._transport, declaration, prefetch=prefetch, max_failures=max_failures)
+        self._streams.add(stream)
+        return stream
+
+    def augment(
+        self,
+        picture: bytes | str | Path,
+        *,
+        pipeline: str | Mapping[str, Any],
+        seed: int | None = None,
+        copies: int = 1,
+        image_format: str | None = None,
+        quality: int | None = None,
+    ) -> list[Picture]:
+        """Copies of one picture (its encoded bytes, or a path), augmented at once. No seed: one of chance."""
+        data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+        text = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
+        fields = {
+            "pipeline": text, "seed": seed, "copies": copies, "image_format": image_format, "quality": quality
+        }  # fmt: skip
+        body, content_type = _form(data, {name: value for name, value in fields.items() if value is not None})
+        answer, headers = self._transport.request(
+            "POST", "/v1/augment", body=body, headers={"Content-Type": content_type}
+        )
+        kind = headers.get("content-type") or ""
+        if kind.startswith("image/"):
+            return [Picture(answer, f"0.{kind[6:]}", json.loads(headers.get("augment-provenance") or "{}"))]
+        with zipfile.ZipFile(io.BytesIO(answer)) as archive:
+            names = [name for name in archive.namelist() if not name.endswith(".json")]
+            listed = json.loads(archive.read("annotations.json"))
+            entries = {each["image"]: each for each in listed.get("images", ()) if "image" in each}
+            return [Picture(archive.read(name), name, entries.get(name, {})) for name in names]
+
+    def expand(
+        self,
+        *,
+        dataset: str,
+        pipeline: str | Mapping[str, Any],
+        copies: int,
+        output: str | Mapping[str, Any],
+        seed: int = 0,
+        split: str | None = None,
+        include_originals: bool = False,
+        wait: bool = True,
+        progress: bool = True,
+    ) -> dict[str, Any]:
+        """Expand a dataset as a job of the service and follow it to its end; the job's document.
+
+        ``output`` is a name or ``{"name", "format", "image_format", "quality"}``. A lost connection does not end the
+        job. JobError where it failed or was cancelled.
+        """
+        wanted = {
+            "dataset": dataset, "pipeline": pipeline, "copies": copies, "seed": seed,
+            "include_originals": include_originals,
+            "output": {"name": output} if isinstance(output, str) else dict(output),
+        }  # fmt: skip
+        if split is not None:
+            wanted["split"] = split
+        return job.run(self._transport, wanted, wait=wait, progress=progress)
+
+
+def _form(picture: bytes, fields: Mapping[str, object]) -> tuple[bytes, str]:
+    """A multipart body (RFC 7578) and its content type."""
+    boundary = uuid.uuid4().hex
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="picture"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    body = b"".join([*parts, head.encode(), picture, f"\r\n--{boundary}--\r\n".encode()])
+    return body, f"multipart/form-data; boundary={boundary}"

@@ -1,0 +1,176 @@
+"""A declared stream as its reader sees it: epochs of batches, each batch exactly once whatever the network does."""
+
+import weakref
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment import normalize
+from augment.errors import CallError
+from augment.sample import Batch
+from augment.wire import arrow
+from service.client.errors import ClientError, RefusedError, TooManyFailuresError
+from service.client.prefetch import Prefetch, Stop
+from service.client.transport import TRANSIENT, Patience, Server, Transport, is_transient
+
+_ARROW = "application/vnd.apache.arrow.stream"
+_NOT_FOUND, _CONFLICT = 404, 409
+
+
+class ClientStream:
+    """Batches of one stream. Any number of epochs may be read at once, each by one thread.
+
+    ``document`` is what the service said of it; ``num_rows`` and ``num_failed`` count this run.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        declaration: Mapping[str, Any],
+        *,
+        prefetch: int = 2,
+        max_failures: float | None = None,
+    ) -> None:
+        self._transport = transport
+        self._declaration = dict(declaration)
+        self._prefetch = prefetch
+        self._max_failures = max_failures
+        self._reading: weakref.WeakSet[Prefetch[Batch]] = weakref.WeakSet()
+        self.document: Mapping[str, Any] = transport.json("POST", "/v1/streams", self._declaration)
+        self.num_rows = 0
+        self.num_failed = 0
+
+    @property
+    def id(self) -> str:
+        """The stream's digest: equal on every replica."""
+        return str(self.document["id"])
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch."""
+        return int(self.document["num_batches"])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(H, W, 3) of every picture; None where they differ."""
+        shape = self.document["image_shape"]
+        return None if shape is None else (shape[0], shape[1], shape[2])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that labels index."""
+        return tuple(self.document["classes"])
+
+    def normalize(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Float32 as the pipeline's ``normalize`` section says: batches travel as uint8, a quarter of the bytes."""
+        section = self.document["pipeline"].get("normalize")
+        if section is None:
+            raise ClientError("the pipeline has no `normalize` section; add one, or scale the pictures yourself")
+        return normalize.parse(section).apply(images)
+
+    def epoch(
+        self, epoch: int, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
+    ) -> Generator[Batch, None, None]:
+        """Batches ``start`` to ``stop`` of an epoch, each exactly once and in order; of each this rank's slice.
+
+        The next ones arrive in the background. After a cut it goes on at the batch that is missing, on the next of the
+        client's URLs where there are several. Images are read-only views. Closing the iterator ends its thread.
+        """
+        stop = self.num_batches if stop is None else stop
+        if not 0 <= start <= stop <= self.num_batches:
+            raise ClientError(
+                f"start is {start} and stop is {stop}; they satisfy 0 <= start <= stop <= {self.num_batches}, the "
+                "number of batches in an epoch"
+            )
+        if not 0 <= rank < world_size:
+            raise ClientError(f"rank is {rank}; with world_size {world_size} ranks are 0 to {world_size - 1}")
+        query = {"epoch": epoch, "stop": stop, "rank": rank, "world_size": world_size, "format": "arrow"}
+        return self._counted(query, start, stop, world_size)
+
+    def close(self) -> None:
+        """End all that is being read."""
+        for prefetch in list(self._reading):
+            prefetch.close()
+
+    def _counted(
+        self, query: Mapping[str, Any], start: int, stop: int, world_size: int
+    ) -> Generator[Batch, None, None]:
+        prefetch = Prefetch(lambda stopped: self._fetch(query, start, stop, stopped), self._prefetch)
+        self._reading.add(prefetch)
+        batches = iter(prefetch)
+        try:
+            for batch in batches:
+                self._count(batch, world_size)
+                yield batch
+        finally:
+            batches.close()
+
+    def _fetch(self, query: Mapping[str, Any], start: int, stop: int, stopped: Stop) -> Iterator[Batch]:
+        index = start
+        patience = Patience(self._transport.deadline_s, stopped.sleep)
+        num_unknown = 0
+        while index < stop and not stopped:
+            server = self._transport.current
+            try:
+                for batch in self._read(server, {**query, "start": index}, stopped):
+                    yield replace(batch, epoch=query["epoch"], index=index)
+                    index += 1
+                    num_unknown = 0
+                    patience.renew()
+                if index < stop:
+                    raise CallError(f"the stream ended politely before batch {index} of {stop}")
+            except (RefusedError, CallError, *TRANSIENT) as error:
+                if stopped:
+                    return
+                if isinstance(error, RefusedError) and error.status == _NOT_FOUND:
+                    num_unknown += 1
+                    self._declare_again(server, error, is_last=num_unknown > len(self._transport.servers))
+                elif isinstance(error, RefusedError) and not is_transient(error):
+                    raise
+                else:
+                    all_tried = self._transport.leave(server)
+                    patience.wait(error, at_once=not all_tried)
+
+    def _read(self, server: Server, query: Mapping[str, Any], stopped: Stop) -> Iterator[Batch]:
+        path = f"/v1/streams/{self.id}/batches"
+        with self._transport.open(server, "GET", path, query=query, headers={"Accept": _ARROW}) as answer:
+            stopped.watch(answer.abort)
+            try:
+                yield from arrow.read_batches(answer)
+            finally:
+                stopped.watch(None)
+
+    def _declare_again(self, server: Server, unknown: RefusedError, *, is_last: bool) -> None:
+        """On a replica that does not know the stream; RefusedError where it cannot know it, nor can another."""
+        if is_last:
+            raise unknown
+        try:
+            document = self._transport.json("POST", "/v1/streams", self._declaration, only=server)
+        except RefusedError as error:
+            if error.status not in {_NOT_FOUND, _CONFLICT} or len(self._transport.servers) == 1:
+                raise
+            self._transport.leave(server)
+            return
+        if document["id"] != self.id:
+            raise ClientError(
+                f"{server.host}:{server.port} gives this stream the id {document['id']}, it was {self.id}: its dataset "
+                "or engine differs (compare GET /version and the datasets' digests); no batch of it was taken"
+            )
+
+    def _count(self, batch: Batch, world_size: int) -> None:
+        self.num_rows += len(batch)
+        self.num_failed += sum(each is not None for each in batch.replaces)
+        limit = self._max_failures
+        if limit is None:
+            return
+        # A fraction is one of an epoch at least, so that one bad record in the first batch is not half of the run.
+        rows = max(self.num_rows, int(self.document["num_records"]) // world_size)
+        allowed = limit * rows if 0 < limit < 1 else limit
+        if self.num_failed > allowed:
+            raise TooManyFailuresError(
+                f"{self.num_failed} of {self.num_rows} rows stand for refused records, max_failures is {limit:g}; the "
+                f"last batch ({batch.epoch}, {batch.index}) replaces {[each for each in batch.replaces if each][:3]}"
+            )

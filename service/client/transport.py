@@ -1,0 +1,194 @@
+"""Requests to one of several servers: which is asked, what is tried again, and for how long."""
+
+import base64
+import contextlib
+import http.client
+import json
+import random
+import socket
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from service.client.errors import ClientError, RefusedError, UnreachableError
+
+TRANSIENT = (OSError, http.client.HTTPException)
+"""What a server that dies, restarts or is not there yet looks like."""
+
+_TRY_AGAIN = frozenset({429, 502, 503, 504})
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 5.0
+_PROBLEM_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a service is and the key it is asked with."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    key: str | None
+
+    @classmethod
+    def parse(cls, url: str, key: str | None) -> Self:
+        """From ``http[s]://[:key@]host[:port][/path]``; a key of its own in the URL beats the common one."""
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ClientError(f"{url!r} is no address of a service; write http://host:port")
+        own = urllib.parse.unquote(parts.password) if parts.password else key
+        return cls(parts.scheme, parts.hostname, parts.port, parts.path.rstrip("/"), own)
+
+    def connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        """A connection of its own; OSError where there is none."""
+        kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self.host, self.port, timeout=timeout_s)
+        connection.connect()
+        return connection
+
+
+class Answer:
+    """A response that is read as it arrives; ``abort`` may come from another thread and ends a read that waits."""
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: Any, headers: Any
+    ) -> None:
+        self._connection = connection
+        self._socket: socket.socket = connection.sock
+        try:
+            connection.request(method, target, body, headers)
+            self._response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+        self.status = self._response.status
+        self.headers = self._response.headers
+
+    def read(self, size: int | None = None) -> bytes:
+        """The next ``size`` bytes, or all."""
+        return self._response.read(size)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+        self._connection.close()
+
+
+class Patience:
+    """How long to go on without progress, and how long to wait before the next attempt."""
+
+    def __init__(self, deadline_s: float, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._deadline_s = deadline_s
+        self._sleep = sleep
+        self.renew()
+
+    def renew(self) -> None:
+        """There was progress: begin anew."""
+        self._ends = time.monotonic() + self._deadline_s
+        self._delay_s = _FIRST_DELAY_S
+
+    def wait(self, cause: Exception, *, at_once: bool = False) -> None:
+        """Wait before the next attempt, not at all where another server can be asked; UnreachableError at the end."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise UnreachableError(
+                f"no progress for {self._deadline_s:g} s (deadline_s); last: {type(cause).__name__}: {cause}"
+            ) from cause
+        if at_once:
+            return
+        wanted = getattr(cause, "retry_after_s", None) or self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
+        self._sleep(min(wanted, left))
+
+
+class Transport:
+    """Asks the first server that answers, and stays with it. Safe between threads."""
+
+    def __init__(self, urls: Sequence[str], key: str | None, *, timeout_s: float, deadline_s: float) -> None:
+        if not urls:
+            raise ClientError("there is no URL; give one or more")
+        self.servers = tuple(Server.parse(url, key) for url in urls)
+        self.deadline_s = deadline_s
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._current = 0
+
+    @property
+    def current(self) -> Server:
+        """The server that is asked next."""
+        with self._lock:
+            return self.servers[self._current]
+
+    def leave(self, server: Server) -> bool:
+        """Ask another than this one from now on; whether all had their turn (then it is time to wait)."""
+        with self._lock:
+            if self.servers[self._current] == server:
+                self._current = (self._current + 1) % len(self.servers)
+            return self._current == 0
+
+    def open(
+        self,
+        server: Server,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One attempt. RefusedError for every status but success; ``TRANSIENT`` where no answer came."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = server.path + path + (f"?{urllib.parse.urlencode(given)}" if given else "")
+        sent = {"Connection": "close", **(headers or {})}
+        if server.key:
+            # Basic holds any key (Bearer only ASCII tokens) and is what a key in the URL means everywhere else.
+            sent["Authorization"] = "Basic " + base64.b64encode(f":{server.key}".encode()).decode()
+        answer = Answer(server.connect(self._timeout_s), method, target, body, sent)
+        if answer.status >= 300:
+            with answer:
+                raise RefusedError.read(
+                    answer.status, answer.read(_PROBLEM_BYTES_MAX), answer.headers.get("Retry-After")
+                )
+        return answer
+
+    def request(
+        self, method: str, path: str, *, only: Server | None = None, **sent: Any
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """The whole answer and its headers (names in lower case), from the first server that gives one before the deadline.
+
+        What is asked may be asked twice, so it must be harmless twice. ``only`` asks no other server.
+        """
+        patience = Patience(self.deadline_s)
+        while True:
+            server = only or self.current
+            try:
+                with self.open(server, method, path, **sent) as answer:
+                    return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+            except (RefusedError, *TRANSIENT) as error:
+                if not is_transient(error):
+                    raise
+                patience.wait(error, at_once=only is None and not self.leave(server))
+
+    def json(self, method: str, path: str, document: Any = None, **sent: Any) -> Any:
+        """``request`` with JSON both ways."""
+        headers = {**sent.pop("headers", {}), "Accept": "application/json"}
+        if document is not None:
+            sent["body"] = json.dumps(document).encode()
+            headers["Content-Type"] = "application/json"
+        data, _ = self.request(method, path, headers=headers, **sent)
+        return json.loads(data) if data else None
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed later or elsewhere."""
+    return not isinstance(error, RefusedError) or error.status in _TRY_AGAIN

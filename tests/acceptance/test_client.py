@@ -1,0 +1,180 @@
+"""Our client against real servers that are killed while it reads."""
+
+import itertools
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augment.sample import Batch
+from service.client import Client, ClientError, RefusedError, TooManyFailuresError, UnreachableError
+from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
+
+PIPELINE = {"transforms": [{"Resize": {"height": 32, "width": 32}}, {"HorizontalFlip": {"p": 0.5}}]}
+NUM_RECORDS, BATCH_SIZE = 40, 4
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small pictures of noise in two classes."""
+    from augment.encode import encode
+
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for index in range(NUM_RECORDS):
+        path = root / f"class{index % 2}" / f"{index:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode(generator.integers(0, 256, (48, 48, 3), np.uint8), "png"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("service") / "home", data_roots=pictures) as running:
+        running.register(pictures)
+        yield running
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def digest(batches: list[Batch]) -> list[tuple[int, list[str], bytes]]:
+    return [(batch.index, batch.keys, np.asarray(batch.images).tobytes()) for batch in batches]
+
+
+def num_prefetching() -> int:
+    return sum(thread.name == "augment-prefetch" for thread in threading.enumerate())
+
+
+def test_importing_the_client_imports_neither_server_nor_codecs() -> None:
+    code = (
+        "import sys; import service.client; "
+        "print({name.partition('.')[0] for name in sys.modules} & "
+        "{'fastapi', 'starlette', 'uvicorn', 'pydantic', 'albumentations', 'cv2', 'PIL', 'simplejpeg', 'scipy'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_an_epoch_holds_every_record_once_and_a_part_of_it_is_the_same(server: Server) -> None:
+    with Client(server.url) as client:
+        stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE, seed=3)
+        assert stream.num_batches == NUM_RECORDS // BATCH_SIZE
+        assert stream.image_shape == (32, 32, 3)
+        whole = list(stream.epoch(1))
+        assert len({key for batch in whole for key in batch.keys}) == NUM_RECORDS
+        assert digest(list(stream.epoch(1, start=4, stop=7))) == digest(whole[4:7])
+        ranks = [list(stream.epoch(1, rank=rank, world_size=2)) for rank in range(2)]
+        joined = [np.concatenate(pair) for pair in zip(*([b.images for b in rank] for rank in ranks), strict=True)]
+        assert all(np.array_equal(one, batch.images) for one, batch in zip(joined, whole, strict=True))
+    assert num_prefetching() == 0
+
+
+def test_a_reader_that_leaves_leaves_no_thread(server: Server) -> None:
+    client = Client(server.url)
+    stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE)
+    batches = stream.epoch(0)
+    next(batches)
+    assert num_prefetching() == 1
+    batches.close()
+    assert num_prefetching() == 0
+    others = stream.epoch(0)
+    next(others)
+    client.close()
+    assert num_prefetching() == 0
+
+
+def test_a_refusal_carries_the_problem_document(server: Server) -> None:
+    with Client(server.url) as client, pytest.raises(RefusedError) as caught:
+        client.stream(dataset="photos", pipeline={"transforms": [{"HorizontalFlop": {}}]}, batch_size=BATCH_SIZE)
+    assert caught.value.status == 422
+    assert "HorizontalFlip" in caught.value.detail
+    assert caught.value.errors[0]["loc"][0] == "pipeline"
+
+
+def test_a_server_that_never_answers_is_given_up_after_the_deadline() -> None:
+    with pytest.raises(UnreachableError, match="deadline_s"):
+        Client(f"http://127.0.0.1:{free_port()}", deadline_s=0.3).version  # noqa: B018 - asking is the point
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ClientError, match="address"):
+        Client(url)
+
+
+def test_a_killed_and_restarted_server_costs_no_batch_and_repeats_none(tmp_path: Path, pictures: Path) -> None:
+    with Server(tmp_path / "home", data_roots=pictures, port=free_port()) as killed:
+        killed.register(pictures)
+        with Client(killed.url, deadline_s=60) as client:
+            stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE, prefetch=1)
+            expected = digest(list(stream.epoch(0)))
+            batches = stream.epoch(0)
+            got = list(itertools.islice(batches, 3))
+            killed.kill()
+            restarting = threading.Thread(target=killed.restart)
+            restarting.start()
+            got += list(batches)
+            restarting.join()
+            assert digest(got) == expected
+            # The second life of the server knows the stream; one that forgot it is told again.
+            killed.get("/health/ready")
+            client._transport.request("DELETE", f"/v1/streams/{stream.id}")
+            assert digest(list(stream.epoch(0))) == expected
+
+
+def test_of_two_servers_one_may_die(tmp_path: Path, server: Server, pictures: Path) -> None:
+    with Server(tmp_path / "home", data_roots=pictures) as dying:
+        dying.register(pictures)
+        with Client([dying.url, server.url], deadline_s=60) as client:
+            stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE, seed=11, prefetch=1)
+            expected = digest(list(stream.epoch(5)))
+            batches = stream.epoch(5)
+            got = list(itertools.islice(batches, 2))
+            dying.kill()
+            got += list(batches)  # the other never heard of this stream
+            assert digest(got) == expected
+
+
+def test_a_replica_with_other_data_is_refused(tmp_path: Path, server: Server, pictures: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(pictures.rglob("*.png"))[:8]:
+        (few / path.name).write_bytes(path.read_bytes())
+    with Server(tmp_path / "home", data_roots=few) as other:
+        other.register(few)
+        with Client([server.url, other.url]) as client:
+            stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE, seed=12)
+            client._transport.leave(client._transport.current)
+            with pytest.raises(ClientError, match="id"):
+                next(stream.epoch(0))
+
+
+def test_max_failures_is_judged_over_the_run(tmp_path: Path, pictures: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in sorted(pictures.rglob("*.png"))[:12]:
+        (own / path.name).write_bytes(path.read_bytes())
+    with Server(tmp_path / "home", data_roots=own) as running:
+        running.register(own)
+        for path in sorted(own.glob("*.png"))[:2]:
+            path.unlink()
+        with Client(running.url) as client:
+            wanted = {"dataset": "photos", "pipeline": PIPELINE, "batch_size": 4}
+            for limit in (1, 0.1):
+                with pytest.raises(TooManyFailuresError, match="max_failures"):
+                    list(client.stream(**wanted, max_failures=limit).epoch(0))  # type: ignore[arg-type]
+            for limit in (2, 0.2, None):
+                stream = client.stream(**wanted, max_failures=limit)  # type: ignore[arg-type]
+                assert len(list(stream.epoch(0))) == 3
+                assert stream.num_failed == 2
+        assert wait_until(lambda: num_prefetching() == 0) < 5
