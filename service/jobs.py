@@ -109,18 +109,30 @@ class Jobs:
                 return f"job {job.id}"
         return None
 
+    def repeated(self, key: str | None, fingerprint: str) -> Job | None:
+        """The job that this very request began before; RepeatedKeyError where the key came with another one."""
+        if key is None:
+            return None
+        known = next((job for job in self._jobs.values() if job.idempotency_key == key), None)
+        if known is not None and known.fingerprint != fingerprint:
+            raise RepeatedKeyError(
+                f"the Idempotency-Key {key[:100]!r} came with another request before (job {known.id}); send a new key "
+                "with a new request"
+            )
+        return None if known is None else self.get(known.id)
+
     async def accept(
         self, wanted: JobWanted, *, output_format: str | None, idempotency_key: str | None, fingerprint: str
-    ) -> tuple[Job, bool]:
-        """A job that is durable and whose every checkable mistake was refused; the bool says whether it is new.
+    ) -> Job:
+        """A job that is durable and whose every checkable mistake was refused.
 
         The same key with the same request is the same job. RepeatedKeyError where it came with another request,
         ConflictError where the output's name is in use, BusyError where too many jobs wait, and what
         ``job_run.describe`` raises.
         """
         async with self._accepting:
-            if (known := self._by_key(idempotency_key, fingerprint)) is not None:
-                return known, False
+            if (known := self.repeated(idempotency_key, fingerprint)) is not None:
+                return known
             out = self._home.folder("outputs", wanted.output_name)
             self._check_queue()
             self._check_output_free(wanted.output_name)
@@ -143,7 +155,7 @@ class Jobs:
             await self._keep(job)
         self._queue.append(job.id)
         self._start_next()
-        return job, True
+        return job
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job for good; its folder stays as it is, and ``resume`` goes on. Repeating it is harmless.
@@ -290,17 +302,6 @@ class Jobs:
             await asyncio.wait({task}, timeout=_CANCEL_WAIT_S)
             if not task.done():
                 raise ConflictError(f"job {job_id} still ends: a worker is busy with its last record; ask again soon")
-
-    def _by_key(self, key: str | None, fingerprint: str) -> Job | None:
-        if key is None:
-            return None
-        known = next((job for job in self._jobs.values() if job.idempotency_key == key), None)
-        if known is not None and known.fingerprint != fingerprint:
-            raise RepeatedKeyError(
-                f"the Idempotency-Key {key[:100]!r} came with another request before (job {known.id}); send a new key "
-                "with a new request"
-            )
-        return None if known is None else self.get(known.id)
 
     def _check_queue(self) -> None:
         if len(self._queue) >= self._settings.queue_limit:

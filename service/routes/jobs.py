@@ -160,20 +160,22 @@ async def start_job(
     Everything that can be checked is checked before the answer; what was accepted outlives the service's end.
     """
     state.admission.check_open()
-    document = wanted.model_dump()
     if idempotency_key is not None and not (idempotency_key := idempotency_key.strip().strip('"')):
         raise MalformedError("the Idempotency-Key is empty; send a new UUID with each new request, or leave it out")
-    resolved = await to_thread.run_sync(_resolve, state, wanted)
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    try:
-        job, _ = await state.jobs.accept(
-            resolved,
-            output_format=wanted.output.format,
-            idempotency_key=idempotency_key,
-            fingerprint=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
-        )
-    except PipelineError as error:
-        raise _within_body(error) from error
+    text = json.dumps(wanted.model_dump(), sort_keys=True, separators=(",", ":"))
+    fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    job = state.jobs.repeated(idempotency_key, fingerprint)  # though what it names may have changed or gone since
+    if job is None:
+        resolved = await to_thread.run_sync(_resolve, state, wanted)
+        try:
+            job = await state.jobs.accept(
+                resolved,
+                output_format=wanted.output.format,
+                idempotency_key=idempotency_key,
+                fingerprint=fingerprint,
+            )
+        except PipelineError as error:
+            raise _within_body(error) from error
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return _document(state.jobs, job)
 

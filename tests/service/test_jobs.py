@@ -58,7 +58,7 @@ def _untarred(data: bytes) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def done(service: TestClient, photos: str) -> dict[str, Any]:
-    answer = service.post("/v1/jobs", json=_wanted("first"), headers={"Idempotency-Key": '"one"'})
+    answer = service.post("/v1/jobs", json=_wanted("first", dataset=photos), headers={"Idempotency-Key": '"one"'})
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/v1/jobs/{answer.json()['id']}"
     assert answer.json()["state"] in {"queued", "running"}
@@ -86,6 +86,7 @@ def test_the_same_key_is_the_same_job(service: TestClient, done: dict[str, Any])
     assert "Idempotency-Key" in other.json()["detail"]
 
 
+@pytest.mark.usefixtures("done")
 @pytest.mark.parametrize(
     ("wanted", "status", "told"),
     [
@@ -102,7 +103,7 @@ def test_the_same_key_is_the_same_job(service: TestClient, done: dict[str, Any])
     ],
 )
 def test_what_can_be_checked_is_refused_at_once(
-    service: TestClient, done: dict[str, Any], wanted: dict[str, Any], status: int, told: str
+    service: TestClient, wanted: dict[str, Any], status: int, told: str
 ) -> None:
     answer = service.post("/v1/jobs", json=wanted)
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
@@ -111,13 +112,12 @@ def test_what_can_be_checked_is_refused_at_once(
         assert answer.json()["errors"][0]["loc"][0] == "pipeline"
 
 
-def test_events_tell_the_way_to_the_end(service: TestClient, photos: str) -> None:
+@pytest.mark.usefixtures("photos")
+def test_events_tell_the_way_to_the_end(service: TestClient) -> None:
     job_id = service.post("/v1/jobs", json=_wanted("followed", pipeline=_SLOW)).json()["id"]
     answer = service.get(f"/v1/jobs/{job_id}/events")
     assert answer.headers["Content-Type"].startswith("text/event-stream")
-    events = [
-        dict(line.split(": ", 1) for line in block.splitlines()) for block in answer.text.strip().split("\n\n")
-    ]
+    events = [dict(line.split(": ", 1) for line in block.splitlines()) for block in answer.text.strip().split("\n\n")]
     events = [event for event in events if "data" in event]
     said = [json.loads(event["data"]) for event in events]
     assert [event["event"] for event in events[-2:]] == ["progress", "succeeded"]
@@ -131,9 +131,8 @@ def test_events_tell_the_way_to_the_end(service: TestClient, photos: str) -> Non
     assert service.get(f"/v1/jobs/{job_id}/events", headers=before).text.count("event:") == 1
 
 
-def test_a_cancelled_job_goes_on_when_resumed(
-    service: TestClient, photos: str, data_root: Path, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("photos")
+def test_a_cancelled_job_goes_on_when_resumed(service: TestClient, data_root: Path, tmp_path: Path) -> None:
     wanted = _wanted("stopped", pipeline=_SLOW)
     job_id = service.post("/v1/jobs", json=wanted).json()["id"]
     waiting = service.post("/v1/jobs", json=_wanted("waits")).json()
@@ -161,7 +160,8 @@ def test_a_cancelled_job_goes_on_when_resumed(
     assert _files(Path(job["output"])) == _files(tmp_path / "out")
 
 
-def test_a_queued_job_can_be_cancelled(service: TestClient, photos: str) -> None:
+@pytest.mark.usefixtures("photos")
+def test_a_queued_job_can_be_cancelled(service: TestClient) -> None:
     first = service.post("/v1/jobs", json=_wanted("ahead", pipeline=_SLOW)).json()["id"]
     second = service.post("/v1/jobs", json=_wanted("behind")).json()["id"]
     assert service.post(f"/v1/jobs/{second}/cancel").json()["state"] == "cancelled"
@@ -169,7 +169,8 @@ def test_a_queued_job_can_be_cancelled(service: TestClient, photos: str) -> None
     assert service.get(f"/v1/jobs/{second}").json()["started"] is None
 
 
-def test_deleted_jobs_leave_their_files_unless_told(service: TestClient, photos: str) -> None:
+@pytest.mark.usefixtures("photos")
+def test_deleted_jobs_leave_their_files_unless_told(service: TestClient) -> None:
     ids = [service.post("/v1/jobs", json=_wanted("twice")).json()["id"]]
     out = Path(_ended(service, ids[0])["output"])
     ids.append(service.post("/v1/jobs", json=_wanted("twice")).json()["id"])
@@ -194,7 +195,8 @@ def test_an_ended_service_leaves_jobs_to_the_next(run: Run, tmp_path: Path) -> N
     root = write_folder(tmp_path / "data" / "photos", *_NAMES)
     service = run(data_roots=(tmp_path / "data",))
     service.post("/v1/datasets", json={"name": "photos", "path": str(root)})
-    ids = [service.post("/v1/jobs", json=_wanted(name, pipeline=_SLOW)).json()["id"] for name in ("a", "b")]
+    wanted = [_wanted("a", pipeline=_SLOW), _wanted("b")]
+    ids = [service.post("/v1/jobs", json=each).json()["id"] for each in wanted]
     _begun(service, ids[0])
     service.__exit__(None, None, None)
     again = run(data_roots=(tmp_path / "data",))
