@@ -1,0 +1,104 @@
+"""Jobs of a service that is killed or stopped: they are finished without being asked, as the command line would."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
+from tests.service.folders_for_tests import write_folder
+
+_PIPELINE = {"transforms": [{"Resize": {"height": 256, "width": 256}}, {"MedianBlur": {"blur_limit": [7, 7], "p": 1}}]}
+_NAMES = [f"{kind}/{i:02d}.png" for kind in ("cat", "dog") for i in range(30)]
+_COPIES = 6
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def _expanded(data: Path, scratch: Path) -> dict[str, bytes]:
+    """What the command line writes."""
+    (scratch / "pipeline.json").write_text(json.dumps(_PIPELINE))
+    command: list[str | Path] = [
+        sys.executable, "-m", "augment", "expand", data, scratch / "out", "--pipeline", scratch / "pipeline.json",
+        "--copies", str(_COPIES), "--seed", "7", "--workers", "1",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "AUGMENT_HOME": str(scratch / "notes")}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return _files(scratch / "out")
+
+
+def _start(server: Server, name: str) -> Any:
+    output = {"name": name, "format": "folder", "image_format": "jpeg", "quality": 90}
+    wanted = {"dataset": "photos", "pipeline": _PIPELINE, "copies": _COPIES, "seed": 7, "output": output}
+    status, job = server.post("/v1/jobs", wanted)
+    assert status == 202, job
+    return job
+
+
+def _events(server: Server, job_id: str) -> list[Any]:
+    """What is told until the job has ended, or the server is gone."""
+    with server.open(f"/v1/jobs/{job_id}/events") as answer:
+        return [json.loads(line[6:]) for line in answer if line.startswith(b"data: ")]
+
+
+def test_jobs_are_finished_whatever_ends_the_service(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data" / "photos", *_NAMES)
+    with Server(tmp_path / "home", data_roots=tmp_path / "data") as server:
+        server.register(data)
+        job = _start(server, "first")
+        second = _start(server, "second")
+
+        def done() -> int:
+            return int(json.loads(server.get(f"/v1/jobs/{job['id']}"))["progress"]["done"])
+
+        wait_until(lambda: done() > 20, 60)
+        server.kill()
+        server.restart()
+        before = done()
+        wait_until(lambda: done() > before, 60)
+        assert server.stop() == 0, "SIGTERM stops a job at a point to go on from"
+        assert server.num_files() == 0
+        server.restart()
+        assert json.loads(server.get(f"/v1/jobs/{job['id']}"))["state"] in {"queued", "running"}
+        said = _events(server, job["id"])
+        assert said[-1]["state"] == "succeeded", said[-1]
+        assert said[-1]["progress"] == {"done": 360, "total": 360, "failed": 0}
+        assert len(said) > 2
+        assert _events(server, second["id"])[-1]["state"] == "succeeded"
+        expected = _expanded(data, tmp_path)
+        assert _files(Path(job["output"])) == expected
+        assert _files(Path(second["output"])) == expected
+        (tmp_path / "fetched").mkdir()
+        fetch = f"curl -sSf {server.url}/v1/jobs/{job['id']}/output | tar x -C {tmp_path / 'fetched'}"
+        subprocess.run(fetch, shell=True, check=True)  # noqa: S602 - our own line, as the documentation has it
+        assert _files(tmp_path / "fetched") == expected
+
+
+def test_curl_augments_a_picture(tmp_path: Path) -> None:
+    write_folder(tmp_path, "cat.jpg", "dog.jpg")
+    answers = []
+    for num_workers in (1, 2):
+        with Server(tmp_path / f"home-{num_workers}", workers=num_workers) as server:
+            address = f"{server.url}/v1/augment?pipeline=flip-rotate-crop&seed=7"
+            raw: list[str | Path] = [
+                "curl",
+                "-sSf",
+                "--data-binary",
+                f"@{tmp_path / 'cat.jpg'}",
+                address,
+                "-D",
+                tmp_path / "headers",
+            ]
+            picture = subprocess.run(raw, check=True, capture_output=True).stdout
+            assert picture.startswith(b"\xff\xd8\xff")
+            assert "augment-provenance: {" in (tmp_path / "headers").read_text().lower()
+            several = [part for name in ("cat", "dog") for part in ("-F", f"images=@{tmp_path / name}.jpg")]
+            bundle: list[str | Path] = ["curl", "-sSf", *several, "-F", "copies=3", address]
+            answers.append((picture, subprocess.run(bundle, check=True, capture_output=True).stdout))
+            assert server.stop() == 0
+            assert server.num_files() == 0
+    assert answers[0] == answers[1], "any number of workers, any server"
