@@ -120,7 +120,7 @@ class SampleTask:
         if position is None:
             raise DatasetError(f"the dataset has no record {self.key!r}; keys are paths without extension")
         record = renderer.dataset.record(position)
-        png, description = guard(record.digest, record.key, lambda: self._render(record))
+        png, description = guard(renderer.subject(record), record.key, lambda: self._render(record))
         sizes = laid.write(self.into, [png], description)
         return sizes and Laid(*sizes, seconds={"render": time.perf_counter() - started})
 

@@ -29,7 +29,7 @@ class Metrics:
         self.requests_running = level("augment_requests_running", "Requests being answered now.")
         self.stage_seconds = histogram(
             "augment_stage_seconds",
-            "Time a request spent in each stage: queue, render, send.",
+            "Time in each stage of a batch: queue, render, write, convert, send.",
             ["stage"],
         )
         self.batches_sent = counter("augment_batches_sent", "Batches sent to readers.")

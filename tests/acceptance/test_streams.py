@@ -214,6 +214,10 @@ def test_record_that_hangs_costs_one_row_and_the_verdict_is_kept(tmp_path: Path)
         assert np.array_equal(again.images, batch.images)
         (later,) = batches_of(server.get(f"/v1/streams/{stream}/batches/1/0"))
         assert later.replaces == batch.replaces
+        with pytest.raises(urllib.error.HTTPError, match="422") as refused:
+            server.get(f"/v1/streams/{stream}/samples/2/cat/002")
+        assert json.load(refused.value)["reason"] == "timeout"
+        refused.value.close()
         assert time.monotonic() - started < 1.5, "what is known to hang is not tried again"
         assert server.metric('augment_records_refused_total{reason="timeout"}') == 2
         assert server.metric("augment_records_poisoned") == 1
