@@ -47,6 +47,7 @@ class Datasets:
         self._roots = tuple(Path(os.path.realpath(root)) for root in settings.data_roots)
         self._entries: dict[str, Entry] = {}
         self._pending: dict[str, Pending] = {}
+        self._leaving: set[str] = set()
         self._opened: dict[str, Dataset] = {}
         self._lock = threading.Lock()
 
@@ -148,6 +149,8 @@ class Datasets:
     def check_free(self, name: str) -> None:
         """Raise ConflictError while something is being registered under this name."""
         pending = self._pending.get(checked_name(name))
+        if name in self._leaving:
+            raise ConflictError(f"dataset {name!r} is being deleted; ask again in a second")
         if pending is not None and pending.error is None:
             raise ConflictError(
                 f"dataset {name!r} is being scanned; wait for it (GET /v1/datasets/{name}) or delete it"
@@ -163,16 +166,10 @@ class Datasets:
         if pending is None or pending.error is not None or archive is not None or pending.wanted != wanted:
             self.check_free(wanted.name)
             pending = self._pending[wanted.name] = Pending(wanted)
-            try:
-                await to_thread.run_sync(self._folder(wanted.name).begin, pending, archive)
-            except BaseException:
-                self._pending.pop(wanted.name, None)
-                raise
-            self._start(pending)
-        elif pending.task is None:
-            raise ConflictError(f"dataset {wanted.name!r} is being registered; ask again in a second")
+            self._start(pending, lambda folder: folder.begin(pending, archive))
         task = pending.task
         assert task is not None  # noqa: S101 - started above
+        await pending.begun.wait()  # what is on disk will be finished, whatever becomes of this process
         await asyncio.wait({task}, timeout=self._settings.scan_wait_s)
         if not task.done() and pending.error is None:
             pending.acknowledged = True
@@ -187,21 +184,30 @@ class Datasets:
         if entry is None and pending is None:
             self.entry(name)
         self._check_unused(name)
-        if pending is not None and pending.task is not None:
-            pending.task.cancel()
-            with suppress(asyncio.CancelledError, AugmentError, ServiceError):
-                await pending.task
-        self._pending.pop(name, None)
-        self._entries.pop(name, None)
-        await to_thread.run_sync(self._remove, name, entry)
+        self._leaving.add(name)
+        try:
+            if pending is not None and pending.task is not None:
+                pending.task.cancel()
+                with suppress(asyncio.CancelledError, AugmentError, ServiceError):
+                    await pending.task
+            self._pending.pop(name, None)
+            self._entries.pop(name, None)
+            await to_thread.run_sync(self._remove, name)
+        finally:
+            self._leaving.discard(name)
 
-    def _start(self, pending: Pending) -> None:
-        pending.task = asyncio.create_task(self._carry_out(pending), name=f"dataset {pending.wanted.name}")
+    def _start(self, pending: Pending, begin: Callable[[Folder], None] | None = None) -> None:
+        coroutine = self._carry_out(pending, begin)
+        pending.task = asyncio.create_task(coroutine, name=f"dataset {pending.wanted.name}")
         pending.task.add_done_callback(_log_outcome)
+        pending.task.add_done_callback(lambda _: pending.begun.set())
 
-    async def _carry_out(self, pending: Pending) -> tuple[Entry, bool]:
+    async def _carry_out(self, pending: Pending, begin: Callable[[Folder], None] | None) -> tuple[Entry, bool]:
         name = pending.wanted.name
         try:
+            if begin is not None:
+                await to_thread.run_sync(begin, self._folder(name))
+            pending.begun.set()
             report, root = await self._scan(pending)
             settled = await to_thread.run_sync(self._settle, pending, report, root)
         except Exception as error:
@@ -291,10 +297,9 @@ class Datasets:
         if (user := next(filter(None, (uses(name) for uses in self.users)), None)) is not None:
             raise ConflictError(f"dataset {name!r} is in use by {user}; wait for it or cancel it")
 
-    def _remove(self, name: str, entry: Entry | None) -> None:
+    def _remove(self, name: str) -> None:
         with self._lock:
-            if entry is not None:
-                self._opened.pop(entry.generation, None)
+            self._opened.clear()
         path = self._folder(name).path
         if path.exists():
             gone = self._home.path / "tmp" / f"{name}.{os.urandom(8).hex()}"

@@ -60,6 +60,8 @@ class Pending:
 
     wanted: Wanted
     generation: str = field(default_factory=lambda: uuid.uuid4().hex)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it is written down, or over."""
     acknowledged: bool = False
     error: Mapping[str, Any] | None = None
     task: "asyncio.Task[tuple[Entry, bool]] | None" = None
@@ -115,6 +117,8 @@ class Folder:
             keep.add("pending.json")
             if pending.error is None:
                 keep.add(pending.generation)
+        if not self.path.is_dir():
+            return
         for path in sorted(self.path.iterdir()):
             if path.name not in keep:
                 remove(path)
