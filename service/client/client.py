@@ -130,10 +130,9 @@ class Client:
         if kind.startswith("image/"):
             return [Picture(answer, f"0.{kind[6:]}", json.loads(headers.get("augment-provenance") or "{}"))]
         with zipfile.ZipFile(io.BytesIO(answer)) as archive:
-            names = [name for name in archive.namelist() if not name.endswith(".json")]
-            listed = json.loads(archive.read("annotations.json"))
-            entries = {each["image"]: each for each in listed.get("images", ()) if "image" in each}
-            return [Picture(archive.read(name), name, entries.get(name, {})) for name in names]
+            results = json.loads(archive.read("annotations.json"))["results"]
+            names = [name for name in archive.namelist() if name != "annotations.json"]
+            return [Picture(archive.read(name), name, found) for name, found in zip(names, results, strict=True)]
 
     def expand(
         self,

@@ -29,7 +29,10 @@ class JobError(ClientError):
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = dict(document)
-        super().__init__(f"job {document.get('id')} is {document.get('state')}: {document.get('error') or 'no reason'}")
+        error = document.get("error") or {}
+        super().__init__(
+            f"job {document.get('id')} is {document.get('state')}: {error.get('detail', 'no reason given')}"
+        )
 
 
 class RefusedError(ClientError):

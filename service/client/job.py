@@ -43,12 +43,12 @@ def _follow(transport: Transport, server: Server, job_id: str, shown: "Progress 
 
 
 class Progress:
-    """A bar that is drawn over itself on a terminal; elsewhere a line for each tenth."""
+    """A bar that is drawn over itself on a terminal; elsewhere a line for each state and tenth."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._is_terminal = file.isatty()
-        self._tenth = -1
+        self._last: tuple[object, int] | None = None
 
     def show(self, document: Mapping[str, Any]) -> None:
         """Draw what the job says of itself."""
@@ -59,8 +59,8 @@ class Progress:
         if self._is_terminal:
             filled = round(share * _BAR)
             self._file.write(f"\r[{'#' * filled}{'.' * (_BAR - filled)}] {words}\x1b[K")
-        elif int(share * 10) != self._tenth:
-            self._tenth = int(share * 10)
+        elif (step := (document["state"], int(share * 10))) != self._last:
+            self._last = step
             self._file.write(f"{words}\n")
         self._file.flush()
 

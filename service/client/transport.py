@@ -164,7 +164,7 @@ class Transport:
     def request(
         self, method: str, path: str, *, only: Server | None = None, **sent: Any
     ) -> tuple[bytes, Mapping[str, str]]:
-        """The whole answer and its headers (names in lower case), from the first server that gives one before the deadline.
+        """The whole answer and its headers (names in lower case), from the first server that gives one in time.
 
         What is asked may be asked twice, so it must be harmless twice. ``only`` asks no other server.
         """

@@ -173,8 +173,8 @@ def test_max_failures_is_judged_over_the_run(tmp_path: Path, pictures: Path) -> 
             for limit in (1, 0.1):
                 with pytest.raises(TooManyFailuresError, match="max_failures"):
                     list(client.stream(**wanted, max_failures=limit).epoch(0))  # type: ignore[arg-type]
-            for limit in (2, 0.2, None):
-                stream = client.stream(**wanted, max_failures=limit)  # type: ignore[arg-type]
+            for allowed in (2, 0.2, None):
+                stream = client.stream(**wanted, max_failures=allowed)  # type: ignore[arg-type]
                 assert len(list(stream.epoch(0))) == 3
                 assert stream.num_failed == 2
         assert wait_until(lambda: num_prefetching() == 0) < 5

@@ -1,80 +1,150 @@
-"""An expanded folder is read by what people read folders with; each reader is the real one."""
+"""Readers that are not ours, on a service with a key: bare pyarrow, webdataset, curl, and PyTorch where it is there."""
 
-import os
-from collections import Counter
+import base64
+import json
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from PIL import Image
 
-import augment
+from augment.decode import decode
+from augment.encode import encode
+from service.client import Client, ClientError
+from tests.acceptance.servers_for_tests import Server
 
-COPIES = 2
+PIPELINE = {"transforms": [{"Resize": {"height": 32, "width": 32}}, {"VerticalFlip": {"p": 0.5}}]}
+KEY = "a-key_of-tests"
+NUM_RECORDS, BATCH_SIZE = 24, 8
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of noise in two classes."""
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(1)
+    for index in range(NUM_RECORDS):
+        path = root / f"class{index % 2}" / f"{index:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode(generator.integers(0, 256, (40, 40, 3), np.uint8), "png"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Iterator[str]:
+    """A service that wants a key, with the dataset ``photos``."""
+    with Server(tmp_path_factory.mktemp("service") / "home", data_roots=pictures, api_keys=KEY) as running:
+        with Client(running.url, key=KEY) as client:
+            client.register("photos", pictures)
+        yield running.url
 
 
 @pytest.fixture
-def expanded(photos: Path, tmp_path: Path) -> Path:
-    out = tmp_path / "expanded"
-    augment.expand_dataset(photos, out, "inception", copies=COPIES, seed=7)
-    return out
+def client(url: str) -> Iterator[Client]:
+    with Client(url, key=KEY) as client:
+        yield client
 
 
-def test_expanded_folder_opens_as_a_hugging_face_imagefolder(
-    expanded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import datasets
+def with_key(url: str) -> str:
+    return url.replace("http://", f"http://:{KEY}@")
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
-    dataset = datasets.load_dataset(
-        "imagefolder", data_dir=str(expanded), split="train", cache_dir=str(tmp_path / "cache")
+
+def test_bare_pyarrow_reads_an_epoch(client: Client, url: str) -> None:
+    stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE)
+    basic = base64.b64encode(f":{KEY}".encode()).decode()
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        f"{url}/v1/streams/{stream.id}/batches?epoch=2", headers={"Authorization": f"Basic {basic}"}
     )
-    names = dataset.features["label"].names
-    assert names == ["cat", "coffee", "person", "space"]
-    assert Counter(names[label] for label in dataset["label"]) == dict.fromkeys(names, COPIES)
-    for row in dataset:
-        image = np.asarray(row["image"])
-        assert image.dtype == np.uint8
-        assert image.shape == (224, 224, 3)
+    with (
+        urllib.request.urlopen(request, timeout=60) as answer,  # noqa: S310 - loopback
+        pa.ipc.open_stream(answer) as reader,
+    ):
+        got = [batch.column("image").to_numpy_ndarray() for batch in reader]
+    expected = [batch.images for batch in stream.epoch(2)]
+    assert len(got) == stream.num_batches
+    assert all(np.array_equal(one, other) for one, other in zip(got, expected, strict=True))
 
 
-def test_expanded_folder_is_a_plain_folder_of_classes(expanded: Path) -> None:
-    classes = sorted(entry.name for entry in os.scandir(expanded) if entry.is_dir())
-    assert classes == ["cat", "coffee", "person", "space"]
-    for name in classes:
-        files = sorted((expanded / name).iterdir())
-        assert len(files) == COPIES
-        for file in files:
-            with Image.open(file) as picture:
-                assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (224, 224))
+def test_webdataset_reads_an_epoch_from_the_plain_url(client: Client, url: str) -> None:
+    import webdataset
+
+    stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE)
+    address = f"{with_key(url)}/v1/streams/{stream.id}/batches?epoch=1&format=tar"
+    samples = list(webdataset.WebDataset(address, shardshuffle=False))
+    rows = {
+        key: image for batch in stream.epoch(1) for key, image in zip(batch.keys, np.asarray(batch.images), strict=True)
+    }
+    assert len(samples) == NUM_RECORDS
+    for sample in samples:
+        provenance = json.loads(sample["json"])
+        assert np.array_equal(decode(sample["png"]), rows.pop(provenance["key"]))
+    assert not rows
 
 
-def test_expanded_splits_stay_splits_for_the_reader(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
-    root, out = tmp_path / "split", tmp_path / "out"
-    for split in ("train", "val"):
-        (root / split).mkdir(parents=True)
-        for name in ("cat", "space"):
-            (root / split / name).symlink_to(photos / name)
-    for split in ("train", "val"):
-        augment.expand_dataset(root, out / split, "inception", copies=COPIES, split=split)
-    loaded = datasets.load_dataset("imagefolder", data_dir=str(out), cache_dir=str(tmp_path / "cache"))
-    assert {split: len(rows) for split, rows in loaded.items()} == {"train": 2 * COPIES, "validation": 2 * COPIES}
+def test_curl_augments_a_picture_with_the_key_in_the_url(url: str, pictures: Path, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    picture = pictures / "class0" / "000.png"
+    outputs = [tmp_path / f"{index}.png" for index in range(2)]
+    for output in outputs:
+        address = f"{with_key(url)}/v1/augment?pipeline=flip-rotate-crop&seed=7&image_format=png"
+        command = ["curl", "-fsS", "--data-binary", f"@{picture}", address, "-o", str(output)]
+        subprocess.run(command, check=True, timeout=60)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert decode(outputs[0].read_bytes()).shape[2] == 3
 
 
-def test_manifest_is_read_by_any_parquet_reader(expanded: Path) -> None:
-    import pandas as pd
+def test_the_client_augments_one_picture_and_several_copies(client: Client, pictures: Path) -> None:
+    picture = pictures / "class0" / "000.png"
+    (one,) = client.augment(picture, pipeline=PIPELINE, seed=7, image_format="png")
+    assert decode(one.data).shape == (32, 32, 3)
+    assert one.provenance["render_key"]
+    copies = client.augment(picture.read_bytes(), pipeline=PIPELINE, seed=7, copies=3, image_format="png")
+    assert len(copies) == 3
+    assert copies[0].data == one.data
+    assert copies[0].provenance["render_key"] == one.provenance["render_key"]
 
-    rows = pd.read_parquet(sorted(expanded.glob("manifest-*.parquet")))
-    assert set(rows["status"]) == {"rendered"}
-    assert sorted(rows["path"]) == sorted(str(path.relative_to(expanded)) for path in expanded.rglob("*.jpg"))
-    assert all((expanded / row.path).stat().st_size == row.size_bytes for row in rows.itertuples())
+
+def test_the_client_expands_as_a_job(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    document = client.expand(dataset="photos", pipeline=PIPELINE, copies=2, output="photos-x2", seed=7)
+    assert document["state"] == "succeeded"
+    assert document["progress"]["done"] == 2 * NUM_RECORDS
+    assert f"succeeded: {2 * NUM_RECORDS} of {2 * NUM_RECORDS}" in capsys.readouterr().err
 
 
-def test_expanded_folder_can_itself_be_expanded(expanded: Path, tmp_path: Path) -> None:
-    summary = augment.expand_dataset(expanded, tmp_path / "again", "light", copies=1)
-    assert (summary.num_rendered, summary.num_refused) == (4 * COPIES, 0)
+def test_torch_reads_its_rank_and_resumes_exactly(client: Client) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from service.torch import StreamDataset
+
+    stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE)
+    whole = list(torch.utils.data.DataLoader(StreamDataset(stream), batch_size=None))
+    assert whole[0]["image"].shape == (BATCH_SIZE, 32, 32, 3)
+    assert whole[0]["image"].dtype == torch.uint8
+    assert whole[0]["label"].dtype == torch.int64
+    half = next(iter(StreamDataset(stream, rank=1, world_size=2)))
+    assert torch.equal(half["image"], whole[0]["image"][BATCH_SIZE // 2 :])
+    first = StreamDataset(stream)
+    reading = iter(first)
+    next(reading)
+    second = StreamDataset(stream)
+    second.load_state_dict(first.state_dict())
+    second.set_epoch(0)
+    rest = list(second)
+    assert len(rest) == len(whole) - 1
+    assert all(torch.equal(one["image"], other["image"]) for one, other in zip(rest, whole[1:], strict=True))
+    assert second.state_dict() == {"stream": stream.id, "epoch": 1, "next_batch": 0}
+    with pytest.raises(ClientError, match="is of stream"):
+        second.load_state_dict({"stream": "another", "epoch": 0, "next_batch": 0})
+
+
+def test_torch_refuses_several_loader_workers(client: Client) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from service.torch import StreamDataset
+
+    stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE)
+    with pytest.raises(ClientError, match="num_workers=0"):
+        list(torch.utils.data.DataLoader(StreamDataset(stream), batch_size=None, num_workers=2))
