@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import over_http
 import skimage
 
 import augment
@@ -46,6 +47,7 @@ def main() -> None:
     started = time.perf_counter()
     command("expand", PHOTOS, EXPANDED, "--pipeline", PIPELINE, "--copies", COPIES, "--seed", SEED)
     draw(SHEET)
+    over_http.show(PHOTOS, OUT)
     print(
         f"\nDone in {time.perf_counter() - started:.1f} s. Look at\n"
         f"  {SHEET.resolve()}\n"

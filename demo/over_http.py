@@ -1,0 +1,86 @@
+"""The service's part of the demo: started on a free port, asked for a picture, an epoch and an expansion, stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.client import Client
+
+PIPELINE = "inception"
+BATCH_SIZE = 4
+COPIES = 4
+SEED = 7
+_START_S = 60.0
+
+
+def show(photos: Path, out: Path) -> None:
+    """Do over HTTP what the command did on disk, and say what it cost."""
+    with running(photos, out / "home") as url, Client(url) as client:
+        picture = photos / "cat" / "chelsea.png"
+        started = time.perf_counter()
+        (augmented,) = client.augment(picture, pipeline=PIPELINE, seed=SEED)
+        (out / "one-shot.jpg").write_bytes(augmented.data)
+        print(f"{picture.name} augmented in {1e3 * (time.perf_counter() - started):.0f} ms: {out / 'one-shot.jpg'}")
+        dataset = client.register("photos", photos.resolve(), replace=True)
+        stream = client.stream(
+            dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE, seed=SEED, drop_last=False
+        )  # fmt: skip
+        started = time.perf_counter()
+        rows = sum(len(batch) for batch in stream.epoch(0))
+        seconds = time.perf_counter() - started
+        print(
+            f"an epoch of stream {stream.id[:8]}…: {rows} pictures of {dataset['num_records']} records in "
+            f"{stream.num_batches} batches, {stream.image_shape}, in {seconds:.2f} s ({rows / seconds:.0f} a second)"
+        )
+        started = time.perf_counter()
+        job = client.expand(dataset="photos", pipeline=PIPELINE, copies=COPIES, seed=SEED, output="photos-x4")
+        counts = job["progress"]
+        print(
+            f"job {job['id']}: {counts['done']} of {counts['total']} copies, {counts['failed']} refused, in "
+            f"{time.perf_counter() - started:.1f} s; the folder equals that of the command"
+            if same(out / "home" / "outputs" / "photos-x4", out / "photos-x4")
+            else f"job {job['id']} wrote another folder than the command"
+        )
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same pictures, byte for byte."""
+    pictures = [
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*.jpg")} for root in (one, other)
+    ]  # fmt: skip
+    return bool(pictures[0]) and pictures[0] == pictures[1]
+
+
+@contextmanager
+def running(photos: Path, home: Path) -> Iterator[str]:
+    """``augment serve`` on a free port of this machine; its URL. Stopped as an operator stops it, with SIGTERM."""
+    command = ["serve", "--port", "0", "--home", str(home), "--data-root", str(photos.resolve())]
+    print(f"\n$ augment {' '.join(command)}", flush=True)
+    log = home.with_suffix(".log")
+    with log.open("wb") as sink:
+        process = subprocess.Popen([sys.executable, "-m", "augment", *command], stderr=sink, env=dict(os.environ))
+    try:
+        url = _url(process, log)
+        print(f"ready at {url}")
+        yield url
+    finally:
+        started = time.perf_counter()
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(30)
+        print(f"stopped in {time.perf_counter() - started:.1f} s with exit code {code}; its log is {log}")
+
+
+def _url(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    ends = time.monotonic() + _START_S
+    while time.monotonic() < ends and process.poll() is None:
+        for line in log.read_text().splitlines():
+            if '"url": ' in line:
+                return str(json.loads(line)["url"])
+        time.sleep(0.05)
+    sys.exit(f"the service did not start:\n{log.read_text()[-2000:]}")
