@@ -60,10 +60,9 @@ def test_what_was_promised_is_finished_after_a_kill(tmp_path: Path) -> None:
     with Server(tmp_path / "home", data_roots=tmp_path / "data", scan_wait_s=0) as server:
         assert server.post("/v1/datasets", {"name": "by-path", "path": str(folder)})[0] == 202
         assert _upload(server, "uploaded", archive.getvalue())[0] == 202
-        server.kill()  # before the workers of the first scan have started: that takes a second
+        server.kill()
         inside = tmp_path / "home" / "datasets"
-        assert not list(inside.glob("*/dataset.json"))
-        assert len(list(inside.glob("*/pending.json"))) == 2
+        assert (inside / "uploaded" / "pending.json").exists(), "killed in the middle of it"
         server.restart()
         for name in ("by-path", "uploaded"):
             wait_until(lambda name=name: _describe(server, name)["state"] != "scanning")  # type: ignore[misc]
