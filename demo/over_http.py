@@ -72,8 +72,8 @@ def running(photos: Path, home: Path) -> Iterator[str]:
     finally:
         started = time.perf_counter()
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
-        print(f"stopped in {time.perf_counter() - started:.1f} s with exit code {code}; its log is {log}")
+        process.wait(30)
+        print(f"stopped by SIGTERM in {time.perf_counter() - started:.1f} s; its log is {log}")
 
 
 def _url(process: "subprocess.Popen[bytes]", log: Path) -> str:
