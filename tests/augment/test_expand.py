@@ -45,6 +45,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 6)
+    monkeypatch.setattr(spec, "_NUM_SHARDS_MIN", 1)
 
 
 @pytest.fixture
@@ -656,11 +657,16 @@ def test_shard_size_keeps_shards_and_their_number_small(monkeypatch: pytest.Monk
         assert covered == list(range(min(num_records, 50 * described.shard_size)))
         return described.shard_size
 
-    assert [size(*each) for each in [(10, 4), (1000, 4), (1000, 1), (1000, 500), (10**6, 4), (10**8, 4)]] == [
-        32,
+    assert [
+        size(*each)
+        for each in [(10, 4), (1000, 4), (1000, 1), (1000, 500), (10**4, 4), (10**4, 1), (10**6, 4), (10**8, 4)]
+    ] == [
+        1,
+        31,
+        31,
+        1,
         32,
         128,
-        1,
         244,
         1024,
     ]
