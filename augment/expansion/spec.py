@@ -10,6 +10,7 @@ from augment import encode, engine
 from augment.address import digest_fields
 from augment.dataset import Dataset
 from augment.errors import CallError, OutputError
+from augment.formats import registry
 from augment.pipeline import PipelineSpec
 from augment.render import check_seed
 
@@ -101,9 +102,13 @@ class ExpansionSpec:
                     f"{name} has revision {revision}, this version of augment writes {REVISION}; choose another output "
                     "folder, or use the version that wrote this one"
                 )
-            return cls(**{**content, "classes": tuple(content["classes"])})
-        except (ValueError, KeyError, TypeError, AttributeError):
+            spec = cls(**{**content, "classes": tuple(content["classes"])})
+            if min(spec.num_records, spec.copies, spec.shard_size) < 1 or spec.format not in registry.FORMATS:
+                raise ValueError
+            encode.check_options(spec.image_format)
+        except (ValueError, KeyError, TypeError, AttributeError, CallError):
             raise OutputError(f"{name} is not an expansion's description; choose another output folder") from None
+        return spec
 
 
 def describe(
