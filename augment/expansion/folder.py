@@ -80,7 +80,7 @@ def check_ours(root: Path) -> None:
 def read_text(root: Path, name: str) -> str | None:
     """The content of a file in the root, or None where there is none."""
     try:
-        return (root / name).read_text(encoding="utf-8")
+        return (root / name).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -90,7 +90,7 @@ def read_text(root: Path, name: str) -> str | None:
 def read_bytes(root: Path, relative: str) -> bytes | None:
     """The bytes of an output, or None where there is none."""
     try:
-        return (root / relative).read_bytes()
+        return _inside(root, relative).read_bytes()
     except OSError as error:
         if error.errno in _ABSENT or error.errno == errno.EISDIR:
             return None
@@ -119,7 +119,7 @@ def place(root: Path, relative: str, data: bytes, *, temporary: str, durable: bo
     ``temporary`` tells writers at one time apart; where it is left behind, the next run removes it. ``durable`` waits
     for the disk. Missing folders on the way are made. Raises StorageError.
     """
-    draft, target = root / f"{TEMPORARY}{temporary}", root / relative
+    draft, target = root / f"{TEMPORARY}{temporary}", _inside(root, relative)
     try:
         try:
             with draft.open("wb", buffering=0) as file:
@@ -160,7 +160,7 @@ def sync_outputs(root: Path, paths: Iterable[str]) -> None:
 
 def remove(root: Path, relative: str) -> bool:
     """Remove an output and the folders that it leaves empty; False where there was none."""
-    target = root / relative
+    target = _inside(root, relative)
     try:
         existed = True
         try:
@@ -180,7 +180,7 @@ def remove(root: Path, relative: str) -> bool:
 def has_file(root: Path, relative: str, size_bytes: int) -> bool:
     """Whether an output is there and has the size that its manifest row says."""
     try:
-        status = os.lstat(root / relative)
+        status = _inside(root, relative).lstat()
     except OSError as error:
         if error.errno in _ABSENT:
             return False
@@ -203,20 +203,23 @@ def remove_temporaries(root: Path) -> None:
         remove(root, name)
 
 
+def _inside(root: Path, relative: str) -> Path:
+    """The path below the root; OutputError where a manifest that somebody forged leads out of it."""
+    if relative.startswith("/") or ".." in relative.split("/"):
+        raise OutputError(f"the manifest in {root} names {relative!r}, which lies outside of it; choose another folder")
+    return root / relative
+
+
 def _rename(draft: Path, target: Path) -> None:
-    attempts = 100
-    while True:
+    # More than once, because another worker may just be removing a folder that a refused record left empty.
+    for _ in range(100):
         try:
             draft.rename(target)
-        except (
-            FileNotFoundError
-        ):  # again: another worker may just be removing a folder that a refused record left empty
-            attempts -= 1
-            if not attempts:
-                raise
+        except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
         else:
             return
+    draft.rename(target)
 
 
 def _remove_folder(path: Path) -> bool:

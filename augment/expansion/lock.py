@@ -18,6 +18,7 @@ from augment.errors import OutputError
 from augment.expansion import folder
 
 _RUN = f"{folder.HIDDEN}run-"
+_ENDED = f"{folder.HIDDEN}ended-"
 
 LOCK_WAIT_S = 2.0
 """How long a run waits for the folder's lock: what children of a killed run may need to notice its end."""
@@ -59,9 +60,9 @@ def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
 class Run:
     """One run in the folder: a hidden file that lives as long as the run, with a place for each shard's progress.
 
-    Whoever works on a shard holds the file's shared lock while it works and stops where the file has been removed. So
-    ending a run is removing its file and waiting for the exclusive lock; and a worker that outlived a killed run is
-    ended by the next run in the same way.
+    Whoever works on a shard holds the file's shared lock while it works and stops when the file's name has changed. So
+    ending a run is renaming its file and waiting for the exclusive lock; and a worker that outlived a killed run is
+    ended by the next run in the same way. The file itself goes last, so that none is forgotten who still works.
     """
 
     def __init__(self, root: Path, num_shards: int) -> None:
@@ -88,8 +89,7 @@ class Run:
         if self._fd < 0:
             return
         try:
-            self.path.unlink(missing_ok=True)
-            self.is_over = _flock(self._fd, fcntl.LOCK_EX, STRAGGLERS_WAIT_S, self.path)
+            self.is_over = _end(self._fd, self.path)
         finally:
             os.close(self._fd)
             self._fd = -1
@@ -103,15 +103,14 @@ class Run:
 
 def end_runs(root: Path) -> None:
     """End runs that were killed: their workers, where some still live, stop at their next record."""
-    for name in folder.names(root, _RUN):
+    for name in (*folder.names(root, _ENDED), *folder.names(root, _RUN)):
         path = root / name
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise folder.storage_error("open", path, error) from error
         try:
-            folder.remove(root, name)
-            if not _flock(fd, fcntl.LOCK_EX, STRAGGLERS_WAIT_S, path):
+            if not _end(fd, path):
                 raise OutputError(
                     f"a worker of an earlier run still writes into {root} after {STRAGGLERS_WAIT_S:.0f} s; end that "
                     "process and run the same command again"
@@ -123,17 +122,15 @@ def end_runs(root: Path) -> None:
 class Seat:
     """A worker's place in a run, for one shard."""
 
-    def __init__(self, fd: int, index: int, root: Path) -> None:
+    def __init__(self, fd: int, index: int, path: Path) -> None:
         self._fd = fd
         self._offset = index * _COUNTS.size
-        self._root = root
+        self._path = path
 
     def check(self) -> None:
         """Raise OutputError once the run has ended."""
-        if os.fstat(self._fd).st_nlink == 0:
-            raise OutputError(
-                f"the run in {self._root} that asked for this shard has ended; run the same command again"
-            )
+        if not self._path.exists():
+            raise _ended(self._path)
 
     def report(self, num_outputs: int, size_bytes: int) -> None:
         """Say how far the shard is."""
@@ -144,22 +141,38 @@ class Seat:
 @contextlib.contextmanager
 def seat(root: Path, run: str, index: int) -> Iterator[Seat]:
     """Take part in a run by working on one of its shards; OutputError where it has ended."""
+    path = root / run
     try:
-        fd = os.open(root / run, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise OutputError(
-            f"the run in {root} that asked for this shard has ended; run the same command again"
-        ) from None
+        raise _ended(path) from None
     except OSError as error:
-        raise folder.storage_error("open", root / run, error) from error
+        raise folder.storage_error("open", path, error) from error
     try:
-        taken = Seat(fd, index, root)
-        if not _flock(fd, fcntl.LOCK_SH, 0, root):
-            raise OutputError(f"the run in {root} that asked for this shard has ended; run the same command again")
+        taken = Seat(fd, index, path)
+        if not _flock(fd, fcntl.LOCK_SH, 0, path):
+            raise _ended(path)
         taken.check()
         yield taken
     finally:
         os.close(fd)
+
+
+def _end(fd: int, path: Path) -> bool:
+    """End the run of this file; False where somebody still works in it after the wait."""
+    ended = path.with_name(path.name.replace(_RUN, _ENDED))
+    try:
+        path.rename(ended)
+        if not _flock(fd, fcntl.LOCK_EX, STRAGGLERS_WAIT_S, path):
+            return False
+        ended.unlink()
+    except OSError as error:
+        raise folder.storage_error("remove", path, error) from error
+    return True
+
+
+def _ended(path: Path) -> OutputError:
+    return OutputError(f"the run in {path.parent} that asked for this shard has ended; run the same command again")
 
 
 def _flock(fd: int, kind: int, wait_s: float, path: Path) -> bool:

@@ -10,6 +10,7 @@ from augment import encode, engine
 from augment.address import digest_fields
 from augment.dataset import Dataset
 from augment.errors import CallError, OutputError
+from augment.formats import registry
 from augment.pipeline import PipelineSpec
 from augment.render import check_seed
 
@@ -21,8 +22,10 @@ COPIES_MAX = 10_000
 
 _OUTPUTS_A_SHARD = 128
 """A shard is the work that a kill may cost: some seconds of it, at 10 to 100 ms a picture."""
-_RECORDS_A_SHARD_MAX = 1024
+_NUM_SHARDS_MIN = 32
+"""Where there are records enough: a few large pictures keep many cores busy."""
 _NUM_SHARDS_WANTED = 4096
+_RECORDS_A_SHARD_MAX = 1024
 
 _OF_THE_DATASET = frozenset({"dataset", "refused", "num_records", "classes", "shard_size"})
 _OF_THE_ENGINE = frozenset({"engine"})
@@ -99,9 +102,13 @@ class ExpansionSpec:
                     f"{name} has revision {revision}, this version of augment writes {REVISION}; choose another output "
                     "folder, or use the version that wrote this one"
                 )
-            return cls(**{**content, "classes": tuple(content["classes"])})
-        except (ValueError, KeyError, TypeError, AttributeError):
+            spec = cls(**{**content, "classes": tuple(content["classes"])})
+            if min(spec.num_records, spec.copies, spec.shard_size) < 1 or spec.format not in registry.FORMATS:
+                raise ValueError
+            encode.check_options(spec.image_format)
+        except (ValueError, KeyError, TypeError, AttributeError, CallError):
             raise OutputError(f"{name} is not an expansion's description; choose another output folder") from None
+        return spec
 
 
 def describe(
@@ -123,9 +130,6 @@ def describe(
         raise CallError(f"copies is {copies}; it must lie in [1, {COPIES_MAX}]")
     encode.check_options(image_format, quality)
     refused = (part for each in dataset.refused for part in (each.key, each.reason, each.detail))
-    shard_size = max(
-        dataset.num_records // _NUM_SHARDS_WANTED, _OUTPUTS_A_SHARD // (copies + int(include_originals)), 1
-    )
     return ExpansionSpec(
         engine=engine.engine_id(),
         dataset=dataset.digest,
@@ -141,8 +145,14 @@ def describe(
         quality=None if image_format == "png" else quality,
         num_records=dataset.num_records,
         classes=dataset.classes,
-        shard_size=min(shard_size, _RECORDS_A_SHARD_MAX),
+        shard_size=_shard_size(dataset.num_records, copies + int(include_originals)),
     )
+
+
+def _shard_size(num_records: int, outputs_a_record: int) -> int:
+    """A function of what is expanded alone, so that the files do not tell how many workers there were."""
+    small = min(_OUTPUTS_A_SHARD // outputs_a_record, num_records // _NUM_SHARDS_MIN)
+    return min(max(small, num_records // _NUM_SHARDS_WANTED, 1), _RECORDS_A_SHARD_MAX)
 
 
 def check_same(old: ExpansionSpec, new: ExpansionSpec, root: Path, *, update: bool) -> bool:

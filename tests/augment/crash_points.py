@@ -27,6 +27,7 @@ _FIRST = ["a/1.jpg", "a/2.jpg", "b/3.jpg", "c/only.jpg", "broken.jpg"]
 
 
 spec._OUTPUTS_A_SHARD = 6  # two records: so that five make three shards
+spec._NUM_SHARDS_MIN = 1
 
 
 def _data(root: Path, state: int) -> Path:

@@ -14,7 +14,7 @@ import pytest
 
 from augment.errors import CallError, DatasetError, OutputError, PipelineError, Reason, RecordError, WorkerError
 from augment.expand import Expansion, expand
-from augment.expansion import spec
+from augment.expansion import manifest, spec
 from augment.expansion.tally import Progress
 from augment.formats import registry
 from augment.render import Renderer
@@ -45,6 +45,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 6)
+    monkeypatch.setattr(spec, "_NUM_SHARDS_MIN", 1)
 
 
 @pytest.fixture
@@ -264,12 +265,38 @@ def test_description_of_a_later_revision_is_refused(data: Path, out: Path) -> No
         expand(data, out, PIPELINE)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"revision": 1, "seed": 0}', "not json"])
-def test_damaged_description_is_refused(data: Path, out: Path, text: str) -> None:
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"revision": 1, "seed": 0}', b"not json", b'{"\xff": 1}'])
+def test_damaged_description_is_refused(data: Path, out: Path, text: bytes) -> None:
     out.mkdir()
-    (out / "expansion.json").write_text(text)
+    (out / "expansion.json").write_bytes(text)
     with pytest.raises(OutputError, match=r"expansion\.json is not an expansion's description"):
         expand(data, out, PIPELINE)
+
+
+@pytest.mark.parametrize(
+    "forged", [{"shard_size": 0}, {"num_records": -1}, {"copies": "4"}, {"format": "x"}, {"image_format": "x"}]
+)
+def test_forged_description_is_refused(data: Path, out: Path, forged: dict[str, object]) -> None:
+    expand(data, out, PIPELINE)
+    described = json.loads((out / "expansion.json").read_text())
+    (out / "expansion.json").write_text(json.dumps(described | forged))
+    with pytest.raises(OutputError, match=r"expansion\.json is not an expansion's description"):
+        expand(data, out, PIPELINE, update=True)
+
+
+def test_forged_manifest_leads_nowhere_else(data: Path, out: Path, tmp_path: Path) -> None:
+    """An update removes what the old manifest names: never outside of the folder."""
+    precious = tmp_path / "precious.jpg"
+    precious.write_bytes(b"mine")
+    expand(data, out, PIPELINE)
+    described = spec.ExpansionSpec.from_json((out / "expansion.json").read_text(), "")
+    forged = manifest.Row("cat/0", manifest.Status.RENDERED, copy=0, path="../precious.jpg", size_bytes=4)
+    manifest.write_part(out, 0, described.id, [forged])
+    lay_noise(data, ["cat/new.jpg"])
+    with pytest.raises(OutputError, match="lies outside of it"):
+        expand(data, out, PIPELINE, update=True)
+    assert precious.read_bytes() == b"mine"
+    (out / ".augment-previous").unlink()  # the update never ended
 
 
 # --------------------------------------------------------------------------------------------------------------- update
@@ -656,11 +683,16 @@ def test_shard_size_keeps_shards_and_their_number_small(monkeypatch: pytest.Monk
         assert covered == list(range(min(num_records, 50 * described.shard_size)))
         return described.shard_size
 
-    assert [size(*each) for each in [(10, 4), (1000, 4), (1000, 1), (1000, 500), (10**6, 4), (10**8, 4)]] == [
-        32,
+    assert [
+        size(*each)
+        for each in [(10, 4), (1000, 4), (1000, 1), (1000, 500), (10**4, 4), (10**4, 1), (10**6, 4), (10**8, 4)]
+    ] == [
+        1,
+        31,
+        31,
+        1,
         32,
         128,
-        1,
         244,
         1024,
     ]

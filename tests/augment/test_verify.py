@@ -22,6 +22,7 @@ NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(4)]
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUGMENT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 6)
+    monkeypatch.setattr(spec, "_NUM_SHARDS_MIN", 1)
     monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.1)
 
 
