@@ -88,11 +88,13 @@ def run(tmp_path: Path, pictures: Path, *, seconds: float, slowest_s: float) -> 
                 thread.join()
         assert not failures
         p99 = float(np.quantile(waits, 0.99))
-        print(f"{counts} in {seconds} s; {len(waits)} probes, p50 {np.median(waits):.4f} s, p99 {p99:.4f} s")
+        figures = f"{counts} in {seconds} s; {len(waits)} probes, p50 {np.median(waits):.4f} s, p99 {p99:.4f} s"
+        print(figures)  # noqa: T201 - a measurement, shown with -s
         assert min(counts.values()) > 0
         assert p99 < slowest_s
         assert not [line for line in server.get("/metrics").decode().splitlines() if 'status="5' in line]
         server.kill()
+        assert server.num_files() > 1  # rendered batches, which nobody was left to remove
         server.restart()
         server.get("/health/ready")
         assert server.num_files() <= 1  # the folder of the new one, and nothing that the killed one left in it
