@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.augment.expansions_for_tests import content, lay_noise, noise
+from tests.augment.expansion.expansions_for_tests import content, lay_noise, noise
 
 PIPELINE = """
 transforms:

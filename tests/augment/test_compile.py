@@ -7,8 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from augment.sample import Applied, Sample
 from augment.transforms import catalogue, library, limits
 from augment.transforms import compile as compiling
 from augment.transforms.drawn import INLINE_MAX, drawn
-from tests.augment.catalogue_cases import compiled, node, noise_image, sample, some
+from tests.augment.catalogue_cases import compiled, node, noise_image, sample
 
 ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
 
@@ -342,160 +340,3 @@ def test_pipeline_that_cannot_be_built_is_refused_at_its_place(
 def test_picture_of_another_kind_is_a_type_error(image: np.ndarray) -> None:
     with pytest.raises(TypeError, match="an image is uint8"):
         compiled(node("HorizontalFlip"))(Sample(image), **ADDRESS)
-
-
-# ------------------------------------------------------------------------------------------------------------ targets
-
-
-def test_boxes_outside_the_frame_are_cut_or_left_out_with_their_labels() -> None:
-    given = Sample(
-        noise_image(100, 100),
-        boxes=np.array([[10, 10, 30, 30], [70, 70, 90, 90], [-20, 40, 20, 60], [50, 50, 50, 60]], np.float32),
-        box_labels=np.array([7, 8, 9, 10]),
-    )
-    out, _ = compiled(node("Crop", x_min=0, y_min=0, x_max=60, y_max=50))(given, **ADDRESS)
-    np.testing.assert_allclose(some(out.boxes), [[10, 10, 30, 30], [0, 40, 20, 50]], atol=1e-4)
-    assert out.box_labels is not None
-    assert out.box_labels.tolist() == [7, 9]
-    assert out.box_labels.dtype == np.int64
-
-
-def test_labels_of_any_size_come_back_exactly() -> None:
-    given = sample()
-    given.box_labels = np.array([2**40 + 1, -5, 2**53 - 1])
-    out, _ = compiled(node("HorizontalFlip"))(given, **ADDRESS)
-    assert out.box_labels is not None
-    assert out.box_labels.tolist() == [2**40 + 1, -5, 2**53 - 1]
-
-
-def test_boxes_without_labels_have_none() -> None:
-    given = sample()
-    given.box_labels = None
-    out, _ = compiled(node("HorizontalFlip"))(given, **ADDRESS)
-    assert out.boxes is not None
-    assert out.boxes.shape == (3, 4)
-    assert out.box_labels is None
-
-
-def test_holes_are_cut_into_the_boxes_that_were_named() -> None:
-    given = Sample(
-        np.full((100, 100, 3), 255, np.uint8),
-        boxes=np.array([[10, 10, 40, 40], [60, 60, 90, 90]], np.float32),
-        box_labels=np.array([3, 4]),
-    )
-    holes = {"hole_height_range": [0.5, 0.5], "hole_width_range": [0.5, 0.5]}
-    transform = compiled(node("ConstrainedCoarseDropout", mask_indices=None, bbox_labels=[4], **holes))
-    out, _ = transform(given, **ADDRESS)
-    y, x = np.nonzero(out.image[..., 0] == 0)
-    assert len(y) > 0
-    assert min(y.min(), x.min()) >= 60
-    assert max(y.max(), x.max()) < 90
-
-
-def test_keypoints_keep_number_and_order_though_the_border_mirrors() -> None:
-    given = sample(60, 80)
-    for name in ("Rotate", "Affine", "SafeRotate", "ShiftScaleRotate", "Pad", "PadIfNeeded", "RandomCrop"):
-        more = {"padding": 30} if name == "Pad" else {}
-        more |= {"height": 90, "width": 90, "pad_if_needed": True} if name == "RandomCrop" else {}
-        one, _ = compiled(node(name, border_mode=4, **more))(given, **ADDRESS)
-        other, _ = compiled(node(name, border_mode=0, **more))(given, **ADDRESS)
-        assert one.keypoints is not None
-        assert one.keypoints.shape == (3, 2)
-        assert np.array_equal(some(one.keypoints), some(other.keypoints), equal_nan=True)
-
-
-def test_keypoint_that_leaves_the_frame_is_kept_outside() -> None:
-    given = Sample(noise_image(50, 50), keypoints=np.array([[5, 5], [40, 45]], np.float32))
-    out, _ = compiled(node("Crop", x_min=20, y_min=20, x_max=50, y_max=50))(given, **ADDRESS)
-    assert out.keypoints is not None
-    assert out.keypoints.tolist() == [[-15, -15], [20, 25]]
-    assert out.keypoints.dtype == np.float32
-
-
-# -------------------------------------------------------------------------------------------------- mended transforms
-
-
-def test_erasing_leaves_a_picture_into_which_nothing_fits() -> None:
-    given = Sample(noise_image(2, 400))
-    out, _ = compiled(node("Erasing", scale=[0.5, 0.5], ratio=[1, 1]))(given, **ADDRESS)
-    assert np.array_equal(out.image, given.image)
-
-
-def test_morphological_leaves_boxes_where_they_are() -> None:
-    given = sample()
-    out, _ = compiled(node("Morphological"))(given, **ADDRESS)
-    np.testing.assert_allclose(some(out.boxes), some(given.boxes), atol=1e-4)
-
-
-def test_piecewise_affine_of_scale_zero_changes_nothing_and_bends_with_the_scale() -> None:
-    given = Sample(np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (100, 200, 3)).copy())
-    moved = []
-    for scale in (0.0, 0.03, 0.1):
-        out, _ = compiled(node("PiecewiseAffine", scale=[scale, scale]))(given, **ADDRESS)
-        moved.append(np.abs(out.image.astype(float) - given.image).mean())
-    assert moved[0] == 0
-    assert 0.2 < moved[1] < moved[2] < 10
-    assert moved[2] / moved[1] == pytest.approx(0.1 / 0.03, rel=0.2)
-
-
-# ---------------------------------------------------------------------------------------------------------- libraries
-
-
-def test_versions_are_those_of_the_libraries_that_decide_a_pixel() -> None:
-    versions = compiling.versions()
-    assert versions["opencv"] == library.cv2.__version__
-    assert versions["albumentations"] == metadata.version("albumentations") == "2.0.8"
-    assert set(versions) == {"albumentations", "albucore", "numpy", "opencv", "scipy", "simsimd", "stringzilla"}
-
-
-@pytest.mark.parametrize(
-    ("machine", "flags", "problem"),
-    [
-        ("x86_64", "flags : fpu sse4_2 avx2 bmi2", None),
-        ("AMD64", "flags : fpu avx2", None),
-        ("x86_64", "flags : fpu sse4_2 avx", "no AVX2"),
-        ("aarch64", "", None),
-        ("riscv64", "", "the processor is riscv64"),
-    ],
-)
-def test_processor_without_avx2_is_a_problem(
-    machine: str, flags: str, problem: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    info = tmp_path / "cpuinfo"
-    info.write_text(flags)
-    monkeypatch.setattr(library, "_CPU_INFO", info)
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    found = compiling.cpu_problem()
-    assert found is None if problem is None else problem in str(found)
-
-
-def test_unreadable_cpuinfo_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "_CPU_INFO", Path("/nonexistent"))
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert "cannot be read (No such file or directory)" in str(compiling.cpu_problem())
-
-
-def test_ipp_is_off_in_a_thread_where_opencv_was_there_before_us() -> None:
-    found: list[bool] = []
-
-    def render() -> None:
-        library.cv2.ipp.setUseIPP(True)
-        compiled(node("HorizontalFlip"))(sample(), **ADDRESS)
-        found.append(library.cv2.ipp.useIPP())
-
-    thread = threading.Thread(target=render)
-    thread.start()
-    thread.join()
-    assert found == [False]
-
-
-def test_importing_asks_nobody_and_says_nothing() -> None:
-    program = (
-        "import augment.transforms.compile as c; import os; print(os.environ['OPENCV_IPP'], c.versions()['opencv'])"
-    )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("NO_ALBU", "OPENCV"))}
-    environment |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    command = [sys.executable, "-W", "error", "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=60)
-    assert done.stdout.split() == ["disabled", library.cv2.__version__]
-    assert done.stderr == ""

@@ -18,6 +18,8 @@ from augment.transforms.load import Pipeline
 
 T = TypeVar("T")
 
+NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(8)]
+
 PIPELINE = Pipeline.parse(
     """
     transforms:

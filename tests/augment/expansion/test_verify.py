@@ -13,17 +13,9 @@ from augment.expansion import lock, manifest, sources, spec
 from augment.expansion.inspection import Finding
 from augment.verify import verify
 from augment.workers import LocalWorkers
-from tests.augment.expansions_for_tests import PIPELINE, broken, lay_noise
+from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, lay_noise
 
 NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(4)]
-
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUGMENT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 6)
-    monkeypatch.setattr(spec, "_NUM_SHARDS_MIN", 1)
-    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.1)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 The interpreter tells an audit hook of each operation on files just before it happens (PEP 578). A forked child counts
 those in the output folder and ends at the wanted one like after ``kill -9``: nothing is flushed, no handler runs.
 
-    python -m tests.augment.crash_points FOLDER [STEP [FIRST]]        every STEP-th operation from FIRST on
+    python -m tests.augment.expansion.crash_points FOLDER [STEP [FIRST]]        every STEP-th operation from FIRST on
 """
 
 import itertools
@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from augment.expand import Expansion
 from augment.expansion import spec
-from tests.augment.expansions_for_tests import PIPELINE, broken, content, lay_noise
+from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, lay_noise
 
 _WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.scandir"}
 _KILLED = 9

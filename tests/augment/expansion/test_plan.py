@@ -1,0 +1,90 @@
+"""What a run would do, and into which shards it is cut."""
+
+from pathlib import Path
+
+import pytest
+
+from augment.errors import OutputError
+from augment.expand import Expansion, expand
+from augment.expansion import spec
+from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, lay_noise
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def test_plan_says_what_would_be_written_and_writes_nothing(data: Path, out: Path) -> None:
+    (data / "cat/notes.txt").write_text("no picture")
+    expansion = Expansion(data, out, PIPELINE, copies=4, include_originals=True)
+    plan = expansion.plan()
+    assert not out.exists()
+    assert (plan.num_records, plan.num_refused, plan.num_outputs, plan.num_kept) == (16, 1, 80, 0)
+    expansion.run()
+    written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    assert plan.bytes_about is not None
+    assert 0.7 < plan.bytes_about / written < 1.5
+    assert expansion.plan().num_kept == 80
+    assert expansion.plan().bytes_about == 0
+
+
+def test_plan_of_an_update_counts_what_is_kept(data: Path, out: Path) -> None:
+    expand(data, out, PIPELINE, copies=2)
+    lay_noise(data, ["cat/1.jpg"], edition="second")
+    lay_noise(data, ["cat/new.jpg"])
+    (data / "dog/1.jpg").unlink()
+    expansion = Expansion(data, out, PIPELINE, copies=2)
+    with pytest.raises(OutputError, match="--update"):
+        expansion.plan()
+    plan = expansion.plan(update=True)
+    assert (plan.num_outputs, plan.num_kept) == (32, 28)
+    summary = expansion.run(update=True)
+    assert (summary.num_rendered, summary.num_kept) == (4, 28)
+
+
+def test_plan_of_pictures_that_cannot_be_decoded_knows_no_size(tmp_path: Path, out: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "broken.jpg").write_bytes(broken("broken"))
+    assert Expansion(data, out, PIPELINE).plan().bytes_about is None
+
+
+def test_shard_size_keeps_shards_and_their_number_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+
+    class Counted:
+        refused = ()
+        split = None
+        format = "folder"
+        classes = ()
+        digest = "0" * 32
+
+        def __init__(self, num_records: int) -> None:
+            self.num_records = num_records
+
+    def size(num_records: int, copies: int) -> int:
+        described = spec.describe(
+            Counted(num_records),  # type: ignore[arg-type]  # what it reads of a dataset of any size
+            PIPELINE.spec,
+            copies=copies,
+            seed=0,
+            include_originals=False,
+            image_format="jpeg",
+            quality=90,
+        )
+        assert described.num_shards == -(-num_records // described.shard_size)
+        covered = [i for index in range(min(described.num_shards, 50)) for i in described.shard(index)]
+        assert covered == list(range(min(num_records, 50 * described.shard_size)))
+        return described.shard_size
+
+    assert [
+        size(*each)
+        for each in [(10, 4), (1000, 4), (1000, 1), (1000, 500), (10**4, 4), (10**4, 1), (10**6, 4), (10**8, 4)]
+    ] == [
+        1,
+        31,
+        31,
+        1,
+        32,
+        128,
+        244,
+        1024,
+    ]

@@ -1,0 +1,121 @@
+"""What an expansion refuses before it writes anything."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from augment.errors import CallError, DatasetError, OutputError, PipelineError, Reason
+from augment.expand import expand
+from augment.transforms.load import Pipeline
+from augment.workers import LocalWorkers
+from tests.augment.expansion.expansions_for_tests import NAMES, PIPELINE, content, lay_noise
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def test_folders_inside_one_another_are_refused(data: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(data)
+    for source, out in [
+        (data, data),
+        (data, data / "cat" / "out"),
+        (data, link / "out"),
+        (link, data / "out"),
+        (data, tmp_path),
+        (data / "cat", data / "dog" / ".."),
+    ]:
+        with pytest.raises(OutputError, match="choose"):
+            expand(source, out, PIPELINE)
+    assert content(tmp_path).keys() == {"data", "data/cat", "data/dog", *(f"data/{name}" for name in NAMES), "link"}
+
+
+def test_folder_with_files_of_others_is_refused(data: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"holds 'thesis\.tex' and no expansion\.json"):
+        expand(data, out, PIPELINE)
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_file_of_others_in_an_expansion_stays(data: Path, out: Path) -> None:
+    expand(data, out, PIPELINE)
+    (out / "cat/notes.txt").write_text("mine")
+    (data / "cat/1.jpg").unlink()
+    expand(data, out, PIPELINE, update=True)
+    assert (out / "cat/notes.txt").read_text() == "mine"
+
+
+def test_file_in_the_place_of_the_folder_is_refused(data: Path, out: Path) -> None:
+    out.write_text("a file")
+    with pytest.raises(OutputError, match="is not a folder"):
+        expand(data, out, PIPELINE)
+    with pytest.raises(OutputError, match="is not a folder"):
+        expand(data, out / "below", PIPELINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"copies": 0}, CallError, "copies is 0"),
+        ({"copies": 10_001}, CallError, "copies is 10001"),
+        ({"seed": -1}, CallError, "seed is -1"),
+        ({"seed": 2**64}, CallError, "seed is 18446744073709551616"),
+        ({"quality": 0}, CallError, "quality is 0"),
+        ({"image_format": "jpg"}, CallError, "did you mean 'jpeg'"),
+        ({"split": "test"}, DatasetError, "no split 'test'"),
+        ({"max_failures": -1}, CallError, "max_failures is -1"),
+        ({"max_failures": 1.5}, CallError, r"max_failures is 1\.5"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(
+    data: Path, out: Path, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        expand(data, out, PIPELINE, **arguments)
+    assert not out.exists()
+
+
+def test_pipeline_that_cannot_hold_is_refused(data: Path, out: Path) -> None:
+    with pytest.raises(PipelineError, match="24"):
+        expand(data, out, Pipeline.parse("transforms: [{RandomCrop: {height: 30, width: 30}}]"))
+    assert not out.exists()
+
+
+def test_equal_datasets_in_two_places_are_each_read_where_they_lie(
+    data: Path, tmp_path: Path, one_worker: LocalWorkers
+) -> None:
+    """A worker kept the first one's manifest, found the second one equal and read the first one's files."""
+    expand(data, tmp_path / "first", PIPELINE, workers=one_worker)
+    moved = data.rename(tmp_path / "moved")
+    lay_noise(data, NAMES, edition="of another time")
+    assert expand(moved, tmp_path / "second", PIPELINE, workers=one_worker).num_refused == 0
+    assert content(tmp_path / "first") == content(tmp_path / "second")
+
+
+def test_original_that_would_lie_on_a_copy_is_refused(tmp_path: Path, out: Path) -> None:
+    data = lay_noise(tmp_path / "data", ["cat/1.jpg", "cat/1__0.jpg"])
+    with pytest.raises(OutputError, match="the original of record cat/1__0 and a copy of record cat/1 would both be"):
+        expand(data, out, PIPELINE, include_originals=True)
+    assert expand(data, out, PIPELINE).num_rendered == 2
+    assert {path.name for path in out.rglob("*.jpg")} == {"1__0.jpg", "1__0__0.jpg"}
+
+
+def test_original_that_keeps_its_extension_is_seen_on_a_copy(tmp_path: Path, out: Path) -> None:
+    """Two files of one name keep their extensions in their keys: the name of the copy is then the whole key."""
+    data = lay_noise(tmp_path / "data", ["cat/1.jpg", "cat/1__0.jpg", "cat/1__0.jpeg"])
+    with pytest.raises(OutputError, match=r"the original of record cat/1__0\.jpg and a copy of record cat/1"):
+        expand(data, out, PIPELINE, include_originals=True)
+
+
+def test_class_folder_that_is_called_like_a_copy_is_refused(tmp_path: Path, out: Path) -> None:
+    data = lay_noise(tmp_path / "data", ["1.jpg", "1__0.jpg/2.jpg"])
+    with pytest.raises(OutputError, match=r"the folder of record 1__0\.jpg/2 has the name of a copy of record 1"):
+        expand(data, out, PIPELINE)
+
+
+def test_copy_with_too_long_a_name_is_refused_by_name(tmp_path: Path, out: Path) -> None:
+    data = lay_noise(tmp_path / "data", ["a.jpg", f"{'x' * 251}.jpg"])
+    summary = expand(data, out, PIPELINE)
+    assert summary.num_rendered == 1
+    assert [each.reason for each in summary.refusals] == [Reason.NOT_RENDERABLE]

@@ -1,0 +1,79 @@
+"""A dataset that changed: what is the same is kept, and the folder is that of a fresh expansion."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from augment.errors import OutputError, Reason
+from augment.expand import expand
+from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, identities, lay_noise
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def test_changed_dataset_needs_update(data: Path, out: Path) -> None:
+    expand(data, out, PIPELINE)
+    whole = content(out)
+    lay_noise(data, ["cat/new.jpg"])
+    with pytest.raises(OutputError, match=r"the dataset changed \(16 records then, 17 now\).*--update"):
+        expand(data, out, PIPELINE)
+    assert content(out) == whole
+
+
+def test_update_renders_only_what_is_new(data: Path, out: Path, tmp_path: Path) -> None:
+    expand(data, out, PIPELINE, copies=4, include_originals=True)
+    before = identities(out)
+    lay_noise(data, [f"{'cat' if i % 2 else 'ant'}/new {i}.jpg" for i in range(10)])
+    summary = expand(data, out, PIPELINE, copies=4, include_originals=True, update=True)
+    assert (summary.num_rendered, summary.num_originals) == (40, 10)
+    assert (summary.num_kept, summary.num_removed) == (80, 0)
+    after = identities(out)
+    assert len(after) == 130
+    assert {name: after[name] for name in before} == before
+    expand(data, tmp_path / "fresh", PIPELINE, copies=4, include_originals=True)
+    assert content(out) == content(tmp_path / "fresh")
+
+
+def test_update_removes_what_is_gone_and_renders_what_changed(data: Path, out: Path, tmp_path: Path) -> None:
+    expand(data, out, PIPELINE, copies=2)
+    before = identities(out)
+    lay_noise(data, ["cat/1.jpg"], edition="second")
+    (data / "cat/2.jpg").unlink()
+    shutil.rmtree(data / "dog")
+    summary = expand(data, out, PIPELINE, copies=2, update=True)
+    assert (summary.num_rendered, summary.num_kept, summary.num_removed) == (2, 12, 18)
+    assert not (out / "dog").exists()
+    after = identities(out)
+    assert {name for name in after if after[name] == before[name]} == after.keys() - {"cat/1__0.jpg", "cat/1__1.jpg"}
+    expand(data, tmp_path / "fresh", PIPELINE, copies=2)
+    assert content(out) == content(tmp_path / "fresh")
+
+
+def test_update_names_what_is_newly_refused(data: Path, out: Path, tmp_path: Path) -> None:
+    """A file that became no picture takes its copies with it; one that the scan refuses changes the manifest only."""
+    expand(data, out, PIPELINE)
+    (data / "cat/1.jpg").write_bytes(broken("cat/1.jpg"))
+    (data / "readme.txt").write_text("no picture")
+    summary = expand(data, out, PIPELINE, update=True)
+    assert {(each.key, each.reason) for each in summary.refusals} == {
+        ("cat/1", Reason.UNDECODABLE),
+        ("readme.txt", Reason.FORMAT),
+    }
+    assert (summary.num_rendered, summary.num_kept) == (0, 15)
+    expand(data, tmp_path / "fresh", PIPELINE)
+    assert content(out) == content(tmp_path / "fresh")
+
+
+def test_update_of_another_engine_renders_all(
+    data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as earlier:
+        for room in ("expansion.spec", "expansion.shard", "render"):
+            earlier.setattr(f"augment.{room}.engine.engine_id", lambda: "0" * 32)
+        expand(data, out, PIPELINE)
+    with pytest.raises(OutputError, match=r"the engine changed.*--update"):
+        expand(data, out, PIPELINE)
+    assert expand(data, out, PIPELINE, update=True).num_rendered == 16
+    expand(data, tmp_path / "fresh", PIPELINE)
+    assert content(out) == content(tmp_path / "fresh")
