@@ -12,7 +12,11 @@ from augment.cli import exit_codes
 ROOT = Path(__file__).parents[2]
 LINES_MAX = 400
 BANNED = {"utils", "util", "common", "core", "base", "manager", "helpers", "helper", "misc"}
-PYTHON = [path for folder in ("augment", "service", "bench", "demo", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+PYTHON = [
+    path
+    for folder in ("augment", "service", "bench", "demo", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
 
 
 def _id(path: Path) -> str:
