@@ -138,8 +138,10 @@ def _affine(params: Params, before: Extent) -> Iterable[Extent]:
         value = params["shear"]
         return most(value.get(axis, 0.0) if isinstance(value, dict) else value, axis)
 
-    scale = params["scale"]
-    diagonal = math.hypot(before.max_height * most(scale, "y"), before.max_width * most(scale, "x"))
+    # A balanced scale is drawn from between the range's end and 1, wherever the range lies.
+    least = 1.0 if params["balanced_scale"] else 0.0
+    scale_y, scale_x = (max(least, most(params["scale"], axis)) for axis in ("y", "x"))
+    diagonal = math.hypot(before.max_height * scale_y, before.max_width * scale_x)
     height, width = (math.ceil(diagonal / math.cos(math.radians(shear(axis)))) + 2 for axis in ("y", "x"))
     return (Extent(1, min(height, UNBOUNDED), 1, min(width, UNBOUNDED), firm=False),)
 

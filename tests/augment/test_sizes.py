@@ -106,6 +106,12 @@ def test_sizes_hold_for_any_arguments(name: str) -> None:
     hold()
 
 
+def test_affine_that_balances_its_scale_draws_up_to_one() -> None:
+    spec = spec_of([{"Affine": {"scale": 0.25, "rotate": 0, "balanced_scale": True, "fit_output": True, "p": 1.0}}])
+    (allowed,) = sizes.after("Affine", spec.transforms[0].params, point(1, 3))
+    assert all(holds(allowed, *made) for made in rendered_sizes(spec, 1, 3, 40))
+
+
 def extent_is_exact(name: str) -> bool:
     """Whether a refusal means that no draw at all can pass."""
     return name not in {"Perspective", "RandomScale", "RandomSizedCrop"}
