@@ -51,7 +51,7 @@ class Sample:
     mask:       integer (H, W), class indices; moves with the pixels and is never interpolated.
     boxes:      float32 (N, 4), x_min, y_min, x_max, y_max in pixels.
     box_labels: int64 (N,), one for each box.
-    keypoints:  float32 (N, 2), x and y in pixels.
+    keypoints:  float32 (N, 2), x and y in pixels; NaN where a distortion folded the place away.
     """
 
     image: NDArray[np.uint8]
