@@ -21,6 +21,24 @@ _FEISTEL_ROUNDS = 8
 _ORDER_PERSON = b"augment.order"
 
 
+_NUMBER_MAX = 2**64 - 1
+
+
+def check_address(*, seed: object, draw: object, view: object, key: str) -> None:
+    """Raise CallError unless these can be part of an address.
+
+    Numbers are integers in [0, 2**64), what a client in any language can hold, and not 1.0 or True, which have other
+    digits than 1 and so would be other samples; a key is text that UTF-8 can hold.
+    """
+    for name, value in (("seed", seed), ("draw", draw), ("view", view)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value <= _NUMBER_MAX:
+            raise CallError(f"{name} is {value!r}; it must be an integer in [0, {_NUMBER_MAX}]")
+    try:
+        key.encode()
+    except (AttributeError, UnicodeEncodeError):
+        raise CallError(f"key is {key!r}; it must be text that UTF-8 can hold") from None
+
+
 class Chance:
     """One ``numpy`` generator and one ``random.Random`` that every transform of a pipeline shares.
 

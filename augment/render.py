@@ -126,7 +126,7 @@ def _renderer(hashable: _Hashable) -> Renderer:
     return Renderer(dataset.choose(source.split), source.spec, seed=source.seed, max_pixels=source.max_pixels)
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: object) -> None:
     """Raise CallError unless the seed is an integer in [0, 2**64)."""
-    if not 0 <= seed <= SEED_MAX:
-        raise CallError(f"seed is {seed}; it must lie in [0, {SEED_MAX}]")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= SEED_MAX:
+        raise CallError(f"seed is {seed!r}; it must be an integer in [0, {SEED_MAX}]")

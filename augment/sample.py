@@ -149,6 +149,6 @@ def as_image(image: ArrayLike) -> NDArray[np.uint8]:
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise TypeError(
-            f"an image is uint8 (H, W, 3) RGB, not {array.dtype} {array.shape}; decode it with augment.decode"
+            f"an image is uint8 (H, W, 3) RGB, not {array.dtype} {array.shape}; decode it with augment.decode_image"
         )
     return array

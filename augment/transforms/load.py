@@ -1,5 +1,6 @@
 """A pipeline as people use it: by the name of a preset, from a file or from text, and called like a function."""
 
+import errno
 import functools
 import os
 import threading
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from augment import document as documents
+from augment.chance import check_address
 from augment.errors import PipelineError, Problem
 from augment.pipeline import PipelineSpec
 from augment.sample import Sample, as_image
@@ -76,8 +78,9 @@ class Pipeline:
         """Augment one picture, uint8 (H, W, 3) RGB, or a whole sample with its targets; what went in stays as it is.
 
         ``draw`` is the copy or epoch, ``key`` the name of the record; the same four give the same pixels anywhere.
-        Raises RecordError where a transform cannot be applied to this picture.
+        Raises RecordError where a transform cannot be applied to this picture, CallError where the four are no address.
         """
+        check_address(seed=seed, draw=draw, view=view, key=key)
         sample = picture if isinstance(picture, Sample) else Sample(image=as_image(picture))
         compiled: compiling.Compiled | None = getattr(self._compiled, "value", None)
         if compiled is None:
@@ -119,6 +122,8 @@ def _preset(name: str) -> PipelineSpec:
 def _read(path: Path, source: str | os.PathLike[str]) -> str:
     """Read a pipeline's file, never more of it than a pipeline may have."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would never end
+            raise OSError(errno.EINVAL, "it is no regular file")
         with path.open("rb") as file:
             data = file.read(documents.MAX_TEXT_BYTES + 1)
         return data.decode("utf-8")

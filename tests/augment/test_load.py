@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from augment.document import MAX_TEXT_BYTES
-from augment.errors import PipelineError
+from augment.errors import CallError, PipelineError
 from augment.sample import Sample
 from augment.transforms import load
 from augment.transforms.load import Pipeline
@@ -132,3 +132,14 @@ def test_files_that_are_no_pipelines_are_refused(tmp_path: Path) -> None:
 def test_preset_text_is_what_is_loaded() -> None:
     for name in load.preset_names():
         assert Pipeline.parse(load.preset_text(name)) == Pipeline.load(name)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": 1.0}, {"seed": True}, {"seed": "1"}, {"seed": -1}, {"seed": 2**64}, {"draw": -1}, {"view": 0.5},
+     {"key": 3}, {"key": "\ud800"}],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(wrong: dict[str, Any]) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(CallError, match=next(iter(wrong))):
+        Pipeline.load("light")(image, **wrong)
