@@ -18,6 +18,10 @@ from augment.sample import Refusal
 _OOM_SCORE_ADJ = "500"
 """Where memory runs out the kernel takes a worker, which is replaced, not the service (PostgreSQL does likewise)."""
 
+_NICE = 5
+"""Workers fill every core. The service's own process, which answers probes and sends finished batches, and a trainer on
+the same machine go first: with 12 clients on 2 cores the p99 of a probe fell from 20-32 ms to 11-17 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -142,6 +146,7 @@ def serve(connection: Connection, limits: Limits, zygote_pid: int) -> NoReturn:
 
 def _confine(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(_NICE)
     if limits.memory_bytes is not None:
         # RLIMIT_DATA (private writable memory, Linux 4.7), not RLIMIT_AS: a dataset's manifest and the decoded-picture
         # cache are mapped shared, may be larger than memory and cost a worker nothing.
