@@ -119,7 +119,7 @@ class BatchRenderer:
             for position, record in zip(positions, wanted, strict=True)
         ]
         samples = [row.rendered.sample for row in rows]
-        has_labels = bool(self.renderer.dataset.classes)
+        has_labels = "label" in self.renderer.dataset.targets
         return Batch(
             epoch=place.epoch,
             index=place.index,

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from augment import manifest, read
 from augment.errors import CallError, DatasetError
-from augment.manifest import Manifest, Size, SplitSummary
-from augment.sample import Record, Refusal
+from augment.manifest import Manifest, MaskRow, Size, SplitSummary
+from augment.sample import MaskFile, Record, Refusal
+from augment.targets import Vocabulary
 
 TRAINING_SPLITS = ("train", "training")
 """The splits that are meant where none is named, compared without case, the first that exists."""
@@ -39,6 +40,8 @@ class Dataset:
         self.root = Path(summary.root)
         self.format = summary.format
         self.classes = summary.classes
+        self.keypoint_names = summary.keypoint_names
+        self.details = summary.details
         self.digest = summary.digest
         self._splits = tuple(part for part in summary.splits if split is None or part.name == split)
         self._start = self._splits[0].start
@@ -73,8 +76,19 @@ class Dataset:
 
     @property
     def targets(self) -> frozenset[str]:
-        """Which targets that move with the pixels the records have, beside the image."""
-        return frozenset()
+        """Which targets the records have, by the names of ``Sample``'s fields: ``label``, ``mask``, ``boxes`` and so on."""
+        return frozenset(self.source.summary.targets)
+
+    @property
+    def moved_targets(self) -> frozenset[str]:
+        """Those of them that move with the pixels, by the catalogue's names: ``mask`` (any), ``boxes``, ``keypoints``."""
+        moved = {"mask": "mask", "instance_masks": "mask", "boxes": "boxes", "keypoints": "keypoints"}
+        return frozenset(moved[name] for name in self.targets & moved.keys())
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names that its annotations use."""
+        return Vocabulary(self.classes, self.keypoint_names, self.targets)
 
     @property
     def num_refused(self) -> int:
@@ -99,12 +113,12 @@ class Dataset:
     @property
     def num_unlabelled(self) -> int:
         """How many records have no class though the dataset has classes: pictures that lie beside the class folders."""
-        return sum(part.num_unlabelled for part in self._splits) if self.classes else 0
+        return sum(part.num_unlabelled for part in self._splits) if "label" in self.targets else 0
 
     @property
     def first_unlabelled(self) -> str | None:
         """The key of the first record without a class, for a message; None where the dataset has no classes."""
-        if not self.classes:
+        if "label" not in self.targets:
             return None
         return next((self._full(part, part.first_unlabelled) for part in self._splits if part.first_unlabelled), None)
 
@@ -143,7 +157,14 @@ class Dataset:
             mtime_ns=row.mtime_ns,
             digest=row.digest.hex(),
             label=row.label,
+            offset=row.offset,
+            annotations=None if row.annotations is None else row.annotations.decode(),
+            mask=None if row.mask is None else self._mask(row.mask),
         )
+
+    def _mask(self, row: MaskRow) -> MaskFile:
+        path = self.root / row.path.decode()
+        return MaskFile(path, row.size_bytes, row.mtime_ns, row.digest.hex(), row.offset)
 
     def records(self, indices: Iterable[SupportsIndex]) -> list[Record]:
         """The records at these places, in this order."""
@@ -177,6 +198,10 @@ class Dataset:
         class_name = None if record.label is None else self.classes[record.label]
         scanned_ns = self.source.summary.scanned_ns
         return read.read_record(record, class_name, root=self.root, scanned_ns=scanned_ns)
+
+    def read_mask(self, record: Record) -> bytes:
+        """The encoded bytes of the record's mask, proven likewise; raises as ``read`` does, CallError where it has none."""
+        return read.read_mask(record, root=self.root, scanned_ns=self.source.summary.scanned_ns)
 
     def min_size(self) -> Size:
         """The least height and the least width, and the key of the record whose shorter side is the shortest."""

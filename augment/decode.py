@@ -114,7 +114,7 @@ def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     What comes behind the header is not looked at.
     """
     image_format = _recognise(data, max_pixels)
-    with _refusals(image_format):
+    with refusals(image_format):
         stored = _read_header(data, image_format, max_pixels)
     return Header(image_format, *stored.upright_size)
 
@@ -132,18 +132,18 @@ def decode(
     ``undecodable``.
     """
     image_format = _recognise(data, max_pixels)
-    with _refusals(image_format):
+    with refusals(image_format):
         stored = _read_header(data, image_format, max_pixels)
         if stored.jpeg is not None:
             jpeg_header.check_scans(data, stored.jpeg)
     if stored.jpeg is not None and stored.jpeg.plain:
         num_eighths = FULL if eighths is None else eighths(*stored.upright_size)
         size = reduced_size(stored.height, stored.width, num_eighths)
-        with _refusals(image_format):
+        with refusals(image_format):
             image = _simplejpeg(data, *size)
         if image is not None:
             return exif.turn_upright(image, stored.orientation)
-    with _refusals(image_format):
+    with refusals(image_format):
         picture = stored.picture or pillow_decode.open_picture(data, image_format, max_pixels)
         if picture.size != (stored.width, stored.height):
             raise ValueError("it states two different sizes")
@@ -205,7 +205,7 @@ def _simplejpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8] | Non
 
 
 @contextmanager
-def _refusals(image_format: str) -> Iterator[None]:
+def refusals(image_format: str) -> Iterator[None]:
     """Turn whatever a decoder raises into a refusal of this record.
 
     This is the one place that catches everything: on hostile bytes Pillow raises OSError, ValueError, SyntaxError,

@@ -11,7 +11,6 @@ bench.codecs FOLDER`` shows what they cost on the photographs of a folder.
 
 import difflib
 import io
-import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -20,6 +19,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from augment import pillow_decode
 from augment.errors import CallError, Reason, RecordError
 from augment.sample import as_image
 
@@ -53,12 +53,11 @@ def encode(image: NDArray[np.uint8], image_format: str, quality: int = DEFAULT_Q
     if image_format == "jpeg":
         jpeg: bytes = simplejpeg.encode_jpeg(pixels, quality, colorspace="RGB", colorsubsampling="420")
         return jpeg
-    out = io.BytesIO()
     picture = Image.fromarray(pixels)
     if image_format == "png":
-        picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    else:
-        picture.save(out, "WEBP", quality=quality, method=_WEBP_METHOD)
+        return pillow_decode.save_png(picture)
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=quality, method=_WEBP_METHOD)
     return out.getvalue()
 
 

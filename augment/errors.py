@@ -79,6 +79,8 @@ class Reason(StrEnum):
     """The file cannot be opened: permissions, a dangling link, a device, a name that is not UTF-8."""
     MISPLACED = "misplaced"
     """A picture that the dataset's layout has no place for: beside the folders of its splits."""
+    ANNOTATION = "annotation"
+    """What is said about the picture cannot be true of it: a box outside, a mask of another size, an unknown class."""
     CHANGED = "changed"
     """The file is no longer the one that was scanned."""
     NOT_RENDERABLE = "not_renderable"

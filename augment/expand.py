@@ -91,7 +91,7 @@ class Expansion:
         whole = dataset if isinstance(dataset, Dataset) else registry.scan(root)
         self.dataset = whole if whole.split is not None and split is None else whole.choose(split)
         smallest = self.dataset.min_size()
-        sizes.check_fits(self.pipeline, smallest.height, smallest.width, self.dataset.targets)
+        sizes.check_fits(self.pipeline, smallest.height, smallest.width, self.dataset.moved_targets)
         self.spec = describe(
             self.dataset,
             self.pipeline,

@@ -8,9 +8,9 @@ after them, from a new batch on, what was refused, sorted by the bytes of its pa
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock, get_ident
 from typing import Any, BinaryIO, NamedTuple
@@ -35,9 +35,19 @@ SCHEMA = pa.schema(
         pa.field("size_bytes", pa.int64()),
         pa.field("mtime_ns", pa.int64()),
         pa.field("digest", pa.binary(16)),
+        pa.field("offset", pa.int64()),  # where in the file; null where the file is the picture
+        pa.field("annotations", pa.string()),  # JSON, as annotations.py describes it
+        pa.field("mask_path", pa.string()),
+        pa.field("mask_offset", pa.int64()),
+        pa.field("mask_size_bytes", pa.int64()),
+        pa.field("mask_mtime_ns", pa.int64()),
+        pa.field("mask_digest", pa.binary(16)),
         pa.field("refusal", pa.string()),  # null in records; "reason: detail" in refused rows
     ]
 )
+
+_RARE = ("offset", "annotations", "mask_path", "mask_offset", "mask_size_bytes", "mask_mtime_ns", "mask_digest")
+"""Columns that are null in most datasets; they are read through Arrow's scalars, and only where there is something."""
 
 _METADATA_KEY = b"augment.manifest"
 
@@ -76,7 +86,11 @@ class SplitSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a manifest says of the dataset as a whole; ``scanned_ns`` is when the scan began to read."""
+    """What a manifest says of the dataset as a whole; ``scanned_ns`` is when the scan began to read.
+
+    ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``details`` is what the
+    format keeps for itself: the ids of COCO's categories, the skeleton of YOLO's poses.
+    """
 
     format: str
     root: str
@@ -86,6 +100,9 @@ class Summary:
     num_records: int
     num_refused: int
     scanned_ns: int
+    targets: tuple[str, ...] = ()
+    keypoint_names: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps({"version": VERSION, "batch_rows": BATCH_ROWS, **asdict(self)})
@@ -98,7 +115,8 @@ class Summary:
         if (version, batch_rows) != (VERSION, BATCH_ROWS):
             raise ValueError(f"version {version} with batches of {batch_rows} rows, not version {VERSION}")
         splits = tuple(_split_summary(**split) for split in fields.pop("splits"))
-        return cls(classes=tuple(fields.pop("classes")), splits=splits, **fields)
+        names: dict[str, Any] = {name: tuple(fields.pop(name)) for name in ("classes", "targets", "keypoint_names")}
+        return cls(splits=splits, **names, **fields)
 
 
 def _split_summary(*, smallest: Any, common_size: Any, **fields: Any) -> SplitSummary:
@@ -117,6 +135,19 @@ class Row(NamedTuple):
     label: int | None
     height: int
     width: int
+    size_bytes: int
+    mtime_ns: int
+    digest: bytes
+    offset: int | None
+    annotations: bytes | None
+    mask: "MaskRow | None"
+
+
+class MaskRow(NamedTuple):
+    """The columns of a record's mask."""
+
+    path: bytes
+    offset: int | None
     size_bytes: int
     mtime_ns: int
     digest: bytes
@@ -214,7 +245,7 @@ class _Text:
 class _Columns:
     """One record batch as plain buffers; making it reads none of them."""
 
-    __slots__ = ("_batch", "_digest", "_label", "_labelled", "_numbers", "key", "path")
+    __slots__ = ("_batch", "_digest", "_label", "_labelled", "_numbers", "_rare", "key", "path")
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self._batch = batch  # keeps the memory alive that the views below look into
@@ -225,6 +256,7 @@ class _Columns:
         self._label = np.frombuffer(labels, dtype=np.int32)
         self._numbers = tuple(_numbers(batch, name) for name in ("height", "width", "size_bytes", "mtime_ns"))
         self._digest = memoryview(batch.column("digest").buffers()[1])
+        self._rare = {name: column for name in _RARE if (column := batch.column(name)).null_count < len(column)}
 
     def row(self, i: int) -> Row:
         labelled = self._labelled is None or bool(self._labelled[i >> 3] >> (i & 7) & 1)
@@ -238,7 +270,20 @@ class _Columns:
             size_bytes=size_bytes,
             mtime_ns=mtime_ns,
             digest=bytes(self._digest[16 * i : 16 * i + 16]),
+            offset=self._value("offset", i),
+            annotations=None if (text := self._value("annotations", i)) is None else text.encode(),
+            mask=self._mask(i),
         )
+
+    def _value(self, name: str, i: int) -> Any:
+        return self._rare[name][i].as_py() if name in self._rare else None
+
+    def _mask(self, i: int) -> MaskRow | None:
+        path = self._value("mask_path", i)
+        if path is None:
+            return None
+        names = ("mask_offset", "mask_size_bytes", "mask_mtime_ns", "mask_digest")
+        return MaskRow(path.encode(), *(self._value(name, i) for name in names))
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.int32] | NDArray[np.int64]:

@@ -7,6 +7,7 @@ does for others in the process; threads may call it at the same time.
 
 import io
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -136,6 +137,27 @@ def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
         if picture.has_transparency_data:
             return np.array(_on_white(picture))
         return np.array(picture.convert("RGB"))
+
+
+def load_indices(picture: ImageFile.ImageFile) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+    """The values of a picture with one channel as they stand in the file: uint8 or uint16 (H, W); None if it has more.
+
+    A palette's indices, not its colours; 1 bit becomes 0 and 1. Raises whatever Pillow raises on bad bytes.
+    """
+    with _quietly():
+        picture.load()
+        if picture.mode in {"1", "L", "P"}:
+            return np.array(picture).astype(np.uint8)
+        if picture.mode == "I" or picture.mode.startswith("I;16"):
+            return np.asarray(picture).astype(np.uint16)
+        return None
+
+
+def save_png(picture: Image.Image) -> bytes:
+    """The bytes of a PNG with the settings that ``augment.encode`` gives them."""
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return out.getvalue()
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:

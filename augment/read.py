@@ -6,10 +6,13 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from augment import keys
+import pyarrow as pa
+
+from augment import keys, parquet_rows
 from augment.address import DIGEST_BYTES, digest_fields
-from augment.errors import Reason, RecordChangedError, RecordError, StorageError
+from augment.errors import CallError, Reason, RecordChangedError, RecordError, StorageError
 from augment.sample import Record
 
 RACY_NS = 2_000_000_000
@@ -64,6 +67,32 @@ def read_file(path: str | Path, *, max_bytes: int) -> FileContent:
     return FileContent(data, after.st_size, after.st_mtime_ns, steady)
 
 
+def read_part(path: Path, offset: int, *, size_bytes: int) -> FileContent:
+    """Read a picture inside of a file: a slice of a tar, or the cell of a Parquet file.
+
+    Of a tar ``offset`` is the place of the first byte. Of a Parquet file it is the number of the row, and ``path`` goes
+    on with the name of the column, as if the file were a folder. ``size_bytes`` of the content is the picture's,
+    ``mtime_ns`` the file's. Raises OSError, or NotAFileError.
+    """
+    if path.parent.suffix == ".parquet":
+        file, column = path.parent, path.name
+        before = file.stat()
+        try:
+            data = parquet_rows.read_cell(file, column, offset) or b""
+        except pa.ArrowException as error:
+            raise NotAFileError(f"no Parquet file with the column {column} ({error})") from error
+        after = file.stat()
+        steady = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        return FileContent(data, len(data), after.st_mtime_ns, steady)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        check_regular(os.fstat(descriptor))
+        data = os.pread(descriptor, size_bytes, offset)
+        return FileContent(data, len(data), os.fstat(descriptor).st_mtime_ns, steady=True)
+    finally:
+        os.close(descriptor)
+
+
 def check_regular(status: os.stat_result) -> None:
     """Raise NotAFileError unless the status is a regular file's."""
     if not stat.S_ISREG(status.st_mode):
@@ -84,13 +113,19 @@ def content_digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
-def record_digest(content: bytes, class_name: str | None) -> bytes:
+def record_digest(
+    content: bytes, class_name: str | None = None, annotations: str | None = None, mask: bytes | None = None
+) -> bytes:
     """Hash a record: the digest of its encoded bytes, and its annotations.
 
-    A class counts with its name, so that the classes beside it may come and go.
+    Classes count with their names, so that the classes beside them may come and go. ``annotations`` is their JSON,
+    ``mask`` the digest of the mask's encoded bytes.
     """
-    annotations = () if class_name is None else ("class", class_name)
-    return digest_fields((content, *annotations), person=b"augment.record")
+    fields: list[str | bytes] = [content]
+    fields += () if class_name is None else ("class", class_name)
+    fields += () if annotations is None else ("annotations", annotations)
+    fields += () if mask is None else ("mask", mask)
+    return digest_fields(fields, person=b"augment.record")
 
 
 def is_settled(mtime_ns: int, scanned_ns: int) -> bool:
@@ -104,27 +139,56 @@ def read_record(record: Record, class_name: str | None, *, root: Path, scanned_n
     Size and mtime decide where they are the scan's and old enough; else the bytes that are returned are hashed.
     Raises RecordChangedError, RecordError (unreadable), or StorageError where no file can be blamed.
     """
+    wanted = _Wanted(record.path, record.offset, record.size_bytes, record.mtime_ns)
+    data, unmoved = _read_wanted(wanted, record.key, root, scanned_ns)
+    if not unmoved:
+        mask = None if record.mask is None else bytes.fromhex(record.mask.digest)
+        digest = record_digest(content_digest(data), class_name, record.annotations, mask)
+        if digest.hex() != record.digest:
+            raise RecordChangedError(record.key)
+    return data
+
+
+def read_mask(record: Record, *, root: Path, scanned_ns: int) -> bytes:
+    """The encoded bytes of a record's mask, which are those that were scanned; raises as ``read_record``."""
+    mask = record.mask
+    if mask is None:
+        raise CallError(f"record {record.key} has no mask")
+    wanted = _Wanted(mask.path, mask.offset, mask.size_bytes, mask.mtime_ns)
+    data, unmoved = _read_wanted(wanted, record.key, root, scanned_ns)
+    if not unmoved and content_digest(data).hex() != mask.digest:
+        raise RecordChangedError(record.key, detail="its mask changed since the scan; scan the dataset again")
+    return data
+
+
+class _Wanted(NamedTuple):
+    path: Path
+    offset: int | None
+    size_bytes: int
+    mtime_ns: int
+
+
+def _read_wanted(wanted: _Wanted, key: str, root: Path, scanned_ns: int) -> tuple[bytes, bool]:
+    """The bytes, of the right number, and whether their file cannot have changed since the scan."""
     try:
-        content = read_file(record.path, max_bytes=record.size_bytes)
+        if wanted.offset is None:
+            content = read_file(wanted.path, max_bytes=wanted.size_bytes)
+        else:
+            content = read_part(wanted.path, wanted.offset, size_bytes=wanted.size_bytes)
     except NotAFileError as error:
-        raise RecordChangedError(record.key, detail=f"it became {error}; scan the dataset again") from error
+        raise RecordChangedError(key, detail=f"it became {error}; scan the dataset again") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         if not root.is_dir():
             raise StorageError(f"the dataset's folder {root} is gone; is its file system mounted?") from error
-        raise RecordChangedError(
-            record.key, detail="the file is gone since the scan; scan the dataset again"
-        ) from error
+        raise RecordChangedError(key, detail="the file is gone since the scan; scan the dataset again") from error
     except OSError as error:
-        raise at_fault(error, record.key) from error
-    if len(content.data) != record.size_bytes or content.size_bytes != record.size_bytes:
+        raise at_fault(error, key) from error
+    if len(content.data) != wanted.size_bytes or content.size_bytes != wanted.size_bytes:
         raise RecordChangedError(
-            record.key,
-            detail=f"it has {content.size_bytes} bytes, of {record.size_bytes} at the scan; scan the dataset again",
+            key, detail=f"it has {content.size_bytes} bytes, of {wanted.size_bytes} at the scan; scan the dataset again"
         )
-    unmoved = content.steady and content.mtime_ns == record.mtime_ns and is_settled(record.mtime_ns, scanned_ns)
-    if not unmoved and record_digest(content_digest(content.data), class_name).hex() != record.digest:
-        raise RecordChangedError(record.key)
-    return content.data
+    unmoved = content.steady and content.mtime_ns == wanted.mtime_ns and is_settled(wanted.mtime_ns, scanned_ns)
+    return content.data, unmoved
 
 
 def at_fault(error: OSError, key: str) -> RecordError | StorageError:

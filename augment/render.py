@@ -10,8 +10,11 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment import decode, engine
+import numpy as np
+
+from augment import decode, engine, masks, targets
 from augment.address import Address
+from augment.annotations import NOTHING, Annotations
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, RecordError
 from augment.pipeline import PipelineSpec
@@ -39,6 +42,7 @@ class Renderer:
         self._max_pixels = max_pixels
         self._engine = engine.engine_id()
         self._transform = compiling.compile_pipeline(spec)
+        self._vocabulary = dataset.vocabulary
 
     def address(self, record: Record, *, draw: int, view: int = 0) -> Address:
         """The address of this record's sample in this draw and view."""
@@ -62,7 +66,25 @@ class Renderer:
             image = decode.decode(encoded, max_pixels=self._max_pixels, eighths=self._eighths)
         except RecordError as error:
             raise RecordError(record.key, error.reason, error.detail) from error
-        return Sample(image, label=record.label)
+        sample = Sample(image, label=record.label)
+        if self._vocabulary.targets - {"label"}:
+            self._fill(sample, record)
+        return sample
+
+    def _fill(self, sample: Sample, record: Record) -> None:
+        annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
+        targets.fill(sample, annotations, self._vocabulary)
+        height, width = sample.image.shape[:2]
+        if sample.boxes is not None and (height, width) != (record.height, record.width):  # decoded at N/8
+            sample.boxes *= np.array([width / record.width, height / record.height] * 2, np.float32)
+        if record.mask is not None:
+            encoded = self.dataset.read_mask(record)
+            try:
+                sample.mask = masks.decode_mask(encoded, max_pixels=self._max_pixels)
+            except RecordError as error:
+                raise RecordError(record.key, error.reason, f"its mask: {error.detail}") from error
+        elif "mask" in self._vocabulary.targets:  # nothing is said of any pixel
+            sample.mask = np.full((height, width), masks.IGNORED, np.uint8)
 
     def transform(self, record: Record, decoded: Sample, *, draw: int, view: int = 0) -> Rendered:
         """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
@@ -75,7 +97,7 @@ class Renderer:
         return self.transform(record, self.decode(record), draw=draw, view=view)
 
     def _eighths(self, height: int, width: int) -> int:
-        return reduce.eighths(self.spec, height, width, targets=self.dataset.targets)
+        return reduce.eighths(self.spec, height, width, targets=self.dataset.moved_targets)
 
 
 @dataclass(frozen=True, slots=True)

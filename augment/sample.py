@@ -21,6 +21,8 @@ class Record:
     ``key`` is the path relative to the split, ``/`` between parts, without extension (with it where two would
     collide). ``height`` and ``width`` are those of the upright picture (EXIF orientation applied). ``digest`` is the
     hexadecimal digest of the encoded bytes and the annotations. ``label`` is an index into the dataset's classes.
+    ``offset`` is None where the file is the picture; in a tar it is where the picture's bytes begin, in a Parquet file
+    the number of its row. ``annotations`` is the text of ``annotations.Annotations.to_json``.
     """
 
     key: str
@@ -31,6 +33,20 @@ class Record:
     mtime_ns: int
     digest: str
     label: int | None = None
+    offset: int | None = None
+    annotations: str | None = None
+    mask: "MaskFile | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFile:
+    """The encoded mask of a record: ``path`` and ``offset`` as those of the record, ``digest`` of the encoded bytes."""
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+    digest: str
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +60,45 @@ class Refusal:
 
 @dataclass(slots=True)
 class Sample:
-    """A picture with its targets.
+    """A picture with its targets. Coordinates are pixels: of boxes at their edges, of keypoints at their centres.
 
     image:      uint8 (H, W, 3) RGB.
     label:      index of the class, or None.
+    labels:     float32 (C,), a weight for each of the dataset's classes, where a picture may have several.
     mask:       integer (H, W), class indices; moves with the pixels and is never interpolated.
-    boxes:      float32 (N, 4), x_min, y_min, x_max, y_max in pixels.
+    boxes:      float32 (N, 4), x_min, y_min, x_max, y_max.
     box_labels: int64 (N,), one for each box.
-    keypoints:  float32 (N, 2), x and y in pixels; NaN where a distortion folded the place away.
+    box_rows:   int64 (N,), which of the record's boxes each one is; None is all of them in their order.
+    instance_masks: uint8 (N, H, W), 0 and 1, the mask of each box's object.
+    keypoints:  float32 (K, 2), x and y; NaN where the place is not annotated or a distortion folded it away.
+    keypoint_labels: int64 (K,), indices into the dataset's names of keypoints.
+    keypoint_visibility: int8 (K,), 0 not annotated or lost, 1 hidden, 2 visible.
+    keypoint_angles: float32 (K,), radians from the x axis towards the y axis, in [0, 2 pi).
+    keypoint_scales: float32 (K,), pixels.
+    keypoint_boxes:  int64 (K,), which of the record's boxes (as ``box_rows`` counts them) each belongs to, or -1.
+    keypoint_rows:   int64 (K,), which of the record's keypoints each one is; None is all of them in their order.
     """
 
     image: NDArray[np.uint8]
     label: int | None = None
+    labels: NDArray[np.float32] | None = None
     mask: NDArray[np.integer] | None = None
     boxes: NDArray[np.float32] | None = None
     box_labels: NDArray[np.int64] | None = None
+    box_rows: NDArray[np.int64] | None = None
+    instance_masks: NDArray[np.uint8] | None = None
     keypoints: NDArray[np.float32] | None = None
+    keypoint_labels: NDArray[np.int64] | None = None
+    keypoint_visibility: NDArray[np.int8] | None = None
+    keypoint_angles: NDArray[np.float32] | None = None
+    keypoint_scales: NDArray[np.float32] | None = None
+    keypoint_boxes: NDArray[np.int64] | None = None
+    keypoint_rows: NDArray[np.int64] | None = None
 
     def target_names(self) -> frozenset[str]:
-        """Which targets that move with the pixels this sample has, beside the image."""
-        names = ("mask", "boxes", "keypoints")
-        return frozenset(name for name in names if getattr(self, name) is not None)
+        """Which targets that move with the pixels this sample has, beside the image; instance masks count as masks."""
+        found = {name for name in ("mask", "boxes", "keypoints") if getattr(self, name) is not None}
+        return frozenset(found | ({"mask"} if self.instance_masks is not None else set()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ class Stream:
         self.pipeline = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
         self.dataset = whole.choose(split)
         smallest = self.dataset.min_size()
-        sizes.check_fits(self.pipeline.spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
+        sizes.check_fits(
+            self.pipeline.spec, smallest.height, smallest.width, self.dataset.moved_targets, key=smallest.key
+        )
         self.spec = StreamSpec(
             engine=engine.engine_id(),
             dataset=whole.digest,

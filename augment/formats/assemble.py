@@ -10,23 +10,34 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from augment import address, keys, manifest
-from augment.formats.listing import RefusedPath
-from augment.formats.scan import Found, Picture
+from augment.annotations import Annotations
+from augment.formats.listing import Listing, RefusedPath
+from augment.formats.scan import Found, Mask, Picture
 from augment.manifest import Size, SplitSummary, Summary
 
 _NO_CLASS = -1
 
 _FOUND = pa.schema(
     [
-        pa.field("path", pa.large_string()),  # of all splits together it may pass the 2 GiB of a string column
+        pa.field("named", pa.large_string()),  # of all splits together it may pass the 2 GiB of a string column
+        pa.field("path", pa.large_string()),
         pa.field("class", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("size_bytes", pa.int64()),
         pa.field("mtime_ns", pa.int64()),
         pa.field("digest", pa.binary(16)),
+        pa.field("offset", pa.int64()),
+        pa.field("annotations", pa.large_string()),
+        pa.field("mask_path", pa.large_string()),
+        pa.field("mask_offset", pa.int64()),
+        pa.field("mask_size_bytes", pa.int64()),
+        pa.field("mask_mtime_ns", pa.int64()),
+        pa.field("mask_digest", pa.binary(16)),
     ]
 )
+_TARGETS = ("labels", "boxes", "instance_masks", "keypoints")
+_COPIED = [name for name in _FOUND.names if name not in {"named", "class"}]
 _REFUSED = pa.schema([pa.field("path", pa.large_string()), pa.field("refusal", pa.large_string())])
 
 
@@ -68,25 +79,52 @@ class Assembled:
 class Assembly:
     """Collects what a scan finds; ``finish`` sorts it."""
 
-    def __init__(self, splits: tuple[str, ...]) -> None:
-        self._splits = tuple(sorted(splits, key=str.encode)) or (None,)
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._splits = tuple(sorted(listing.splits, key=str.encode)) or (None,)
         self._found = {split: _Columns(_FOUND) for split in self._splits}
         self._refused = _Columns(_REFUSED)
         self._classes: dict[str, int] = {}
+        self._targets: set[str] = set()
         self.num_records = 0
         self.num_refused = 0
 
     def add(self, found: Found) -> None:
-        verdict, group = found.verdict, found.group
+        file, verdict = found.file, found.verdict
         if not isinstance(verdict, Picture):
-            self.refuse(RefusedPath(found.path, verdict.reason, verdict.detail))
+            self.refuse(RefusedPath(file.named, verdict.reason, verdict.detail))
             return
-        name = group.class_name
+        name = file.class_name
         number = _NO_CLASS if name is None else self._classes.setdefault(name, len(self._classes))
-        self._found[group.split].add(
-            found.path, number, verdict.height, verdict.width, verdict.size_bytes, verdict.mtime_ns, verdict.digest
+        mask = verdict.mask
+        part = file.described.part
+        self._found[file.group.split].add(
+            file.named,
+            file.place,
+            number,
+            verdict.height,
+            verdict.width,
+            verdict.size_bytes,
+            verdict.mtime_ns,
+            verdict.digest,
+            None if part is None else part.offset,
+            verdict.annotations,
+            *((None,) * 5 if mask is None else (mask.path, mask.offset, mask.size_bytes, mask.mtime_ns, mask.digest)),
         )
+        self._note_targets(name, file.described.annotations, mask)
         self.num_records += 1
+
+    def _note_targets(self, class_name: str | None, annotations: Annotations | None, mask: Mask | None) -> None:
+        if class_name is not None:
+            self._targets.add("label")
+        if mask is not None:
+            self._targets.add("mask")
+        if annotations is None:
+            return
+        self._targets.update(name for name in _TARGETS if getattr(annotations, name) is not None)
+        for names in (annotations.labels, annotations.box_labels):
+            for name in names or ():
+                self._classes.setdefault(name, len(self._classes))
 
     def refuse(self, refused: RefusedPath) -> None:
         self._refused.add(refused.path, f"{refused.reason}: {refused.detail}")
@@ -99,10 +137,13 @@ class Assembly:
 
     def finish(self, *, format_name: str, root: str, scanned_ns: int) -> Assembled:
         """Give every record its key and its label, and sort; call it once."""
-        classes = tuple(sorted(self._classes, key=str.encode))
-        labels = np.full(len(classes) + 1, _NO_CLASS, dtype=np.int32)  # the last place is that of _NO_CLASS
+        classes = self._listing.classes
+        if classes is None:
+            classes = tuple(sorted(self._classes, key=str.encode))
+        labels = np.full(len(self._classes) + 1, _NO_CLASS, dtype=np.int32)  # the last place is that of _NO_CLASS
         for label, name in enumerate(classes):
-            labels[self._classes[name]] = label
+            if name in self._classes:
+                labels[self._classes[name]] = label
         refused = self._refused.table()
         tables = {
             split: _sorted_records(
@@ -119,6 +160,9 @@ class Assembly:
             num_records=self.num_records,
             num_refused=self.num_refused,
             scanned_ns=scanned_ns,
+            targets=tuple(sorted(self._targets)),
+            keypoint_names=self._listing.keypoint_names,
+            details=self._listing.details,
         )
         records = (batch for table in tables.values() for batch in _record_rows(table))
         return Assembled(summary, records, _refused_rows(refused.sort_by("path")))
@@ -147,8 +191,8 @@ def _digest_fields(splits: Mapping[str | None, Iterable[pa.RecordBatch]]) -> Ite
 
 
 def _sorted_records(found: pa.Table, split: str | None, labels: NDArray[np.int32], refused: pa.Array) -> pa.Table:
-    table = found.drop_columns(["class"])
-    table = table.append_column("key", keys.distinct_keys(_below(split, _whole(found.column("path"))), refused))
+    table = found.drop_columns(["class", "named"])
+    table = table.append_column("key", keys.distinct_keys(_below(split, _whole(found.column("named"))), refused))
     table = table.append_column("label", pa.array(labels[found.column("class").to_numpy()]))
     return table.take(pc.sort_indices(table.column("key"))).combine_chunks()
 
@@ -206,9 +250,8 @@ def _record_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
         yield _rows(
             batch.num_rows,
             key=batch.column("key"),
-            path=batch.column("path"),
             label=pc.if_else(pc.equal(label, _NO_CLASS), pa.scalar(None, pa.int32()), label),
-            **{name: batch.column(name) for name in ("height", "width", "size_bytes", "mtime_ns", "digest")},
+            **{name: batch.column(name) for name in _COPIED},
         )
 
 

@@ -17,16 +17,18 @@ Layout, from the folders' names alone:
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from augment import keys, read
 from augment.errors import DatasetError, Reason, StorageError
 from augment.formats.listing import FileGroup, Listing, RefusedPath
-from augment.sample import Record
+from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
 NAME = "folder"
+WRITES = frozenset({"label"})
+PACKS = False
 
 SPLIT_NAMES = frozenset(
     {"train", "training", "val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing"}
@@ -81,18 +83,35 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
     return listing
 
 
-def output_path(key: str, copy: int, extension: str) -> str:
-    """Where a copy of a record lies below the output folder; ``extension`` is without its dot.
-
-    Two different (key, copy) never share a path.
-    """
-    return f"{key}__{copy}.{extension}"
+def recognise(root: Path) -> bool:  # noqa: ARG001 - asked last: a folder of pictures is what is left
+    """Any folder may be one."""
+    return True
 
 
-def original_path(record: Record) -> str:
-    """Where the original of a record lies below the output folder: under its key, with the extension that it has."""
-    named_whole = record.key.rpartition("/")[2] == record.path.name
-    return record.key if named_whole else record.key + keys.extension(record.path.name)
+def picture_path(output: Output) -> str:
+    """Below the split, under its name: the class folders are part of the key."""
+    folder = "" if output.split is None else f"{output.split}/"
+    return f"{folder}{output.file_name}"
+
+
+def mask_path(output: Output) -> str:
+    """Never called: there is no place for one."""
+    raise NotImplementedError(output.name)
+
+
+def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:  # noqa: ARG001 - part of every format
+    """None: the folder's name is the class."""
+    return ()
+
+
+def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
+    """None."""
+    return iter(())
+
+
+def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+    """Never called: pictures are files."""
+    raise NotImplementedError(index)
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str]]:

@@ -5,7 +5,7 @@ A format is a module with the names of ``Format``. To add one, write the module 
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,27 +19,54 @@ from augment.formats.assemble import Assembly
 from augment.formats.listing import Listing
 from augment.formats.previous import Previous
 from augment.formats.scan import DEFAULT_MAX_FILE_BYTES, Examiner, Limits
-from augment.sample import Record
+from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
 Progress = Callable[[int, int], None]
 """Called with the number of files that are done and the number of all, from the thread that called the scan."""
 
 
 class Format(Protocol):
-    """How a dataset lies on disk: how its files are found, and where the files of an expansion go."""
+    """How a dataset lies on disk: how its files are found, and where the files of an expansion go.
+
+    ``WRITES`` names the targets (fields of ``Sample``) that it can hold; an expansion of a dataset with others is
+    refused. ``PACKS`` says that outputs lie inside of files, one file a shard; only then is ``pack`` called, and only
+    else the paths, ``sidecars``.
+    """
 
     NAME: str
+    WRITES: frozenset[str]
+    PACKS: bool
+
+    def recognise(self, root: Path) -> bool:
+        """Whether a folder that was named without its format is of this one; looks at a few names, opens little."""
+        ...
 
     def find(self, root: Path, *, max_files: int | None = None) -> Listing:
-        """List the files that may be records; open none. Raises DatasetError where the layout is ambiguous."""
+        """List the files that may be records; open no picture. Raises DatasetError where the layout is ambiguous."""
         ...
 
-    def output_path(self, key: str, copy: int, extension: str) -> str:
-        """The path of a copy, relative to the output folder; ``extension`` is without its dot."""
+    def picture_path(self, output: Output) -> str:
+        """Where a picture lies, relative to the output folder; different outputs never share a path."""
         ...
 
-    def original_path(self, record: Record) -> str:
-        """The path of an unchanged original, relative to the output folder."""
+    def mask_path(self, output: Output) -> str:
+        """Where its mask lies (PNG); called only where there is one and ``WRITES`` has ``mask``."""
+        ...
+
+    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+        """What else lies beside one picture: its annotations, where they are a file of their own."""
+        ...
+
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """The files that describe all of it, written last; ``outputs()`` begins at the first output each time.
+
+        Outputs come sorted by (split, UTF-8 key, copy), the unchanged original last among a key's. The pieces of each
+        file are consumed before the next file is asked for.
+        """
+        ...
+
+    def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+        """Shard ``index`` of a split as one file."""
         ...
 
 
@@ -71,10 +98,15 @@ def scan(
         raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
     scanned_ns = time.time_ns()
     listing = chosen.find(folder_path, max_files=max_files)
-    assembly = Assembly(listing.splits)
+    assembly = Assembly(listing)
     for refused in listing.refused:
         assembly.refuse(refused)
-    examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), _usable(previous, chosen, folder_path))
+    examiner = Examiner(
+        folder_path,
+        Limits(max_pixels, max_file_bytes),
+        _usable(previous, chosen, folder_path),
+        num_mask_values=listing.num_mask_values,
+    )
     done = listing.num_files - sum(len(group.names) for group in listing.groups)
     if progress is not None:
         progress(done, listing.num_files)

@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 from threading import Lock
 
-from augment import decode, read
+from augment import decode, keys, masks, read
 from augment.errors import Reason, RecordError, StorageError
-from augment.formats.listing import FileGroup
+from augment.formats.listing import Described, FileGroup, MaskPlace, Part
 from augment.formats.previous import Previous
 
 DEFAULT_MAX_FILE_BYTES = 256 * 2**20
@@ -28,16 +28,31 @@ _LARGE_BYTES = 16 * 2**20
 _CHUNK = 32
 """Files that one thread takes at a time."""
 
+_PLAIN = Described()
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A picture's mask; ``digest`` is that of its encoded bytes, ``path`` relative to the root."""
+
+    path: str
+    offset: int | None
+    size_bytes: int
+    mtime_ns: int
+    digest: bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file that is a picture by its header; ``digest`` is the record's."""
+    """A file that is a picture by its header; ``digest`` is the record's, ``annotations`` their JSON."""
 
     height: int
     width: int
     size_bytes: int
     mtime_ns: int
     digest: bytes
+    annotations: str | None = None
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +62,32 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One file and what became of it; ``path`` is relative to the root."""
+class File:
+    """One file that a format listed; ``path`` is relative to the root, ``named`` is what its record goes by."""
 
     group: FileGroup
     path: str
+    described: Described
+
+    @property
+    def named(self) -> str:
+        return self.described.named or self.path
+
+    @property
+    def place(self) -> str:
+        """What is read: the file; of a picture inside of one, that file (with the column, of a Parquet file)."""
+        return self.path if self.described.part is None else self.group.folder
+
+    @property
+    def class_name(self) -> str | None:
+        return self.described.class_name or self.group.class_name
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file and what became of it."""
+
+    file: File
     verdict: Picture | Refused
 
 
@@ -66,16 +102,21 @@ class Limits:
 class Examiner:
     """Examines files of one dataset, from several threads at once."""
 
-    def __init__(self, root: Path, limits: Limits, previous: Previous | None) -> None:
+    def __init__(
+        self, root: Path, limits: Limits, previous: Previous | None, *, num_mask_values: int | None = None
+    ) -> None:
         self._root = root
         self._limits = limits
         self._previous = previous
+        self._num_mask_values = num_mask_values
         self._one_large = Lock()
 
     def examine_all(self, groups: Iterable[FileGroup], *, num_threads: int) -> Iterator[list[Found]]:
         """What became of each file, a few at a time, in the order of the groups."""
         files = (
-            (group, f"{group.folder}/{name}" if group.folder else name) for group in groups for name in group.names
+            File(group, f"{group.folder}/{name}" if group.folder else name, group.described.get(i, _PLAIN))
+            for group in groups
+            for i, name in enumerate(group.names)
         )
         with ThreadPoolExecutor(num_threads, thread_name_prefix="scan") as pool:
             pending: deque[Future[list[Found]]] = deque()
@@ -90,46 +131,105 @@ class Examiner:
                 for future in pending:
                     future.cancel()
 
-    def _examine_some(self, files: tuple[tuple[FileGroup, str], ...]) -> list[Found]:
-        return [Found(group, path, self._examine(group, path)) for group, path in files]
+    def _examine_some(self, files: tuple[File, ...]) -> list[Found]:
+        return [Found(file, self._examine(file)) for file in files]
 
-    def _examine(self, group: FileGroup, path: str) -> Picture | Refused:
-        full = self._root / path
+    def _examine(self, file: File) -> Picture | Refused:
         try:
-            verdict = self._judge(group, path, full)
+            verdict = self._judge(file)
         except read.NotAFileError as error:
             return Refused(Reason.UNREADABLE, str(error))
         except FileNotFoundError:
+            full = self._root / file.path
             detail = "a link to nothing" if full.is_symlink() else "it went away while the folder was scanned"
             return Refused(Reason.UNREADABLE, detail)
         except OSError as error:
-            blamed = read.at_fault(error, path)
+            blamed = read.at_fault(error, file.path)
             if isinstance(blamed, StorageError):
                 raise blamed from error
             return Refused(blamed.reason, blamed.detail)
         except RecordError as error:
             return Refused(error.reason, error.detail)
-        if group.misplaced is not None:
-            return Refused(Reason.MISPLACED, group.misplaced)
+        if file.group.misplaced is not None:
+            return Refused(Reason.MISPLACED, file.group.misplaced)
         return verdict
 
-    def _judge(self, group: FileGroup, path: str, full: Path) -> Picture | Refused:
-        status = full.stat()
-        read.check_regular(status)  # before it is opened: opening a device may do something
-        if self._previous is not None:
-            known = self._previous.find(path, status, group.class_name)
-            if known is not None and known.height * known.width <= self._limits.max_pixels:
-                return Picture(known.height, known.width, known.size_bytes, known.mtime_ns, known.digest)
+    def _judge(self, file: File) -> Picture | Refused:
+        if file.described.problem is not None:
+            return Refused(Reason.ANNOTATION, file.described.problem)
+        if (known := self._known(file)) is not None:
+            return known
+        content = self._read(self._root / file.place, file.described.part)
+        if isinstance(content, Refused):
+            return content
+        header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
+        annotations = file.described.annotations
+        text = None
+        if annotations is not None:
+            problems = annotations.problems(header.height, header.width)
+            if problems:
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                return Refused(Reason.ANNOTATION, problems[0] + more)
+            text = annotations.within(header.height, header.width).to_json()
+        mask = self._mask(file.described.mask, header)
+        if isinstance(mask, Refused):
+            return mask
+        digest = read.record_digest(
+            read.content_digest(content.data), file.class_name, text, None if mask is None else mask.digest
+        )
+        return Picture(header.height, header.width, content.size_bytes, content.mtime_ns, digest, text, mask)
+
+    def _known(self, file: File) -> Picture | None:
+        """What an earlier scan says of the file, where it is still true."""
+        if self._previous is None or file.described.mask is not None or file.described.part is not None:
+            return None
+        status = (self._root / file.path).stat()
+        read.check_regular(status)
+        annotations = file.described.annotations
+        text = None if annotations is None else annotations.to_json()
+        row = self._previous.find(file.path, status, file.class_name, text)
+        if row is None or row.height * row.width > self._limits.max_pixels:
+            return None
+        return Picture(row.height, row.width, row.size_bytes, row.mtime_ns, row.digest, text)
+
+    def _mask(self, place: MaskPlace | None, picture: decode.Header) -> Mask | Refused | None:
+        if place is None:
+            return None
+        content = self._read(self._root / place.path, place.part)
+        if isinstance(content, Refused):
+            return Refused(Reason.ANNOTATION, f"its mask {keys.printable(place.path)}: {content.detail}")
+        try:
+            values = masks.decode_mask(content.data, max_pixels=self._limits.max_pixels)
+        except RecordError as error:
+            return Refused(Reason.ANNOTATION, f"its mask {keys.printable(place.path)}: {error.detail}")
+        if values.shape != (picture.height, picture.width):
+            size = f"{values.shape[1]} x {values.shape[0]}, the picture {picture.width} x {picture.height}"
+            return Refused(Reason.ANNOTATION, f"mask of another size: {keys.printable(place.path)} has {size}")
+        bound = self._num_mask_values
+        if bound is not None and (unknown := values[(values >= bound) & (values != masks.IGNORED)]).size:
+            detail = f"unknown class: {keys.printable(place.path)} has the value {unknown[0]}, of {bound} classes"
+            return Refused(Reason.ANNOTATION, detail)
+        offset = None if place.part is None else place.part.offset
+        digest = read.content_digest(content.data)
+        return Mask(place.path, offset, content.size_bytes, content.mtime_ns, digest)
+
+    def _read(self, full: Path, part: Part | None) -> read.FileContent | Refused:
         limit = self._limits.max_file_bytes
-        if status.st_size > limit:
-            detail = f"{status.st_size} bytes, of {limit} allowed (max_file_bytes)"
-            return Refused(Reason.TOO_MANY_BYTES, detail)
-        if status.st_size == 0:
+        if part is None:
+            status = full.stat()
+            read.check_regular(status)  # before it is opened: opening a device may do something
+            size_bytes = status.st_size
+        else:
+            size_bytes = part.size_bytes
+        if size_bytes > limit:
+            return Refused(Reason.TOO_MANY_BYTES, f"{size_bytes} bytes, of {limit} allowed (max_file_bytes)")
+        if size_bytes == 0:
             return Refused(Reason.FORMAT, "the file is empty")
-        with self._one_large if status.st_size > _LARGE_BYTES else nullcontext():
-            content = read.read_file(full, max_bytes=limit)
+        with self._one_large if size_bytes > _LARGE_BYTES else nullcontext():
+            if part is not None:
+                content = read.read_part(full, part.offset, size_bytes=size_bytes)
+            else:
+                content = read.read_file(full, max_bytes=limit)
             if not content.steady or len(content.data) != content.size_bytes:
                 return Refused(Reason.CHANGED, "it was written to while it was read; scan the dataset again")
-            header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
-            digest = read.record_digest(read.content_digest(content.data), group.class_name)
-        return Picture(header.height, header.width, content.size_bytes, content.mtime_ns, digest)
+        return content

@@ -1,0 +1,139 @@
+"""Annotations to the arrays of a sample, and a sample's arrays back to annotations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment import masks
+from augment.annotations import Annotations, Corners
+from augment.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The names behind indices: of a dataset's classes, of its keypoints; and which targets its samples have.
+
+    ``targets`` are names of ``Sample``'s fields. A sample of a picture without, say, boxes in a dataset with boxes has
+    an empty array of them.
+    """
+
+    classes: tuple[str, ...]
+    keypoint_names: tuple[str, ...] = ()
+    targets: frozenset[str] = frozenset()
+
+
+def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> None:
+    """Put what annotations say into a sample, whose image is there already.
+
+    Raises ValueError where they name a class that the vocabulary lacks or hold run lengths that are none.
+    """
+    index = {name: i for i, name in enumerate(vocabulary.classes)}
+    targets = vocabulary.targets
+    if "labels" in targets:
+        sample.labels = np.zeros(len(index), np.float32)
+        for name, share in (annotations.labels or {}).items():
+            sample.labels[_place(index, name, "class")] = share
+    if "boxes" in targets:
+        boxes = annotations.boxes or ()
+        sample.boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        if annotations.box_labels is not None or index:
+            names = annotations.box_labels or ()
+            sample.box_labels = np.array([_place(index, name, "class") for name in names], np.int64)
+    if "instance_masks" in targets:
+        sample.instance_masks = _instance_masks(annotations, *sample.image.shape[:2])
+    if "keypoints" in targets:
+        _fill_keypoints(sample, annotations, {name: i for i, name in enumerate(vocabulary.keypoint_names)})
+
+
+def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) -> Annotations:
+    """What can be said about an augmented sample: its targets, and of ``source`` (the record's) what is carried along.
+
+    Instance masks become run lengths.
+    """
+    rows = _rows(sample.box_rows, sample.boxes)
+    members: dict[str, Any] = {"extra": source.extra, "labels": source.labels}
+    if sample.labels is not None:
+        members["labels"] = {
+            vocabulary.classes[i]: float(share) for i, share in enumerate(sample.labels.tolist()) if share
+        }
+    if sample.boxes is not None:
+        members["boxes"] = _pairs(sample.boxes)
+        if sample.box_labels is not None:
+            members["box_labels"] = tuple(vocabulary.classes[i] for i in sample.box_labels)
+        if source.box_attributes is not None:
+            members["box_attributes"] = tuple(source.box_attributes[i] for i in rows)
+    if sample.instance_masks is not None:
+        members["instance_masks"] = tuple(
+            None
+            if source.instance_masks is not None and source.instance_masks[row] is None
+            else masks.run_lengths(mask)
+            for row, mask in zip(rows, sample.instance_masks, strict=True)
+        )
+    if sample.keypoints is not None:
+        members |= _keypoint_members(sample, vocabulary, rows)
+    return Annotations(**members)
+
+
+def _fill_keypoints(sample: Sample, annotations: Annotations, index: Mapping[str, int]) -> None:
+    points = annotations.keypoints or ()
+    sample.keypoints = np.array(points, np.float32).reshape(-1, 2)
+    if annotations.keypoint_visibility is not None:
+        sample.keypoint_visibility = np.array(annotations.keypoint_visibility, np.int8)
+        sample.keypoints[sample.keypoint_visibility == 0] = np.nan
+    if annotations.keypoint_labels is not None:
+        labels = [_place(index, name, "keypoint") for name in annotations.keypoint_labels]
+        sample.keypoint_labels = np.array(labels, np.int64)
+    if annotations.keypoint_angles is not None:
+        sample.keypoint_angles = np.array(annotations.keypoint_angles, np.float32)
+    if annotations.keypoint_scales is not None:
+        sample.keypoint_scales = np.array(annotations.keypoint_scales, np.float32)
+    if annotations.keypoint_boxes is not None:
+        sample.keypoint_boxes = np.array(annotations.keypoint_boxes, np.int64)
+
+
+def _keypoint_members(sample: Sample, vocabulary: Vocabulary, box_rows: Sequence[int]) -> dict[str, Any]:
+    points = sample.keypoints
+    assert points is not None  # noqa: S101 - the caller looked
+    lost = np.asarray(~np.isfinite(points).all(axis=1))
+    visibility = sample.keypoint_visibility
+    if visibility is None and lost.any():
+        visibility = np.full(len(points), 2, np.int8)
+    members: dict[str, Any] = {"keypoints": _pairs(np.where(lost[:, np.newaxis], 0, points))}
+    if visibility is not None:
+        members["keypoint_visibility"] = tuple(np.where(lost, 0, visibility).tolist())
+    if sample.keypoint_labels is not None:
+        members["keypoint_labels"] = tuple(vocabulary.keypoint_names[i] for i in sample.keypoint_labels)
+    for name in ("keypoint_angles", "keypoint_scales"):
+        values = getattr(sample, name)
+        if values is not None:
+            members[name] = tuple(np.where(np.isfinite(values), values, 0).tolist())
+    if sample.keypoint_boxes is not None:
+        places = {row: place for place, row in enumerate(box_rows)}
+        members["keypoint_boxes"] = tuple(places.get(row, -1) for row in sample.keypoint_boxes.tolist())
+    return members
+
+
+def _instance_masks(annotations: Annotations, height: int, width: int) -> NDArray[np.uint8]:
+    given = annotations.instance_masks or (None,) * len(annotations.boxes or ())
+    stack = np.zeros((len(given), height, width), np.uint8)
+    for i, mask in enumerate(given):
+        if mask is not None:
+            stack[i] = masks.rasterise(mask, height, width)
+    return stack
+
+
+def _rows(rows: NDArray[np.int64] | None, values: NDArray[Any] | None) -> list[int]:
+    return list(range(0 if values is None else len(values))) if rows is None else rows.tolist()
+
+
+def _pairs(values: NDArray[np.float32]) -> tuple[Corners, ...]:
+    return tuple(map(tuple, values.astype(np.float64).tolist()))
+
+
+def _place(index: Mapping[str, int], name: str, what: str) -> int:
+    if name not in index:
+        raise ValueError(f"{what} {name!r} is unknown; there are {', '.join(index) or 'none'}")
+    return index[name]
