@@ -74,10 +74,20 @@ def preview(
 
 
 def _read(picture: Path) -> bytes:
+    from augment import read
+    from augment.formats.scan import DEFAULT_MAX_FILE_BYTES
+
     try:
-        return picture.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"cannot read the picture {picture}: {error.strerror}; give the path of a file") from error
+        content = read.read_file(picture, max_bytes=DEFAULT_MAX_FILE_BYTES)
+    except (OSError, read.NotAFileError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise DatasetError(f"cannot read the picture {picture}: {what}; give the path of a file") from error
+    if len(content.data) > DEFAULT_MAX_FILE_BYTES:
+        raise DatasetError(
+            f"the picture {picture} has {content.size_bytes} bytes; a file may have {DEFAULT_MAX_FILE_BYTES}, in a "
+            "dataset too: give a smaller one"
+        )
+    return content.data
 
 
 def _digest(encoded: bytes) -> str:
