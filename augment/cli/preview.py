@@ -25,11 +25,14 @@ def register(app: typer.Typer) -> None:
 
 
 def preview(
-    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The picture to augment.")],
+    picture: Annotated[Path, typer.Argument(parser=terminal.path, metavar="PICTURE", help="The picture to augment.")],
     *,
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", metavar="P", help="A preset's name or a file.")],
     num: Annotated[int, typer.Option("--num", "-n", help="How many draws to show, from draw 0.")] = 16,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The grid: .png, .jpg or .webp.")] = Path("grid.png"),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", parser=terminal.path, metavar="PATH", help="The grid: .png, .jpg or .webp."),
+    ] = Path("grid.png"),
     seed: Annotated[int, typer.Option(help="The seed; the same seed draws the same grid.")] = 0,
     key: Annotated[
         str | None,
