@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
                 settings=settings,
                 home=home,
                 workers=workers,
-                admission=Admission(settings.queue_limit),
+                admission=Admission(settings.queue_limit, settings.answers_limit),
                 metrics=counted,
                 pipelines=pipelines,
                 datasets=datasets,
@@ -127,6 +127,7 @@ def _watched(state: State) -> Iterable[Metric]:
     yield metrics.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
     yield metrics.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
     yield metrics.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
+    yield metrics.gauge("augment_answers_open", "Answers that are made or sent.", state.admission.num_open)
     yield metrics.gauge("augment_workers", "Worker processes.", workers.num_workers)
     yield metrics.gauge("augment_workers_busy", "Worker processes that run a task.", workers.num_busy)
     yield metrics.labelled(
