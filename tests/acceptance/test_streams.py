@@ -274,12 +274,12 @@ def test_stalled_readers_hold_no_place_and_a_stop_ends_them_within_its_grace(tmp
         wait_until(lambda: server.metric("augment_answers_open") == 0, 5)
         assert server.get(path) == expected
 
-        with begin(server, path, receive_bytes=4096) as stalled:
+        with begin(server, path, receive_bytes=4096) as reader:
             wait_until(lambda: server.metric("augment_readers") == 1)
             assert server.num_files() > 1
             started = time.monotonic()
             server.stop()
             assert time.monotonic() - started < 5
             assert server.num_files() == 0
-            with pytest.raises(ConnectionResetError), stalled.makefile("rb") as file:
+            with pytest.raises(ConnectionResetError), reader.makefile("rb") as file:
                 file.read()
