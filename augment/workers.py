@@ -43,10 +43,10 @@ class LocalWorkers:
     """A pool of worker processes on this machine; safe between threads, of one process only.
 
     ``num_workers`` None means one for each CPU this process may use. ``preload`` names modules to import before the
-    first task; the module of a task's class is imported in any case. Processes start with the first tasks. A task's
-    future never says that it is running, so it can be cancelled at any time: one that is running then stops before
-    its next record and its worker is kept; ``concurrent.futures.wait`` on the cancelled future returns when it has
-    stopped.
+    first task; the module of a task's class is imported in any case. Processes start with the first tasks, or when
+    ``start`` is called. A task's future never says that it is running, so it can be cancelled at any time: one that is
+    running then stops before its next record and its worker is kept; ``concurrent.futures.wait`` on the cancelled
+    future returns when it has stopped.
 
     Close it or use it as a context manager; left open it ends with its last reference or with the interpreter. Ctrl-C,
     SIGTERM and SIGHUP are left to this process; workers end with it, however it ends.
@@ -108,6 +108,14 @@ class LocalWorkers:
         """How many workers were replaced, by reason: crashed, timeout, killed, memory, max_tasks."""
         with self._shared.lock:
             return self._shared.restarts.copy()
+
+    def start(self) -> None:
+        """Start every process now, and return when all can work; no first task then waits for the imports.
+
+        Raises WorkerError where the system refuses; it may be called again, from any thread.
+        """
+        for each in self._slots:
+            each.start()
 
     def submit(self, task: Task[T]) -> "Future[T]":
         """Queue a task; its future raises what ``run`` raised, or WorkerError where the task cannot be done.

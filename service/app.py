@@ -29,6 +29,7 @@ from service.schemas import Problem
 from service.settings import Settings
 from service.state import State
 from service.streams import Streams
+from service.warming import Warming
 
 _DESCRIPTION = """
 Every augmented sample has an address, and its pixels are a pure function of that address: the same URL gives the same
@@ -40,6 +41,9 @@ password of HTTP Basic.
 
 UPLOAD_PATHS = frozenset({"/v1/datasets"})
 """Whose bodies are bounded by the home's size instead of AUGMENT_MAX_BODY_BYTES."""
+
+_RENDERING = ("augment.batch_task", "augment.oneshot", "augment.expansion.shard")
+"""The modules of the tasks that render: imported before workers are forked."""
 
 _NUM_SCANNERS = 2
 """Processes that unpack and scan: a long scan leaves one for the next. They start with the first dataset."""
@@ -53,9 +57,11 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as parts:  # closed in the opposite order
             home = parts.enter_context(closing(Home(settings.home)))
+            workers = parts.enter_context(_pool(settings, settings.workers, *_RENDERING))
+            warming = Warming()
+            await parts.enter_async_context(warming.of(workers))
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
             version_now = await to_thread.run_sync(_describe_engine)
-            workers = parts.enter_context(_pool(settings, settings.workers, "augment.batch_task"))
             scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task"))
             datasets = await parts.enter_async_context(aclosing(Datasets(home, scanners, settings)))
             jobs = await parts.enter_async_context(aclosing(Jobs(home, datasets, workers, settings)))
@@ -67,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
                 settings=settings,
                 home=home,
                 workers=workers,
-                admission=Admission(settings.queue_limit),
+                admission=Admission(settings.queue_limit, settings.answers_limit),
                 metrics=counted,
                 pipelines=pipelines,
                 datasets=datasets,
@@ -77,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
                 batches=batches,
                 rendering=Rendering(batches, workers, counted),
                 readers=Readers(batches, workers.num_workers),
+                warming=warming,
                 version=version_now,
             )
             app.state.augment = state
@@ -101,13 +108,13 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _pool(settings: Settings, num_workers: int | None, preload: str) -> LocalWorkers:
+def _pool(settings: Settings, num_workers: int | None, *preload: str) -> LocalWorkers:
     return LocalWorkers(
         num_workers,
         record_timeout_s=settings.record_timeout_s,
         memory_bytes=settings.worker_memory_bytes,
         max_tasks=settings.worker_max_tasks,
-        preload=(preload,),
+        preload=preload,
     )
 
 
@@ -120,6 +127,7 @@ def _watched(state: State) -> Iterable[Metric]:
     yield metrics.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
     yield metrics.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
     yield metrics.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
+    yield metrics.gauge("augment_answers_open", "Answers that are made or sent.", state.admission.num_open)
     yield metrics.gauge("augment_workers", "Worker processes.", workers.num_workers)
     yield metrics.gauge("augment_workers_busy", "Worker processes that run a task.", workers.num_busy)
     yield metrics.labelled(

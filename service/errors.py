@@ -10,6 +10,7 @@ ServiceError
 ├── MediaTypeError          415  a content type or format that is not served
 ├── RepeatedKeyError        422  an Idempotency-Key that came with another request before
 ├── BusyError               429  the queue is full; carries the seconds after which to ask again
+├── StartingError           503  the workers are not ready yet
 └── DrainingError           503  the service is about to stop
 """
 
@@ -56,6 +57,10 @@ class BusyError(ServiceError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class StartingError(ServiceError):
+    """The workers are not ready yet; only the probe of readiness says so, requests wait for them."""
 
 
 class DrainingError(ServiceError):

@@ -40,6 +40,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.MediaTypeError: 415,
     errors.RepeatedKeyError: 422,
     errors.BusyError: 429,
+    errors.StartingError: 503,
     errors.DrainingError: 503,
 }
 """The status of each class of error; that of the nearest class above it where it has no row."""
@@ -57,6 +58,9 @@ _TITLES: Mapping[type[Exception], str] = {
     engine.StorageError: "Storage failed",
     engine.WorkerError: "A worker died",
 }
+
+_EXPECTED = (errors.StartingError, errors.DrainingError)
+"""What every life of a service begins and ends with: nobody's fault, so nothing for a log of faults."""
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +127,7 @@ def install(app: FastAPI) -> None:
 
 async def _expected(request: Request, error: Exception) -> JSONResponse:
     body, headers = describe(error)
-    if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, _EXPECTED):
         _log.error("%s: %s", type(error).__name__, error, extra={"request_id": requests.id_of(request)})
     return response(body | {"instance": requests.id_of(request)}, headers)
 

@@ -79,6 +79,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests that may render or wait at once; more get 429 (twice imgproxy's per core on 16).",
     )
+    answers_limit: int = Field(
+        512,
+        ge=1,
+        description="Answers that may be open at once, those of clients that have stopped reading too; more get 429 "
+        "(nginx's worker_connections).",
+    )
     grace_s: float = Field(
         10.0, ge=0, description="Seconds that running requests have after SIGTERM; Docker kills after 10."
     )

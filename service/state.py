@@ -19,6 +19,7 @@ from service.readers import Readers
 from service.rendering import Rendering
 from service.settings import Settings
 from service.streams import Streams
+from service.warming import Warming
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class State:
     batches: Batches
     rendering: Rendering
     readers: Readers
+    warming: Warming
     version: Mapping[str, Any]
     """The engine's digest and what it is made of, as ``/version`` tells it."""
 

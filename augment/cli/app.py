@@ -15,7 +15,19 @@ import typer
 from typer.exceptions import TyperException
 
 from augment import errors
-from augment.cli import check, doctor, exit_codes, expand, presets, preview, terminal, transforms, verify
+from augment.cli import (
+    check,
+    doctor,
+    exit_codes,
+    expand,
+    presets,
+    preview,
+    standard_output,
+    terminal,
+    transforms,
+    verify,
+)
+from augment.cli.standard_output import ReaderLeftError
 
 _EPILOG = "\n".join(["\b", "Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in exit_codes.MEANINGS.items())])
 
@@ -64,12 +76,21 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
     if "--debug" not in arguments:
         terminal.silence_libraries()
+    standard_output.watch()
     try:
         code = run(arguments)
     except _EndedError as ended:
-        terminal.note(f"{signal.Signals(ended.number).name}; the same command goes on")
+        name = signal.Signals(ended.number).name
+        terminal.note(f"{name}; the same command goes on" if _goes_on(arguments) else f"ended by {name}")
         code = 128 + ended.number  # as a shell has it
+    except ReaderLeftError as left:
+        code = left.EXIT_CODE
     sys.exit(code)
+
+
+def _goes_on(arguments: list[str]) -> bool:
+    """Whether the command takes up what an interrupted one did; the others begin again, and leave nothing."""
+    return next((word for word in arguments if not word.startswith("-")), None) == "expand"
 
 
 class _EndedError(BaseException):
@@ -90,19 +111,24 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         result = typer.main.get_command(app).main(arguments, prog_name="augment", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a result that did not arrive is an error of this command
     except Exception as error:  # noqa: BLE001 - the one place where any error becomes an exit code
         if debug:
             traceback.print_exc()
         return _report(error, as_json=as_json)
     if result == exit_codes.INTERRUPTED:
-        terminal.note("interrupted; the same command goes on")
+        terminal.note("interrupted; the same command goes on" if _goes_on(arguments) else "interrupted")
     return result if isinstance(result, int) else exit_codes.OK
 
 
 def _report(error: Exception, *, as_json: bool) -> int:
     code, lines, document = _describe(error)
     if as_json:
-        terminal.write_json({"error": document | {"exit_code": code}})
+        try:
+            terminal.write_json({"error": document | {"exit_code": code}})
+        except errors.StorageError as full:
+            lines.append(str(full))
     for line in lines:
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
         typer.echo(line, err=True)

@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that you mean to write into.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(parser=terminal.path, metavar="FOLDER", help="A folder that you mean to write into.")
+    ] = Path(),
     *,
     as_json: terminal.JsonOption = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +21,25 @@ if TYPE_CHECKING:
 
 _REFUSALS_SHOWN = 10
 
+WORKERS_MAX = 1024
+"""More than any machine has CPUs; each costs a process and a thread."""
+
+
+def _check_workers(number: int | None) -> int | None:
+    if number is not None and not 0 <= number <= WORKERS_MAX:
+        raise CallError(
+            f"--workers is {number}; give a number of processes, at most {WORKERS_MAX} (WORKERS_MAX), or 0 to render "
+            "in this one"
+        )
+    return number
+
+
 WorkersOption = Annotated[
     int | None,
     typer.Option(
         "--workers",
         metavar="N",
+        callback=_check_workers,
         help="Processes to render in; by default one for each CPU, 0 renders in this very process.",
     ),
 ]
@@ -37,8 +51,11 @@ def register(app: typer.Typer) -> None:
 
 
 def expand(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="The folder of pictures.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; it is made, or gone on with.")],
+    data: Annotated[Path, typer.Argument(parser=terminal.path, metavar="DATA", help="The folder of pictures.")],
+    out: Annotated[
+        Path,
+        typer.Argument(parser=terminal.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
+    ],
     *,
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", metavar="P", help="A preset's name or a file.")],
     copies: Annotated[int, typer.Option("--copies", help="Copies of each picture.")] = 4,
@@ -113,8 +130,6 @@ def pool(num_workers: int | None) -> "AbstractContextManager[Workers | None]":
     """The processes that ``--workers`` asks for; None renders in this one."""
     from augment.workers import LocalWorkers
 
-    if num_workers is not None and num_workers < 0:
-        raise CallError(f"--workers is {num_workers}; give a number of processes, or 0 to render in this one")
     return nullcontext() if num_workers == 0 else LocalWorkers(num_workers)
 
 
@@ -135,16 +150,17 @@ def tell_refusals(refusals: "Sequence[Refusal]", num_refused: int, where: Path) 
 
 
 def _budget(text: str | None) -> int | float | None:
+    """What ``--max-failures`` says, before hours of work are judged by it."""
     if text is None:
         return None
-    try:
+    if text.isdecimal():
         return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise CallError(f"--max-failures is {text!r}; give a count like 10, or a fraction like 0.01") from None
+    with suppress(ValueError):
+        if 0 < (fraction := float(text)) < 1:
+            return fraction
+    raise CallError(
+        f"--max-failures is {text!r}; give a count like 10, or a fraction of all above 0 and below 1, like 0.01"
+    )
 
 
 def _tell(summary: "Summary", out: Path, seconds: float, *, as_json: bool) -> None:

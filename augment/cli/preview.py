@@ -25,11 +25,14 @@ def register(app: typer.Typer) -> None:
 
 
 def preview(
-    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The picture to augment.")],
+    picture: Annotated[Path, typer.Argument(parser=terminal.path, metavar="PICTURE", help="The picture to augment.")],
     *,
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", metavar="P", help="A preset's name or a file.")],
     num: Annotated[int, typer.Option("--num", "-n", help="How many draws to show, from draw 0.")] = 16,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The grid: .png, .jpg or .webp.")] = Path("grid.png"),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", parser=terminal.path, metavar="PATH", help="The grid: .png, .jpg or .webp."),
+    ] = Path("grid.png"),
     seed: Annotated[int, typer.Option(help="The seed; the same seed draws the same grid.")] = 0,
     key: Annotated[
         str | None,
@@ -74,10 +77,20 @@ def preview(
 
 
 def _read(picture: Path) -> bytes:
+    from augment import read
+    from augment.formats.scan import DEFAULT_MAX_FILE_BYTES
+
     try:
-        return picture.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"cannot read the picture {picture}: {error.strerror}; give the path of a file") from error
+        content = read.read_file(picture, max_bytes=DEFAULT_MAX_FILE_BYTES)
+    except (OSError, read.NotAFileError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise DatasetError(f"cannot read the picture {picture}: {what}; give the path of a file") from error
+    if len(content.data) > DEFAULT_MAX_FILE_BYTES:
+        raise DatasetError(
+            f"the picture {picture} has {content.size_bytes} bytes; a file may have {DEFAULT_MAX_FILE_BYTES}, in a "
+            "dataset too: give a smaller one"
+        )
+    return content.data
 
 
 def _digest(encoded: bytes) -> str:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections import deque
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -27,6 +28,13 @@ RATE_WINDOW_S = 30.0
 _WIDTH_WITH_BAR = 72
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output instead of text.")]
+
+
+def path(text: str | Path) -> Path:
+    """Take an argument that is a path; an empty one is a variable that nobody set, and not the folder one is in."""
+    if not str(text):
+        raise typer.BadParameter("the path is empty; write . for the folder that you are in")
+    return Path(text)
 
 
 def silence_libraries() -> None:

@@ -16,11 +16,18 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `augment expand` wrote.")],
+    out: Annotated[
+        Path, typer.Argument(parser=terminal.path, metavar="OUT", help="The folder that `augment expand` wrote.")
+    ],
     *,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DATA", help="The dataset; by default where it lay when OUT was written."),
+        typer.Option(
+            "--data",
+            parser=terminal.path,
+            metavar="DATA",
+            help="The dataset; by default where it lay when OUT was written.",
+        ),
     ] = None,
     workers: expand.WorkersOption = None,
     as_json: terminal.JsonOption = False,

@@ -1,12 +1,10 @@
 """The copies of one record as the bytes of their files."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from augment import encode
-from augment.address import DIGEST_BYTES
 from augment.expansion.spec import ExpansionSpec
 from augment.render import Renderer
 from augment.sample import Applied, Record, Sample
@@ -51,11 +49,6 @@ class CopyMaker:
             rendered.sample.image, self._spec.image_format, self._spec.quality or encode.DEFAULT_QUALITY
         )
         return EncodedCopy(data, height, width, rendered.render_key, _json(rendered.applied))
-
-
-def file_digest(data: bytes) -> str:
-    """The digest of a file's bytes: 32 hexadecimal digits, as ``b2sum -l 128`` prints them."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def _json(applied: Sequence[Applied]) -> str:

@@ -12,10 +12,13 @@ disk before its manifest part is. A shard that was not finished is undone by the
 """
 
 import errno
+import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from augment.address import DIGEST_BYTES
 from augment.errors import OutputError, StorageError
 
 DESCRIPTION = "expansion.json"
@@ -177,15 +180,36 @@ def remove(root: Path, relative: str) -> bool:
     return existed
 
 
-def has_file(root: Path, relative: str, size_bytes: int) -> bool:
-    """Whether an output is there and has the size that its manifest row says."""
+def has_output(root: Path, relative: str, size_bytes: int, digest: str, since_ns: int) -> bool:
+    """Whether an output is there as its manifest row says.
+
+    A file whose status last changed before ``since_ns`` is taken for what was written; any other is read and compared.
+    (The system sets that time, ctime, at every write and nobody can set it back, as one can set mtime.)
+    """
     try:
         status = _inside(root, relative).lstat()
     except OSError as error:
         if error.errno in _ABSENT:
             return False
         raise storage_error("look at", root / relative, error) from error
-    return status.st_size == size_bytes
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size_bytes:
+        return False
+    return status.st_ctime_ns < since_ns or file_digest(read_bytes(root, relative) or b"") == digest
+
+
+def changed_ns(root: Path, name: str) -> int:
+    """When the status of a file in the root last changed, in nanoseconds since 1970; 0 where there is none."""
+    try:
+        return (root / name).lstat().st_ctime_ns
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise storage_error("look at", root / name, error) from error
+
+
+def file_digest(data: bytes) -> str:
+    """The digest of a file's bytes: 32 hexadecimal digits, as ``b2sum -l 128`` prints them."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def names(root: Path, prefix: str) -> list[str]:

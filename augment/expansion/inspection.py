@@ -8,7 +8,8 @@ from pathlib import Path
 
 from augment.errors import RecordError
 from augment.expansion import folder, manifest
-from augment.expansion.copies import CopyMaker, file_digest
+from augment.expansion.copies import CopyMaker
+from augment.expansion.folder import file_digest
 from augment.expansion.manifest import Row, Status
 from augment.expansion.shard import check_renderer
 from augment.expansion.spec import ExpansionSpec

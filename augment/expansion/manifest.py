@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from augment.errors import StorageError
+from augment.errors import AugmentError, StorageError
 from augment.expansion import folder
 from augment.expansion.paths import PathSet
 
@@ -32,7 +32,7 @@ _SCHEMA = pa.schema(
         pa.field("applied", pa.string()),
     ]
 )
-_BRIEF = ["key", "status", "path", "size_bytes", "reason", "detail"]
+_BRIEF = ["key", "status", "path", "size_bytes", "digest", "reason", "detail"]
 _EXPANSION = b"augment.expansion"
 _ROWS_A_GROUP = 8_192
 
@@ -97,7 +97,7 @@ def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> N
 def read_part(root: Path, index: int, expansion: str, *, brief: bool = False) -> list[Row] | None:
     """The rows of a shard; None where it is not finished, where its part is damaged or another expansion's.
 
-    ``brief`` leaves out what is not needed to see whether the outputs are there.
+    ``brief`` leaves out what is not needed to see whether the outputs are there and right.
     """
     table = _read_table(root, index, expansion, _BRIEF if brief else _SCHEMA.names)
     return None if table is None else _rows(table)
@@ -151,22 +151,33 @@ def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
 
     An update that a further change of the dataset interrupted left such a file already: of its rows those stay whose
     output no finished shard has written since. (What unfinished shards wrote, their journals have undone.)
+
+    A row whose file is not what was written says of no record that it was made from it, so that it is made again: the
+    time that tells which files to look at is the part's, and goes with it.
     """
     draft = root / f"{folder.TEMPORARY}previous"
     earlier = Previous.open(root)
     try:
         with pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
-            for table in _grouped(_output_tables(root, num_shards, expansion)):
+            for table in _grouped(
+                _less_changed(root, each, folder.changed_ns(root, part_name(index)))
+                for index, each in _output_tables(root, num_shards, expansion)
+            ):
                 writer.write_table(table, row_group_size=_ROWS_A_GROUP)
             if earlier is not None:
                 known = path_set(root, num_shards, expansion)
+                since_ns = folder.changed_ns(root, folder.PREVIOUS)
                 for table in earlier.tables():
                     paths = table.column("path").to_pylist()
                     left = set(known.missing(paths))
-                    writer.write_table(table.filter(pa.array([path in left for path in paths], pa.bool_())))
+                    rest = table.filter(pa.array([path in left for path in paths], pa.bool_()))
+                    writer.write_table(_less_changed(root, rest, since_ns))
         folder.sync(draft)
         draft.rename(root / folder.PREVIOUS)
         folder.sync(root)
+    except AugmentError:
+        draft.unlink(missing_ok=True)
+        raise
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise folder.storage_error("write", root / folder.PREVIOUS, error) from error
@@ -175,16 +186,28 @@ def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
 def path_set(root: Path, num_shards: int, expansion: str) -> PathSet:
     """The paths of all outputs of finished shards."""
     tables = _output_tables(root, num_shards, expansion, ["path"])
-    return PathSet(table.column("path").to_pylist() for table in tables)
+    return PathSet(table.column("path").to_pylist() for _, table in tables)
 
 
 def _output_tables(
     root: Path, num_shards: int, expansion: str, columns: list[str] = _SCHEMA.names
-) -> Iterator[pa.Table]:
+) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of outputs of each finished shard, with its number."""
     for index in range(num_shards):
         table = _read_table(root, index, expansion, columns)
         if table is not None:
-            yield table.filter(table.column("path").is_valid())
+            yield index, table.filter(table.column("path").is_valid())
+
+
+def _less_changed(root: Path, table: pa.Table, since_ns: int) -> pa.Table:
+    """The rows of outputs; ``record_digest`` is null where the file is not what the row says."""
+    files = zip(*(table.column(name).to_pylist() for name in ("path", "size_bytes", "digest")), strict=True)
+    right = pa.array(
+        [folder.has_output(root, path, size, digest, since_ns) for path, size, digest in files], pa.bool_()
+    )
+    column = _SCHEMA.get_field_index("record_digest")
+    kept = pc.if_else(right, table.column("record_digest").combine_chunks(), pa.scalar(None, pa.string()))
+    return table.set_column(column, _SCHEMA.field(column), kept)
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

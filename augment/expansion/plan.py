@@ -90,15 +90,16 @@ def count_kept(out: Path, old: ExpansionSpec, new: ExpansionSpec, dataset: Datas
     """How many outputs in the folder a run would keep: those whose record and render key are unchanged."""
     num_kept = 0
     for index in range(old.num_shards):
+        since_ns = folder.changed_ns(out, manifest.part_name(index))
         for row in manifest.read_part(out, index, old.id) or ():
             place = dataset.find(row.key) if row.path is not None else None
-            if place is not None and _is_kept(out, row, dataset.record(place), new):
+            if place is not None and _is_kept(out, row, dataset.record(place), new, since_ns):
                 num_kept += 1
     return num_kept
 
 
-def _is_kept(out: Path, row: manifest.Row, record: Record, new: ExpansionSpec) -> bool:
-    if row.path is None or not folder.has_file(out, row.path, row.size_bytes or 0):
+def _is_kept(out: Path, row: manifest.Row, record: Record, new: ExpansionSpec, since_ns: int) -> bool:
+    if row.path is None or not folder.has_output(out, row.path, row.size_bytes or 0, row.digest or "", since_ns):
         return False
     if row.status == Status.ORIGINAL:
         return row.record_digest == record.digest

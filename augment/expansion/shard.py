@@ -16,7 +16,8 @@ from augment import engine
 from augment.dataset import Dataset
 from augment.errors import OutputError, Reason, RecordError
 from augment.expansion import folder, journal, lock, manifest
-from augment.expansion.copies import CopyMaker, file_digest
+from augment.expansion.copies import CopyMaker
+from augment.expansion.folder import file_digest
 from augment.expansion.manifest import Row, Status
 from augment.expansion.spec import ExpansionSpec
 from augment.formats import registry
@@ -85,7 +86,7 @@ class _ShardWork:
         self._guard = guard
         self._seat = seat
         self._records = renderer.dataset.records(task.spec.shard(task.index))
-        self._known = self._read_known()
+        self._known, self._known_ns = self._read_known()
         self._rows: list[Row] = []
         self._written: list[str] = []
         self._num_settled = 0
@@ -108,14 +109,19 @@ class _ShardWork:
             raise
         return self._result()
 
-    def _read_known(self) -> Mapping[tuple[str, int | None], Row]:
-        """Rows by key and copy: of this very shard if it was finished before, else of what an update replaces."""
+    def _read_known(self) -> tuple[Mapping[tuple[str, int | None], Row], int]:
+        """Rows by key and copy: of this very shard if it was finished before, else of what an update replaces.
+
+        With them the time at which their files were as they say.
+        """
         rows = manifest.read_part(self._root, self._index, self._spec.id)
+        name = manifest.part_name(self._index)
         if rows is None:
             previous = manifest.Previous.open(self._root)
             keys = [record.key for record in self._records]
             rows = [] if previous is None else previous.rows(min(keys), max(keys))
-        return {(row.key, row.copy): row for row in rows}
+            name = folder.PREVIOUS
+        return {(row.key, row.copy): row for row in rows}, folder.changed_ns(self._root, name)
 
     def _wanted(self, record: Record) -> list[_Wanted]:
         """The files that a record is to become: its copies, then its original; none where it is known to be refused."""
@@ -136,7 +142,7 @@ class _ShardWork:
         row = self._known.get((record.key, copy))
         if row is None or (row.path, row.render_key, row.record_digest) != (path, render_key, record.digest):
             return None
-        if not folder.has_file(self._root, path, row.size_bytes or 0):
+        if not folder.has_output(self._root, path, row.size_bytes or 0, row.digest or "", self._known_ns):
             return None
         return replace(row, label=record.label, class_name=self._class_name(record))
 
@@ -238,19 +244,20 @@ class _ShardWork:
 
 
 def settled(root: Path, spec: ExpansionSpec, index: int) -> ShardResult | None:
-    """The result of a shard that is finished and whose files are all there with their sizes, else None."""
+    """The result of a shard that is finished and whose files are all there as they were written, else None."""
     rows = manifest.read_part(root, index, spec.id, brief=True)
     if rows is None:
         return None
-    sizes = {row.path: row.size_bytes or 0 for row in rows if row.path is not None}
-    if not all(folder.has_file(root, path, size) for path, size in sizes.items()):
+    since_ns = folder.changed_ns(root, manifest.part_name(index))
+    files = {row.path: (row.size_bytes or 0, row.digest or "") for row in rows if row.path is not None}
+    if not all(folder.has_output(root, path, *file, since_ns) for path, file in files.items()):
         return None
     return ShardResult(
         index,
         num_rendered=0,
         num_originals=0,
-        num_kept=len(sizes),
-        size_bytes=sum(sizes.values()),
+        num_kept=len(files),
+        size_bytes=sum(size for size, _ in files.values()),
         refusals=tuple(_refusals(rows)),
     )
 

@@ -103,10 +103,10 @@ class Launcher:
         self._control: Connection | None = None
         self._zygote: subprocess.Popen[bytes] | None = None
 
-    def launch(self, module: str) -> WorkerHandle | None:
+    def launch(self, module: str | None = None) -> WorkerHandle | None:
         """Start a worker that finds ``module`` imported; None once closed, WorkerError where the system refuses."""
         with self._lock:
-            if module not in self._modules and module != "__main__":
+            if module is not None and module not in self._modules and module != "__main__":
                 self._modules.append(module)
             for _ in range(2):  # once more where somebody killed the zygote: that is noticed by talking to it
                 if self._closed:

@@ -79,15 +79,22 @@ class Shared:
 
 
 class Slot:
-    """One place for a worker process and the thread that feeds it; the process is started when a task needs it."""
+    """One place for a worker process and the thread that feeds it; a task starts the process, unless ``start`` did."""
 
     def __init__(self, shared: Shared, index: int) -> None:
         self.busy = False
         self._shared = shared
         self._process: launcher.WorkerHandle | None = None
+        self._starting = threading.Lock()
         # A daemon, because threads that are not are joined before the interpreter lets anybody close the pool.
         self.thread = threading.Thread(target=self._serve, name=f"augment-worker-{index}", daemon=True)
         self.thread.start()
+
+    def start(self) -> None:
+        """Start the process now; any thread may. WorkerError where the system refuses."""
+        with self._starting:
+            if self._process is None:
+                self._process = self._shared.launcher.launch()
 
     def _serve(self) -> None:
         while (job := self._shared.queue.get()) is not None:
@@ -159,9 +166,10 @@ class Slot:
         if self._process is not None and self._process.num_tasks == self._shared.max_tasks:
             self._process.retire()
             self._replace("max_tasks")
-        if self._process is None:
-            self._process = self._shared.launcher.launch(module)
-        return self._process
+        with self._starting:
+            if self._process is None:
+                self._process = self._shared.launcher.launch(module)
+            return self._process
 
     def _replace(self, reason: str) -> None:
         self._shared.count_restart(reason)

@@ -140,7 +140,7 @@ async def augment_pictures(
     }  # fmt: skip
     given = {name: value for name, value in query.items() if value is not None}
     with ExitStack() as held:
-        held.enter_context(state.admission.place())
+        turn = held.enter_context(state.admission.place())
         sent = held.enter_context(closing(_pictures(request, state)))
         if kind == _FORM:
             fields = await pictures.receive_form(request, sent)
@@ -165,6 +165,7 @@ async def augment_pictures(
             file = BatchFile(into, Laid(num_bytes, num_bytes), in_memory=files.is_in_memory(into))
             headers = {"Content-Type": _MEDIA_TYPES[bundle], "Content-Length": str(num_bytes)}
         headers |= {"Cache-Control": "no-store", "Augment-Seed": str(options.seed)}
+        turn.leave()
         chunks = _chunks(file, held.pop_all())
         return await answers.streamed(request, chunks, media_type=headers["Content-Type"], headers=headers)
 

@@ -154,8 +154,9 @@ async def read_batch(
         return Response(status_code=304, headers=headers)
 
     async def chunks() -> AsyncGenerator[Chunk, None]:
-        with state.admission.place():
+        with state.admission.place() as turn:
             async with state.batches.lease(state.rendering.part(stream, place, part_format)) as file:
+                turn.leave()
                 _check_failures(file.laid, query.max_failures, stream, index)
                 first, last = _frame(stream, epoch, part_format)
                 headers["Content-Length"] = str(len(first) + file.laid.content_bytes + len(last))
@@ -175,13 +176,14 @@ async def _several(
     state: State, stream: OpenStream, indices: range, query: RangeQuery, part_format: PartFormat
 ) -> AsyncGenerator[Chunk, None]:
     first, last = _frame(stream, query.epoch, part_format)
-    with state.admission.place():
+    with state.admission.place() as turn:
         wanted = state.readers.read(
             lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
         )
         async with aclosing(wanted) as files:
             index = indices.start
             async for file in files:
+                turn.leave()
                 _check_failures(file.laid, query.max_failures, stream, index)
                 if first:
                     yield first
@@ -189,6 +191,7 @@ async def _several(
                 async with aclosing(_content(state, file)) as content:
                     async for chunk in content:
                         yield chunk
+                turn.take()
                 index += 1
         yield first + last
 

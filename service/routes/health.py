@@ -22,12 +22,15 @@ async def live() -> dict[str, str]:
     "/health/ready",
     summary="Whether requests are welcome",
     response_model=schemas.Health,
-    responses={503: {"description": "The service is about to stop.", "model": schemas.Problem}},
+    responses={
+        503: {"description": "The workers still start, or the service is about to stop.", "model": schemas.Problem}
+    },
 )
 @router.get("/v2/health/ready", include_in_schema=False)
 async def ready(state: Joined) -> dict[str, str]:
-    """Answers 503 once the service is about to stop: send requests elsewhere."""
+    """Answers 503 until the workers can work, and once the service is about to stop: send requests elsewhere."""
     state.admission.check_open()
+    state.warming.check()
     return {"status": "ready"}
 
 

@@ -68,8 +68,9 @@ async def read_sample(
         return Response(status_code=304, headers=headers)
 
     async def chunks() -> AsyncGenerator[Chunk, None]:
-        with state.admission.place():
+        with state.admission.place() as turn:
             async with state.batches.lease(state.rendering.sample(stream, epoch, key)) as file:
+                turn.leave()
                 if as_json:
                     yield json.dumps(await to_thread.run_sync(file.description)).encode()
                     return

@@ -58,6 +58,18 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
+    def wait_ready(self) -> float:
+        """The seconds until its workers were ready; AssertionError where they never were."""
+
+        def is_ready() -> bool:
+            try:
+                return bool(self.get("/health/ready"))
+            except urllib.error.HTTPError as error:
+                error.close()
+                return False
+
+        return wait_until(is_ready)
+
     def open(self, path: str, document: Any = None) -> Any:
         """The answer, still to be read: to GET, or to POST of a JSON document. HTTPError where it is a refusal."""
         data = None if document is None else json.dumps(document).encode()

@@ -127,7 +127,7 @@ def test_a_killed_and_restarted_server_costs_no_batch_and_repeats_none(tmp_path:
             restarting.join()
             assert digest(got) == expected
             # The second life of the server knows the stream; one that forgot it is told again.
-            killed.get("/health/ready")
+            killed.wait_ready()
             client._transport.request("DELETE", f"/v1/streams/{stream.id}")
             assert digest(list(stream.epoch(0))) == expected
 

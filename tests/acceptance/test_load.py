@@ -41,6 +41,7 @@ def test_a_minute_of_mixed_load_keeps_probes_quick(tmp_path: Path, pictures: Pat
 def run(tmp_path: Path, pictures: Path, *, seconds: float, slowest_s: float) -> None:
     with Server(tmp_path / "home", data_roots=pictures, workers=2) as server:
         server.register(pictures)
+        server.wait_ready()
         ends = time.monotonic() + seconds
         failures: list[BaseException] = []
         counts = {"pictures": 0, "batches": 0}
@@ -96,7 +97,7 @@ def run(tmp_path: Path, pictures: Path, *, seconds: float, slowest_s: float) -> 
         server.kill()
         assert server.num_files() > 1  # rendered batches, which nobody was left to remove
         server.restart()
-        server.get("/health/ready")
+        server.wait_ready()
         assert server.num_files() <= 1  # the folder of the new one, and nothing that the killed one left in it
         server.stop()
         wait_until(lambda: server.num_files() == 0)

@@ -248,28 +248,38 @@ def test_failure_after_the_first_byte_cuts_the_connection(server: Server, photos
     assert "an answer was cut" in "".join(server.log)
 
 
-def test_full_queue_is_told_and_a_stop_ends_streams_within_its_grace(tmp_path: Path) -> None:
+def test_stalled_readers_hold_no_place_and_a_stop_ends_them_within_its_grace(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", num_each=8)
-    with Server(tmp_path / "home", data_roots=tmp_path, queue_limit=1, grace_s=1) as server:
+    with Server(tmp_path / "home", data_roots=tmp_path, queue_limit=2, answers_limit=6, grace_s=1) as server:
         server.register(photos)
         stream = server.declare(LARGE, batch_size=4)
         path = f"/v1/streams/{stream}/batches"
-        leaving = begin(server, path, receive_bytes=4096)
-        wait_until(lambda: server.metric("augment_requests_admitted") == 1)
+        expected = server.get(path)
+        stalled: list[socket.socket] = []
+        while len(stalled) < 5:
+            stalled.append(begin(server, f"{path}?epoch={1 + len(stalled) % 2}", receive_bytes=4096))
+            wait_until(lambda: server.metric("augment_readers") == len(stalled))
+            wait_until(lambda: server.metric("augment_requests_admitted") == 0)
+        assert server.get(path) == expected
+        assert len(batches_of(server.get(f"{path}?epoch=3"))) == 4, "what must be rendered is, at once"
+        stalled.append(begin(server, f"{path}/0/0", receive_bytes=4096))
+        wait_until(lambda: server.metric("augment_answers_open") == 6)
         with pytest.raises(urllib.error.HTTPError, match="429") as refused:
             server.get(path)
         assert int(refused.value.headers["Retry-After"]) >= 1
+        assert "AUGMENT_ANSWERS_LIMIT" in json.load(refused.value)["detail"]
         refused.value.close()
-        leaving.close()
-        wait_until(lambda: server.metric("augment_requests_admitted") == 0, 5)
-        assert len(batches_of(server.get(path))) == 4
+        for leaving in stalled:
+            leaving.close()
+        wait_until(lambda: server.metric("augment_answers_open") == 0, 5)
+        assert server.get(path) == expected
 
-        with begin(server, path, receive_bytes=4096) as stalled:
+        with begin(server, path, receive_bytes=4096) as reader:
             wait_until(lambda: server.metric("augment_readers") == 1)
             assert server.num_files() > 1
             started = time.monotonic()
             server.stop()
             assert time.monotonic() - started < 5
             assert server.num_files() == 0
-            with pytest.raises(ConnectionResetError), stalled.makefile("rb") as file:
+            with pytest.raises(ConnectionResetError), reader.makefile("rb") as file:
                 file.read()

@@ -339,3 +339,13 @@ def test_workers_write_no_cores_and_go_first_when_memory_runs_out(shared: Worker
 def test_a_module_that_is_preloaded_is_there_before_the_first_task() -> None:
     with LocalWorkers(1, preload=["colorsys", "no_such_module"]) as workers:
         assert "colorsys" in workers.submit(Call("modules")).result(5)
+
+
+def test_workers_that_were_started_have_imported_and_are_there_before_the_first_task() -> None:
+    with LocalWorkers(2, preload=("colorsys",)) as workers:
+        workers.start()
+        pids = {each._process.pid for each in workers._slots if each._process is not None}
+        assert len(pids) == 2
+        workers.start()
+        assert {future.result(5) for future in [workers.submit(Pid(0.2)) for _ in range(2)]} == pids
+        assert "colorsys" in workers.submit(Call("modules")).result(5)

@@ -1,5 +1,6 @@
 import json
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -81,7 +82,10 @@ def test_a_request_keeps_a_harmless_id_and_gets_another_for_a_harmful_one(servic
 
 def test_readiness_ends_when_the_service_drains_and_liveness_does_not(run: Run) -> None:
     client = run()
-    assert client.get("/health/ready").json() == {"status": "ready"}
+    deadline = time.monotonic() + 60
+    while client.get("/health/ready").json() != {"status": "ready"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert client.get("/v2/health/ready").status_code == 200
     client.app.state.augment.admission.draining = True  # type: ignore[attr-defined]
     assert "Retry-After" in client.get("/health/ready").headers

@@ -54,6 +54,13 @@ def lay_noise(root: Path, names: Iterable[str], *, edition: str = "", height: in
     return root
 
 
+def flip_a_bit(path: Path) -> None:
+    """Change a file and neither its size nor its name."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
 @dataclass(frozen=True)
 class CrashingShard:
     """A shard in which one record ends the process that renders it, whichever that is."""

@@ -1,8 +1,10 @@
 """What an expansion writes, and what it does where some of it is there already."""
 
 import json
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,21 @@ import pytest
 
 from augment.errors import OutputError
 from augment.expand import expand
-from augment.expansion import manifest, spec
+from augment.expansion import folder, manifest, spec
 from augment.formats import registry
 from augment.render import Renderer
 from augment.transforms.load import Pipeline
 from augment.workers import LocalWorkers
-from tests.augment.expansion.expansions_for_tests import NAMES, PIPELINE, broken, content, identities, lay_noise, rows
+from tests.augment.expansion.expansions_for_tests import (
+    NAMES,
+    PIPELINE,
+    broken,
+    content,
+    flip_a_bit,
+    identities,
+    lay_noise,
+    rows,
+)
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -138,12 +149,23 @@ def test_same_command_again_does_nothing(data: Path, out: Path) -> None:
     [
         lambda out: (out / "cat/3__1.jpg").unlink(),
         lambda out: (out / "cat/3__1.jpg").write_bytes(b"cut"),
+        lambda out: flip_a_bit(out / "cat/3__1.jpg"),
+        lambda out: (out / "cat/3__1.jpg").write_bytes((out / "cat/2__1.jpg").read_bytes()),
         lambda out: shutil.rmtree(out / "dog"),
         lambda out: (out / "manifest-00002.parquet").unlink(),
         lambda out: (out / "manifest-00002.parquet").write_bytes(b"PAR1 no manifest PAR1"),
         lambda out: (out / "manifest-00002.parquet").write_bytes((out / "manifest-00001.parquet").read_bytes()[:-9]),
     ],
-    ids=["file gone", "file cut", "class gone", "part gone", "part damaged", "part cut"],
+    ids=[
+        "file gone",
+        "file cut",
+        "bit flipped",
+        "another's bytes",
+        "class gone",
+        "part gone",
+        "part damaged",
+        "part cut",
+    ],
 )
 def test_what_is_missing_is_made_again(data: Path, out: Path, harm: Callable[[Path], object]) -> None:
     expand(data, out, PIPELINE, copies=2)
@@ -154,6 +176,32 @@ def test_what_is_missing_is_made_again(data: Path, out: Path, harm: Callable[[Pa
     assert summary.num_kept + summary.num_rendered == 32
     after = identities(out)
     assert sum(before[name] != after[name] for name in before) == summary.num_rendered < 32
+
+
+def test_file_is_read_again_only_where_it_changed_since_its_part(
+    data: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expand(data, out, PIPELINE, copies=2)
+    late = 0.05  # the kernel's clock of files moves some milliseconds at a time
+    for part in sorted(out.glob("manifest-*")):  # the same parts, later than all pictures
+        time.sleep(late)
+        part.rename(out / "elsewhere").rename(part)
+    seen: list[str] = []
+    read = folder.read_bytes
+
+    def seeing(root: Path, path: str) -> bytes | None:
+        seen.append(path)
+        return read(root, path)
+
+    monkeypatch.setattr(folder, "read_bytes", seeing)
+    assert expand(data, out, PIPELINE, copies=2).nothing_to_do
+    assert seen == []
+    path = out / "dog/5__1.jpg"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    flip_a_bit(path)
+    os.utime(path, ns=times)  # as if it had never been touched
+    assert expand(data, out, PIPELINE, copies=2).num_rendered == 1
+    assert "dog/5__1.jpg" in seen
 
 
 def test_known_refusals_are_not_tried_again(data: Path, out: Path) -> None:
@@ -227,4 +275,3 @@ def test_forged_manifest_leads_nowhere_else(data: Path, out: Path, tmp_path: Pat
     with pytest.raises(OutputError, match="lies outside of it"):
         expand(data, out, PIPELINE, update=True)
     assert precious.read_bytes() == b"mine"
-    (out / ".augment-previous").unlink()  # the update never ended

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from augment.errors import OutputError, Reason
-from augment.expand import expand
-from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, identities, lay_noise
+from augment.expand import Expansion, expand
+from augment.expansion.tally import Progress
+from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, flip_a_bit, identities, lay_noise
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -47,6 +48,26 @@ def test_update_removes_what_is_gone_and_renders_what_changed(data: Path, out: P
     after = identities(out)
     assert {name for name in after if after[name] == before[name]} == after.keys() - {"cat/1__0.jpg", "cat/1__1.jpg"}
     expand(data, tmp_path / "fresh", PIPELINE, copies=2)
+    assert content(out) == content(tmp_path / "fresh")
+
+
+def test_update_makes_again_what_was_changed_by_others(data: Path, out: Path, tmp_path: Path) -> None:
+    """Also where the file has its size, and where it was changed while an update was under way."""
+    expand(data, out, PIPELINE, copies=2, include_originals=True)
+    lay_noise(data, ["cat/new.jpg"])
+    for name in ("cat/1__0.jpg", "dog/2.jpg"):
+        flip_a_bit(out / name)
+    assert Expansion(data, out, PIPELINE, copies=2, include_originals=True).plan(update=True).num_kept == 46
+
+    def stop(progress: Progress) -> None:
+        if progress.done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        expand(data, out, PIPELINE, copies=2, include_originals=True, update=True, progress=stop)
+    flip_a_bit(out / "dog/7__1.jpg")
+    expand(data, out, PIPELINE, copies=2, include_originals=True, update=True)
+    expand(data, tmp_path / "fresh", PIPELINE, copies=2, include_originals=True)
     assert content(out) == content(tmp_path / "fresh")
 
 

@@ -13,7 +13,7 @@ from augment.expansion import lock, manifest, sources, spec
 from augment.expansion.inspection import Finding
 from augment.verify import verify
 from augment.workers import LocalWorkers
-from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, lay_noise
+from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, flip_a_bit, lay_noise
 
 NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(4)]
 
@@ -80,19 +80,13 @@ def test_files_alone_are_compared_where_another_engine_wrote_them(
     assert "another engine" in report.note
 
 
-def _flip_last_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize(
     ("harm", "finding", "path"),
     [
         (lambda out: (out / "cat/1__0.jpg").unlink(), Finding.MISSING, "cat/1__0.jpg"),
         (lambda out: (out / "cat/1__0.jpg").write_bytes(b""), Finding.CHANGED, "cat/1__0.jpg"),
-        (lambda out: _flip_last_bit(out / "cat/1__0.jpg"), Finding.CHANGED, "cat/1__0.jpg"),
-        (lambda out: _flip_last_bit(out / "cat/1.jpg"), Finding.CHANGED, "cat/1.jpg"),
+        (lambda out: flip_a_bit(out / "cat/1__0.jpg"), Finding.CHANGED, "cat/1__0.jpg"),
+        (lambda out: flip_a_bit(out / "cat/1.jpg"), Finding.CHANGED, "cat/1.jpg"),
         (lambda out: (out / "cat/mine.jpg").write_bytes(b""), Finding.UNKNOWN, "cat/mine.jpg"),
         (lambda out: (out / "mine.txt").write_bytes(b""), Finding.UNKNOWN, "mine.txt"),
         (lambda out: (out / "cat/link").symlink_to(out), Finding.UNKNOWN, "cat/link"),
@@ -127,7 +121,7 @@ def test_rendering_that_differs_from_the_manifest_is_found(out: Path) -> None:
     """File and manifest agree, and are both wrong."""
     import dataclasses
 
-    from augment.expansion.copies import file_digest
+    from augment.expansion.folder import file_digest
 
     forged = (out / "cat/0__0.jpg").read_bytes()
 

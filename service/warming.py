@@ -1,0 +1,46 @@
+"""Workers made ready before the first request: whoever comes first does not wait for what they import."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+
+from augment.errors import WorkerError
+from augment.workers import LocalWorkers
+from service.errors import StartingError
+
+_RETRY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Warming:
+    """Starts the workers beside everything else, again and again where the system refuses."""
+
+    def __init__(self) -> None:
+        self._is_done = False
+
+    @asynccontextmanager
+    async def of(self, workers: LocalWorkers) -> AsyncIterator[None]:
+        """Start them while the block runs; its end waits for nothing."""
+        task = asyncio.create_task(self._start(workers))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    def check(self) -> None:
+        """Raise StartingError until the workers can work."""
+        if not self._is_done:
+            raise StartingError("the workers still import what they render with; ask again in a second")
+
+    async def _start(self, workers: LocalWorkers) -> None:
+        while not self._is_done:
+            try:
+                await to_thread.run_sync(workers.start, abandon_on_cancel=True)
+                self._is_done = True
+            except WorkerError as error:
+                _log.error("no workers yet: %s", error)
+                await asyncio.sleep(_RETRY_S)
