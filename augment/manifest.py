@@ -88,7 +88,8 @@ class SplitSummary:
 class Summary:
     """What a manifest says of the dataset as a whole; ``scanned_ns`` is when the scan began to read.
 
-    ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``details`` is what the
+    ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``mask_bits`` is 16 where a
+    mask file has 16 bits a pixel. ``details`` is what the
     format keeps for itself: the ids of COCO's categories, the skeleton of YOLO's poses.
     """
 
@@ -102,6 +103,7 @@ class Summary:
     scanned_ns: int
     targets: tuple[str, ...] = ()
     keypoint_names: tuple[str, ...] = ()
+    mask_bits: int = 8
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

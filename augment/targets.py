@@ -12,6 +12,16 @@ from augment.annotations import Annotations, Corners
 from augment.sample import Sample
 
 
+_OF_KEYPOINTS: Mapping[str, tuple[type, float]] = {
+    "keypoint_labels": (np.int64, -1),
+    "keypoint_visibility": (np.int8, 2),
+    "keypoint_angles": (np.float32, 0.0),
+    "keypoint_scales": (np.float32, 0.0),
+    "keypoint_boxes": (np.int64, -1),
+}
+"""Their types, and what stands for a picture that does not say, in a dataset where others do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """The names behind indices: of a dataset's classes, of its keypoints; and which targets its samples have.
@@ -39,13 +49,13 @@ def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> No
     if "boxes" in targets:
         boxes = annotations.boxes or ()
         sample.boxes = np.array(boxes, np.float32).reshape(-1, 4)
-        if annotations.box_labels is not None or index:
-            names = annotations.box_labels or ()
-            sample.box_labels = np.array([_place(index, name, "class") for name in names], np.int64)
+        names = annotations.box_labels
+        labels = [-1] * len(boxes) if names is None else [_place(index, name, "class") for name in names]
+        sample.box_labels = np.array(labels, np.int64)
     if "instance_masks" in targets:
         sample.instance_masks = _instance_masks(annotations, *sample.image.shape[:2])
     if "keypoints" in targets:
-        _fill_keypoints(sample, annotations, {name: i for i, name in enumerate(vocabulary.keypoint_names)})
+        _fill_keypoints(sample, annotations, vocabulary)
 
 
 def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) -> Annotations:
@@ -61,7 +71,7 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
         }
     if sample.boxes is not None:
         members["boxes"] = _pairs(sample.boxes)
-        if sample.box_labels is not None:
+        if source.box_labels is not None and sample.box_labels is not None:
             members["box_labels"] = tuple(vocabulary.classes[i] for i in sample.box_labels)
         if source.box_attributes is not None:
             members["box_attributes"] = tuple(source.box_attributes[i] for i in rows)
@@ -73,28 +83,29 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
             for row, mask in zip(rows, sample.instance_masks, strict=True)
         )
     if sample.keypoints is not None:
-        members |= _keypoint_members(sample, vocabulary, rows)
+        members |= _keypoint_members(sample, source, vocabulary, rows)
     return Annotations(**members)
 
 
-def _fill_keypoints(sample: Sample, annotations: Annotations, index: Mapping[str, int]) -> None:
+def _fill_keypoints(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> None:
     points = annotations.keypoints or ()
     sample.keypoints = np.array(points, np.float32).reshape(-1, 2)
-    if annotations.keypoint_visibility is not None:
-        sample.keypoint_visibility = np.array(annotations.keypoint_visibility, np.int8)
+    index = {name: i for i, name in enumerate(vocabulary.keypoint_names)}
+    for name, (dtype, absent) in _OF_KEYPOINTS.items():
+        if name in vocabulary.targets:
+            given = getattr(annotations, name)
+            if given is None:
+                given = (absent,) * len(points)
+            elif name == "keypoint_labels":
+                given = [_place(index, label, "keypoint") for label in given]
+            setattr(sample, name, np.array(given, dtype))
+    if sample.keypoint_visibility is not None:
         sample.keypoints[sample.keypoint_visibility == 0] = np.nan
-    if annotations.keypoint_labels is not None:
-        labels = [_place(index, name, "keypoint") for name in annotations.keypoint_labels]
-        sample.keypoint_labels = np.array(labels, np.int64)
-    if annotations.keypoint_angles is not None:
-        sample.keypoint_angles = np.array(annotations.keypoint_angles, np.float32)
-    if annotations.keypoint_scales is not None:
-        sample.keypoint_scales = np.array(annotations.keypoint_scales, np.float32)
-    if annotations.keypoint_boxes is not None:
-        sample.keypoint_boxes = np.array(annotations.keypoint_boxes, np.int64)
 
 
-def _keypoint_members(sample: Sample, vocabulary: Vocabulary, box_rows: Sequence[int]) -> dict[str, Any]:
+def _keypoint_members(
+    sample: Sample, source: Annotations, vocabulary: Vocabulary, box_rows: Sequence[int]
+) -> dict[str, Any]:
     points = sample.keypoints
     assert points is not None  # noqa: S101 - the caller looked
     lost = np.asarray(~np.isfinite(points).all(axis=1))
@@ -104,7 +115,7 @@ def _keypoint_members(sample: Sample, vocabulary: Vocabulary, box_rows: Sequence
     members: dict[str, Any] = {"keypoints": _pairs(np.where(lost[:, np.newaxis], 0, points))}
     if visibility is not None:
         members["keypoint_visibility"] = tuple(np.where(lost, 0, visibility).tolist())
-    if sample.keypoint_labels is not None:
+    if source.keypoint_labels is not None and sample.keypoint_labels is not None:
         members["keypoint_labels"] = tuple(vocabulary.keypoint_names[i] for i in sample.keypoint_labels)
     for name in ("keypoint_angles", "keypoint_scales"):
         values = getattr(sample, name)

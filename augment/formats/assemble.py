@@ -36,7 +36,17 @@ _FOUND = pa.schema(
         pa.field("mask_digest", pa.binary(16)),
     ]
 )
-_TARGETS = ("labels", "boxes", "instance_masks", "keypoints")
+_TARGETS = (
+    "labels",
+    "boxes",
+    "instance_masks",
+    "keypoints",
+    "keypoint_labels",
+    "keypoint_visibility",
+    "keypoint_angles",
+    "keypoint_scales",
+    "keypoint_boxes",
+)
 _COPIED = [name for name in _FOUND.names if name not in {"named", "class"}]
 _REFUSED = pa.schema([pa.field("path", pa.large_string()), pa.field("refusal", pa.large_string())])
 
@@ -86,6 +96,7 @@ class Assembly:
         self._refused = _Columns(_REFUSED)
         self._classes: dict[str, int] = {}
         self._targets: set[str] = set()
+        self._mask_bits = 8
         self.num_records = 0
         self.num_refused = 0
 
@@ -119,6 +130,7 @@ class Assembly:
             self._targets.add("label")
         if mask is not None:
             self._targets.add("mask")
+            self._mask_bits = max(self._mask_bits, mask.bits)
         if annotations is None:
             return
         self._targets.update(name for name in _TARGETS if getattr(annotations, name) is not None)
@@ -162,6 +174,7 @@ class Assembly:
             scanned_ns=scanned_ns,
             targets=tuple(sorted(self._targets)),
             keypoint_names=self._listing.keypoint_names,
+            mask_bits=self._mask_bits,
             details=self._listing.details,
         )
         records = (batch for table in tables.values() for batch in _record_rows(table))

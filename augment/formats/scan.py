@@ -33,13 +33,14 @@ _PLAIN = Described()
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A picture's mask; ``digest`` is that of its encoded bytes, ``path`` relative to the root."""
+    """A picture's mask; ``digest`` is that of its encoded bytes, ``path`` relative to the root, ``bits`` a value's."""
 
     path: str
     offset: int | None
     size_bytes: int
     mtime_ns: int
     digest: bytes
+    bits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,8 @@ class Examiner:
             return Refused(Reason.ANNOTATION, detail)
         offset = None if place.part is None else place.part.offset
         digest = read.content_digest(content.data)
-        return Mask(place.path, offset, content.size_bytes, content.mtime_ns, digest)
+        bits = 8 * values.itemsize
+        return Mask(place.path, offset, content.size_bytes, content.mtime_ns, digest, bits)
 
     def _read(self, full: Path, part: Part | None) -> read.FileContent | Refused:
         limit = self._limits.max_file_bytes
