@@ -4,13 +4,13 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from augment import stacking
 from augment.address import digest_fields
 from augment.chance import EpochOrder
 from augment.errors import CallError, DatasetError, RecordError
 from augment.render import Renderer, check_seed
-from augment.sample import UNLABELLED, Batch, Provenance, Record, Refusal, Rendered, Sample
+from augment.sample import Batch, Provenance, Record, Refusal, Rendered
 from augment.task import Guard
 
 REPLACEMENTS = 8
@@ -119,14 +119,13 @@ class BatchRenderer:
             for position, record in zip(positions, wanted, strict=True)
         ]
         samples = [row.rendered.sample for row in rows]
-        has_labels = "label" in self.renderer.dataset.targets
         return Batch(
             epoch=place.epoch,
             index=place.index,
-            images=_stacked([sample.image for sample in samples], self.image_shape),
+            images=stacking.images([sample.image for sample in samples], self.image_shape),
             keys=[row.key for row in rows],
             positions=positions,
-            labels=np.array([_label(sample) for sample in samples], dtype=np.int64) if has_labels else None,
+            **stacking.targets(samples, self.renderer.dataset.targets, fixed=self.image_shape is not None),
             replaces=[row.replaces for row in rows],
             refusals=tuple(attempts.refusals.values()),
             provenance=[Provenance(row.rendered.render_key, row.rendered.applied) for row in rows],
@@ -172,15 +171,3 @@ class _Attempts:
         except RecordError as error:
             self.refusals[record.key] = Refusal(record.key, error.reason, error.detail)
             return None
-
-
-def _stacked(
-    images: list[NDArray[np.uint8]], image_shape: tuple[int, int, int] | None
-) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-    if image_shape is None:
-        return images
-    return np.stack(images) if images else np.empty((0, *image_shape), np.uint8)
-
-
-def _label(sample: Sample) -> int:
-    return UNLABELLED if sample.label is None else sample.label

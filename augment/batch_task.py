@@ -18,6 +18,7 @@ from augment.render import RenderSource
 from augment.sample import Provenance, Record
 from augment.task import Guard
 from augment.wire import arrow, npz, tar
+from augment.wire.columns import Layout
 
 
 class Format(StrEnum):
@@ -43,7 +44,7 @@ class BatchTask:
 
     source: RenderSource
     spec: StreamSpec
-    layout: arrow.Layout
+    layout: Layout
     place: Place
     into: Path
 
@@ -67,7 +68,7 @@ class PartTask:
     whole: Path
     laid: Laid
     spec: StreamSpec
-    layout: arrow.Layout
+    layout: Layout
     place: Place
     part_format: PartFormat
     into: Path

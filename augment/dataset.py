@@ -41,6 +41,7 @@ class Dataset:
         self.format = summary.format
         self.classes = summary.classes
         self.keypoint_names = summary.keypoint_names
+        self.mask_bits = summary.mask_bits
         self.details = summary.details
         self.digest = summary.digest
         self._splits = tuple(part for part in summary.splits if split is None or part.name == split)
@@ -76,12 +77,12 @@ class Dataset:
 
     @property
     def targets(self) -> frozenset[str]:
-        """Which targets the records have, by the names of ``Sample``'s fields: ``label``, ``mask``, ``boxes`` and so on."""
+        """Which targets the records have, by the names of ``Sample``'s fields: ``label``, ``mask``, ``boxes``."""
         return frozenset(self.source.summary.targets)
 
     @property
     def moved_targets(self) -> frozenset[str]:
-        """Those of them that move with the pixels, by the catalogue's names: ``mask`` (any), ``boxes``, ``keypoints``."""
+        """Those of them that move with the pixels, by the catalogue's names."""
         moved = {"mask": "mask", "instance_masks": "mask", "boxes": "boxes", "keypoints": "keypoints"}
         return frozenset(moved[name] for name in self.targets & moved.keys())
 
@@ -200,7 +201,7 @@ class Dataset:
         return read.read_record(record, class_name, root=self.root, scanned_ns=scanned_ns)
 
     def read_mask(self, record: Record) -> bytes:
-        """The encoded bytes of the record's mask, proven likewise; raises as ``read`` does, CallError where it has none."""
+        """The encoded bytes of the record's mask, proven likewise; raises as ``read``, CallError if it has none."""
         return read.read_mask(record, root=self.root, scanned_ns=self.source.summary.scanned_ns)
 
     def min_size(self) -> Size:

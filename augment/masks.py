@@ -66,4 +66,4 @@ def rasterise(mask: Polygons | Rle | None, height: int, width: int) -> NDArray[n
 def run_lengths(mask: NDArray[np.uint8]) -> Rle:
     """An object's mask, (H, W) of 0 and not 0, as COCO's compressed run lengths."""
     runs = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
-    return Rle(mask.shape[0], mask.shape[1], runs["counts"].decode())
+    return Rle(mask.shape[0], mask.shape[1], str(runs["counts"], "ascii"))

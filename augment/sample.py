@@ -1,7 +1,7 @@
 """What flows through the engine: a record comes in, samples are rendered, a batch goes out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,12 @@ class Batch:
     images:    uint8 (N, H, W, 3) where all rows have one size, else a list of uint8 (H, W, 3).
     keys:      the key of the record in each row.
     positions: int64 (N,), the place of each row in its epoch.
-    labels:    int64 (N,), UNLABELLED where a record has no class; None where the dataset has no classes.
+    labels:    int64 (N,), UNLABELLED where a record has no class; None where the records have no single class.
+    label_weights: float32 (N, C), a weight for each class, where pictures may have several.
+    masks:     uint8 or uint16 (N, H, W) where all rows have one size, else a list of (H, W).
+    boxes, box_labels, instance_masks, keypoints, keypoint_labels, keypoint_visibility, keypoint_angles,
+    keypoint_scales: a list of one array for each row, as ``Sample`` describes it; None where the dataset has none.
+    keypoint_boxes: likewise, but a box is counted by its place among the row's, and -1 where it was dropped.
     replaces:  for each row None, or the key of the refused record whose place it takes.
     refusals:  the records that were refused while this batch was rendered.
     provenance: one for each row, or none at all where the batch was read from a wire that carries none.
@@ -158,6 +163,17 @@ class Batch:
     keys: list[str]
     positions: NDArray[np.int64]
     labels: NDArray[np.int64] | None = None
+    label_weights: NDArray[np.float32] | None = None
+    masks: NDArray[np.integer] | list[NDArray[np.integer]] | None = None
+    boxes: list[NDArray[np.float32]] | None = None
+    box_labels: list[NDArray[np.int64]] | None = None
+    instance_masks: list[NDArray[np.uint8]] | None = None
+    keypoints: list[NDArray[np.float32]] | None = None
+    keypoint_labels: list[NDArray[np.int64]] | None = None
+    keypoint_visibility: list[NDArray[np.int8]] | None = None
+    keypoint_angles: list[NDArray[np.float32]] | None = None
+    keypoint_scales: list[NDArray[np.float32]] | None = None
+    keypoint_boxes: list[NDArray[np.int64]] | None = None
     replaces: list[str | None] = field(default_factory=list)
     refusals: Sequence[Refusal] = ()
     provenance: Sequence[Provenance] = ()
@@ -167,15 +183,11 @@ class Batch:
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Rows ``start`` to ``stop`` as a batch of the same place; its arrays are views."""
-        return replace(
-            self,
-            images=self.images[start:stop],
-            keys=self.keys[start:stop],
-            positions=self.positions[start:stop],
-            labels=None if self.labels is None else self.labels[start:stop],
-            replaces=self.replaces[start:stop],
-            provenance=self.provenance[start:stop],
-        )
+        by_row = {name: values[start:stop] for name in _BY_ROW if (values := getattr(self, name)) is not None}
+        return replace(self, **by_row)
+
+
+_BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals"})
 
 
 def as_image(image: ArrayLike) -> NDArray[np.uint8]:

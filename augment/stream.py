@@ -29,6 +29,7 @@ from augment.task import Workers
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
 from augment.wire import arrow
+from augment.wire.columns import Layout
 
 _PREFETCH = 2
 """Batches in flight for each worker: one that is rendered and one that waits."""
@@ -183,9 +184,11 @@ class Stream:
             for _, _, file in pending:
                 file.close()
 
-    def layout(self, epoch: int) -> arrow.Layout:
+    def layout(self, epoch: int) -> Layout:
         """What all batches of one epoch have in common."""
-        return arrow.Layout(self.image_shape, bool(self.classes), self.metadata(epoch))
+        return Layout(
+            self.image_shape, self.dataset.targets, len(self.classes), self.dataset.mask_bits, self.metadata(epoch)
+        )
 
     def metadata(self, epoch: int) -> dict[str, object]:
         """What travels beside the pixels: the address of the batches, the class names, the normalisation."""
@@ -195,6 +198,7 @@ class Stream:
             "seed": self.spec.seed,
             "batch_size": self.spec.batch_size,
             "classes": list(self.classes),
+            "keypoint_names": list(self.dataset.keypoint_names),
             "normalize": self.pipeline.spec.canonical().get("normalize"),
         }
 

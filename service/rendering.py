@@ -9,7 +9,7 @@ from augment.batch import Place
 from augment.batch_task import BatchTask, Format, PartFormat, PartTask, SampleTask
 from augment.laid import Laid
 from augment.task import Task, Workers
-from augment.wire import arrow
+from augment.wire.columns import Layout
 from service.batches import Batches, Wanted
 from service.metrics import Metrics
 from service.streams import OpenStream
@@ -79,7 +79,7 @@ class Rendering:
         return laid
 
 
-def _layout(stream: OpenStream, epoch: int) -> arrow.Layout:
+def _layout(stream: OpenStream, epoch: int) -> Layout:
     """The layout without what only the head of a stream tells, which may be the names of thousands of classes."""
     layout = stream.stream.layout(epoch)
     return replace(layout, metadata={"epoch": epoch, "batch_size": stream.stream.spec.batch_size})

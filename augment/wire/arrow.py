@@ -3,66 +3,40 @@
 A stream is ``stream_start(schema)``, any number of ``batch_message(batch, schema)`` and ``STREAM_END``: pure bytes that
 can be cut and joined, because a message does not depend on those before it. One record batch is one training batch.
 Where all samples have one size the column ``image`` is an ``arrow.fixed_shape_tensor``, else an
-``arrow.variable_shape_tensor`` (Arrow's canonical extension types; for the second pyarrow
-has no class in Python, so it is written and read by its storage here).
+``arrow.variable_shape_tensor`` (Arrow's canonical extension types). ``columns.py`` tells the columns of the targets.
 """
 
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from augment.errors import CallError
 from augment.sample import Batch
+from augment.wire import columns
+from augment.wire.columns import Layout
 
 STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """The end-of-stream marker of Arrow's encapsulated message format: what a cut stream lacks."""
 
 METADATA_KEY = b"augment"
-_DIM_NAMES = ["H", "W", "C"]
-_VARIABLE_TENSOR = {
-    b"ARROW:extension:name": b"arrow.variable_shape_tensor",
-    b"ARROW:extension:metadata": json.dumps(
-        {"dim_names": _DIM_NAMES, "uniform_shape": [None, None, 3]}, separators=(",", ":")
-    ).encode(),
-}
-_LIST_BYTES_MAX = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What all batches of a stream have in common: the columns and what a reader should know of them.
-
-    ``image_shape`` is (H, W, 3), or None where pictures differ in size. ``metadata`` (JSON) holds the normalisation,
-    the class names and the address.
-    """
-
-    image_shape: tuple[int, int, int] | None
-    has_labels: bool
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+_DIM_NAMES = ("H", "W", "C")
+_NAMES = (
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("position", pa.int64(), nullable=False),
+    pa.field("replaces", pa.string()),  # last: see _is_ended
+)
 
 
 def schema_of(layout: Layout) -> pa.Schema:
     """The Arrow schema of a stream; its metadata is one JSON object under the key ``augment``."""
-    if layout.image_shape is None:
-        storage = pa.struct([("data", pa.list_(pa.uint8())), ("shape", pa.list_(pa.int32(), 3))])
-        image = pa.field("image", storage, nullable=False, metadata=_VARIABLE_TENSOR)
-    else:
-        tensor = pa.fixed_shape_tensor(pa.uint8(), list(layout.image_shape), dim_names=_DIM_NAMES)
-        image = pa.field("image", tensor, nullable=False)
     fields = [
-        image,
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("position", pa.int64(), nullable=False),
-        pa.field("replaces", pa.string()),
+        columns.tensor_field("image", pa.uint8(), layout.image_shape or (None, None, 3), _DIM_NAMES),
+        *columns.fields_of(layout),
+        *_NAMES,
     ]
-    if layout.has_labels:
-        fields.append(pa.field("label", pa.int64(), nullable=False))
     metadata = json.dumps(layout.metadata, sort_keys=True, separators=(",", ":"))
     return pa.schema(fields, metadata={METADATA_KEY: metadata.encode()})
 
@@ -74,13 +48,14 @@ def stream_start(schema: pa.Schema) -> bytes:
 
 def batch_message(batch: Batch, schema: pa.Schema) -> memoryview:
     """One batch as an encapsulated Arrow message: bytes, padded to 8; new memory."""
-    columns = [_image_column(batch, schema.field("image").type)]
-    columns.append(pa.array(batch.keys, pa.string()))
-    columns.append(pa.array(batch.positions, pa.int64()))
-    columns.append(pa.array(batch.replaces, pa.string()))
-    if "label" in schema.names:
-        columns.append(pa.array(batch.labels, pa.int64()))
-    return memoryview(pa.record_batch(columns, schema=schema).serialize()).cast("B")
+    arrays = [
+        columns.tensor_column(batch.images, schema.field("image").type),
+        *(columns.column_of(batch, field) for field in list(schema)[1 : -len(_NAMES)]),
+        pa.array(batch.keys, pa.string()),
+        pa.array(batch.positions, pa.int64()),
+        pa.array(batch.replaces, pa.string()),
+    ]
+    return memoryview(pa.record_batch(arrays, schema=schema).serialize()).cast("B")
 
 
 def read_batches(source: Any) -> Iterator[Batch]:
@@ -136,59 +111,18 @@ class _EndWatch:
 def _is_ended(source: Any) -> bool:
     if isinstance(source, _EndWatch):
         return not source.ran_dry
-    # No message ends like the marker: its last column is text, or labels, which never reach 2**32 - 1.
+    # No message ends like the marker: its last column is UTF-8, which has no byte 0xff, behind offsets below 2**31.
     return bytes(memoryview(source).cast("B")[-len(STREAM_END) :]) == STREAM_END
-
-
-def _image_column(batch: Batch, column_type: pa.DataType) -> pa.Array:
-    if isinstance(column_type, pa.FixedShapeTensorType):
-        shape = tuple(column_type.shape)
-        images = np.ascontiguousarray(batch.images, dtype=np.uint8).reshape(len(batch), *shape)
-        flat = pa.array(images.reshape(-1))
-        storage = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(shape)))
-        return pa.ExtensionArray.from_storage(column_type, storage)
-    sizes = np.array([image.size for image in batch.images], dtype=np.int64)
-    if sizes.sum() > _LIST_BYTES_MAX:
-        raise CallError(
-            f"a batch of pictures of different sizes holds {sizes.sum()} bytes, an Arrow list at most "
-            f"{_LIST_BYTES_MAX}; ask for a smaller batch_size or resize in the pipeline"
-        )
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    data = np.concatenate([np.ravel(image) for image in batch.images]) if len(batch) else np.empty(0, np.uint8)
-    shapes = np.array([image.shape for image in batch.images], dtype=np.int32).reshape(-1)
-    return pa.StructArray.from_arrays(
-        [
-            pa.ListArray.from_arrays(pa.array(offsets), pa.array(data)),
-            pa.FixedSizeListArray.from_arrays(pa.array(shapes), 3),
-        ],
-        fields=list(column_type),
-    )
-
-
-def _images(column: pa.Array) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-    if isinstance(column, pa.FixedShapeTensorArray):
-        shape = tuple(column.type.shape)
-        if not len(column):
-            return np.empty((0, *shape), np.uint8)
-        images: NDArray[np.uint8] = column.to_numpy_ndarray()
-        return images
-    storage = column.storage if isinstance(column, pa.ExtensionArray) else column
-    data, shapes = storage.field("data"), storage.field("shape")
-    values = data.values.to_numpy()
-    offsets = data.offsets.to_numpy()
-    sizes = shapes.flatten().to_numpy().reshape(-1, 3)
-    return [values[offsets[i] : offsets[i + 1]].reshape(sizes[i]) for i in range(len(column))]
 
 
 def _batch(record_batch: pa.RecordBatch, metadata: Mapping[str, Any]) -> Batch:
     positions = record_batch.column("position").to_numpy()
-    labels = record_batch.column("label").to_numpy() if "label" in record_batch.schema.names else None
     return Batch(
         epoch=int(metadata.get("epoch", 0)),
         index=int(positions[0]) // int(metadata["batch_size"]) if len(positions) and "batch_size" in metadata else 0,
-        images=_images(record_batch.column("image")),
+        images=columns.tensors(record_batch.column("image")),
         keys=record_batch.column("key").to_pylist(),
         positions=positions,
-        labels=labels,
         replaces=record_batch.column("replaces").to_pylist(),
+        **columns.targets_in(record_batch),
     )

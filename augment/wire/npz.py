@@ -5,7 +5,12 @@ image_shape    int64 (N, 3) says how to cut it
 key        text (N,)
 position   int64 (N,)
 replaces   text (N,), empty where the row is nobody's replacement
-label      int64 (N,), where the dataset has classes
+label      int64 (N,), where records have one class
+label_weights  float32 (N, C), where they may have several
+mask       like image, less its channels; so is mask_shape
+boxes, box_labels, keypoints, keypoint_labels, …   of all rows one behind the other, and
+{name}_count   int64 (N,) says how many each row has
+instance_masks uint8, all values in one row, and instance_masks_shape int64 (N, 3)
 epoch, index    int64 ()
 """
 
@@ -19,6 +24,7 @@ from numpy.typing import NDArray
 
 from augment.errors import CallError
 from augment.sample import Batch
+from augment.wire import columns
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The first moment that a zip can hold, so that equal batches are equal bytes."""
@@ -43,11 +49,15 @@ def from_bytes(data: bytes | memoryview) -> Batch:
         return Batch(
             epoch=int(content["epoch"]),
             index=int(content["index"]),
-            images=_images(content),
+            images=_tensors(content, "image"),
             keys=content["key"].tolist(),
             positions=content["position"],
             labels=content.get("label"),
+            label_weights=content.get("label_weights"),
+            masks=_tensors(content, "mask") if "mask" in content else None,
+            instance_masks=_tensors(content, "instance_masks") if "instance_masks" in content else None,
             replaces=[text or None for text in content["replaces"].tolist()],
+            **{name: _ragged(content, name) for name in columns.RAGGED if name in content},
         )
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, ValueError) as error:
         raise CallError(f"this is no complete .npz file of a batch: {error}; ask for it again") from error
@@ -58,24 +68,43 @@ def _arrays(batch: Batch) -> dict[str, NDArray[Any]]:
         "epoch": np.array(batch.epoch, np.int64),
         "index": np.array(batch.index, np.int64),
     }
-    if isinstance(batch.images, np.ndarray):
-        arrays["image"] = np.ascontiguousarray(batch.images)
-    else:
-        flat = [np.ravel(image) for image in batch.images]
-        arrays["image"] = np.concatenate(flat) if flat else np.empty(0, np.uint8)
-        arrays["image_shape"] = np.array([image.shape for image in batch.images], np.int64).reshape(-1, 3)
+    _add_tensors(arrays, "image", batch.images)
     arrays["key"] = np.array(batch.keys, dtype=np.str_)
     arrays["position"] = np.asarray(batch.positions, np.int64)
     arrays["replaces"] = np.array([other or "" for other in batch.replaces], dtype=np.str_)
     if batch.labels is not None:
         arrays["label"] = np.asarray(batch.labels, np.int64)
+    if batch.label_weights is not None:
+        arrays["label_weights"] = np.asarray(batch.label_weights, np.float32)
+    for name, tensors in (("mask", batch.masks), ("instance_masks", batch.instance_masks)):
+        if tensors is not None:
+            _add_tensors(arrays, name, tensors)
+    for name in columns.RAGGED:
+        rows = getattr(batch, name)
+        if rows is not None:
+            arrays[name] = np.concatenate(rows) if rows else np.empty(0)
+            arrays[f"{name}_count"] = np.array([len(row) for row in rows], np.int64)
     return arrays
 
 
-def _images(content: dict[str, NDArray[Any]]) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-    if "image_shape" not in content:
-        return content["image"]
-    shapes = content["image_shape"]
+def _add_tensors(arrays: dict[str, NDArray[Any]], name: str, tensors: NDArray[Any] | list[NDArray[Any]]) -> None:
+    if isinstance(tensors, np.ndarray):
+        arrays[name] = np.ascontiguousarray(tensors)
+        return
+    arrays[name] = np.concatenate([np.ravel(each) for each in tensors]) if tensors else np.empty(0, np.uint8)
+    num_dims = tensors[0].ndim if tensors else 3
+    arrays[f"{name}_shape"] = np.array([each.shape for each in tensors], np.int64).reshape(-1, num_dims)
+
+
+def _tensors(content: dict[str, NDArray[Any]], name: str) -> Any:
+    if f"{name}_shape" not in content:
+        return content[name]
+    shapes = content[f"{name}_shape"]
     cuts = np.cumsum(shapes.prod(axis=1))[:-1]
-    parts = np.split(content["image"], cuts) if len(shapes) else []
+    parts = np.split(content[name], cuts) if len(shapes) else []
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _ragged(content: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
+    counts = content[f"{name}_count"]
+    return list(np.split(content[name], np.cumsum(counts)[:-1])) if len(counts) else []

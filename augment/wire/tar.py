@@ -2,7 +2,10 @@
 
     {epoch:06d}-{position:012d}.png      the picture: png, jpg, or npy for uint8 (H, W, 3)
     {epoch:06d}-{position:012d}.cls      the index of its class, where the dataset has classes
-    {epoch:06d}-{position:012d}.json     key, replaces, position, render_key, applied
+    {epoch:06d}-{position:012d}.mask.png class indices, where the dataset has masks
+    {epoch:06d}-{position:012d}.json     key, replaces, position, render_key, applied; and as they are there
+                                         label_weights, boxes, box_labels, keypoints, … (indices, as in Arrow),
+                                         instance_masks as COCO's run lengths
 
 A stream is the members of any number of batches and ``STREAM_END``: pure bytes that can be cut and joined, because each
 batch is whole members. Names are unique by construction, headers (ustar, POSIX.1-1988) hold no time and no owner.
@@ -17,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import encode
+from augment import encode, masks
 from augment.errors import CallError, RecordError
 from augment.sample import Batch
+from augment.wire import columns
 
 STREAM_END = bytes(2 * tarfile.BLOCKSIZE)
 """Two empty blocks: what a cut stream lacks."""
@@ -51,6 +55,8 @@ def batch_members(batch: Batch, image_format: str = "png", quality: int = encode
         yield from _member(f"{name}.{image_format}", picture)
         if batch.labels is not None:
             yield from _member(f"{name}.cls", str(int(batch.labels[row])).encode())
+        if batch.masks is not None:
+            yield from _member(f"{name}.mask.png", masks.encode_mask(batch.masks[row]))
         yield from _member(f"{name}.json", _description(batch, row))
 
 
@@ -72,9 +78,29 @@ def _description(batch: Batch, row: int) -> bytes:
         "position": int(batch.positions[row]),
         "replaces": batch.replaces[row],
     }
+    if batch.label_weights is not None:
+        members["label_weights"] = batch.label_weights[row].tolist()
+    for each in columns.RAGGED:
+        rows = getattr(batch, each)
+        if rows is not None:
+            members[each] = _finite(rows[row])
+    if batch.instance_masks is not None:
+        members["instance_masks"] = [
+            {"size": [runs.height, runs.width], "counts": runs.counts}
+            for runs in map(masks.run_lengths, batch.instance_masks[row])
+        ]
     if batch.provenance:
         members |= batch.provenance[row].as_json()
     return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _finite(values: NDArray[Any]) -> object:
+    """The values as lists; JSON has no NaN, so a keypoint that was lost has null."""
+    if values.dtype.kind != "f" or bool(np.isfinite(values).all()):
+        return values.tolist()
+    found = values.astype(object)
+    found[~np.isfinite(values)] = None
+    return found.tolist()
 
 
 def _member(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:

@@ -58,7 +58,7 @@ def workers() -> Iterator[LocalWorkers]:
 
 
 def encoded(batches: Iterator[Batch] | list[Batch], stream: Stream) -> bytes:
-    layout = arrow.Layout(stream.image_shape, bool(stream.classes), stream.metadata(0))
+    layout = stream.layout(0)
     return arrow.to_bytes(list(batches), layout)
 
 

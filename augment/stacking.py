@@ -1,0 +1,62 @@
+"""Samples to the fields of a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.sample import UNLABELLED, Sample
+
+_BY_ROW = (
+    "boxes",
+    "box_labels",
+    "instance_masks",
+    "keypoints",
+    "keypoint_labels",
+    "keypoint_visibility",
+    "keypoint_angles",
+    "keypoint_scales",
+)
+
+
+def images(
+    rows: list[NDArray[np.uint8]], image_shape: tuple[int, int, int] | None
+) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+    """One array where all pictures have one shape, else the list itself."""
+    if image_shape is None:
+        return rows
+    return np.stack(rows) if rows else np.empty((0, *image_shape), np.uint8)
+
+
+def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) -> dict[str, Any]:
+    """The fields of ``Batch`` that hold these targets, by the names of ``Sample``'s fields.
+
+    ``fixed`` tells that all pictures have one size: then masks become one array.
+    """
+    found: dict[str, Any] = {}
+    if "label" in names:
+        labels = [UNLABELLED if sample.label is None else sample.label for sample in samples]
+        found["labels"] = np.array(labels, dtype=np.int64)
+    if "labels" in names:
+        weights = [sample.labels for sample in samples]
+        found["label_weights"] = np.array(weights, np.float32).reshape(len(samples), -1)
+    if "mask" in names:
+        masks = [sample.mask for sample in samples]
+        found["masks"] = np.stack(masks) if fixed and masks else masks
+    wanted = names | ({"box_labels"} if "boxes" in names else set())
+    for name in _BY_ROW:
+        if name in wanted:
+            found[name] = [getattr(sample, name) for sample in samples]
+    if "keypoint_boxes" in names:
+        found["keypoint_boxes"] = [_places(sample) for sample in samples]
+    return found
+
+
+def _places(sample: Sample) -> NDArray[np.int64]:
+    """For each keypoint the place of its box among the sample's, which may be fewer than the record's."""
+    belongs = np.asarray(sample.keypoint_boxes, np.int64)
+    if sample.box_rows is None:
+        return belongs
+    places = {int(row): place for place, row in enumerate(sample.box_rows)}
+    return np.array([places.get(int(row), -1) for row in belongs], np.int64)

@@ -1,0 +1,194 @@
+"""The columns of a batch's targets, in Arrow: which there are, of what type, and between them and arrays.
+
+label             int64: index of the class, -1 for none
+label_weights     arrow.fixed_shape_tensor float32 [C]: a weight for each class
+mask              arrow.fixed_shape_tensor uint8 or uint16 [H, W], or of variable shape, as ``image``
+boxes             list of float32 [4]: x_min, y_min, x_max, y_max
+box_labels        list of int64
+instance_masks    arrow.variable_shape_tensor uint8 [N, H, W]: 0 and 1, one for each box
+keypoints         list of float32 [2]: x, y
+keypoint_labels   list of int64;   keypoint_visibility  list of int8
+keypoint_angles   list of float32; keypoint_scales      list of float32
+keypoint_boxes    list of int64: the place of the object's box in the row, or -1
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from augment.errors import CallError
+from augment.sample import Batch
+
+_LIST_MAX = 2**31 - 1
+
+RAGGED: Mapping[str, pa.DataType] = {
+    "boxes": pa.list_(pa.float32(), 4),
+    "box_labels": pa.int64(),
+    "keypoints": pa.list_(pa.float32(), 2),
+    "keypoint_labels": pa.int64(),
+    "keypoint_visibility": pa.int8(),
+    "keypoint_angles": pa.float32(),
+    "keypoint_scales": pa.float32(),
+    "keypoint_boxes": pa.int64(),
+}
+"""Fields of ``Batch`` that hold an array for each row, as many as the row has boxes or keypoints; the type of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What all batches of a stream have in common: the columns and what a reader should know of them.
+
+    ``image_shape`` is (H, W, 3), or None where pictures differ in size. ``targets`` are names of ``Sample``'s fields;
+    ``num_classes`` and ``mask_bits`` (8 or 16) say how large some of them are. ``metadata`` (JSON) holds the
+    normalisation, the class names and the address.
+    """
+
+    image_shape: tuple[int, int, int] | None
+    targets: frozenset[str] = frozenset()
+    num_classes: int = 0
+    mask_bits: int = 8
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def tensor_field(name: str, value_type: pa.DataType, shape: Sequence[int | None], dims: Sequence[str]) -> pa.Field:
+    """A column of tensors: of fixed shape where every side is known, else of variable shape.
+
+    pyarrow has no class in Python for the second, so it is declared by its metadata and written by its storage.
+    """
+    if None not in shape:
+        return pa.field(name, pa.fixed_shape_tensor(value_type, list(shape), dim_names=list(dims)), nullable=False)
+    storage = pa.struct([("data", pa.list_(value_type)), ("shape", pa.list_(pa.int32(), len(shape)))])
+    described = json.dumps({"dim_names": list(dims), "uniform_shape": list(shape)}, separators=(",", ":"))
+    metadata = {
+        b"ARROW:extension:name": b"arrow.variable_shape_tensor",
+        b"ARROW:extension:metadata": described.encode(),
+    }
+    return pa.field(name, storage, nullable=False, metadata=metadata)
+
+
+def tensor_column(arrays: NDArray[Any] | Sequence[NDArray[Any]], column_type: pa.DataType) -> pa.Array:
+    """One array a row as a column of ``tensor_field``'s type."""
+    if isinstance(column_type, pa.FixedShapeTensorType):
+        shape = tuple(column_type.shape)
+        dtype = column_type.value_type.to_pandas_dtype()
+        stacked = np.ascontiguousarray(arrays, dtype=dtype).reshape(len(arrays), *shape)
+        storage = pa.FixedSizeListArray.from_arrays(pa.array(stacked.reshape(-1)), int(np.prod(shape)))
+        return pa.ExtensionArray.from_storage(column_type, storage)
+    value_type = column_type.field("data").type.value_type
+    num_dims = column_type.field("shape").type.list_size
+    sizes = np.array([array.size for array in arrays], dtype=np.int64)
+    if sizes.sum() > _LIST_MAX:
+        raise CallError(
+            f"a batch of pictures of different sizes holds {sizes.sum()} values, an Arrow list at most {_LIST_MAX}; "
+            "ask for a smaller batch_size or resize in the pipeline"
+        )
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    empty = np.empty(0, value_type.to_pandas_dtype())
+    data = np.concatenate([empty, *(np.ravel(array) for array in arrays)], dtype=empty.dtype)
+    shapes = np.array([array.shape for array in arrays], dtype=np.int32).reshape(-1)
+    return pa.StructArray.from_arrays(
+        [
+            pa.ListArray.from_arrays(pa.array(offsets), pa.array(data)),
+            pa.FixedSizeListArray.from_arrays(pa.array(shapes), num_dims),
+        ],
+        fields=list(column_type),
+    )
+
+
+def tensors(column: pa.Array) -> Any:
+    """What ``tensor_column`` wrote: one array for a fixed shape, else a list; views of the column's memory."""
+    if isinstance(column, pa.FixedShapeTensorArray):
+        shape = tuple(column.type.shape)
+        if not len(column):
+            return np.empty((0, *shape), column.type.value_type.to_pandas_dtype())
+        return column.to_numpy_ndarray()
+    storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+    data, shapes = storage.field("data"), storage.field("shape")
+    values, offsets = data.values.to_numpy(), data.offsets.to_numpy()
+    sizes = shapes.flatten().to_numpy().reshape(-1, shapes.type.list_size)
+    return [values[offsets[i] : offsets[i + 1]].reshape(sizes[i]) for i in range(len(column))]
+
+
+def fields_of(layout: Layout) -> list[pa.Field]:
+    """The columns of the targets of a layout, in their order."""
+    targets = layout.targets
+    shape = (None, None) if layout.image_shape is None else layout.image_shape[:2]
+    fields = []
+    if "label" in targets:
+        fields.append(pa.field("label", pa.int64(), nullable=False))
+    if "labels" in targets:
+        fields.append(tensor_field("label_weights", pa.float32(), [layout.num_classes], ["class"]))
+    if "mask" in targets:
+        fields.append(tensor_field("mask", pa.uint16() if layout.mask_bits > 8 else pa.uint8(), shape, ["H", "W"]))
+    names = targets | ({"box_labels"} if "boxes" in targets else set())
+    fields += [pa.field(name, pa.list_(kind), nullable=False) for name, kind in RAGGED.items() if name in names]
+    if "instance_masks" in targets:
+        fields.append(tensor_field("instance_masks", pa.uint8(), [None, None, None], ["N", "H", "W"]))
+    return fields
+
+
+def column_of(batch: Batch, field: pa.Field) -> pa.Array:
+    """The column of a batch that one of ``fields_of`` describes."""
+    match field.name:
+        case "label":
+            return pa.array(batch.labels, pa.int64())
+        case "label_weights":
+            return tensor_column(_there(batch.label_weights, field.name), field.type)
+        case "mask":
+            return tensor_column(_there(batch.masks, field.name), field.type)
+        case "instance_masks":
+            return tensor_column(_there(batch.instance_masks, field.name), field.type)
+        case name:
+            return _ragged(_there(getattr(batch, name), name), field.type)
+
+
+def targets_in(record_batch: pa.RecordBatch) -> dict[str, Any]:
+    """The fields of ``Batch`` that a record batch holds; arrays are views where Arrow allows it."""
+    names = record_batch.schema.names
+    found: dict[str, Any] = {}
+    if "label" in names:
+        found["labels"] = record_batch.column("label").to_numpy()
+    for column, attribute in (
+        ("label_weights", "label_weights"),
+        ("mask", "masks"),
+        ("instance_masks", "instance_masks"),
+    ):
+        if column in names:
+            found[attribute] = tensors(record_batch.column(column))
+    for name in RAGGED:
+        if name in names:
+            found[name] = _arrays(record_batch.column(name))
+    return found
+
+
+def _there(values: Any, name: str) -> Any:
+    if values is None:
+        raise CallError(f"the batch has no {name}, which its layout promises")
+    return values
+
+
+def _ragged(arrays: Sequence[NDArray[Any]], column_type: pa.ListType) -> pa.Array:
+    kind = column_type.value_type
+    width = kind.list_size if isinstance(kind, pa.FixedSizeListType) else 1
+    dtype = (kind.value_type if width > 1 else kind).to_pandas_dtype()
+    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int32)
+    flat = np.concatenate([np.empty(0, dtype), *(np.ravel(array) for array in arrays)], dtype=dtype)
+    values = pa.array(flat)
+    if width > 1:
+        values = pa.FixedSizeListArray.from_arrays(values, type=kind)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=column_type)
+
+
+def _arrays(column: pa.ListArray) -> list[NDArray[Any]]:
+    kind = column.type.value_type
+    width = kind.list_size if isinstance(kind, pa.FixedSizeListType) else None
+    values = column.values if width is None else column.values.flatten()
+    flat = values.to_numpy(zero_copy_only=False)
+    rows = flat if width is None else flat.reshape(-1, width)
+    offsets = column.offsets.to_numpy()
+    return [rows[offsets[i] : offsets[i + 1]] for i in range(len(column))]
