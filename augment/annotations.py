@@ -22,9 +22,11 @@ Albumentations have it. A picture's single class is not here but in its record's
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from augment import rle
 
 EDGE_TOLERANCE = 1.0
 """Pixels by which a box may leave the picture: what rounding in the tools of the field leaves. It is cut; more is an
@@ -36,6 +38,9 @@ Polygons = tuple[tuple[float, ...], ...]
 
 _BY_BOX = ("box_labels", "box_attributes", "instance_masks")
 _BY_KEYPOINT = ("keypoint_labels", "keypoint_visibility", "keypoint_angles", "keypoint_scales", "keypoint_boxes")
+_FREE = ("labels", "box_labels", "box_attributes", "keypoint_labels", "extra")
+"""Members that hold text or anything."""
+_VISIBILITIES = frozenset({0, 1, 2})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Annotations:
 
         Raises ValueError where a number is not finite.
         """
-        return json.dumps(self.members(), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _dumped(self.members())
 
     def members(self) -> dict[str, Any]:
         """The members that are there, as JSON has them."""
@@ -88,19 +93,31 @@ class Annotations:
         """What is wrong with these annotations on an upright picture of this size, each in one line; empty if nothing.
 
         Each line begins with its kind and a colon, so that they can be counted: ``box outside``, ``box without area``,
-        ``not a number``, ``lengths differ``, ``mask of another size``, ``unknown box``.
+        ``polygon outside``, ``not a polygon``, ``mask of another size``, ``not run lengths``, ``unknown box``,
+        ``unknown visibility``, ``not a number``, ``not text``, ``lengths differ``. Where there is
+        none, ``within(height, width).to_json()`` is UTF-8, and what it says can be drawn.
         """
-        return list(_problems(self, height, width))
+        lengths = list(_wrong_lengths(self))
+        if lengths:
+            return lengths
+        return [
+            *_wrong_boxes(self.boxes or (), height, width),
+            *_wrong_masks(self.instance_masks or (), height, width),
+            *_wrong_keypoints(self),
+            *_wrong_texts(self),
+        ]
 
     def within(self, height: int, width: int) -> "Annotations":
-        """The same with boxes cut at the picture's edges."""
-        if not self.boxes or not any(_leaves(box, height, width, 0.0) for box in self.boxes):
-            return self
-        cut = tuple(
-            (max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(width)), min(y_max, float(height)))
-            for x_min, y_min, x_max, y_max in self.boxes
-        )
-        return Annotations(**{field.name: getattr(self, field.name) for field in fields(self)} | {"boxes": cut})
+        """The same with boxes cut at the picture's edges, and 0 for coordinates of keypoints that have no place."""
+        changed: dict[str, Any] = {}
+        if self.boxes and any(_leaves(box, height, width, 0.0) for box in self.boxes):
+            changed["boxes"] = tuple(
+                (max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(width)), min(y_max, float(height)))
+                for x_min, y_min, x_max, y_max in self.boxes
+            )
+        if self.keypoints and not all(map(_is_finite, self.keypoints)):
+            changed["keypoints"] = tuple(point if _is_finite(point) else (0.0, 0.0) for point in self.keypoints)
+        return replace(self, **changed) if changed else self
 
 
 NOTHING = Annotations()
@@ -109,7 +126,7 @@ NOTHING = Annotations()
 def parse(members: object) -> Annotations:
     """Read JSON as this module's text describes it; ValueError names the first member that is something else."""
     if not isinstance(members, Mapping):
-        raise ValueError(f"annotations are an object, not {_shown(members)}")
+        raise _other("annotations are an object", members)
     known = {field.name: field for field in fields(Annotations)}
     for name in members:
         if name not in known:
@@ -117,31 +134,79 @@ def parse(members: object) -> Annotations:
     return Annotations(**{name: _READ[name](value, name) for name, value in members.items() if value is not None})
 
 
-def _problems(annotations: Annotations, height: int, width: int) -> "Any":
-    boxes, points = annotations.boxes, annotations.keypoints
-    for owner, values, names in (("boxes", boxes, _BY_BOX), ("keypoints", points, _BY_KEYPOINT)):
+def _wrong_lengths(annotations: Annotations) -> Iterator[str]:
+    for owner, names in (("boxes", _BY_BOX), ("keypoints", _BY_KEYPOINT)):
+        number = len(getattr(annotations, owner) or ())
         for name in names:
             others = getattr(annotations, name)
-            if others is not None and len(others) != len(values or ()):
-                yield f"lengths differ: {name} has {len(others)} for {len(values or ())} {owner}"
-    for i, box in enumerate(boxes or ()):
-        if not all(map(math.isfinite, box)):
+            if others is not None and len(others) != number:
+                yield f"lengths differ: {name} has {len(others)} for {number} {owner}"
+
+
+def _wrong_boxes(boxes: Sequence[Corners], height: int, width: int) -> Iterator[str]:
+    for i, box in enumerate(boxes):
+        if not _is_finite(box):
             yield f"not a number: box {i} is {_shown(box)}"
         elif _leaves(box, height, width, EDGE_TOLERANCE):
             yield f"box outside: box {i} is {_shown(box)} on a picture of {width} x {height} (width x height)"
         elif not (min(box[2], width) > max(box[0], 0) and min(box[3], height) > max(box[1], 0)):
             yield f"box without area: box {i} is {_shown(box)}"
-    visibility = annotations.keypoint_visibility or ()
-    for i, point in enumerate(points or ()):
-        annotated = i >= len(visibility) or visibility[i] != 0
-        if annotated and not all(map(math.isfinite, point)):
+
+
+def _wrong_masks(instance_masks: Sequence[Polygons | Rle | None], height: int, width: int) -> Iterator[str]:
+    for i, mask in enumerate(instance_masks):
+        if isinstance(mask, Rle):
+            if (mask.height, mask.width) != (height, width):
+                yield f"mask of another size: mask {i} has {mask.width} x {mask.height}, the picture {width} x {height}"
+                continue
+            try:
+                rle.read(mask.counts, height=height, width=width)
+            except ValueError as error:
+                yield f"not run lengths: mask {i}: {error}"
+        for polygon in mask if isinstance(mask, tuple) else ():
+            if len(polygon) < 6 or len(polygon) % 2:
+                yield f"not a polygon: of mask {i}, {_shown(polygon)} is not three or more points [x, y, x, y, x, y]"
+            elif not _is_finite(polygon):
+                yield f"not a number: a polygon of mask {i} is {_shown(polygon)}"
+            else:
+                xs, ys = polygon[::2], polygon[1::2]
+                if _leaves((min(xs), min(ys), max(xs), max(ys)), height, width, EDGE_TOLERANCE):
+                    yield f"polygon outside: of mask {i}, {_shown(polygon)} on a picture of {width} x {height}"
+
+
+def _wrong_keypoints(annotations: Annotations) -> Iterator[str]:
+    points, num_boxes = annotations.keypoints or (), len(annotations.boxes or ())
+    visibility = annotations.keypoint_visibility or (2,) * len(points)
+    for i, (point, seen) in enumerate(zip(points, visibility, strict=True)):
+        if seen not in _VISIBILITIES:
+            yield f"unknown visibility: of keypoint {i} it is {seen}; it is 0, 1 or 2"
+        elif seen and not _is_finite(point):
             yield f"not a number: keypoint {i} is {_shown(point)}"
-    for i, box_index in enumerate(annotations.keypoint_boxes or ()):
-        if not -1 <= box_index < len(boxes or ()):
-            yield f"unknown box: keypoint {i} belongs to box {box_index} of {len(boxes or ())}"
-    for i, mask in enumerate(annotations.instance_masks or ()):
-        if isinstance(mask, Rle) and (mask.height, mask.width) != (height, width):
-            yield f"mask of another size: mask {i} has {mask.width} x {mask.height}, the picture {width} x {height}"
+    for name in ("keypoint_angles", "keypoint_scales"):
+        values = getattr(annotations, name) or ()
+        if not _is_finite(values):
+            yield f"not a number: {name} are {_shown(values)}"
+    for i, box in enumerate(annotations.keypoint_boxes or ()):
+        if not -1 <= box < num_boxes:
+            yield f"unknown box: keypoint {i} belongs to box {box} of {num_boxes}"
+
+
+def _wrong_texts(annotations: Annotations) -> Iterator[str]:
+    for name in _FREE:
+        try:
+            _dumped(getattr(annotations, name)).encode()
+        except UnicodeEncodeError:
+            yield f"not text: {name} holds half of a character"
+        except (TypeError, ValueError, RecursionError) as error:
+            yield f"not a number: {name} holds what JSON cannot ({error})"
+
+
+def _is_finite(numbers: Sequence[float]) -> bool:
+    return all(map(math.isfinite, numbers))
+
+
+def _dumped(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _leaves(box: Corners, height: int, width: int, tolerance: float) -> bool:
@@ -160,33 +225,40 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+def _other(wanted: str, value: object) -> ValueError:
+    return ValueError(f"{wanted}, not {_shown(value)}")
+
+
 def _sequence(value: object, name: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{name} is a list, not {_shown(value)}")
+        raise _other(f"{name} is a list", value)
     return value
 
 
 def _number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} holds numbers, not {_shown(value)}")
-    return float(value)
+        raise _other(f"{name} holds numbers", value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} holds a number of {len(str(abs(value)))} digits") from error
 
 
 def _integer(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} holds integers, not {_shown(value)}")
+    if isinstance(value, bool) or not isinstance(value, int) or value.bit_length() > 63:
+        raise _other(f"{name} holds integers", value)
     return value
 
 
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{name} holds names, not {_shown(value)}")
+        raise _other(f"{name} holds names", value)
     return value
 
 
 def _object(value: object, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} holds objects, not {_shown(value)}")
+        raise _other(f"{name} holds objects", value)
     return value
 
 
@@ -196,12 +268,15 @@ def _labels(value: object, name: str) -> Mapping[str, float]:
     return {_text(key, name): _number(share, name) for key, share in _object(value, name).items()}
 
 
-def _rows(value: object, name: str, length: int) -> tuple[Any, ...]:
-    rows = tuple(tuple(_number(each, name) for each in _sequence(row, name)) for row in _sequence(value, name))
-    for row in rows:
-        if len(row) != length:
-            raise ValueError(f"{name} holds lists of {length} numbers, not {_shown(row)}")
-    return rows
+def _rows(length: int) -> Callable[[object, str], tuple[tuple[float, ...], ...]]:
+    def read(value: object, name: str) -> tuple[tuple[float, ...], ...]:
+        rows = tuple(tuple(_number(each, name) for each in _sequence(row, name)) for row in _sequence(value, name))
+        for row in rows:
+            if len(row) != length:
+                raise _other(f"{name} holds lists of {length} numbers", row)
+        return rows
+
+    return read
 
 
 def _mask(value: object, name: str) -> Polygons | Rle | None:
@@ -210,26 +285,26 @@ def _mask(value: object, name: str) -> Polygons | Rle | None:
     if isinstance(value, Mapping):
         size, counts = value.get("size"), value.get("counts")
         if not isinstance(size, list | tuple) or len(size) != 2 or not isinstance(counts, str):
-            raise ValueError(f'{name} holds {{"size": [H, W], "counts": "…"}} or polygons, not {_shown(value)}')
+            raise _other(f'{name} holds {{"size": [H, W], "counts": "…"}} or polygons', value)
         return Rle(_integer(size[0], name), _integer(size[1], name), counts)
     polygons = tuple(tuple(_number(each, name) for each in _sequence(part, name)) for part in _sequence(value, name))
     for part in polygons:
         if len(part) < 6 or len(part) % 2:
-            raise ValueError(f"{name}: a polygon is at least three points [x, y, x, y, x, y], not {_shown(part)}")
+            raise _other(f"{name}: a polygon is at least three points [x, y, x, y, x, y]", part)
     return polygons
 
 
-def _each(read: Any) -> Any:
+def _each(read: Callable[[object, str], Any]) -> Callable[[object, str], tuple[Any, ...]]:
     return lambda value, name: tuple(read(each, name) for each in _sequence(value, name))
 
 
-_READ: Mapping[str, Any] = {
+_READ: Mapping[str, Callable[[object, str], Any]] = {
     "labels": _labels,
-    "boxes": lambda value, name: _rows(value, name, 4),
+    "boxes": _rows(4),
     "box_labels": _each(_text),
     "box_attributes": _each(_object),
     "instance_masks": _each(_mask),
-    "keypoints": lambda value, name: _rows(value, name, 2),
+    "keypoints": _rows(2),
     "keypoint_labels": _each(_text),
     "keypoint_visibility": _each(_integer),
     "keypoint_angles": _each(_number),

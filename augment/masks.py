@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from augment import decode, pillow_decode
+from augment import decode, pillow_decode, rle
 from augment.annotations import Polygons, Rle
 from augment.errors import Reason, RecordError
 
@@ -50,20 +50,23 @@ def encode_mask(mask: NDArray[np.integer[Any]]) -> bytes:
 
 
 def rasterise(mask: Polygons | Rle | None, height: int, width: int) -> NDArray[np.uint8]:
-    """An object's mask as uint8 (H, W) of 0 and 1, by pycocotools; all 0 for None.
+    """An object's mask as uint8 (H, W) of 0 and 1, a new array; all 0 for None.
 
-    Raises ValueError where run lengths are none.
+    Polygons are drawn by pycocotools. Raises ValueError where run lengths are none, or those of another picture.
     """
-    if mask is None:
-        return np.zeros((height, width), np.uint8)
     if isinstance(mask, Rle):
-        runs: Any = {"size": [mask.height, mask.width], "counts": mask.counts.encode()}
-    else:
-        runs = coco_mask.merge(coco_mask.frPyObjects([list(part) for part in mask], height, width))
-    return np.ascontiguousarray(coco_mask.decode(runs))
+        if (mask.height, mask.width) != (height, width):
+            raise ValueError(f"a mask of {mask.width} x {mask.height} for a picture of {width} x {height}")
+        runs = rle.read(mask.counts, height=height, width=width)
+        values = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs)
+        return np.ascontiguousarray(values.reshape(width, height).T)
+    if not mask:
+        return np.zeros((height, width), np.uint8)
+    polygons: Any = [list(part) for part in mask]
+    return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))))
 
 
 def run_lengths(mask: NDArray[np.uint8]) -> Rle:
     """An object's mask, (H, W) of 0 and not 0, as COCO's compressed run lengths."""
-    runs = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
-    return Rle(mask.shape[0], mask.shape[1], str(runs["counts"], "ascii"))
+    runs: Any = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+    return Rle(mask.shape[0], mask.shape[1], runs["counts"].decode())

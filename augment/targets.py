@@ -11,7 +11,6 @@ from augment import masks
 from augment.annotations import Annotations, Corners
 from augment.sample import Sample
 
-
 _OF_KEYPOINTS: Mapping[str, tuple[type, float]] = {
     "keypoint_labels": (np.int64, -1),
     "keypoint_visibility": (np.int8, 2),
