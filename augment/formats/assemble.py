@@ -122,7 +122,7 @@ class Assembly:
             verdict.annotations,
             *((None,) * 5 if mask is None else (mask.path, mask.offset, mask.size_bytes, mask.mtime_ns, mask.digest)),
         )
-        self._note_targets(name, file.described.annotations, mask)
+        self._note_targets(name, verdict.said, mask)
         self.num_records += 1
 
     def _note_targets(self, class_name: str | None, annotations: Annotations | None, mask: Mask | None) -> None:

@@ -1,6 +1,6 @@
 """What a format finds in a dataset's folder, before any picture is opened."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,9 +30,14 @@ class Described:
 
     ``named`` is the path that the record goes by: its key is that path less split and extension. Where None it is the
     file's own. ``class_name`` beats the group's. ``problem`` refuses the record (Reason.ANNOTATION) and says why.
+
+    ``annotate`` stands for ``annotations`` where these follow from the picture's size or should not wait in memory: it
+    is called with height and width when they are known, in a thread of the scan, perhaps more than once. It refuses the
+    record by a ValueError, whose text is a problem.
     """
 
     annotations: Annotations | None = None
+    annotate: Callable[[int, int], Annotations] | None = None
     mask: MaskPlace | None = None
     class_name: str | None = None
     named: str | None = None

@@ -22,12 +22,10 @@ class Previous:
         self._rows = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._rows]
 
-    def find(
-        self, path: str, status: os.stat_result, class_name: str | None, annotations: str | None = None
-    ) -> Row | None:
+    def find(self, path: str, status: os.stat_result, class_name: str | None) -> Row | None:
         """The record of this file if its size, mtime and class are what they were, and its mtime can be trusted.
 
-        Only of files that are a picture and have no mask.
+        Only of files that are a picture and have no mask. Whether its annotations are still the same, the caller sees.
         """
         wanted = path.encode()
         sought = np.int64(hash(path))
@@ -36,15 +34,14 @@ class Previous:
             index = int(self._rows[first])
             if self._manifest.path(index) == wanted:
                 row = self._manifest.row(index)
-                return row if self._is_same(row, status, class_name, annotations) else None
+                return row if self._is_same(row, status, class_name) else None
             first += 1
         return None
 
-    def _is_same(self, row: Row, status: os.stat_result, class_name: str | None, annotations: str | None) -> bool:
+    def _is_same(self, row: Row, status: os.stat_result, class_name: str | None) -> bool:
         summary = self._manifest.summary
-        known = None if row.annotations is None else row.annotations.decode()
         return (
-            (row.mask, row.offset, known) == (None, None, annotations)
+            (row.mask, row.offset) == (None, None)
             and (row.size_bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns)
             and (None if row.label is None else summary.classes[row.label]) == class_name
             and read.is_settled(row.mtime_ns, summary.scanned_ns)

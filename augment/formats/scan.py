@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 
 from augment import decode, keys, masks, read
+from augment.annotations import Annotations
 from augment.errors import Reason, RecordError, StorageError
 from augment.formats.listing import Described, FileGroup, MaskPlace, Part
 from augment.formats.previous import Previous
@@ -45,7 +46,7 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file that is a picture by its header; ``digest`` is the record's, ``annotations`` their JSON."""
+    """A file that is a picture by its header; ``digest`` is the record's, ``annotations`` are the JSON of ``said``."""
 
     height: int
     width: int
@@ -54,6 +55,7 @@ class Picture:
     digest: bytes
     annotations: str | None = None
     mask: Mask | None = None
+    said: Annotations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +166,17 @@ class Examiner:
         if isinstance(content, Refused):
             return content
         header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
-        annotations = file.described.annotations
-        text = None
-        if annotations is not None:
-            problems = annotations.problems(header.height, header.width)
-            if problems:
-                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                return Refused(Reason.ANNOTATION, problems[0] + more)
-            text = annotations.within(header.height, header.width).to_json()
+        said = _said(file.described, header.height, header.width)
+        if isinstance(said, Refused):
+            return said
+        text = None if said is None else said.to_json()
         mask = self._mask(file.described.mask, header)
         if isinstance(mask, Refused):
             return mask
         digest = read.record_digest(
             read.content_digest(content.data), file.class_name, text, None if mask is None else mask.digest
         )
-        return Picture(header.height, header.width, content.size_bytes, content.mtime_ns, digest, text, mask)
+        return Picture(header.height, header.width, content.size_bytes, content.mtime_ns, digest, text, mask, said)
 
     def _known(self, file: File) -> Picture | None:
         """What an earlier scan says of the file, where it is still true."""
@@ -186,12 +184,16 @@ class Examiner:
             return None
         status = (self._root / file.path).stat()
         read.check_regular(status)
-        annotations = file.described.annotations
-        text = None if annotations is None else annotations.to_json()
-        row = self._previous.find(file.path, status, file.class_name, text)
+        row = self._previous.find(file.path, status, file.class_name)
         if row is None or row.height * row.width > self._limits.max_pixels:
             return None
-        return Picture(row.height, row.width, row.size_bytes, row.mtime_ns, row.digest, text)
+        said = _said(file.described, row.height, row.width)
+        if isinstance(said, Refused):
+            return None  # the picture may be another now, of the size that its annotations ask for
+        text = None if said is None else said.to_json()
+        if text != (None if row.annotations is None else row.annotations.decode()):
+            return None
+        return Picture(row.height, row.width, row.size_bytes, row.mtime_ns, row.digest, text, said=said)
 
     def _mask(self, place: MaskPlace | None, picture: decode.Header) -> Mask | Refused | None:
         if place is None:
@@ -235,3 +237,20 @@ class Examiner:
             if not content.steady or len(content.data) != content.size_bytes:
                 return Refused(Reason.CHANGED, "it was written to while it was read; scan the dataset again")
         return content
+
+
+def _said(described: Described, height: int, width: int) -> Annotations | Refused | None:
+    """What is said of a picture of this size, with boxes cut at its edges."""
+    annotations = described.annotations
+    if described.annotate is not None:
+        try:
+            annotations = described.annotate(height, width)
+        except ValueError as error:
+            return Refused(Reason.ANNOTATION, str(error))
+    if annotations is None:
+        return None
+    problems = annotations.problems(height, width)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return Refused(Reason.ANNOTATION, problems[0] + more)
+    return annotations.within(height, width)
