@@ -6,18 +6,14 @@ a folder from which the next one goes on, whoever runs it.
 
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future
 from pathlib import Path
-from typing import TypeVar
 
 from augment.errors import CallError
 from augment.expand import Expansion
 from augment.expansion import folder
 from augment.expansion.spec import ExpansionSpec, check_same
 from augment.expansion.tally import Budget, Progress, Summary
-from augment.sample import Refusal
-from augment.task import Task, Workers
+from augment.task import Workers
 from augment.transforms import check
 from augment.transforms.load import Pipeline
 from service.datasets import Datasets
@@ -25,43 +21,12 @@ from service.errors import TooLargeError
 from service.home import Home, folder_bytes
 from service.job_table import JobWanted
 
-T = TypeVar("T")
-
 _MEASURE_S = 60.0
 """How often a run measures the home anew: uploads and other jobs fill it too."""
 
 
 class StoppedRun(BaseException):
     """A run was told to stop. No Exception: like Ctrl-C it is no failure of anything."""
-
-
-class Share:
-    """The workers, of which a job leaves some to those who wait for an answer.
-
-    An expansion keeps two tasks a worker under way, so that half as many workers are named as it may occupy: no task
-    of it ever waits in the queue that batches and pictures stand in. With one worker they wait for one shard at most.
-    """
-
-    def __init__(self, workers: Workers, most: int) -> None:
-        self._workers = workers
-        self._most = most
-
-    @property
-    def num_workers(self) -> int:
-        """Half of the tasks that may be under way at once; 0 stands for one."""
-        return self._most // 2
-
-    @property
-    def verdicts(self) -> Mapping[str, Refusal]:
-        """As the workers have them."""
-        return self._workers.verdicts
-
-    def submit(self, task: Task[T]) -> "Future[T]":
-        """Queue a task."""
-        return self._workers.submit(task)
-
-    def close(self) -> None:
-        """Do nothing: the workers are others' too."""
 
 
 class Run:
