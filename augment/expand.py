@@ -14,7 +14,9 @@ from pathlib import Path
 from augment import encode
 from augment.dataset import Dataset
 from augment.errors import StorageError, WorkerError
-from augment.expansion import folder, journal, lock, manifest, names, shard, sources, tasks
+from augment.expansion import folder, journal, lock, manifest, shard, sources, tasks
+from augment.expansion.names import Names
+from augment.expansion.paths import PathSet
 from augment.expansion.plan import Plan, SizeTask, count_kept
 from augment.expansion.shard import ShardResult, ShardTask
 from augment.expansion.spec import ExpansionSpec, check_same, describe
@@ -64,8 +66,8 @@ class Expansion:
 
     ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a pipeline, the name of a preset or
     the path of a file. ``split`` omitted means ``train`` where there is one, else all. Raises OutputError where the
-    folders lie in one another or two outputs would have one name, PipelineError where the pipeline cannot hold for the
-    dataset, CallError for arguments out of range.
+    folders lie in one another, DatasetError where two outputs would have one name, PipelineError where the pipeline
+    cannot hold for the dataset, CallError for arguments out of range.
     """
 
     def __init__(
@@ -101,7 +103,8 @@ class Expansion:
             image_format=image_format,
             quality=quality,
         )
-        names.check(self.dataset, self.spec)
+        self._names = Names(self.dataset, self.spec)
+        self._names.check()
 
     @property
     def id(self) -> str:
@@ -116,6 +119,7 @@ class Expansion:
         old = self._described()
         if old is not None:
             check_same(old, self.spec, self.out, update=update)
+            self._check_places(old)
         with MemoryFile("dataset") as file:
             file.write(self.dataset.to_buffer())
             measured = tasks.submit(workers, SizeTask(self._source(file), self.spec)).result()
@@ -175,11 +179,21 @@ class Expansion:
         if old is not None:
             _undo_shards(self.out, old)
         folder.remove_temporaries(self.out)
+        if old is not None:
+            self._check_places(old)
         if old is not None and not same:
             manifest.keep_previous(self.out, old.num_shards, old.id)
         if not same:
             text = self.spec.to_json().encode()
             folder.place(self.out, folder.DESCRIPTION, text, temporary="description", durable=True)
+
+    def _check_places(self, old: ExpansionSpec) -> None:
+        """Raise OutputError where something has an output's place that no expansion here wrote."""
+        known = [manifest.path_set(self.out, old.num_shards, old.id)]
+        if (previous := manifest.Previous.open(self.out)) is not None:
+            known.append(PathSet(previous.paths()))
+        whole = old.id != self.spec.id and not manifest.damaged_parts(self.out, old.num_shards, old.id)
+        self._names.check_places(self.out, known, whole=whole)
 
     def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
         def show(under_way: Sequence[Task[ShardResult]]) -> None:

@@ -189,6 +189,16 @@ def path_set(root: Path, num_shards: int, expansion: str) -> PathSet:
     return PathSet(table.column("path").to_pylist() for _, table in tables)
 
 
+def damaged_parts(root: Path, num_shards: int, expansion: str) -> list[str]:
+    """The names of parts that are there and cannot be read, or are another expansion's."""
+    names = [part_name(index) for index in range(num_shards)]
+    return [
+        name
+        for index, name in enumerate(names)
+        if (root / name).exists() and _read_table(root, index, expansion, ["key"]) is None
+    ]
+
+
 def _output_tables(
     root: Path, num_shards: int, expansion: str, columns: list[str] = _SCHEMA.names
 ) -> Iterator[tuple[int, pa.Table]]:
