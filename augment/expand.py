@@ -14,10 +14,10 @@ from pathlib import Path
 from augment import encode
 from augment.dataset import Dataset
 from augment.errors import StorageError, WorkerError
-from augment.expansion import folder, journal, lock, manifest, shard, sources, tasks
+from augment.expansion import changes, folder, journal, lock, manifest, shard, sources, tasks
 from augment.expansion.names import Names
 from augment.expansion.paths import PathSet
-from augment.expansion.plan import Plan, SizeTask, count_kept
+from augment.expansion.plan import Plan, SizeTask, There, look
 from augment.expansion.shard import ShardResult, ShardTask
 from augment.expansion.spec import ExpansionSpec, check_same, describe
 from augment.expansion.tally import Budget, MaxFailures, Progress, Summary, Tally
@@ -118,13 +118,16 @@ class Expansion:
         """
         old = self._described()
         if old is not None:
-            check_same(old, self.spec, self.out, update=update)
+            check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
             self._check_places(old)
         with MemoryFile("dataset") as file:
             file.write(self.dataset.to_buffer())
             measured = tasks.submit(workers, SizeTask(self._source(file), self.spec)).result()
-        num_kept = 0 if old is None else count_kept(self.out, old, self.spec, self.dataset)
-        return Plan.of(self.spec, self.dataset, self.out, measured, num_kept)
+        if old is None:
+            return Plan.of(self.spec, self.dataset, self.out, measured, There(), None)
+        there = look(self.out, old, self.spec, self.dataset)
+        changed = changes.since(self.out, old.num_shards, old.id, self.dataset)
+        return Plan.of(self.spec, self.dataset, self.out, measured, there, changed)
 
     def run(
         self,
@@ -174,7 +177,7 @@ class Expansion:
         with all its parts, after it the new one's, whose parts are yet to come and whose outputs ``previous`` knows.
         """
         old = self._described()
-        same = old is not None and check_same(old, self.spec, self.out, update=update)
+        same = old is not None and check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
         lock.end_runs(self.out)
         if old is not None:
             _undo_shards(self.out, old)
