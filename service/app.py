@@ -23,6 +23,7 @@ from service.metrics import Metrics
 from service.oneshot import OneShot
 from service.openapi import Application
 from service.pipelines import Pipelines
+from service.quota import Quota
 from service.readers import Readers
 from service.rendering import Rendering
 from service.routes import ROUTERS
@@ -64,7 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
             version_now = await to_thread.run_sync(_describe_engine)
             scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task"))
-            datasets = await parts.enter_async_context(aclosing(Datasets(home, scanners, settings)))
+            quota = Quota(home, settings.max_home_bytes)
+            datasets = await parts.enter_async_context(aclosing(Datasets(home, quota, scanners, settings)))
             job_workers = parts.enter_context(
                 _pool(settings, settings.jobs_workers or workers.num_workers, *_RENDERING, in_background=True)
             )

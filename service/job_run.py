@@ -17,9 +17,10 @@ from augment.task import Workers
 from augment.transforms import check
 from augment.transforms.load import Pipeline
 from service.datasets import Datasets
-from service.errors import TooLargeError
-from service.home import Home, folder_bytes
+from service.errors import NoRoomError
+from service.home import folder_bytes
 from service.job_table import JobWanted
+from service.quota import Quota
 
 _MEASURE_S = 60.0
 """How often a run measures the home anew: uploads and other jobs fill it too."""
@@ -51,7 +52,7 @@ class Run:
             raise StoppedRun
 
     def __call__(self, expansion: Expansion, wanted: JobWanted, workers: Workers, room: "Room") -> Summary:
-        """Bring the folder to the expansion's end; raises what ``Expansion.run`` does, StoppedRun, TooLargeError."""
+        """Bring the folder to the expansion's end; raises what ``Expansion.run`` does, StoppedRun, NoRoomError."""
 
         def note(progress: Progress) -> None:
             self.progress = progress
@@ -65,23 +66,22 @@ class Run:
 class Room:
     """What AUGMENT_MAX_HOME_BYTES leaves to one output; of one thread."""
 
-    def __init__(self, home: Home, out: Path, max_bytes: int) -> None:
-        self._home = home
+    def __init__(self, quota: Quota, out: Path) -> None:
+        self._quota = quota
         self._out = out
-        self._max_bytes = max_bytes
         self._others = 0
         self._measure_at = 0.0
 
     def check(self, size_bytes: int) -> None:
-        """Raise TooLargeError where an output of so many bytes has no room beside all others."""
+        """Raise NoRoomError where an output of so many bytes has no room beside all others."""
         now = time.monotonic()
         if now >= self._measure_at:
-            self._others = self._home.used_bytes() - folder_bytes(self._out)
+            self._others = self._quota.used_bytes() - folder_bytes(self._out)
             self._measure_at = now + _MEASURE_S
-        if self._others + size_bytes >= self._max_bytes:
-            raise TooLargeError(
-                f"the home would hold more than {self._max_bytes} bytes (AUGMENT_MAX_HOME_BYTES): {size_bytes} in this "
-                f"output and {self._others} beside it; delete datasets or outputs, or raise the limit, then resume"
+        if self._others + size_bytes >= self._quota.max_bytes:
+            raise NoRoomError(
+                f"the home would hold more than {self._quota.max_bytes} bytes (AUGMENT_MAX_HOME_BYTES): {size_bytes} "
+                f"in this output and {self._others} beside it; delete datasets or outputs, or raise the limit, then resume"
             )
 
 

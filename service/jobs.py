@@ -30,7 +30,7 @@ from augment.expansion.tally import Summary
 from augment.task import Workers
 from service import job_run, problems
 from service.datasets import Datasets
-from service.errors import BusyError, ConflictError, NotFoundError, RepeatedKeyError, ServiceError, TooLargeError
+from service.errors import BusyError, ConflictError, NotFoundError, RepeatedKeyError, ServiceError
 from service.home import Home, remove
 from service.job_run import Room, Run, StoppedRun
 from service.job_table import Job, JobState, JobTable, JobWanted
@@ -141,7 +141,7 @@ class Jobs:
             self._check_output_free(wanted.output_name)
             expansion = await to_thread.run_sync(job_run.describe, self._datasets, out, wanted)
             job_run.check_format(expansion, output_format)
-            await to_thread.run_sync(self._check_home)
+            await to_thread.run_sync(self._datasets.quota.check)
             self._number += 1
             job = Job(
                 # Time-ordered, as a UUIDv7 is (RFC 9562): lists and pages come in the order of the ids.
@@ -194,7 +194,7 @@ class Jobs:
             self._check_queue()
             self._check_output_free(wanted.output_name)
             expansion = await to_thread.run_sync(job_run.describe, self._datasets, self.output(job), wanted)
-            await to_thread.run_sync(self._check_home)
+            await to_thread.run_sync(self._datasets.quota.check)
             job = replace(
                 job,
                 state=JobState.QUEUED,
@@ -283,7 +283,7 @@ class Jobs:
     def _run(self, run: Run, job: Job) -> Summary:
         out = self.output(job)
         expansion = job_run.describe(self._datasets, out, job.wanted)
-        return run(expansion, job.wanted, self._workers, Room(self._home, out, self._settings.max_home_bytes))
+        return run(expansion, job.wanted, self._workers, Room(self._datasets.quota, out))
 
     def _failed(self, job_id: str, error: Exception) -> Job:
         if isinstance(error, AugmentError | ServiceError):
@@ -317,14 +317,6 @@ class Jobs:
         for job in self._jobs.values():
             if job.wanted.output_name == name and not job.state.is_final:
                 raise ConflictError(f"job {job.id}, which is {job.state}, writes the output {name!r}; choose another")
-
-    def _check_home(self) -> None:
-        used = self._home.used_bytes()
-        if used >= self._settings.max_home_bytes:
-            raise TooLargeError(
-                f"the home holds {used} bytes; the limit is {self._settings.max_home_bytes} (AUGMENT_MAX_HOME_BYTES): "
-                "delete datasets or outputs, or raise the limit"
-            )
 
     def _remove_output(self, out: Path) -> None:
         if not out.is_dir():

@@ -51,7 +51,7 @@ def test_batches_and_samples_say_what_each_stage_took(folder: Path, tmp_path: Pa
     source = RenderSource(manifest, dataset.digest, None, PIPELINE.spec, 0)
     into = tmp_path / "laid"
     into.touch()
-    tasks = {
+    tasks: dict[str, BatchTask | SampleTask] = {
         "assemble": BatchTask(source, stream.spec, stream.layout(0), Place(0, 0), into),
         "encode": SampleTask(source, "0", 0, into),
     }
