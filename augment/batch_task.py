@@ -51,12 +51,15 @@ class BatchTask:
     def run(self, guard: Guard) -> Laid | None:
         """Render and write; what the file held before is replaced."""
         started = time.perf_counter()
-        batches = BatchRenderer(self.source.renderer(), self.spec, self.layout.image_shape)
-        batch = batches.render(self.place, guard)
+        renderer = self.source.renderer()
+        renderer.stages.take()  # what is there is of a task that failed
+        batch = BatchRenderer(renderer, self.spec, self.layout.image_shape).render(self.place, guard)
         rendered = time.perf_counter()
         message = arrow.batch_message(batch, arrow.schema_of(self.layout))
         sizes = laid.write(self.into, [message], [each.as_json() for each in batch.provenance])
-        seconds = {"render": rendered - started, "write": time.perf_counter() - rendered}
+        seconds = renderer.stages.take()
+        seconds["assemble"] = rendered - started - sum(seconds.values())
+        seconds["write"] = time.perf_counter() - rendered
         num_replaced = sum(other is not None for other in batch.replaces)
         return sizes and Laid(*sizes, tuple(batch.refusals), num_replaced, seconds)
 
@@ -115,18 +118,20 @@ class SampleTask:
 
     def run(self, guard: Guard) -> Laid | None:
         """Render and write; raises RecordError where the record is refused."""
-        started = time.perf_counter()
         renderer = self.source.renderer()
+        renderer.stages.take()  # what is there is of a task that failed
         position = renderer.dataset.find(self.key)
         if position is None:
             raise DatasetError(f"the dataset has no record {self.key!r}; keys are paths without extension")
         record = renderer.dataset.record(position)
         png, description = guard(renderer.subject(record), record.key, lambda: self._render(record))
         sizes = laid.write(self.into, [png], description)
-        return sizes and Laid(*sizes, seconds={"render": time.perf_counter() - started})
+        renderer.stages.end("write")
+        return sizes and Laid(*sizes, seconds=renderer.stages.take())
 
     def _render(self, record: Record) -> tuple[bytes, dict[str, object]]:
-        rendered = self.source.renderer().render(record, draw=self.epoch)
+        renderer = self.source.renderer()
+        rendered = renderer.render(record, draw=self.epoch)
         sample = rendered.sample
         description: dict[str, object] = {
             "key": record.key,
@@ -135,6 +140,6 @@ class SampleTask:
             "label": record.label,
             "image_shape": list(sample.image.shape),
         }
-        return encode.encode(sample.image, "png"), description | Provenance(
-            rendered.render_key, rendered.applied
-        ).as_json()
+        png = encode.encode(sample.image, "png")
+        renderer.stages.end("encode")
+        return png, description | Provenance(rendered.render_key, rendered.applied).as_json()

@@ -37,6 +37,12 @@ MAX_KEY: Final = 128
 MAX_INTEGER: Final = 2**53 - 1
 """Beyond it whole numbers are not told apart by JSON's readers (RFC 7493), nor by the digest (RFC 8785)."""
 
+_NOT_FINITE_IN_JSON: Final = frozenset({"NaN", "Infinity", "-Infinity"})
+"""What Python and others write into JSON, which has no such numbers; in YAML the words are text."""
+
+_DROPPED: Final = "\0"
+"""The part of a place that keeps what stands there apart from what is kept: a key holds no such character."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -44,11 +50,14 @@ class Document:
 
     ``root`` is the caller's own value where the document came as one; nobody changes it. ``lines`` has the line of each
     place, counted from 1, and is empty where there was no text. ``name`` is what the caller calls the document.
+    ``problems`` are those that were left for whoever reports all there are: ``root`` has null at such a place, or of a
+    key that is written twice the first value.
     """
 
     root: JSON
     name: str = ""
     lines: Mapping[Loc, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
     def problem(self, loc: Loc, msg: str) -> Problem:
         """Say what is wrong at a place, with the line of that place or of the nearest one around it."""
@@ -57,19 +66,35 @@ class Document:
                 return Problem(loc, msg, line)
         return Problem(loc, msg)
 
+    def at(self, loc: Loc) -> JSON:
+        """The value at a place; None where there is none."""
+        value: JSON = self.root
+        for part in loc:
+            if isinstance(value, Mapping):
+                value = value.get(str(part))
+            elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
+                value = value[part]
+            else:
+                return None
+        return value
+
     def notice(self, loc: Loc, msg: str) -> str:
         """Return a sentence for the user about a place, with its line where it is known."""
         return str(Problem((), msg, self.problem(loc, msg).line))
 
 
-def parse(text: str, *, name: str = "") -> Document:
-    """Read YAML 1.2 or JSON; raises PipelineError with the line where it is neither or breaks a limit."""
+def parse(text: str, *, name: str = "", lenient: bool = False) -> Document:
+    """Read YAML 1.2 or JSON; raises PipelineError with the line where it is neither or breaks a limit.
+
+    ``lenient`` leaves problems that need hide no others (a value or a key that a pipeline may not hold, a key that is
+    written twice) in the document.
+    """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_TEXT_BYTES:
         raise _refused(
             f"the text has {size} bytes, a pipeline may have {MAX_TEXT_BYTES} (MAX_TEXT_BYTES); leave something out"
         )
-    reader = _Reader()
+    reader = _Reader(is_json=text.lstrip()[:1] == "{")
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
             reader.take(event)
@@ -83,32 +108,45 @@ def parse(text: str, *, name: str = "") -> Document:
         raise _refused(f"this is not YAML: {error}") from error
     if not reader.finished:
         raise _refused("the document is empty; write `transforms:` and a list of transforms")
-    return Document(reader.root, name, reader.lines)
+    if reader.problems and not lenient:
+        raise PipelineError(reader.problems)
+    return Document(reader.root, name, reader.lines, tuple(reader.problems))
 
 
-def from_value(value: Any, *, name: str = "") -> Document:
-    """Take a document that is already values, as a request body is; raises PipelineError for what JSON cannot say."""
+def from_value(value: Any, *, name: str = "", lenient: bool = False) -> Document:
+    """Take a document that is already values, as a request body is; raises PipelineError for what JSON cannot say.
+
+    ``lenient`` is that of ``parse``.
+    """
     problems: list[Problem] = []
     count = 0
     waiting: list[tuple[Loc, Any]] = [((), value)]
-    while waiting and not problems:
+    while waiting:
         loc, item = waiting.pop()
         count += 1
         if count > MAX_VALUES:
-            problems.append(Problem((), f"the document has more than {MAX_VALUES} values (MAX_VALUES); leave some out"))
-        elif len(loc) > MAX_DEPTH:
-            problems.append(Problem(loc[:4], _too_deep()))
-        elif isinstance(item, Mapping):
-            if wrong := next(filter(None, map(_wrong_key, item)), None):
-                problems.append(Problem(loc, wrong))
-            waiting.extend(((*loc, key), inner) for key, inner in item.items())
+            raise _refused(f"the document has more than {MAX_VALUES} values (MAX_VALUES); leave some out")
+        if len(loc) > MAX_DEPTH:
+            raise PipelineError([Problem(loc[:4], _too_deep())])
+        if isinstance(item, Mapping):
+            problems += [Problem(loc, wrong) for key in item if (wrong := _wrong_key(key)) is not None]
+            waiting.extend(((*loc, key), inner) for key, inner in item.items() if _wrong_key(key) is None)
         elif isinstance(item, list | tuple):
             waiting.extend(((*loc, i), inner) for i, inner in enumerate(item))
         elif (wrong := _wrong_scalar(item)) is not None:
             problems.append(Problem(loc, wrong))
-    if problems:
+    if problems and not lenient:
         raise PipelineError(problems)
-    return Document(value, name)
+    return Document(_mended(value) if problems else value, name, problems=tuple(problems))
+
+
+def _mended(value: Any) -> Any:
+    """A copy without the keys, and with null for the values, that JSON cannot say."""
+    if isinstance(value, Mapping):
+        return {key: _mended(inner) for key, inner in value.items() if _wrong_key(key) is None}
+    if isinstance(value, list | tuple):
+        return [_mended(inner) for inner in value]
+    return value if _wrong_scalar(value) is None else None
 
 
 def _refused(msg: str, line: int | None = None) -> PipelineError:
@@ -126,12 +164,16 @@ def _wrong_scalar(value: object) -> str | None:
     if isinstance(value, int):
         return None if abs(value) <= MAX_INTEGER else f"whole numbers may go up to {MAX_INTEGER} (2^53 - 1)"
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"{value} is not a finite number; write a number"
+        return None if math.isfinite(value) else _not_finite(value)
     if not isinstance(value, str):
         return f"a {type(value).__name__} is not something a pipeline can hold; use numbers, text, lists and mappings"
     if any("\ud800" <= character <= "\udfff" for character in value):
         return "the text has half of a surrogate pair, which is no character; remove it"
     return None
+
+
+def _not_finite(value: object) -> str:
+    return f"{value} is not a finite number; write a number"
 
 
 def _wrong_key(key: object) -> str | None:
@@ -166,14 +208,21 @@ class _Open:
     loc: Loc
     line: int
     key: str | None = None
+    dropped: bool = False
+    """Whether the value of ``key`` is not to be kept, because the key is a problem."""
 
 
 class _Reader:
-    """Builds values from the parser's events, and refuses what a pipeline may not hold where it stands."""
+    """Builds values from the parser's events, and refuses what a pipeline may not hold where it stands.
 
-    def __init__(self) -> None:
+    ``problems`` are those after which the rest can be read all the same.
+    """
+
+    def __init__(self, *, is_json: bool) -> None:
         self.root: JSON = None
         self.lines: dict[Loc, int] = {}
+        self.problems: list[Problem] = []
+        self._is_json = is_json
         self.finished = False
         self._open: list[_Open] = []
         self._num_documents = 0
@@ -219,22 +268,33 @@ class _Reader:
             return
         value = core_schema.plain_scalar(text) if event.implicit[0] else text
         loc = self._next_loc()
-        if wrong := _wrong_scalar(value):
-            raise PipelineError([Problem(loc, wrong, line)])
+        wrong = _wrong_scalar(value)
+        if self._is_json and event.implicit[0] and text in _NOT_FINITE_IN_JSON:
+            wrong = _not_finite(text)
+        if wrong is not None:
+            self._note(loc, wrong, line)
+            value = None
         self.lines[loc] = line
         self._put(value)
 
     def _key(self, parent: _Open, text: str, value: JSON, line: int) -> None:
+        parent.key, parent.dropped = text, True
         if not isinstance(value, str):
-            raise PipelineError([Problem(parent.loc, _key_is_not_text(text), line)])
-        if wrong := _wrong_key(value):
-            raise PipelineError([Problem(parent.loc, wrong, line)])
-        if value in parent.value:
+            self._note(parent.loc, _key_is_not_text(text), line)
+        elif wrong := _wrong_key(value):
+            self._note(parent.loc, wrong, line)
+        elif value in parent.value:
             first = self.lines[(*parent.loc, value)]
             msg = f"`{shown(value)}` is written twice (first in line {first}); keep one"
-            raise PipelineError([Problem((*parent.loc, value), msg, line)])
-        parent.key = value
-        self.lines[(*parent.loc, value)] = line
+            self._note((*parent.loc, value), msg, line)
+        else:
+            parent.dropped = False
+            self.lines[(*parent.loc, value)] = line
+
+    def _note(self, loc: Loc, msg: str, line: int) -> None:
+        """Take a problem down, unless it lies in what is not kept: there the reason for that is told."""
+        if not any(each.dropped for each in self._open[:-1]):
+            self.problems.append(Problem(loc, msg, line))
 
     def _start(self, value: list[JSON] | dict[str, JSON], line: int) -> None:
         parent = self._open[-1] if self._open else None
@@ -251,7 +311,7 @@ class _Reader:
             return ()
         parent = self._open[-1]
         if isinstance(parent.value, dict):
-            return (*parent.loc, str(parent.key))
+            return (*parent.loc, str(parent.key), *((_DROPPED,) if parent.dropped else ()))
         return (*parent.loc, len(parent.value))
 
     def _put(self, value: JSON) -> None:
@@ -261,8 +321,9 @@ class _Reader:
             return
         parent = self._open[-1]
         if isinstance(parent.value, dict):
-            parent.value[str(parent.key)] = value
-            parent.key = None
+            if not parent.dropped:
+                parent.value[str(parent.key)] = value
+            parent.key, parent.dropped = None, False
         else:
             parent.value.append(value)
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from augment import encode
 from augment.dataset import Dataset
 from augment.errors import StorageError, WorkerError
-from augment.expansion import folder, journal, lock, manifest, names, shard, sources, tasks
-from augment.expansion.plan import Plan, SizeTask, count_kept
+from augment.expansion import changes, folder, journal, lock, manifest, shard, sources, tasks
+from augment.expansion.names import Names
+from augment.expansion.paths import PathSet
+from augment.expansion.plan import Plan, SizeTask, There, look
 from augment.expansion.shard import ShardResult, ShardTask
 from augment.expansion.spec import ExpansionSpec, check_same, describe
 from augment.expansion.tally import Budget, MaxFailures, Progress, Summary, Tally
@@ -64,8 +66,8 @@ class Expansion:
 
     ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a pipeline, the name of a preset or
     the path of a file. ``split`` omitted means ``train`` where there is one, else all. Raises OutputError where the
-    folders lie in one another or two outputs would have one name, PipelineError where the pipeline cannot hold for the
-    dataset, CallError for arguments out of range.
+    folders lie in one another, DatasetError where two outputs would have one name, PipelineError where the pipeline
+    cannot hold for the dataset, CallError for arguments out of range.
     """
 
     def __init__(
@@ -101,7 +103,8 @@ class Expansion:
             image_format=image_format,
             quality=quality,
         )
-        names.check(self.dataset, self.spec)
+        self._names = Names(self.dataset, self.spec)
+        self._names.check()
 
     @property
     def id(self) -> str:
@@ -115,12 +118,16 @@ class Expansion:
         """
         old = self._described()
         if old is not None:
-            check_same(old, self.spec, self.out, update=update)
+            check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
+            self._check_places(old)
         with MemoryFile("dataset") as file:
             file.write(self.dataset.to_buffer())
             measured = tasks.submit(workers, SizeTask(self._source(file), self.spec)).result()
-        num_kept = 0 if old is None else count_kept(self.out, old, self.spec, self.dataset)
-        return Plan.of(self.spec, self.dataset, self.out, measured, num_kept)
+        if old is None:
+            return Plan.of(self.spec, self.dataset, self.out, measured, There(), None)
+        there = look(self.out, old, self.spec, self.dataset)
+        changed = changes.since(self.out, old.num_shards, old.id, self.dataset)
+        return Plan.of(self.spec, self.dataset, self.out, measured, there, changed)
 
     def run(
         self,
@@ -170,16 +177,26 @@ class Expansion:
         with all its parts, after it the new one's, whose parts are yet to come and whose outputs ``previous`` knows.
         """
         old = self._described()
-        same = old is not None and check_same(old, self.spec, self.out, update=update)
+        same = old is not None and check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
         lock.end_runs(self.out)
         if old is not None:
             _undo_shards(self.out, old)
         folder.remove_temporaries(self.out)
+        if old is not None:
+            self._check_places(old)
         if old is not None and not same:
             manifest.keep_previous(self.out, old.num_shards, old.id)
         if not same:
             text = self.spec.to_json().encode()
             folder.place(self.out, folder.DESCRIPTION, text, temporary="description", durable=True)
+
+    def _check_places(self, old: ExpansionSpec) -> None:
+        """Raise OutputError where something has an output's place that no expansion here wrote."""
+        known = [manifest.path_set(self.out, old.num_shards, old.id)]
+        if (previous := manifest.Previous.open(self.out)) is not None:
+            known.append(PathSet(previous.paths()))
+        whole = old.id != self.spec.id and not manifest.damaged_parts(self.out, old.num_shards, old.id)
+        self._names.check_places(self.out, known, whole=whole)
 
     def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
         def show(under_way: Sequence[Task[ShardResult]]) -> None:

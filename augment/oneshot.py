@@ -5,7 +5,7 @@ bytes on any machine of the same engine. Pictures and results lie in files; only
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from augment.address import Address
 from augment.errors import RecordError, StorageError
 from augment.pipeline import PipelineSpec
 from augment.sample import Provenance, Sample
+from augment.stages import Stages
 from augment.task import Guard
 from augment.transforms import compile as compiling
 from augment.transforms import reduce
@@ -38,6 +39,14 @@ class Result:
     height: int
     width: int
     provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """All copies of one picture; ``seconds`` tells what each stage of the work took."""
+
+    results: Sequence[Result]
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +84,13 @@ class OneShotTask:
     max_pixels: int
     into: Path
 
-    def run(self, guard: Guard) -> list[Result]:
+    def run(self, guard: Guard) -> Copies:
         """Render and write; RecordError with the picture's name where it is refused."""
+        stages = Stages()
+        stages.begin()
         data = self.source.path.read_bytes()
-        work = _Work(self, data)
+        stages.end("read")
+        work = _Work(self, data, stages)
         parts: list[bytes] = []
         results = []
         start = 0
@@ -89,9 +101,11 @@ class OneShotTask:
             results.append(Result(copy, work.key, start, len(encoded), height, width, provenance))
             parts.append(encoded)
             start += len(encoded)
+        stages.begin()
         if laid.write(self.into, parts) is None:
             raise StorageError("there is no room for the augmented pictures; free space, or ask for fewer")
-        return results
+        stages.end("write")
+        return Copies(results, stages.take())
 
 
 @dataclass(slots=True)
@@ -100,6 +114,7 @@ class _Work:
 
     task: OneShotTask
     data: bytes
+    stages: Stages
     key: str = field(init=False)
     record: str = field(init=False)
     _decoded: Sample | None = None
@@ -110,13 +125,17 @@ class _Work:
 
     def make(self, copy: int) -> tuple[bytes, int, int, Provenance]:
         task = self.task
+        self.stages.begin()
         with _named(task.source.name):
             if self._decoded is None:
                 eighths = functools.partial(reduce.eighths, task.spec, targets=frozenset())
                 self._decoded = Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
+                self.stages.end("decode")
             compiled = _compiled(task.spec)
             sample, applied = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
+            self.stages.end("transform")
             encoded = encode.encode(sample.image, task.image_format, task.quality)
+            self.stages.end("encode")
         address = Address(engine.engine_id(), self.record, task.spec.digest, task.seed, copy, 0, self.key)
         height, width = sample.image.shape[:2]
         return encoded, height, width, Provenance(address.render_key, applied)

@@ -19,6 +19,7 @@ from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, RecordError
 from augment.pipeline import PipelineSpec
 from augment.sample import Record, Rendered, Sample
+from augment.stages import Stages
 from augment.transforms import compile as compiling
 from augment.transforms import reduce
 
@@ -39,6 +40,7 @@ class Renderer:
         self.dataset = dataset
         self.spec = spec
         self.seed = seed
+        self.stages = Stages()
         self._max_pixels = max_pixels
         self._engine = engine.engine_id()
         self._transform = compiling.compile_pipeline(spec)
@@ -61,7 +63,9 @@ class Renderer:
         Raises RecordError with the record's key where the file is not what the manifest describes or no picture,
         StorageError where the machine fails to read it.
         """
+        self.stages.begin()
         encoded = self.dataset.read(record)
+        self.stages.end("read")
         try:
             image = decode.decode(encoded, max_pixels=self._max_pixels, eighths=self._eighths)
         except RecordError as error:
@@ -69,6 +73,7 @@ class Renderer:
         sample = Sample(image, label=record.label)
         if self._vocabulary.targets - {"label"}:
             self._fill(sample, record)
+        self.stages.end("decode")
         return sample
 
     def _fill(self, sample: Sample, record: Record) -> None:
@@ -88,8 +93,10 @@ class Renderer:
 
     def transform(self, record: Record, decoded: Sample, *, draw: int, view: int = 0) -> Rendered:
         """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
+        self.stages.begin()
         address = self.address(record, draw=draw, view=view)
         sample, applied = self._transform(decoded, seed=self.seed, draw=draw, view=view, key=record.key)
+        self.stages.end("transform")
         return Rendered(sample, address.render_key, applied)
 
     def render(self, record: Record, *, draw: int, view: int = 0) -> Rendered:

@@ -126,7 +126,9 @@ def _source(
     if given is None:
         place = sources.recall(spec.dataset)
         if place is None:
-            return None, "the dataset is not where it was: not rendered again; give its folder"
+            return None, "no note on this machine says where the dataset lies: not rendered again; give its folder"
+        if not place.is_dir():
+            return None, f"the dataset is no longer in {place}: not rendered again; give its folder"
         try:
             dataset = registry.scan(place)
         except DatasetError as error:
@@ -158,13 +160,16 @@ def _share(dataset: Dataset, pipeline: PipelineSpec, spec: ExpansionSpec, stack:
 def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
     """Files that nobody wrote, and what a run under way or a killed one left."""
     known = manifest.path_set(root, spec.num_shards, spec.id)
+    detail = "nothing in the manifest names this file; move it elsewhere"
+    if not manifest.is_whole(root, spec.num_shards, spec.id):
+        detail = "no part of the manifest that can be read names this file; run the same augment expand again before "
+        detail += "you move it: it may be an output of an unfinished shard"
     ours = {folder.DESCRIPTION, *(manifest.part_name(index) for index in range(spec.num_shards))}
     for above, paths in folder.walk(root):
         for path in known.missing(paths):
             if above:
-                yield Mismatch(Finding.UNKNOWN, path, "nothing in the manifest names this file; move it elsewhere")
+                yield Mismatch(Finding.UNKNOWN, path, detail)
             elif path.startswith(folder.HIDDEN):
-                detail = "a run did not end; run the same augment expand again"
-                yield Mismatch(Finding.UNFINISHED, path, detail)
+                yield Mismatch(Finding.UNFINISHED, path, "a run did not end; run the same augment expand again")
             elif path not in ours:
-                yield Mismatch(Finding.UNKNOWN, path, "nothing in the manifest names this file; move it elsewhere")
+                yield Mismatch(Finding.UNKNOWN, path, detail)

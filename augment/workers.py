@@ -35,6 +35,10 @@ DEFAULT_MEMORY_BYTES = 4 << 30
 """AUGMENT_WORKER_MEMORY_BYTES. Seven float32 copies of a picture of 50 megapixels (AUGMENT_MAX_PIXELS). It is the same
 on every machine, because it decides which records are refused."""
 
+BACKGROUND_NICE = 12
+"""For workers of what nobody waits for: beside others that compute they get about a sixth of a core (the kernel's
+weights are 70 and 335), alone all of it."""
+
 DEFAULT_MAX_TASKS = 1000
 """A worker is replaced after this many tasks, so that what a library leaks has an end."""
 
@@ -46,7 +50,8 @@ class LocalWorkers:
     first task; the module of a task's class is imported in any case. Processes start with the first tasks, or when
     ``start`` is called. A task's future never says that it is running, so it can be cancelled at any time: one that is
     running then stops before its next record and its worker is kept; ``concurrent.futures.wait`` on the cancelled
-    future returns when it has stopped.
+    future returns when it has stopped. ``in_background``: processes of other pools go first where both want the
+    processor, even in the middle of a task.
 
     Close it or use it as a context manager; left open it ends with its last reference or with the interpreter. Ctrl-C,
     SIGTERM and SIGHUP are left to this process; workers end with it, however it ends.
@@ -60,6 +65,7 @@ class LocalWorkers:
         memory_bytes: int | None = DEFAULT_MEMORY_BYTES,
         max_tasks: int | None = DEFAULT_MAX_TASKS,
         preload: Sequence[str] = (),
+        in_background: bool = False,
     ) -> None:
         num_workers = num_cpus() if num_workers is None else num_workers
         if num_workers < 1:
@@ -70,7 +76,7 @@ class LocalWorkers:
             raise CallError(f"memory_bytes is {memory_bytes}; give a number of bytes above 0, or None for no bound")
         if max_tasks is not None and max_tasks < 1:
             raise CallError(f"max_tasks is {max_tasks}; give a number of tasks above 0, or None for no bound")
-        limits = worker.Limits(record_timeout_s, memory_bytes)
+        limits = worker.Limits(record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else worker.NICE)
         self._num_workers = num_workers
         self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks)
         self._numbers = itertools.count(1)

@@ -1,5 +1,6 @@
 """The application: the one place where the parts are joined."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from service.metrics import Metrics
 from service.oneshot import OneShot
 from service.openapi import Application
 from service.pipelines import Pipelines
+from service.quota import Quota
 from service.readers import Readers
 from service.rendering import Rendering
 from service.routes import ROUTERS
@@ -63,8 +65,12 @@ def create_app(settings: Settings) -> FastAPI:
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
             version_now = await to_thread.run_sync(_describe_engine)
             scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task"))
-            datasets = await parts.enter_async_context(aclosing(Datasets(home, scanners, settings)))
-            jobs = await parts.enter_async_context(aclosing(Jobs(home, datasets, workers, settings)))
+            quota = Quota(home, settings.max_home_bytes)
+            datasets = await parts.enter_async_context(aclosing(Datasets(home, quota, scanners, settings)))
+            job_workers = parts.enter_context(
+                _pool(settings, settings.jobs_workers or workers.num_workers, *_RENDERING, in_background=True)
+            )
+            jobs = await parts.enter_async_context(aclosing(Jobs(home, datasets, job_workers, settings)))
             await datasets.open()
             files = await to_thread.run_sync(BatchFiles, home, settings.batch_folder)
             batches = parts.enter_context(closing(Batches(files, settings.batch_cache_bytes, counted)))
@@ -73,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
                 settings=settings,
                 home=home,
                 workers=workers,
+                job_workers=job_workers,
                 admission=Admission(settings.queue_limit, settings.answers_limit),
                 metrics=counted,
                 pipelines=pipelines,
@@ -108,13 +115,14 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _pool(settings: Settings, num_workers: int | None, *preload: str) -> LocalWorkers:
+def _pool(settings: Settings, num_workers: int | None, *preload: str, in_background: bool = False) -> LocalWorkers:
     return LocalWorkers(
         num_workers,
         record_timeout_s=settings.record_timeout_s,
         memory_bytes=settings.worker_memory_bytes,
         max_tasks=settings.worker_max_tasks,
         preload=preload,
+        in_background=in_background,
     )
 
 
@@ -123,15 +131,16 @@ def _describe_engine() -> dict[str, Any]:
 
 
 def _watched(state: State) -> Iterable[Metric]:
-    workers = state.workers
+    workers, job_workers = state.workers, state.job_workers
+    restarts = Counter(workers.restarts) + Counter(job_workers.restarts)
+    poisoned = workers.verdicts.keys() | job_workers.verdicts.keys()
     yield metrics.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
     yield metrics.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
     yield metrics.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
     yield metrics.gauge("augment_answers_open", "Answers that are made or sent.", state.admission.num_open)
-    yield metrics.gauge("augment_workers", "Worker processes.", workers.num_workers)
+    yield metrics.gauge("augment_workers", "Worker processes, those of jobs not counted.", workers.num_workers)
+    yield metrics.gauge("augment_job_workers_busy", "Worker processes that run a job's shard.", job_workers.num_busy)
     yield metrics.gauge("augment_workers_busy", "Worker processes that run a task.", workers.num_busy)
-    yield metrics.labelled(
-        "augment_worker_restarts", "Workers replaced, by reason.", "reason", workers.restarts, counts=True
-    )
+    yield metrics.labelled("augment_worker_restarts", "Workers replaced, by reason.", "reason", restarts, counts=True)
     yield metrics.labelled("augment_jobs", "Jobs in the list, by state.", "state", state.jobs.counts())
-    yield metrics.gauge("augment_records_poisoned", "Records that killed their worker twice.", len(workers.verdicts))
+    yield metrics.gauge("augment_records_poisoned", "Records that killed their worker twice.", len(poisoned))

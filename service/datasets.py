@@ -25,12 +25,17 @@ from augment.scan_task import ScanReport, ScanTask
 from augment.spelling import did_you_mean
 from augment.task import Task, Workers
 from service import problems, unpack
-from service.errors import ConflictError, ForbiddenError, NotFoundError, ServiceError, TooLargeError
+from service.errors import ConflictError, ForbiddenError, NoRoomError, NotFoundError, ServiceError
 from service.home import Home, checked_name, remove
+from service.quota import Quota
 from service.registration import Entry, Folder, Pending, Wanted
 from service.settings import Settings
 
 T = TypeVar("T")
+
+_UNPACKED_RATIO = 2
+_UNPACKED_BYTES = 2**20
+"""What is reserved for an archive at first: this many times its size, and so much more."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +43,8 @@ _log = logging.getLogger(__name__)
 class Datasets:
     """Names to datasets. What reads is safe between threads and may read the disk; coroutines are the event loop's."""
 
-    def __init__(self, home: Home, scanners: Workers, settings: Settings) -> None:
+    def __init__(self, home: Home, quota: Quota, scanners: Workers, settings: Settings) -> None:
+        self.quota = quota
         self.users: list[Callable[[str], str | None]] = []
         """Asked, from any thread, before a name's dataset goes: each says who uses it, or None."""
         self._home = home
@@ -136,16 +142,6 @@ class Datasets:
             )
         return str(resolved)
 
-    def room_bytes(self) -> int:
-        """Bytes that uploads may still take; TooLargeError where there are none."""
-        left = self._settings.max_home_bytes - self._home.used_bytes()
-        if left <= 0:
-            raise TooLargeError(
-                f"the home holds {self._settings.max_home_bytes} bytes or more (AUGMENT_MAX_HOME_BYTES); delete "
-                "datasets or outputs, or raise the limit"
-            )
-        return left
-
     def check_free(self, name: str) -> None:
         """Raise ConflictError while something is being registered under this name."""
         pending = self._pending.get(checked_name(name))
@@ -222,20 +218,17 @@ class Datasets:
 
     async def _scan(self, pending: Pending) -> tuple[ScanReport, Path]:
         inside = self._folder(pending.wanted.name).generation(pending.generation)
-        progress, files = inside / "progress.json", inside / "files"
+        files = inside / "files"
         if pending.wanted.path is not None:
             root, within = Path(pending.wanted.path), self._roots
         else:
-            left = await to_thread.run_sync(self.room_bytes)
-            limits = unpack.Limits(self._settings.max_files, left, self._settings.max_unpack_ratio)
-            unpacked = await _wait(self._scanners, unpack.UnpackTask(inside / "upload", files, progress, limits))
-            root, within = files / unpacked.folder, ()
+            root, within = files / await self._unpack(inside), ()
         current = self._entries.get(pending.wanted.name)
         task = ScanTask(
             root=root,
             format=pending.wanted.format,
             sink=inside / "manifest.arrow",
-            progress=progress,
+            progress=inside / "progress.json",
             within=within,
             previous=None if current is None else self._manifest(current),
             max_pixels=self._settings.max_pixels,
@@ -255,6 +248,25 @@ class Datasets:
                 "what they lead to"
             )
         return report, root
+
+    async def _unpack(self, inside: Path) -> str:
+        """The folder of the archive's files that is the dataset's; room is reserved before it is filled.
+
+        Pictures hardly grow when they are unpacked. An archive that does is tried again with more, so that it does not
+        keep all that its limits allow it from others.
+        """
+        archive, files = inside / "upload", inside / "files"
+        wanted = _UNPACKED_RATIO * archive.stat().st_size + _UNPACKED_BYTES
+        while True:
+            with await to_thread.run_sync(self.quota.reserve, files, wanted) as kept:
+                limits = unpack.Limits(self._settings.max_files, kept.num_bytes, self._settings.max_unpack_ratio)
+                task = unpack.UnpackTask(archive, files, inside / "progress.json", limits)
+                try:
+                    return (await _wait(self._scanners, task)).folder
+                except NoRoomError:
+                    if kept.num_bytes < wanted:  # that was all there is
+                        raise
+            wanted *= _UNPACKED_RATIO**2
 
     def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[Entry, bool]:
         """Give the name its dataset; in a thread. ConflictError where it has another, which is not to go."""

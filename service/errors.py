@@ -7,6 +7,7 @@ ServiceError
 ├── NotFoundError           404  no such dataset, pipeline, stream, job, sample
 ├── ConflictError           409  the name holds something else, or is in use
 ├── TooLargeError           413  the body, or what it unpacks to
+│   └── NoRoomError         413  the home holds as many bytes as it may
 ├── MediaTypeError          415  a content type or format that is not served
 ├── RepeatedKeyError        422  an Idempotency-Key that came with another request before
 ├── BusyError               429  the queue is full; carries the seconds after which to ask again
@@ -41,6 +42,10 @@ class ConflictError(ServiceError):
 
 class TooLargeError(ServiceError):
     """More bytes than a limit allows."""
+
+
+class NoRoomError(TooLargeError):
+    """The home holds as many bytes as it may."""
 
 
 class MediaTypeError(ServiceError):

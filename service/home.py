@@ -59,6 +59,14 @@ class Home:
         os.close(self._lock)
 
 
+def file_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; 0 where there is none."""
+    try:
+        return folder_bytes(path) if path.is_dir() else path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def folder_bytes(root: Path) -> int:
     """Bytes of all files below a folder."""
     total = 0

@@ -6,26 +6,21 @@ a folder from which the next one goes on, whoever runs it.
 
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future
 from pathlib import Path
-from typing import TypeVar
 
 from augment.errors import CallError
 from augment.expand import Expansion
 from augment.expansion import folder
 from augment.expansion.spec import ExpansionSpec, check_same
 from augment.expansion.tally import Budget, Progress, Summary
-from augment.sample import Refusal
-from augment.task import Task, Workers
+from augment.task import Workers
 from augment.transforms import check
 from augment.transforms.load import Pipeline
 from service.datasets import Datasets
-from service.errors import TooLargeError
-from service.home import Home, folder_bytes
+from service.errors import NoRoomError
+from service.home import folder_bytes
 from service.job_table import JobWanted
-
-T = TypeVar("T")
+from service.quota import Quota
 
 _MEASURE_S = 60.0
 """How often a run measures the home anew: uploads and other jobs fill it too."""
@@ -33,35 +28,6 @@ _MEASURE_S = 60.0
 
 class StoppedRun(BaseException):
     """A run was told to stop. No Exception: like Ctrl-C it is no failure of anything."""
-
-
-class Share:
-    """The workers, of which a job leaves some to those who wait for an answer.
-
-    An expansion keeps two tasks a worker under way, so that half as many workers are named as it may occupy: no task
-    of it ever waits in the queue that batches and pictures stand in. With one worker they wait for one shard at most.
-    """
-
-    def __init__(self, workers: Workers, most: int) -> None:
-        self._workers = workers
-        self._most = most
-
-    @property
-    def num_workers(self) -> int:
-        """Half of the tasks that may be under way at once; 0 stands for one."""
-        return self._most // 2
-
-    @property
-    def verdicts(self) -> Mapping[str, Refusal]:
-        """As the workers have them."""
-        return self._workers.verdicts
-
-    def submit(self, task: Task[T]) -> "Future[T]":
-        """Queue a task."""
-        return self._workers.submit(task)
-
-    def close(self) -> None:
-        """Do nothing: the workers are others' too."""
 
 
 class Run:
@@ -86,7 +52,7 @@ class Run:
             raise StoppedRun
 
     def __call__(self, expansion: Expansion, wanted: JobWanted, workers: Workers, room: "Room") -> Summary:
-        """Bring the folder to the expansion's end; raises what ``Expansion.run`` does, StoppedRun, TooLargeError."""
+        """Bring the folder to the expansion's end; raises what ``Expansion.run`` does, StoppedRun, NoRoomError."""
 
         def note(progress: Progress) -> None:
             self.progress = progress
@@ -100,23 +66,22 @@ class Run:
 class Room:
     """What AUGMENT_MAX_HOME_BYTES leaves to one output; of one thread."""
 
-    def __init__(self, home: Home, out: Path, max_bytes: int) -> None:
-        self._home = home
+    def __init__(self, quota: Quota, out: Path) -> None:
+        self._quota = quota
         self._out = out
-        self._max_bytes = max_bytes
         self._others = 0
         self._measure_at = 0.0
 
     def check(self, size_bytes: int) -> None:
-        """Raise TooLargeError where an output of so many bytes has no room beside all others."""
+        """Raise NoRoomError where an output of so many bytes has no room beside all others."""
         now = time.monotonic()
         if now >= self._measure_at:
-            self._others = self._home.used_bytes() - folder_bytes(self._out)
+            self._others = self._quota.used_bytes() - folder_bytes(self._out)
             self._measure_at = now + _MEASURE_S
-        if self._others + size_bytes >= self._max_bytes:
-            raise TooLargeError(
-                f"the home would hold more than {self._max_bytes} bytes (AUGMENT_MAX_HOME_BYTES): {size_bytes} in this "
-                f"output and {self._others} beside it; delete datasets or outputs, or raise the limit, then resume"
+        if self._others + size_bytes >= self._quota.max_bytes:
+            raise NoRoomError(
+                f"the home would hold more than {self._quota.max_bytes} bytes (AUGMENT_MAX_HOME_BYTES): {size_bytes} "
+                f"in this output and {self._others} beside it; delete datasets or outputs, or raise the limit, then resume"
             )
 
 

@@ -29,7 +29,8 @@ class Metrics:
         self.requests_running = level("augment_requests_running", "Requests being answered now.")
         self.stage_seconds = histogram(
             "augment_stage_seconds",
-            "Time in each stage of a batch: queue, render, write, convert, send.",
+            "Time in each stage of a batch, a sample or a picture: queue, read, decode, transform, encode, assemble, "
+            "write, convert, send.",
             ["stage"],
         )
         self.batches_sent = counter("augment_batches_sent", "Batches sent to readers.")
@@ -40,6 +41,11 @@ class Metrics:
         self.pictures = counter("augment_pictures", "Pictures rendered for one-shot requests.")
         self.bytes_sent = counter("augment_bytes_sent", "Bytes of answers.")
         self.bytes_received = counter("augment_bytes_received", "Bytes of requests.")
+
+    def observe_stages(self, seconds: Mapping[str, float]) -> None:
+        """Count what a worker says that each stage of its task took."""
+        for stage, took_s in seconds.items():
+            self.stage_seconds.labels(stage).observe(took_s)
 
     def watch(self, collect: Callable[[], Iterable[Metric]]) -> None:
         """Ask for further metrics whenever they are read."""

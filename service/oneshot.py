@@ -12,7 +12,7 @@ from typing import Any
 from augment import encode, engine, laid
 from augment.errors import CallError, RecordError
 from augment.laid import Laid
-from augment.oneshot import OneShotTask, Result, SizeTask, Source
+from augment.oneshot import Copies, OneShotTask, Result, SizeTask, Source
 from augment.task import Workers
 from augment.transforms.load import Pipeline
 from augment.wire import bundle
@@ -94,7 +94,7 @@ class OneShot:
 
     async def _render(self, pictures: Pictures, options: Options) -> list[Made]:
         files: list[Path] = []
-        futures: list[Future[list[Result]]] = []
+        futures: list[Future[Copies]] = []
         try:
             for source in pictures.sources:
                 files.append(pictures.new_file(_ROOM_FACTOR * pictures.expected_bytes * options.copies))
@@ -114,10 +114,12 @@ class OneShot:
             failed = [one for one in waiting if one.done() and one.exception() is not None]
             if failed:
                 failed[0].result()
-            return [
-                Made(source, path, one.result())
-                for source, path, one in zip(pictures.sources, files, waiting, strict=True)
-            ]
+            made = []
+            for source, path, one in zip(pictures.sources, files, waiting, strict=True):
+                copies = one.result()
+                self._metrics.observe_stages(copies.seconds)
+                made.append(Made(source, path, copies.results))
+            return made
         finally:
             for future in futures:
                 future.cancel()  # a late worker stops before its next copy, and its file is gone

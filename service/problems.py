@@ -37,6 +37,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.TooLargeError: 413,
+    errors.NoRoomError: 413,
     errors.MediaTypeError: 415,
     errors.RepeatedKeyError: 422,
     errors.BusyError: 429,

@@ -72,10 +72,9 @@ class Rendering:
         started = time.perf_counter()
         laid = await asyncio.wrap_future(self._workers.submit(task))
         if laid is not None:
-            observe = self._metrics.stage_seconds.labels
-            for stage, seconds in laid.seconds.items():
-                observe(stage).observe(seconds)
-            observe("queue").observe(max(0.0, time.perf_counter() - started - sum(laid.seconds.values())))
+            self._metrics.observe_stages(laid.seconds)
+            waited_s = time.perf_counter() - started - sum(laid.seconds.values())
+            self._metrics.stage_seconds.labels("queue").observe(max(0.0, waited_s))
         return laid
 
 

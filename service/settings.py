@@ -89,13 +89,13 @@ class Settings(BaseSettings):
         10.0, ge=0, description="Seconds that running requests have after SIGTERM; Docker kills after 10."
     )
     jobs_running: int = Field(
-        1, ge=1, description="Jobs that run at once, others wait; one, as a job takes all workers that it may."
+        1, ge=1, description="Jobs that run at once, others wait; one, as a job takes all processes of jobs."
     )
     jobs_workers: int | None = Field(
         None,
         ge=1,
-        description="Workers that jobs may occupy; by default all but one, which is left to those who wait for "
-        "an answer, as PostgreSQL reserves connections.",
+        description="Processes that render for jobs, beside those of AUGMENT_WORKERS and as many by default. They have "
+        "a lower priority: a job takes what the others leave, as autovacuum does in PostgreSQL.",
     )
     max_request_pixels: int = Field(
         4 * DEFAULT_MAX_PIXELS,

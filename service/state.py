@@ -29,6 +29,9 @@ class State:
     settings: Settings
     home: Home
     workers: LocalWorkers
+    """Of those who wait for an answer."""
+    job_workers: LocalWorkers
+    """Of jobs; they stand behind the others."""
     admission: Admission
     metrics: Metrics
     pipelines: Pipelines

@@ -23,7 +23,7 @@ from augment.errors import DatasetError, StorageError
 from augment.formats.folder import LITTER, SPLIT_NAMES
 from augment.progress_file import ProgressFile
 from augment.task import Guard
-from service.errors import MalformedError, MediaTypeError, ServiceError, TooLargeError
+from service.errors import MalformedError, MediaTypeError, NoRoomError, ServiceError, TooLargeError
 
 MAX_PATH_BYTES = 1024
 """Of one member's name; Linux takes 4,096 for a whole path."""
@@ -128,7 +128,7 @@ class _Unpacking:
                 "pack pictures, which are compressed already, not what repeats itself"
             )
         if num_bytes > self._limits.max_bytes:
-            raise TooLargeError(
+            raise NoRoomError(
                 f"the archive unpacks to more than the {self._limits.max_bytes} bytes that are left in the home "
                 "(AUGMENT_MAX_HOME_BYTES); delete datasets or outputs, or raise the limit"
             )

@@ -196,6 +196,7 @@ def _tell(summary: "Summary", out: Path, seconds: float, *, as_json: bool) -> No
 
 
 def _tell_plan(plan: "Plan", out: Path, *, as_json: bool) -> None:
+    changes = plan.changes
     if as_json:
         terminal.write_json(
             {
@@ -205,6 +206,9 @@ def _tell_plan(plan: "Plan", out: Path, *, as_json: bool) -> None:
                 "refused": plan.num_refused,
                 "outputs": plan.num_outputs,
                 "kept": plan.num_kept,
+                "replaced": plan.num_replaced,
+                "removed": plan.num_removed,
+                "changes": changes and {"added": changes.added, "changed": changes.changed, "gone": changes.gone},
                 "shards": plan.num_shards,
                 "bytes_about": plan.bytes_about,
                 "bytes_free": plan.bytes_free,
@@ -213,9 +217,12 @@ def _tell_plan(plan: "Plan", out: Path, *, as_json: bool) -> None:
         return
     num_new = plan.num_outputs - plan.num_kept
     about = "of unknown size" if plan.bytes_about is None else f"about {terminal.size(plan.bytes_about)}"
+    replaced = f"{plan.num_replaced:,} of them over former ones, " if plan.num_replaced else ""
+    removed = f", {plan.num_removed:,} removed" if plan.num_removed else ""
+    since = f"\nsince OUT was written: {changes}" if str(changes or "") else ""
     terminal.say(
         f"{out}: {terminal.count(num_new, 'picture')} would be written ({about}; {terminal.size(plan.bytes_free)} are "
-        f"free), {plan.num_kept:,} kept\n"
+        f"free), {replaced}{plan.num_kept:,} kept{removed}{since}\n"
         f"from {terminal.count(plan.num_records, 'record')} with {plan.spec.outputs_a_record} outputs each; "
         f"{terminal.count(plan.num_refused, 'file')} refused by the scan; nothing was written"
     )

@@ -80,6 +80,14 @@ def check_ours(root: Path) -> None:
         )
 
 
+def in_the_way(root: Path, relative: str, what: str) -> OutputError:
+    """Say that something that is not the expansion's has the place of an output, or of a folder of outputs."""
+    return OutputError(
+        f"{root} holds {what} {relative} that this expansion did not write, in the place of an output; move it "
+        "elsewhere or remove it, then run the same command again"
+    )
+
+
 def read_text(root: Path, name: str) -> str | None:
     """The content of a file in the root, or None where there is none."""
     try:

@@ -103,6 +103,15 @@ def read_part(root: Path, index: int, expansion: str, *, brief: bool = False) ->
     return None if table is None else _rows(table)
 
 
+def read_records(root: Path, index: int, expansion: str) -> dict[str, str] | None:
+    """The records of a shard by key, each with its digest; None where there is no such part that can be read."""
+    table = _read_table(root, index, expansion, ["key", "record_digest"])
+    if table is None:
+        return None
+    table = table.filter(table.column("record_digest").is_valid())
+    return dict(zip(table.column("key").to_pylist(), table.column("record_digest").to_pylist(), strict=True))
+
+
 class Previous:
     """What the folder held before the update that is under way: the rows of its outputs, for a range of keys."""
 
@@ -134,6 +143,11 @@ class Previous:
                 inside = pc.and_(pc.greater_equal(keys_of_rows, first_key), pc.less_equal(keys_of_rows, last_key))
                 found += _rows(table.filter(inside))
         return found
+
+    def all_rows(self) -> Iterator[Row]:
+        """All rows, in the order in which they were gathered."""
+        for table in self.tables():
+            yield from _rows(table)
 
     def paths(self) -> Iterator[list[str]]:
         """The paths of all rows, some thousands at a time."""
@@ -187,6 +201,21 @@ def path_set(root: Path, num_shards: int, expansion: str) -> PathSet:
     """The paths of all outputs of finished shards."""
     tables = _output_tables(root, num_shards, expansion, ["path"])
     return PathSet(table.column("path").to_pylist() for _, table in tables)
+
+
+def is_whole(root: Path, num_shards: int, expansion: str) -> bool:
+    """Whether every shard has a part that can be read."""
+    return all(_read_table(root, index, expansion, ["key"]) is not None for index in range(num_shards))
+
+
+def damaged_parts(root: Path, num_shards: int, expansion: str) -> list[str]:
+    """The names of parts that are there and cannot be read, or are another expansion's."""
+    names = [part_name(index) for index in range(num_shards)]
+    return [
+        name
+        for index, name in enumerate(names)
+        if (root / name).exists() and _read_table(root, index, expansion, ["key"]) is None
+    ]
 
 
 def _output_tables(

@@ -19,6 +19,7 @@ from augment.expansion import folder, journal, lock, manifest
 from augment.expansion.copies import CopyMaker
 from augment.expansion.folder import file_digest
 from augment.expansion.manifest import Row, Status
+from augment.expansion.paths import PathSet
 from augment.expansion.spec import ExpansionSpec
 from augment.formats import registry
 from augment.render import Renderer, RenderSource
@@ -95,6 +96,7 @@ class _ShardWork:
     def do(self) -> ShardResult:
         plan = [(record, self._wanted(record)) for record in self._records]
         missing = [each.path for _, wanted in plan for each in wanted if each.kept is None]
+        self._check_places(plan)
         try:
             if missing:
                 journal.begin(self._root, self._index, missing)
@@ -108,6 +110,29 @@ class _ShardWork:
             self._undo(missing)
             raise
         return self._result()
+
+    def _check_places(self, plan: Sequence[tuple[Record, Sequence[_Wanted]]]) -> None:
+        """Raise OutputError where a file that no manifest names has an output's place and is not that output.
+
+        It is where it has the output's bytes: then a part of the manifest was lost.
+        """
+        known = {row.path for row in self._known.values()}
+        unknown = {each.path for _, wanted in plan for each in wanted if each.kept is None} - known
+        unknown = {path for path in unknown if os.path.lexists(self._root / path)}
+        if unknown and (previous := manifest.Previous.open(self._root)) is not None:
+            unknown = set(PathSet(previous.paths()).missing(sorted(unknown)))
+        for record, wanted in plan:
+            maker = CopyMaker(self._renderer, self._spec, self._guard, record)
+            for each in wanted:
+                if each.path in unknown and not self._is_output(record, each, maker):
+                    raise folder.in_the_way(self._root, each.path, "a file")
+
+    def _is_output(self, record: Record, wanted: _Wanted, maker: CopyMaker) -> bool:
+        try:
+            data = self._renderer.dataset.read(record) if wanted.copy is None else maker.make(wanted.copy).data
+        except RecordError:
+            return False
+        return folder.read_bytes(self._root, wanted.path) == data
 
     def _read_known(self) -> tuple[Mapping[tuple[str, int | None], Row], int]:
         """Rows by key and copy: of this very shard if it was finished before, else of what an update replaces.

@@ -32,12 +32,12 @@ def remember(digest: str, root: Path) -> None:
 
 
 def recall(digest: str) -> Path | None:
-    """Where a dataset lay when it was last expanded; None where nobody knows or nothing is there now."""
+    """Where a dataset lay when it was last expanded, whether it is there now or not; None where nobody noted it."""
     try:
         noted = _read(_home() / _NAME).get(digest)
     except (OSError, RuntimeError):
         return None
-    return Path(noted) if noted is not None and Path(noted).is_dir() else None
+    return None if noted is None else Path(noted)
 
 
 def _home() -> Path:

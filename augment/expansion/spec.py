@@ -10,6 +10,7 @@ from augment import encode, engine
 from augment.address import digest_fields
 from augment.dataset import Dataset
 from augment.errors import CallError, OutputError
+from augment.expansion import changes
 from augment.formats import registry
 from augment.pipeline import PipelineSpec
 from augment.render import check_seed
@@ -155,11 +156,13 @@ def _shard_size(num_records: int, outputs_a_record: int) -> int:
     return min(max(small, num_records // _NUM_SHARDS_WANTED, 1), _RECORDS_A_SHARD_MAX)
 
 
-def check_same(old: ExpansionSpec, new: ExpansionSpec, root: Path, *, update: bool) -> bool:
+def check_same(
+    old: ExpansionSpec, new: ExpansionSpec, root: Path, *, update: bool, dataset: Dataset | None = None
+) -> bool:
     """Whether the folder holds this very expansion; False where it is to be brought up to date.
 
     Raises OutputError where the folder is another expansion's, or where the dataset or the engine changed and
-    ``update`` was not asked for.
+    ``update`` was not asked for; with the ``dataset`` of now it says which records did.
     """
     if old.id == new.id:
         return True
@@ -172,7 +175,7 @@ def check_same(old: ExpansionSpec, new: ExpansionSpec, root: Path, *, update: bo
     if not update:
         causes = []
         if "dataset" in changed or "refused" in changed:
-            causes.append(f"the dataset changed ({old.num_records} records then, {new.num_records} now)")
+            causes.append(f"the dataset changed{_changes(old, new, root, dataset)}")
         if "engine" in changed:
             causes.append("the engine changed (another version of augment or of a library that decides pixels)")
         if not causes:
@@ -182,6 +185,15 @@ def check_same(old: ExpansionSpec, new: ExpansionSpec, root: Path, *, update: bo
             "render the rest, or choose another output folder"
         )
     return False
+
+
+def _changes(old: ExpansionSpec, new: ExpansionSpec, root: Path, dataset: Dataset | None) -> str:
+    told = "" if dataset is None else str(changes.since(root, old.num_shards, old.id, dataset))
+    if not told and old.dataset == new.dataset:
+        told = "in the files that are refused"
+    if not told and old.num_records != new.num_records:
+        told = f"{old.num_records} records then, {new.num_records} now"
+    return f" ({told})" if told else ""
 
 
 def _show(spec: ExpansionSpec, name: str) -> str:

@@ -94,7 +94,11 @@ def scan(
     chosen = _format(format)
     folder_path = Path(root).absolute()
     if not folder_path.is_dir():
-        what = "is a file, not a folder; give the folder it lies in" if folder_path.exists() else "does not exist"
+        what = (
+            "is a file, not a folder; give the folder it lies in"
+            if folder_path.exists()
+            else "does not exist; give the folder of the dataset"
+        )
         raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
     scanned_ns = time.time_ns()
     listing = chosen.find(folder_path, max_files=max_files)

@@ -18,17 +18,21 @@ from augment.sample import Refusal
 _OOM_SCORE_ADJ = "500"
 """Where memory runs out the kernel takes a worker, which is replaced, not the service (PostgreSQL does likewise)."""
 
-_NICE = 5
+NICE = 5
 """Workers fill every core. The service's own process, which answers probes and sends finished batches, and a trainer on
 the same machine go first: with 12 clients on 2 cores the p99 of a probe fell from 20-32 ms to 11-17 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may cost: seconds for one record, bytes of private memory for the process (None: no bound)."""
+    """What a worker may cost: seconds for one record, bytes of private memory for the process (None: no bound).
+
+    ``nice`` is how far it stands behind other processes where all want the processor, as nice(2) counts it.
+    """
 
     record_timeout_s: float
     memory_bytes: int | None
+    nice: int = NICE
 
 
 class Run(NamedTuple):
@@ -146,7 +150,7 @@ def serve(connection: Connection, limits: Limits, zygote_pid: int) -> NoReturn:
 
 def _confine(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(_NICE)
+    os.nice(limits.nice)
     if limits.memory_bytes is not None:
         # RLIMIT_DATA (private writable memory, Linux 4.7), not RLIMIT_AS: a dataset's manifest and the decoded-picture
         # cache are mapped shared, may be larger than memory and cost a worker nothing.

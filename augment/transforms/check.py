@@ -35,16 +35,16 @@ def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineS
     Albumentations' own files are recognised and imported; what that dropped or moved is in the spec's ``notices``.
     """
     if not isinstance(document, Document):
-        document = documents.from_value(document)
+        document = documents.from_value(document, lenient=True)
     drawn = imported.read(document) if imported.recognises(document.root) else outline.read(document)
     count = sum(_num_steps(step) for step in drawn.steps)
     if count > MAX_NODES:
         msg = f"the pipeline has {count} transforms, it may have {MAX_NODES} (MAX_NODES); leave some out"
-        raise PipelineError([document.problem((), msg)])
+        raise PipelineError([*document.problems, document.problem((), msg)])
     resolver = _Resolver(document)
     nodes = [resolver.node(step, depth=1) for step in drawn.steps]
     normalization = resolver.normalization(drawn.normalize, drawn.normalize_loc)
-    problems = drawn.problems + resolver.problems
+    problems = [*document.problems, *_apart_from_unread(document, drawn.problems + resolver.problems)]
     spec = PipelineSpec(
         transforms=tuple(node for node in nodes if node is not None),
         normalize=normalization,
@@ -77,6 +77,20 @@ def _whole(document: Document, spec: PipelineSpec, steps: Sequence[Step]) -> lis
         )
         for finding in sizes.impossible(spec)
     ]
+
+
+def _apart_from_unread(document: Document, found: Sequence[Problem]) -> list[Problem]:
+    """Those that were found at other places than the document's own: a value there was not read."""
+    unread = [problem.loc for problem in document.problems if document.at(problem.loc) is None]
+    return [one for one in found if not any(_is_part_of(one.loc, loc) for loc in unread)]
+
+
+def _is_part_of(loc: Loc, wrong: Loc) -> bool:
+    """Whether a place lies below a wrong one, or is a list of values that holds it: ``limit`` where ``limit.0`` is."""
+    if loc[: len(wrong)] == wrong:
+        return True
+    rest = wrong[len(loc) :]
+    return wrong[: len(loc)] == loc and loc[-1:] != (CHILDREN,) and all(isinstance(part, int) for part in rest)
 
 
 def _num_steps(step: Step) -> int:

@@ -48,7 +48,7 @@ class Pipeline:
     @classmethod
     def parse(cls, text: str, *, name: str = "") -> "Pipeline":
         """Read YAML 1.2 or JSON, ours or a file that Albumentations saved; raises PipelineError with every problem."""
-        return cls(check.resolve(documents.parse(text, name=name)))
+        return cls(check.resolve(documents.parse(text, name=name, lenient=True)))
 
     @property
     def name(self) -> str:

@@ -288,13 +288,11 @@ async def _register_upload(request: Request, state: State, query: dict[str, Any]
     if not is_form:
         state.datasets.check_free(_asked(given).name)  # before gigabytes arrive for nothing
     archive = state.home.path / "tmp" / uuid.uuid4().hex
-    left = await to_thread.run_sync(state.datasets.room_bytes)
+    length = request.headers.get("content-length", "")
+    await to_thread.run_sync(state.datasets.quota.check, int(length) if length.isdigit() else 1)
     try:
-        async with upload.Spool(archive, left) as spool:
-            if is_form:
-                given |= await upload.receive_multipart(request, spool)
-            else:
-                await upload.receive_raw(request, spool)
+        async with upload.Spool(archive, state.datasets.quota) as spool:
+            given |= await upload.receive(request, spool, is_form=is_form)
         if not spool.num_bytes:
             raise MalformedError("the archive is empty; send its bytes")
         asked = _asked(given)

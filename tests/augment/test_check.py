@@ -251,3 +251,45 @@ PIECES = st.sampled_from(
 def test_any_text_resolves_or_is_refused(text: str) -> None:
     with contextlib.suppress(PipelineError):
         assert isinstance(resolve(parse(text)), PipelineSpec)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """
+transforms:
+  - Rotate: {limit: .nan, p: 3}
+  - HorizontalFlip: {p: 0.5, p: 0.6}
+  - RandomResizedCrop: {size: [.inf, 3], scale: [2, 3]}
+  - HorizontalFilp: {}
+""",
+        """
+{"transforms": [
+  {"Rotate": {"limit": NaN, "p": 3}},
+  {"HorizontalFlip": {"p": 0.5, "p": 0.6}},
+  {"RandomResizedCrop": {"size": [Infinity, 3], "scale": [2, 3]}},
+  {"HorizontalFilp": {}}]}
+""",
+    ],
+    ids=["yaml", "json"],
+)
+def test_value_that_json_lacks_and_repeated_key_hide_no_other_problem(text: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        resolve(parse(text, lenient=True))
+    places = {(problem.line, ".".join(map(str, problem.loc))) for problem in caught.value.problems}
+    assert places == {
+        (3, "transforms.0.Rotate.limit"),
+        (3, "transforms.0.Rotate.p"),
+        (4, "transforms.1.HorizontalFlip.p"),
+        (5, "transforms.2.RandomResizedCrop.size.0"),
+        (5, "transforms.2.RandomResizedCrop.scale.0"),
+        (5, "transforms.2.RandomResizedCrop.scale.1"),
+        (6, "transforms.3"),
+    }
+    assert len(caught.value.problems) == len(places)
+
+
+def test_values_that_json_cannot_say_hide_no_other_problem() -> None:
+    with pytest.raises(PipelineError) as caught:
+        resolve({"transforms": [{"Rotate": {"limit": float("nan"), "p": 3}}, {"HorizontalFilp": {}}]})
+    assert len(caught.value.problems) == 3

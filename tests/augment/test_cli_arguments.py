@@ -1,5 +1,6 @@
 """Arguments of the command that nobody can have meant are refused before any work, with the limit and the remedy."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,36 @@ def test_number_of_workers_has_bounds(number: int, command: list[str], capsys: p
     told = capsys.readouterr().err
     assert f"--workers is {number}; " in told
     assert "at most 1024" in told
+
+
+def test_missing_dataset_is_told_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "no such"
+    assert run("expand", missing, tmp_path / "out", "-p", "light", "--workers", 0) == exit_codes.REQUEST
+    assert capsys.readouterr().err == f"error: {missing} does not exist; give the folder of the dataset\n"
+
+
+def test_dry_run_of_an_update_tells_what_would_be_changed_and_removed(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["expand", photos, out, "-p", "light", "--copies", 2, "--workers", 0]
+    assert run(*arguments) == exit_codes.OK
+    picture = photos / "cat" / "chelsea.png"
+    (photos / "space" / "rocket.jpg").write_bytes(picture.read_bytes())
+    (photos / "cat" / "new.png").write_bytes(picture.read_bytes())
+    picture.unlink()
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert run(*arguments, "--update", "--dry-run") == exit_codes.OK
+    told = capsys.readouterr().out
+    assert f"{out}: 4 pictures would be written (" in told
+    assert "free), 2 of them over former ones, 4 kept, 2 removed\n" in told
+    assert (
+        "\nsince OUT was written: 1 record added (cat/new), 1 record changed (space/rocket), 1 record gone "
+        "(cat/chelsea)\n"
+    ) in told
+    assert run(*arguments, "--update", "--dry-run", "--json") == exit_codes.OK
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["kept"], plan["replaced"], plan["removed"]) == (4, 2, 2)
+    assert plan["changes"] == {"added": 1, "changed": 1, "gone": 1}
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before

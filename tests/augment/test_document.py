@@ -124,6 +124,42 @@ def test_what_a_pipeline_may_not_hold_is_refused_where_it_stands(text: str, mess
     assert message in problem(text)
 
 
+def test_problems_that_hide_no_others_are_all_told() -> None:
+    text = "a: .nan\nb: {c: 1, c: {d: .inf, d: 2}, e: [1, -.inf]}\n1: {a: .nan}\nf: 9007199254740992\nb: 2\ng: 1\n"
+    read = parse(text, lenient=True)
+    assert [(problem.line, problem.loc) for problem in read.problems] == [
+        (1, ("a",)),
+        (2, ("b", "c")),
+        (2, ("b", "e", 1)),
+        (3, ()),
+        (4, ("f",)),
+        (5, ("b",)),
+    ]
+    assert read.root == {"a": None, "b": {"c": 1, "e": [1, None]}, "f": None, "g": 1}
+    assert read.lines["b", "c"] == 2
+    with pytest.raises(PipelineError) as caught:
+        parse(text)
+    assert caught.value.problems == read.problems
+
+
+def test_values_with_problems_that_hide_no_others_are_all_told() -> None:
+    value = {"a": float("nan"), "b": [1, b"x"], 3: {"c": 1}, "d": {"e": 2**60}, "f": "text"}
+    read = from_value(value, lenient=True)
+    assert {problem.loc for problem in read.problems} == {("a",), ("b", 1), (), ("d", "e")}
+    assert read.root == {"a": None, "b": [1, None], "d": {"e": None}, "f": "text"}
+    assert value["b"] == [1, b"x"]
+    with pytest.raises(PipelineError) as caught:
+        from_value(value)
+    assert len(caught.value.problems) == 4
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_word_that_json_lacks_is_no_text_there(word: str) -> None:
+    assert problem(f'{{"a": {word}}}') == f"line 1: a: {word} is not a finite number; write a number"
+    assert parse(f'{{"a": "{word}"}}').root == {"a": word}
+    assert parse(f"a: {word}").root == {"a": word}
+
+
 def test_long_text_is_refused_with_its_size_and_the_limit() -> None:
     assert f"has 65537 bytes, a pipeline may have {document.MAX_TEXT_BYTES}" in problem("#" * 65_537)
     assert "has 65538 bytes" in problem("é" * 32_769)
@@ -191,3 +227,5 @@ NOISE = st.text(max_size=60) | st.text(" \n\t-:?,[]{}#&*!|>'\"%@`ab1.0~\\xuU\x85
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(PipelineError):
         json.dumps(parse(text).root, allow_nan=False)
+    with contextlib.suppress(PipelineError):
+        json.dumps(parse(text, lenient=True).root, allow_nan=False)

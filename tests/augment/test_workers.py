@@ -349,3 +349,10 @@ def test_workers_that_were_started_have_imported_and_are_there_before_the_first_
         workers.start()
         assert {future.result(5) for future in [workers.submit(Pid(0.2)) for _ in range(2)]} == pids
         assert "colorsys" in workers.submit(Call("modules")).result(5)
+
+
+def test_workers_in_the_background_stand_behind_others_and_these_behind_the_service() -> None:
+    mine = psutil.Process().nice()
+    with LocalWorkers(1) as workers, LocalWorkers(1, in_background=True) as behind:
+        first, second = (psutil.Process(each.submit(Pid()).result(5)).nice() for each in (workers, behind))
+    assert mine < first < second

@@ -213,3 +213,22 @@ def test_a_full_home_ends_a_job_and_says_so(run: Run, tmp_path: Path) -> None:
     job = _ended(service, service.post("/v1/jobs", json=_wanted("a", pipeline=_SLOW)).json()["id"])
     assert (job["state"], job["error"]["status"]) == ("failed", 413)
     assert "AUGMENT_MAX_HOME_BYTES" in job["error"]["detail"]
+
+
+def test_a_picture_does_not_wait_for_a_jobs_shard(run: Run, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data" / "photos", "cat/1.png")
+    service = run(data_roots=(tmp_path / "data",), workers=1)
+    service.post("/v1/datasets", json={"name": "photos", "path": str(root)})
+    job_id = service.post("/v1/jobs", json=_wanted("one-shard", pipeline=_SLOW, copies=2000)).json()["id"]
+    state: Any = service.app.state.augment  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 60
+    while not state.job_workers.num_busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for seed in range(3):
+        picture = (root / "cat" / "1.png").read_bytes()
+        answer = service.post("/v1/augment", params={"pipeline": "light", "seed": seed}, content=picture)
+        assert answer.status_code == 200, answer.text
+    assert service.get(f"/v1/jobs/{job_id}").json()["progress"]["done"] == 0, "its only shard is still rendered"
+    assert "augment_job_workers_busy 1.0" in service.get("/metrics").text
+    assert service.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"

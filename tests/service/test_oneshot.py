@@ -44,6 +44,7 @@ def test_a_picture_comes_back_as_its_address_says(service: TestClient) -> None:
     assert (said["seed"], said["key"], said["copy"]) == (7, key, 0)
     assert len(said["render_key"]) == 32
     assert {"name", "params"} == said["applied"][0].keys()
+    assert 'augment_stage_seconds_count{stage="encode"}' in service.get("/metrics").text
 
 
 def test_a_seed_that_is_left_out_is_told(service: TestClient) -> None:

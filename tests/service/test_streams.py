@@ -227,7 +227,8 @@ def test_batch_is_rendered_once_and_its_slices_come_from_it(run: Run, tmp_path: 
     assert cache(service) == {"miss": 2, "hit": 2}
     text = service.get("/metrics").text
     assert "augment_batches_sent_total 3.0" in text
-    assert 'augment_stage_seconds_count{stage="render"} 1.0' in text
+    for stage in ("read", "decode", "transform", "assemble", "write"):
+        assert f'augment_stage_seconds_count{{stage="{stage}"}} 1.0' in text
     assert 'augment_stage_seconds_count{stage="convert"} 1.0' in text
 
 

@@ -270,7 +270,7 @@ def test_forged_manifest_leads_nowhere_else(data: Path, out: Path, tmp_path: Pat
     expand(data, out, PIPELINE)
     described = spec.ExpansionSpec.from_json((out / "expansion.json").read_text(), "")
     forged = manifest.Row("cat/0", manifest.Status.RENDERED, copy=0, path="../precious.jpg", size_bytes=4)
-    manifest.write_part(out, 0, described.id, [forged])
+    manifest.write_part(out, 0, described.id, [*(manifest.read_part(out, 0, described.id) or ()), forged])
     lay_noise(data, ["cat/new.jpg"])
     with pytest.raises(OutputError, match="lies outside of it"):
         expand(data, out, PIPELINE, update=True)

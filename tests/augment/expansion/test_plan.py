@@ -7,6 +7,7 @@ import pytest
 from augment.errors import OutputError
 from augment.expand import Expansion, expand
 from augment.expansion import spec
+from augment.expansion.tally import Progress
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, lay_noise
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -35,9 +36,27 @@ def test_plan_of_an_update_counts_what_is_kept(data: Path, out: Path) -> None:
     with pytest.raises(OutputError, match="--update"):
         expansion.plan()
     plan = expansion.plan(update=True)
-    assert (plan.num_outputs, plan.num_kept) == (32, 28)
+    assert (plan.num_outputs, plan.num_kept, plan.num_replaced, plan.num_removed) == (32, 28, 2, 2)
+    assert str(plan.changes) == "1 record added (cat/new), 1 record changed (cat/1), 1 record gone (dog/1)"
     summary = expansion.run(update=True)
     assert (summary.num_rendered, summary.num_kept) == (4, 28)
+
+
+def test_plan_of_an_interrupted_update_counts_what_is_kept(data: Path, out: Path) -> None:
+    expand(data, out, PIPELINE, copies=2)
+    lay_noise(data, ["dog/7.jpg"], edition="second")
+    (data / "dog/6.jpg").unlink()
+
+    def stop(progress: Progress) -> None:
+        if progress.done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        expand(data, out, PIPELINE, copies=2, update=True, progress=stop)
+    plan = Expansion(data, out, PIPELINE, copies=2).plan()
+    assert (plan.num_outputs, plan.num_kept, plan.num_replaced, plan.num_removed) == (30, 28, 2, 2)
+    summary = expand(data, out, PIPELINE, copies=2)
+    assert (summary.num_rendered, summary.num_kept, summary.num_removed) == (2, 28, 2)
 
 
 def test_plan_of_pictures_that_cannot_be_decoded_knows_no_size(tmp_path: Path, out: Path) -> None:

@@ -93,27 +93,6 @@ def test_equal_datasets_in_two_places_are_each_read_where_they_lie(
     assert content(tmp_path / "first") == content(tmp_path / "second")
 
 
-def test_original_that_would_lie_on_a_copy_is_refused(tmp_path: Path, out: Path) -> None:
-    data = lay_noise(tmp_path / "data", ["cat/1.jpg", "cat/1__0.jpg"])
-    with pytest.raises(OutputError, match="the original of record cat/1__0 and a copy of record cat/1 would both be"):
-        expand(data, out, PIPELINE, include_originals=True)
-    assert expand(data, out, PIPELINE).num_rendered == 2
-    assert {path.name for path in out.rglob("*.jpg")} == {"1__0.jpg", "1__0__0.jpg"}
-
-
-def test_original_that_keeps_its_extension_is_seen_on_a_copy(tmp_path: Path, out: Path) -> None:
-    """Two files of one name keep their extensions in their keys: the name of the copy is then the whole key."""
-    data = lay_noise(tmp_path / "data", ["cat/1.jpg", "cat/1__0.jpg", "cat/1__0.jpeg"])
-    with pytest.raises(OutputError, match=r"the original of record cat/1__0\.jpg and a copy of record cat/1"):
-        expand(data, out, PIPELINE, include_originals=True)
-
-
-def test_class_folder_that_is_called_like_a_copy_is_refused(tmp_path: Path, out: Path) -> None:
-    data = lay_noise(tmp_path / "data", ["1.jpg", "1__0.jpg/2.jpg"])
-    with pytest.raises(OutputError, match=r"the folder of record 1__0\.jpg/2 has the name of a copy of record 1"):
-        expand(data, out, PIPELINE)
-
-
 def test_copy_with_too_long_a_name_is_refused_by_name(tmp_path: Path, out: Path) -> None:
     data = lay_noise(tmp_path / "data", ["a.jpg", f"{'x' * 251}.jpg"])
     summary = expand(data, out, PIPELINE)

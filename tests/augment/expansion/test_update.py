@@ -17,9 +17,33 @@ def test_changed_dataset_needs_update(data: Path, out: Path) -> None:
     expand(data, out, PIPELINE)
     whole = content(out)
     lay_noise(data, ["cat/new.jpg"])
-    with pytest.raises(OutputError, match=r"the dataset changed \(16 records then, 17 now\).*--update"):
+    with pytest.raises(OutputError, match=r"the dataset changed \(1 record added \(cat/new\)\).*--update"):
         expand(data, out, PIPELINE)
     assert content(out) == whole
+
+
+def test_change_that_leaves_the_number_of_records_is_named(data: Path, out: Path) -> None:
+    expand(data, out, PIPELINE)
+    lay_noise(data, [f"cat/{i}.jpg" for i in range(5)], edition="second")
+    with pytest.raises(
+        OutputError, match=r"the dataset changed \(5 records changed \(cat/0, cat/1, cat/2, …\)\) since"
+    ):
+        expand(data, out, PIPELINE)
+    lay_noise(data, [f"cat/{i}.jpg" for i in range(5)])
+    (data / "cat/notes.txt").write_text("no picture")
+    with pytest.raises(OutputError, match=r"the dataset changed \(in the files that are refused\) since"):
+        expand(data, out, PIPELINE)
+
+
+def test_change_since_an_expansion_that_never_ended_is_named_as_far_as_it_is_known(data: Path, out: Path) -> None:
+    expand(data, out, PIPELINE)
+    (out / "manifest-00000.parquet").unlink()
+    lay_noise(data, ["cat/new.jpg"])
+    with pytest.raises(OutputError, match=r"the dataset changed \(16 records then, 17 now\)"):
+        expand(data, out, PIPELINE)
+    (data / "dog/7.jpg").unlink()
+    with pytest.raises(OutputError, match=r"the dataset changed \(1 record gone \(dog/7\)\)"):
+        expand(data, out, PIPELINE)
 
 
 def test_update_renders_only_what_is_new(data: Path, out: Path, tmp_path: Path) -> None:

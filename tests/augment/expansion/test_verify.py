@@ -56,7 +56,14 @@ def test_files_alone_are_compared_where_the_dataset_is_gone(out: Path, data: Pat
     report = verify(out)
     assert report.ok
     assert not report.rendered_again
-    assert "give its folder" in report.note
+    assert report.note == f"the dataset is no longer in {data}: not rendered again; give its folder"
+
+
+def test_note_that_could_not_be_written_is_not_taken_for_a_dataset_that_moved(out: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "home")
+    report = verify(out)
+    assert (report.ok, report.rendered_again) == (True, False)
+    assert report.note.startswith("no note on this machine says where the dataset lies")
 
 
 def test_files_alone_are_compared_where_the_dataset_changed(out: Path, data: Path) -> None:
@@ -106,6 +113,14 @@ def test_unfinished_shard_is_found(out: Path) -> None:
     report = verify(out)
     assert report.mismatches[0].finding == Finding.UNFINISHED
     assert {each.finding for each in report.mismatches[1:]} == {Finding.UNKNOWN}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda part: part.write_bytes(b"PAR1 no manifest PAR1")])
+def test_outputs_of_a_damaged_part_are_not_to_be_moved_away(out: Path, damage: Callable[[Path], object]) -> None:
+    damage(out / "manifest-00001.parquet")
+    details = {each.detail for each in verify(out).mismatches if each.finding == Finding.UNKNOWN}
+    assert len(details) == 1
+    assert "run the same augment expand again before you move it" in details.pop()
 
 
 def _rewrite(out: Path, change: Callable[[manifest.Row], manifest.Row | None]) -> None:
@@ -174,7 +189,7 @@ def test_source_is_remembered_by_digest(tmp_path: Path) -> None:
     sources.remember("b" * 32, tmp_path)
     assert sources.recall("a" * 32) == place
     place.rmdir()
-    assert sources.recall("a" * 32) is None
+    assert sources.recall("a" * 32) == place
     assert sources.recall("c" * 32) is None
 
 

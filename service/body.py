@@ -1,0 +1,131 @@
+"""The body of a request on its way to files: raw, or a multipart form whose parts come one after another.
+
+Bytes are handed on as they arrive and never collected; whoever takes them says when they are worth a thread.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from service.errors import MalformedError
+
+
+class Sink(Protocol):
+    """Where the bytes of files go."""
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes of the file that came last."""
+        ...
+
+    async def flush(self, *, all_of_it: bool = False) -> None:
+        """Write what was taken, where it is enough to be worth a thread, or in any case."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a form may hold: ``begin`` is told name and file name of each part, and says whether it is a file.
+
+    It may raise. Each text field comes once. ``example`` is a command that sends such a form.
+    """
+
+    begin: Callable[[str, str], bool]
+    max_text_bytes: int
+    max_parts: int
+    example: str
+
+
+async def receive_raw(request: Request, sink: Sink) -> None:
+    """The body is the file."""
+    async for chunk in request.stream():
+        sink.add(chunk)
+        await sink.flush()
+    await sink.flush(all_of_it=True)
+
+
+async def receive_form(request: Request, sink: Sink, fields: Fields) -> dict[str, str]:
+    """The files go to the sink, the text fields are returned. MalformedError where the body is no whole form."""
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    form = _Form(sink, fields)
+    try:
+        parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
+        async for chunk in request.stream():
+            parser.write(chunk)
+            await sink.flush()
+        parser.finalize()
+    except (MultipartParseError, ValueError) as error:
+        raise MalformedError(f"the body is no multipart form ({error}); send it as `{fields.example}` does") from error
+    if not form.has_ended:
+        raise MalformedError("the form is cut short: its last boundary is missing; send it whole")
+    await sink.flush(all_of_it=True)
+    return form.texts()
+
+
+@dataclass(slots=True)
+class _Form:
+    """What the parser finds, part by part."""
+
+    sink: Sink
+    fields: Fields
+    has_ended: bool = False
+    _texts: dict[str, bytearray] = field(default_factory=dict)
+    _num_parts: int = 0
+    _header_name: bytearray = field(default_factory=bytearray)
+    _header_value: bytearray = field(default_factory=bytearray)
+    _disposition: bytes = b""
+    _take: Callable[[bytes], object] = bytes.__len__
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._start_data,
+            "on_part_data": lambda data, start, end: self._take(data[start:end]),
+            "on_end": self._end,
+        }
+
+    def texts(self) -> dict[str, str]:
+        try:
+            return {name: bytes(text).decode() for name, text in self._texts.items()}
+        except UnicodeDecodeError as error:
+            raise MalformedError("a field of the form is not UTF-8 text; send it as UTF-8") from error
+
+    def _begin(self) -> None:
+        self._num_parts += 1
+        if self._num_parts > self.fields.max_parts:
+            raise MalformedError(f"the form has more than {self.fields.max_parts} parts; send fewer")
+        self._disposition = b""
+
+    def _end_header(self) -> None:
+        if bytes(self._header_name).lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def _start_data(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        name, filename = (options.get(key, b"").decode(errors="replace") for key in (b"name", b"filename"))
+        if self.fields.begin(name, filename):
+            self._take = self.sink.add
+            return
+        if name in self._texts:
+            raise MalformedError(f"the form has the field {name[:100]!r} twice; send it once")
+        text = self._texts[name] = bytearray()
+
+        def take(data: bytes) -> None:
+            text.extend(data)
+            if len(text) > self.fields.max_text_bytes:
+                raise MalformedError(
+                    f"the field {name[:100]!r} has more than {self.fields.max_text_bytes} bytes; send less"
+                )
+
+        self._take = take
+
+    def _end(self) -> None:
+        self.has_ended = True
