@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from augment import keys
 from augment.dataset import Dataset
 from augment.errors import DatasetError
-from augment.expansion import folder
+from augment.expansion import folder, outputs
 from augment.expansion.paths import PathSet
 from augment.expansion.spec import ExpansionSpec
 from augment.formats import registry
@@ -68,9 +68,7 @@ class Names:
         if not self._spec.include_originals:
             return False
         places = (self._dataset.find(key) for key in (path, keys.without_extension(path)))
-        return any(
-            place is not None and self._format.original_path(self._dataset.record(place)) == path for place in places
-        )
+        return any(place is not None and self._original_path(self._dataset.record(place)) == path for place in places)
 
     def _keys(self) -> Iterator[tuple[str, int]]:
         for start in range(0, self._dataset.num_records, _KEYS_AT_A_TIME):
@@ -94,7 +92,7 @@ class Names:
                 )
 
     def _check_original(self, record: Record) -> None:
-        path = self._format.original_path(record)
+        path = self._original_path(record)
         if _OURS.fullmatch(path):
             raise DatasetError(
                 f"the original of record {record.key} has the name of a file that an expansion writes; rename it in "
@@ -105,6 +103,9 @@ class Names:
                 f"the original of record {record.key} and a copy of record {other} would both be {path}; rename one of "
                 "them in the dataset, or leave out --include-originals"
             )
+
+    def _original_path(self, record: Record) -> str:
+        return self._format.picture_path(outputs.original_of(self._spec, record))
 
     def _copied(self, path: str) -> str | None:
         """The key of the record that has a copy of this path."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from augment import engine
 from augment.dataset import Dataset
 from augment.errors import OutputError, Reason, RecordError
-from augment.expansion import folder, journal, lock, manifest
+from augment.expansion import folder, journal, lock, manifest, outputs
 from augment.expansion.copies import CopyMaker
 from augment.expansion.folder import file_digest
 from augment.expansion.manifest import Row, Status
@@ -155,11 +155,11 @@ class _ShardWork:
             return []
         wanted = []
         for copy in range(self._spec.copies):
-            path = self._format.output_path(record.key, copy, self._spec.extension)
+            path = self._format.picture_path(outputs.copy_of(self._spec, record, copy))
             render_key = self._renderer.address(record, draw=copy).render_key
             wanted.append(_Wanted(copy, path, self._kept(record, copy, path, render_key)))
         if self._spec.include_originals:
-            path = self._format.original_path(record)
+            path = self._format.picture_path(outputs.original_of(self._spec, record))
             wanted.append(_Wanted(None, path, self._kept(record, None, path, None)))
         return wanted
 

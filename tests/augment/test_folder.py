@@ -1,18 +1,16 @@
 """The folder format: which layout is which, and where outputs go."""
 
 import os
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment import keys
 from augment.dataset import Dataset
 from augment.errors import DatasetError, Reason
 from augment.formats import folder, registry
-from augment.sample import Record
+from augment.formats.writing import Output
 from tests.augment.folders_for_tests import lay, lay_pictures, picture
 
 
@@ -201,31 +199,24 @@ parts = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 some_keys = st.lists(parts, min_size=1, max_size=3).map("/".join)
 
 
+def path_of(key: str, copy: int | None, extension: str = "jpg", split: str | None = None) -> str:
+    return folder.picture_path(Output(key, split, copy, extension, 1, 1))
+
+
 @given(first=st.tuples(some_keys, st.integers(0, 99)), second=st.tuples(some_keys, st.integers(0, 99)))
 def test_two_copies_never_share_a_path(first: tuple[str, int], second: tuple[str, int]) -> None:
-    assert (folder.output_path(*first, "jpg") == folder.output_path(*second, "jpg")) == (first == second)
+    assert (path_of(*first) == path_of(*second)) == (first == second)
 
 
 def test_output_lies_beside_its_siblings() -> None:
-    assert folder.output_path("cat/1", 3, "jpg") == "cat/1__3.jpg"
-
-
-def test_original_keeps_its_name(tmp_path: Path) -> None:
-    names = ["cat/a.jpg", "cat/a.png", "cat/a.jpg.png", "cat/b.JPEG", "cat/c.d.png", "cat/bare", "cat/dot."]
-    dataset = registry.scan(lay_pictures(tmp_path, *names))
-    assert sorted(folder.original_path(record) for record in dataset) == sorted(names)
-
-
-@given(name=parts.filter(lambda name: name not in {".", ".."}))
-def test_original_path_of_a_key_without_extension_is_the_name(name: str) -> None:
-    record = Record("", Path("/data") / name, 1, 1, 1, 1, "")
-    whole = replace(record, key=f"cat/{name}")
-    stem = replace(record, key=f"cat/{keys.without_extension(name)}")
-    assert PurePosixPath(folder.original_path(whole)).name == PurePosixPath(folder.original_path(stem)).name == name
+    assert path_of("cat/1", 3) == "cat/1__3.jpg"
+    assert path_of("cat/1", None) == "cat/1.jpg"
+    assert path_of("cat/1.png", None, "") == "cat/1.png"
 
 
 def test_outputs_of_all_splits_are_a_dataset_with_splits(tmp_path: Path) -> None:
-    dataset = registry.scan(lay_pictures(tmp_path / "in", "val/cat/1.png", "test/cat/1.png")).choose(None)
-    for record in dataset:
-        lay(tmp_path / "out", {folder.output_path(record.key, 0, "png"): picture()})
+    dataset = registry.scan(lay_pictures(tmp_path / "in", "val/cat/1.png", "test/cat/1.png"))
+    for split in dataset.splits:
+        for record in dataset.choose(split):
+            lay(tmp_path / "out", {path_of(record.key, 0, "png", split): picture()})
     assert registry.scan(tmp_path / "out").splits == {"test": 1, "val": 1}
