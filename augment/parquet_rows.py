@@ -1,54 +1,235 @@
-"""Encoded pictures in a column of a Parquet file, read by the number of their row.
+"""Rows of Parquet files, read by their number: the encoded picture in a column, and what stands beside it.
 
-The column is binary, or a struct with a binary member ``bytes``, as Hugging Face's ``datasets`` writes pictures. A
-Parquet file can be read a row group at a time only, so the last groups that were read are kept; pictures in row groups
-of 100, as ``datasets`` cuts them, cost some milliseconds each where the order is random.
+A column of pictures is binary, or a struct with a binary member ``bytes``, as Hugging Face's ``datasets`` writes it. A
+Parquet file can be read a row group at a time only, so the last groups that were read are kept, up to ``KEPT_BYTES``
+(and one of any size). A group whose wanted columns have more than ``GROUP_MAX_BYTES`` is refused, because all of it has
+to be in memory for each of its rows. Everything here may be called from many threads at once.
 """
 
 import functools
 import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-_GROUPS_KEPT = 4
+KEPT_BYTES = 64 * 2**20
+"""Six groups of 100 photographs of 100 kB each; ``datasets`` cuts groups of 100 rows."""
+
+GROUP_MAX_BYTES = 2**30
+"""By what the file says of the group's size without compression."""
+
+
+class UnreadableRowError(Exception):
+    """The file is not of Parquet, is broken where the row lies, or its row groups are too large; the message says."""
+
+
+class _Identity(NamedTuple):
+    path: str
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a file says of itself; ``stops`` is the number of the row behind the last one of each group.
+
+    ``dictionary`` are the leaves that repeat values through a dictionary. They are read as one, so that a value is in
+    memory once, however many rows of a small file have it.
+    """
+
+    metadata: pq.FileMetaData
+    schema: pa.Schema
+    stops: NDArray[np.int64]
+    dictionary: tuple[str, ...]
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.stops[-1]) if len(self.stops) else 0
+
+    def largest_group(self, leaves: Sequence[str]) -> int:
+        """The bytes, without compression, of the row group that has the most of these leaves."""
+        return max((_group_bytes(self.metadata, group, leaves) for group in range(len(self.stops))), default=0)
+
+
+def describe(path: Path) -> Description:
+    """Read what the file says of itself. Raises OSError where it cannot be opened, UnreadableRowError."""
+    return _describe(_identify(path))
+
+
+def picture_leaf(schema: pa.Schema, column: str) -> str:
+    """The leaf of a picture's bytes: the column itself, or its member ``bytes``."""
+    index = schema.get_field_index(column)
+    if index < 0:
+        raise UnreadableRowError(f"it has no column {column}")
+    return f"{column}.bytes" if pa.types.is_struct(schema.field(index).type) else column
 
 
 def read_cell(path: Path, column: str, row: int) -> bytes | None:
-    """The bytes in one cell; None where there is no such row or nothing in it.
-
-    Raises OSError where the file cannot be read, pyarrow.ArrowException where it is no Parquet file or has no such
-    column.
-    """
-    status = path.stat()
-    identity = (os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
-    group, within = _place(_metadata(identity), row)
-    if group is None:
+    """The bytes in one cell; None where there is no such row or nothing in it. Raises as ``describe``."""
+    identity = _identify(path)
+    place = _place(identity, row)
+    if place is None:
         return None
-    cell = _group(identity, column, group)[within].as_py()
-    data: bytes | None = cell["bytes"] if isinstance(cell, dict) else cell
-    return data
+    table = _KEPT.group(identity, place[0], (picture_leaf(_describe(identity).schema, column),))
+    with refusals():
+        cell = table.column(column)[place[1]]
+        if isinstance(cell, pa.StructScalar):
+            cell = cell["bytes"] if cell.is_valid else cell
+        value = cell.as_py()
+    if value is not None and not isinstance(value, bytes):
+        raise UnreadableRowError(f"its column {column} holds no bytes")
+    return value
 
 
-_Identity = tuple[str, int, int, int]
+def read_row(path: Path, columns: Sequence[str], row: int) -> dict[str, Any]:
+    """What these columns hold in one row, as Python has it. Raises as ``describe``."""
+    identity = _identify(path)
+    place = _place(identity, row)
+    if place is None:
+        raise UnreadableRowError(f"it has no row {row}")
+    table = _KEPT.group(identity, place[0], tuple(columns))
+    with refusals():
+        values: dict[str, Any] = table.slice(place[1], 1).to_pylist()[0]
+    return values
+
+
+def read_columns(path: Path, leaves: Sequence[str]) -> Iterator[pa.Table]:
+    """These leaves of all rows, a row group at a time. Raises as ``describe``."""
+    identity = _identify(path)
+    for group in range(len(_describe(identity).stops)):
+        yield _read_group(identity, group, tuple(leaves))
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what Arrow raises for a broken file into UnreadableRowError.
+
+    Beside Arrow's own classes these are OSError without an errno (a broken page), KeyError, OverflowError and more,
+    none of them documented. An OSError with an errno is the operating system's and goes on.
+    """
+    try:
+        yield
+    except UnreadableRowError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableRowError(text[:200]) from error
+
+
+def _identify(path: Path) -> _Identity:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableRowError("it is no regular file")
+    return _Identity(os.fspath(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _metadata(identity: _Identity) -> pq.FileMetaData:
-    return pq.read_metadata(identity[0])
+def _describe(identity: _Identity) -> Description:
+    with refusals():
+        metadata = pq.read_metadata(identity.path)
+        num_rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        if min(num_rows, default=0) < 0:
+            raise UnreadableRowError("a row group has a negative number of rows")
+        schema = metadata.schema.to_arrow_schema()
+        return Description(metadata, schema, np.cumsum(num_rows, dtype=np.int64), _dictionary(metadata))
 
 
-def _place(metadata: pq.FileMetaData, row: int) -> tuple[int | None, int]:
+def _dictionary(metadata: pq.FileMetaData) -> tuple[str, ...]:
+    leaves = set()
     for group in range(metadata.num_row_groups):
-        num_rows = metadata.row_group(group).num_rows
-        if row < num_rows:
-            return group, row
-        row -= num_rows
-    return None, 0
+        description = metadata.row_group(group)
+        for i in range(description.num_columns):
+            chunk = description.column(i)
+            if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
+                leaves.add(chunk.path_in_schema)
+    return tuple(sorted(leaves))
 
 
-@functools.lru_cache(maxsize=_GROUPS_KEPT)
-def _group(identity: _Identity, column: str, group: int) -> pa.ChunkedArray:
-    with pq.ParquetFile(identity[0]) as file:
-        return file.read_row_group(group, columns=[column]).column(0)
+def _place(identity: _Identity, row: int) -> tuple[int, int] | None:
+    """The row's group, and its number in there."""
+    stops = _describe(identity).stops
+    group = int(np.searchsorted(stops, row, side="right"))
+    if row < 0 or group == len(stops):
+        return None
+    return group, row - (int(stops[group - 1]) if group else 0)
+
+
+def _group_bytes(metadata: pq.FileMetaData, group: int, leaves: Sequence[str]) -> int:
+    description = metadata.row_group(group)
+    chunks = (description.column(i) for i in range(description.num_columns))
+    return sum(
+        chunk.total_uncompressed_size
+        for chunk in chunks
+        if any(chunk.path_in_schema == leaf or chunk.path_in_schema.startswith(f"{leaf}.") for leaf in leaves)
+    )
+
+
+def _read_group(identity: _Identity, group: int, leaves: tuple[str, ...]) -> pa.Table:
+    held = _describe(identity)
+    with refusals():
+        size_bytes = _group_bytes(held.metadata, group, leaves)
+        if size_bytes > GROUP_MAX_BYTES:
+            raise UnreadableRowError(
+                f"row group {group} has {size_bytes} bytes in {', '.join(leaves)}, of {GROUP_MAX_BYTES} that are read "
+                "at a time; write the file in row groups of 100 rows"
+            )
+        with pq.ParquetFile(identity.path, metadata=held.metadata, read_dictionary=list(held.dictionary)) as file:
+            return file.read_row_group(group, columns=list(leaves), use_threads=False)
+
+
+class _Kept:
+    """The row groups that were read last; each is read once, however many threads wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._reading: dict[object, Lock] = {}
+        self._tables: OrderedDict[object, pa.Table] = OrderedDict()
+        self._num_bytes = 0
+
+    def group(self, identity: _Identity, group: int, leaves: tuple[str, ...]) -> pa.Table:
+        name = (identity, group, leaves)
+        with self._lock:
+            if (table := self._find(name)) is not None:
+                return table
+            reading = self._reading.setdefault(name, Lock())
+        with reading:
+            with self._lock:
+                if (table := self._find(name)) is not None:
+                    return table
+            try:
+                table = _read_group(identity, group, leaves)
+                with self._lock:
+                    self._keep(name, table)
+                return table
+            finally:
+                with self._lock:
+                    self._reading.pop(name, None)
+
+    def _find(self, name: object) -> pa.Table | None:
+        table = self._tables.get(name)
+        if table is not None:
+            self._tables.move_to_end(name)
+        return table
+
+    def _keep(self, name: object, table: pa.Table) -> None:
+        self._tables[name] = table
+        self._num_bytes += table.nbytes
+        while self._num_bytes > KEPT_BYTES and len(self._tables) > 1:
+            self._num_bytes -= self._tables.popitem(last=False)[1].nbytes
+
+
+_KEPT = _Kept()

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from augment import keys, parquet_rows
 from augment.address import DIGEST_BYTES, digest_fields
 from augment.errors import CallError, Reason, RecordChangedError, RecordError, StorageError
@@ -67,20 +65,21 @@ def read_file(path: str | Path, *, max_bytes: int) -> FileContent:
     return FileContent(data, after.st_size, after.st_mtime_ns, steady)
 
 
-def read_part(path: Path, offset: int, *, size_bytes: int) -> FileContent:
+def read_part(path: Path, offset: int, *, size_bytes: int | None) -> FileContent:
     """Read a picture inside of a file: a slice of a tar, or the cell of a Parquet file.
 
     Of a tar ``offset`` is the place of the first byte. Of a Parquet file it is the number of the row, and ``path`` goes
-    on with the name of the column, as if the file were a folder. ``size_bytes`` of the content is the picture's,
-    ``mtime_ns`` the file's. Raises OSError, or NotAFileError.
+    on with the name of the column, as if the file were a folder; ``size_bytes`` is not looked at, because the file does
+    not tell it. ``size_bytes`` of the content is the picture's, ``mtime_ns`` the file's. Raises OSError, or
+    NotAFileError.
     """
-    if path.parent.suffix == ".parquet":
+    if size_bytes is None or (path.parent.suffix == ".parquet" and not path.parent.is_dir()):
         file, column = path.parent, path.name
         before = file.stat()
         try:
             data = parquet_rows.read_cell(file, column, offset) or b""
-        except pa.ArrowException as error:
-            raise NotAFileError(f"no Parquet file with the column {column} ({error})") from error
+        except parquet_rows.UnreadableRowError as error:
+            raise NotAFileError(f"a broken Parquet file: {error}") from error
         after = file.stat()
         steady = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
         return FileContent(data, len(data), after.st_mtime_ns, steady)

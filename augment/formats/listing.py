@@ -10,10 +10,10 @@ from augment.errors import Reason
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where something lies inside of a file: see ``read.read_part``."""
+    """Where something lies inside of a file: see ``read.read_part``; None is a size that only reading tells."""
 
     offset: int
-    size_bytes: int
+    size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Described:
 
     ``annotate`` stands for ``annotations`` where these follow from the picture's size or should not wait in memory: it
     is called with height and width when they are known, in a thread of the scan, perhaps more than once. It refuses the
-    record by a ValueError, whose text is a problem.
+    record by a ValueError, whose text is a problem; None where nothing is said of it.
     """
 
     annotations: Annotations | None = None
-    annotate: Callable[[int, int], Annotations] | None = None
+    annotate: Callable[[int, int], Annotations | None] | None = None
     mask: MaskPlace | None = None
     class_name: str | None = None
     named: str | None = None

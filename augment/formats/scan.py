@@ -222,21 +222,28 @@ class Examiner:
         if part is None:
             status = full.stat()
             read.check_regular(status)  # before it is opened: opening a device may do something
-            size_bytes = status.st_size
+            size_bytes: int | None = status.st_size
         else:
             size_bytes = part.size_bytes
-        if size_bytes > limit:
-            return Refused(Reason.TOO_MANY_BYTES, f"{size_bytes} bytes, of {limit} allowed (max_file_bytes)")
-        if size_bytes == 0:
-            return Refused(Reason.FORMAT, "the file is empty")
-        with self._one_large if size_bytes > _LARGE_BYTES else nullcontext():
+        if size_bytes is not None and (refused := self._bounded(size_bytes)) is not None:
+            return refused
+        with self._one_large if (size_bytes or 0) > _LARGE_BYTES else nullcontext():
             if part is not None:
                 content = read.read_part(full, part.offset, size_bytes=size_bytes)
             else:
                 content = read.read_file(full, max_bytes=limit)
-            if not content.steady or len(content.data) != content.size_bytes:
+            wanted = content.size_bytes if part is None or size_bytes is None else size_bytes
+            if not content.steady or len(content.data) != wanted:
                 return Refused(Reason.CHANGED, "it was written to while it was read; scan the dataset again")
+        if size_bytes is None and (refused := self._bounded(len(content.data))) is not None:
+            return refused
         return content
+
+    def _bounded(self, size_bytes: int) -> Refused | None:
+        limit = self._limits.max_file_bytes
+        if size_bytes > limit:
+            return Refused(Reason.TOO_MANY_BYTES, f"{size_bytes} bytes, of {limit} allowed (max_file_bytes)")
+        return None if size_bytes else Refused(Reason.FORMAT, "the file is empty")
 
 
 def _said(described: Described, height: int, width: int) -> Annotations | Refused | None:
