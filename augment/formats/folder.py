@@ -9,7 +9,7 @@ Layout, from the folders' names alone:
   lies. A folder without a usable picture is no class: empty folders survive neither git nor most archives. A picture
   beside class folders has no class; where no picture has one, the dataset has none. Pictures beside splits are refused.
 - **Every other file** that is no usable picture is refused by name. What is left out in silence, and what becomes of
-  links, is said in ``tree``.
+  links, is said in ``walk``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +17,9 @@ from pathlib import Path
 
 from augment import keys
 from augment.errors import DatasetError
-from augment.formats import tree
+from augment.formats import walk
 from augment.formats.listing import FileGroup, Listing
+from augment.formats.walk import LITTER, SPLIT_NAMES  # noqa: F401 - where other rooms look for them
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
 NAME = "folder"
@@ -28,9 +29,9 @@ PACKS = False
 
 def find(root: Path, *, max_files: int | None = None) -> Listing:
     """List what may be a record below ``root``; opens no file. Raises DatasetError, StorageError."""
-    listing = Listing(splits=splits(root, tree.top(root).folders))
+    listing = Listing(splits=splits(root, walk.top(root).folders))
     beside = f"it lies beside the splits {', '.join(listing.splits)}; move it into one" if listing.splits else None
-    for place in tree.folders(root, listing, max_files=max_files):
+    for place in walk.folders(root, listing, max_files=max_files):
         if not place.files:
             continue
         split = place.parts[0] if place.parts and place.parts[0] in listing.splits else None
@@ -73,7 +74,7 @@ def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: i
 
 def splits(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
     """Which of the folders in a root are splits: all, or none. Raises DatasetError where that is ambiguous."""
-    found = tuple(name for name in folders if name.lower() in tree.SPLIT_NAMES)
+    found = tuple(name for name in folders if name.lower() in walk.SPLIT_NAMES)
     others = [keys.printable(name) for name in folders if name not in found]
     if len(found) > 1 and others:
         raise DatasetError(
