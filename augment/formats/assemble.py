@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from augment import address, keys, manifest
 from augment.annotations import Annotations
 from augment.formats.listing import Listing, RefusedPath
+from augment.formats.refusals import Refusals
 from augment.formats.scan import Found, Mask, Picture
 from augment.manifest import Size, SplitSummary, Summary
 
@@ -97,6 +98,7 @@ class Assembly:
         self._classes: dict[str, int] = {}
         self._targets: set[str] = set()
         self._mask_bits = 8
+        self.refusals = Refusals()
         self.num_records = 0
         self.num_refused = 0
 
@@ -140,6 +142,7 @@ class Assembly:
 
     def refuse(self, refused: RefusedPath) -> None:
         self._refused.add(refused.path, f"{refused.reason}: {refused.detail}")
+        self.refusals.add(refused.path, refused.reason, refused.detail)
         self.num_refused += 1
 
     def first_refused(self, number: int) -> list[str]:

@@ -1,6 +1,6 @@
 """The formats that a dataset can have, and the scan that turns a folder of one into a dataset.
 
-A format is a module with the names of ``Format``. To add one, write the module and name it in ``FORMATS``.
+A format is a module with the names of ``Format``. To add one, write the module and name it in ``_ASKED``.
 """
 
 import os
@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from augment import decode, keys, manifest
 from augment.dataset import Dataset
-from augment.errors import DatasetError
-from augment.formats import folder
+from augment.errors import CallError, DatasetError
+from augment.formats import folder, refusals
 from augment.formats.assemble import Assembly
 from augment.formats.listing import Listing
 from augment.formats.previous import Previous
 from augment.formats.scan import DEFAULT_MAX_FILE_BYTES, Examiner, Limits
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.spelling import did_you_mean
 
 Progress = Callable[[int, int], None]
 """Called with the number of files that are done and the number of all, from the thread that called the scan."""
@@ -70,7 +71,45 @@ class Format(Protocol):
         ...
 
 
-FORMATS: Mapping[str, Format] = {folder.NAME: folder}
+_ASKED: tuple[tuple[Format, ...], ...] = (
+    (),  # a file that describes pictures, or that holds them, is of this format and no other
+    (),  # the names of folders say it
+    (folder,),  # what is left
+)
+"""In this order formats are asked whether a folder whose format nobody named is theirs; those of one line are equals,
+and where two of them say yes, somebody has to name it."""
+
+FORMATS: Mapping[str, Format] = {each.NAME: each for equals in _ASKED for each in equals}
+
+
+def named(name: str) -> Format:
+    """The format of this name. Raises DatasetError where there is none."""
+    if name not in FORMATS:
+        hint = did_you_mean(name, FORMATS)
+        raise DatasetError(f"there is no format {name[:64]!r}{hint}; there is {', '.join(sorted(FORMATS))}")
+    return FORMATS[name]
+
+
+def recognised(root: Path) -> Format:
+    """The format of a folder, by what lies in it. Raises DatasetError where it is as much one as another."""
+    for equals in _ASKED:
+        found = [each for each in equals if _recognises(each, root)]
+        if len(found) > 1:
+            names = " and ".join(each.NAME for each in found)
+            raise DatasetError(
+                f"{keys.printable(str(root))} looks like {names}: name the format (--format; for an expansion "
+                "--from-format), or give the folder of one of them"
+            )
+        if found:
+            return found[0]
+    return folder
+
+
+def _recognises(each: Format, root: Path) -> bool:
+    try:
+        return each.recognise(root)
+    except OSError:  # what cannot be listed is told by name when it is scanned
+        return False
 
 
 def scan(
@@ -84,14 +123,22 @@ def scan(
     max_file_bytes: int = DEFAULT_MAX_FILE_BYTES,
     max_files: int | None = None,
     num_threads: int | None = None,
+    bad_annotations: str = refusals.REFUSE,
 ) -> Dataset:
     """Read every file below ``root`` once and describe what is there; pictures are probed, not decoded.
 
     The manifest is written to ``sink``, whole or not at all, or stays in memory. ``previous`` is an earlier scan of the
-    same folder: a file whose size and mtime are unchanged is not read again. Raises DatasetError where there is no such
-    folder, its layout is ambiguous or no picture in it can be used; StorageError where the machine fails.
+    same folder: a file whose size and mtime are unchanged is not read again. Where annotations cannot be true
+    (Reason.ANNOTATION) the scan is refused, with a report of them; ``bad_annotations="leave_out"`` leaves their records
+    out, with rows in the manifest, as files that are no pictures.
+
+    Raises DatasetError where there is no such folder, its layout is ambiguous or no picture in it can be used;
+    StorageError where the machine fails.
     """
-    chosen = _format(format)
+    if bad_annotations not in refusals.BAD_ANNOTATIONS:
+        allowed = " or ".join(refusals.BAD_ANNOTATIONS)
+        raise CallError(f"bad_annotations is {bad_annotations!r}; it is {allowed}")
+    given = None if format is None else named(format)
     folder_path = Path(root).absolute()
     if not folder_path.is_dir():
         what = (
@@ -100,6 +147,7 @@ def scan(
             else "does not exist; give the folder of the dataset"
         )
         raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
+    chosen = given or recognised(folder_path)
     scanned_ns = time.time_ns()
     listing = chosen.find(folder_path, max_files=max_files)
     assembly = Assembly(listing)
@@ -109,17 +157,20 @@ def scan(
         folder_path,
         Limits(max_pixels, max_file_bytes),
         _usable(previous, chosen, folder_path),
-        num_mask_values=listing.num_mask_values,
+        listing,
     )
     done = listing.num_files - sum(len(group.names) for group in listing.groups)
     if progress is not None:
         progress(done, listing.num_files)
-    for some in examiner.examine_all(listing.groups, num_threads=num_threads or _default_threads()):
+    for some in examiner.examine_all(num_threads=num_threads or _default_threads()):
         for found in some:
             assembly.add(found)
         done += len(some)
         if progress is not None:
             progress(done, listing.num_files)
+    bad = assembly.refusals.bad_annotations()
+    if bad and bad_annotations == refusals.REFUSE:
+        raise DatasetError(_bad(folder_path, bad))
     if not assembly.num_records:
         raise DatasetError(_nothing(folder_path, assembly))
     assembled = assembly.finish(format_name=chosen.NAME, root=str(folder_path), scanned_ns=scanned_ns)
@@ -132,14 +183,6 @@ def scan(
     return Dataset.open(sink)
 
 
-def _format(name: str | None) -> Format:
-    if name is None:
-        return folder
-    if name not in FORMATS:
-        raise DatasetError(f"there is no format {name!r}; there is {', '.join(sorted(FORMATS))}")
-    return FORMATS[name]
-
-
 def _default_threads() -> int:
     return min(16, (os.cpu_count() or 1) + 4)
 
@@ -148,6 +191,16 @@ def _usable(previous: Dataset | None, chosen: Format, root: Path) -> Previous | 
     if previous is None or (previous.format, previous.root) != (chosen.NAME, root):
         return None
     return Previous(previous.source)
+
+
+def _bad(root: Path, kinds: Sequence[refusals.Kind]) -> str:
+    number = sum(kind.number for kind in kinds)
+    what = "1 picture" if number == 1 else f"{number:,} pictures"
+    told = ", ".join(map(str, kinds))
+    return (
+        f"{root} has {what} whose annotations cannot be true: {told}: mend them, or leave such pictures out "
+        "(--bad-annotations leave-out; bad_annotations: leave_out)"
+    )
 
 
 def _nothing(root: Path, assembly: Assembly) -> str:

@@ -17,8 +17,9 @@ from threading import Lock
 from augment import decode, keys, masks, read
 from augment.annotations import Annotations
 from augment.errors import Reason, RecordError, StorageError
-from augment.formats.listing import Described, FileGroup, MaskPlace, Part
+from augment.formats.listing import Described, FileGroup, Listing, MaskPlace, Part
 from augment.formats.previous import Previous
+from augment.spelling import did_you_mean
 
 DEFAULT_MAX_FILE_BYTES = 256 * 2**20
 """Holds an uncompressed picture of four bytes a pixel at the default limit on pixels."""
@@ -105,20 +106,18 @@ class Limits:
 class Examiner:
     """Examines files of one dataset, from several threads at once."""
 
-    def __init__(
-        self, root: Path, limits: Limits, previous: Previous | None, *, num_mask_values: int | None = None
-    ) -> None:
+    def __init__(self, root: Path, limits: Limits, previous: Previous | None, listing: Listing) -> None:
         self._root = root
         self._limits = limits
         self._previous = previous
-        self._num_mask_values = num_mask_values
+        self._listing = listing
         self._one_large = Lock()
 
-    def examine_all(self, groups: Iterable[FileGroup], *, num_threads: int) -> Iterator[list[Found]]:
-        """What became of each file, a few at a time, in the order of the groups."""
+    def examine_all(self, *, num_threads: int) -> Iterator[list[Found]]:
+        """What became of each file of the listing, a few at a time, in the order of its groups."""
         files = (
             File(group, f"{group.folder}/{name}" if group.folder else name, group.described.get(i, _PLAIN))
-            for group in groups
+            for group in self._listing.groups
             for i, name in enumerate(group.names)
         )
         with ThreadPoolExecutor(num_threads, thread_name_prefix="scan") as pool:
@@ -160,13 +159,15 @@ class Examiner:
     def _judge(self, file: File) -> Picture | Refused:
         if file.described.problem is not None:
             return Refused(Reason.ANNOTATION, file.described.problem)
+        if file.class_name is not None and (unknown := self._unknown("class", [file.class_name])):
+            return Refused(Reason.ANNOTATION, unknown)
         if (known := self._known(file)) is not None:
             return known
         content = self._read(self._root / file.place, file.described.part)
         if isinstance(content, Refused):
             return content
         header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
-        said = _said(file.described, header.height, header.width)
+        said = self._said(file.described, header.height, header.width)
         if isinstance(said, Refused):
             return said
         text = None if said is None else said.to_json()
@@ -187,7 +188,7 @@ class Examiner:
         row = self._previous.find(file.path, status, file.class_name)
         if row is None or row.height * row.width > self._limits.max_pixels:
             return None
-        said = _said(file.described, row.height, row.width)
+        said = self._said(file.described, row.height, row.width)
         if isinstance(said, Refused):
             return None  # the picture may be another now, of the size that its annotations ask for
         text = None if said is None else said.to_json()
@@ -200,15 +201,15 @@ class Examiner:
             return None
         content = self._read(self._root / place.path, place.part)
         if isinstance(content, Refused):
-            return Refused(Reason.ANNOTATION, f"its mask {keys.printable(place.path)}: {content.detail}")
+            return Refused(Reason.ANNOTATION, f"mask unreadable: {keys.printable(place.path)}: {content.detail}")
         try:
             values = masks.decode_mask(content.data, max_pixels=self._limits.max_pixels)
         except RecordError as error:
-            return Refused(Reason.ANNOTATION, f"its mask {keys.printable(place.path)}: {error.detail}")
+            return Refused(Reason.ANNOTATION, f"mask unreadable: {keys.printable(place.path)}: {error.detail}")
         if values.shape != (picture.height, picture.width):
             size = f"{values.shape[1]} x {values.shape[0]}, the picture {picture.width} x {picture.height}"
             return Refused(Reason.ANNOTATION, f"mask of another size: {keys.printable(place.path)} has {size}")
-        bound = self._num_mask_values
+        bound = self._listing.num_mask_values
         if bound is not None and (unknown := values[(values >= bound) & (values != masks.IGNORED)]).size:
             detail = f"unknown class: {keys.printable(place.path)} has the value {unknown[0]}, of {bound} classes"
             return Refused(Reason.ANNOTATION, detail)
@@ -245,19 +246,39 @@ class Examiner:
             return Refused(Reason.TOO_MANY_BYTES, f"{size_bytes} bytes, of {limit} allowed (max_file_bytes)")
         return None if size_bytes else Refused(Reason.FORMAT, "the file is empty")
 
+    def _said(self, described: Described, height: int, width: int) -> Annotations | Refused | None:
+        """What is said of a picture of this size, with boxes cut at its edges."""
+        annotations = described.annotations
+        if described.annotate is not None:
+            try:
+                annotations = described.annotate(height, width)
+            except ValueError as error:
+                return Refused(Reason.ANNOTATION, str(error))
+        if annotations is None:
+            return None
+        problems = [*annotations.problems(height, width), *self._unknown_names(annotations)]
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            return Refused(Reason.ANNOTATION, problems[0] + more)
+        return annotations.within(height, width)
 
-def _said(described: Described, height: int, width: int) -> Annotations | Refused | None:
-    """What is said of a picture of this size, with boxes cut at its edges."""
-    annotations = described.annotations
-    if described.annotate is not None:
-        try:
-            annotations = described.annotate(height, width)
-        except ValueError as error:
-            return Refused(Reason.ANNOTATION, str(error))
-    if annotations is None:
-        return None
-    problems = annotations.problems(height, width)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return Refused(Reason.ANNOTATION, problems[0] + more)
-    return annotations.within(height, width)
+    def _unknown_names(self, annotations: Annotations) -> Iterator[str]:
+        for what, names in (
+            ("class", annotations.labels),
+            ("class", annotations.box_labels),
+            ("keypoint", annotations.keypoint_labels),
+        ):
+            if names and (unknown := self._unknown(what, names)):
+                yield unknown
+
+    def _unknown(self, what: str, names: Iterable[str]) -> str | None:
+        """The problem of the first name that the dataset does not declare; classes need not be declared at all."""
+        known = self._listing.keypoint_names if what == "keypoint" else self._listing.classes
+        if known is None:
+            return None
+        unknown = next((name for name in names if name not in known), None)
+        if unknown is None:
+            return None
+        return (
+            f"unknown {what}: {unknown!r} is none of the {len(known)} that are declared{did_you_mean(unknown, known)}"
+        )

@@ -15,18 +15,19 @@ from augment.dataset import Dataset
 from augment.errors import DatasetError, Reason, StorageError
 from augment.formats import registry
 from augment.formats.assemble import Assembled, Assembly
-from augment.formats.listing import FileGroup, RefusedPath
-from augment.formats.scan import Found, Picture
+from augment.formats.listing import Described, FileGroup, Listing, RefusedPath
+from augment.formats.scan import File, Found, Picture
 from tests.augment.folders_for_tests import lay_pictures
 
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=6)
 
 
 def assemble(paths: list[str], refused: list[str] = []) -> Assembled:  # noqa: B006 - never written to
-    assembly = Assembly(())
+    assembly = Assembly(Listing())
     for number, path in enumerate(paths):
         group = FileGroup("", (path,), class_name=path.partition("/")[0] if "/" in path else None)
-        assembly.add(Found(group, path, Picture(number + 1, 10, number, -number, number.to_bytes(16, "big"))))
+        picture = Picture(number + 1, 10, number, -number, number.to_bytes(16, "big"))
+        assembly.add(Found(File(group, path, Described()), picture))
     for path in refused:
         assembly.refuse(RefusedPath(path, Reason.FORMAT, "no picture"))
     return assembly.finish(format_name="folder", root="/data", scanned_ns=5)

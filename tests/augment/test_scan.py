@@ -136,13 +136,14 @@ def test_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
 
 def test_refusals_by_the_hundred_thousand_are_kept_in_order(tmp_path: Path) -> None:
     from augment.formats.assemble import Assembly
-    from augment.formats.listing import FileGroup, RefusedPath
-    from augment.formats.scan import Found, Picture
+    from augment.formats.listing import Described, FileGroup, Listing, RefusedPath
+    from augment.formats.scan import File, Found, Picture
 
-    assembly = Assembly(())
+    assembly = Assembly(Listing())
     for number in range(100_000):
         assembly.refuse(RefusedPath(f"{number:06d}.txt", Reason.FORMAT, "no: picture"))
-    assembly.add(Found(FileGroup("", ("1.png",)), "1.png", Picture(1, 1, 1, 1, bytes(16))))
+    one = File(FileGroup("", ("1.png",)), "1.png", Described())
+    assembly.add(Found(one, Picture(1, 1, 1, 1, bytes(16))))
     assembled = assembly.finish(format_name="folder", root=str(tmp_path), scanned_ns=0)
     with manifest.new_file(tmp_path / "m.arrow") as file:
         manifest.write(file, assembled.summary, assembled.records, assembled.refused)
