@@ -8,7 +8,7 @@ from pathlib import Path
 from augment import decode, keys
 from augment.dataset import Dataset
 from augment.errors import DatasetError
-from augment.formats import registry
+from augment.formats import refusals, registry
 from augment.progress_file import ProgressFile
 from augment.task import Guard
 
@@ -18,7 +18,10 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What a scan found. ``outside`` names links that lead out of where they may; then nothing was scanned."""
+    """What a scan found; ``targets`` are sorted.
+
+    ``outside`` names links that lead out of where they may; then nothing was scanned.
+    """
 
     digest: str = ""
     format: str = ""
@@ -26,6 +29,7 @@ class ScanReport:
     num_refused: int = 0
     classes: tuple[str, ...] = ()
     splits: tuple[tuple[str, int], ...] = ()
+    targets: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
 
 
@@ -45,6 +49,7 @@ class ScanTask:
     previous: Path | None = None
     max_pixels: int = decode.DEFAULT_MAX_PIXELS
     max_files: int | None = None
+    bad_annotations: str = refusals.REFUSE
 
     def run(self, guard: Guard) -> ScanReport:  # noqa: ARG002 - a scan decodes nothing, so no record needs its guard
         """Scan; raises what ``registry.scan`` raises."""
@@ -62,6 +67,7 @@ class ScanTask:
             progress=shown.show,
             max_pixels=self.max_pixels,
             max_files=self.max_files,
+            bad_annotations=self.bad_annotations,
         )
         return ScanReport(
             digest=dataset.digest,
@@ -70,6 +76,7 @@ class ScanTask:
             num_refused=dataset.num_refused,
             classes=dataset.classes,
             splits=tuple(dataset.splits.items()),
+            targets=tuple(sorted(dataset.targets)),
         )
 
 

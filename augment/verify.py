@@ -15,7 +15,7 @@ from augment.errors import DatasetError, OutputError, PipelineError
 from augment.expansion import folder, lock, manifest, sources, tasks
 from augment.expansion.inspection import Finding, InspectTask, Mismatch
 from augment.expansion.spec import ExpansionSpec
-from augment.formats import registry
+from augment.formats import refusals, registry
 from augment.memory_file import MemoryFile
 from augment.pipeline import PipelineSpec
 from augment.render import RenderSource
@@ -130,13 +130,13 @@ def _source(
         if not place.is_dir():
             return None, f"the dataset is no longer in {place}: not rendered again; give its folder"
         try:
-            dataset = registry.scan(place)
+            dataset = registry.scan(place, bad_annotations=refusals.LEAVE_OUT)
         except DatasetError as error:
             return None, f"the dataset cannot be scanned ({error}): not rendered again"
         if dataset.digest != spec.dataset:
             return None, f"the dataset in {place} changed since: not rendered again"
     else:
-        dataset = given if isinstance(given, Dataset) else registry.scan(Path(given))
+        dataset = given if isinstance(given, Dataset) else registry.scan(given, bad_annotations=refusals.LEAVE_OUT)
         if dataset.digest != spec.dataset:
             raise DatasetError(
                 f"the dataset in {dataset.root} is not the one that was expanded (its digest is {dataset.digest}, not "

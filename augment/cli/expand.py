@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import terminal
+from augment.cli import scanning, terminal
 from augment.errors import CallError
 
 if TYPE_CHECKING:
-    from augment.dataset import Dataset
     from augment.expansion.plan import Plan
     from augment.expansion.tally import Progress as Tallied
     from augment.expansion.tally import Summary
@@ -60,9 +59,11 @@ def expand(
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", metavar="P", help="A preset's name or a file.")],
     copies: Annotated[int, typer.Option("--copies", help="Copies of each picture.")] = 4,
     seed: Annotated[int, typer.Option("--seed", help="Other seeds draw other copies.")] = 0,
-    data_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="The dataset's format; by default it is found out.")
+    from_format: Annotated[
+        str | None,
+        typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out."),
     ] = None,
+    bad_annotations: scanning.BadAnnotationsOption = "refuse",
     image_format: Annotated[
         str, typer.Option("--image-format", metavar="jpeg|png|webp", help="The format of the copies.")
     ] = "jpeg",
@@ -100,7 +101,7 @@ def expand(
     folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
     for notice in loaded.notices:
         terminal.note(f"notice: {notice}")
-    dataset = scan(data, data_format, as_json=as_json)
+    dataset = scanning.scan(data, from_format, bad_annotations, as_json=as_json)
     expansion = Expansion(
         dataset,
         out,
@@ -131,14 +132,6 @@ def pool(num_workers: int | None) -> "AbstractContextManager[Workers | None]":
     from augment.workers import LocalWorkers
 
     return nullcontext() if num_workers == 0 else LocalWorkers(num_workers)
-
-
-def scan(data: Path, data_format: str | None, *, as_json: bool) -> "Dataset":
-    """Scan a dataset while its progress is shown."""
-    from augment.formats import registry
-
-    with terminal.Progress("scanning", as_json=as_json) as bar:
-        return registry.scan(data, format=data_format, progress=bar.show)
 
 
 def tell_refusals(refusals: "Sequence[Refusal]", num_refused: int, where: Path) -> None:

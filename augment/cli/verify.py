@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from augment.cli import exit_codes, expand, terminal
+from augment.cli import exit_codes, expand, scanning, terminal
 
 _MISMATCHES_SHOWN = 20
 
@@ -35,7 +35,7 @@ def verify(
     """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
     from augment.verify import verify as verify_folder
 
-    dataset = None if data is None else expand.scan(data, None, as_json=as_json)
+    dataset = None if data is None else scanning.scan(data, None, "leave_out", as_json=as_json)
     progress = terminal.Progress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
         report = verify_folder(out, dataset, workers=rendering, progress=bar.show)
