@@ -1,0 +1,63 @@
+"""Class names behind what shards say of a picture's class: the index of a class, or its name.
+
+Where the dataset lists its classes, an index counts in this list, and a name has to be in it. Where it does not, and
+all that is said are indices, the classes are called ``0``, ``1`` … up to the largest that occurs, so that an index
+keeps its meaning; else the names that occur are the classes. The index -1 is "no class", as ``datasets`` has it for
+test sets.
+"""
+
+import re
+from collections.abc import Sequence
+
+NO_CLASS = -1
+_INDEX = re.compile(r"0|[1-9][0-9]{0,4}")
+INDEX_MAX = 99_999
+"""The largest index without a list of classes; ImageNet has 21,841 of them."""
+
+
+class ClassValues:
+    """Collects what a dataset says of classes; then ``classes`` and ``name`` tell what it means."""
+
+    def __init__(self, listed: Sequence[str] | None) -> None:
+        self._listed = None if listed is None else tuple(listed)
+        self._known = frozenset(self._listed or ())
+        self._largest = NO_CLASS
+        self._named = False
+
+    def note(self, value: int | str) -> None:
+        """One value that occurs; the name of a class that is a number is its index."""
+        if isinstance(value, str) and _INDEX.fullmatch(value):
+            value = int(value)
+        if isinstance(value, str):
+            self._named = True
+        elif value <= INDEX_MAX:
+            self._largest = max(self._largest, value)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The classes in the order of their indices; None where names alone tell them."""
+        if self._listed is not None:
+            return self._listed
+        if self._named or self._largest == NO_CLASS:
+            return None
+        return tuple(str(index) for index in range(self._largest + 1))
+
+    def name(self, value: int | str) -> str | None:
+        """The name of the class; None for no class. Raises ValueError where the value means none."""
+        if value == NO_CLASS:
+            return None
+        if isinstance(value, str):
+            if self._listed is not None and value not in self._known:
+                raise ValueError(f"unknown class: {_shown(value)} is not among the {len(self._listed)} classes")
+            return value
+        if self._listed is not None:
+            if not 0 <= value < len(self._listed):
+                raise ValueError(f"unknown class: {value}, of {len(self._listed)} classes (the first is 0)")
+            return self._listed[value]
+        if not 0 <= value <= INDEX_MAX:
+            raise ValueError(f"unknown class: {value}; without a list of classes they go from 0 to {INDEX_MAX}")
+        return str(value)
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= 60 else f"{value[:57]}…")

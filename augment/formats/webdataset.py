@@ -1,0 +1,264 @@
+"""WebDataset: tar shards, in which the members that share a base name are one sample.
+
+The base name is a member's path up to the first dot of its last part; what follows says what the member is:
+
+    {name}.jpg          the picture: any of ``shards.PICTURES`` or ``img``; if it is the only one, ``{name}.input.jpg``
+    {name}.cls          its class: an index or a name
+    {name}.json         an object: members of ``annotations`` are the picture's, all others go into ``extra``
+    {name}.txt          a text, which goes into ``extra`` as ``txt``
+    {name}.mask.png     its mask: ``mask``, ``seg`` or ``segmentation``, as PNG, TIFF, BMP or GIF
+
+Other members are left out; how many there are of each kind stands in the summary's ``details``. What is no plain file,
+leads out of the tar (``../x``, ``/x``) or is there twice is refused by name. Shards, their splits and the names of
+records are described in ``shards``. The names of classes are read from ``dataset_info.json`` in the root (``classes``,
+or a ``ClassLabel`` of ``features``), else from ``classes.txt``, one a line.
+
+A dot in the last part of a key is written as ``%2E``, and ``%2E`` as ``%252E``: readers would cut the name there.
+"""
+
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from augment import decode, keys, read
+from augment.annotations import NOTHING, Annotations, parse
+from augment.errors import DatasetError, StorageError
+from augment.formats import dataset_info, shards, tar_samples, tar_writing
+from augment.formats.class_values import NO_CLASS, ClassValues
+from augment.formats.dataset_info import DatasetInfo
+from augment.formats.listing import Described, FileGroup, Listing, MaskPlace, RefusedPath
+from augment.formats.shards import Shard
+from augment.formats.tar_headers import TarError
+from augment.formats.tar_samples import Samples
+from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
+
+NAME = "webdataset"
+WRITES = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
+PACKS = True
+
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4", ".tar.lz")
+_OURS = frozenset(field.name for field in fields(Annotations))
+_HAS_NAMES = re.compile(r'"(labels|box_labels|keypoint_labels)"')
+_BY_FORMAT = {"jpeg": "jpg", "tiff": "tif"} | {name: name for name in ("bmp", "gif", "png", "ppm", "webp")}
+
+
+def recognise(root: Path) -> bool:
+    """Whether there are tars in the root or a folder of it, and no pictures beside them."""
+    return shards.recognise(root, ".tar")
+
+
+def find(root: Path, *, max_files: int | None = None) -> Listing:
+    """Read the headers of all shards, and what their members say of classes.
+
+    Raises DatasetError where a shard is none or was cut, the splits are ambiguous or there are more than ``max_files``
+    samples; StorageError.
+    """
+    listing = Listing()
+    found = shards.find(root, listing, ".tar", _COMPRESSED)
+    info = dataset_info.read_info(root)
+    vocabulary = _Vocabulary(ClassValues(info.classes), info)
+    read_ones: list[Samples] = []
+    left_out: Counter[str] = Counter()
+    for shard in found:
+        samples = _read(root, shard)
+        read_ones.append(samples)
+        vocabulary.note(samples)
+        left_out.update(samples.left_out)
+        listing.refused += [_named(shard, refused) for refused in samples.refused]
+        listing.num_files += len(samples.members) + len(samples.refused)
+        if max_files is not None and listing.num_files > max_files:
+            raise DatasetError(f"{root} holds more than {max_files} samples (max_files); split it, or raise the limit")
+    own = [[tar_samples.key(member) for member in samples.members] for samples in read_ones]
+    name = shards.names_of(found, own, lambda number, i: own[number][i])
+    for number, (shard, samples) in enumerate(zip(found, read_ones, strict=True)):
+        described = _Described(shard, samples, vocabulary, functools.partial(name, number))
+        listing.groups.append(FileGroup(shard.path, tuple(samples.members), shard.split, described=described))
+    listing.classes = vocabulary.values.classes
+    listing.keypoint_names = vocabulary.keypoint_names
+    listing.details = {"left_out": dict(left_out)} if left_out else {}
+    return listing
+
+
+def picture_path(output: Output) -> str:
+    """Never called: pictures lie inside of files."""
+    raise NotImplementedError(output.name)
+
+
+def mask_path(output: Output) -> str:
+    """Never called, as ``picture_path``."""
+    raise NotImplementedError(output.name)
+
+
+def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
+    """Never called, as ``picture_path``."""
+    raise NotImplementedError(output.name)
+
+
+def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
+    """``dataset_info.json``: the names of classes and keypoints, whose indices the shards hold."""
+    text = dataset_info.text(whole.classes, whole.keypoint_names)
+    yield StreamedFile(dataset_info.NAME, iter([text.encode()]))
+
+
+def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+    """``{split}-{index:06d}.tar`` or ``shard-{index:06d}.tar``: of each output the picture, ``.cls``, ``.json``, mask.
+
+    Samples of a dataset with classes all have a ``.cls``, which is -1 where a picture has none, and all have a
+    ``.json``: readers ask every sample for the same members.
+    """
+    classes = {name: i for i, name in enumerate(whole.classes)}
+    data = tar_writing.tar(member for packed in outputs for member in _members(packed, whole, classes))
+    return WrittenFile(f"{split or 'shard'}-{index:06d}.tar", data)
+
+
+def _read(root: Path, shard: Shard) -> Samples:
+    path = root / shard.path
+    try:
+        return tar_samples.read_shard(path)
+    except TarError as error:
+        raise DatasetError(f"{path} {error}") from error
+    except read.NotAFileError as error:
+        raise DatasetError(f"{path} is {error}; remove it") from error
+    except OSError as error:
+        verdict = read.at_fault(error, str(path))
+        if isinstance(verdict, StorageError):
+            raise verdict from error
+        raise DatasetError(f"{path} cannot be read: {verdict.detail}; give shards that you may read") from error
+
+
+def _named(shard: Shard, refused: RefusedPath) -> RefusedPath:
+    return RefusedPath(shard.named(f"{keys.printable(shard.below)}/{refused.path}"), refused.reason, refused.detail)
+
+
+class _Vocabulary:
+    """The names of classes and keypoints, and what the samples say by them."""
+
+    def __init__(self, values: ClassValues, info: DatasetInfo) -> None:
+        self.values = values
+        self._info = info
+        self._keypoints: set[str] = set()
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        return self._info.keypoint_names or tuple(sorted(self._keypoints, key=str.encode))
+
+    def note(self, samples: Samples) -> None:
+        """Take in the names that occur in a shard; its .json members are read only where they are not listed."""
+        for value in samples.values:
+            if value is not None:
+                self.values.note(value)
+        if self._info.classes is None or not self._info.keypoint_names:
+            for i in range(len(samples.members)):
+                self._note_annotations(samples, i)
+
+    def _note_annotations(self, samples: Samples, i: int) -> None:
+        try:
+            text = samples.text(i, "json")
+            if text is None or not _HAS_NAMES.search(text):
+                return
+            said = _parsed(text)
+        except ValueError:
+            return  # it is told when the record is examined
+        self._keypoints.update(said.keypoint_labels or ())
+        for name in (*(said.labels or ()), *(said.box_labels or ())):
+            self.values.note(name)
+
+    def check(self, said: Annotations) -> None:
+        """Raise ValueError where annotations name what the dataset does not list."""
+        for name in (*(said.labels or ()), *(said.box_labels or ())):
+            self.values.name(name)
+        unknown = set(said.keypoint_labels or ()) - set(self._info.keypoint_names)
+        if self._info.keypoint_names and unknown:
+            names = ", ".join(self._info.keypoint_names)
+            raise ValueError(f"unknown keypoint: {min(unknown)!r} is not among {names}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Described(Mapping[int, Described]):
+    """What is known of the samples of one shard, by their places; made when it is asked for."""
+
+    shard: Shard
+    samples: Samples
+    vocabulary: _Vocabulary
+    name: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.samples.members)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __getitem__(self, i: int) -> Described:
+        samples = self.samples
+        class_name, problem = None, samples.problems.get(i)
+        value = samples.values[i]
+        if value is not None and problem is None:
+            try:
+                class_name = self.vocabulary.values.name(value)
+            except ValueError as error:
+                problem = str(error)
+        mask, said = samples.part(i, "mask"), samples.part(i, "json") or samples.part(i, "txt")
+        return Described(
+            annotate=None if said is None else functools.partial(self._annotate, i),
+            mask=None if mask is None else MaskPlace(self.shard.path, mask),
+            class_name=class_name,
+            named=f"{self.name(i)}.{tar_samples.suffix(samples.members[i])}",
+            part=samples.part(i, "picture"),
+            problem=problem,
+        )
+
+    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:  # noqa: ARG002 - as Described has it
+        text, caption = self.samples.text(i, "json"), self.samples.text(i, "txt")
+        said = NOTHING if text is None else _parsed(text)
+        if caption is not None:
+            said = replace(said, extra={"txt": caption, **(said.extra or {})})
+        self.vocabulary.check(said)
+        return None if said == NOTHING else said
+
+
+def _parsed(text: str) -> Annotations:
+    """What a .json member says; members that annotations do not have go into ``extra``. Raises ValueError."""
+    try:
+        members = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not annotations: its .json is no JSON ({error})") from error
+    if not isinstance(members, dict):
+        return Annotations(extra={"json": members})
+    ours = {name: value for name, value in members.items() if name in _OURS}
+    others = {name: value for name, value in members.items() if name not in _OURS}
+    try:
+        said = parse(ours)
+    except ValueError as error:
+        raise ValueError(f"not annotations: of its .json, {error}") from error
+    return replace(said, extra={**others, **(said.extra or {})}) if others else said
+
+
+def _members(packed: Packed, whole: Whole, classes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+    output = packed.output
+    name = tar_samples.base_name(output.name)
+    said = output.annotations
+    extra = dict(said.extra or {})
+    caption = extra.get("txt")
+    if isinstance(caption, str):
+        del extra["txt"]
+        said = replace(said, extra=extra or None)
+    yield f"{name}.{_extension(packed)}", packed.picture
+    if "label" in whole.targets:
+        index = NO_CLASS if output.class_name is None else classes[output.class_name]
+        yield f"{name}.cls", str(index).encode()
+    yield f"{name}.json", said.to_json().encode()
+    if isinstance(caption, str):
+        yield f"{name}.txt", caption.encode()
+    if packed.mask is not None:
+        yield f"{name}.mask.png", packed.mask
+
+
+def _extension(packed: Packed) -> str:
+    extension = (packed.output.extension or keys.extension(packed.output.key)[1:]).lower()
+    if extension in tar_samples.PICTURES:
+        return extension
+    return _BY_FORMAT[decode.probe(packed.picture).format]
