@@ -14,7 +14,7 @@ import pyarrow as pa
 from augment import decode, keys, manifest
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
-from augment.formats import folder, imagefolder, refusals
+from augment.formats import folder, imagefolder, refusals, webdataset
 from augment.formats.assemble import Assembly
 from augment.formats.listing import Listing
 from augment.formats.previous import Previous
@@ -72,7 +72,7 @@ class Format(Protocol):
 
 
 _ASKED: tuple[tuple[Format, ...], ...] = (
-    (imagefolder,),  # a file that describes pictures, or that holds them, is of this format and no other
+    (imagefolder, webdataset),  # a file that describes pictures, or that holds them, is of this format and no other
     (),  # the names of folders say it
     (folder,),  # what is left
 )
