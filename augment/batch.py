@@ -10,7 +10,7 @@ from augment.address import digest_fields
 from augment.chance import EpochOrder
 from augment.errors import CallError, DatasetError, RecordError
 from augment.render import Renderer, check_seed
-from augment.sample import Batch, Provenance, Record, Refusal, Rendered
+from augment.sample import Batch, Record, Refusal, Rendered
 from augment.task import Guard
 
 REPLACEMENTS = 8
@@ -128,7 +128,7 @@ class BatchRenderer:
             **stacking.targets(samples, self.renderer.dataset.targets, fixed=self.image_shape is not None),
             replaces=[row.replaces for row in rows],
             refusals=tuple(attempts.refusals.values()),
-            provenance=[Provenance(row.rendered.render_key, row.rendered.applied) for row in rows],
+            provenance=[row.rendered.provenance for row in rows],
         )
 
     def _row(self, attempts: "_Attempts", record: Record, position: int, order: EpochOrder) -> "_Row":

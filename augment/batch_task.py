@@ -142,4 +142,4 @@ class SampleTask:
         }
         png = encode.encode(sample.image, "png")
         renderer.stages.end("encode")
-        return png, description | Provenance(rendered.render_key, rendered.applied).as_json()
+        return png, description | rendered.provenance.as_json()

@@ -132,13 +132,13 @@ class _Work:
                 self._decoded = Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
                 self.stages.end("decode")
             compiled = _compiled(task.spec)
-            sample, applied = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
+            sample, applied, dropped = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
             self.stages.end("transform")
             encoded = encode.encode(sample.image, task.image_format, task.quality)
             self.stages.end("encode")
         address = Address(engine.engine_id(), self.record, task.spec.digest, task.seed, copy, 0, self.key)
         height, width = sample.image.shape[:2]
-        return encoded, height, width, Provenance(address.render_key, applied)
+        return encoded, height, width, Provenance(address.render_key, applied, dropped)
 
 
 class _named:  # noqa: N801 - reads as the statement that it is

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from augment.address import digest_fields
 from augment.document import JSON
+from augment.target_rules import BoxRules, KeypointRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +44,25 @@ class Node:
 class PipelineSpec:
     """A resolved pipeline. Equal specs have equal digests; name, description and notices do not count.
 
-    ``normalize`` is the canonical section of that name, or None. ``notices`` are sentences for the user: what was
-    dropped or moved while the pipeline was read.
+    ``normalize`` is the canonical section of that name, or None; ``boxes`` and ``keypoints`` are what those sections
+    say of targets once pixels have moved. ``notices`` are sentences for the user: what was dropped or moved while the
+    pipeline was read.
     """
 
     transforms: tuple[Node, ...]
     normalize: Mapping[str, JSON] | None = None
+    boxes: BoxRules = field(default_factory=BoxRules, kw_only=True)
+    keypoints: KeypointRules = field(default_factory=KeypointRules, kw_only=True)
     name: str = field(default="", compare=False)
     description: str = field(default="", compare=False)
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def canonical(self) -> dict[str, JSON]:
-        """Return the part that decides pixels, as a document that ``check.resolve`` reads back to this spec."""
+        """Return what decides pixels and targets, as a document that ``check.resolve`` reads back to this spec."""
         document: dict[str, JSON] = {"transforms": [node.canonical() for node in self.transforms]}
         if self.normalize is not None:
             document["normalize"] = dict(self.normalize)
-        return document
+        return document | {"boxes": self.boxes.canonical(), "keypoints": self.keypoints.canonical()}
 
     @functools.cached_property
     def digest(self) -> str:

@@ -43,8 +43,8 @@ class Renderer:
         self.stages = Stages()
         self._max_pixels = max_pixels
         self._engine = engine.engine_id()
-        self._transform = compiling.compile_pipeline(spec)
         self._vocabulary = dataset.vocabulary
+        self._transform = compiling.compile_pipeline(spec, keypoint_names=self._vocabulary.keypoint_names)
 
     def address(self, record: Record, *, draw: int, view: int = 0) -> Address:
         """The address of this record's sample in this draw and view."""
@@ -95,9 +95,9 @@ class Renderer:
         """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
         self.stages.begin()
         address = self.address(record, draw=draw, view=view)
-        sample, applied = self._transform(decoded, seed=self.seed, draw=draw, view=view, key=record.key)
+        made = self._transform(decoded, seed=self.seed, draw=draw, view=view, key=record.key)
         self.stages.end("transform")
-        return Rendered(sample, address.render_key, applied)
+        return Rendered(made.sample, address.render_key, made.applied, made.dropped)
 
     def render(self, record: Record, *, draw: int, view: int = 0) -> Rendered:
         """Read, decode and augment one record."""

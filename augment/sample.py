@@ -116,27 +116,39 @@ class Rendered:
     sample: Sample
     render_key: str
     applied: tuple[Applied, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def provenance(self) -> "Provenance":
+        """All of it but the sample."""
+        return Provenance(self.render_key, self.applied, self.dropped)
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a sample comes from: the name of its address, and each transform that was applied, in order."""
+    """Where a sample comes from: the name of its address, each transform that was applied, in order, and what it lost.
+
+    ``dropped`` has ``boxes`` and ``keypoints`` where any were: boxes of the record of which none is left, keypoints
+    that had a place and have none now.
+    """
 
     render_key: str
     applied: tuple[Applied, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
-        """What people and files are shown."""
-        return {
+        """What people and files are shown; ``dropped`` is there where something was."""
+        members: dict[str, object] = {
             "render_key": self.render_key,
             "applied": [{"name": each.name, "params": each.params} for each in self.applied],
         }
+        return members | ({"dropped": dict(self.dropped)} if self.dropped else {})
 
     @classmethod
     def from_json(cls, members: Mapping[str, Any]) -> "Provenance":
         """Read what ``as_json`` gave."""
         applied = tuple(Applied(each["name"], each["params"]) for each in members["applied"])
-        return cls(members["render_key"], applied)
+        return cls(members["render_key"], applied, dict(members.get("dropped", {})))
 
 
 @dataclass(slots=True)

@@ -87,7 +87,7 @@ def sheet(family: str) -> np.ndarray:
         images.append(original.image)
         labels.append(f"{name} {given}")
         for draw in range(NUM_DRAWS):
-            rendered, _ = transform(original, seed=0, draw=draw, view=0, key=f"photograph {row % 2}")
+            rendered, *_ = transform(original, seed=0, draw=draw, view=0, key=f"photograph {row % 2}")
             images.append(rendered.image)
             labels.append("{} x {}".format(*rendered.image.shape[:2]))
     return contact_sheet(images, labels, columns=NUM_DRAWS + 1, title=family)

@@ -113,7 +113,7 @@ def _draw(
     transform = compiling.compile_pipeline(loaded.spec)
     sample = Sample(decode.decode(encoded, eighths=partial(reduce.eighths, loaded.spec)))
     drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
-    return [sample.image, *(one.image for one, _ in drawn)], [applied for _, applied in drawn]
+    return [sample.image, *(made.sample.image for made in drawn)], [made.applied for made in drawn]
 
 
 def _label(draw: int, applied: "tuple[Applied, ...]") -> str:

@@ -16,7 +16,7 @@ import pydantic
 
 from augment.document import JSON
 from augment.spelling import did_you_mean
-from augment.transforms import entry, mended, own, schema
+from augment.transforms import entry, mended, own, schema, straight
 from augment.transforms.entry import Entry
 from augment.transforms.excluded import EXCLUDED
 from augment.transforms.families import (
@@ -139,7 +139,7 @@ def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[
 
 def transform_class(name: str) -> Any:
     """The class behind a name of the catalogue: ours, Albumentations' mended, or Albumentations'."""
-    return next(getattr(module, name) for module in (own, mended, A) if hasattr(module, name))
+    return next(getattr(module, name) for module in (own, mended, straight, A) if hasattr(module, name))
 
 
 def unknown_name(name: str) -> str:
@@ -166,13 +166,19 @@ def _properties(name: str) -> Mapping[str, Schema]:
 
 @functools.cache
 def _defaults(name: str) -> Mapping[str, JSON]:
-    """Albumentations' own defaults as JSON, for the parameters we list."""
+    """Albumentations' own defaults as JSON, for the parameters we list; masks are resized by the exact neighbour.
+
+    (Its own default, OpenCV's INTER_NEAREST, shifts a mask against its picture by up to half a pixel.)
+    """
     signature = inspect.signature(transform_class(name).__init__).parameters
-    return {
+    defaults = {
         key: json.loads(json.dumps(signature[key].default))
         for key in _properties(name)
         if signature[key].default is not inspect.Parameter.empty
     }
+    if entry.knows_exact_neighbour(_properties(name).get("mask_interpolation", {})):
+        defaults["mask_interpolation"] = entry.NEAREST_EXACT
+    return defaults
 
 
 @functools.cache

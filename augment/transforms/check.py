@@ -4,16 +4,19 @@ Nothing is refused at the first problem: a document comes back with all of them,
 value received, the limit and what to write instead.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from augment import document as documents
-from augment import normalize
+from augment import normalize, target_rules
 from augment.document import JSON, Document, Loc
 from augment.errors import PipelineError, Problem
 from augment.pipeline import Node, PipelineSpec
+from augment.target_rules import BoxRules, KeypointRules
 from augment.transforms import catalogue, imported, outline, renamed, sizes
 from augment.transforms.outline import CHILDREN, Step
+
+_Section = TypeVar("_Section")
 
 MAX_NODES: Final = 64
 """Transforms and containers in one pipeline. The longest published policies have 25 sub-policies of two operations
@@ -43,11 +46,17 @@ def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineS
         raise PipelineError([*document.problems, document.problem((), msg)])
     resolver = _Resolver(document)
     nodes = [resolver.node(step, depth=1) for step in drawn.steps]
-    normalization = resolver.normalization(drawn.normalize, drawn.normalize_loc)
+    normalization = resolver.section(
+        lambda given: normalize.parse(given).canonical(), drawn.normalize, drawn.normalize_loc
+    )
+    boxes = resolver.section(target_rules.parse_boxes, drawn.boxes, ("boxes",))
+    keypoints = resolver.section(target_rules.parse_keypoints, drawn.keypoints, ("keypoints",))
     problems = [*document.problems, *_apart_from_unread(document, drawn.problems + resolver.problems)]
     spec = PipelineSpec(
         transforms=tuple(node for node in nodes if node is not None),
         normalize=normalization,
+        boxes=boxes or BoxRules(),
+        keypoints=keypoints or KeypointRules(),
         name=drawn.name,
         description=drawn.description,
         notices=tuple(drawn.notices),
@@ -156,12 +165,14 @@ class _Resolver:
                 self._note(step.params_loc, wrong)
         return Node(step.name, params, known)
 
-    def normalization(self, section: Mapping[str, Any] | None, loc: Loc) -> dict[str, JSON] | None:
-        """Return the canonical section; None where there is none or a problem was noted."""
+    def section(
+        self, parse: Callable[[Mapping[str, Any]], _Section], section: Mapping[str, Any] | None, loc: Loc
+    ) -> _Section | None:
+        """Return what ``parse`` makes of the section; None where there is none or a problem was noted."""
         if section is None:
             return None
         try:
-            return normalize.parse(section).canonical()
+            return parse(section)
         except PipelineError as error:
             for problem in error.problems:
                 self._note((*loc, *problem.loc[1:]), problem.msg)

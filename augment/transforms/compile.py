@@ -2,22 +2,21 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from augment.chance import Chance
 from augment.errors import PipelineError, Problem, Reason, RecordError
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample, as_image
-from augment.transforms import catalogue, limits, mended
+from augment.transforms import catalogue, following, limits, mended
+from augment.transforms.carried import Carrier, has_targets
 from augment.transforms.drawn import drawn
 from augment.transforms.library import A, cpu_problem, cv2, disable_ipp, versions
 
-__all__ = ["Compiled", "compile_pipeline", "cpu_problem", "versions"]
+__all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "versions"]
 
 _EXPECTED_WARNINGS: Final = ("This augmenter is very slow", "ShiftScaleRotate is a special case of Affine")
 """What two transforms say whenever they are built; any other warning while building is an error."""
@@ -26,12 +25,25 @@ _BUILDING: Final = threading.Lock()
 """``warnings.catch_warnings`` changes the whole process, so only one thread builds at a time."""
 
 
-def compile_pipeline(spec: PipelineSpec, *, provenance: bool = True) -> "Compiled":
+class Made(NamedTuple):
+    """What a pipeline makes of a sample: the new one, what was done to it, in order, and what it lost.
+
+    ``dropped`` has ``boxes`` and ``keypoints`` where any were, as ``Provenance`` describes it.
+    """
+
+    sample: Sample
+    applied: tuple[Applied, ...]
+    dropped: dict[str, int]
+
+
+def compile_pipeline(spec: PipelineSpec, *, keypoint_names: Sequence[str] = (), provenance: bool = True) -> "Compiled":
     """Build what ``spec`` describes; PipelineError where a transform or container refuses its parameters or children.
 
-    Without ``provenance`` the parameters that chance drew are not described, which saves hashing drawn arrays.
+    ``keypoint_names`` are those that the samples' keypoint labels are indices into; which of them differ by left and
+    right decides what changes places in a mirror. Without ``provenance`` the parameters that chance drew are not
+    described, which saves hashing drawn arrays.
     """
-    return Compiled(spec, provenance=provenance)
+    return Compiled(spec, keypoint_names=keypoint_names, provenance=provenance)
 
 
 class Compiled:
@@ -41,10 +53,11 @@ class Compiled:
     call. (Albumentations' own seeding gives each a copy of the same generator, and so the same draws.)
     """
 
-    def __init__(self, spec: PipelineSpec, *, provenance: bool = True) -> None:
+    def __init__(self, spec: PipelineSpec, *, keypoint_names: Sequence[str] = (), provenance: bool = True) -> None:
         self._chance = Chance()
         self._provenance = provenance
         self._trace = _Trace()
+        self._carrier = Carrier.of(spec, tuple(keypoint_names))
         self._moves_targets = False
         with _BUILDING, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -61,14 +74,13 @@ class Compiled:
             raise PipelineError([Problem(("transforms",), message) for message in unexpected])
         self._compose.set_random_state(self._chance.generator, self._chance.py_random)
 
-    def __call__(
-        self, sample: Sample, *, seed: int, draw: int, view: int, key: str
-    ) -> tuple[Sample, tuple[Applied, ...]]:
+    def __call__(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> Made:
         """The sample at this address and what was done to it, in order; the given sample is left as it is.
 
         Every array of the result is new, the image is C-contiguous. Boxes are cut at the frame, and those outside it
-        are left out with their labels; a border that mirrors the picture mirrors boxes with it. Keypoints keep number
-        and order: one that left the frame lies outside it, one that a distortion folded away is NaN.
+        or refused by the pipeline's ``boxes:`` are left out with all that is said of them; a border that mirrors the
+        picture mirrors boxes with it. Keypoints keep number and order, unless ``keypoints:`` drops those outside the
+        frame: one that left the frame lies outside it, one that a distortion folded away is NaN.
 
         RecordError (not renderable) where a transform cannot be applied to this picture or lacks a target;
         MemoryError and OSError pass.
@@ -76,14 +88,19 @@ class Compiled:
         image = as_image(sample.image)
         disable_ipp()
         self._chance.reset(seed, draw, view, key)
-        self._trace.clear()
+        carries = has_targets(sample)
+        self._trace.start(mirrors=carries and self._carrier.swaps_sides(sample))
         data: dict[str, Any] = {"image": image.copy()}
+        targets = self._carrier.take_in(sample) if carries else {}
         if self._moves_targets:
-            data |= _targets_in(sample)
+            data |= targets
         try:
             with np.errstate(all="ignore"):
-                result = self._compose(**data)
-            return self._sample_out(sample, result), self._trace.applied(provenance=self._provenance)
+                result = targets | self._compose(**data)
+                result["image"] = np.ascontiguousarray(result["image"])
+                as_image(result["image"])
+                out, dropped = self._carrier.take_out(sample, result, mirrored=self._trace.mirrored)
+            return Made(out, self._trace.applied(provenance=self._provenance), dropped)
         except (MemoryError, OSError):
             raise
         except cv2.error as error:
@@ -112,41 +129,15 @@ class Compiled:
             if node.children:
                 raise PipelineError([Problem(loc, f"{node.name} is no container; it has no transforms of its own")])
             transform = cls(**params)
-            mended.keep_keypoints(transform, lambda other: cls(**{**params, **other}))
         except PipelineError:
             raise
         except Exception as error:
             raise PipelineError([Problem(loc, f"{node.name} refuses these parameters: {error}")]) from error
         self._moves_targets |= info.targets > {"image"}
-        self._trace.watch(transform, node.name)
+        if info.targets > {"image"}:
+            following.follow(transform)
+        self._trace.watch(transform, node.name, may_mirror="keypoints" in info.targets and info.moves_pixels)
         return transform
-
-    def _sample_out(self, sample: Sample, result: Mapping[str, Any]) -> Sample:
-        image = np.ascontiguousarray(result["image"])
-        as_image(image)
-        if not self._moves_targets:
-            return replace(
-                sample,
-                image=image,
-                **{
-                    name: value.copy()
-                    for name in ("mask", "boxes", "box_labels", "keypoints")
-                    if (value := getattr(sample, name)) is not None
-                },
-            )
-        out = replace(sample, image=image)
-        if sample.mask is not None:
-            out.mask = np.ascontiguousarray(result["mask"]).astype(sample.mask.dtype)
-        if sample.boxes is not None:
-            boxes = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, 6)
-            out.boxes = np.ascontiguousarray(boxes[:, :4], dtype=np.float32)
-            if sample.box_labels is not None:
-                out.box_labels = sample.box_labels[boxes[:, 5].astype(np.int64)]
-        if sample.keypoints is not None:
-            points = np.asarray(result["keypoints"], dtype=np.float64).reshape(-1, 3)
-            out.keypoints = np.full((len(sample.keypoints), 2), np.nan, dtype=np.float32)
-            out.keypoints[points[:, 2].astype(np.int64)] = points[:, :2]
-        return out
 
     def _refusal(self, sample: Sample, key: str, error: Exception) -> RecordError:
         name = self._trace.current
@@ -171,16 +162,19 @@ class _Trace:
     def __init__(self) -> None:
         self._noted: list[tuple[str, Mapping[str, Any]]] = []
         self.current = ""
+        self.mirrored = False
+        self._counts_mirrors = False
 
-    def clear(self) -> None:
+    def start(self, *, mirrors: bool) -> None:
+        """Forget the last call; with ``mirrors``, ``mirrored`` says whether this one mirrors an odd number of times."""
         self._noted.clear()
         self.current = ""
+        self.mirrored = False
+        self._counts_mirrors = mirrors
 
-    def watch(self, transform: Any, name: str) -> None:
+    def watch(self, transform: Any, name: str, *, may_mirror: bool) -> None:
         should_apply: Callable[..., bool] = transform.should_apply
         apply_with_params: Callable[..., dict[str, Any]] = transform.apply_with_params
-
-        mirrors = mended.mirrors(transform)
 
         def note_choice(*, force_apply: bool = False) -> bool:
             applies = should_apply(force_apply=force_apply)
@@ -190,8 +184,8 @@ class _Trace:
 
         def note_params(params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
             limits.check_output(name, params)
-            if mirrors and len(data.get("bboxes", ())):
-                mended.check_mirror_images(params)
+            if may_mirror and self._counts_mirrors:
+                self.mirrored ^= following.is_mirrored(transform, params)
             self._noted.append((name, params))
             return apply_with_params(params, *args, **data)
 
@@ -200,30 +194,3 @@ class _Trace:
 
     def applied(self, *, provenance: bool) -> tuple[Applied, ...]:
         return tuple(Applied(name, drawn(params) if provenance else {}) for name, params in self._noted)
-
-
-def _targets_in(sample: Sample) -> dict[str, Any]:
-    """The targets as Albumentations takes them; boxes and keypoints carry their row, so that they are known again.
-
-    A box's fifth column is its label, where transforms that choose objects look for it.
-    """
-    data: dict[str, Any] = {}
-    if sample.mask is not None:
-        data["mask"] = _small_mask(sample.mask)
-    if sample.boxes is not None:
-        boxes = np.asarray(sample.boxes, dtype=np.float64).reshape(-1, 4)
-        labels = np.full(len(boxes), -1.0) if sample.box_labels is None else sample.box_labels
-        data["bboxes"] = np.column_stack([boxes, labels, np.arange(len(boxes))])
-    if sample.keypoints is not None:
-        points = np.asarray(sample.keypoints, dtype=np.float64).reshape(-1, 2)
-        data["keypoints"] = np.column_stack([points, np.arange(len(points))])
-    return data
-
-
-def _small_mask(mask: NDArray[Any]) -> NDArray[Any]:
-    """A copy in the smallest type that holds its values: OpenCV takes 8 and 16 bits everywhere, others not."""
-    low, high = (int(mask.min()), int(mask.max())) if mask.size else (0, 0)
-    for dtype in (np.uint8, np.uint16, np.int16):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return mask.astype(dtype)
-    return mask.astype(np.int32)

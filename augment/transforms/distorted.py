@@ -14,6 +14,10 @@ _Array = NDArray[Any]
 _BLOCK_PX: Final = 32
 _NEAR_PX: Final = 2.0
 """A point is found where a pixel comes from no farther away; a field that stretches more than fourfold may miss one."""
+_SLOPE_PX: Final = 2
+"""The slope of a field is measured this far to either side: fields come in steps of 1/32 pixel (OpenCV's remapping)."""
+_FLAT: Final = 1 / 64
+"""Where less of the picture's area than this falls on a pixel, its slope has no inverse worth the name."""
 
 
 class Field:
@@ -39,18 +43,53 @@ class Field:
                 rows.append(row)
         return np.array(found, dtype=np.float64).reshape(-1, 4), np.array(rows, dtype=np.int64)
 
-    def points(self, points: _Array) -> tuple[_Array, NDArray[np.int64]]:
-        """The pixel that comes from nearest each point (N, 2), and the rows of those that are found."""
-        found, rows = [], []
+    def points(self, points: _Array) -> tuple[_Array, NDArray[np.int64], _Array]:
+        """Where each point (N, 2) is seen, the rows of those that are, and where a step there leads.
+
+        The pixel that comes from nearest is found, and from it the place between pixels by the slope of the field.
+        The steps are (M, 2, 2), the inverse of that slope: columns are what becomes of a pixel along x and along y.
+        Where the field folds or tears so that its slope has no inverse, the pixel itself is the place and a step stays.
+        """
+        found, rows, steps = [], [], []
         map_x, map_y = self._maps
         for row, (x, y) in enumerate(points):
             ys, xs = self._within(x - _NEAR_PX, y - _NEAR_PX, x + _NEAR_PX, y + _NEAR_PX)
             distances = np.hypot(map_x[ys, xs] - x, map_y[ys, xs] - y)
             if len(distances) and distances.min() <= _NEAR_PX:
                 nearest = distances.argmin()
-                found.append([xs[nearest], ys[nearest]])
+                pixel = np.array([xs[nearest], ys[nearest]], dtype=np.float64)
+                missing = (x - map_x[ys[nearest], xs[nearest]], y - map_y[ys[nearest], xs[nearest]])
+                step = self._steps(xs[nearest], ys[nearest])
+                between = step @ missing
+                if np.abs(between).max() > 1.0:  # not the slope that leads there: a fold or a tear
+                    between = np.clip(between, -0.5, 0.5)
+                found.append(pixel + between)
                 rows.append(row)
-        return np.array(found, dtype=np.float64).reshape(-1, 2), np.array(rows, dtype=np.int64)
+                steps.append(step)
+        return (
+            np.array(found, dtype=np.float64).reshape(-1, 2),
+            np.array(rows, dtype=np.int64),
+            np.array(steps, dtype=np.float64).reshape(-1, 2, 2),
+        )
+
+    def _steps(self, column: int, row: int) -> NDArray[np.float64]:
+        """The inverse of the field's slope at a pixel, from the differences of its neighbours; else the identity."""
+        height, width = self._maps[0].shape
+        left, right = max(column - _SLOPE_PX, 0), min(column + _SLOPE_PX, width - 1)
+        above, below = max(row - _SLOPE_PX, 0), min(row + _SLOPE_PX, height - 1)
+        if left == right or above == below:
+            return np.eye(2)
+        slope = np.array(
+            [
+                [
+                    (float(one[row, right]) - float(one[row, left])) / (right - left),
+                    (float(one[below, column]) - float(one[above, column])) / (below - above),
+                ]
+                for one in self._maps
+            ]
+        )
+        determinant = slope[0, 0] * slope[1, 1] - slope[0, 1] * slope[1, 0]
+        return np.linalg.inv(slope) if abs(determinant) > _FLAT else np.eye(2)
 
     def _within(self, x_min: float, y_min: float, x_max: float, y_max: float) -> tuple[_Array, _Array]:
         """Rows and columns of the pixels that come from this rectangle, its far edges excluded."""

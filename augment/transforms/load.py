@@ -85,7 +85,7 @@ class Pipeline:
         compiled: compiling.Compiled | None = getattr(self._compiled, "value", None)
         if compiled is None:
             compiled = self._compiled.value = compiling.compile_pipeline(self.spec, provenance=False)
-        result, _ = compiled(sample, seed=seed, draw=draw, view=view, key=key)
+        result, *_ = compiled(sample, seed=seed, draw=draw, view=view, key=key)
         return result if isinstance(picture, Sample) else result.image
 
     def __eq__(self, other: object) -> bool:

@@ -4,19 +4,18 @@ Each keeps its name, its parameters and its chance; what is mended stands in its
 under its licence, so the faults will stay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csgraph
 
-from augment.transforms import limits
+from augment.transforms import following
 from augment.transforms.distorted import Field
 from augment.transforms.library import A, cv2
 
 _Array = NDArray[Any]
-_MIRRORS = (cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101)
 _geometry = A.augmentations.geometric.functional
 
 
@@ -28,7 +27,43 @@ class MissingTargetError(Exception):
         super().__init__(f"it needs {target}")
 
 
-class Erasing(A.Erasing):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class _Erased:
+    """Boxes stay, but for those of which every pixel is erased.
+
+    The original shrinks each box to the pixels that are left and rounds those that no hole touches to whole pixels,
+    while masks and keypoints stay: three accounts of one object.
+    """
+
+    def apply_to_bboxes(self, bboxes: _Array, *, holes: _Array, **params: Any) -> _Array:
+        height, width = params["shape"][:2]
+        if not len(holes) or not len(bboxes):
+            return bboxes
+        left = np.ones((height, width), np.uint8)
+        for x_min, y_min, x_max, y_max in np.asarray(holes)[:, :4].astype(int):
+            left[max(y_min, 0) : max(y_max, 0), max(x_min, 0) : max(x_max, 0)] = 0
+        totals = cv2.integral(left, sdepth=cv2.CV_64F)
+        x_min, y_min = (np.floor(bboxes[:, i] * side).astype(int) for i, side in ((0, width), (1, height)))
+        x_max, y_max = (np.ceil(bboxes[:, i] * side - 1e-3).astype(int) for i, side in ((2, width), (3, height)))
+        x_min, x_max = np.clip(x_min, 0, width), np.clip(x_max, 0, width)
+        y_min, y_max = np.clip(y_min, 0, height), np.clip(y_max, 0, height)
+        seen = totals[y_max, x_max] - totals[y_min, x_max] - totals[y_max, x_min] + totals[y_min, x_min]
+        left_over: _Array = bboxes[seen > 0]
+        return left_over
+
+
+class CoarseDropout(_Erased, A.CoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class GridDropout(_Erased, A.GridDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class XYMasking(_Erased, A.XYMasking):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class Erasing(_Erased, A.Erasing):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """Where no rectangle of the range fits the picture, it stays; the original fails for want of a seed."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +77,7 @@ class Morphological(A.Morphological):  # type: ignore[misc]  # Albumentations' m
         return bboxes
 
 
-class ConstrainedCoarseDropout(A.ConstrainedCoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class ConstrainedCoarseDropout(_Erased, A.ConstrainedCoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """A sample without the target that names the objects is refused; the original warns and does nothing."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -52,12 +87,23 @@ class ConstrainedCoarseDropout(A.ConstrainedCoarseDropout):  # type: ignore[misc
         return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
 
 
+class CropNonEmptyMaskIfExists(A.CropNonEmptyMaskIfExists):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """A picture that has no object, in a dataset of objects with masks, is cut anywhere; the original refuses it."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        if "mask" not in data and "masks" in data and not len(data["masks"]):
+            data = data | {"mask": np.zeros(params["shape"][:2], np.uint8)}
+        return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
+
+
 class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """A box is cut along the tiles, and the parts that touch again afterwards are one box again.
 
     The original paints each part into a mask of the picture's size: gigabytes for a hundred boxes. And keypoints
     outside the picture stay where they are; the original warns of each call that has one.
     """
+
+    follows_itself = True
 
     def apply_to_bboxes(self, bboxes: _Array, *, tiles: _Array, mapping: list[int], **params: Any) -> _Array:
         height, width = params["shape"][:2]
@@ -94,8 +140,11 @@ class PixelDropout(A.PixelDropout):  # type: ignore[misc]  # Albumentations' met
 class _Followed:
     """Boxes and keypoints follow the field of a distortion as ``distorted.Field`` finds them.
 
-    The original needs a minute and gigabytes for a few hundred boxes, and moves keypoints by up to five pixels.
+    The original needs a minute and gigabytes for a few hundred boxes, moves keypoints by up to five pixels, and leaves
+    their angles and scales as they were.
     """
+
+    follows_itself = True
 
     def apply_to_bboxes(self, bboxes: _Array, **params: Any) -> _Array:
         height, width = params["shape"][:2]
@@ -104,11 +153,16 @@ class _Followed:
         return np.hstack([boxes / size, bboxes[rows, 4:]])
 
     def apply_to_keypoints(self, keypoints: _Array, **params: Any) -> _Array:
-        points, rows = self._field(params).points(keypoints[:, :2])
-        return np.hstack([points, keypoints[rows, 2:]])
+        points, rows, steps = self._point_field(params).points(keypoints[:, :2])
+        moved = np.hstack([points, keypoints[rows, 2:]])
+        following.turned(moved, steps[..., 0], steps[..., 1])
+        return moved
 
     def _field(self, params: Mapping[str, Any]) -> Field:
         return Field(params["map_x"], params["map_y"])
+
+    def _point_field(self, params: Mapping[str, Any]) -> Field:
+        return self._field(params)
 
 
 class ElasticTransform(_Followed, A.ElasticTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
@@ -131,10 +185,17 @@ class GridElasticDeform(_Followed, A.GridElasticDeform):  # type: ignore[misc]  
     """Its field is what its mesh makes of a picture of coordinates, counted from 1: what no cell covers becomes 0."""
 
     def _field(self, params: Mapping[str, Any]) -> Field:
+        return self._mesh_field(params, self.mask_interpolation)
+
+    def _point_field(self, params: Mapping[str, Any]) -> Field:
+        return self._mesh_field(params, cv2.INTER_LINEAR)
+
+    @staticmethod
+    def _mesh_field(params: Mapping[str, Any], interpolation: int) -> Field:
         height, width = params["shape"][:2]
         y, x = np.mgrid[1 : height + 1, 1 : width + 1].astype(np.float32)
         mesh = params["generated_mesh"]
-        return Field(*(_geometry.distort_image(one, mesh, cv2.INTER_NEAREST) - 1 for one in (x, y)))
+        return Field(*(_geometry.distort_image(one, mesh, interpolation) - 1 for one in (x, y)))
 
 
 class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Albumentations' metaclass is untyped
@@ -170,37 +231,3 @@ def _joined(parts: _Array) -> list[_Array]:
     count, groups = csgraph.connected_components(touch & touch.T)
     members = [parts[groups == group] for group in range(count)]
     return [np.concatenate([one[:, :2].min(axis=0), one[:, 2:].max(axis=0)]) for one in members]
-
-
-def keep_keypoints(transform: Any, rebuild: Callable[[Mapping[str, Any]], Any]) -> None:
-    """Let keypoints follow a transform that mirrors the picture into its border without being mirrored themselves.
-
-    Albumentations adds a keypoint for each mirror image, seen or not; ours keep their number and their order. Boxes
-    are mirrored: an object that is seen twice has two. ``rebuild`` makes the same transform with other parameters.
-    """
-    if mirrors(transform):
-        twin = rebuild({"border_mode": cv2.BORDER_CONSTANT})
-        transform._key2func["keypoints"] = twin.apply_to_keypoints  # noqa: SLF001 - there is no public way
-
-
-def mirrors(transform: Any) -> bool:
-    return getattr(transform, "border_mode", None) in _MIRRORS
-
-
-def check_mirror_images(params: Mapping[str, Any]) -> None:
-    """ValueError where so many mirror images of the boxes would be made that it takes seconds, whatever is seen."""
-    shape = params["shape"][:2]
-    pads = params.get("pad_params") or params
-    if "bbox_matrix" in params:
-        left, right, top, bottom = _geometry.calculate_affine_transform_padding(params["bbox_matrix"], shape)
-    elif "pad_top" in pads:
-        left, right, top, bottom = (pads[f"pad_{side}"] for side in ("left", "right", "top", "bottom"))
-    else:
-        return
-    grid = _geometry.get_pad_grid_dimensions(top, bottom, left, right, shape)["grid_shape"]
-    num_images = int(np.prod(grid))
-    if num_images > limits.MIRROR_IMAGES:
-        raise ValueError(
-            f"the border would mirror the boxes {num_images} times; the limit is {limits.MIRROR_IMAGES} "
-            "(MIRROR_IMAGES): use a constant border, or shift, shrink or pad less"
-        )

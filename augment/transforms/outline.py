@@ -16,7 +16,14 @@ from augment.spelling import did_you_mean
 CHILDREN: Final = "transforms"
 """The argument in which a container holds its steps."""
 
-SECTIONS: Final = ("name", "description", "transforms", "normalize")
+SECTIONS: Final = ("name", "description", "transforms", "normalize", "boxes", "keypoints")
+_EXAMPLES: Final = {
+    "normalize": "{method: standard}",
+    "boxes": "{min_area: 16}",
+    "keypoints": "{outside: drop}",
+}
+"""The sections that are mappings."""
+
 MAX_CHARACTERS: Final = {"name": 128, "description": 2_000}
 SEED_DROPPED: Final = "`seed` is dropped: a seed belongs to the call, a pipeline carries none"
 _UNSEEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Unicode's control characters, line breaks, half characters
@@ -40,6 +47,8 @@ class Outline:
     steps: list[Step] = field(default_factory=list)
     normalize: Mapping[str, Any] | None = None
     normalize_loc: Loc = ("normalize",)
+    boxes: Mapping[str, Any] | None = None
+    keypoints: Mapping[str, Any] | None = None
     name: str = ""
     description: str = ""
     notices: list[str] = field(default_factory=list)
@@ -66,13 +75,15 @@ def read(document: Document) -> Outline:
             outline.problems.append(document.problem((key,), msg))
         elif key in MAX_CHARACTERS and (wrong := _wrong_text(key, value)):
             outline.problems.append(document.problem((key,), wrong))
-        elif key == "normalize" and value is not None and not isinstance(value, Mapping):
-            msg = f"`normalize` is a mapping like {{method: standard}}, not {kind(value)}"
+        elif key in _EXAMPLES and value is not None and not isinstance(value, Mapping):
+            msg = f"`{key}` is a mapping like {_EXAMPLES[key]}, not {kind(value)}"
             outline.problems.append(document.problem((key,), msg))
-    name, description, normalize = root.get("name"), root.get("description"), root.get("normalize")
+    name, description = root.get("name"), root.get("description")
     outline.name = name if isinstance(name, str) else document.name
     outline.description = description if isinstance(description, str) else ""
-    outline.normalize = normalize if isinstance(normalize, Mapping) else None
+    outline.normalize, outline.boxes, outline.keypoints = (
+        section if isinstance(section := root.get(key), Mapping) else None for key in _EXAMPLES
+    )
     transforms = root.get("transforms")
     if "transforms" not in root:
         msg = "`transforms` is missing; write `transforms:` and a list of transforms"

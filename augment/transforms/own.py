@@ -1,6 +1,7 @@
 """The two transforms that Albumentations lacks: a crop, and a shift with scale, that keep the picture's size."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from augment.transforms.library import A, cv2
+from augment.transforms.straight import Placed, Straight, resized, shifted
 
 _Image = NDArray[Any]
 _Range = tuple[float, float]
@@ -23,7 +25,7 @@ _TARGETS = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes
 _OrderedRange = Annotated[_Range, AfterValidator(_ordered)]
 
 
-class RandomCropKeepSize(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class RandomCropKeepSize(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """Cuts out a random part of the picture and resizes it back to the size the picture had.
 
     ``scale`` is the range of the part's area as a share of the picture's, ``ratio`` that of its aspect ratio divided by
@@ -76,21 +78,10 @@ class RandomCropKeepSize(A.DualTransform):  # type: ignore[misc]  # Albumentatio
     def apply_to_mask(self, mask: _Image, *_: Any, **params: Any) -> _Image:
         return self._cut(mask, params, cv2.INTER_NEAREST_EXACT)
 
-    def apply_to_bboxes(self, bboxes: _Image, *_: Any, **params: Any) -> _Image:
-        """Boxes come and go as shares of the picture, so only the part counts."""
+    def placed(self, params: Mapping[str, Any]) -> Placed:
         height, width = params["shape"][:2]
-        moved = bboxes.copy()
-        moved[:, [0, 2]] = (bboxes[:, [0, 2]] * width - params["x_min"]) / params["part_width"]
-        moved[:, [1, 3]] = (bboxes[:, [1, 3]] * height - params["y_min"]) / params["part_height"]
-        return moved
-
-    def apply_to_keypoints(self, keypoints: _Image, *_: Any, **params: Any) -> _Image:
-        """Keypoints name the middle of a pixel by whole numbers, as the resampling does."""
-        height, width = params["shape"][:2]
-        moved = keypoints.copy()
-        moved[:, 0] = (keypoints[:, 0] - params["x_min"] + 0.5) * width / params["part_width"] - 0.5
-        moved[:, 1] = (keypoints[:, 1] - params["y_min"] + 0.5) * height / params["part_height"] - 0.5
-        return moved
+        part = (params["part_height"], params["part_width"])
+        return resized(part, (height, width)) @ shifted(-params["x_min"], -params["y_min"]), (height, width)
 
     @staticmethod
     def _cut(array: _Image, params: dict[str, Any], interpolation: int) -> _Image:
@@ -102,7 +93,7 @@ class RandomCropKeepSize(A.DualTransform):  # type: ignore[misc]  # Albumentatio
         return cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=interpolation)
 
 
-class RandomShiftScale(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class RandomShiftScale(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """Scales the picture about its centre and shifts it, both at random; the frame keeps its size.
 
     ``shift_limit`` is the range of the shift as a share of width and height, drawn once for each; ``scale_limit`` that
@@ -152,22 +143,11 @@ class RandomShiftScale(A.DualTransform):  # type: ignore[misc]  # Albumentations
     def apply_to_mask(self, mask: _Image, *_: Any, **params: Any) -> _Image:
         return self._warp(mask, params, cv2.INTER_NEAREST, (self.fill_mask,))
 
-    def apply_to_bboxes(self, bboxes: _Image, *_: Any, **params: Any) -> _Image:
-        """Boxes come and go as shares of the picture, in which its centre is at 0.5."""
-        moved = bboxes.copy()
-        moved[:, [0, 2]] = (bboxes[:, [0, 2]] - 0.5) * params["factor"] + 0.5 + params["shift_x"]
-        moved[:, [1, 3]] = (bboxes[:, [1, 3]] - 0.5) * params["factor"] + 0.5 + params["shift_y"]
-        return moved
-
-    def apply_to_keypoints(self, keypoints: _Image, *_: Any, **params: Any) -> _Image:
-        (factor, _zero, x), (_, _, y) = self._matrix(params)
-        moved = keypoints.copy()
-        moved[:, 0] = keypoints[:, 0] * factor + x
-        moved[:, 1] = keypoints[:, 1] * factor + y
-        return moved
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        return np.vstack([self._matrix(params), [0.0, 0.0, 1.0]]), params["shape"][:2]
 
     @staticmethod
-    def _matrix(params: dict[str, Any]) -> NDArray[np.float64]:
+    def _matrix(params: Mapping[str, Any]) -> NDArray[np.float64]:
         """Pixel to pixel, whole numbers being the middles of pixels."""
         height, width = params["shape"][:2]
         factor = params["factor"]

@@ -66,15 +66,15 @@ def test_generators_stay_shared_after_many_samples() -> None:
 @pytest.mark.parametrize("field", ["seed", "draw", "view", "key"])
 def test_every_part_of_the_address_decides_the_pixels(field: str) -> None:
     transform = compiled(node("GaussNoise"))
-    one, _ = transform(sample(), **ADDRESS)
-    other, _ = transform(sample(), **{**ADDRESS, field: "l" if field == "key" else 1})
+    one, *_ = transform(sample(), **ADDRESS)
+    other, *_ = transform(sample(), **{**ADDRESS, field: "l" if field == "key" else 1})
     assert not np.array_equal(one.image, other.image)
 
 
 def test_seed_and_draw_are_not_summed() -> None:
     transform = compiled(node("GaussNoise"))
-    one, _ = transform(sample(), seed=1, draw=5, view=0, key="k")
-    other, _ = transform(sample(), seed=2, draw=4, view=0, key="k")
+    one, *_ = transform(sample(), seed=1, draw=5, view=0, key="k")
+    other, *_ = transform(sample(), seed=2, draw=4, view=0, key="k")
     assert not np.array_equal(one.image, other.image)
 
 
@@ -82,10 +82,10 @@ def test_other_processes_give_the_same_bytes() -> None:
     program = (
         "import hashlib\n"
         "from tests.augment.test_compile import NESTED, compiled, sample\n"
-        "out, _ = compiled(*NESTED)(sample(), seed=5, draw=1, view=0, key='k')\n"
+        "out, *_ = compiled(*NESTED)(sample(), seed=5, draw=1, view=0, key='k')\n"
         "print(hashlib.blake2b(out.image.tobytes()).hexdigest())"
     )
-    out, _ = compiled(*NESTED)(sample(), seed=5, draw=1, view=0, key="k")
+    out, *_ = compiled(*NESTED)(sample(), seed=5, draw=1, view=0, key="k")
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", program]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
@@ -115,7 +115,7 @@ def test_a_compiled_pipeline_per_thread_gives_the_same_bytes() -> None:
 
 def test_empty_pipeline_gives_a_copy() -> None:
     given = sample()
-    out, applied = compiled()(given, **ADDRESS)
+    out, applied, _ = compiled()(given, **ADDRESS)
     assert applied == ()
     assert np.array_equal(out.image, given.image)
     assert not np.shares_memory(out.image, given.image)
@@ -124,7 +124,7 @@ def test_empty_pipeline_gives_a_copy() -> None:
 def test_read_only_pictures_are_taken_and_results_can_be_written() -> None:
     given = sample()
     given.image.flags.writeable = False
-    out, _ = compiled(node("Equalize", mode="pil"), node("InvertImg"))(given, **ADDRESS)
+    out, *_ = compiled(node("Equalize", mode="pil"), node("InvertImg"))(given, **ADDRESS)
     out.image[0, 0] = 0
 
 
@@ -138,7 +138,7 @@ def test_applied_names_each_transform_in_its_order_with_what_was_drawn() -> None
         container("OneOrOther", node("ChannelShuffle"), node("ChannelShuffle")),
         node("CoarseDropout", num_holes_range=[3, 3]),
     )
-    _, applied = transform(sample(), **ADDRESS)
+    _, applied, _ = transform(sample(), **ADDRESS)
     assert [one.name for one in applied] == [
         "RandomBrightnessContrast",
         "RandomGamma",
@@ -156,27 +156,27 @@ def test_applied_names_each_transform_in_its_order_with_what_was_drawn() -> None
 
 
 def test_applied_is_empty_where_nothing_was() -> None:
-    _, applied = compiled(node("HorizontalFlip", p=0), container("OneOf", node("Blur"), p=0))(sample(), **ADDRESS)
+    _, applied, _ = compiled(node("HorizontalFlip", p=0), container("OneOf", node("Blur"), p=0))(sample(), **ADDRESS)
     assert applied == ()
 
 
 def test_the_same_transform_twice_is_applied_twice() -> None:
-    _, applied = compiled(container("SomeOf", node("RandomGamma"), n=3, replace=True, p=1))(sample(), **ADDRESS)
+    _, applied, _ = compiled(container("SomeOf", node("RandomGamma"), n=3, replace=True, p=1))(sample(), **ADDRESS)
     assert [one.name for one in applied] == ["RandomGamma"] * 3
     assert len({json.dumps(one.params) for one in applied}) == 3
 
 
 def test_provenance_is_small_whatever_was_drawn() -> None:
     transform = compiled(node("GaussNoise"), node("ElasticTransform"), node("RandomFog"), node("RandomSunFlare"))
-    _, applied = transform(sample(224, 224), **ADDRESS)
+    _, applied, _ = transform(sample(224, 224), **ADDRESS)
     assert len(json.dumps([(one.name, one.params) for one in applied])) < 4_096
 
 
 def test_without_provenance_names_remain_and_pixels_are_the_same() -> None:
     spec = PipelineSpec((node("GaussNoise"), node("Rotate")))
     full, bare = compiling.compile_pipeline(spec), compiling.compile_pipeline(spec, provenance=False)
-    one, described = full(sample(), **ADDRESS)
-    other, named = bare(sample(), **ADDRESS)
+    one, described, _ = full(sample(), **ADDRESS)
+    other, named, _ = bare(sample(), **ADDRESS)
     assert np.array_equal(one.image, other.image)
     assert named == tuple(Applied(found.name, {}) for found in described)
 
@@ -237,10 +237,10 @@ def test_message_of_opencv_is_one_line_without_paths() -> None:
 
 def test_pipeline_works_on_after_a_refused_record() -> None:
     transform = compiled(node("GaussNoise"), node("RandomCrop", height=41, width=20))
-    expected, _ = transform(sample(64, 64), **ADDRESS)
+    expected, *_ = transform(sample(64, 64), **ADDRESS)
     with pytest.raises(RecordError):
         transform(sample(40, 50), **ADDRESS)
-    again, _ = transform(sample(64, 64), **ADDRESS)
+    again, *_ = transform(sample(64, 64), **ADDRESS)
     assert np.array_equal(again.image, expected.image)
 
 
@@ -306,7 +306,7 @@ def test_border_that_mirrors_boxes_too_often_is_refused() -> None:
         compiled(given_node)(sample(), **ADDRESS)
     without = sample()
     without.boxes = without.box_labels = None
-    out, _ = compiled(given_node)(without, **ADDRESS)
+    out, *_ = compiled(given_node)(without, **ADDRESS)
     assert out.image.shape == (40, 50, 3)
 
 

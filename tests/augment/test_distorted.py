@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from augment.sample import Sample
 from augment.transforms.distorted import Field
@@ -54,16 +55,33 @@ def test_box_is_that_about_all_pixels_that_come_from_within(
 
 @given(st.integers(0, 10_000), st.floats(0, 6), st.floats(-5, 95), st.floats(-5, 75))
 @settings(max_examples=150, deadline=None, database=None, derandomize=True)
-def test_point_is_the_pixel_that_comes_from_nearest(seed: int, strength: float, x: float, y: float) -> None:
+def test_point_is_found_between_the_pixels_that_come_from_about_it(
+    seed: int, strength: float, x: float, y: float
+) -> None:
     map_x, map_y = smooth_field(seed, strength)
     distances = np.hypot(map_x - x, map_y - y)
-    points, rows = Field(map_x, map_y).points(np.array([[x, y]]))
-    if len(points):
-        column, row = points[0].astype(int)
-        assert distances[row, column] == distances.min()
-        assert rows.tolist() == [0]
-    else:
+    points, rows, steps = Field(map_x, map_y).points(np.array([[x, y]]))
+    if not len(points):
         assert distances.min() > 2
+        return
+    assert rows.tolist() == [0]
+    assert steps.shape == (1, 2, 2)
+    row, column = np.unravel_index(distances.argmin(), distances.shape)
+    assert np.abs(points[0] - (column, row)).max() <= 1
+    inside = 2 <= column < WIDTH - 2 and 2 <= row < HEIGHT - 2
+    if inside and strength <= 2:  # a field that folds nowhere
+        there = [ndimage.map_coordinates(one, points[0][::-1, np.newaxis], order=1)[0] for one in (map_x, map_y)]
+        np.testing.assert_allclose(there, (x, y), atol=0.15)
+
+
+@given(st.integers(0, 10_000), st.floats(0, 2), st.floats(10, 80), st.floats(10, 60))
+@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+def test_steps_lead_where_points_beside_it_are_found(seed: int, strength: float, x: float, y: float) -> None:
+    field = Field(*smooth_field(seed, strength))
+    start, rows, steps = field.points(np.array([[x, y]]))
+    near, others, _ = field.points(np.array([[x + 1, y], [x, y + 1]]))
+    if len(rows) and len(others) == 2:
+        np.testing.assert_allclose(near - start, steps[0].T, atol=0.25)
 
 
 def test_field_that_changes_nothing_leaves_whole_boxes_and_points() -> None:
@@ -71,8 +89,10 @@ def test_field_that_changes_nothing_leaves_whole_boxes_and_points() -> None:
     field = Field(x, y)
     boxes = np.array([[0, 0, WIDTH, HEIGHT], [3, 4, 5, 6], [89, 69, 90, 70]], dtype=np.float64)
     assert field.boxes(boxes)[0].tolist() == boxes.tolist()
-    points = np.array([[0, 0], [89, 69], [40, 31]], dtype=np.float64)
-    assert field.points(points)[0].tolist() == points.tolist()
+    points = np.array([[0, 0], [89, 69], [40, 31], [40.25, 30.75]], dtype=np.float64)
+    moved, _, steps = field.points(points)
+    assert moved.tolist() == points.tolist()
+    assert steps.tolist() == [np.eye(2).tolist()] * 4
 
 
 def test_rows_say_which_boxes_and_points_were_found() -> None:
@@ -81,7 +101,7 @@ def test_rows_say_which_boxes_and_points_were_found() -> None:
     boxes, rows = field.boxes(np.array([[0, 0, 20, 20], [40, 10, 60, 20]], dtype=np.float64))
     assert boxes.tolist() == [[10, 10, 30, 20]]
     assert rows.tolist() == [1]
-    points, rows = field.points(np.array([[5, 5], [35, 6]], dtype=np.float64))
+    points, rows, _ = field.points(np.array([[5, 5], [35, 6]], dtype=np.float64))
     assert points.tolist() == [[5, 6]]
     assert rows.tolist() == [1]
 
@@ -105,7 +125,7 @@ def test_keypoints_of_a_distortion_name_the_pixel_they_stood_on(name: str) -> No
     transform = compiled(node(name, interpolation=0, **STRONG[name]))
     found = 0
     for draw in range(6):
-        out, _ = transform(Sample(image, keypoints=points), seed=0, draw=draw, view=0, key="k")
+        out, *_ = transform(Sample(image, keypoints=points), seed=0, draw=draw, view=0, key="k")
         for before, after in zip(points, some(out.keypoints), strict=True):
             if not np.isnan(after).any():
                 column, row = after.astype(int)
@@ -122,6 +142,6 @@ def test_hundreds_of_boxes_cost_little() -> None:
     given_sample = Sample(noise_image(1_024, 1_024), boxes=boxes, box_labels=np.arange(500))
     transform = compiled(node("GridDistortion"), node("RandomGridShuffle"), node("PixelDropout"))
     start = time.process_time()
-    out, _ = transform(given_sample, seed=0, draw=0, view=0, key="k")
+    out, *_ = transform(given_sample, seed=0, draw=0, view=0, key="k")
     assert time.process_time() - start < 5
     assert len(some(out.boxes)) >= 500

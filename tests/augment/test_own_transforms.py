@@ -16,7 +16,7 @@ DETERMINISTIC = settings(max_examples=60, deadline=None, database=None, derandom
 
 
 def rendered(name: str, given_sample: Sample, draw: int = 0, **params: Any) -> tuple[Sample, dict[str, Any]]:
-    out, applied = compiled(node(name, **params))(given_sample, seed=3, draw=draw, view=0, key="k")
+    out, applied, _ = compiled(node(name, **params))(given_sample, seed=3, draw=draw, view=0, key="k")
     return out, applied[-1].params
 
 
@@ -89,7 +89,7 @@ def test_crop_of_the_whole_area_takes_the_nearest_ratio_that_fits(ratio: tuple[f
 
 def test_crop_of_everything_changes_nothing() -> None:
     before = sample()
-    out, _ = rendered("RandomCropKeepSize", before, scale=[1, 1], ratio=[1, 1])
+    out, *_ = rendered("RandomCropKeepSize", before, scale=[1, 1], ratio=[1, 1])
     assert np.array_equal(out.image, before.image)
     assert before.mask is not None
     assert out.mask is not None
@@ -103,7 +103,7 @@ def test_crop_keeps_a_keypoint_in_the_middle_of_its_pixel() -> None:
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (80, 200, 3))
     for draw in range(20):
         before = Sample(ramp.copy(), keypoints=np.array([[100, 40]], np.float32))
-        out, _ = rendered("RandomCropKeepSize", before, draw, scale=[0.2, 0.5])
+        out, *_ = rendered("RandomCropKeepSize", before, draw, scale=[0.2, 0.5])
         assert out.keypoints is not None
         x, y = out.keypoints[0]
         if 1 <= x < 198 and 0 <= y < 80:
@@ -137,7 +137,7 @@ def test_scale_is_about_the_middle_of_the_frame() -> None:
     image[20, 30] = 255
     before = Sample(image, keypoints=np.array([[30, 20]], np.float32), boxes=np.array([[20, 10, 41, 31]], np.float32))
     for limit in (-0.5, 1.0):
-        out, _ = rendered("RandomShiftScale", before, shift_limit=0, scale_limit=[limit, limit], interpolation=1)
+        out, *_ = rendered("RandomShiftScale", before, shift_limit=0, scale_limit=[limit, limit], interpolation=1)
         assert out.image[20, 30, 0] == out.image[..., 0].max()
         np.testing.assert_allclose(some(out.keypoints), [[30, 20]], atol=1e-4)
         assert out.boxes is not None
@@ -159,7 +159,7 @@ def test_shift_and_scale_keep_the_frame_and_draw_evenly() -> None:
 
 @pytest.mark.parametrize("border_mode", range(5))
 def test_every_border_mode_keeps_the_size(border_mode: int) -> None:
-    out, _ = rendered("RandomShiftScale", sample(33, 65), shift_limit=0.5, scale_limit=0.5, border_mode=border_mode)
+    out, *_ = rendered("RandomShiftScale", sample(33, 65), shift_limit=0.5, scale_limit=0.5, border_mode=border_mode)
     assert out.image.shape == (33, 65, 3)
     assert out.mask is not None
     assert out.mask.shape == (33, 65)

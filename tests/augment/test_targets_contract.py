@@ -126,7 +126,7 @@ def test_targets_follow_drawn_pixels(name: str, border_mode: int) -> None:
     seen = 0
     for draw in range(8):
         given = blobs()
-        rendered, _ = transform(given, seed=1, draw=draw, view=0, key="k")
+        rendered, *_ = transform(given, seed=1, draw=draw, view=0, key="k")
         assert rendered.mask is not None
         assert rendered.boxes is not None
         assert rendered.box_labels is not None
@@ -158,7 +158,7 @@ def test_shuffled_tiles_carry_their_targets() -> None:
         for index, (x, y) in enumerate(points[:4].astype(int), start=1):
             image[y, x] = index
         given = Sample(image, mask=image[..., 0].astype(np.int64), keypoints=points)
-        rendered, _ = transform(given, seed=1, draw=draw, view=0, key="k")
+        rendered, *_ = transform(given, seed=1, draw=draw, view=0, key="k")
         assert rendered.mask is not None
         assert rendered.keypoints is not None
         assert np.array_equal(rendered.mask, rendered.image[..., 0])
@@ -172,7 +172,7 @@ def test_shuffled_tiles_cut_boxes_and_join_what_touches_again() -> None:
     counts = set()
     for draw in range(12):
         given = blobs()
-        rendered, _ = transform(given, seed=1, draw=draw, view=0, key="k")
+        rendered, *_ = transform(given, seed=1, draw=draw, view=0, key="k")
         assert rendered.mask is not None
         for index in range(1, 7):
             parts, count = ndimage.label(rendered.mask == index, structure=np.ones((3, 3)))
@@ -192,7 +192,7 @@ def test_mask_of_any_integer_type_keeps_type_and_classes(name: str, dtype: type[
     classes = np.array([0, 1, 200, 255 if dtype == np.uint8 else 30_000])
     given.mask = classes[given.mask].astype(dtype)
     needed = {"mask_indices": [1, 200]} if name == "ConstrainedCoarseDropout" else {}
-    rendered, _ = compiled(node(name, **needed))(given, seed=0, draw=0, view=0, key="k")
+    rendered, *_ = compiled(node(name, **needed))(given, seed=0, draw=0, view=0, key="k")
     assert rendered.mask is not None
     assert rendered.mask.dtype == dtype
     assert set(np.unique(rendered.mask)) <= set(classes)
@@ -203,7 +203,7 @@ def test_no_boxes_and_no_keypoints_stay_none(name: str) -> None:
     given = sample()
     given.boxes, given.box_labels = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     given.keypoints = np.zeros((0, 2), np.float32)
-    rendered, _ = compiled(node(name))(given, seed=0, draw=0, view=0, key="k")
+    rendered, *_ = compiled(node(name))(given, seed=0, draw=0, view=0, key="k")
     assert rendered.boxes is not None
     assert rendered.boxes.shape == (0, 4)
     assert rendered.box_labels is not None

@@ -38,7 +38,7 @@ def test_result_is_a_contiguous_uint8_picture_of_its_own_at_any_size(name: str) 
         given = sample(height, width)
         refused: RecordError | None = None
         try:
-            rendered, _ = transform(given, seed=0, draw=0, view=0, key="k")
+            rendered, *_ = transform(given, seed=0, draw=0, view=0, key="k")
         except RecordError as error:
             refused = error
         if refused is not None:
@@ -78,7 +78,7 @@ def test_same_address_gives_same_bytes_after_any_other_sample(name: str) -> None
     addresses = [(draw, key) for draw in range(3) for key in ("a", "b")]
 
     def render(transform: Callable[..., Any], draw: int, key: str) -> tuple[str, str]:
-        rendered, applied = transform(given, seed=1, draw=draw, view=0, key=key)
+        rendered, applied, _ = transform(given, seed=1, draw=draw, view=0, key=key)
         return digest(rendered), json.dumps([(one.name, one.params) for one in applied], allow_nan=False)
 
     first = {address: render(transform, *address) for address in addresses}
@@ -110,7 +110,7 @@ def test_no_global_generator_is_read_or_moved(name: str, poisoned: Callable[[int
         transform = compiled(node(name))
         poisoned(seed)
         for draw in range(2):
-            rendered, _ = transform(sample(), seed=0, draw=draw, view=0, key="k")
+            rendered, *_ = transform(sample(), seed=0, draw=draw, view=0, key="k")
             digests.add((draw, digest(rendered)))
         after = random.random(), np.random.random()  # noqa: NPY002 - the global one is the point
         poisoned(seed)
@@ -147,7 +147,7 @@ def test_every_variant_is_a_function_of_the_address_alone(given_node: Node, pois
         poisoned(seed)
         if seed == 2:
             transform(sample(50, 60, seed=3), seed=9, draw=9, view=0, key="before")
-        rendered, _ = transform(given, seed=0, draw=0, view=0, key="k")
+        rendered, *_ = transform(given, seed=0, draw=0, view=0, key="k")
         assert rendered.image.dtype == np.uint8
         digests.add(digest(rendered))
     assert len(digests) == 1
@@ -161,7 +161,7 @@ def test_number_of_opencv_threads_does_not_matter(name: str) -> None:
     try:
         for number in (1, 2, 5):
             cv2.setNumThreads(number)
-            rendered, _ = compiled(node(name))(sample(150, 130), seed=0, draw=0, view=0, key="k")
+            rendered, *_ = compiled(node(name))(sample(150, 130), seed=0, draw=0, view=0, key="k")
             digests.add(digest(rendered))
     finally:
         cv2.setNumThreads(threads)
@@ -179,14 +179,14 @@ def test_parameters_survive_json(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in LEAVES if CATALOGUE[name].targets == {"image"}])
 def test_targets_stay_exactly_where_only_the_picture_changes(name: str) -> None:
     given = sample()
-    rendered, _ = compiled(node(name))(given, seed=0, draw=0, view=0, key="k")
+    rendered, *_ = compiled(node(name))(given, seed=0, draw=0, view=0, key="k")
     for field in ("mask", "boxes", "box_labels", "keypoints"):
         assert np.array_equal(getattr(rendered, field), getattr(given, field))
 
 
 @pytest.mark.parametrize("name", [name for name in LEAVES if name not in MOVING])
 def test_pixels_that_do_not_move_keep_the_size(name: str) -> None:
-    rendered, _ = compiled(node(name))(sample(), seed=0, draw=0, view=0, key="k")
+    rendered, *_ = compiled(node(name))(sample(), seed=0, draw=0, view=0, key="k")
     assert rendered.image.shape == (40, 50, 3)
 
 
