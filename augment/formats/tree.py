@@ -1,137 +1,134 @@
-"""The folders and files below a dataset's root, as every format that looks for pictures by their names sees them.
+"""The files below a dataset's root, for formats whose annotation files name pictures by their paths.
 
-- **Left out in silence** is what is not the user's: hidden files and folders, what file browsers leave behind
-  (``LITTER``), and the description and manifest that an expansion lays in its root.
-- **Links** are followed, to files and to folders, wherever they lead; one that leads back to a folder it lies in is
-  refused. Confining them is the affair of whoever accepts paths from strangers.
-- A name that is not UTF-8, and a folder that cannot be listed, are refused.
+Whatever such a file says, a picture is only ever one of the files that were found below the root: a path is looked up
+among them and never handed to the operating system, so none leads elsewhere (but where a link does: see ``walk``).
 """
 
-import os
-import re
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from augment import keys, read
-from augment.errors import DatasetError, Reason, StorageError
-from augment.formats.listing import Listing, RefusedPath
+from augment.errors import Reason, StorageError
+from augment.formats import walk
+from augment.formats.listing import Described, FileGroup, Listing, RefusedPath
+from augment.formats.walk import SPLIT_NAMES
 
-SPLIT_NAMES = frozenset(
-    {"train", "training", "val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing"}
+PICTURES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
-"""Those that Hugging Face's ``imagefolder`` knows."""
-
-LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"})
-"""Names, compared without case, that file browsers and systems leave behind; hidden ones (``.DS_Store``) need none."""
-
-_OF_EXPANSION = re.compile(r"expansion\.json|manifest-\d{5,}\.parquet")
+"""What the names of pictures end with, in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """One folder: its path relative to the root (empty for the root itself), and the sorted names in it."""
+@dataclass(slots=True)
+class Tree:
+    """Every file below ``root`` by its path relative to it, ``/`` between parts."""
 
-    path: str
-    folders: tuple[str, ...]
-    files: tuple[str, ...]
+    root: Path
+    paths: set[str]
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The names of the folders on the way to it, its own last."""
-        return tuple(self.path.split("/")) if self.path else ()
+    def below(self, folder: str) -> Iterator[str]:
+        """The files in a folder and its sub-folders; of the root itself where it is empty."""
+        prefix = f"{folder}/" if folder else ""
+        return (path for path in self.paths if path.startswith(prefix))
+
+    def pictures(self) -> Iterator[str]:
+        """The files whose names end as a picture's."""
+        return (path for path in self.paths if is_picture(path))
+
+    def read_text(self, path: str, *, max_bytes: int) -> str:
+        """One of the files as UTF-8 (a byte order mark is no part of it).
+
+        Raises ValueError where it cannot be read, is longer or is not UTF-8; StorageError where the machine fails.
+        """
+        try:
+            data = self.read_bytes(path, max_bytes=max_bytes)
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{keys.printable(path)} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+
+    def read_bytes(self, path: str, *, max_bytes: int) -> bytes:
+        """The bytes of one of the files; raises as ``read_text``."""
+        shown = keys.printable(path)
+        try:
+            content = read.read_file(self.root / path, max_bytes=max_bytes)
+        except read.NotAFileError as error:
+            raise ValueError(f"{shown} is {error}") from error
+        except OSError as error:
+            verdict = read.at_fault(error, path)
+            if isinstance(verdict, StorageError):
+                raise verdict from error
+            raise ValueError(f"{shown}: {verdict.detail}") from error
+        if len(content.data) > max_bytes:
+            raise ValueError(f"{shown} has {content.size_bytes} bytes, of {max_bytes} allowed; split it")
+        return content.data
 
 
-def join(folder: str, name: str) -> str:
-    """The path of what is called ``name`` in a folder; the root's path is empty."""
-    return f"{folder}/{name}" if folder else name
+class Lazily(Mapping[int, Described]):
+    """What is known of each of some files, made when it is asked for."""
+
+    def __init__(self, number: int, describe: Callable[[int], Described]) -> None:
+        self._number = number
+        self._describe = describe
+
+    def __getitem__(self, i: int) -> Described:
+        if not 0 <= i < self._number:
+            raise KeyError(i)
+        return self._describe(i)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._number))
+
+    def __len__(self) -> int:
+        return self._number
 
 
-def top(root: Path) -> Folder:
-    """The root itself. Raises DatasetError where it cannot be listed, StorageError where the machine is at fault."""
-    try:
-        return _contents(root, "")
-    except OSError as error:
-        verdict = read.at_fault(error, str(root))
-        if isinstance(verdict, StorageError):
-            raise verdict from error
-        raise DatasetError(f"{root} cannot be read: {verdict.detail}; give a folder that you may list") from error
+def grow(root: Path, listing: Listing, *, max_files: int | None = None) -> Tree:
+    """Find every file below ``root``; opens none. Raises DatasetError, StorageError.
 
-
-def folders(root: Path, listing: Listing, *, max_files: int | None = None) -> Iterator[Folder]:
-    """The root and every folder below it, outer before inner, in the order of their names.
-
-    Files are counted in ``listing``, and what is refused on the way is added to it; the names that come are UTF-8.
-    Raises DatasetError where the root cannot be listed or there are more than ``max_files`` files, StorageError.
+    They are counted in ``listing``, which is also told what is refused on the way (see ``walk.folders``).
     """
-    first = top(root)
-    above: frozenset[tuple[int, int]] = frozenset({_identity(root)})
-    pending = [(join("", name), above) for name in reversed(first.folders)]
-    yield _counted(root, listing, first, max_files)
-    while pending:
-        path, above = pending.pop()
-        found = _enter(listing, root, path, above)
-        if found is not None:
-            place, above = found
-            yield _counted(root, listing, place, max_files)
-            pending += [(join(path, name), above) for name in reversed(place.folders)]
+    paths: set[str] = set()
+    for folder in walk.folders(root, listing, max_files=max_files):
+        paths.update(walk.join(folder.path, name) for name in folder.files)
+    return Tree(root, paths)
 
 
-def _counted(root: Path, listing: Listing, found: Folder, max_files: int | None) -> Folder:
-    listing.num_files += len(found.files)
-    if max_files is not None and listing.num_files > max_files:
-        raise DatasetError(f"{root} holds more than {max_files} files (max_files); split it, or raise the limit")
-    return Folder(found.path, found.folders, tuple(_in_utf8(listing, found)))
+def is_picture(path: str) -> bool:
+    """Whether a path ends as those of pictures do."""
+    return keys.extension(path).lower() in PICTURES
 
 
-def _enter(
-    listing: Listing, root: Path, path: str, above: frozenset[tuple[int, int]]
-) -> tuple[Folder, frozenset[tuple[int, int]]] | None:
-    """A folder, and the identities (device, inode) of those that it lies in and its own; None where it is refused."""
-    try:
-        identity = _identity(root / path)
-        if identity in above:
-            detail = "a link that leads back to a folder that it lies in"
-            listing.refused.append(RefusedPath(keys.printable(path), Reason.UNREADABLE, detail))
-            return None
-        return _contents(root / path, path), above | {identity}
-    except OSError as error:
-        verdict = read.at_fault(error, keys.printable(path))
-        if isinstance(verdict, StorageError):
-            raise verdict from error
-        listing.refused.append(RefusedPath(keys.printable(path), verdict.reason, f"a folder: {verdict.detail}"))
-        return None
+def confined(base: str, path: str) -> str | None:
+    """A path that a file in the folder ``base`` writes, relative to the root; None where it leads out of the root."""
+    joined = posixpath.normpath(posixpath.join(base, path))
+    if joined == ".":
+        return ""
+    return None if joined == ".." or joined.startswith(("/", "../")) else joined
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def split_of(folders: Iterable[str]) -> str | None:
+    """The name of a split among the parts of a path, the first there is; None where there is none."""
+    return next((name for name in folders if name.lower() in SPLIT_NAMES), None)
 
 
-def _contents(full: Path, path: str) -> Folder:
-    inner: list[str] = []
-    files: list[str] = []
-    with os.scandir(full) as entries:
-        for entry in entries:
-            name = entry.name
-            if name.startswith(".") or name.lower() in LITTER or (not path and _OF_EXPANSION.fullmatch(name)):
-                continue
-            (inner if _is_folder(entry) else files).append(name)
-    return Folder(path, tuple(sorted(inner)), tuple(sorted(files)))
+def add_pictures(
+    listing: Listing, paths: Iterable[str], split: str | None, describe: Callable[[str], Described]
+) -> None:
+    """Add pictures of one split, sorted by folder and name; ``describe`` is called with a path when it is its turn."""
+    by_folder: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        by_folder.setdefault(folder, []).append(name)
+    for folder, unsorted in sorted(by_folder.items(), key=lambda item: item[0].encode()):
+        names = tuple(sorted(unsorted, key=str.encode))
+        prefix = f"{folder}/" if folder else ""
+        described = Lazily(len(names), lambda i, names=names, prefix=prefix: describe(prefix + names[i]))  # type: ignore[misc]
+        listing.groups.append(FileGroup(folder, names, split, described=described))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads round in a circle or through a closed folder: reading it as a file will say so
-        return False
-
-
-def _in_utf8(listing: Listing, folder: Folder) -> Iterator[str]:
-    for name in folder.files:
-        path = join(folder.path, name)
-        if keys.is_utf8(path):
-            yield name
-        else:
-            detail = "its path is not UTF-8; rename it"
-            listing.refused.append(RefusedPath(keys.printable(path), Reason.UNREADABLE, detail))
+def refuse(listing: Listing, path: str, reason: Reason, detail: str) -> None:
+    """Add one refused file; what is printed of its path is one line."""
+    listing.refused.append(RefusedPath(keys.printable(path), reason, detail))
