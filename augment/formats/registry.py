@@ -14,7 +14,7 @@ import pyarrow as pa
 from augment import decode, keys, manifest
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
-from augment.formats import csv_table, folder, imagefolder, refusals, voc, webdataset
+from augment.formats import csv_table, folder, imagefolder, mask_folders, refusals, voc, webdataset
 from augment.formats.assemble import Assembly
 from augment.formats.listing import Listing
 from augment.formats.previous import Previous
@@ -76,6 +76,7 @@ _ASKED: tuple[tuple[Format, ...], ...] = (
     (imagefolder, csv_table, webdataset),
     # the names of folders say it
     (voc,),
+    (mask_folders,),
     # what is left
     (folder,),
 )
