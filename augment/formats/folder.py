@@ -99,5 +99,6 @@ def splits(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
 def _check_folder(class_name: str) -> None:
     if not class_name or "/" in class_name or "\0" in class_name or class_name.startswith("."):
         raise DatasetError(
-            f"class {class_name!r} cannot be the name of a folder; rename it in the dataset, or write another format (csv)"
+            f"class {class_name!r} cannot be the name of a folder; rename it in the dataset, or write another format "
+            "(csv)"
         )
