@@ -122,6 +122,7 @@ class Datasets:
             "num_refused": entry.num_refused,
             "classes": list(entry.classes),
             "splits": dict(entry.splits),
+            "targets": list(entry.targets),
             "uploaded": entry.uploaded,
             "path": None if entry.uploaded else entry.root,
         }
@@ -233,6 +234,7 @@ class Datasets:
             previous=None if current is None else self._manifest(current),
             max_pixels=self._settings.max_pixels,
             max_files=self._settings.max_files,
+            bad_annotations=pending.wanted.bad_annotations,
         )
         try:
             report = await _wait(self._scanners, task)
@@ -284,6 +286,7 @@ class Datasets:
             num_refused=report.num_refused,
             classes=report.classes,
             splits=dict(report.splits),
+            targets=report.targets,
         )
         is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
         if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):

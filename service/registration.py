@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from augment.formats import refusals
 from service.home import remove, write_json
 
 
@@ -28,6 +29,7 @@ class Wanted:
     path: str | None = None
     format: str | None = None
     replace: bool = False
+    bad_annotations: str = refusals.REFUSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,12 @@ class Entry:
     num_refused: int
     classes: tuple[str, ...]
     splits: Mapping[str, int]
+    targets: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what ``asdict`` and JSON made of one; TypeError where the fields are others."""
-        return cls(**{**value, "classes": tuple(value["classes"])})
+        return cls(**{**value, "classes": tuple(value["classes"]), "targets": tuple(value.get("targets", ()))})
 
 
 @dataclass(slots=True)
