@@ -26,7 +26,7 @@ CARRIED_MEAN_BYTES = 1024
 NAME_MAX_CHARS = 1024
 """Of the path of a picture; a longer one is no name."""
 
-_PART = re.compile(r"[/\\]")
+_WINDOWS = re.compile(r"[A-Za-z]:\\|\\\\")
 
 
 @dataclass(slots=True)
@@ -183,9 +183,11 @@ def _own_name(path: str | None) -> str | None:
     """What a record goes by whose picture was called so; None for what is no name."""
     if path is None or len(path) > NAME_MAX_CHARS or "\0" in path:
         return None
-    plain = path.partition("::")[0]
-    parts = [part for part in _PART.split(plain) if part not in {"", "."}]
-    outside = "://" in plain or "\\" in plain or plain.startswith("/") or ".." in parts
+    address = "://" in path
+    plain = path.partition("::")[0] if address else path  # fsspec's chains: a.png::https://…/pictures.zip
+    windows = _WINDOWS.match(plain) is not None
+    parts = [part for part in plain.replace("\\", "/" if windows else "\\").split("/") if part not in {"", "."}]
+    outside = address or windows or plain.startswith("/") or ".." in parts
     if not parts or parts[-1] == "..":
         return None
     return parts[-1] if outside else "/".join(parts)
