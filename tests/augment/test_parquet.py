@@ -165,7 +165,7 @@ def test_shards_lie_where_datasets_puts_them(name: str, tmp_path: Path) -> None:
 
 
 def test_a_column_of_bytes_alone_is_the_picture(tmp_path: Path) -> None:
-    for kind in (pa.binary(), pa.large_binary()):
+    for kind in (pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())):
         rows = pa.table({"png": pa.array([picture(1), picture(2)], kind), "label": ["b", "a"]})
         dataset = registry.scan(laid(tmp_path, rows))
         assert dataset.classes == ("a", "b")
