@@ -57,7 +57,7 @@ def test_help_imports_no_library_of_pixels() -> None:
     [
         (["expnad"], "No such command 'expnad'; did you mean 'expand'; `augment --help` shows what there is"),
         (["expand"], "Missing argument 'DATA'; `augment expand --help` shows what there is"),
-        (["check", "light", "--foo"], "No such option: --foo; `augment check --help` shows what there is"),
+        (["check", "light", "--zoo"], "No such option: --zoo; `augment check --help` shows what there is"),
         (["check", "ligth"], "`ligth` is neither a preset nor a file; did you mean `light`?"),
         (["transforms", "HorizontalFilp"], "there is no transform 'HorizontalFilp'; did you mean `HorizontalFlip`?"),
         (["presets", "hevy"], "there is no preset 'hevy'; did you mean `heavy`?"),

@@ -172,8 +172,8 @@ def test_path_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_unknown_format_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no format 'coco'; there is folder"):
-        registry.scan(lay_pictures(tmp_path, "1.png"), format="coco")
+    with pytest.raises(DatasetError, match="no format 'films'; there is coco, "):
+        registry.scan(lay_pictures(tmp_path, "1.png"), format="films")
 
 
 def test_more_files_than_allowed_are_an_error(tmp_path: Path) -> None:
