@@ -27,6 +27,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from augment import keys
 from augment.annotations import Annotations
 from augment.errors import Reason, RecordError
 from augment.formats import (
@@ -86,10 +87,10 @@ def mask_path(output: Output) -> str:
     raise NotImplementedError(output.name)
 
 
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:  # noqa: ARG001 - part of every format
+def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
     """None. Raises RecordError where the picture's annotations cannot be written at the end."""
     try:
-        coco_writable.check_writable(output.annotations)
+        coco_writable.check_writable(output.annotations, whole.classes)
     except RecordError as error:
         raise RecordError(output.key, error.reason, error.detail) from error
     return ()
@@ -132,6 +133,8 @@ def _add_split(
             else:
                 taken[path] = split
                 inside = path.removeprefix(f"{folder}/") if one_folder and folder else path
+                if any(other is indexed for other, _ in pictures.get(path, ("", ()))[1]):
+                    entry.problem = f"duplicate id: {indexed.path} lists {keys.printable(path)} by two names"
                 pictures.setdefault(path, (f"{prefix}{inside}", []))[1].append((indexed, entry))
 
     def describe(path: str) -> Described:

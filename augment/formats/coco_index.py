@@ -1,7 +1,7 @@
 """Which pictures and objects COCO's files of one split speak of, and where in their texts each of them stands."""
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -10,7 +10,14 @@ from augment.errors import DatasetError
 from augment.formats import coco_json
 from augment.formats.coco_objects import Id
 
+_MOST_NAMED = 20
+"""Annotations without a picture that are named one by one."""
+
 _LISTS = ("images", "annotations", "categories", "licenses")
+
+
+_Waiting = tuple[int, Any, Any, str | None]
+"""Of an object its place, the ids of its image and category as they stand there, and what is wrong with it."""
 
 
 @dataclass(slots=True)
@@ -58,7 +65,7 @@ def index(path: str, text: str) -> Indexed:
     """
     found = Indexed(path, text)
     by_id: dict[Id, Entry] = {}
-    waiting: list[tuple[int, Any, Any, str | None]] = []
+    waiting: list[_Waiting] = []
     ids: set[Id] = set()
     for member, start, value in coco_json.elements(text, path, _LISTS):
         if start is None:
@@ -73,11 +80,20 @@ def index(path: str, text: str) -> Indexed:
             found.licenses.append(value)
         elif member == "info":
             found.info = value
+    _attach(found, by_id, waiting)
+    return found
+
+
+def _attach(found: Indexed, by_id: Mapping[Id, Entry], objects: Sequence[_Waiting]) -> None:
+    """Give each object to its picture, once all pictures and categories are known."""
     known = {each["id"] for each in found.categories}
-    for start, image_id, category, wrong in waiting:
+    num_lost = 0
+    for start, image_id, category, wrong in objects:
         entry = by_id.get(image_id) if _is_id(image_id) else None
         if entry is None:
-            found.refused.append(f"unknown image: {_named(found, start)} is of image {_shown(image_id)}")
+            num_lost += 1
+            if num_lost <= _MOST_NAMED:
+                found.refused.append(f"unknown image: {_named(found, start)} is of image {_shown(image_id)}")
             continue
         entry.objects.append(start)
         entry.problem = entry.problem or wrong
@@ -86,7 +102,8 @@ def index(path: str, text: str) -> Indexed:
             entry.problem = entry.problem or problem
         elif category is not None:
             found.used.add(category)
-    return found
+    if num_lost > _MOST_NAMED:
+        found.refused.append(f"unknown image: {num_lost - _MOST_NAMED} more annotations are of images that it lacks")
 
 
 def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -> None:

@@ -14,9 +14,6 @@ from augment import rle
 from augment.annotations import Annotations, Corners, Polygons, Rle
 from augment.formats.coordinates import enclosing, rounded
 
-NO_CLASS = "object"
-"""The category of objects that have no class."""
-
 Id = int | str
 
 OWN_MEMBERS = frozenset(

@@ -8,14 +8,15 @@ from pycocotools import mask as coco_mask
 
 from augment.annotations import Annotations, Polygons, Rle
 from augment.errors import Reason, RecordError
-from augment.formats import named_keypoints
-from augment.formats.coco_objects import NO_CLASS, OF_IMAGE, OWN_MEMBERS, Id, coco_runs
+from augment.formats import named_objects
+from augment.formats.coco_objects import OF_IMAGE, OWN_MEMBERS, Id, coco_runs
 from augment.formats.coordinates import polygon_area, rounded
 
 
-def check_writable(annotations: Annotations) -> None:
+def check_writable(annotations: Annotations, classes: Sequence[str]) -> None:
     """Raise RecordError (with an empty key) where COCO has no way to write these annotations."""
-    if (lacks := named_keypoints.lacking(annotations)) is not None:
+    lacks = named_objects.lacking(annotations) or named_objects.without_class(annotations, classes)
+    if lacks is not None:
         raise RecordError("", Reason.NOT_RENDERABLE, lacks)
 
 
@@ -28,10 +29,10 @@ def written(
     any.
     """
     boxes = annotations.boxes or ()
-    keypoints = named_keypoints.by_box(annotations)
+    keypoints = named_objects.by_box(annotations)
     objects = []
     for i, box in enumerate(boxes):
-        label = NO_CLASS if annotations.box_labels is None else annotations.box_labels[i]
+        label = named_objects.NO_CLASS if annotations.box_labels is None else annotations.box_labels[i]
         attributes = {} if annotations.box_attributes is None else dict(annotations.box_attributes[i])
         mask = None if annotations.instance_masks is None else annotations.instance_masks[i]
         x, y, x_max, y_max = rounded(box)

@@ -11,12 +11,15 @@ DECIMALS = 5
 holds them at 256 pixels (1.5e-5), and coarser than what sums and quotients of float64 lose."""
 
 
+_MOST_CHARACTERS = 400
+"""Of a number; the longest finite float has 309 digits before its point."""
+
 _DECIMAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 def decimal(text: str) -> float:
     """The finite number that a text says; NaN where it says none (Python itself takes ``1_0`` and ``nan`` for one)."""
-    number = float(text) if _DECIMAL.fullmatch(text) else math.nan
+    number = float(text) if len(text) <= _MOST_CHARACTERS and _DECIMAL.fullmatch(text) else math.nan
     return number if math.isfinite(number) else math.nan
 
 

@@ -31,11 +31,15 @@ def trace(mask: NDArray[np.integer] | NDArray[np.bool_]) -> list[Polygon]:
     Outlines of parts run clockwise on the screen, those of holes the other way round. Pixels that touch at a corner
     only belong to different parts. The largest comes first.
     """
-    padded = np.pad(mask != 0, 1).astype(np.int8)
+    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(ys):
+        return []
+    top, left = int(ys[0]), int(xs[0])
+    padded = np.pad(mask[top : ys[-1] + 1, left : xs[-1] + 1] != 0, 1).astype(np.int8)
     rows = _runs(np.diff(padded, axis=0)[:, 1:-1])
     columns = _runs(-np.diff(padded, axis=1)[1:-1, :].T)
-    across = [_Run((a, line), (b, line), step) for line, a, b, step in rows]
-    along = [_Run((line, a), (line, b), step) for line, a, b, step in columns]
+    across = [_Run((a + left, line + top), (b + left, line + top), step) for line, a, b, step in rows]
+    along = [_Run((line + left, a + top), (line + left, b + top), step) for line, a, b, step in columns]
     leaving: tuple[dict[tuple[int, int], dict[int, _Run]], ...] = ({}, {})
     for kind, runs in enumerate((across, along)):
         for run in runs:

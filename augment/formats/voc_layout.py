@@ -1,6 +1,5 @@
 """Where the parts of a PASCAL VOC dataset lie, and which names its lists put into which split; see ``voc``."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from augment.formats.walk import SPLIT_NAMES, join
 
 _MAX_LIST_BYTES = 256 * 2**20
 _PICTURE_FOLDERS = ("jpegimages", "images")
-_FLAG = re.compile(r"\s+-?[01]$")
+_FLAGS = frozenset({"-1", "0", "1"})
 _OF_MASKS = frozenset(
     {"segmentationclass", "segmentationobject", "segmentationclassraw", "segmentationclassvisualization"}
 )
@@ -48,10 +47,11 @@ def recognise(root: Path) -> bool:
 def layout(root: Path, files: Tree) -> Layout:
     """Find the parts by the names of folders. Raises DatasetError where there are none, or several sets of them."""
     folders = {folder for path in files.paths for folder in _above(path)}
+    hold_xml = {folder for path in files.paths if path.lower().endswith(".xml") for folder in _above(path)}
     by_lower: dict[str, list[str]] = {}
     for folder in sorted(folders, key=lambda each: (each.count("/"), each)):
         by_lower.setdefault(folder.rpartition("/")[2].lower(), []).append(folder)
-    with_xml = [folder for folder in by_lower.get("annotations", ()) if _has_xml(files, folder)]
+    with_xml = [folder for folder in by_lower.get("annotations", ()) if folder in hold_xml]
     bases = [folder.rpartition("/")[0] for folder in with_xml]
     if len(with_xml) > 1:
         shown = ", ".join(keys.printable(base or ".") for base in bases[:3])
@@ -88,10 +88,6 @@ def _below(base: str, folder: str) -> str | None:
     if not base:
         return folder
     return folder.removeprefix(f"{base}/") if folder.startswith(f"{base}/") else None
-
-
-def _has_xml(files: Tree, folder: str) -> bool:
-    return any(keys.extension(path).lower() == ".xml" for path in files.below(folder))
 
 
 def is_mask(path: str, found: Layout) -> bool:
@@ -141,7 +137,10 @@ def _listed(line: str, known: frozenset[str]) -> str:
     """The name in a line: without the ``1`` or ``-1`` that some lists add, and without a picture's extension."""
     if line in known:
         return line
-    name = _FLAG.sub("", line.strip())
+    name = line.strip()
+    before_flag = name.rsplit(maxsplit=1)
+    if len(before_flag) == 2 and before_flag[1] in _FLAGS and name not in known:
+        name = before_flag[0]
     return keys.without_extension(name) if name not in known and is_picture(name) else name
 
 

@@ -25,14 +25,14 @@ from defusedxml.ElementTree import fromstring
 from augment.annotations import Annotations, Corners
 from augment.errors import Reason, RecordError
 from augment.formats.coordinates import decimal
+from augment.formats.named_objects import NO_CLASS
 
 MAX_BYTES = 4 * 2**20
 """Of one XML file; an object takes some 300 bytes."""
 
-NO_CLASS = "object"
-"""What an object is called that has no class."""
-
-_LEAST = re.compile(rb"<[xy]min>\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*<")
+_LEAST = re.compile(
+    rb"<[xy]min>\s{0,40}([-+]?(?:\d{1,20}\.?\d{0,40}|\.\d{1,40}))\s{0,40}<"
+)  # bounded: no input is slow
 _MOST_DIGITS = 32
 _WHOLE = re.compile(r"[-+]?\d{1,15}")
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")

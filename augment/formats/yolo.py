@@ -28,7 +28,7 @@ from pathlib import Path
 from augment import keys
 from augment.annotations import Annotations
 from augment.errors import DatasetError, OutputError, Reason, RecordError
-from augment.formats import tree, yolo_labels, yolo_places, yolo_words
+from augment.formats import named_objects, tree, yolo_labels, yolo_places, yolo_words
 from augment.formats.listing import Described, Listing
 from augment.formats.tree import Tree
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
@@ -99,6 +99,8 @@ def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
     if output.annotations.boxes is None and not output.annotations.keypoints:
         return ()
     words = _words(whole)
+    if (lacks := named_objects.without_class(output.annotations, whole.classes)) is not None:
+        raise RecordError(output.key, Reason.NOT_RENDERABLE, lacks)
     outlines = "instance_masks" in whole.targets
     try:
         lines = yolo_labels.write(

@@ -15,7 +15,8 @@
   is written as missing; one in the outer half of a pixel at the edge, whose share would be negative, moves to 0.
 - **Masks** are written as outlines along the edges of pixels (see ``outline``). An object in several parts or with
   holes becomes one outline, whose pieces hang together by lines without width. An object without a mask, among others
-  that have one, is written as the rectangle of its box: readers take a file to hold outlines or boxes, not both.
+  that have one, is written as the rectangle of its box: readers take a file to hold outlines or boxes, not both. One
+  whose mask is empty is left out: nothing of it is to be seen.
 """
 
 import math
@@ -25,11 +26,8 @@ from dataclasses import dataclass
 from augment import masks
 from augment.annotations import Annotations, Corners, Polygons, Rle
 from augment.errors import Reason, RecordError
-from augment.formats import named_keypoints, outline
+from augment.formats import named_objects, outline
 from augment.formats.coordinates import DECIMALS, decimal, enclosing
-
-NO_CLASS = "object"
-"""The name of the only class where objects have none."""
 
 _SHARE_DECIMALS = 10
 _BOX, _SURE = 5, 6
@@ -92,16 +90,19 @@ def write(annotations: Annotations, words: Words, *, height: int, width: int, ou
 
     Raises RecordError (with an empty key) where YOLO has no way to write these annotations.
     """
-    if words.keypoint_names and (lacks := named_keypoints.lacking(annotations)) is not None:
+    if words.keypoint_names and (lacks := named_objects.lacking(annotations)) is not None:
         raise RecordError("", Reason.NOT_RENDERABLE, lacks)
     index = {name: i for i, name in enumerate(words.classes)}
-    keypoints = named_keypoints.by_box(annotations)
+    keypoints = named_objects.by_box(annotations)
     lines = []
     for i, box in enumerate(annotations.boxes or ()):
-        label = NO_CLASS if annotations.box_labels is None else annotations.box_labels[i]
+        label = named_objects.NO_CLASS if annotations.box_labels is None else annotations.box_labels[i]
         mask = None if annotations.instance_masks is None else annotations.instance_masks[i]
         if outlines:
-            shares = _shares(_one_outline(mask, box, height, width), height, width)
+            polygon = _one_outline(mask, box, height, width)
+            if polygon is None:
+                continue
+            shares = _shares(polygon, height, width)
         else:
             x_min, y_min, x_max, y_max = box
             shares = _shares(((x_min + x_max) / 2, (y_min + y_max) / 2), height, width)
@@ -181,15 +182,15 @@ def _add_keypoints(
         visibility.append(int(seen))
 
 
-def _one_outline(mask: Polygons | Rle | None, box: Corners, height: int, width: int) -> Sequence[float]:
-    """The outline of an object as one polygon; the rectangle of its box where its mask is empty or there is none."""
-    if isinstance(mask, tuple) and (len(mask) == 1 or (mask and not _meet(mask))):
-        return outline.joined(mask)
-    traced = [] if mask is None else outline.trace(masks.rasterise(mask, height, width))
-    if not traced:
+def _one_outline(mask: Polygons | Rle | None, box: Corners, height: int, width: int) -> Sequence[float] | None:
+    """The outline of an object as one polygon, that of its box where there is no mask; None where the mask is empty."""
+    if mask is None:
         x_min, y_min, x_max, y_max = box
         return x_min, y_min, x_max, y_min, x_max, y_max, x_min, y_max
-    return outline.joined(traced)
+    if isinstance(mask, tuple) and (len(mask) == 1 or (mask and not _meet(mask))):
+        return outline.joined(mask)
+    traced = outline.trace(masks.rasterise(mask, height, width))
+    return outline.joined(traced) if traced else None
 
 
 def _meet(polygons: Polygons) -> bool:

@@ -15,15 +15,17 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from augment import keys
 from augment.errors import DatasetError
+from augment.formats.named_objects import NO_CLASS
 from augment.formats.tree import Tree
 from augment.formats.walk import SPLIT_NAMES
-from augment.formats.yolo_labels import NO_CLASS, Words
+from augment.formats.yolo_labels import Words
 
 MAX_BYTES = 256 * 2**10
 """Of one data.yaml; that of LVIS, with 1,203 names, has 30 kB. Reading as much takes some two seconds."""
 
 _MAX_NAMES_BYTES = 4 * 2**20
 _MAX_DEPTH = 16
+_MOST_PLACES = 1000
 _KEYS = {
     "train": frozenset({"train", "training"}),
     "val": frozenset({"val", "valid", "validation", "dev", "eval", "evaluation"}),
@@ -172,6 +174,8 @@ def _is_split(key: object, value: object) -> bool:
 
 def _places(key: str, value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
+    if len(values) > _MOST_PLACES:
+        raise ValueError(f"{key} has {len(values)} places, of {_MOST_PLACES} allowed; list the pictures in a .txt file")
     for each in values:
         if not isinstance(each, str) or not each:
             raise ValueError(f"{key} is a folder, a list of pictures (.txt), or several of them, not {_shown(value)}")

@@ -219,11 +219,21 @@ def test_closing_holds_one_output_at_a_time() -> None:
     ("said", "why"),
     [
         (Annotations(keypoints=((1, 1),), keypoint_labels=("nose",)), "no boxes"),
-        (Annotations(boxes=((0, 0, 1, 1),), keypoints=((1, 1),)), "names"),
-        (Annotations(boxes=((0, 0, 1, 1),) * 2, keypoints=((1, 1),), keypoint_labels=("nose",)), "nobody says"),
+        (Annotations(boxes=((0, 0, 1, 1),)), "have none, though others"),
+        (Annotations(boxes=((0, 0, 1, 1),), box_labels=("dog",), keypoints=((1, 1),)), "names"),
+        (
+            Annotations(
+                boxes=((0, 0, 1, 1),) * 2,
+                box_labels=("dog", "dog"),
+                keypoints=((1, 1),),
+                keypoint_labels=("nose",),
+            ),
+            "nobody says",
+        ),
         (
             Annotations(
                 boxes=((0, 0, 1, 1),),
+                box_labels=("dog",),
                 keypoints=((1, 1),) * 2,
                 keypoint_labels=("nose",) * 2,
                 keypoint_boxes=(0, 0),
@@ -233,7 +243,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
     ],
 )
 @pytest.mark.parametrize("format_name", ["coco", "yolo"])
-def test_keypoints_that_cannot_be_written_refuse_their_picture(format_name: str, said: Annotations, why: str) -> None:
+def test_what_cannot_be_written_refuses_its_picture(format_name: str, said: Annotations, why: str) -> None:
     whole = Whole(("dog",), ("nose",), frozenset({"boxes", "keypoints"}), (), "elsewhere")
     with pytest.raises(RecordError, match=why) as caught:
         registry.FORMATS[format_name].sidecars(output("a", said), whole)

@@ -35,6 +35,7 @@ def _scan(root: Path) -> Dataset:
     [
         ('{"images": [}', r"line 1, column 13: expecting value \('}' stands there\)"),
         ('{"images": [],\n "images": []}', r"line 2, column 2: images is written twice"),
+        ('{"images": [{' + ", ".join(f'"{i}": 1' for i in range(99_999)) + ', "7": 1}]}', r"7 is written twice"),
         ('{"images": [\n{"id": 1, "id": 2}]}', r"line 2, column 1: in what begins here, id is written twice"),
         ('{"images": [NaN]}', r"NaN is no number of JSON"),
         ('{"images": [{"id": -Infinity}]}', r"-Infinity is no number of JSON"),
@@ -133,6 +134,19 @@ def test_object_of_an_unknown_picture_is_told(tmp_path: Path) -> None:
         ("annotations.json", "unknown image: annotation 2 is of image 99"),
         ("annotations.json", "unknown image: annotation 5 is of image None"),
     ]
+
+
+def test_objects_of_unknown_pictures_are_counted_where_they_are_many(tmp_path: Path) -> None:
+    objects = [{**GOOD["annotations"][0], "id": i, "image_id": 99 if i else 1} for i in range(1001)]
+    details = [each.detail for each in _scan(_lay(tmp_path, {**GOOD, "annotations": objects})).refused]
+    assert len(details) == 21
+    assert "unknown image: 980 more annotations are of images that it lacks" in details
+
+
+def test_picture_that_is_listed_by_two_names_is_refused(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "./a.png"}, {"id": 3, "file_name": "b.png"}]
+    [refused] = _scan(_lay(tmp_path, {**GOOD, "images": images}, "a.png", "b.png")).refused
+    assert (refused.key, refused.detail) == ("a.png", "duplicate id: annotations.json lists a.png by two names")
 
 
 def test_bad_annotations_are_an_error_unless_they_may_be_left_out(tmp_path: Path) -> None:

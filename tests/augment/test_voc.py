@@ -260,6 +260,17 @@ def test_class_that_xml_cannot_say_refuses_the_picture() -> None:
         voc.sidecars(output("a", said), WHOLE)
 
 
+def test_text_that_would_be_slow_to_look_through_is_not(tmp_path: Path) -> None:
+    digits = "1" * 1_000_000
+    files: dict[str, bytes | None] = {
+        "Annotations/a.xml": _xml(_object((f"{digits}x", 1, 2, 3))),
+        "Annotations/b.xml": _xml(_object(more=f"<score>{digits}x</score>")),
+        "ImageSets/Main/train.txt": b"a\nb\nb" + b" " * 1_000_000 + b"c\n",
+    }
+    dataset = _scan(_lay(tmp_path, files, "JPEGImages/a.png", "JPEGImages/b.png"))
+    assert [record.key for record in dataset] == ["train/b"]
+
+
 def test_list_that_leads_out_finds_nothing(tmp_path: Path) -> None:
     lay(tmp_path, {"secret.png": picture()})
     files: dict[str, bytes | None] = {

@@ -189,6 +189,14 @@ def test_object_without_a_mask_among_others_is_the_rectangle_of_its_box(tmp_path
     assert annotations_by_key(read)["a"].instance_masks == (square, ((5, 6, 8, 6, 8, 9, 5, 9),))
 
 
+def test_object_whose_mask_is_empty_is_left_out(tmp_path: Path) -> None:
+    nothing = masks.run_lengths(np.zeros(SIZE, np.uint8))
+    said = Annotations(boxes=((1, 1, 4, 4),), box_labels=("dog",), instance_masks=(nothing,))
+    outputs = [output("a", said)]
+    read = _scan(write(tmp_path, "yolo", outputs, whole_of(outputs, classes=("dog",))))
+    assert annotations_by_key(read)["a"].boxes == ()
+
+
 def test_parts_that_overlap_are_their_union(tmp_path: Path) -> None:
     parts = ((1.0, 1.0, 6.0, 1.0, 6.0, 6.0, 1.0, 6.0), (3.0, 3.0, 9.0, 3.0, 9.0, 9.0, 3.0, 9.0))
     said = Annotations(boxes=((1, 1, 9, 9),), box_labels=("dog",), instance_masks=(parts,))

@@ -127,6 +127,7 @@ def test_picture_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> 
         ("names: [a]\nnc: many\n", "nc is the number of classes, not 'many'"),
         ("nc: 99999999999999\n", "names is the list"),
         ("names: [a]\ntrain: {a: b}\n", "train is a folder, a list of pictures (.txt), or several of them"),
+        ("names: [a]\ntrain: [" + "x, " * 1001 + "]\n", "train has 1001 places, of 1000 allowed"),
         ("names: [a]\npath: [x]\n", "path is ['x'], not a folder"),
         ("names: [a]\nkpt_shape: 5\n", "kpt_shape is [number of keypoints, 2 or 3], not 5"),
         ("names: [a]\nkpt_shape: [999999999, 3]\n", "kpt_shape is"),

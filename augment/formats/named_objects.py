@@ -1,6 +1,11 @@
-"""Keypoints as COCO and YOLO write them: by their names, with the object that they belong to."""
+"""What COCO and YOLO ask of objects and keypoints: a class, names, and an object that each keypoint belongs to."""
+
+from collections.abc import Sequence
 
 from augment.annotations import Annotations
+
+NO_CLASS = "object"
+"""What objects are called, and the only class, where a dataset has boxes and no classes."""
 
 
 def lacking(annotations: Annotations) -> str | None:
@@ -20,6 +25,13 @@ def lacking(annotations: Annotations) -> str | None:
     named = [(label, box) for label, box in zip(labels, owners, strict=True) if box >= 0]
     if len(set(named)) < len(named):
         return "each keypoint of an object is written once, and an object has two of one name"
+    return None
+
+
+def without_class(annotations: Annotations, classes: Sequence[str]) -> str | None:
+    """Why objects cannot be written that have no class where others of the dataset have one; None where they can."""
+    if annotations.boxes and annotations.box_labels is None and classes:
+        return "each object is written with its class, and these have none, though others of the dataset have one"
     return None
 
 
