@@ -24,6 +24,7 @@ from pathlib import Path
 from augment import keys, read
 from augment.errors import DatasetError, Reason, StorageError
 from augment.formats.listing import FileGroup, Listing, RefusedPath
+from augment.formats.watch import Watch
 from augment.sample import Record
 
 NAME = "folder"
@@ -52,7 +53,7 @@ class _Place:
         return f"{self.path}/{name}" if self.path else name
 
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
+def find(root: Path, *, max_files: int | None = None, watch: Watch | None = None) -> Listing:
     """List what may be a record below ``root``; opens no file. Raises DatasetError, StorageError."""
     try:
         status = root.stat()
@@ -69,6 +70,8 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
     pending = _below(listing, root, top, folders)
     while pending:
         place = pending.pop()
+        if watch is not None:
+            watch.at(keys.printable(place.path))
         try:
             folders, files = _contents(root / place.path)
         except OSError as error:

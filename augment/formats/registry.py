@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from augment import decode, keys, manifest
+from augment import arguments, decode, keys, manifest
 from augment.dataset import Dataset
 from augment.errors import DatasetError
 from augment.formats import folder
@@ -19,6 +19,7 @@ from augment.formats.assemble import Assembly
 from augment.formats.listing import Listing
 from augment.formats.previous import Previous
 from augment.formats.scan import DEFAULT_MAX_FILE_BYTES, Examiner, Limits
+from augment.formats.watch import Watch
 from augment.sample import Record
 
 Progress = Callable[[int, int], None]
@@ -30,8 +31,11 @@ class Format(Protocol):
 
     NAME: str
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
-        """List the files that may be records; open none. Raises DatasetError where the layout is ambiguous."""
+    def find(self, root: Path, *, max_files: int | None = None, watch: Watch | None = None) -> Listing:
+        """List the files that may be records; open none. Raises DatasetError where the layout is ambiguous.
+
+        ``watch`` is told of each folder before it is read.
+        """
         ...
 
     def output_path(self, key: str, copy: int, extension: str) -> str:
@@ -57,15 +61,27 @@ def scan(
     max_file_bytes: int = DEFAULT_MAX_FILE_BYTES,
     max_files: int | None = None,
     num_threads: int | None = None,
+    watch: Watch | None = None,
 ) -> Dataset:
     """Read every file below ``root`` once and describe what is there; pictures are probed, not decoded.
 
     The manifest is written to ``sink``, whole or not at all, or stays in memory. ``previous`` is an earlier scan of the
-    same folder: a file whose size and mtime are unchanged is not read again. Raises DatasetError where there is no such
-    folder, its layout is ambiguous or no picture in it can be used; StorageError where the machine fails.
+    same folder: a file whose size and mtime are unchanged is not read again. ``watch`` is told what is read. Raises
+    DatasetError where there is no such folder, its layout is ambiguous or no picture in it can be used; StorageError
+    where the machine fails.
     """
     chosen = _format(format)
-    folder_path = Path(root).absolute()
+    folder_path = arguments.path("root", root).absolute()
+    if sink is not None:
+        sink = arguments.path("sink", sink, "the path of a file")
+    if previous is not None:
+        arguments.instance("previous", previous, Dataset, "give an earlier scan of the same folder, or None")
+    progress = arguments.function("progress", progress)
+    for name, limit in (("max_pixels", max_pixels), ("max_file_bytes", max_file_bytes)):
+        arguments.integer(name, limit, 1)
+    for name, number in (("max_files", max_files), ("num_threads", num_threads)):
+        if number is not None:
+            arguments.integer(name, number, 1)
     if not folder_path.is_dir():
         what = (
             "is a file, not a folder; give the folder it lies in"
@@ -74,11 +90,13 @@ def scan(
         )
         raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
     scanned_ns = time.time_ns()
-    listing = chosen.find(folder_path, max_files=max_files)
+    listing = chosen.find(folder_path, max_files=max_files, watch=watch)
     assembly = Assembly(listing.splits)
     for refused in listing.refused:
         assembly.refuse(refused)
-    examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), _usable(previous, chosen, folder_path))
+    examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), _usable(previous, chosen, folder_path), watch)
+    if watch is not None:
+        watch.done()
     done = listing.num_files - sum(len(group.names) for group in listing.groups)
     if progress is not None:
         progress(done, listing.num_files)
@@ -100,10 +118,17 @@ def scan(
     return Dataset.open(sink)
 
 
+def take(dataset: object) -> Dataset:
+    """What a function is given as its dataset: one, or the path of a folder, which is scanned; CallError else."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    return scan(arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder"))
+
+
 def _format(name: str | None) -> Format:
     if name is None:
         return folder
-    if name not in FORMATS:
+    if arguments.text("format", name) not in FORMATS:
         raise DatasetError(f"there is no format {name!r}; there is {', '.join(sorted(FORMATS))}")
     return FORMATS[name]
 

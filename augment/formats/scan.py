@@ -5,6 +5,7 @@ the columns of what was found (together some 400 bytes a record at the end, meas
 at any time at most one large file and a small one for each thread.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from augment import decode, read
 from augment.errors import Reason, RecordError, StorageError
 from augment.formats.listing import FileGroup
 from augment.formats.previous import Previous
+from augment.formats.watch import Watch
 
 DEFAULT_MAX_FILE_BYTES = 256 * 2**20
 """Holds an uncompressed picture of four bytes a pixel at the default limit on pixels."""
@@ -66,11 +68,12 @@ class Limits:
 class Examiner:
     """Examines files of one dataset, from several threads at once."""
 
-    def __init__(self, root: Path, limits: Limits, previous: Previous | None) -> None:
+    def __init__(self, root: Path, limits: Limits, previous: Previous | None, watch: Watch | None = None) -> None:
         self._root = root
         self._limits = limits
         self._previous = previous
         self._one_large = Lock()
+        self._watch = watch or Watch(math.inf)
 
     def examine_all(self, groups: Iterable[FileGroup], *, num_threads: int) -> Iterator[list[Found]]:
         """What became of each file, a few at a time, in the order of the groups."""
@@ -91,10 +94,14 @@ class Examiner:
                     future.cancel()
 
     def _examine_some(self, files: tuple[tuple[FileGroup, str], ...]) -> list[Found]:
-        return [Found(group, path, self._examine(group, path)) for group, path in files]
+        try:
+            return [Found(group, path, self._examine(group, path)) for group, path in files]
+        finally:
+            self._watch.done()
 
     def _examine(self, group: FileGroup, path: str) -> Picture | Refused:
         full = self._root / path
+        self._watch.at(path)
         try:
             verdict = self._judge(group, path, full)
         except read.NotAFileError as error:
@@ -126,7 +133,11 @@ class Examiner:
             return Refused(Reason.TOO_MANY_BYTES, detail)
         if status.st_size == 0:
             return Refused(Reason.FORMAT, "the file is empty")
-        with self._one_large if status.st_size > _LARGE_BYTES else nullcontext():
+        is_large = status.st_size > _LARGE_BYTES
+        if is_large:
+            self._watch.done()  # it waits for its turn, which is no fault of its own
+        with self._one_large if is_large else nullcontext():
+            self._watch.at(path)
             content = read.read_file(full, max_bytes=limit)
             if not content.steady or len(content.data) != content.size_bytes:
                 return Refused(Reason.CHANGED, "it was written to while it was read; scan the dataset again")
