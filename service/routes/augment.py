@@ -22,10 +22,9 @@ from service.batch_files import BatchFile
 from service.errors import MediaTypeError
 from service.oneshot import Options
 from service.pictures import Pictures
-from service.routing import Route
 from service.state import Joined, State
 
-router = APIRouter(route_class=Route, prefix="/v1/augment", tags=["augment"])
+router = APIRouter(prefix="/v1/augment", tags=["augment"])
 
 _FORM = "multipart/form-data"
 _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})

@@ -22,11 +22,10 @@ from service.batch_files import BatchFile
 from service.errors import NotFoundError
 from service.routes import conditional
 from service.routes.streams import UNKNOWN, StreamId
-from service.routing import Route
 from service.state import Joined, State
 from service.streams import OpenStream
 
-router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
+router = APIRouter(prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
 
 _EPOCH_MAX = 2**53 - 1  # what every JSON reader holds exactly
 _MAY_PASS = frozenset({Reason.UNREADABLE, Reason.CHANGED, Reason.TIMEOUT, Reason.CRASHED})

@@ -14,10 +14,9 @@ from service.errors import NotFoundError
 from service.routes import conditional
 from service.routes.batches import BINARY, REFUSED, EpochPath
 from service.routes.streams import StreamId
-from service.routing import Route
 from service.state import Joined
 
-router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/samples", tags=["batches"])
+router = APIRouter(prefix="/v1/streams/{stream_id}/samples", tags=["batches"])
 
 _PROVENANCE: dict[str, Any] = {
     "key": "cat/0001",

@@ -11,11 +11,10 @@ from augment.errors import PipelineError, Problem
 from augment.render import SEED_MAX
 from service import schemas
 from service.routes import paging
-from service.routing import Route
 from service.state import Joined
 from service.streams import Declaration
 
-router = APIRouter(route_class=Route, prefix="/v1/streams", tags=["streams"])
+router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
 StreamId = Annotated[
     str, Path(description="The id that the declaration gave.", examples=["5d3f0c8be1d94a7bb8a2c1f6e07d9a43"])
