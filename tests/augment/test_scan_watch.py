@@ -13,7 +13,7 @@ import pytest
 
 from augment import read, scan_task
 from augment.errors import DatasetError
-from augment.formats import folder, scan
+from augment.formats import folder
 from augment.formats.watch import Watch
 from augment.guard import InProcessGuard
 from augment.scan_task import ScanTask
@@ -40,7 +40,7 @@ class Stuck:
                 time.sleep(60)
             return real(path, max_bytes=max_bytes)
 
-        with mock.patch.object(scan.read, "read_file", read_file):
+        with mock.patch.object(read, "read_file", read_file):
             return self.task.run(guard)
 
 
