@@ -104,12 +104,14 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Augmented pictures and batches, each at an address.",
         description=_DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # the redirect would repeat whatever Host the client sent
         responses={"default": {"model": Problem, "description": "A problem document (RFC 9457)."}},
     )
-    problems.install(app)
+    problems.install(app, ROUTERS)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes, metrics=counted, unbounded=UPLOAD_PATHS)
+    app.add_middleware(middleware.Head)
     app.add_middleware(middleware.Keys, api_keys=settings.api_keys)
     app.add_middleware(middleware.Outermost, metrics=counted)
     return app

@@ -80,7 +80,7 @@ def find(root: Path, *, max_files: int | None = None, watch: Watch | None = None
         _add(listing, place, files)
         pending += _below(listing, root, place, folders)
         if max_files is not None and listing.num_files > max_files:
-            raise DatasetError(f"{root} holds more than {max_files} files (max_files); split it, or raise the limit")
+            raise DatasetError(f"{root} holds more than {max_files} files (max_files, AUGMENT_MAX_FILES); split it, or raise the limit")
     return listing
 
 
