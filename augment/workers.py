@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from augment import arguments
-from augment.errors import CallError
 from augment.guard import InProcessGuard
 from augment.processes import launcher, slot, worker
 from augment.sample import Refusal
@@ -73,10 +72,7 @@ class LocalWorkers:
         in_background: bool = False,
     ) -> None:
         num_workers = num_cpus() if num_workers is None else arguments.integer("num_workers", num_workers, 1, NUM_MAX)
-        if not isinstance(record_timeout_s, int | float) or not 0 < record_timeout_s < math.inf:
-            raise CallError(
-                f"record_timeout_s is {arguments.shown(record_timeout_s)}; give a number of seconds above 0"
-            )
+        record_timeout_s = arguments.seconds("record_timeout_s", record_timeout_s)
         for name, bound in (("memory_bytes", memory_bytes), ("max_tasks", max_tasks)):
             if bound is not None:
                 arguments.integer(name, bound, 1)

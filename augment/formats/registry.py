@@ -71,17 +71,12 @@ def scan(
     where the machine fails.
     """
     chosen = _format(format)
+    sink = None if sink is None else arguments.path("sink", sink, "the path of a file")
     folder_path = arguments.path("root", root).absolute()
-    if sink is not None:
-        sink = arguments.path("sink", sink, "the path of a file")
+    progress = arguments.function("progress", progress)
+    _check_limits(max_pixels=max_pixels, max_file_bytes=max_file_bytes, max_files=max_files, num_threads=num_threads)
     if previous is not None:
         arguments.instance("previous", previous, Dataset, "give an earlier scan of the same folder, or None")
-    progress = arguments.function("progress", progress)
-    for name, limit in (("max_pixels", max_pixels), ("max_file_bytes", max_file_bytes)):
-        arguments.integer(name, limit, 1)
-    for name, number in (("max_files", max_files), ("num_threads", num_threads)):
-        if number is not None:
-            arguments.integer(name, number, 1)
     if not folder_path.is_dir():
         what = (
             "is a file, not a folder; give the folder it lies in"
@@ -113,7 +108,7 @@ def scan(
         memory = pa.BufferOutputStream()
         manifest.write(memory, assembled.summary, assembled.records, assembled.refused)
         return Dataset.from_buffer(memory.getvalue())
-    with manifest.new_file(Path(sink)) as file:
+    with manifest.new_file(sink) as file:
         manifest.write(file, assembled.summary, assembled.records, assembled.refused)
     return Dataset.open(sink)
 
@@ -123,6 +118,12 @@ def take(dataset: object) -> Dataset:
     if isinstance(dataset, Dataset):
         return dataset
     return scan(arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder"))
+
+
+def _check_limits(**limits: int | None) -> None:
+    for name, limit in limits.items():
+        if limit is not None:
+            arguments.integer(name, limit, 1)
 
 
 def _format(name: str | None) -> Format:

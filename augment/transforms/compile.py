@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from augment.chance import Chance
 from augment.errors import PipelineError, Problem, Reason, RecordError
 from augment.pipeline import Node, PipelineSpec
-from augment.sample import Applied, Sample, as_image
+from augment.sample import Applied, Sample, as_image, as_sample
 from augment.transforms import catalogue, limits, mended
 from augment.transforms.drawn import drawn
 from augment.transforms.library import A, cpu_problem, cv2, disable_ipp, versions
@@ -73,11 +73,11 @@ class Compiled:
         RecordError (not renderable) where a transform cannot be applied to this picture or lacks a target;
         MemoryError and OSError pass.
         """
-        image = as_image(sample.image)
+        sample = as_sample(sample)
         disable_ipp()
         self._chance.reset(seed, draw, view, key)
         self._trace.clear()
-        data: dict[str, Any] = {"image": image.copy()}
+        data: dict[str, Any] = {"image": sample.image.copy()}
         if self._moves_targets:
             data |= _targets_in(sample)
         try:
