@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from augment import encode
+from augment import arguments, encode
 from augment.dataset import Dataset
 from augment.errors import StorageError, WorkerError
 from augment.expansion import changes, folder, journal, lock, manifest, shard, sources, tasks
@@ -19,7 +19,7 @@ from augment.expansion.names import Names
 from augment.expansion.paths import PathSet
 from augment.expansion.plan import Plan, SizeTask, There, look
 from augment.expansion.shard import ShardResult, ShardTask
-from augment.expansion.spec import ExpansionSpec, check_same, describe
+from augment.expansion.spec import ExpansionSpec, check, check_same, describe
 from augment.expansion.tally import Budget, MaxFailures, Progress, Summary, Tally
 from augment.formats import registry
 from augment.memory_file import MemoryFile
@@ -83,14 +83,18 @@ class Expansion:
         image_format: str = "jpeg",
         quality: int = encode.DEFAULT_QUALITY,
     ) -> None:
-        self.out = Path(out).absolute()
-        root = dataset.root if isinstance(dataset, Dataset) else Path(dataset).absolute()
+        # All that can be judged at once is judged before a scan that may take minutes.
+        self.out = arguments.path("out", out).absolute()
+        seed, copies, include_originals, quality = check(
+            copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
+        )
+        if not isinstance(dataset, Dataset):
+            dataset = arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder").absolute()
+        root = dataset.root if isinstance(dataset, Dataset) else dataset
         folder.check_place(self.out, root)
         folder.check_ours(self.out)
-        if not isinstance(pipeline, Pipeline | PipelineSpec):
-            pipeline = Pipeline.load(pipeline)
-        self.pipeline = pipeline.spec if isinstance(pipeline, Pipeline) else pipeline
-        whole = dataset if isinstance(dataset, Dataset) else registry.scan(root)
+        self.pipeline = Pipeline.take(pipeline).spec
+        whole = registry.take(dataset)
         self.dataset = whole if whole.split is not None and split is None else whole.choose(split)
         smallest = self.dataset.min_size()
         sizes.check_fits(self.pipeline, smallest.height, smallest.width, self.dataset.moved_targets)
@@ -116,6 +120,7 @@ class Expansion:
 
         Raises OutputError where a run would.
         """
+        update, workers = arguments.flag("update", update), arguments.workers("workers", workers)
         old = self._described()
         if old is not None:
             check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
@@ -148,7 +153,9 @@ class Expansion:
         or fails; WorkerError; DatasetError beyond ``max_failures``. After each, and after Ctrl-C or a kill, the same
         call goes on.
         """
-        tally = Tally(self.spec, Budget(max_failures, self.dataset), progress or (lambda _: None))
+        update, workers = arguments.flag("update", update), arguments.workers("workers", workers)
+        progress = arguments.function("progress", progress) or (lambda _: None)
+        tally = Tally(self.spec, Budget(max_failures, self.dataset), progress)
         with lock.locked(self.out):
             folder.check_ours(self.out)
             self._prepare(update=update)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from augment import decode, engine, masks, targets
+from augment import arguments, decode, engine, masks, targets
 from augment.address import Address
 from augment.annotations import NOTHING, Annotations
 from augment.dataset import Dataset
-from augment.errors import CallError, DatasetError, RecordError
+from augment.errors import DatasetError, RecordError
 from augment.pipeline import PipelineSpec
 from augment.sample import Record, Rendered, Sample
 from augment.stages import Stages
@@ -155,7 +155,6 @@ def _renderer(hashable: _Hashable) -> Renderer:
     return Renderer(dataset.choose(source.split), source.spec, seed=source.seed, max_pixels=source.max_pixels)
 
 
-def check_seed(seed: object) -> None:
-    """Raise CallError unless the seed is an integer in [0, 2**64)."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= SEED_MAX:
-        raise CallError(f"seed is {seed!r}; it must be an integer in [0, {SEED_MAX}]")
+def check_seed(seed: object) -> int:
+    """The seed as Python's integer; CallError unless it is one in [0, 2**64)."""
+    return arguments.integer("seed", seed, 0, SEED_MAX)

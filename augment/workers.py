@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Self, TypeVar
 
-from augment.errors import CallError
+from augment import arguments
 from augment.guard import InProcessGuard
 from augment.processes import launcher, slot, worker
 from augment.sample import Refusal
@@ -41,6 +41,10 @@ weights are 70 and 335), alone all of it."""
 
 DEFAULT_MAX_TASKS = 1000
 """A worker is replaced after this many tasks, so that what a library leaks has an end."""
+
+
+NUM_MAX = 1024
+"""The most processes of a pool: more than any machine has CPUs; each costs a process and a thread."""
 
 
 class LocalWorkers:
@@ -67,15 +71,13 @@ class LocalWorkers:
         preload: Sequence[str] = (),
         in_background: bool = False,
     ) -> None:
-        num_workers = num_cpus() if num_workers is None else num_workers
-        if num_workers < 1:
-            raise CallError(f"num_workers is {num_workers}; a pool has at least 1 (InProcessWorkers needs none)")
-        if not 0 < record_timeout_s < math.inf:
-            raise CallError(f"record_timeout_s is {record_timeout_s}; give a number of seconds above 0")
-        if memory_bytes is not None and memory_bytes < 1:
-            raise CallError(f"memory_bytes is {memory_bytes}; give a number of bytes above 0, or None for no bound")
-        if max_tasks is not None and max_tasks < 1:
-            raise CallError(f"max_tasks is {max_tasks}; give a number of tasks above 0, or None for no bound")
+        num_workers = num_cpus() if num_workers is None else arguments.integer("num_workers", num_workers, 1, NUM_MAX)
+        record_timeout_s = arguments.seconds("record_timeout_s", record_timeout_s)
+        for name, bound in (("memory_bytes", memory_bytes), ("max_tasks", max_tasks)):
+            if bound is not None:
+                arguments.integer(name, bound, 1)
+        for module in arguments.many("preload", preload):
+            arguments.text("preload", module, "a list of names of modules")
         limits = worker.Limits(record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else worker.NICE)
         self._num_workers = num_workers
         self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks)
@@ -111,7 +113,7 @@ class LocalWorkers:
 
     @property
     def restarts(self) -> Mapping[str, int]:
-        """How many workers were replaced, by reason: crashed, timeout, killed, memory, max_tasks."""
+        """How many workers were replaced, by reason: crashed, timeout, killed, memory, max_tasks, threads."""
         with self._shared.lock:
             return self._shared.restarts.copy()
 

@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 
 from augment import engine
 from augment.workers import LocalWorkers
-from service import metrics, middleware, problems
+from service import metrics, middleware, problems, reference
 from service.admission import Admission
 from service.batch_files import BatchFiles
 from service.batches import Batches
@@ -100,16 +100,21 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = Application(
         title="augment",
+        docs_url=None,  # reference.py has it
+        redoc_url=None,
         version=version("augment-service"),
         summary="Augmented pictures and batches, each at an address.",
         description=_DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # the redirect would repeat whatever Host the client sent
         responses={"default": {"model": Problem, "description": "A problem document (RFC 9457)."}},
     )
-    problems.install(app)
+    problems.install(app, ROUTERS)
+    reference.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes, metrics=counted, unbounded=UPLOAD_PATHS)
+    app.add_middleware(middleware.Head)
     app.add_middleware(middleware.Keys, api_keys=settings.api_keys)
     app.add_middleware(middleware.Outermost, metrics=counted)
     return app

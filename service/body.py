@@ -50,6 +50,10 @@ async def receive_raw(request: Request, sink: Sink) -> None:
 async def receive_form(request: Request, sink: Sink, fields: Fields) -> dict[str, str]:
     """The files go to the sink, the text fields are returned. MalformedError where the body is no whole form."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
+    if not options.get(b"boundary"):
+        raise MalformedError(
+            f"the Content-Type names no boundary between the form's parts; send it as `{fields.example}` does"
+        )
     form = _Form(sink, fields)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())

@@ -233,6 +233,7 @@ class Datasets:
             previous=None if current is None else self._manifest(current),
             max_pixels=self._settings.max_pixels,
             max_files=self._settings.max_files,
+            timeout_s=self._settings.record_timeout_s,
         )
         try:
             report = await _wait(self._scanners, task)

@@ -3,6 +3,7 @@
 Pure ASGI, because the answers are streams: nothing here collects a body.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ CLIENT_LEFT = 499
 """The status that is counted and logged where the client left before the answer began (nginx's number)."""
 
 _QUIET = auth.OPEN_PATHS
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+"""Methods that are counted under their names; clients can invent others without end."""
 
 
 class Outermost:
@@ -63,7 +66,8 @@ class Outermost:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.requests_running.dec()
-            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.requests.labels(method, route, str(status)).inc()
             self._metrics.request_seconds.labels(route).observe(seconds)
             self._metrics.bytes_sent.inc(num_bytes)
             if status >= HTTPStatus.BAD_REQUEST:
@@ -76,6 +80,39 @@ class Outermost:
                     "seconds": round(seconds, 6), "bytes": num_bytes, "client": (scope.get("client") or ("-",))[0],
                 },
             )  # fmt: skip
+
+
+class Head:
+    """Answers HEAD as GET without the body (RFC 9110, section 9.3.2): load balancers ask so.
+
+    What a GET would go on to render is stopped, as if the client had left.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        ended = asyncio.Event()
+
+        async def receive_until_answered() -> Message:
+            if not ended.is_set():
+                message = await receive()
+                if message["type"] == "http.request" and not message.get("more_body"):
+                    return message
+            await ended.wait()
+            return {"type": "http.disconnect"}
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                ended.set()
+
+        await self._app({**scope, "method": "GET"}, receive_until_answered, send_head)
 
 
 class Keys:

@@ -68,7 +68,8 @@ class Settings(BaseSettings):
     record_timeout_s: float = Field(
         DEFAULT_RECORD_TIMEOUT_S,
         gt=0,
-        description="Seconds for one record, decoded and rendered; three times what imgproxy allows a request.",
+        description="Seconds for one record, decoded and rendered, or read by a scan; three times what imgproxy allows "
+        "a request.",
     )
     worker_memory_bytes: int = Field(
         DEFAULT_MEMORY_BYTES, ge=256 * _MIB, description="Private memory of one worker process."

@@ -20,15 +20,12 @@ if TYPE_CHECKING:
 
 _REFUSALS_SHOWN = 10
 
-WORKERS_MAX = 1024
-"""More than any machine has CPUs; each costs a process and a thread."""
-
 
 def _check_workers(number: int | None) -> int | None:
-    if number is not None and not 0 <= number <= WORKERS_MAX:
+    most = 1024  # NUM_MAX of augment/workers.py, which is not imported for `--help`; a test compares them
+    if number is not None and not 0 <= number <= most:
         raise CallError(
-            f"--workers is {number}; give a number of processes, at most {WORKERS_MAX} (WORKERS_MAX), or 0 to render "
-            "in this one"
+            f"--workers is {number}; give a number of processes, at most {most}, or 0 to render in this one"
         )
     return number
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from augment import encode, engine
+from augment import arguments, encode, engine
 from augment.address import digest_fields
 from augment.dataset import Dataset
 from augment.errors import CallError, OutputError
@@ -112,6 +112,16 @@ class ExpansionSpec:
         return spec
 
 
+def check(
+    *, copies: int, seed: int, include_originals: bool, image_format: str, quality: int
+) -> tuple[int, int, bool, int]:
+    """The numbers as Python's own: seed, copies, include_originals, quality; CallError for an argument out of range."""
+    seed, copies = check_seed(seed), arguments.integer("copies", copies, 1, COPIES_MAX)
+    include_originals = arguments.flag("include_originals", include_originals)
+    encode.check_options(image_format, quality)
+    return seed, copies, include_originals, int(quality)
+
+
 def describe(
     dataset: Dataset,
     pipeline: PipelineSpec,
@@ -126,10 +136,9 @@ def describe(
 
     Raises CallError for an argument out of range.
     """
-    check_seed(seed)
-    if not 1 <= copies <= COPIES_MAX:
-        raise CallError(f"copies is {copies}; it must lie in [1, {COPIES_MAX}]")
-    encode.check_options(image_format, quality)
+    seed, copies, include_originals, quality = check(
+        copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
+    )
     refused = (part for each in dataset.refused for part in (each.key, each.reason, each.detail))
     return ExpansionSpec(
         engine=engine.engine_id(),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from augment import arguments
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
 from augment.expansion.shard import ShardResult
@@ -58,12 +59,16 @@ class Budget:
     def __init__(self, max_failures: MaxFailures | None, dataset: Dataset) -> None:
         self._text = f"max_failures is {max_failures}"
         self._most: int | None = None
-        if isinstance(max_failures, int) and max_failures >= 0:
-            self._most = max_failures
-        elif isinstance(max_failures, float) and 0 < max_failures < 1:
+        if max_failures is None:
+            return
+        if isinstance(max_failures, float) and 0 < max_failures < 1:
             self._most = int(max_failures * (dataset.num_records + len(dataset.refused)))
-        elif max_failures is not None:
-            raise CallError(f"{self._text}; give a count, or a fraction between 0 and 1")
+            return
+        try:
+            self._most = arguments.integer("max_failures", max_failures, 0)
+        except CallError:
+            told = arguments.shown(max_failures)
+            raise CallError(f"max_failures is {told}; give a count, or a fraction above 0 and below 1") from None
 
     def check(self, num_refused: int, first: Refusal | None) -> None:
         """Raise DatasetError where more are left out than allowed."""

@@ -22,9 +22,10 @@ from service.batch_files import BatchFile
 from service.errors import MediaTypeError
 from service.oneshot import Options
 from service.pictures import Pictures
+from service.routing import Route
 from service.state import Joined, State
 
-router = APIRouter(prefix="/v1/augment", tags=["augment"])
+router = APIRouter(route_class=Route, prefix="/v1/augment", tags=["augment"])
 
 _FORM = "multipart/form-data"
 _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
@@ -149,7 +150,7 @@ async def augment_pictures(
             given |= fields
         else:
             await pictures.receive_raw(request, sent)
-        wanted = _wanted(given)
+        wanted = _wanted(_with_format(given, request.headers.get("accept")))
         options = await to_thread.run_sync(_options, state, wanted)
         try:
             made = await answers.unless_left(request, state.oneshot.render(sent, options))
@@ -183,6 +184,15 @@ def _pictures(request: Request, state: State) -> Pictures:
     return Pictures(state.oneshot.files, state.settings.max_pictures, min(expected, state.settings.max_body_bytes))
 
 
+def _with_format(given: Mapping[str, str], accept: str | None) -> Mapping[str, str]:
+    """The picture's format by ``Accept`` where it names one and ``image_format`` was not sent."""
+    named = {media_range for media_range, weight in formats.media_ranges(accept or "") if weight > 0}
+    found = formats.preferred(accept, [f"image/{name}" for name in encode.EXTENSIONS if f"image/{name}" in named])
+    return (
+        given if found is None or "image_format" in given else {**given, "image_format": found.removeprefix("image/")}
+    )
+
+
 def _wanted(given: Mapping[str, str]) -> AugmentRequest:
     try:
         return AugmentRequest.model_validate(given)
@@ -203,9 +213,8 @@ def _bundle(name: Bundle | None, accept: str | None) -> Bundle:
     """``?format=`` beats ``Accept``; what accepts anything gets a zip."""
     if name is not None:
         return name
-    for media_range, weight in formats.media_ranges(accept or "*/*"):
-        for kind, media_type in _MEDIA_TYPES.items():
-            if weight > 0 and media_range in {media_type, "application/*", "*/*"}:
-                return kind
-    served = ", ".join(_MEDIA_TYPES.values())
-    raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; several results are served as {served}")
+    found = formats.preferred(accept, list(_MEDIA_TYPES.values()))
+    if found is None:
+        served = ", ".join(_MEDIA_TYPES.values())
+        raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; several results are served as {served}")
+    return next(kind for kind, media_type in _MEDIA_TYPES.items() if media_type == found)

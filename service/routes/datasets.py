@@ -17,9 +17,10 @@ from service.errors import MalformedError
 from service.home import NAME, remove
 from service.registration import Wanted
 from service.routes import paging
+from service.routing import Route
 from service.state import Joined, State
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(route_class=Route, prefix="/v1/datasets", tags=["datasets"])
 
 MAX_JSON_BYTES = 64 * 2**10
 _ARCHIVES = ("application/zip", "application/x-tar", "application/gzip")

@@ -24,9 +24,10 @@ from service.home import NAME
 from service.job_table import Job, JobState, JobWanted
 from service.jobs import Jobs
 from service.routes import paging
+from service.routing import Route
 from service.state import Joined, State
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(route_class=Route, prefix="/v1/jobs", tags=["jobs"])
 
 _EVENT_EVERY_S = 0.25
 _KEEP_ALIVE_S = 15.0

@@ -19,16 +19,17 @@ def _files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def _expanded(data: Path, scratch: Path) -> dict[str, bytes]:
-    """What the command line writes."""
+def _expanded(data: Path, scratch: Path, out: Path | None = None) -> dict[str, bytes]:
+    """What the command line leaves in a folder."""
+    out = out or scratch / "out"
     (scratch / "pipeline.json").write_text(json.dumps(_PIPELINE))
     command: list[str | Path] = [
-        sys.executable, "-m", "augment", "expand", data, scratch / "out", "--pipeline", scratch / "pipeline.json",
+        sys.executable, "-m", "augment", "expand", data, out, "--pipeline", scratch / "pipeline.json",
         "--copies", str(_COPIES), "--seed", "7", "--workers", "1",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AUGMENT_HOME": str(scratch / "notes")}
     subprocess.run(command, check=True, capture_output=True, env=environment)
-    return _files(scratch / "out")
+    return _files(out)
 
 
 def _start(server: Server, name: str) -> Any:
@@ -105,3 +106,27 @@ def test_curl_augments_a_picture(tmp_path: Path) -> None:
             server.stop()
             assert server.num_files() == 0
     assert answers[0] == answers[1], "any number of workers, any server"
+
+
+def test_command_line_finishes_what_a_cancelled_job_began(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data" / "photos", *_NAMES[::3])
+    with Server(tmp_path / "home", data_roots=tmp_path / "data") as server:
+        server.register(data)
+        job = _start(server, "cut")
+
+        def progress() -> dict[str, int]:
+            return dict(json.loads(server.get(f"/v1/jobs/{job['id']}"))["progress"])
+
+        wait_until(lambda: progress()["done"] > 0, 60)
+        status, cancelled = server.post(f"/v1/jobs/{job['id']}/cancel", {})
+        assert (status, cancelled["state"]) == (200, "cancelled")
+        begun = _files(Path(job["output"]))
+        assert 0 < progress()["done"] < 80
+        finished = _expanded(data, tmp_path, Path(job["output"]))
+        assert begun.items() <= finished.items(), "what the job had made is kept, and nothing of it is made again"
+        assert finished == _expanded(data, tmp_path, tmp_path / "fresh")
+        # The other way round: to the service the folder is a finished output, which a job finds nothing to do in.
+        status, resumed = server.post(f"/v1/jobs/{job['id']}/resume", {})
+        assert status == 202, resumed
+        assert _events(server, job["id"])[-1]["state"] == "succeeded"
+        assert _files(Path(job["output"])) == finished
