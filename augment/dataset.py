@@ -86,8 +86,7 @@ class Dataset:
     @property
     def moved_targets(self) -> frozenset[str]:
         """Those of them that move with the pixels, by the catalogue's names."""
-        moved = {"mask": "mask", "instance_masks": "mask", "boxes": "boxes", "keypoints": "keypoints"}
-        return frozenset(moved[name] for name in self.targets & moved.keys())
+        return self.vocabulary.moved
 
     @property
     def vocabulary(self) -> Vocabulary:

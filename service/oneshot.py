@@ -142,7 +142,7 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
     names = _Names(encode.EXTENSIONS[options.image_format])
     entries = []
     for one in made:
-        length = sum(result.num_bytes for result in one.results)
+        length = sum(result.num_bytes + result.mask_bytes for result in one.results)
         data = laid.read_content(one.path, Laid(length, length))
         stem = names.stem(one.source.name)
         entries += [
@@ -150,6 +150,7 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
                 f"{stem}__{result.copy}.{names.extension}",
                 data[result.start : result.start + result.num_bytes],
                 {"picture": one.source.name, **_annotation(result)},
+                *_mask(f"{stem}__{result.copy}", result, data),
             )
             for result in one.results
         ]
@@ -178,7 +179,15 @@ def _annotation(result: Result) -> dict[str, Any]:
         "height": result.height,
         "width": result.width,
         **result.provenance.as_json(),
+        **result.annotations,
     }
+
+
+def _mask(stem: str, result: Result, data: memoryview) -> tuple[str, memoryview] | tuple[()]:
+    if not result.mask_bytes:
+        return ()
+    start = result.start + result.num_bytes
+    return f"{stem}.mask.png", data[start : start + result.mask_bytes]
 
 
 def _head(options: Options) -> dict[str, Any]:

@@ -70,6 +70,21 @@ _BODY = {
                     "required": ["images"],
                     "properties": {
                         "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "masks": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "One for each picture, in their order: class indices as PNG (grey, palette "
+                            "or 16 bits), of the picture's size.",
+                        },
+                        "annotations": {
+                            "type": "string",
+                            "description": "JSON: an object for one picture, a list of one for each, or an object by "
+                            "file name. Each has any of `label`, `labels`, `boxes` ([x_min, y_min, x_max, y_max] in "
+                            "pixels), `box_labels`, `box_attributes`, `instance_masks`, `keypoints` ([x, y]), "
+                            "`keypoint_labels`, `keypoint_visibility`, `keypoint_angles`, `keypoint_scales`, "
+                            "`keypoint_boxes`, `extra`; labels are names or numbers.",
+                            "example": '{"boxes": [[10, 20, 110, 220]], "box_labels": ["cat"]}',
+                        },
                         "pipeline": {"type": "string", "description": "A name, or YAML or JSON text."},
                         **{name: {"type": "string"} for name in ("seed", "copies", "image_format", "quality")},
                     },
@@ -86,8 +101,9 @@ _BODY = {
     response_class=Response,
     responses={
         200: {
-            "description": "One result is the picture itself. Several are a zip, tar or Arrow stream with the pictures "
-            "and what was done to each (`annotations.json`; in Arrow the column `annotation`).",
+            "description": "One result is the picture itself. Several, or one with annotations or a mask, are a zip, "
+            "tar or Arrow stream with pictures, masks and what was done to each and is to be said of it "
+            "(`annotations.json`; in Arrow the column `annotation`).",
             "headers": {
                 oneshot.PROVENANCE: {
                     "description": "Of one result: its render key, seed and each transform applied, as ASCII JSON of "
@@ -128,7 +144,9 @@ async def augment_pictures(
     """Augment what is sent, at once.
 
     `curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop&seed=7' -o out.jpg`, or
-    `curl -F images=@cat.jpg -F images=@dog.jpg -F pipeline=light -F copies=4 URL/v1/augment -o out.zip`. The same
+    `curl -F images=@cat.jpg -F images=@dog.jpg -F pipeline=light -F copies=4 URL/v1/augment -o out.zip`, or with
+    targets `curl -F images=@cat.jpg -F masks=@cat.png -F 'annotations={"boxes": [[10, 20, 110, 220]]}' -F
+    pipeline=light URL/v1/augment -o out.zip`. The same
     picture, pipeline and seed give the same bytes from every service of the same engine. One picture that cannot be
     used refuses the request, by its name.
     """
@@ -157,11 +175,11 @@ async def augment_pictures(
         except answers.ClientLeft:
             return Response(status_code=answers.LEFT)
         files = sent.files
-        if len(made) == 1 and options.copies == 1 and wanted.format is None:
+        if len(made) == 1 and options.copies == 1 and wanted.format is None and not sent.are_described:
             file, headers = oneshot.single(made[0], options, in_memory=files.is_in_memory(made[0].path))
         else:
             bundle = _bundle(wanted.format, request.headers.get("accept"))
-            into = sent.new_file(sum(result.num_bytes for one in made for result in one.results))
+            into = sent.new_file(sum(result.num_bytes + result.mask_bytes for one in made for result in one.results))
             num_bytes = await to_thread.run_sync(oneshot.pack, bundle, made, options, into)
             file = BatchFile(into, Laid(num_bytes, num_bytes), in_memory=files.is_in_memory(into))
             headers = {"Content-Type": _MEDIA_TYPES[bundle], "Content-Length": str(num_bytes)}
