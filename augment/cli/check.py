@@ -1,26 +1,48 @@
-"""``augment check``: whether a pipeline holds, and what exactly it says."""
+"""``augment check``: whether a pipeline holds and what exactly it says, or what a scan finds in a dataset."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from augment.cli import terminal
+from augment.cli import check_dataset, terminal
+from augment.errors import CallError
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("check", short_help="check a pipeline: every problem with its line")(check)
+    app.command("check", short_help="check a pipeline or a dataset: every problem with its place")(check)
 
 
 def check(
-    pipeline: Annotated[str, typer.Argument(metavar="P", help="A preset's name or a YAML or JSON file.")],
+    subject: Annotated[
+        str, typer.Argument(metavar="P|DATASET", help="A preset's name, a YAML or JSON file, or a dataset's folder.")
+    ],
     *,
+    data_format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="The dataset's format; by default it is found out.")
+    ] = None,
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Write the pipeline with every default filled in, as YAML.")
     ] = False,
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """Check a pipeline: every problem with its line, or its digest, what it does to sizes and what was changed."""
+    """Check a pipeline (every problem with its line) or a dataset (what a scan finds, and what it refuses and why).
+
+    What is a preset's name is the preset; write ./NAME for a folder of that name. Exit code 5 where annotations of a
+    dataset cannot be true.
+    """
+    from augment.transforms.load import preset_names
+
+    if subject not in preset_names() and (data_format is not None or Path(subject).is_dir()):
+        if as_yaml:
+            raise CallError(f"--yaml writes a pipeline, and {subject} is a dataset; leave it out")
+        check_dataset.check(terminal.path(subject), data_format, as_json=as_json)
+    else:
+        _check_pipeline(subject, as_yaml=as_yaml, as_json=as_json)
+
+
+def _check_pipeline(pipeline: str, *, as_yaml: bool, as_json: bool) -> None:
     from augment.transforms import sizes
     from augment.transforms.load import Pipeline
 

@@ -16,7 +16,7 @@ MEANINGS = {
     REQUEST: "the request: an option, the pipeline, the dataset (more refused than --max-failures, too) or a picture",
     OUTPUT: "the output folder is refused: another expansion's, in use, or not empty",
     STORAGE: "the disk or the memory: full, unwritable or failing; the same command goes on later",
-    FINDINGS: "verify found differences, or doctor found something that will not work",
+    FINDINGS: "verify found differences, doctor what will not work, or check annotations that cannot be true",
     INTERRUPTED: "interrupted; the same expand goes on",
 }
 

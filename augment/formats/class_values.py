@@ -22,25 +22,36 @@ class ClassValues:
         self._listed = None if listed is None else tuple(listed)
         self._known = frozenset(self._listed or ())
         self._largest = NO_CLASS
-        self._named = False
+        self._names: set[str] = set()
 
     def note(self, value: int | str) -> None:
         """One value that occurs; the name of a class that is a number is its index."""
         if isinstance(value, str) and _INDEX.fullmatch(value):
             value = int(value)
         if isinstance(value, str):
-            self._named = True
+            self._names.add(value)
         elif value <= INDEX_MAX:
             self._largest = max(self._largest, value)
+
+    @property
+    def listed(self) -> tuple[str, ...] | None:
+        """The dataset's own list of classes."""
+        return self._listed
 
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The classes in the order of their indices; None where names alone tell them."""
         if self._listed is not None:
             return self._listed
-        if self._named or self._largest == NO_CLASS:
+        if self._names or self._largest == NO_CLASS:
             return None
         return tuple(str(index) for index in range(self._largest + 1))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every class that is there, in the order of ``classes``, or sorted where these have none."""
+        indices = (str(index) for index in range(self._largest + 1))
+        return self.classes or tuple(sorted(self._names.union(indices), key=str.encode))
 
     def name(self, value: int | str) -> str | None:
         """The name of the class; None for no class. Raises ValueError where the value means none."""

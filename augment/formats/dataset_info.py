@@ -1,13 +1,13 @@
 """``dataset_info.json`` and ``classes.txt``: what stands once for all shards, the names of classes and keypoints.
 
-``dataset_info.json`` is an object with ``classes`` and ``keypoint_names``, as an expansion writes it, or the file of
-that name that ``datasets`` writes, in whose ``features`` a ``ClassLabel`` holds the names: the one called ``cls`` or
-``label``, else the only one. ``classes.txt`` has a class a line; it is read where the other names none.
+``dataset_info.json`` is an object with ``classes``, ``keypoint_names`` and ``splits``, as an expansion writes it, or
+the file of that name that ``datasets`` writes, in whose ``features`` a ``ClassLabel`` holds the names: the one called
+``cls`` or ``label``, else the only one. ``classes.txt`` has a class a line; it is read where the other names none.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,16 @@ MAX_BYTES = 2**24
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """The names of classes in the order of their indices, None where nothing lists them; and those of keypoints."""
+    """The names of classes in the order of their indices, None where nothing lists them; of keypoints; of splits."""
 
     classes: tuple[str, ...] | None = None
     keypoint_names: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
 
 
-def text(classes: tuple[str, ...], keypoint_names: tuple[str, ...]) -> str:
+def text(info: DatasetInfo) -> str:
     """The text of ``dataset_info.json``."""
-    return json.dumps({"classes": classes, "keypoint_names": keypoint_names}, ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(asdict(info), ensure_ascii=False, indent=2) + "\n"
 
 
 def read_info(root: Path) -> DatasetInfo:
@@ -47,7 +48,7 @@ def read_info(root: Path) -> DatasetInfo:
         while lines and not lines[-1].strip():
             lines.pop()
         classes = check_names(root / CLASSES_NAME, "lines", [line.strip() for line in lines])
-        return DatasetInfo(classes, info.keypoint_names)
+        return replace(info, classes=classes)
     return info
 
 
@@ -74,7 +75,13 @@ def _info(path: Path, members: object) -> DatasetInfo:
     return DatasetInfo(
         None if classes is None else check_names(path, "classes", classes),
         check_names(path, "keypoint_names", members.get("keypoint_names") or []),
+        _splits(path, members.get("splits")),
     )
+
+
+def _splits(path: Path, splits: object) -> tuple[str, ...]:
+    """What ``datasets`` has under this name is an object, which describes the splits."""
+    return () if splits is None or isinstance(splits, Mapping) else check_names(path, "splits", splits)
 
 
 def _of_features(features: Mapping[str, Any]) -> object:

@@ -46,9 +46,21 @@ def recognise(root: Path) -> bool:  # noqa: ARG001 - asked last: a folder of pic
 
 
 def picture_path(output: Output) -> str:
-    """Below the split, under its name: the class folders are part of the key."""
-    folder = "" if output.split is None else f"{output.split}/"
-    return f"{folder}{output.file_name}"
+    """In the folder of its class, below that of its split.
+
+    The class may be the first part of the key already, as it is where this format was read. Of a picture without a
+    class the folders become part of the name, for they would be read as its class. Raises DatasetError where a class
+    cannot be the name of a folder.
+    """
+    name = output.class_name
+    if name is None:
+        inside = output.file_name.replace("/", "__")
+    elif output.key.startswith(f"{name}/"):
+        inside = output.file_name
+    else:
+        _check_folder(name)
+        inside = f"{name}/{output.file_name}"
+    return walk.join(output.split or "", inside)
 
 
 def mask_path(output: Output) -> str:
@@ -81,3 +93,11 @@ def splits(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
             f"{' …' if len(others) > 3 else ''}: move these elsewhere, or give the folder of one split"
         )
     return () if others else found
+
+
+def _check_folder(class_name: str) -> None:
+    if not class_name or "/" in class_name or "\0" in class_name or class_name.startswith("."):
+        raise DatasetError(
+            f"class {class_name!r} cannot be the name of a folder; rename it in the dataset, or write another format "
+            "(csv)"
+        )

@@ -57,9 +57,13 @@ class Refusals:
             kind.examples.append(Example(path, rest))
 
     def __iter__(self) -> Iterator[Kind]:
-        """The most frequent first, of equals in the order of the names."""
-        return iter(sorted(self._kinds.values(), key=lambda kind: (-kind.number, kind.reason, kind.name)))
+        """Bad annotations first, of each the most frequent first, of equals in the order of the names."""
+        return iter(sorted(self._kinds.values(), key=_order))
 
     def bad_annotations(self) -> list[Kind]:
         """The kinds whose reason is that annotations cannot be true."""
         return [kind for kind in self if kind.reason is Reason.ANNOTATION]
+
+
+def _order(kind: Kind) -> tuple[bool, int, str, str]:
+    return kind.reason is not Reason.ANNOTATION, -kind.number, kind.reason, kind.name

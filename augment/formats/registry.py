@@ -14,7 +14,7 @@ import pyarrow as pa
 from augment import arguments, decode, keys, manifest
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
-from augment.formats import folder, imagefolder, refusals, webdataset
+from augment.formats import coco, csv_table, folder, imagefolder, mask_folders, refusals, voc, webdataset
 from augment.formats.assemble import Assembly
 from augment.formats.listing import Listing
 from augment.formats.previous import Previous
@@ -73,9 +73,13 @@ class Format(Protocol):
 
 
 _ASKED: tuple[tuple[Format, ...], ...] = (
-    (imagefolder, webdataset),  # a file that describes pictures, or that holds them, is of this format and no other
-    (),  # the names of folders say it
-    (folder,),  # what is left
+    # a file that describes pictures, or that holds them, is of this format and no other
+    (coco, imagefolder, csv_table, webdataset),
+    # the names of folders say it
+    (voc,),
+    (mask_folders,),
+    # what is left
+    (folder,),
 )
 """In this order formats are asked whether a folder whose format nobody named is theirs; those of one line are equals,
 and where two of them say yes, somebody has to name it."""

@@ -206,7 +206,7 @@ class Examiner:
         return Picture(row.height, row.width, row.size_bytes, row.mtime_ns, row.digest, text, said=said)
 
     def _mask(self, place: MaskPlace | None, picture: decode.Header) -> Mask | Refused | None:
-        if place is None:
+        if place is None or self._is_null(place):
             return None
         content = self._read(place.path, place.part)
         if isinstance(content, Refused):
@@ -253,6 +253,13 @@ class Examiner:
         if size_bytes is None and (refused := self._bounded(len(content.data))) is not None:
             return refused
         return content
+
+    def _is_null(self, place: MaskPlace) -> bool:
+        """Whether a mask that only reading tells of is not there: a cell of a Parquet file may be null."""
+        part = place.part
+        if part is None or part.size_bytes is not None:
+            return False
+        return not read.read_part(self._root / place.path, part.offset, size_bytes=None).data
 
     def _bounded(self, size_bytes: int) -> Refused | None:
         limit = self._limits.max_file_bytes

@@ -3,7 +3,8 @@
 - **Splits.** A shard lies in the split that one of the folders on the way to it has the name of (``walk.SPLIT_NAMES``,
   in any case, the outermost first); else in the one that its own name tells: ``train-000000.tar``,
   ``imagenet-val-0007.tar`` and ``data/test-00000-of-00001.parquet`` hold a name of a split between hyphens, dots,
-  underscores, blanks and digits, as ``datasets`` looks for it. Either all shards belong to a split or none does.
+  underscores, blanks and digits, as ``datasets`` looks for it. Where ``dataset_info.json`` names the splits, these
+  names count before all others: ``{split}-000000.tar``. Either all shards belong to a split or none does.
 - **Names.** Within its split a record goes by the name that the shard gives it. Where that is missing or several
   records of the split have it, each of these goes by the path of its shard, relative to the split's folder, and the
   name or number that it has in there.
@@ -45,11 +46,13 @@ class Shard:
         return f"{self.split}/{name}" if self.split is not None else name
 
 
-def find(root: Path, listing: Listing, suffix: str, refused: Sequence[str] = ()) -> list[Shard]:
+def find(
+    root: Path, listing: Listing, suffix: str, *, splits: Sequence[str] = (), refused: Sequence[str] = ()
+) -> list[Shard]:
     """The shards below ``root``, by the UTF-8 bytes of their paths; the listing's splits and refusals are filled in.
 
-    ``refused`` are endings of compressed shards, whose parts cannot be read in place. Raises DatasetError for these and
-    where the splits are ambiguous, StorageError.
+    ``splits`` are names of splits that the dataset states. ``refused`` are endings of compressed shards, whose parts
+    cannot be read in place. Raises DatasetError for these and where the splits are ambiguous, StorageError.
     """
     found = []
     for folder in walk.folders(root, listing):
@@ -61,7 +64,7 @@ def find(root: Path, listing: Listing, suffix: str, refused: Sequence[str] = ())
                     f"{suffix} file and remove it"
                 )
             if name.endswith(suffix):
-                found.append(_shard(root, folder.parts, name))
+                found.append(_shard(root, folder.parts, name, splits))
             elif folder.path or not _DESCRIBES.fullmatch(name):
                 detail = f"it is no shard ({suffix}); move it elsewhere"
                 listing.refused.append(RefusedPath(keys.printable(path), Reason.MISPLACED, detail))
@@ -115,10 +118,13 @@ def names_of(
     return name
 
 
-def _shard(root: Path, folders: Sequence[str], name: str) -> Shard:
+def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> Shard:
     path = "/".join((*folders, name))
     if not keys.is_utf8(path):
         raise DatasetError(f"{keys.printable(str(root / path))}: its path is not UTF-8; rename it")
+    stated = [split for split in splits if name.startswith(f"{split}-")]
+    if stated:
+        return Shard(path, max(stated, key=len), path)
     for depth, folder in enumerate(folders):
         if folder.lower() in walk.SPLIT_NAMES:
             return Shard(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))

@@ -4,6 +4,7 @@ Whatever such a file says, a picture is only ever one of the files that were fou
 among them and never handed to the operating system, so none leads elsewhere (but where a link does: see ``walk``).
 """
 
+import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -94,6 +95,21 @@ def grow(root: Path, listing: Listing, *, max_files: int | None = None) -> Tree:
     for folder in walk.folders(root, listing, max_files=max_files):
         paths.update(walk.join(folder.path, name) for name in folder.files)
     return Tree(root, paths)
+
+
+def has_file(folder: Path, extension: str, *, depth: int) -> bool:
+    """Whether a file with this extension (in lower case) lies in a folder or less than ``depth`` folders below it."""
+    try:
+        with os.scandir(folder) as entries:
+            inner = []
+            for entry in entries:
+                if entry.name.lower().endswith(extension) and not entry.name.startswith(".") and entry.is_file():
+                    return True
+                if depth > 1 and entry.is_dir() and not entry.name.startswith("."):
+                    inner.append(entry.name)
+    except OSError:  # the scan will say what is wrong with it
+        return False
+    return any(has_file(folder / name, extension, depth=depth - 1) for name in inner)
 
 
 def is_picture(path: str) -> bool:

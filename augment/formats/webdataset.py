@@ -17,23 +17,23 @@ A dot in the last part of a key is written as ``%2E``, and ``%2E`` as ``%252E``:
 """
 
 import functools
-import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from augment import decode, keys, read
-from augment.annotations import NOTHING, Annotations, parse
+from augment.annotations import NOTHING, Annotations
 from augment.errors import DatasetError, StorageError
 from augment.formats import dataset_info, shards, tar_samples, tar_writing
 from augment.formats.class_values import NO_CLASS, ClassValues
 from augment.formats.dataset_info import DatasetInfo
 from augment.formats.listing import Described, FileGroup, Listing, MaskPlace, RefusedPath
+from augment.formats.said import HAS_NAMES, carrying, parsed
 from augment.formats.shards import Shard
 from augment.formats.tar_headers import TarError
 from augment.formats.tar_samples import Samples
+from augment.formats.vocabulary import NamesInUse
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
 NAME = "webdataset"
@@ -41,8 +41,6 @@ WRITES = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypo
 PACKS = True
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4", ".tar.lz")
-_OURS = frozenset(field.name for field in fields(Annotations))
-_HAS_NAMES = re.compile(r'"(labels|box_labels|keypoint_labels)"')
 _BY_FORMAT = {"jpeg": "jpg", "tiff": "tif"} | {name: name for name in ("bmp", "gif", "png", "ppm", "webp")}
 
 
@@ -58,15 +56,15 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
     samples; StorageError.
     """
     listing = Listing()
-    found = shards.find(root, listing, ".tar", _COMPRESSED)
     info = dataset_info.read_info(root)
-    vocabulary = _Vocabulary(ClassValues(info.classes), info)
+    found = shards.find(root, listing, ".tar", splits=info.splits, refused=_COMPRESSED)
+    names = NamesInUse(ClassValues(info.classes), info.keypoint_names)
     read_ones: list[Samples] = []
     left_out: Counter[str] = Counter()
     for shard in found:
         samples = _read(root, shard)
         read_ones.append(samples)
-        vocabulary.note(samples)
+        _note_names(names, samples)
         left_out.update(samples.left_out)
         listing.refused += [_named(shard, refused) for refused in samples.refused]
         listing.num_files += len(samples.members) + len(samples.refused)
@@ -75,10 +73,10 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
     own = [[tar_samples.key(member) for member in samples.members] for samples in read_ones]
     name = shards.names_of(found, own, lambda number, i: own[number][i])
     for number, (shard, samples) in enumerate(zip(found, read_ones, strict=True)):
-        described = _Described(shard, samples, vocabulary, functools.partial(name, number))
+        described = _Described(shard, samples, names, functools.partial(name, number))
         listing.groups.append(FileGroup(shard.path, tuple(samples.members), shard.split, described=described))
-    listing.classes = vocabulary.values.classes
-    listing.keypoint_names = vocabulary.keypoint_names
+    listing.classes = names.values.classes
+    listing.keypoint_names = names.keypoint_names
     listing.details = {"left_out": dict(left_out)} if left_out else {}
     return listing
 
@@ -99,8 +97,8 @@ def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
 
 
 def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
-    """``dataset_info.json``: the names of classes and keypoints, whose indices the shards hold."""
-    text = dataset_info.text(whole.classes, whole.keypoint_names)
+    """``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
+    text = dataset_info.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
     yield StreamedFile(dataset_info.NAME, iter([text.encode()]))
 
 
@@ -134,47 +132,18 @@ def _named(shard: Shard, refused: RefusedPath) -> RefusedPath:
     return RefusedPath(shard.named(f"{keys.printable(shard.below)}/{refused.path}"), refused.reason, refused.detail)
 
 
-class _Vocabulary:
-    """The names of classes and keypoints, and what the samples say by them."""
-
-    def __init__(self, values: ClassValues, info: DatasetInfo) -> None:
-        self.values = values
-        self._info = info
-        self._keypoints: set[str] = set()
-
-    @property
-    def keypoint_names(self) -> tuple[str, ...]:
-        return self._info.keypoint_names or tuple(sorted(self._keypoints, key=str.encode))
-
-    def note(self, samples: Samples) -> None:
-        """Take in the names that occur in a shard; its .json members are read only where they are not listed."""
-        for value in samples.values:
-            if value is not None:
-                self.values.note(value)
-        if self._info.classes is None or not self._info.keypoint_names:
-            for i in range(len(samples.members)):
-                self._note_annotations(samples, i)
-
-    def _note_annotations(self, samples: Samples, i: int) -> None:
+def _note_names(names: NamesInUse, samples: Samples) -> None:
+    """Take in what a shard names; its .json members are read only where something is not listed."""
+    for value in samples.values:
+        if value is not None:
+            names.values.note(value)
+    for i in range(0 if names.complete else len(samples.members)):
         try:
             text = samples.text(i, "json")
-            if text is None or not _HAS_NAMES.search(text):
-                return
-            said = _parsed(text)
+            if text is not None and HAS_NAMES.search(text):
+                names.note(parsed(text, "its .json"))
         except ValueError:
-            return  # it is told when the record is examined
-        self._keypoints.update(said.keypoint_labels or ())
-        for name in (*(said.labels or ()), *(said.box_labels or ())):
-            self.values.note(name)
-
-    def check(self, said: Annotations) -> None:
-        """Raise ValueError where annotations name what the dataset does not list."""
-        for name in (*(said.labels or ()), *(said.box_labels or ())):
-            self.values.name(name)
-        unknown = set(said.keypoint_labels or ()) - set(self._info.keypoint_names)
-        if self._info.keypoint_names and unknown:
-            names = ", ".join(self._info.keypoint_names)
-            raise ValueError(f"unknown keypoint: {min(unknown)!r} is not among {names}")
+            continue  # it is told when the record is examined
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +152,7 @@ class _Described(Mapping[int, Described]):
 
     shard: Shard
     samples: Samples
-    vocabulary: _Vocabulary
+    names: NamesInUse
     name: Callable[[int], str]
 
     def __len__(self) -> int:
@@ -198,7 +167,7 @@ class _Described(Mapping[int, Described]):
         value = samples.values[i]
         if value is not None and problem is None:
             try:
-                class_name = self.vocabulary.values.name(value)
+                class_name = self.names.values.name(value)
             except ValueError as error:
                 problem = str(error)
         mask, said = samples.part(i, "mask"), samples.part(i, "json") or samples.part(i, "txt")
@@ -213,28 +182,11 @@ class _Described(Mapping[int, Described]):
 
     def _annotate(self, i: int, height: int, width: int) -> Annotations | None:  # noqa: ARG002 - as Described has it
         text, caption = self.samples.text(i, "json"), self.samples.text(i, "txt")
-        said = NOTHING if text is None else _parsed(text)
+        said = NOTHING if text is None else parsed(text, "its .json")
         if caption is not None:
-            said = replace(said, extra={"txt": caption, **(said.extra or {})})
-        self.vocabulary.check(said)
+            said = carrying(said, {"txt": caption})
+        self.names.check(said)
         return None if said == NOTHING else said
-
-
-def _parsed(text: str) -> Annotations:
-    """What a .json member says; members that annotations do not have go into ``extra``. Raises ValueError."""
-    try:
-        members = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not annotations: its .json is no JSON ({error})") from error
-    if not isinstance(members, dict):
-        return Annotations(extra={"json": members})
-    ours = {name: value for name, value in members.items() if name in _OURS}
-    others = {name: value for name, value in members.items() if name not in _OURS}
-    try:
-        said = parse(ours)
-    except ValueError as error:
-        raise ValueError(f"not annotations: of its .json, {error}") from error
-    return replace(said, extra={**others, **(said.extra or {})}) if others else said
 
 
 def _members(packed: Packed, whole: Whole, classes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:

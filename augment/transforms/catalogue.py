@@ -166,19 +166,13 @@ def _properties(name: str) -> Mapping[str, Schema]:
 
 @functools.cache
 def _defaults(name: str) -> Mapping[str, JSON]:
-    """Albumentations' own defaults as JSON, for the parameters we list; masks are resized by the exact neighbour.
-
-    (Its own default, OpenCV's INTER_NEAREST, shifts a mask against its picture by up to half a pixel.)
-    """
+    """Albumentations' own defaults as JSON, for the parameters we list."""
     signature = inspect.signature(transform_class(name).__init__).parameters
-    defaults = {
+    return {
         key: json.loads(json.dumps(signature[key].default))
         for key in _properties(name)
         if signature[key].default is not inspect.Parameter.empty
     }
-    if entry.knows_exact_neighbour(_properties(name).get("mask_interpolation", {})):
-        defaults["mask_interpolation"] = entry.NEAREST_EXACT
-    return defaults
 
 
 @functools.cache

@@ -16,6 +16,7 @@ _NEAR_PX: Final = 2.0
 """A point is found where a pixel comes from no farther away; a field that stretches more than fourfold may miss one."""
 _SLOPE_PX: Final = 2
 """The slope of a field is measured this far to either side: fields come in steps of 1/32 pixel (OpenCV's remapping)."""
+_NEWTON_STEPS: Final = 5
 _FLAT: Final = 1 / 64
 """Where less of the picture's area than this falls on a pixel, its slope has no inverse worth the name."""
 
@@ -46,9 +47,9 @@ class Field:
     def points(self, points: _Array) -> tuple[_Array, NDArray[np.int64], _Array]:
         """Where each point (N, 2) is seen, the rows of those that are, and where a step there leads.
 
-        The pixel that comes from nearest is found, and from it the place between pixels by the slope of the field.
+        The pixel that comes from nearest is found, and from it the place between pixels.
         The steps are (M, 2, 2), the inverse of that slope: columns are what becomes of a pixel along x and along y.
-        Where the field folds or tears so that its slope has no inverse, the pixel itself is the place and a step stays.
+        Where the field folds or tears so that its slope has no inverse, a step stays as it was.
         """
         found, rows, steps = [], [], []
         map_x, map_y = self._maps
@@ -58,12 +59,8 @@ class Field:
             if len(distances) and distances.min() <= _NEAR_PX:
                 nearest = distances.argmin()
                 pixel = np.array([xs[nearest], ys[nearest]], dtype=np.float64)
-                missing = (x - map_x[ys[nearest], xs[nearest]], y - map_y[ys[nearest], xs[nearest]])
                 step = self._steps(xs[nearest], ys[nearest])
-                between = step @ missing
-                if np.abs(between).max() > 1.0:  # not the slope that leads there: a fold or a tear
-                    between = np.clip(between, -0.5, 0.5)
-                found.append(pixel + between)
+                found.append(self._between(pixel, step, np.array([x, y])))
                 rows.append(row)
                 steps.append(step)
         return (
@@ -71,6 +68,33 @@ class Field:
             np.array(rows, dtype=np.int64),
             np.array(steps, dtype=np.float64).reshape(-1, 2, 2),
         )
+
+    def _between(self, pixel: _Array, step: _Array, point: _Array) -> _Array:
+        """The place about a pixel that comes from the point, by a few steps of Newton's; the pixel where none leads on.
+
+        A field that is rough there (a fold, a tear) may have no such place within a pixel.
+        """
+        place, missing = pixel, point - self._at(pixel)
+        for _ in range(_NEWTON_STEPS):
+            further = np.clip(place + step @ missing, pixel - 1.0, pixel + 1.0)
+            still_missing = point - self._at(further)
+            if np.hypot(*still_missing) >= np.hypot(*missing):
+                break
+            place, missing = further, still_missing
+        return place
+
+    def _at(self, place: _Array) -> NDArray[np.float64]:
+        """The field at a place between pixels, bilinearly; beyond its edges it goes on as it ends."""
+        height, width = self._maps[0].shape
+        column, row = (
+            min(max(int(np.floor(one)), 0), side - 2) for one, side in zip(place, (width, height), strict=True)
+        )
+        if min(height, width) < 2:
+            return np.array([float(one.flat[0]) for one in self._maps])
+        across, down = place - (column, row)
+        corners = (one[row : row + 2, column : column + 2].astype(np.float64) for one in self._maps)
+        weights = np.outer((1 - down, down), (1 - across, across))
+        return np.array([(four * weights).sum() for four in corners])
 
     def _steps(self, column: int, row: int) -> NDArray[np.float64]:
         """The inverse of the field's slope at a pixel, from the differences of its neighbours; else the identity."""

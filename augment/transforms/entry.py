@@ -41,18 +41,10 @@ def interpolation(description: str = "how pixels between pixels are computed", *
     return schema.choice(options, description)
 
 
-NEAREST_EXACT: Final = 6
-"""OpenCV's nearest neighbour of a pixel's middle, as every other filter has it; 0 is that of its corner."""
-
-
 def mask_interpolation(*, warps: bool = False) -> Schema:
     """Nearest neighbour only: a mask holds class indices, and a mean of two classes is a third."""
-    options = {0: "nearest"} if warps else {0: "nearest", NEAREST_EXACT: "nearest, exact"}
+    options = {0: "nearest"} if warps else {0: "nearest", 6: "nearest, exact"}
     return schema.choice(options, "the same for the mask, whose class indices are never mixed")
-
-
-def knows_exact_neighbour(interpolation_schema: Schema) -> bool:
-    return any(option["const"] == NEAREST_EXACT for option in interpolation_schema.get("oneOf", ()))
 
 
 def border_mode() -> Schema:

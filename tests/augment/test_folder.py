@@ -1,6 +1,7 @@
 """The folder format: which layout is which, and where outputs go."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,7 +201,8 @@ some_keys = st.lists(parts, min_size=1, max_size=3).map("/".join)
 
 
 def path_of(key: str, copy: int | None, extension: str = "jpg", split: str | None = None) -> str:
-    return folder.picture_path(Output(key, split, copy, extension, 1, 1))
+    class_name = key.partition("/")[0] if "/" in key else None
+    return folder.picture_path(Output(key, split, copy, extension, 1, 1, class_name))
 
 
 @given(first=st.tuples(some_keys, st.integers(0, 99)), second=st.tuples(some_keys, st.integers(0, 99)))
@@ -212,6 +214,15 @@ def test_output_lies_beside_its_siblings() -> None:
     assert path_of("cat/1", 3) == "cat/1__3.jpg"
     assert path_of("cat/1", None) == "cat/1.jpg"
     assert path_of("cat/1.png", None, "") == "cat/1.png"
+
+
+def test_output_of_a_dataset_of_another_format_lies_in_its_class() -> None:
+    output = Output("images/1", "train", 0, "jpg", 1, 1)
+    assert folder.picture_path(replace(output, class_name="cat")) == "train/cat/images/1__0.jpg"
+    assert folder.picture_path(output) == "train/images__1__0.jpg"
+    for name in ("n/a", "..", ".cat", ""):
+        with pytest.raises(DatasetError, match="cannot be the name of a folder; rename"):
+            folder.picture_path(replace(output, class_name=name))
 
 
 def test_outputs_of_all_splits_are_a_dataset_with_splits(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def blobs() -> Sample:
 def oracle_params(name: str, **more: Any) -> dict[str, Any]:
     """Nearest neighbour for the picture too, and borders of class 0's colour, so that pixels name their class."""
     known = CATALOGUE[name].schema["properties"]
-    nearest = 6 if name == "RandomCropKeepSize" else 0  # its masks use the exact one
+    exact = any(option["const"] == 6 for option in known.get("interpolation", {}).get("oneOf", ()))
+    nearest = 6 if exact else 0  # masks are resized by the exact one
     fill = 0 if name == "CropAndPad" else [0, 0, 255]
     wanted = {"interpolation": nearest, "mask_interpolation": 0, "fill": fill, **STRONGER.get(name, {}), **more}
     return {key: value for key, value in wanted.items() if key in known}

@@ -1,0 +1,156 @@
+"""Rows of ``metadata.jsonl`` and ``metadata.csv``: from text to annotations, and back to a row."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from augment import annotations
+from augment.annotations import NOTHING, Annotations
+from augment.formats.writing import Whole
+
+_OF_PICTURES = ("file_name", "label", "labels", "objects", "mask_file_name")
+"""Columns with a meaning; the others are carried along."""
+_CATEGORIES = ("categories", "category", "labels", "label")
+_DECIMALS = 6
+
+
+def of_jsonl(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The number of each line that is not blank, and its object. Raises ValueError, which names the line."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"line {number} is no JSON ({error}); each line is one object") from error
+        if not isinstance(row, dict):
+            raise _wrong(f"line {number} is no object; each line is one, with file_name")
+        yield number, row
+
+
+def of_csv(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The number of each row's last line, and its cells by the names of their columns; empty ones are left out.
+
+    ``objects`` and ``labels`` are read as JSON. Raises ValueError, which names the line.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise ValueError(f"line {reader.line_num} has {len(cells)} cells, of {len(header)} columns")
+            row: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            for name in ("objects", "labels"):
+                if name in row:
+                    row[name] = json.loads(row[name])
+            yield reader.line_num, row
+    except (csv.Error, RecursionError, json.JSONDecodeError) as error:
+        raise ValueError(f"line {reader.line_num} cannot be read ({error})") from error
+
+
+def read(row: Mapping[str, Any]) -> tuple[str | None, Annotations]:
+    """The class of a row's picture, and what else is said of it. Raises ValueError."""
+    members: dict[str, Any] = {}
+    label, several = row.get("label"), row.get("labels")
+    if isinstance(label, list | dict) and several is None:
+        label, several = None, label
+    if isinstance(several, list):
+        members["labels"] = [_name(each, "labels") for each in several]
+    elif several is not None:
+        members["labels"] = _shares(several)
+    if (objects := row.get("objects")) is not None:
+        members |= _boxes(objects)
+    extra = {name: value for name, value in row.items() if name not in _OF_PICTURES and value is not None}
+    if extra:
+        members["extra"] = extra
+    said = annotations.parse(members) if members else NOTHING
+    return None if label is None else _name(label, "label"), said
+
+
+def written(said: Annotations, whole: Whole, *, soft: bool) -> dict[str, Any]:
+    """The columns of a row, less those of paths and the single class. ``soft``: labels are an object of shares."""
+    row: dict[str, Any] = {}
+    if "labels" in whole.targets and said.labels is not None:
+        row["labels"] = dict(sorted(said.labels.items())) if soft else sorted(said.labels)
+    if "boxes" in whole.targets and said.boxes is not None:
+        row["objects"] = _objects(said)
+    for name, value in sorted((said.extra or {}).items()):
+        row[f"{name}_" if name in _OF_PICTURES else name] = value
+    return row
+
+
+def _objects(said: Annotations) -> dict[str, Any]:
+    boxes = said.boxes or ()
+    objects: dict[str, Any] = {
+        "bbox": [[round(value, _DECIMALS) for value in (x, y, x_max - x, y_max - y)] for x, y, x_max, y_max in boxes]
+    }
+    if said.box_labels is not None:
+        objects["categories"] = list(said.box_labels)
+    attributes = said.box_attributes or ()
+    for name in sorted({name for each in attributes for name in each}):
+        column = f"{name}_" if name in ("bbox", *_CATEGORIES) else name
+        objects[column] = [each.get(name) for each in attributes]
+    return objects
+
+
+def _boxes(objects: object) -> dict[str, Any]:
+    if isinstance(objects, list):
+        objects = _as_columns(objects)
+    if not isinstance(objects, dict):
+        raise _wrong(f"objects is an object of lists, not {type(objects).__name__}")
+    columns = {name: values for name, values in objects.items() if values is not None}
+    given = columns.pop("bbox", [])
+    if not isinstance(given, list):
+        raise _wrong("objects.bbox is a list of [x, y, width, height]")
+    boxes = [_corners(box) for box in given]
+    for name, values in columns.items():
+        if not isinstance(values, list) or len(values) != len(boxes):
+            raise ValueError(f"objects.{name} is a list with a value for each of the {len(boxes)} boxes")
+    members: dict[str, Any] = {"boxes": boxes}
+    category = next((name for name in _CATEGORIES if name in columns), None)
+    if category is not None:
+        members["box_labels"] = [_name(value, f"objects.{category}") for value in columns.pop(category)]
+    if columns:
+        members["box_attributes"] = [
+            {name: values[i] for name, values in columns.items() if values[i] is not None} for i in range(len(boxes))
+        ]
+    return members
+
+
+def _as_columns(objects: list[Any]) -> dict[str, list[Any]]:
+    for each in objects:
+        if not isinstance(each, dict) or "bbox" not in each:
+            raise ValueError("each of objects is an object with a bbox")
+    names = dict.fromkeys(name for each in objects for name in each)
+    return {name: [each.get(name) for each in objects] for name in names}
+
+
+def _corners(box: object) -> list[float]:
+    if not isinstance(box, list) or len(box) != 4:
+        raise ValueError(f"a bbox is [x, y, width, height], not {str(box)[:60]}")
+    numbers = [annotations.number(each, "objects.bbox") for each in box]
+    x, y, width, height = numbers
+    return [x, y, x + width, y + height]
+
+
+def _shares(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong("labels is a list of names, or an object with the share of each")
+    return {name: share for name, share in value.items() if share is not None}
+
+
+def _name(value: object, what: str) -> str:
+    """The name of a class that is given by name or number."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"{what} is the name or the number of a class, not {str(value)[:60]!r}")
+
+
+def _wrong(text: str) -> ValueError:
+    return ValueError(text)
