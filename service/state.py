@@ -1,8 +1,7 @@
 """What the parts of one application share, and how a route gets at it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -43,8 +42,6 @@ class State:
     rendering: Rendering
     readers: Readers
     warming: Warming
-    version: Mapping[str, Any]
-    """The engine's digest and what it is made of, as ``/version`` tells it."""
 
 
 def of(request: Request) -> State:
