@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from importlib.metadata import version
+from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
 from prometheus_client.core import Metric
 
+from augment import engine
 from augment.workers import LocalWorkers
 from service import metrics, middleware, problems, reference
 from service.admission import Admission
@@ -60,6 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
             workers = parts.enter_context(_pool(settings, settings.workers, *_RENDERING))
             warming = Warming()
             await parts.enter_async_context(warming.of(workers))
+            # It imports the libraries that decide a pixel: seconds, which no request should wait for.
+            version_now = await to_thread.run_sync(_describe_engine)
             scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task"))
             quota = Quota(home, settings.max_home_bytes)
             datasets = await parts.enter_async_context(aclosing(Datasets(home, quota, scanners, settings)))
@@ -87,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
                 rendering=Rendering(batches, workers, counted),
                 readers=Readers(batches, workers.num_workers),
                 warming=warming,
+                version=version_now,
             )
             app.state.augment = state
             counted.watch(lambda: _watched(state))
@@ -124,6 +129,10 @@ def _pool(settings: Settings, num_workers: int | None, *preload: str, in_backgro
         preload=preload,
         in_background=in_background,
     )
+
+
+def _describe_engine() -> dict[str, Any]:
+    return {"engine": engine.engine_id(), **engine.describe()}
 
 
 def _watched(state: State) -> Iterable[Metric]:

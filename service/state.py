@@ -1,7 +1,8 @@
 """What the parts of one application share, and how a route gets at it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -42,6 +43,8 @@ class State:
     rendering: Rendering
     readers: Readers
     warming: Warming
+    version: Mapping[str, Any]
+    """The engine's digest and what it is made of, as ``/version`` tells it."""
 
 
 def of(request: Request) -> State:

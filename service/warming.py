@@ -1,7 +1,4 @@
-"""Workers, and this process, made ready before the first request: whoever comes first does not wait for imports.
-
-It goes on beside the start, so that the service listens, and its probes answer, from the first second on.
-"""
+"""Workers made ready before the first request: whoever comes first does not wait for what they import."""
 
 import asyncio
 import logging
@@ -10,7 +7,6 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 
-from augment import engine
 from augment.errors import WorkerError
 from augment.workers import LocalWorkers
 from service.errors import StartingError
@@ -43,9 +39,7 @@ class Warming:
     async def _start(self, workers: LocalWorkers) -> None:
         while not self._is_done:
             try:
-                # The first imports the libraries that decide a pixel: this process checks pipelines with them.
-                both = (engine.engine_id, workers.start)
-                await asyncio.gather(*(to_thread.run_sync(each, abandon_on_cancel=True) for each in both))
+                await to_thread.run_sync(workers.start, abandon_on_cancel=True)
                 self._is_done = True
             except WorkerError as error:
                 _log.error("no workers yet: %s", error)

@@ -8,13 +8,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from augment import engine
 from augment.spelling import did_you_mean
 from augment.transforms.catalogue import TransformInfo, catalogue
 from service import schemas
 from service.errors import NotFoundError
 from service.routes import conditional
 from service.routing import Route
+from service.state import Joined
 
 router = APIRouter(route_class=Route, prefix="/v1/transforms", tags=["transforms"])
 
@@ -49,10 +49,10 @@ class Transforms(BaseModel):
     response_model=Transforms,
     responses=conditional.NOT_MODIFIED,
 )
-async def list_transforms(request: Request) -> Response:
+async def list_transforms(request: Request, state: Joined) -> Response:
     """Each transform with the JSON Schema of its parameters; it changes with the engine only."""
     body = await to_thread.run_sync(_all)
-    return _answer(request, body)
+    return _answer(request, state, body)
 
 
 @router.get(
@@ -66,6 +66,7 @@ async def list_transforms(request: Request) -> Response:
 )
 async def read_transform(
     request: Request,
+    state: Joined,
     name: Annotated[str, Path(description="The transform's name.", examples=["HorizontalFlip"])],
 ) -> Response:
     """What a transform does, what it moves, and what it takes."""
@@ -73,7 +74,7 @@ async def read_transform(
     if info is None:
         hint = did_you_mean(name, catalogue()) or "; GET /v1/transforms lists them"
         raise NotFoundError(f"there is no transform {name[:100]!r}{hint}")
-    return _answer(request, json.dumps(_document(info)).encode())
+    return _answer(request, state, json.dumps(_document(info)).encode())
 
 
 @functools.cache
@@ -81,8 +82,8 @@ def _all() -> bytes:
     return json.dumps({"transforms": [_document(info) for info in catalogue().values()]}).encode()
 
 
-def _answer(request: Request, body: bytes) -> Response:
-    etag = f'"{engine.engine_id()}"'
+def _answer(request: Request, state: Joined, body: bytes) -> Response:
+    etag = f'"{state.version["engine"]}"'
     return conditional.answer(request, body, etag=etag, media_type="application/json")
 
 
