@@ -155,7 +155,9 @@ class Expansion:
         """
         update, workers = arguments.flag("update", update), arguments.workers("workers", workers)
         progress = arguments.function("progress", progress) or (lambda _: None)
-        tally = Tally(self.spec, Budget(max_failures, self.dataset), progress)
+        budget = Budget(max_failures, self.dataset)
+        budget.check(len(self.dataset.refused), self.dataset.refused)  # what the scan left out is known by now
+        tally = Tally(self.spec, budget, progress)
         with lock.locked(self.out):
             folder.check_ours(self.out)
             self._prepare(update=update)
@@ -207,14 +209,13 @@ class Expansion:
 
     def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
         def show(under_way: Sequence[Task[ShardResult]]) -> None:
-            counts = [this_run.counts(task.index) for task in under_way if isinstance(task, ShardTask)]
-            tally.show(sum(outputs for outputs, _ in counts), sum(size for _, size in counts))
+            tally.show([this_run.counts(task.index) for task in under_way if isinstance(task, ShardTask)])
 
         work = self._unfinished(source, this_run, tally)
         with contextlib.closing(tasks.run_all(workers, work, show)) as results:
             for result in results:
                 tally.add(result)
-        tally.show(0, 0)
+        tally.show(())
 
     def _unfinished(self, source: RenderSource, this_run: lock.Run, tally: Tally) -> Iterator[ShardTask]:
         refused = shard.refused_at_scan(self.dataset, self.spec.shard_size)
@@ -224,7 +225,7 @@ class Expansion:
                 yield ShardTask(source, self.spec, self.out, this_run.path.name, index, refused.get(index, ()))
             else:
                 tally.add(settled)
-                tally.show(0, 0)
+                tally.show(())
 
     def _undo_unfinished(self, this_run: lock.Run) -> None:
         """Leave nothing of shards whose workers died; where that fails too, the next run does it."""

@@ -35,9 +35,9 @@ DEFAULT_MEMORY_BYTES = 4 << 30
 """AUGMENT_WORKER_MEMORY_BYTES. Seven float32 copies of a picture of 50 megapixels (AUGMENT_MAX_PIXELS). It is the same
 on every machine, because it decides which records are refused."""
 
-BACKGROUND_NICE = 12
-"""For workers of what nobody waits for: beside others that compute they get about a sixth of a core (the kernel's
-weights are 70 and 335), alone all of it."""
+BACKGROUND_NICE = 8
+"""For workers of what nobody waits for: beside others that compute they get about a third of a core (the kernel's
+weights are 172 and 335), alone all of it. Much lower they stood still on a machine that does other work too."""
 
 DEFAULT_MAX_TASKS = 1000
 """A worker is replaced after this many tasks, so that what a library leaks has an end."""

@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
                 jobs=jobs,
                 oneshot=OneShot(files, workers, counted, settings),
                 batches=batches,
-                rendering=Rendering(batches, workers, counted),
+                rendering=Rendering(batches, datasets, workers, counted),
                 readers=Readers(batches, workers.num_workers),
                 warming=warming,
                 version=version_now,

@@ -90,7 +90,7 @@ class _ShardWork:
         self._known, self._known_ns = self._read_known()
         self._rows: list[Row] = []
         self._written: list[str] = []
-        self._num_settled = 0
+        self._counts = lock.Counts()
         self._size_bytes = 0
 
     def do(self) -> ShardResult:
@@ -100,16 +100,26 @@ class _ShardWork:
         try:
             if missing:
                 journal.begin(self._root, self._index, missing)
-            for record, wanted in plan:
+            for place, (record, wanted) in zip(self._spec.shard(self._index), plan, strict=True):
                 self._seat.check()
                 self._settle(record, wanted)
-                self._num_settled += self._spec.outputs_a_record
-                self._seat.report(self._num_settled, self._size_bytes)
+                self._report(place)
             self._finish()
         except BaseException:
             self._undo(missing)
             raise
         return self._result()
+
+    def _report(self, place: int) -> None:
+        """Say how far the shard is, after the record of this place."""
+        is_refused = self._rows[-1].status == Status.REFUSED
+        self._counts = lock.Counts(
+            num_outputs=self._counts.num_outputs + self._spec.outputs_a_record,
+            size_bytes=self._size_bytes,
+            num_refused=self._counts.num_refused + is_refused,
+            refused=place if is_refused else self._counts.refused,
+        )
+        self._seat.report(self._counts)
 
     def _check_places(self, plan: Sequence[tuple[Record, Sequence[_Wanted]]]) -> None:
         """Raise OutputError where a file that no manifest names has an output's place and is not that output.

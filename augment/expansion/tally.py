@@ -1,6 +1,6 @@
 """What the shards of a run have come to: for a progress bar, for a budget of failures, and at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -8,6 +8,7 @@ from typing import TypeAlias
 from augment import arguments
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
+from augment.expansion.lock import Counts
 from augment.expansion.shard import ShardResult
 from augment.expansion.spec import ExpansionSpec
 from augment.sample import Refusal
@@ -57,6 +58,7 @@ class Budget:
     """Whether too many records and files are left out; None is no bound."""
 
     def __init__(self, max_failures: MaxFailures | None, dataset: Dataset) -> None:
+        self._dataset = dataset
         self._text = f"max_failures is {max_failures}"
         self._most: int | None = None
         if max_failures is None:
@@ -70,12 +72,21 @@ class Budget:
             told = arguments.shown(max_failures)
             raise CallError(f"max_failures is {told}; give a count, or a fraction above 0 and below 1") from None
 
-    def check(self, num_refused: int, first: Refusal | None) -> None:
-        """Raise DatasetError where more are left out than allowed."""
-        if self._most is not None and num_refused > self._most and first is not None:
+    def check(self, num_refused: int, refusals: Sequence[Refusal]) -> None:
+        """Raise DatasetError where more are left out than allowed; ``refusals`` are some of them, the first first."""
+        if self._most is None or num_refused <= self._most:
+            return
+        told = "".join(f"; the first is {one.key} ({one.reason}: {one.detail})" for one in refusals[:1])
+        raise DatasetError(
+            f"{num_refused} records and files are left out and {self._text}{told}; mend or remove them, or allow more"
+        )
+
+    def check_under_way(self, num_refused: int, place: int) -> None:
+        """The same for records that unfinished shards refused; ``place`` is that of one of them."""
+        if self._most is not None and num_refused > self._most:
             raise DatasetError(
-                f"{num_refused} records and files are left out and {self._text}; the first is {first.key} "
-                f"({first.reason}: {first.detail}); mend or remove them, or allow more"
+                f"{num_refused} records and files are left out so far and {self._text}; one is "
+                f"{self._dataset.keys([place])[0]}; mend or remove them, or allow more"
             )
 
 
@@ -104,19 +115,23 @@ class Tally:
         self._num_refused += len(result.refusals)
         self._size_bytes += result.size_bytes
         self._refusals += result.refusals[: _REFUSALS_TOLD - len(self._refusals)]
-        self._budget.check(self._num_refused, self._refusals[0] if self._refusals else None)
+        self._budget.check(self._num_refused, self._refusals)
 
-    def show(self, num_under_way: int, size_bytes: int) -> None:
-        """Tell how far the run is, with what unfinished shards have done."""
+    def show(self, under_way: Sequence[Counts]) -> None:
+        """Tell how far the run is, with what unfinished shards have done; DatasetError as ``add``."""
         # never backwards, though a shard whose worker died begins again
-        self._shown = max(self._shown, self._done + num_under_way)
+        self._shown = max(self._shown, self._done + sum(each.num_outputs for each in under_way))
+        num_refused = self._num_refused + sum(each.num_refused for each in under_way)
+        for each in under_way:
+            if each.num_refused:
+                self._budget.check_under_way(num_refused, each.refused)
         self._progress(
             Progress(
                 done=self._shown,
                 total=self._spec.num_outputs,
                 kept=self._num_kept,
-                failed=self._num_refused,
-                size_bytes=self._size_bytes + size_bytes,
+                failed=num_refused,
+                size_bytes=self._size_bytes + sum(each.size_bytes for each in under_way),
             )
         )
 

@@ -189,7 +189,7 @@ async def _several(
         wanted = state.readers.read(
             lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
         )
-        async with aclosing(wanted) as files:
+        async with state.datasets.reading(stream.entry), aclosing(wanted) as files:
             index = indices.start
             async for file in files:
                 turn.leave()

@@ -14,7 +14,7 @@ from augment.errors import CallError
 from augment.sample import Record, Refusal
 from service import requests, schemas, upload
 from service.errors import MalformedError
-from service.home import NAME, remove
+from service.home import NAME, discard
 from service.registration import Wanted
 from service.routes import paging
 from service.routing import Route
@@ -299,7 +299,7 @@ async def _register_upload(request: Request, state: State, query: dict[str, Any]
         asked = _asked(given)
         return await _register(state, Wanted(asked.name, None, asked.format, asked.replace), archive)
     finally:
-        await to_thread.run_sync(remove, archive)  # it has moved where all went well
+        await to_thread.run_sync(discard, archive)  # it has moved where all went well
 
 
 async def _register(state: State, wanted: Wanted, archive: Any = None) -> tuple[str, int]:

@@ -202,6 +202,45 @@ def test_batch_goes_to_the_disk_where_memory_is_full(home: Home, memory: Path) -
     in_loop(scenario)
 
 
+def test_what_nobody_reads_goes_where_a_rendering_finds_no_room(home: Home, memory: Path) -> None:
+    async def scenario() -> None:
+        oven = Oven()
+        oven.go.set()
+        batches = Batches(BatchFiles(home, memory), 2**30, Metrics())
+        for address in "abc":
+            await content_of(batches, oven.wanted(address))
+        oven.has_no_memory = lambda _: files_in(memory, home.path / "tmp") > 3
+        async with batches.lease(oven.wanted("a")):
+            assert await content_of(batches, oven.wanted("d")) == oven.content
+            oven.started.clear()
+            for address in "ad":
+                await content_of(batches, oven.wanted(address))
+            assert oven.started == [], "what is read stays, and what was made is kept"
+            oven.has_no_memory = lambda _: files_in(memory, home.path / "tmp") > 1
+            with pytest.raises(StorageError, match="AUGMENT_BATCH_CACHE_BYTES"):
+                await content_of(batches, oven.wanted("e"))
+        assert await content_of(batches, oven.wanted("e")) == oven.content, "it recovers by itself"
+        assert files_in(memory, home.path / "tmp") == 1
+
+    in_loop(scenario)
+
+
+def test_what_nobody_reads_goes_where_a_picture_finds_no_room(home: Home, memory: Path) -> None:
+    async def scenario() -> None:
+        oven = Oven()
+        oven.go.set()
+        files = BatchFiles(home, memory)
+        batches = Batches(files, 2**30, Metrics())
+        for address in "abc":
+            await content_of(batches, oven.wanted(address))
+        files.new(2 * KIB)
+        assert files_in(memory) == 4
+        files.new(2**60)
+        assert files_in(memory) == 1
+
+    in_loop(scenario)
+
+
 def test_what_a_killed_predecessor_left_is_removed_and_others_files_are_not(tmp_path: Path, memory: Path) -> None:
     first, other = Home(tmp_path / "first"), Home(tmp_path / "other")
     BatchFiles(first, memory).new(0)

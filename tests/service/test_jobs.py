@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,31 @@ def test_a_queued_job_can_be_cancelled(service: TestClient) -> None:
     assert service.post(f"/v1/jobs/{second}/cancel").json()["state"] == "cancelled"
     assert service.post(f"/v1/jobs/{first}/cancel").json()["state"] == "cancelled"
     assert service.get(f"/v1/jobs/{second}").json()["started"] is None
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_job_is_resumed_or_deleted_never_both(service: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    seen = set()
+    for i in range(6):
+        job_id = service.post("/v1/jobs", json=_wanted(f"race-{i}", pipeline=_SLOW, copies=20)).json()["id"]
+        _begun(service, job_id)
+        assert service.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
+        calls = [("POST", f"/v1/jobs/{job_id}/resume"), ("DELETE", f"/v1/jobs/{job_id}?output=true")]
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(service.request, *call) for call in (calls if i % 2 else reversed(calls))]
+            statuses = {answer.request.method: answer.status_code for answer in (one.result(60) for one in asked)}
+        seen.add((statuses["POST"], statuses["DELETE"]))
+        after = service.get(f"/v1/jobs/{job_id}")
+        if statuses["DELETE"] == 204:
+            assert (statuses["POST"], after.status_code) == (404, 404)
+        else:
+            assert (statuses["POST"], statuses["DELETE"], after.status_code) == (202, 409, 200)
+            assert service.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+            assert service.delete(f"/v1/jobs/{job_id}?output=true").status_code == 204
+        home: Path = service.app.state.augment.home.path  # type: ignore[attr-defined]
+        assert not (home / "outputs" / f"race-{i}").exists()
+    assert seen <= {(202, 409), (404, 204)}
+    assert "defect" not in caplog.text
 
 
 @pytest.mark.usefixtures("photos")
