@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import SupportsIndex
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from augment import arguments, manifest, read
 from augment.errors import CallError, DatasetError
@@ -179,6 +181,23 @@ class Dataset:
         """The keys at these places, in this order; no other column is read."""
         places = map(self._place, arguments.many("indices", indices))
         return [self._prefix(i) + self.source.key(i).decode() for i in places]
+
+    def labels(self, places: range | None = None) -> list[int | None]:
+        """The labels of the records from one place to another, or of all; no other column is read."""
+        return [label for part in self._column("label", places) for label in part.to_pylist()]
+
+    def digests(self) -> NDArray[np.void]:
+        """The digests of all records, as 16 bytes each, in their order."""
+        parts = [np.array(part.to_pylist(), "V16") for part in self._column("digest", None)]
+        return np.concatenate(parts) if parts else np.empty(0, "V16")
+
+    def _column(self, name: str, places: range | None) -> Iterator[pa.Array]:
+        start, stop = (0, self.num_records) if places is None else (places.start, places.stop)
+        start, stop = self._start + start, self._start + stop
+        for number, batch in enumerate(self.source.record_batches(start, stop), start // manifest.BATCH_ROWS):
+            first = number * manifest.BATCH_ROWS
+            inside = max(start - first, 0)
+            yield batch.column(name).slice(inside, min(stop - first, batch.num_rows) - inside)
 
     def __iter__(self) -> Iterator[Record]:
         return (self.record(index) for index in range(self.num_records))

@@ -1,6 +1,7 @@
-"""Offline: copies 0 to N-1 of every record of a dataset, written to a folder with a manifest.
+"""Offline: copies of every record of a dataset, written to a folder with a manifest.
 
     describe and check -> lock the folder -> undo what a kill left -> shards, by workers -> remove what is stale
+    -> write what describes all of it
 
 The folder itself is the durable state (``expansion/folder.py``): the same command goes on where a run ended, however it
 ended, and the files are those of a run that was never interrupted.
@@ -8,18 +9,20 @@ ended, and the files are those of a run that was never interrupted.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from augment import arguments, encode
 from augment.dataset import Dataset
-from augment.errors import StorageError, WorkerError
-from augment.expansion import changes, folder, journal, lock, manifest, shard, sources, tasks
+from augment.errors import CallError, StorageError, WorkerError
+from augment.expansion import changes, closing, folder, journal, lock, manifest, shard, sources, tasks
 from augment.expansion.names import Names
 from augment.expansion.paths import PathSet
 from augment.expansion.plan import Plan, SizeTask, There, look
 from augment.expansion.shard import ShardResult, ShardTask
-from augment.expansion.spec import ExpansionSpec, check, check_same, describe
+from augment.expansion.shares import Copies
+from augment.expansion.spec import ExpansionSpec, check, check_same, describe, left_out, named_views
+from augment.expansion.splits import check_leaks, divide, views
 from augment.expansion.tally import Budget, MaxFailures, Progress, Summary, Tally
 from augment.formats import registry
 from augment.memory_file import MemoryFile
@@ -33,12 +36,17 @@ from augment.transforms.load import Pipeline
 def expand(
     dataset: Dataset | str | os.PathLike[str],
     out: str | os.PathLike[str],
-    pipeline: Pipeline | PipelineSpec | str | os.PathLike[str],
+    pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None = None,
     *,
-    copies: int = 1,
+    copies: Copies = 1,
     seed: int = 0,
     split: str | None = None,
+    augment_splits: Sequence[str] | None = None,
+    copy_splits: bool | None = None,
+    allow_leaks: bool = False,
     include_originals: bool = False,
+    output_format: str | None = None,
+    drop_targets: Collection[str] = (),
     image_format: str = "jpeg",
     quality: int = encode.DEFAULT_QUALITY,
     update: bool = False,
@@ -54,7 +62,12 @@ def expand(
         copies=copies,
         seed=seed,
         split=split,
+        augment_splits=augment_splits,
+        copy_splits=copy_splits,
+        allow_leaks=allow_leaks,
         include_originals=include_originals,
+        output_format=output_format,
+        drop_targets=drop_targets,
         image_format=image_format,
         quality=quality,
     )
@@ -65,21 +78,35 @@ class Expansion:
     """A dataset, a pipeline and a folder for the copies: checked against one another, and nothing written yet.
 
     ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a pipeline, the name of a preset or
-    the path of a file. ``split`` omitted means ``train`` where there is one, else all. Raises OutputError where the
-    folders lie in one another, DatasetError where two outputs would have one name, PipelineError where the pipeline
-    cannot hold for the dataset, CallError for arguments out of range.
+    the path of a file, which only an expansion without copies may lack. ``copies`` is a number, numbers by class,
+    ``"balance"`` or ``"balance:N"``; 0 with ``include_originals`` converts the dataset.
+
+    Of a dataset with splits the training split is augmented and the others pass through, each in a folder of its own.
+    ``split`` expands that one alone, ``augment_splits`` says which are augmented and ``copy_splits`` whether the others
+    pass through. ``output_format`` is another format than the dataset's, ``drop_targets`` names targets that outputs
+    are without.
+
+    Raises OutputError where the folders lie in one another; DatasetError where two outputs would have one name, the
+    format cannot hold a target, or a split that is augmented shares pictures with another one (unless
+    ``allow_leaks``); PipelineError where the pipeline cannot hold for the dataset; CallError for arguments out of
+    range.
     """
 
     def __init__(
         self,
         dataset: Dataset | str | os.PathLike[str],
         out: str | os.PathLike[str],
-        pipeline: Pipeline | PipelineSpec | str | os.PathLike[str],
+        pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None = None,
         *,
-        copies: int = 1,
+        copies: Copies = 1,
         seed: int = 0,
         split: str | None = None,
+        augment_splits: Sequence[str] | None = None,
+        copy_splits: bool | None = None,
+        allow_leaks: bool = False,
         include_originals: bool = False,
+        output_format: str | None = None,
+        drop_targets: Collection[str] = (),
         image_format: str = "jpeg",
         quality: int = encode.DEFAULT_QUALITY,
     ) -> None:
@@ -93,19 +120,27 @@ class Expansion:
         root = dataset.root if isinstance(dataset, Dataset) else dataset
         folder.check_place(self.out, root)
         folder.check_ours(self.out)
-        self.pipeline = Pipeline.take(pipeline).spec
-        whole = registry.take(dataset)
-        self.dataset = whole if whole.split is not None and split is None else whole.choose(split)
-        smallest = self.dataset.min_size()
-        sizes.check_fits(self.pipeline, smallest.height, smallest.width, self.dataset.moved_targets)
+        self.pipeline = _pipeline(pipeline, copies)
+        self.dataset = registry.take(dataset)
+        division = divide(self.dataset, split, augment_splits, copy_splits=copy_splits)
+        if not allow_leaks:
+            check_leaks(self.dataset, division)
+        if copies != 0:
+            for part, view in views(self.dataset, division.parts):
+                if not part.copied:
+                    smallest = view.min_size()
+                    sizes.check_fits(self.pipeline, smallest.height, smallest.width, view.moved_targets)
         self.spec = describe(
             self.dataset,
+            division,
             self.pipeline,
             copies=copies,
             seed=seed,
             include_originals=include_originals,
             image_format=image_format,
             quality=quality,
+            output_format=output_format,
+            drop_targets=drop_targets,
         )
         self._names = Names(self.dataset, self.spec)
         self._names.check()
@@ -114,6 +149,11 @@ class Expansion:
     def id(self) -> str:
         """The expansion's digest: equal where all files are equal."""
         return self.spec.id
+
+    @property
+    def num_files(self) -> int:
+        """Records that become outputs, and files that the scan left out."""
+        return sum(part.num_records for part in self.spec.parts) + sum(1 for _ in left_out(self.dataset, self.spec))
 
     def plan(self, workers: Workers | None = None, *, update: bool = False) -> Plan:
         """What a run would do, with an estimate of the bytes from a few records rendered for it; nothing is written.
@@ -130,8 +170,8 @@ class Expansion:
             measured = tasks.submit(workers, SizeTask(self._source(file), self.spec)).result()
         if old is None:
             return Plan.of(self.spec, self.dataset, self.out, measured, There(), None)
-        there = look(self.out, old, self.spec, self.dataset)
-        changed = changes.since(self.out, old.num_shards, old.id, self.dataset)
+        there = look(self.out, old, self.spec, self.dataset, self._names)
+        changed = changes.since(self.out, old.num_shards, old.id, named_views(self.spec, self.dataset))
         return Plan.of(self.spec, self.dataset, self.out, measured, there, changed)
 
     def run(
@@ -155,8 +195,9 @@ class Expansion:
         """
         update, workers = arguments.flag("update", update), arguments.workers("workers", workers)
         progress = arguments.function("progress", progress) or (lambda _: None)
-        budget = Budget(max_failures, self.dataset)
-        budget.check(len(self.dataset.refused), self.dataset.refused)  # what the scan left out is known by now
+        budget = Budget(max_failures, self.num_files)
+        left = tuple(left_out(self.dataset, self.spec))
+        budget.check(len(left), left)  # what the scan left out is known by now
         tally = Tally(self.spec, budget, progress)
         with lock.locked(self.out):
             folder.check_ours(self.out)
@@ -172,8 +213,9 @@ class Expansion:
                     raise type(error)(f"{tally.told()}: {error}") from error
                 raise
             num_removed = self._remove_stale()
+            num_closing = closing.write(self.out, self.spec, lambda: tally.show(()))
         sources.remember(self.spec.dataset, self.dataset.root)
-        return tally.summary(self.out, num_removed)
+        return tally.summary(self.out, num_removed, num_closing)
 
     def _described(self) -> ExpansionSpec | None:
         text = folder.read_text(self.out, folder.DESCRIPTION)
@@ -194,6 +236,7 @@ class Expansion:
         if old is not None:
             self._check_places(old)
         if old is not None and not same:
+            closing.remove(self.out, old)
             manifest.keep_previous(self.out, old.num_shards, old.id)
         if not same:
             text = self.spec.to_json().encode()
@@ -209,7 +252,9 @@ class Expansion:
 
     def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
         def show(under_way: Sequence[Task[ShardResult]]) -> None:
-            tally.show([this_run.counts(task.index) for task in under_way if isinstance(task, ShardTask)])
+            indices = [task.index for task in under_way if isinstance(task, ShardTask)]
+            counts = [this_run.counts(index) for index in indices]
+            tally.show(counts, lambda i: self._key(indices[i], counts[i].refused))
 
         work = self._unfinished(source, this_run, tally)
         with contextlib.closing(tasks.run_all(workers, work, show)) as results:
@@ -217,8 +262,13 @@ class Expansion:
                 tally.add(result)
         tally.show(())
 
+    def _key(self, index: int, place: int) -> str:
+        """The key of a shard's record, by its place in the shard's split."""
+        ((_, view),) = views(self.dataset, [self.spec.shard(index).part])
+        return view.keys([place])[0]
+
     def _unfinished(self, source: RenderSource, this_run: lock.Run, tally: Tally) -> Iterator[ShardTask]:
-        refused = shard.refused_at_scan(self.dataset, self.spec.shard_size)
+        refused = shard.refused_at_scan(self.dataset, self.spec)
         for index in range(self.spec.num_shards):
             settled = shard.settled(self.out, self.spec, index)
             if settled is None:
@@ -240,9 +290,10 @@ class Expansion:
         if previous is None:
             return 0
         current = manifest.path_set(self.out, self.spec.num_shards, self.spec.id)
-        num_removed = sum(
-            folder.remove(self.out, path) for paths in previous.paths() for path in current.missing(paths)
-        )
+        num_removed = sum(len(current.missing(paths)) for paths in previous.pictures())
+        for paths in previous.paths():
+            for path in current.missing(paths):
+                folder.remove(self.out, path)
         for name in manifest.part_names(self.out)[self.spec.num_shards :]:
             folder.remove(self.out, name)
         folder.remove(self.out, folder.PREVIOUS)
@@ -256,6 +307,14 @@ class Expansion:
             spec=self.pipeline,
             seed=self.spec.seed,
         )
+
+
+def _pipeline(pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None, copies: Copies) -> PipelineSpec:
+    if pipeline is None:
+        if copies != 0:
+            raise CallError(f"copies is {copies!r} and there is no pipeline; name one, or convert with copies=0")
+        return PipelineSpec(())
+    return Pipeline.take(pipeline).spec
 
 
 def _undo_shards(out: Path, spec: ExpansionSpec) -> None:

@@ -211,9 +211,10 @@ class Manifest:
                 reason, _, detail = verdict.partition(": ")
                 yield Refusal(key, Reason(reason), detail)
 
-    def record_batches(self) -> Iterator[pa.RecordBatch]:
-        """The records, batch by batch."""
-        return (self._batch(number) for number in range(-(-self.summary.num_records // BATCH_ROWS)))
+    def record_batches(self, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
+        """The records, batch by batch; only the batches that hold some of those from ``start`` to ``stop``."""
+        last = self.summary.num_records if stop is None else stop
+        return (self._batch(number) for number in range(start // BATCH_ROWS, -(-last // BATCH_ROWS)))
 
     def _place(self, index: int) -> "tuple[_Columns, int]":
         number, i = divmod(index, BATCH_ROWS)

@@ -12,7 +12,7 @@ from pathlib import Path
 from augment import arguments, engine
 from augment.dataset import Dataset
 from augment.errors import DatasetError, OutputError, PipelineError
-from augment.expansion import folder, lock, manifest, sources, tasks
+from augment.expansion import closing, folder, lock, manifest, sources, tasks
 from augment.expansion.inspection import Finding, InspectTask, Mismatch
 from augment.expansion.spec import ExpansionSpec
 from augment.formats import refusals, registry
@@ -77,10 +77,10 @@ def verify(
         work = (InspectTask(spec, root, index, source) for index in range(spec.num_shards))
         with contextlib.closing(tasks.run_all(workers, work, tick=lambda _: found.show())) as reports:
             for report in reports:
-                found.add(report.mismatches, len(spec.shard(report.index)) * spec.outputs_a_record)
+                found.add(report.mismatches, report.num_outputs)
                 found.num_files += report.num_files
                 found.size_bytes += report.size_bytes
-        for mismatch in _unknown(root, spec):
+        for mismatch in (*_described(root, spec), *_unknown(root, spec)):
             found.add((mismatch,))
         found.show()
     return Report(
@@ -160,6 +160,17 @@ def _share(dataset: Dataset, pipeline: PipelineSpec, spec: ExpansionSpec, stack:
     )
 
 
+def _described(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
+    """Files that describe all outputs and are not what the manifest says; judged once it is whole."""
+    if manifest.is_whole(root, spec.num_shards, spec.id):
+        for path, there in closing.differences(root, spec):
+            if there:
+                detail = "the file says something else than the manifest; run the same augment expand again"
+                yield Mismatch(Finding.CHANGED, path, detail)
+            else:
+                yield Mismatch(Finding.MISSING, path, "the file is not there; run the same augment expand again")
+
+
 def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
     """Files that nobody wrote, and what a run under way or a killed one left."""
     known = manifest.path_set(root, spec.num_shards, spec.id)
@@ -167,9 +178,12 @@ def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
     if not manifest.is_whole(root, spec.num_shards, spec.id):
         detail = "no part of the manifest that can be read names this file; run the same augment expand again before "
         detail += "you move it: it may be an output of an unfinished shard"
+    described = set(closing.names(spec))
     ours = {folder.DESCRIPTION, *(manifest.part_name(index) for index in range(spec.num_shards))}
     for above, paths in folder.walk(root):
         for path in known.missing(paths):
+            if path in described:
+                continue
             if above:
                 yield Mismatch(Finding.UNKNOWN, path, detail)
             elif path.startswith(folder.HIDDEN):

@@ -143,6 +143,7 @@ class Datasets:
             "num_refused": entry.num_refused,
             "classes": list(entry.classes),
             "splits": dict(entry.splits),
+            "targets": list(entry.targets),
             "uploaded": entry.uploaded,
             "path": None if entry.uploaded else entry.root,
         }
@@ -255,6 +256,7 @@ class Datasets:
             max_pixels=self._settings.max_pixels,
             max_files=self._settings.max_files,
             timeout_s=self._settings.record_timeout_s,
+            bad_annotations=pending.wanted.bad_annotations,
         )
         try:
             report = await _wait(self._scanners, task)
@@ -306,6 +308,7 @@ class Datasets:
             num_refused=report.num_refused,
             classes=report.classes,
             splits=dict(report.splits),
+            targets=report.targets,
         )
         is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
         if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):

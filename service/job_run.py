@@ -8,7 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-from augment.errors import CallError
 from augment.expand import Expansion
 from augment.expansion import folder
 from augment.expansion.spec import ExpansionSpec, check_same
@@ -94,25 +93,21 @@ def describe(datasets: Datasets, out: Path, wanted: JobWanted) -> Expansion:
     expansion = Expansion(
         datasets.get(wanted.dataset),
         out,
-        Pipeline(check.resolve(wanted.pipeline)),
+        None if wanted.pipeline is None else Pipeline(check.resolve(wanted.pipeline)),
         copies=wanted.copies,
         seed=wanted.seed,
         split=wanted.split,
+        augment_splits=wanted.augment_splits,
+        copy_splits=wanted.copy_splits,
+        allow_leaks=wanted.allow_leaks,
         include_originals=wanted.include_originals,
+        output_format=wanted.output_format,
+        drop_targets=wanted.drop_targets,
         image_format=wanted.image_format,
         quality=wanted.quality,
     )
-    Budget(wanted.max_failures, expansion.dataset)  # raises where it is none
+    Budget(wanted.max_failures, expansion.num_files)  # raises where it is none
     text = folder.read_text(out, folder.DESCRIPTION)
     if text is not None:
         check_same(ExpansionSpec.from_json(text, folder.DESCRIPTION), expansion.spec, out, update=wanted.update)
     return expansion
-
-
-def check_format(expansion: Expansion, wanted: str | None) -> None:
-    """Raise CallError where another format is wanted than the dataset's, which outputs have."""
-    if wanted is not None and wanted != expansion.spec.format:
-        raise CallError(
-            f"output.format is {wanted[:40]!r}; an expansion has its dataset's format, here {expansion.spec.format!r}: "
-            "leave it out"
-        )

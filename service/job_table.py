@@ -6,7 +6,7 @@ Every write waits for the disk (WAL, ``synchronous=FULL``). Rows are few and sma
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -32,16 +32,23 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobWanted:
-    """One expansion, resolved: everything that its files depend on. ``pipeline`` is the canonical document."""
+    """One expansion, resolved: everything that its files depend on. ``pipeline`` is the canonical document, None where
+    there is nothing to be augmented.
+    """
 
     dataset: str
-    pipeline: Mapping[str, Any]
+    pipeline: Mapping[str, Any] | None
     pipeline_name: str
     output_name: str
-    copies: int = 1
+    copies: int | Mapping[str, int] | str = 1
     seed: int = 0
     split: str | None = None
+    augment_splits: Sequence[str] | None = None
+    copy_splits: bool | None = None
+    allow_leaks: bool = False
     include_originals: bool = False
+    output_format: str | None = None
+    drop_targets: Sequence[str] = ()
     image_format: str = "jpeg"
     quality: int = 90
     update: bool = False

@@ -126,9 +126,7 @@ class Jobs:
             )
         return None if known is None else self.get(known.id)
 
-    async def accept(
-        self, wanted: JobWanted, *, output_format: str | None, idempotency_key: str | None, fingerprint: str
-    ) -> Job:
+    async def accept(self, wanted: JobWanted, *, idempotency_key: str | None, fingerprint: str) -> Job:
         """A job that is durable and whose every checkable mistake was refused.
 
         The same key with the same request is the same job. RepeatedKeyError where it came with another request,
@@ -142,7 +140,6 @@ class Jobs:
             self._check_queue()
             self._check_output_free(wanted.output_name)
             expansion = await to_thread.run_sync(job_run.describe, self._datasets, out, wanted)
-            job_run.check_format(expansion, output_format)
             await to_thread.run_sync(self._datasets.quota.check)
             self._number += 1
             job = Job(

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from augment.formats import refusals
 from service.home import remove, storing, write_json
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Wanted:
     path: str | None = None
     format: str | None = None
     replace: bool = False
+    bad_annotations: str = refusals.REFUSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,12 @@ class Entry:
     num_refused: int
     classes: tuple[str, ...]
     splits: Mapping[str, int]
+    targets: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what ``asdict`` and JSON made of one; TypeError where the fields are others."""
-        return cls(**{**value, "classes": tuple(value["classes"])})
+        return cls(**{**value, "classes": tuple(value["classes"]), "targets": tuple(value.get("targets", ()))})
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """What became of a dataset since it was expanded: the manifest of then beside the dataset of now."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from augment.dataset import Dataset
@@ -35,9 +36,12 @@ class Changes:
         return ", ".join(parts)
 
 
-def since(out: Path, num_shards: int, expansion: str, dataset: Dataset) -> Changes:
-    """Compare the records that the manifest in a folder names with those of the dataset now."""
-    known: set[int] = set()
+def since(out: Path, num_shards: int, expansion: str, datasets: Mapping[str | None, Dataset]) -> Changes:
+    """Compare the records that the manifest in a folder names with those of the dataset now.
+
+    ``datasets`` are the splits that are expanded, by the names that the manifest has for them.
+    """
+    known: dict[str | None, set[int]] = {split: set() for split in datasets}
     changed: list[str] = []
     gone: list[str] = []
     num_changed = num_gone = num_parts = 0
@@ -46,22 +50,33 @@ def since(out: Path, num_shards: int, expansion: str, dataset: Dataset) -> Chang
         if records is None:
             continue
         num_parts += 1
-        for key, digest in records.items():
-            place = dataset.find(key)
-            if place is None:
+        for (split, key), digest in records.items():
+            dataset = datasets.get(split)
+            place = None if dataset is None else dataset.find(key)
+            if dataset is None or place is None:
                 num_gone += 1
-                gone += [key][: _NAMED - len(gone)]
+                gone += [_full(split, key)][: _NAMED - len(gone)]
                 continue
-            known.add(place)
+            known[split].add(place)
             if dataset.record(place).digest != digest:
                 num_changed += 1
-                changed += [key][: _NAMED - len(changed)]
+                changed += [_full(split, key)][: _NAMED - len(changed)]
     if num_parts < num_shards:
         return Changes(None, num_changed, num_gone, (), changed, gone)
-    num_added = dataset.num_records - len(known)
-    places = (place for place in range(dataset.num_records) if place not in known)
-    added = dataset.keys([place for place, _ in zip(places, range(min(num_added, _NAMED)), strict=False)])
+    num_added = sum(dataset.num_records - len(known[split]) for split, dataset in datasets.items())
+    added = list(islice(_added(datasets, known), min(num_added, _NAMED)))
     return Changes(num_added, num_changed, num_gone, added, changed, gone)
+
+
+def _added(datasets: Mapping[str | None, Dataset], known: Mapping[str | None, set[int]]) -> Iterator[str]:
+    for split, dataset in datasets.items():
+        for place in range(dataset.num_records):
+            if place not in known[split]:
+                yield _full(split, dataset.keys([place])[0])
+
+
+def _full(split: str | None, key: str) -> str:
+    return key if split is None else f"{split}/{key}"
 
 
 def _told(number: int, what: str, first: Sequence[str]) -> str:

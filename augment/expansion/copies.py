@@ -1,25 +1,36 @@
-"""The copies of one record as the bytes of their files."""
+"""The outputs of one record as bytes: its copies, rendered and encoded, and its own picture."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from augment import encode
+from augment import encode, masks, targets
+from augment.annotations import Annotations
+from augment.errors import RecordError
+from augment.expansion.outputs import Outputs
 from augment.expansion.spec import ExpansionSpec
 from augment.render import Renderer
 from augment.sample import Applied, Record, Sample
 from augment.task import Guard
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+
 
 @dataclass(frozen=True, slots=True)
-class EncodedCopy:
-    """One rendered copy. ``applied`` is JSON: what was done to it."""
+class Encoded:
+    """One output. ``mask`` is PNG; ``annotations`` is the text of ``Annotations.to_json``.
+
+    ``applied`` and ``dropped`` are JSON, what was done to a copy and what it lost; None for an original.
+    """
 
     data: bytes
     height: int
     width: int
-    render_key: str
-    applied: str
+    mask: bytes | None = None
+    annotations: str | None = None
+    render_key: str | None = None
+    applied: str | None = None
+    dropped: str | None = None
 
 
 class CopyMaker:
@@ -29,28 +40,74 @@ class CopyMaker:
     guard does it in another process, the decoded picture stays there and the next copy decodes again.
     """
 
-    def __init__(self, renderer: Renderer, spec: ExpansionSpec, guard: Guard, record: Record) -> None:
+    def __init__(self, renderer: Renderer, spec: ExpansionSpec, outputs: Outputs, guard: Guard, record: Record) -> None:
         self._renderer = renderer
         self._spec = spec
+        self._outputs = outputs
         self._guard = guard
         self._record = record
         self._decoded: Sample | None = None
 
-    def make(self, copy: int) -> EncodedCopy:
-        """Raises RecordError where the record cannot be decoded, rendered or encoded."""
+    def make(self, copy: int | None) -> Encoded:
+        """A copy by its number, or the original; RecordError where it cannot be decoded, rendered or encoded."""
+        if copy is None:
+            return self._original()
         return self._guard(self._renderer.subject(self._record), self._record.key, lambda: self._make(copy))
 
-    def _make(self, copy: int) -> EncodedCopy:
+    def _make(self, copy: int) -> Encoded:
+        record = self._record
         if self._decoded is None:
-            self._decoded = self._renderer.decode(self._record)
-        rendered = self._renderer.transform(self._record, self._decoded, draw=copy)
-        height, width = rendered.sample.image.shape[:2]
-        data = encode.encode(
-            rendered.sample.image, self._spec.image_format, self._spec.quality or encode.DEFAULT_QUALITY
+            self._decoded = self._renderer.decode(record)
+        rendered = self._renderer.transform(record, self._decoded, draw=copy)
+        sample = rendered.sample
+        height, width = sample.image.shape[:2]
+        try:
+            data = encode.encode(sample.image, self._spec.image_format, self._spec.quality or encode.DEFAULT_QUALITY)
+            has_mask = self._outputs.has_mask(record) and sample.mask is not None
+            mask = masks.encode_mask(sample.mask) if has_mask and sample.mask is not None else None
+        except RecordError as error:
+            raise RecordError(record.key, error.reason, error.detail) from error
+        return Encoded(
+            data,
+            height,
+            width,
+            mask=mask,
+            annotations=self._said(sample),
+            render_key=rendered.render_key,
+            applied=_json(_applied(rendered.applied)),
+            dropped=_json(rendered.dropped) if rendered.dropped else None,
         )
-        return EncodedCopy(data, height, width, rendered.render_key, _json(rendered.applied))
+
+    def _said(self, sample: Sample) -> str | None:
+        """What a copy's annotations are; None where its record has none."""
+        if self._record.annotations is None:
+            return None
+        source = Annotations.from_json(self._record.annotations)
+        moved = targets.annotations_of(sample, source, self._renderer.dataset.vocabulary)
+        return self._outputs.said(moved.to_json())
+
+    def _original(self) -> Encoded:
+        record, dataset = self._record, self._renderer.dataset
+        return Encoded(
+            dataset.read(record),
+            record.height,
+            record.width,
+            mask=self._original_mask() if self._outputs.has_mask(record) else None,
+            annotations=self._outputs.said(record.annotations),
+        )
+
+    def _original_mask(self) -> bytes:
+        """The record's own mask where it is a PNG, else its indices as one."""
+        data = self._renderer.dataset.read_mask(self._record)
+        if data.startswith(_PNG):
+            return data
+        subject = self._renderer.subject(self._record)
+        return self._guard(subject, self._record.key, lambda: masks.encode_mask(masks.decode_mask(data)))
 
 
-def _json(applied: Sequence[Applied]) -> str:
-    content = [{"name": each.name, "params": each.params} for each in applied]
+def _applied(applied: Sequence[Applied]) -> list[Mapping[str, object]]:
+    return [{"name": each.name, "params": each.params} for each in applied]
+
+
+def _json(content: object) -> str:
     return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -11,8 +11,10 @@ What survives. A finished shard survives the death of every process and the loss
 disk before its manifest part is. A shard that was not finished is undone by the next run, from its journal.
 """
 
+import contextlib
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -132,21 +134,76 @@ def place(root: Path, relative: str, data: bytes, *, temporary: str, durable: bo
     """
     draft, target = root / f"{TEMPORARY}{temporary}", _inside(root, relative)
     try:
-        try:
-            with draft.open("wb", buffering=0) as file:
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
-                if durable:
-                    os.fsync(file.fileno())
-            _rename(draft, target)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        if durable:
-            sync(target.parent)
+        with _drafted(draft) as file:
+            _write(file, data)
+            _bring(file, draft, target, durable=durable)
     except OSError as error:
         raise storage_error("write", target, error) from error
+
+
+def place_stream(root: Path, relative: str, pieces: Iterable[bytes], *, temporary: str) -> bool:
+    """Bring a file that comes piece by piece into the folder, as ``place`` does, durably; False where it is there."""
+    draft, target = root / f"{TEMPORARY}{temporary}", _inside(root, relative)
+    hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    try:
+        with _drafted(draft) as file:
+            for piece in pieces:
+                _write(file, piece)
+                hasher.update(piece)
+            if _stream_digest(target) == hasher.hexdigest():
+                draft.unlink()
+                return False
+            _bring(file, draft, target, durable=True)
+    except OSError as error:
+        raise storage_error("write", target, error) from error
+    return True
+
+
+def has_stream(root: Path, relative: str, pieces: Iterable[bytes]) -> bool:
+    """Whether a file holds these pieces."""
+    hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for piece in pieces:
+        hasher.update(piece)
+    try:
+        return _stream_digest(_inside(root, relative)) == hasher.hexdigest()
+    except OSError as error:
+        raise storage_error("read", root / relative, error) from error
+
+
+@contextlib.contextmanager
+def _drafted(draft: Path) -> Iterator[io.FileIO]:
+    """A file under a temporary name, which is gone where the block fails."""
+    try:
+        with draft.open("wb", buffering=0) as file:
+            yield file
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _write(file: io.FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _bring(file: io.FileIO, draft: Path, target: Path, *, durable: bool) -> None:
+    if durable:
+        os.fsync(file.fileno())
+    _rename(draft, target)
+    if durable:
+        sync(target.parent)
+
+
+def _stream_digest(path: Path) -> str | None:
+    """The digest of a file's bytes, a piece in memory at a time; None where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
+    except OSError as error:
+        if error.errno in _ABSENT or error.errno == errno.EISDIR:
+            return None
+        raise
 
 
 def sync(path: Path) -> None:

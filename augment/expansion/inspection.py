@@ -8,11 +8,12 @@ from pathlib import Path
 
 from augment.errors import RecordError
 from augment.expansion import folder, manifest
-from augment.expansion.copies import CopyMaker
+from augment.expansion.copies import CopyMaker, Encoded
 from augment.expansion.folder import file_digest
-from augment.expansion.manifest import Row, Status
-from augment.expansion.shard import check_renderer
-from augment.expansion.spec import ExpansionSpec
+from augment.expansion.manifest import File, Row, Status
+from augment.expansion.outputs import Outputs
+from augment.expansion.shard import check_renderer, num_outputs, source_of
+from augment.expansion.spec import ExpansionSpec, Shard
 from augment.render import Renderer, RenderSource
 from augment.task import Guard
 
@@ -49,11 +50,12 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What was seen of one shard: files that were read, their bytes, what is wrong."""
+    """What was seen of one shard: files that were read, their bytes, outputs that count as done, what is wrong."""
 
     index: int
     num_files: int
     size_bytes: int
+    num_outputs: int
     mismatches: tuple[Mismatch, ...]
 
 
@@ -68,75 +70,90 @@ class InspectTask:
 
     def run(self, guard: Guard) -> ShardReport:
         """Write nothing."""
+        shard = self.spec.shard(self.index)
         rows = manifest.read_part(self.root, self.index, self.spec.id)
         if rows is None:
             detail = f"the shard is not finished or its part is damaged; {_AGAIN}"
             found = Mismatch(Finding.UNFINISHED, manifest.part_name(self.index), detail)
-            return ShardReport(self.index, 0, 0, (found,))
-        mismatches = list(_incomplete(self.spec, self.index, rows))
+            return ShardReport(self.index, 0, 0, 0, (found,))
+        mismatches = list(_incomplete(self.spec, shard, rows))
+        files = {file: row for row in reversed(rows) for file in row.on_disk()}
         size_bytes = 0
-        for row in rows:
-            if row.path is not None:
-                found_bytes = folder.read_bytes(self.root, row.path)
-                size_bytes += len(found_bytes or b"")
-                mismatches += _file_mismatches(row, row.path, found_bytes)
+        for file in sorted(files, key=lambda each: each.path):
+            found_bytes = folder.read_bytes(self.root, file.path)
+            size_bytes += len(found_bytes or b"")
+            mismatches += _file_mismatches(files[file], file, found_bytes)
         if self.source is not None:
-            mismatches += self._render_again(self.source.renderer(), guard, rows)
-        return ShardReport(self.index, sum(row.path is not None for row in rows), size_bytes, tuple(mismatches))
+            mismatches += self._render_again(source_of(self.source, shard).renderer(), guard, rows, shard)
+        counted = num_outputs(self.spec, shard, rows)
+        return ShardReport(self.index, len(files), size_bytes, counted, tuple(mismatches))
 
-    def _render_again(self, renderer: Renderer, guard: Guard, rows: Sequence[Row]) -> Iterator[Mismatch]:
-        check_renderer(renderer, self.spec)
+    def _render_again(self, renderer: Renderer, guard: Guard, rows: Sequence[Row], shard: Shard) -> Iterator[Mismatch]:
+        check_renderer(renderer, self.spec, shard)
+        outputs = Outputs(self.spec, shard.part, renderer.dataset)
         for key, of_record in _by_key(rows).items():
             place = renderer.dataset.find(key)
             if place is None:
                 yield Mismatch(Finding.DIFFERENT, of_record[0].path or key, "the dataset has no such record", key)
                 continue
             record = renderer.dataset.record(place)
-            maker = CopyMaker(renderer, self.spec, guard, record)
+            maker = CopyMaker(renderer, self.spec, outputs, guard, record)
             for row in of_record:
                 if row.path is None:
                     continue
                 try:
-                    if row.copy is None:
-                        same = file_digest(renderer.dataset.read(record)) == row.digest
-                    else:
-                        made = maker.make(row.copy)
-                        again = (file_digest(made.data), made.render_key, made.applied)
-                        same = again == (row.digest, row.render_key, row.applied)
+                    differing = _differing(row, maker.make(row.copy), outputs)
                 except RecordError as error:
                     yield Mismatch(Finding.DIFFERENT, row.path, f"{error.reason}: {error.detail}", key, row.copy)
                     continue
-                if not same:
-                    detail = "rendering it again gives another file than the manifest describes"
+                if differing:
+                    detail = f"rendering it again gives another {differing} than the manifest describes"
                     yield Mismatch(Finding.DIFFERENT, row.path, detail, key, row.copy)
 
 
-def _file_mismatches(row: Row, path: str, found: bytes | None) -> Iterator[Mismatch]:
+def _differing(row: Row, made: Encoded, outputs: Outputs) -> str:
+    """What a new rendering has otherwise than a row says; empty where nothing."""
+    if (file_digest(made.data), made.render_key, made.applied, made.dropped) != (
+        row.digest,
+        row.render_key,
+        row.applied,
+        row.dropped,
+    ):
+        return "file"
+    if (None if made.mask is None else file_digest(made.mask)) != row.mask_digest:
+        return "mask"
+    if made.annotations != row.annotations:
+        return "set of annotations"
+    if row.made_of is None:
+        there = {each.path: each.digest for each in row.files if each.path != row.mask_path}
+        if {each.path: file_digest(each.data) for each in outputs.sidecars(row)} != there:
+            return "annotation file"
+    return ""
+
+
+def _file_mismatches(row: Row, file: File, found: bytes | None) -> Iterator[Mismatch]:
     if found is None:
-        yield Mismatch(Finding.MISSING, path, f"the file is not there; {_AGAIN}", row.key, row.copy)
-    elif len(found) != row.size_bytes:
-        detail = f"the file has {len(found)} bytes, it was written with {row.size_bytes}; {_AGAIN}"
-        yield Mismatch(Finding.CHANGED, path, detail, row.key, row.copy)
-    elif file_digest(found) != row.digest:
-        yield Mismatch(
-            Finding.CHANGED,
-            path,
-            f"the file has other bytes than were written; remove it and {_AGAIN}",
-            row.key,
-            row.copy,
-        )
+        yield Mismatch(Finding.MISSING, file.path, f"the file is not there; {_AGAIN}", row.key, row.copy)
+    elif len(found) != file.size_bytes:
+        detail = f"the file has {len(found)} bytes, it was written with {file.size_bytes}; {_AGAIN}"
+        yield Mismatch(Finding.CHANGED, file.path, detail, row.key, row.copy)
+    elif file_digest(found) != file.digest:
+        detail = f"the file has other bytes than were written; remove it and {_AGAIN}"
+        yield Mismatch(Finding.CHANGED, file.path, detail, row.key, row.copy)
 
 
-def _incomplete(spec: ExpansionSpec, index: int, rows: Sequence[Row]) -> Iterator[Mismatch]:
+def _incomplete(spec: ExpansionSpec, shard: Shard, rows: Sequence[Row]) -> Iterator[Mismatch]:
     records = _by_key(rows)
-    if len(records) != len(spec.shard(index)):
-        detail = f"it has rows of {len(records)} records, not of {len(spec.shard(index))}"
-        yield Mismatch(Finding.INCOMPLETE, manifest.part_name(index), detail)
-    complete = sorted([*range(spec.copies), *([-1] if spec.include_originals else [])])
+    if len(records) != len(shard.records):
+        detail = f"it has rows of {len(records)} records, not of {len(shard.records)}"
+        yield Mismatch(Finding.INCOMPLETE, manifest.part_name(shard.index), detail)
+    originals = [-1] if spec.has_original(shard.part) else []
     for key, of_record in records.items():
-        there = sorted(-1 if row.copy is None else row.copy for row in of_record)
-        if there != complete and [row.status for row in of_record] != [Status.REFUSED]:
-            yield Mismatch(Finding.INCOMPLETE, manifest.part_name(index), f"record {key} lacks rows", key)
+        complete = [*originals, *range(spec.copies_of(shard.part, key, of_record[0].class_name))]
+        there = sorted(-1 if row.copy is None else row.copy for row in of_record if row.path is not None)
+        whole = there == complete and (there != [] or of_record[0].status == Status.SKIPPED)
+        if not whole and [row.status for row in of_record] != [Status.REFUSED]:
+            yield Mismatch(Finding.INCOMPLETE, manifest.part_name(shard.index), f"record {key} lacks rows", key)
 
 
 def _by_key(rows: Sequence[Row]) -> Mapping[str, list[Row]]:

@@ -1,7 +1,7 @@
 """The manifest of an expansion: one row for each output and each refusal, one Parquet file for each shard."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -13,12 +13,15 @@ from augment.errors import AugmentError, StorageError
 from augment.expansion import folder
 from augment.expansion.paths import PathSet
 
+_FILE = pa.struct([pa.field("path", pa.string()), pa.field("size_bytes", pa.int64()), pa.field("digest", pa.string())])
 _SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
+        pa.field("split", pa.string()),
         pa.field("copy", pa.int32()),
         pa.field("path", pa.string()),
+        pa.field("extension", pa.string()),
         pa.field("label", pa.int32()),
         pa.field("class", pa.string()),
         pa.field("height", pa.int32()),
@@ -30,9 +33,18 @@ _SCHEMA = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("detail", pa.string()),
         pa.field("applied", pa.string()),
+        pa.field("dropped", pa.string()),
+        pa.field("annotations", pa.string()),
+        pa.field("mask_path", pa.string()),
+        pa.field("mask_digest", pa.string()),
+        pa.field("files", pa.list_(_FILE)),
+        pa.field("made_of", pa.string()),
     ]
 )
-_BRIEF = ["key", "status", "path", "size_bytes", "digest", "reason", "detail"]
+_BRIEF = [
+    *("key", "status", "split", "copy", "path", "class", "size_bytes", "digest", "record_digest"),
+    *("reason", "detail", "files"),
+]
 _EXPANSION = b"augment.expansion"
 _ROWS_A_GROUP = 8_192
 
@@ -46,21 +58,39 @@ class Status(StrEnum):
     """The record's own bytes lie at ``path``."""
     REFUSED = "refused"
     """The record, or a file that could not become one, is left out; ``reason`` and ``detail`` say why."""
+    SKIPPED = "skipped"
+    """The rule of copies gives this record none."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of the folder; ``digest`` is the BLAKE2b-128 of its bytes (``b2sum -l 128``)."""
+
+    path: str
+    size_bytes: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row.
 
-    ``copy`` is None for originals and refusals. ``path`` is relative to the output folder; ``digest`` is the
-    BLAKE2b-128 of the file there (``b2sum -l 128``). ``applied`` is JSON: the transforms that were applied with the
-    parameters that were drawn, arrays as shape and digest.
+    ``split`` is that of the output, None where splits have no folders. ``copy`` is None for originals and refusals.
+    ``path`` is relative to the output folder; ``size_bytes`` and ``digest`` are of the encoded picture. ``applied`` is
+    JSON: the transforms that were applied with the parameters that were drawn, arrays as shape and digest; ``dropped``
+    is JSON too: how many boxes and keypoints were lost. ``annotations`` is the text of ``Annotations.to_json``.
+
+    ``files`` are what else there is of this output: its mask, whose place is ``mask_path``, and what the format lays
+    beside it. Where pictures lie inside of files, ``path`` is such a file and ``files`` is that file alone;
+    ``made_of`` is then the digest of all that went into it.
     """
 
     key: str
     status: Status
+    split: str | None = None
     copy: int | None = None
     path: str | None = None
+    extension: str | None = None
     label: int | None = None
     class_name: str | None = None
     height: int | None = None
@@ -72,6 +102,19 @@ class Row:
     reason: str | None = None
     detail: str | None = None
     applied: str | None = None
+    dropped: str | None = None
+    annotations: str | None = None
+    mask_path: str | None = None
+    mask_digest: str | None = None
+    files: tuple[File, ...] = ()
+    made_of: str | None = None
+
+    def on_disk(self) -> tuple[File, ...]:
+        """Every file that holds something of this output; none of a refusal."""
+        if self.path is None:
+            return ()
+        picture = File(self.path, self.size_bytes or 0, self.digest or "")
+        return self.files if any(each.path == self.path for each in self.files) else (picture, *self.files)
 
 
 def part_name(index: int) -> str:
@@ -88,6 +131,7 @@ def part_names(root: Path) -> list[str]:
 def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> None:
     """Put a shard's part in place, which marks the shard finished: durable when this returns."""
     columns = {_column(name): [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__}
+    columns["files"] = [[asdict(each) for each in row.files] for row in rows]
     table = pa.table(columns, schema=_SCHEMA.with_metadata({_EXPANSION: expansion.encode()}))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -103,13 +147,14 @@ def read_part(root: Path, index: int, expansion: str, *, brief: bool = False) ->
     return None if table is None else _rows(table)
 
 
-def read_records(root: Path, index: int, expansion: str) -> dict[str, str] | None:
-    """The records of a shard by key, each with its digest; None where there is no such part that can be read."""
-    table = _read_table(root, index, expansion, ["key", "record_digest"])
+def read_records(root: Path, index: int, expansion: str) -> dict[tuple[str | None, str], str] | None:
+    """The records of a shard by split and key, with their digests; None where there is no part that can be read."""
+    table = _read_table(root, index, expansion, ["split", "key", "record_digest"])
     if table is None:
         return None
     table = table.filter(table.column("record_digest").is_valid())
-    return dict(zip(table.column("key").to_pylist(), table.column("record_digest").to_pylist(), strict=True))
+    splits, keys, digests = (table.column(name).to_pylist() for name in ("split", "key", "record_digest"))
+    return dict(zip(zip(splits, keys, strict=True), digests, strict=True))
 
 
 class Previous:
@@ -131,8 +176,8 @@ class Previous:
                 f"cannot read {path}: {error}; remove that file and run the same command again: all is rendered again"
             ) from error
 
-    def rows(self, first_key: str, last_key: str) -> list[Row]:
-        """The rows whose key lies between these two, both included."""
+    def rows(self, split: str | None, first_key: str, last_key: str) -> list[Row]:
+        """The rows of a split whose key lies between these two, both included."""
         metadata = self._file.metadata
         found: list[Row] = []
         for group in range(metadata.num_row_groups):
@@ -141,7 +186,11 @@ class Previous:
                 table = self._file.read_row_group(group)
                 keys_of_rows = table.column("key")
                 inside = pc.and_(pc.greater_equal(keys_of_rows, first_key), pc.less_equal(keys_of_rows, last_key))
-                found += _rows(table.filter(inside))
+                splits = table.column("split")
+                of_split = (
+                    splits.is_null() if split is None else pc.fill_null(pc.equal(splits, split), fill_value=False)
+                )
+                found += _rows(table.filter(pc.and_(inside, of_split)))
         return found
 
     def all_rows(self) -> Iterator[Row]:
@@ -150,7 +199,12 @@ class Previous:
             yield from _rows(table)
 
     def paths(self) -> Iterator[list[str]]:
-        """The paths of all rows, some thousands at a time."""
+        """The paths of all rows' files, some thousands at a time."""
+        for group in range(self._file.metadata.num_row_groups):
+            yield _paths(self._file.read_row_group(group, columns=["path", "files"]))
+
+    def pictures(self) -> Iterator[list[str]]:
+        """The paths of all rows' pictures, some thousands at a time."""
         for group in range(self._file.metadata.num_row_groups):
             yield self._file.read_row_group(group, columns=["path"]).column("path").to_pylist()
 
@@ -198,9 +252,9 @@ def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
 
 
 def path_set(root: Path, num_shards: int, expansion: str) -> PathSet:
-    """The paths of all outputs of finished shards."""
-    tables = _output_tables(root, num_shards, expansion, ["path"])
-    return PathSet(table.column("path").to_pylist() for _, table in tables)
+    """The paths of all files of finished shards."""
+    tables = _output_tables(root, num_shards, expansion, ["path", "files"])
+    return PathSet(_paths(table) for _, table in tables)
 
 
 def is_whole(root: Path, num_shards: int, expansion: str) -> bool:
@@ -230,13 +284,21 @@ def _output_tables(
 
 def _less_changed(root: Path, table: pa.Table, since_ns: int) -> pa.Table:
     """The rows of outputs; ``record_digest`` is null where the file is not what the row says."""
-    files = zip(*(table.column(name).to_pylist() for name in ("path", "size_bytes", "digest")), strict=True)
     right = pa.array(
-        [folder.has_output(root, path, size, digest, since_ns) for path, size, digest in files], pa.bool_()
+        [
+            all(folder.has_output(root, each.path, each.size_bytes, each.digest, since_ns) for each in row.on_disk())
+            for row in _rows(table)
+        ],
+        pa.bool_(),
     )
     column = _SCHEMA.get_field_index("record_digest")
     kept = pc.if_else(right, table.column("record_digest").combine_chunks(), pa.scalar(None, pa.string()))
     return table.set_column(column, _SCHEMA.field(column), kept)
+
+
+def _paths(table: pa.Table) -> list[str]:
+    inside = pc.list_flatten(table.column("files").combine_chunks())
+    return [*table.column("path").to_pylist(), *pc.struct_field(inside, "path").to_pylist()]
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -275,6 +337,9 @@ def _rows(table: pa.Table) -> list[Row]:
     names = [_attribute(name) for name in table.column_names]
     columns = [table.column(name).to_pylist() for name in table.column_names]
     columns[names.index("status")] = [Status(value) for value in columns[names.index("status")]]
+    if "files" in names:
+        place = names.index("files")
+        columns[place] = [tuple(File(**each) for each in files) for files in columns[place]]
     return [Row(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
 
 

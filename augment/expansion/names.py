@@ -6,116 +6,234 @@ two outputs are one file and that none takes the place of a file that is not the
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from augment import keys
 from augment.dataset import Dataset
-from augment.errors import DatasetError
-from augment.expansion import folder, outputs
+from augment.errors import DatasetError, RecordError
+from augment.expansion import closing, folder
+from augment.expansion.outputs import Outputs
 from augment.expansion.paths import PathSet
 from augment.expansion.spec import ExpansionSpec
+from augment.expansion.splits import Part, views
 from augment.formats import registry
+from augment.formats.writing import Output
 from augment.sample import Record
 
-_KEYS_AT_A_TIME = 4096
+_AT_A_TIME = 4096
 _OURS = re.compile(rf"{re.escape(folder.DESCRIPTION)}|manifest-\d{{5,}}\.parquet")
 """The names in the root that the expansion itself takes."""
+_COPY = re.compile(r"(?s)(.+)__(0|[1-9]\d*)")
 
 
 class Names:
     """The names of all outputs of an expansion, none of which is kept."""
 
     def __init__(self, dataset: Dataset, spec: ExpansionSpec) -> None:
-        self._dataset = dataset
         self._spec = spec
         self._format = registry.FORMATS[spec.format]
-        self._like_a_copy = re.compile(rf"(?s)(.+)__(0|[1-9]\d*)\.{re.escape(spec.extension)}")
+        self._parts = [(part, view, Outputs(spec, part, view)) for part, view in views(dataset, spec.parts)]
+        self._all: PathSet | None = None
+        self._folders: frozenset[str] = frozenset()
 
     def check(self) -> None:
         """Raise DatasetError where two outputs would have one name, or one would lie outside of the output folder."""
-        checked = {""}
-        for key, index in self._keys():
-            above, _, last = key.rpartition("/")
-            if above not in checked:
-                self._check_folders(key, above)
-                checked.add(above)
-            if self._spec.include_originals and ("__" in last or not above):
-                self._check_original(self._dataset.record(index))
+        for part, view, outputs in self._parts:
+            _Check(self._spec, part, view, outputs).run()
+        if self._format.PACKS:
+            return
+        self._check_folders()
+        if self._spec.format != self._spec.source_format:
+            self._check_converted()
 
     def check_places(self, root: Path, known: Sequence[PathSet], *, whole: bool) -> None:
         """Raise OutputError where something in the output folder that is not the expansion's has an output's place.
 
-        ``known`` are the outputs that manifests name. ``whole`` says that these are all: where a part of the manifest
+        ``known`` are the files that manifests name. ``whole`` says that these are all: where a part of the manifest
         was lost, its shard itself tells its files by their bytes.
         """
-        folders = {parent for key, _ in self._keys() for parent in _above(key)}
+        if self._format.PACKS:
+            return
+        ours = {folder.DESCRIPTION, *closing.names(self._spec)}
+        strange: list[str] = []
+        empty: set[str] = set()
+        filled: set[str] = set()
         for above, paths in folder.walk(root):
-            if above and self.is_output(above):
-                raise folder.in_the_way(root, above, "a folder")
-            unknown = paths
+            unknown = [path for path in paths if path not in ours and not _is_ours(path)]
             for some in known:
                 unknown = some.missing(unknown)
-            for path in unknown:
-                if path in folders and not (root / path).is_dir():
-                    raise folder.in_the_way(root, path, "a file")
-                if whole and self.is_output(path):
-                    raise folder.in_the_way(root, path, "a file")
+            strange += unknown
+            empty.add(above)
+            if len(unknown) < len(paths):
+                filled |= {above, *_above(above)}
+        for path in sorted(empty - filled - {""}):
+            if self.is_output(path):
+                raise folder.in_the_way(root, path, "a folder")
+        for path in strange:
+            if (self._is_folder(path) and not (root / path).is_dir()) or (whole and self.is_output(path)):
+                raise folder.in_the_way(root, path, "a file")
 
     def is_output(self, path: str) -> bool:
-        """Whether an output has this path, relative to the output folder."""
-        if self._copied(path) is not None:
-            return True
-        if not self._spec.include_originals:
-            return False
-        places = (self._dataset.find(key) for key in (path, keys.without_extension(path)))
-        return any(place is not None and self._original_path(self._dataset.record(place)) == path for place in places)
+        """Whether something of an output has this path, relative to the output folder."""
+        self._gather()
+        return self._all is not None and not self._all.missing([path])
 
-    def _keys(self) -> Iterator[tuple[str, int]]:
-        for start in range(0, self._dataset.num_records, _KEYS_AT_A_TIME):
-            indices = range(start, min(start + _KEYS_AT_A_TIME, self._dataset.num_records))
-            yield from zip(self._dataset.keys(indices), indices, strict=True)
+    def _is_folder(self, path: str) -> bool:
+        self._gather()
+        return path in self._folders
 
-    def _check_folders(self, key: str, above: str) -> None:
-        folders = PurePosixPath(above)
-        if folders.is_absolute() or ".." in folders.parts:
-            raise DatasetError(f"record {key} would be written outside of the output folder; scan the dataset again")
-        if _OURS.fullmatch(folders.parts[0]):
-            raise DatasetError(
-                f"the folder {folders.parts[0]} of record {key} has the name of a file that an expansion writes; "
-                "rename it in the dataset"
-            )
-        for each in _above(key):
-            if (other := self._copied(each)) is not None:
+    def _gather(self) -> None:
+        """Learn every path, once; only where something lies in the folder that no manifest names."""
+        if self._all is not None:
+            return
+        folders: set[str] = set()
+
+        def paths() -> Iterator[str]:
+            for _, view, outputs in self._parts:
+                for record in view:
+                    for output in _wanted(outputs, record):
+                        for path in outputs.paths(output):
+                            folders.update(_above(path))
+                            yield path
+
+        every = paths()
+        self._all = PathSet(iter(lambda: list(islice(every, _AT_A_TIME)), []))
+        self._folders = frozenset(folders)
+
+    def _check_folders(self) -> None:
+        """Raise DatasetError where a folder of outputs has the name of an output, or of what an expansion writes."""
+        folders: dict[str, str] = {}
+        for _, view, outputs in self._parts:
+            checked = None
+            for key, index in _keys(view):
+                above = key.rpartition("/")[0]
+                if above != checked:
+                    checked = above
+                    for path in outputs.paths(outputs.sketch(view.record(index))):
+                        for each in _above(path):
+                            folders.setdefault(each, key)
+        for each, key in folders.items():
+            if _OURS.fullmatch(PurePosixPath(each).parts[0]):
                 raise DatasetError(
-                    f"the folder of record {key} has the name of a copy of record {other}; rename one of them in the "
-                    "dataset"
+                    f"the folder {PurePosixPath(each).parts[0]} of record {key} has the name of a file that an "
+                    "expansion writes; rename it in the dataset"
+                )
+        suspicious = {each for each in folders if _COPY.search(each.rpartition("/")[2])}
+        for path, key in self._copies() if suspicious else ():
+            if path in suspicious:
+                raise DatasetError(
+                    f"the folder of record {folders[path]} has the name of a copy of record {key}; rename one of them "
+                    "in the dataset"
                 )
 
+    def _copies(self) -> Iterator[tuple[str, str]]:
+        """Where each copy lies, with its record's key."""
+        for _, view, outputs in self._parts:
+            for record in view:
+                for output in _wanted(outputs, record):
+                    if output.copy is not None:
+                        yield outputs.picture_path(output), record.key
+
+    def _check_converted(self) -> None:
+        """Raise DatasetError where another format gives two records' outputs one name: its folders may be others."""
+        places: dict[str, str] = {}
+        for _, view, outputs in self._parts:
+            for record in view:
+                for path in outputs.paths(outputs.sketch(record)):
+                    if (other := places.setdefault(path, record.key)) != record.key:
+                        raise DatasetError(
+                            f"records {other} and {record.key} would both be written to {path} as {self._spec.format}; "
+                            "rename one of them in the dataset"
+                        )
+
+
+class _Check:
+    """Looks through the keys of one part."""
+
+    def __init__(self, spec: ExpansionSpec, part: Part, view: Dataset, outputs: Outputs) -> None:
+        self._spec = spec
+        self._part = part
+        self._view = view
+        self._outputs = outputs
+        self._packs = registry.FORMATS[spec.format].PACKS
+        self._whole_names: dict[str, str] = {}
+
+    def run(self) -> None:
+        checked = {""}
+        has_original = self._spec.has_original(self._part)
+        for key, index in _keys(self._view):
+            above, _, last = key.rpartition("/")
+            if above not in checked:
+                folders = PurePosixPath(above)
+                if folders.is_absolute() or ".." in folders.parts:
+                    raise DatasetError(
+                        f"record {key} would be written outside of the output folder; scan the dataset again"
+                    )
+                checked.add(above)
+            if has_original and ("__" in last or keys.extension(last) or last.startswith(("expansion", "manifest-"))):
+                self._check_original(self._view.record(index))
+
     def _check_original(self, record: Record) -> None:
-        path = self._original_path(record)
-        if _OURS.fullmatch(path):
+        try:
+            output = self._outputs.wanted(record)[-1]
+        except RecordError:  # it will be refused
+            return
+        if self._packs:
+            paths: tuple[str, ...] = (output.name,)
+        else:
+            paths = self._outputs.paths(output)
+            if _OURS.fullmatch(paths[0]):
+                raise DatasetError(
+                    f"the original of record {record.key} has the name of a file that an expansion writes; rename it "
+                    "in the dataset, or leave out --include-originals"
+                )
+        if not output.extension:  # two records whose names differ by their extension alone
+            for path in paths:
+                if (other := self._whole_names.setdefault(path, record.key)) != record.key:
+                    raise DatasetError(
+                        f"the originals of records {other} and {record.key} would share {path}; rename one of them in "
+                        "the dataset, or leave out --include-originals"
+                    )
+        match = _COPY.fullmatch(output.name)
+        match = match or _COPY.fullmatch(keys.without_extension(output.name))
+        place = None if match is None else self._view.find(match[1])
+        if match is None or place is None:
+            return
+        copied = _copy(self._outputs, self._view.record(place), int(match[2]))
+        if copied is None:
+            return
+        theirs = (copied.name,) if self._packs else self._outputs.paths(copied)
+        if shared := [path for path in paths if path in theirs]:
             raise DatasetError(
-                f"the original of record {record.key} has the name of a file that an expansion writes; rename it in "
-                "the dataset, or leave out --include-originals"
-            )
-        if (other := self._copied(path)) is not None:
-            raise DatasetError(
-                f"the original of record {record.key} and a copy of record {other} would both be {path}; rename one of "
-                "them in the dataset, or leave out --include-originals"
+                f"the original of record {record.key} and a copy of record {match[1]} would both be {shared[0]}; "
+                "rename one of them in the dataset, or leave out --include-originals"
             )
 
-    def _original_path(self, record: Record) -> str:
-        return self._format.picture_path(outputs.original_of(self._spec, record))
 
-    def _copied(self, path: str) -> str | None:
-        """The key of the record that has a copy of this path."""
-        match = self._like_a_copy.fullmatch(path)
-        if match is None or int(match[2]) >= self._spec.copies or self._dataset.find(match[1]) is None:
-            return None
-        return match[1]
+def _copy(outputs: Outputs, record: Record, copy: int) -> Output | None:
+    found = [each for each in _wanted(outputs, record) if each.copy is not None]
+    return found[copy] if copy < len(found) else None
 
 
-def _above(key: str) -> Iterator[str]:
-    """The folders that a key lies in, the nearest first."""
-    while key := key.rpartition("/")[0]:
-        yield key
+def _wanted(outputs: Outputs, record: Record) -> list[Output]:
+    try:
+        return outputs.wanted(record)
+    except RecordError:
+        return []
+
+
+def _keys(view: Dataset) -> Iterator[tuple[str, int]]:
+    for start in range(0, view.num_records, _AT_A_TIME):
+        indices = range(start, min(start + _AT_A_TIME, view.num_records))
+        yield from zip(view.keys(indices), indices, strict=True)
+
+
+def _is_ours(path: str) -> bool:
+    return path.startswith(folder.HIDDEN) or _OURS.fullmatch(path) is not None
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that a path lies in, the nearest first."""
+    while path := path.rpartition("/")[0]:
+        yield path

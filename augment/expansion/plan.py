@@ -3,18 +3,21 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from augment.address import Address
 from augment.dataset import Dataset
 from augment.errors import RecordError
-from augment.expansion import folder, manifest
+from augment.expansion import folder, manifest, shares
 from augment.expansion.changes import Changes
-from augment.expansion.copies import CopyMaker
+from augment.expansion.copies import CopyMaker, Encoded
 from augment.expansion.manifest import Status
 from augment.expansion.names import Names
-from augment.expansion.spec import ExpansionSpec
+from augment.expansion.outputs import Outputs
+from augment.expansion.spec import ExpansionSpec, left_out, named_views
+from augment.expansion.splits import views
+from augment.formats import registry
 from augment.render import RenderSource
 from augment.sample import Record
 from augment.task import Guard
@@ -26,19 +29,43 @@ _PART_BYTES = 4_000
 
 
 @dataclass(frozen=True, slots=True)
+class ClassPlan:
+    """What becomes of one class in the splits that are augmented, in pictures.
+
+    ``class_name`` is None for records without one. ``num_after`` are the copies, and the pictures themselves where they
+    are taken along.
+    """
+
+    class_name: str | None
+    num_before: int
+    num_copies: int
+    num_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Bytes of a few records: means of a copy and of an original, each with all its files; None where none could be."""
+
+    copy: float | None
+    original: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What would be in the folder, and how much of it is there.
 
+    ``num_outputs`` are pictures of the splits that are augmented, ``num_copied`` those of splits that pass through.
     ``bytes_about`` is what is still to be written: the mean of a few records that were really rendered, times their
-    number. None where none of these few could be. ``bytes_free`` is what the file system has left. Of the outputs that
+    number. None where none of these few could be. ``bytes_free`` is what the file system has left. Of the pictures that
     are there ``num_kept`` stay, ``num_replaced`` are written over and ``num_removed`` go. ``changes`` are those of the
-    dataset since the folder was written; None where it is new.
+    dataset since the folder was written; None where it is new. ``classes`` is empty where records have no class.
     """
 
     spec: ExpansionSpec
     num_records: int
     num_refused: int
     num_outputs: int
+    num_copied: int
     num_kept: int
     num_replaced: int
     num_removed: int
@@ -46,6 +73,7 @@ class Plan:
     num_shards: int
     bytes_about: int | None
     bytes_free: int
+    classes: tuple[ClassPlan, ...]
 
     @classmethod
     def of(
@@ -53,24 +81,26 @@ class Plan:
         spec: ExpansionSpec,
         dataset: Dataset,
         out: Path,
-        measured: Sequence[tuple[int, int]],
+        measured: Measured,
         there: "There",
         changes: Changes | None,
     ) -> "Plan":
-        """Put together what is known; ``measured`` are sizes of a copy and of its original."""
+        """Put together what is known."""
+        num_originals = spec.num_copied + (spec.num_records if spec.include_originals else 0)
+        num_copies = spec.num_outputs + spec.num_copied - num_originals
+        total = num_copies + num_originals
         bytes_about = None
-        if measured:
-            of_copies = spec.copies * sum(copy for copy, _ in measured)
-            of_originals = sum(original for _, original in measured) if spec.include_originals else 0
-            mean = (of_copies + of_originals) / len(measured) / spec.outputs_a_record + _ROW_BYTES
-            left = spec.num_outputs - there.num_kept
-            bytes_about = round(mean * left + _PART_BYTES * spec.num_shards * left / spec.num_outputs)
+        if (measured.copy is not None or not num_copies) and (measured.original is not None or not num_originals):
+            all_bytes = num_copies * (measured.copy or 0) + num_originals * (measured.original or 0)
+            all_bytes += _ROW_BYTES * total + _PART_BYTES * spec.num_shards
+            bytes_about = round(all_bytes * (total - there.num_kept) / total)
         above = next(each for each in (out, *out.parents) if each.exists())
         return cls(
             spec=spec,
             num_records=spec.num_records,
-            num_refused=len(dataset.refused),
+            num_refused=sum(1 for _ in left_out(dataset, spec)),
             num_outputs=spec.num_outputs,
+            num_copied=spec.num_copied,
             num_kept=there.num_kept,
             num_replaced=there.num_replaced,
             num_removed=there.num_removed,
@@ -78,29 +108,53 @@ class Plan:
             num_shards=spec.num_shards,
             bytes_about=bytes_about,
             bytes_free=shutil.disk_usage(above).free,
+            classes=tuple(_classes(spec, dataset)),
         )
+
+
+def _classes(spec: ExpansionSpec, dataset: Dataset) -> Iterator[ClassPlan]:
+    if "label" not in dataset.targets:
+        return
+    augmented = [(part.split, view) for part, view in views(dataset, spec.parts) if not part.copied]
+    by_class = {share.class_name: share.num_copies for share in spec.shares}
+    for name, number in shares.count(augmented).items():
+        num_copies = spec.copies * number if isinstance(spec.copies, int) else by_class[name]
+        yield ClassPlan(name, number, num_copies, num_copies + (number if spec.include_originals else 0))
 
 
 @dataclass(frozen=True, slots=True)
 class SizeTask:
-    """Render copy 0 of a few records, evenly spread: the size of each and of its original, of those that can be."""
+    """Make copy 0 and the original of a few records that are augmented, evenly spread, of those that can be."""
 
     source: RenderSource
     spec: ExpansionSpec
 
-    def run(self, guard: Guard) -> list[tuple[int, int]]:
+    def run(self, guard: Guard) -> Measured:
         """Write nothing."""
-        renderer = self.source.renderer()
-        number = min(_RECORDS_MEASURED, self.spec.num_records)
-        records = renderer.dataset.records(i * self.spec.num_records // number for i in range(number))
-        found = []
-        for record in records:
+        part = next(each for each in self.spec.parts if not each.copied)
+        renderer = replace(self.source, split=part.split).renderer()
+        outputs = Outputs(self.spec, part, renderer.dataset)
+        number = min(_RECORDS_MEASURED, part.num_records)
+        copies, originals = [], []
+        for record in renderer.dataset.records(i * part.num_records // number for i in range(number)):
+            maker = CopyMaker(renderer, self.spec, outputs, guard, record)
             try:
-                made = CopyMaker(renderer, self.spec, guard, record).make(0)
+                if self.spec.copies != 0:
+                    copies.append(_bytes(maker.make(0)))
+                if self.spec.include_originals or self.spec.num_copied:
+                    originals.append(_bytes(maker.make(None)))
             except RecordError:
                 continue
-            found.append((len(made.data), record.size_bytes))
-        return found
+        return Measured(_mean(copies), _mean(originals))
+
+
+def _bytes(made: Encoded) -> int:
+    """Of a picture, its mask and about what is said of it."""
+    return len(made.data) + len(made.mask or b"") + len(made.annotations or "")
+
+
+def _mean(sizes: Sequence[int]) -> float | None:
+    return sum(sizes) / len(sizes) if sizes else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +166,22 @@ class There:
     num_removed: int = 0
 
 
-def look(out: Path, old: ExpansionSpec, new: ExpansionSpec, dataset: Dataset) -> There:
-    """Tell what a run would do with each output that is there; kept are those with unchanged bytes and render key."""
-    wanted = Names(dataset, new)
+def look(out: Path, old: ExpansionSpec, new: ExpansionSpec, dataset: Dataset, wanted: Names) -> There:
+    """Tell what a run would do with each output that is there; kept are those with unchanged bytes and render key.
+
+    Where pictures lie inside of files, these are kept or made anew as a whole: after any change all count as replaced.
+    """
+    packs = registry.FORMATS[new.format].PACKS
+    datasets = named_views(new, dataset)
     num_kept = num_replaced = num_removed = 0
     for row, since_ns in _rows(out, old):
-        place = dataset.find(row.key)
+        place = datasets[row.split].find(row.key) if row.split in datasets else None
         if row.path is None or not os.path.lexists(out / row.path):
             continue
-        if place is not None and _is_kept(out, row, dataset.record(place), new, since_ns):
+        record = None if place is None else datasets[row.split].record(place)
+        if record is not None and _is_kept(out, row, record, new, since_ns) and not (packs and old.id != new.id):
             num_kept += 1
-        elif wanted.is_output(row.path):
+        elif record is not None if packs else wanted.is_output(row.path):
             num_replaced += 1
         else:
             num_removed += 1
@@ -144,9 +203,13 @@ def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:
 
 
 def _is_kept(out: Path, row: manifest.Row, record: Record, new: ExpansionSpec, since_ns: int) -> bool:
-    if row.path is None or not folder.has_output(out, row.path, row.size_bytes or 0, row.digest or "", since_ns):
+    if not all(folder.has_output(out, each.path, each.size_bytes, each.digest, since_ns) for each in row.on_disk()):
         return False
+    part = next(each for each in new.parts if new.folder(each) == row.split)
+    name = None if record.label is None else new.classes[record.label]
     if row.status == Status.ORIGINAL:
-        return row.record_digest == record.digest
-    address = Address(new.engine, record.digest, new.pipeline_digest, new.seed, row.copy or 0, 0, record.key)
+        return row.record_digest == record.digest and new.has_original(part)
+    if row.copy is None or row.copy >= new.copies_of(part, record.key, name):
+        return False
+    address = Address(new.engine, record.digest, new.pipeline_digest, new.seed, row.copy, 0, record.key)
     return row.record_digest == record.digest and row.render_key == address.render_key

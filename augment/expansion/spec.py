@@ -2,24 +2,29 @@
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from augment import arguments, encode, engine
 from augment.address import digest_fields
 from augment.dataset import Dataset
-from augment.errors import CallError, OutputError
-from augment.expansion import changes
+from augment.errors import CallError, DatasetError, OutputError
+from augment.expansion import changes, shares
+from augment.expansion.shares import Copies, Share
+from augment.expansion.splits import Division, Part, views
 from augment.formats import registry
+from augment.formats.writing import Whole
 from augment.pipeline import PipelineSpec
 from augment.render import check_seed
+from augment.sample import Refusal
 
-REVISION = 1
+REVISION = 2
 """Counts changes of what ``expansion.json``, the manifest's columns and the names of outputs mean."""
 
-COPIES_MAX = 10_000
-"""More than any published recipe writes to disk; what is larger is a stream."""
+TARGETS = ("label", "labels", "mask", "boxes", "instance_masks", "keypoints")
+"""What an output can be without; the words of ``--drop-targets``."""
 
 _OUTPUTS_A_SHARD = 128
 """A shard is the work that a kill may cost: some seconds of it, at 10 to 100 ms a picture."""
@@ -28,8 +33,23 @@ _NUM_SHARDS_MIN = 32
 _NUM_SHARDS_WANTED = 4096
 _RECORDS_A_SHARD_MAX = 1024
 
-_OF_THE_DATASET = frozenset({"dataset", "refused", "num_records", "classes", "shard_size"})
+_OF_THE_DATASET = frozenset(
+    {"dataset", "refused", "parts", "shares", "classes", "keypoint_names", "targets", "details", "shard_size"}
+)
 _OF_THE_ENGINE = frozenset({"engine"})
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The records of one part from ``start`` to ``stop``, in the order of their keys.
+
+    ``index`` counts all shards, ``number`` those of the part.
+    """
+
+    index: int
+    part: Part
+    number: int
+    records: range
 
 
 @dataclass(frozen=True)
@@ -38,55 +58,130 @@ class ExpansionSpec:
 
     ``engine``, ``dataset`` and ``pipeline_digest`` are digests; ``pipeline`` is the canonical pipeline, so that the
     folder can be rendered again without its file. ``refused`` digests what the scan left out, since the manifest names
-    it. ``quality`` is None for a format that has none. A shard is ``shard_size`` records in the order of their keys.
+    it. ``split``, ``augmented`` and ``copy_splits`` are as ``splits.Division`` has them, ``parts`` what they come to.
+    ``copies`` is the rule that was asked for, ``shares`` what it comes to by class, empty where it is a number.
+    ``quality`` is None for a format that has none. ``source_format`` is the dataset's format and ``details`` what that
+    keeps for itself; ``targets`` are those that the outputs have. A shard is ``shard_size`` records.
     """
 
     engine: str
     dataset: str
     refused: str
+    source_format: str
     split: str | None
+    augmented: tuple[str, ...]
+    copy_splits: bool
+    parts: tuple[Part, ...]
     pipeline: Mapping[str, object]
     pipeline_digest: str
     seed: int
-    copies: int
+    copies: Copies
+    shares: tuple[Share, ...]
     include_originals: bool
     format: str
     image_format: str
     quality: int | None
-    num_records: int
+    drop_targets: tuple[str, ...]
     classes: tuple[str, ...]
+    keypoint_names: tuple[str, ...]
+    targets: tuple[str, ...]
+    details: Mapping[str, Any]
     shard_size: int
 
     @functools.cached_property
     def id(self) -> str:
         """32 hexadecimal digits: equal where all files are equal by construction."""
-        content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "pipeline"}
+        content = {name: value for name, value in asdict(self).items() if name != "pipeline"}
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return digest_fields((REVISION, text), person=b"augment.expand").hex()
 
-    @property
-    def num_shards(self) -> int:
-        """Shards; the last one may hold fewer records than the others."""
-        return -(-self.num_records // self.shard_size)
+    @functools.cached_property
+    def _shards(self) -> tuple[tuple[Part, int, int], ...]:
+        """The parts with the numbers of the first shard of each and of the first that is no more its own."""
+        found, first = [], 0
+        for part in self.parts:
+            following = first - (-part.num_records // self.shard_size)
+            found.append((part, first, following))
+            first = following
+        return tuple(found)
+
+    @functools.cached_property
+    def _copies_by_class(self) -> Mapping[str | None, Share]:
+        return {share.class_name: share for share in self.shares}
 
     @property
-    def outputs_a_record(self) -> int:
-        """Files that one record becomes."""
-        return self.copies + int(self.include_originals)
+    def num_shards(self) -> int:
+        """Shards; the last one of a part may hold fewer records than the others."""
+        return self._shards[-1][2]
+
+    @property
+    def num_records(self) -> int:
+        """Records that are augmented."""
+        return sum(part.num_records for part in self.parts if not part.copied)
+
+    @property
+    def num_copied(self) -> int:
+        """Records of splits that pass through unchanged."""
+        return sum(part.num_records for part in self.parts if part.copied)
 
     @property
     def num_outputs(self) -> int:
-        """Files that all records become, if none is refused."""
-        return self.num_records * self.outputs_a_record
+        """Pictures that the augmented records become, if none is refused."""
+        if isinstance(self.copies, int):
+            num_copies = self.copies * self.num_records
+        else:
+            num_copies = sum(share.num_copies for share in self.shares)
+        return num_copies + self.num_records * int(self.include_originals)
 
     @property
     def extension(self) -> str:
         """What the names of rendered files end in, without a dot."""
         return encode.EXTENSIONS[self.image_format]
 
-    def shard(self, index: int) -> range:
-        """The records of a shard, as positions in the dataset's order."""
-        return range(index * self.shard_size, min((index + 1) * self.shard_size, self.num_records))
+    @property
+    def has_folders(self) -> bool:
+        """Whether each split has a folder of its own."""
+        return self.split is None and self.parts[0].split is not None
+
+    @functools.cached_property
+    def whole(self) -> Whole:
+        """What the format may know of all outputs."""
+        return Whole(
+            classes=self.classes,
+            keypoint_names=self.keypoint_names,
+            targets=frozenset(self.targets),
+            splits=tuple(part.split for part in self.parts if part.split is not None) if self.has_folders else (),
+            source_format=self.source_format,
+            details=self.details,
+        )
+
+    def folder(self, part: Part) -> str | None:
+        """The split as outputs name it; None where they lie in no split's folder."""
+        return part.split if self.has_folders else None
+
+    def shard(self, index: int) -> Shard:
+        """A shard by its number."""
+        part, first, _ = next(each for each in self._shards if index < each[2])
+        start = (index - first) * self.shard_size
+        records = range(start, min(start + self.shard_size, part.num_records))
+        return Shard(index, part, index - first, records)
+
+    def copies_of(self, part: Part, key: str, class_name: str | None) -> int:
+        """How many copies a record of this part gets."""
+        if part.copied:
+            return 0
+        if isinstance(self.copies, int):
+            return self.copies
+        share = self._copies_by_class.get(class_name)
+        return 0 if share is None else share.of(part.split, key)
+
+    def has_original(self, part: Part) -> bool:
+        """Whether the part's own pictures are outputs."""
+        return part.copied or self.include_originals
+
+    def outputs_of(self, part: Part, key: str, class_name: str | None) -> int:
+        """How many pictures a record becomes that count towards ``num_outputs``."""
+        return 0 if part.copied else self.copies_of(part, key, class_name) + int(self.include_originals)
 
     def to_json(self) -> str:
         """The text of ``expansion.json``: sorted and indented, so that people and ``diff`` can read it."""
@@ -103,8 +198,14 @@ class ExpansionSpec:
                     f"{name} has revision {revision}, this version of augment writes {REVISION}; choose another output "
                     "folder, or use the version that wrote this one"
                 )
-            spec = cls(**{**content, "classes": tuple(content["classes"])})
-            if min(spec.num_records, spec.copies, spec.shard_size) < 1 or spec.format not in registry.FORMATS:
+            for names in ("augmented", "drop_targets", "classes", "keypoint_names", "targets"):
+                content[names] = tuple(content[names])
+            content["parts"] = tuple(Part(**part) for part in content["parts"])
+            content["shares"] = tuple(Share(**share) for share in content["shares"])
+            spec = cls(**content)
+            shares.check(spec.copies, least=0)
+            numbers = [part.num_records for part in spec.parts]
+            if min(*numbers, sum(numbers), spec.shard_size) < 1 or spec.format not in registry.FORMATS:
                 raise ValueError
             encode.check_options(spec.image_format)
         except (ValueError, KeyError, TypeError, AttributeError, CallError):
@@ -113,50 +214,98 @@ class ExpansionSpec:
 
 
 def check(
-    *, copies: int, seed: int, include_originals: bool, image_format: str, quality: int
-) -> tuple[int, int, bool, int]:
+    *, copies: object, seed: int, include_originals: bool, image_format: str, quality: int
+) -> tuple[int, Copies, bool, int]:
     """The numbers as Python's own: seed, copies, include_originals, quality; CallError for an argument out of range."""
-    seed, copies = check_seed(seed), arguments.integer("copies", copies, 1, COPIES_MAX)
     include_originals = arguments.flag("include_originals", include_originals)
     encode.check_options(image_format, quality)
-    return seed, copies, include_originals, int(quality)
+    return check_seed(seed), shares.check(copies, least=0 if include_originals else 1), include_originals, int(quality)
 
 
 def describe(
     dataset: Dataset,
+    division: Division,
     pipeline: PipelineSpec,
     *,
-    copies: int,
+    copies: Copies,
     seed: int,
     include_originals: bool,
     image_format: str,
     quality: int,
+    output_format: str | None = None,
+    drop_targets: Collection[str] = (),
 ) -> ExpansionSpec:
-    """Describe the expansion of a dataset, of which the split is chosen already.
+    """Describe the expansion of a dataset.
 
-    Raises CallError for an argument out of range.
+    Raises CallError for an argument out of range, DatasetError where the format cannot hold the dataset's targets or
+    the rule of copies does not hold for its classes.
     """
     seed, copies, include_originals, quality = check(
         copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
     )
-    refused = (part for each in dataset.refused for part in (each.key, each.reason, each.detail))
-    return ExpansionSpec(
+    name = dataset.format if output_format is None else output_format
+    targets = _targets(dataset, registry.named(name), drop_targets)
+    augmented = [(part.split, each) for part, each in views(dataset, division.parts) if not part.copied]
+    by_class = shares.shares(augmented, copies, include_originals=include_originals)
+    refused = (field for each in left_out(dataset, division) for field in (each.key, each.reason, each.detail))
+    num_records = sum(part.num_records for part in division.parts)
+    spec = ExpansionSpec(
         engine=engine.engine_id(),
         dataset=dataset.digest,
         refused=digest_fields(refused).hex(),
-        split=dataset.split,
+        source_format=dataset.format,
+        split=division.split,
+        augmented=division.augmented,
+        copy_splits=division.copy_splits,
+        parts=division.parts,
         pipeline=json.loads(json.dumps(pipeline.canonical())),
         pipeline_digest=pipeline.digest,
         seed=seed,
         copies=copies,
+        shares=by_class,
         include_originals=include_originals,
-        format=dataset.format,
+        format=name,
         image_format=image_format,
         quality=None if image_format == "png" else quality,
-        num_records=dataset.num_records,
+        drop_targets=tuple(target for target in TARGETS if target in drop_targets),
         classes=dataset.classes,
-        shard_size=_shard_size(dataset.num_records, copies + int(include_originals)),
+        keypoint_names=dataset.keypoint_names,
+        targets=targets,
+        details=json.loads(json.dumps(dataset.details)),
+        shard_size=1,
     )
+    outputs = spec.num_outputs + spec.num_copied
+    if not outputs:
+        raise CallError("no record gets a copy; ask for more copies, or take the originals along (include_originals)")
+    return replace(spec, shard_size=_shard_size(num_records, -(-outputs // num_records)))
+
+
+def left_out(dataset: Dataset, division: "Division | ExpansionSpec") -> Iterator[Refusal]:
+    """What the scan left out of the parts: of a split that is expanded alone relative to it."""
+    if division.split is not None:
+        return iter(dataset.choose(division.split).refused)
+    if division.copy_splits or not division.augmented:
+        return iter(dataset.refused)
+    prefixes = tuple(f"{part.split}/" for part in division.parts)
+    return (refusal for refusal in dataset.refused if refusal.key.startswith(prefixes))
+
+
+def _targets(dataset: Dataset, chosen: registry.Format, drop_targets: Collection[str]) -> tuple[str, ...]:
+    """The targets that outputs have: the dataset's less those that are dropped."""
+    for name in drop_targets:
+        if name not in TARGETS:
+            raise CallError(f"drop_targets names {name!r}; what can be dropped is {', '.join(TARGETS)}")
+    gone = set(drop_targets) | ({"instance_masks"} if "boxes" in drop_targets else set())
+    left = dataset.targets - gone
+    lost = [name for name in TARGETS if name in left - chosen.WRITES]
+    if lost:
+        held = [name for name in TARGETS if name in chosen.WRITES]
+        raise DatasetError(
+            f"the dataset has {' and '.join(lost)}, which the format {chosen.NAME} cannot hold (it holds "
+            f"{', '.join(held) or 'pictures alone'}); choose another format, or leave them out with --drop-targets "
+            f"{','.join(lost)} (drop_targets)"
+        )
+    return tuple(sorted(name for name in left if name.partition("_")[0] != "keypoint" or "keypoints" in left))
 
 
 def _shard_size(num_records: int, outputs_a_record: int) -> int:
@@ -197,12 +346,18 @@ def check_same(
 
 
 def _changes(old: ExpansionSpec, new: ExpansionSpec, root: Path, dataset: Dataset | None) -> str:
-    told = "" if dataset is None else str(changes.since(root, old.num_shards, old.id, dataset))
+    told = "" if dataset is None else str(changes.since(root, old.num_shards, old.id, named_views(new, dataset)))
     if not told and old.dataset == new.dataset:
         told = "in the files that are refused"
-    if not told and old.num_records != new.num_records:
-        told = f"{old.num_records} records then, {new.num_records} now"
+    numbers = [sum(part.num_records for part in spec.parts) for spec in (old, new)]
+    if not told and numbers[0] != numbers[1]:
+        told = f"{numbers[0]} records then, {numbers[1]} now"
     return f" ({told})" if told else ""
+
+
+def named_views(spec: ExpansionSpec, dataset: Dataset) -> dict[str | None, Dataset]:
+    """The records of each part, by the split as outputs name it."""
+    return {spec.folder(part): view for part, view in views(dataset, spec.parts)}
 
 
 def _show(spec: ExpansionSpec, name: str) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from augment import arguments
-from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
 from augment.expansion.lock import Counts
 from augment.expansion.shard import ShardResult
@@ -36,13 +35,20 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run did. ``size_bytes`` is that of all outputs in the folder; ``refusals`` are the first thousand."""
+    """What a run did, counted in pictures.
+
+    ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
+    anew for all pictures, or beside pictures that were kept. ``size_bytes`` is that of all outputs in the folder;
+    ``refusals`` are the first thousand.
+    """
 
     id: str
     out: Path
     num_rendered: int
     num_originals: int
+    num_copied: int
     num_kept: int
+    num_described: int
     num_removed: int
     num_refused: int
     size_bytes: int
@@ -51,20 +57,20 @@ class Summary:
     @property
     def nothing_to_do(self) -> bool:
         """Whether the folder was complete before."""
-        return self.num_rendered == self.num_originals == self.num_removed == 0
+        written = self.num_rendered + self.num_originals + self.num_copied + self.num_described
+        return written == self.num_removed == 0
 
 
 class Budget:
-    """Whether too many records and files are left out; None is no bound."""
+    """Whether too many records and files are left out; None is no bound. ``num_files`` is how many there are."""
 
-    def __init__(self, max_failures: MaxFailures | None, dataset: Dataset) -> None:
-        self._dataset = dataset
+    def __init__(self, max_failures: MaxFailures | None, num_files: int) -> None:
         self._text = f"max_failures is {max_failures}"
         self._most: int | None = None
         if max_failures is None:
             return
         if isinstance(max_failures, float) and 0 < max_failures < 1:
-            self._most = int(max_failures * (dataset.num_records + len(dataset.refused)))
+            self._most = int(max_failures * num_files)
             return
         try:
             self._most = arguments.integer("max_failures", max_failures, 0)
@@ -81,12 +87,12 @@ class Budget:
             f"{num_refused} records and files are left out and {self._text}{told}; mend or remove them, or allow more"
         )
 
-    def check_under_way(self, num_refused: int, place: int) -> None:
-        """The same for records that unfinished shards refused; ``place`` is that of one of them."""
+    def check_under_way(self, num_refused: int, key: str) -> None:
+        """The same for records that unfinished shards refused; ``key`` is that of one of them."""
         if self._most is not None and num_refused > self._most:
             raise DatasetError(
-                f"{num_refused} records and files are left out so far and {self._text}; one is "
-                f"{self._dataset.keys([place])[0]}; mend or remove them, or allow more"
+                f"{num_refused} records and files are left out so far and {self._text}; one is {key}; mend or remove "
+                "them, or allow more"
             )
 
 
@@ -101,30 +107,37 @@ class Tally:
         self._shown = 0
         self._num_rendered = 0
         self._num_originals = 0
+        self._num_copied = 0
         self._num_kept = 0
+        self._num_described = 0
         self._num_refused = 0
         self._size_bytes = 0
         self._refusals: list[Refusal] = []
 
     def add(self, result: ShardResult) -> None:
         """Count a finished shard; DatasetError where the budget of failures is spent."""
-        self._done += len(self._spec.shard(result.index)) * self._spec.outputs_a_record
+        self._done += result.num_outputs
         self._num_rendered += result.num_rendered
         self._num_originals += result.num_originals
+        self._num_copied += result.num_copied
         self._num_kept += result.num_kept
+        self._num_described += result.num_described
         self._num_refused += len(result.refusals)
         self._size_bytes += result.size_bytes
         self._refusals += result.refusals[: _REFUSALS_TOLD - len(self._refusals)]
         self._budget.check(self._num_refused, self._refusals)
 
-    def show(self, under_way: Sequence[Counts]) -> None:
-        """Tell how far the run is, with what unfinished shards have done; DatasetError as ``add``."""
+    def show(self, under_way: Sequence[Counts], named: Callable[[int], str] = str) -> None:
+        """Tell how far the run is, with what unfinished shards have done; DatasetError as ``add``.
+
+        ``named`` tells, by a place in ``under_way``, the key of the record that these counts name as refused.
+        """
         # never backwards, though a shard whose worker died begins again
         self._shown = max(self._shown, self._done + sum(each.num_outputs for each in under_way))
         num_refused = self._num_refused + sum(each.num_refused for each in under_way)
-        for each in under_way:
+        for i, each in enumerate(under_way):
             if each.num_refused:
-                self._budget.check_under_way(num_refused, each.refused)
+                self._budget.check_under_way(num_refused, named(i))
         self._progress(
             Progress(
                 done=self._shown,
@@ -137,7 +150,7 @@ class Tally:
 
     def told(self) -> str:
         """How far the run came, for the message of what ended it."""
-        num_files = self._num_rendered + self._num_originals + self._num_kept
+        num_files = self._num_rendered + self._num_originals + self._num_copied + self._num_kept
         if not num_files:
             return f"none of {self._spec.num_outputs} outputs is finished"
         left = (self._spec.num_outputs - self._done) * self._size_bytes / num_files
@@ -146,14 +159,16 @@ class Tally:
             "still to be written"
         )
 
-    def summary(self, out: Path, num_removed: int) -> Summary:
-        """What the run did."""
+    def summary(self, out: Path, num_removed: int, num_closing: int) -> Summary:
+        """What the run did; ``num_closing`` are the files that it wrote last."""
         return Summary(
             id=self._spec.id,
             out=out,
             num_rendered=self._num_rendered,
             num_originals=self._num_originals,
+            num_copied=self._num_copied,
             num_kept=self._num_kept,
+            num_described=self._num_described + num_closing,
             num_removed=num_removed,
             num_refused=self._num_refused,
             size_bytes=self._size_bytes,

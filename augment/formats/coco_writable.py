@@ -8,46 +8,15 @@ from pycocotools import mask as coco_mask
 
 from augment.annotations import Annotations, Polygons, Rle
 from augment.errors import Reason, RecordError
+from augment.formats import named_keypoints
 from augment.formats.coco_objects import NO_CLASS, OF_IMAGE, OWN_MEMBERS, Id, coco_runs
 from augment.formats.coordinates import polygon_area, rounded
 
 
 def check_writable(annotations: Annotations) -> None:
-    """Raise RecordError (with an empty key) where COCO has no way to write these annotations.
-
-    Keypoints are written with the object that they belong to, by their names. Those whose object was dropped go with
-    it; a picture with keypoints and no boxes at all cannot be written.
-    """
-    labels, owners = annotations.keypoint_labels, _owners(annotations)
-    lacks = None
-    if not annotations.keypoints:
-        return
-    if annotations.boxes is None:
-        lacks = "keypoints are written with the box that they belong to, and this picture has no boxes"
-    elif labels is None:
-        lacks = "keypoints are written by their names, and these have none"
-    elif owners is None:
-        lacks = "keypoints are written with the box that they belong to, and of these nobody says which that is"
-    else:
-        named = [(label, box) for label, box in zip(labels, owners, strict=True) if box >= 0]
-        if len(set(named)) < len(named):
-            lacks = "each keypoint of an object is written once, and an object has two of one name"
-    if lacks is not None:
+    """Raise RecordError (with an empty key) where COCO has no way to write these annotations."""
+    if (lacks := named_keypoints.lacking(annotations)) is not None:
         raise RecordError("", Reason.NOT_RENDERABLE, lacks)
-
-
-def _owners(annotations: Annotations) -> tuple[int, ...] | None:
-    """The box of each keypoint; the only box owns all of them where nobody says. None where that is not known."""
-    if annotations.keypoint_boxes is not None:
-        return annotations.keypoint_boxes
-    number = len(annotations.keypoints or ())
-    match len(annotations.boxes or ()):
-        case 0:
-            return (-1,) * number
-        case 1:
-            return (0,) * number
-        case _:
-            return None
 
 
 def written(
@@ -59,7 +28,7 @@ def written(
     any.
     """
     boxes = annotations.boxes or ()
-    keypoints = keypoints_by_box(annotations)
+    keypoints = named_keypoints.by_box(annotations)
     objects = []
     for i, box in enumerate(boxes):
         label = NO_CLASS if annotations.box_labels is None else annotations.box_labels[i]
@@ -91,15 +60,6 @@ def _area(mask: Polygons | Rle) -> float:
     if isinstance(mask, Rle):
         return float(coco_mask.area(coco_runs(mask)))
     return math.fsum(abs(polygon_area(polygon)) for polygon in mask)
-
-
-def keypoints_by_box(annotations: Annotations) -> dict[int, dict[str, int]]:
-    """For each box that has keypoints, the places of these in the picture's lists by their names."""
-    found: dict[int, dict[str, int]] = {}
-    pairs = zip(annotations.keypoint_labels or (), _owners(annotations) or (), strict=False)
-    for i, (label, box) in enumerate(pairs):
-        found.setdefault(box, {})[label] = i
-    return found
 
 
 def _keypoints(annotations: Annotations, places: Mapping[str, int], names: Sequence[str]) -> dict[str, Any]:

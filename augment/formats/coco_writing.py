@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from augment.formats import coco_categories, coco_objects, coco_writable
+from augment.formats import coco_categories, coco_objects, coco_writable, named_keypoints
 from augment.formats.coco_objects import Id
 from augment.formats.writing import Output, StreamedFile, Whole
 
@@ -41,7 +41,7 @@ def _with_keypoints(outputs: Outputs, whole: Whole) -> frozenset[str]:
     found = set()
     for output in outputs():
         labels = output.annotations.box_labels
-        for box in coco_writable.keypoints_by_box(output.annotations):
+        for box in named_keypoints.by_box(output.annotations):
             if box >= 0:
                 found.add(coco_objects.NO_CLASS if labels is None else labels[box])
     return frozenset(found)

@@ -117,9 +117,12 @@ def _contents(full: Path, path: str) -> Folder:
     with os.scandir(full) as entries:
         for entry in entries:
             name = entry.name
-            if name.startswith(".") or name.lower() in LITTER or (not path and _OF_EXPANSION.fullmatch(name)):
+            if name.startswith(".") or name.lower() in LITTER:
                 continue
-            (inner if _is_folder(entry) else files).append(name)
+            if _is_folder(entry):
+                inner.append(name)
+            elif path or not _OF_EXPANSION.fullmatch(name):
+                files.append(name)
     return Folder(path, tuple(sorted(inner)), tuple(sorted(files)))
 
 

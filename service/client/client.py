@@ -73,9 +73,22 @@ class Client:
             if after is None:
                 return found
 
-    def register(self, name: str, path: str | Path, *, replace: bool = False) -> dict[str, Any]:
-        """Register a folder that the service can read, and wait until it is scanned; its document."""
-        wanted = {"name": name, "path": str(path), "replace": replace}
+    def register(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        format: str | None = None,  # noqa: A002 - the word of the contract
+        replace: bool = False,
+        bad_annotations: str = "refuse",
+    ) -> dict[str, Any]:
+        """Register a folder that the service can read, and wait until it is scanned; its document.
+
+        ``bad_annotations="leave_out"`` leaves out pictures whose annotations cannot be true.
+        """
+        wanted = {"name": name, "path": str(path), "replace": replace, "bad_annotations": bad_annotations}
+        if format is not None:
+            wanted["format"] = format
         document: dict[str, Any] = self._transport.json("POST", "/v1/datasets", wanted)
         while document.get("state") == "scanning":
             time.sleep(_POLL_S)

@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from anyio import to_thread
@@ -36,8 +36,15 @@ class Asked(schemas.Schema):
     """What to call a dataset and how it lies on disk."""
 
     name: str = Field(pattern=f"^{NAME.pattern}$", examples=["photos"])
-    format: str | None = Field(None, description="`folder`; found out where it is left out.", examples=["folder"])
+    format: str | None = Field(
+        None, description="`folder`, `coco`, `yolo` …; found out where it is left out.", examples=["folder"]
+    )
     replace: bool = Field(default=False, description="Whether other content under this name may go.")
+    bad_annotations: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="Whether annotations that cannot be true (a box outside of its picture, an unknown class) refuse "
+        "the dataset, with a report of them, or leave their pictures out.",
+    )
 
 
 class Registration(Asked):
@@ -73,6 +80,11 @@ class Dataset(BaseModel):
     num_refused: int | None = Field(None, description="Files that are no usable picture.", examples=[1])
     classes: list[str] | None = Field(None, examples=[["cat", "dog"]])
     splits: dict[str, int] | None = Field(None, description="Records of each split; empty without splits.")
+    targets: list[str] | None = Field(
+        None,
+        description="What records have: label, labels, boxes, mask, instance_masks, keypoints.",
+        examples=[["boxes", "label"]],
+    )
     uploaded: bool | None = Field(None, description="Whether the files belong to the service and go with the dataset.")
     path: str | None = Field(None, description="Where it was registered from.", examples=["/data/photos"])
     progress: Progress | None = None
@@ -134,7 +146,10 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     409: _problem("The name has other content and `replace` is not true, is in use by a job, or is being scanned."),
     413: _problem("More files or bytes than AUGMENT_MAX_FILES, AUGMENT_MAX_HOME_BYTES, AUGMENT_MAX_UNPACK_RATIO."),
     415: _problem("The body is neither JSON nor a form nor an archive."),
-    422: _problem("No picture can be used, or the archive holds what none may: links, `..`, a name twice, a password."),
+    422: _problem(
+        "No picture can be used, annotations cannot be true, or the archive holds what none may: links, `..`, a name "
+        "twice, a password."
+    ),
 }
 _BODY = {
     "requestBody": {
@@ -152,6 +167,7 @@ _BODY = {
                         "name": {"type": "string", "example": "photos"},
                         "format": {"type": "string", "example": "folder"},
                         "replace": {"type": "boolean"},
+                        "bad_annotations": {"type": "string", "enum": ["refuse", "leave_out"]},
                         "file": {"type": "string", "format": "binary", "description": "A zip, tar or gzipped tar."},
                     },
                 }
@@ -183,6 +199,7 @@ async def register_dataset(
     name: Annotated[str | None, Query(description="Of an archive that is the whole body.")] = None,
     format: Annotated[str | None, Query(description="As `name`.")] = None,  # noqa: A002 - the word of the contract
     replace: Annotated[bool | None, Query(description="As `name`.")] = None,
+    bad_annotations: Annotated[str | None, Query(description="As `name`; `refuse` or `leave_out`.")] = None,
 ) -> dict[str, Any]:
     """Register a folder by its path (JSON), or upload one: a form with `name` and `file`, or an archive as the body.
 
@@ -192,7 +209,7 @@ async def register_dataset(
     (10 s) goes on after the answer.
     """
     kind = requests.check_media_type(request, {"application/json", _FORM, *_ARCHIVE_TYPES})
-    query = {"name": name, "format": format, "replace": replace}
+    query = {"name": name, "format": format, "replace": replace, "bad_annotations": bad_annotations}
     with state.admission.place():
         if kind == "application/json":
             done = await _register_path(request, state)
@@ -281,7 +298,7 @@ async def _register_path(request: Request, state: State) -> tuple[str, int]:
     except pydantic.ValidationError as error:
         raise _invalid(error) from error
     path = await to_thread.run_sync(state.datasets.confined, asked.path)
-    return await _register(state, Wanted(asked.name, path, asked.format, asked.replace))
+    return await _register(state, Wanted(asked.name, path, asked.format, asked.replace, asked.bad_annotations))
 
 
 async def _register_upload(request: Request, state: State, query: dict[str, Any], *, is_form: bool) -> tuple[str, int]:
@@ -297,7 +314,8 @@ async def _register_upload(request: Request, state: State, query: dict[str, Any]
         if not spool.num_bytes:
             raise MalformedError("the archive is empty; send its bytes")
         asked = _asked(given)
-        return await _register(state, Wanted(asked.name, None, asked.format, asked.replace), archive)
+        wanted = Wanted(asked.name, None, asked.format, asked.replace, asked.bad_annotations)
+        return await _register(state, wanted, archive)
     finally:
         await to_thread.run_sync(discard, archive)  # it has moved where all went well
 

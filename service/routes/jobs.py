@@ -7,23 +7,19 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel, Field
 
-from augment import encode
 from augment.errors import PipelineError, Problem
-from augment.expansion.spec import COPIES_MAX
-from augment.render import SEED_MAX
 from service import answers, job_output, schemas
 from service.answers import Chunk
 from service.errors import ConflictError, MalformedError
-from service.home import NAME
 from service.job_table import Job, JobState, JobWanted
 from service.jobs import Jobs
 from service.routes import paging
+from service.routes.job_documents import JobDocument, JobPage, JobRequest
 from service.routing import Route
 from service.state import Joined, State
 
@@ -35,89 +31,6 @@ _KEEP_ALIVE_S = 15.0
 _RECONNECT_MS = 1000
 
 JobId = Annotated[str, Path(description="The id that the job was accepted with.", examples=["019a3f5e2c41d0b7a6f1"])]
-
-
-class OutputRequest(schemas.Schema):
-    """Where copies go, and how they are encoded."""
-
-    name: str = Field(
-        pattern=f"^{NAME.pattern}$",
-        description="A folder of the service's outputs: new, or the one that this very expansion began.",
-        examples=["photos-x4"],
-    )
-    format: str | None = Field(None, description="The dataset's format, which is the output's.", examples=["folder"])
-    image_format: Literal["jpeg", "png", "webp"] = Field("jpeg", description="How copies are encoded.")
-    quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
-
-
-class JobRequest(schemas.Schema):
-    """An expansion: copies 0 to N-1 of every record."""
-
-    dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
-    pipeline: str | dict[str, Any] = Field(
-        description="The name of a preset or a saved pipeline, YAML text, or a JSON document.",
-        examples=["flip-rotate-crop"],
-    )
-    copies: int = Field(1, ge=1, le=COPIES_MAX, description="Copies of each record.", examples=[4])
-    seed: int = Field(0, ge=0, le=SEED_MAX, description="Other seeds draw other copies.", examples=[7])
-    split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
-    include_originals: bool = Field(default=False, description="Whether originals lie beside their copies.")
-    output: OutputRequest
-    update: bool = Field(
-        default=False,
-        description="Whether the output of an earlier state of the dataset is brought up to date: what is unchanged "
-        "is kept, the rest rendered.",
-    )
-    max_failures: int | float | None = Field(
-        None,
-        ge=0,
-        description="How many records may be left out before the job fails: a count, or a fraction between 0 and 1. "
-        "Omitted: any number.",
-    )
-
-
-class JobProgress(BaseModel):
-    """How far a job is."""
-
-    done: int = Field(description="Outputs that are written, kept or refused.", examples=[512])
-    total: int = Field(description="Outputs of all records of the chosen split.", examples=[800])
-    failed: int = Field(description="Records and files that are left out.", examples=[1])
-
-
-class JobDocument(BaseModel):
-    """A job."""
-
-    id: str = Field(examples=["019a3f5e2c41d0b7a6f1"])
-    state: JobState
-    progress: JobProgress
-    output: str = Field(
-        description="The folder, on the service's machine; `GET …/output` fetches it.",
-        examples=["/var/lib/augment/outputs/photos-x4"],
-    )
-    error: schemas.Problem | None = Field(description="Why it failed; null where it did not.")
-    expansion: str = Field(description="The expansion's digest: equal where all files are equal.")
-    dataset: str = Field(examples=["photos"])
-    pipeline: str = Field(
-        description="The pipeline's name; empty where it came without.", examples=["flip-rotate-crop"]
-    )
-    copies: int
-    seed: int
-    split: str | None
-    include_originals: bool
-    image_format: str
-    quality: int
-    update: bool
-    size_bytes: int = Field(description="Of all outputs so far.")
-    created: str = Field(description="RFC 3339.", examples=["2026-01-31T12:00:00Z"])
-    started: str | None
-    finished: str | None
-
-
-class JobPage(BaseModel):
-    """A page of jobs."""
-
-    jobs: list[JobDocument] = Field(description="In the order in which they came.")
-    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -171,7 +84,6 @@ async def start_job(
         try:
             job = await state.jobs.accept(
                 resolved,
-                output_format=wanted.output.format,
                 idempotency_key=idempotency_key,
                 fingerprint=fingerprint,
             )
@@ -344,17 +256,22 @@ def _event_id(job: Job) -> str:
 
 def _resolve(state: State, wanted: JobRequest) -> JobWanted:
     try:
-        pipeline = state.pipelines.get(wanted.pipeline)
+        pipeline = None if wanted.pipeline is None else state.pipelines.get(wanted.pipeline)
     except PipelineError as error:
         raise _within_body(error) from error
     return JobWanted(
         dataset=wanted.dataset,
-        pipeline=pipeline.spec.canonical(),
-        pipeline_name=pipeline.name,
+        pipeline=None if pipeline is None else pipeline.spec.canonical(),
+        pipeline_name="" if pipeline is None else pipeline.name,
         output_name=wanted.output.name,
         copies=wanted.copies,
         seed=wanted.seed,
         split=wanted.split,
+        augment_splits=wanted.augment_splits,
+        copy_splits=wanted.copy_splits,
+        allow_leaks=wanted.allow_leaks,
+        output_format=wanted.output.format,
+        drop_targets=wanted.output.drop_targets,
         include_originals=wanted.include_originals,
         image_format=wanted.output.image_format,
         quality=wanted.output.quality,
@@ -378,9 +295,13 @@ def _document(jobs: Jobs, job: Job) -> dict[str, Any]:
         "expansion": job.expansion,
         "dataset": wanted.dataset,
         "pipeline": wanted.pipeline_name,
+        "format": wanted.output_format,
+        "drop_targets": list(wanted.drop_targets),
         "copies": wanted.copies,
         "seed": wanted.seed,
         "split": wanted.split,
+        "augment_splits": wanted.augment_splits,
+        "copy_splits": wanted.copy_splits,
         "include_originals": wanted.include_originals,
         "image_format": wanted.image_format,
         "quality": wanted.quality,

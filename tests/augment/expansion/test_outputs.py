@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from augment import keys
-from augment.expansion import outputs, spec
+from augment.expansion import spec
+from augment.expansion.outputs import Outputs
+from augment.expansion.splits import divide
 from augment.formats import registry
 from augment.sample import Record
 from tests.augment.expansion.expansions_for_tests import PIPELINE
@@ -13,8 +15,10 @@ from tests.augment.folders_for_tests import lay_pictures
 
 
 def described(root: Path) -> spec.ExpansionSpec:
+    dataset = registry.scan(root)
     return spec.describe(
-        registry.scan(root),
+        dataset,
+        divide(dataset, None, None, copy_splits=None),
         PIPELINE.spec,
         copies=1,
         seed=0,
@@ -24,17 +28,22 @@ def described(root: Path) -> spec.ExpansionSpec:
     )
 
 
+def outputs_of(root: Path) -> Outputs:
+    wanted = described(root)
+    return Outputs(wanted, wanted.parts[0], registry.scan(root))
+
+
 def test_original_keeps_its_name(tmp_path: Path) -> None:
     names = ["cat/a.jpg", "cat/a.png", "cat/a.jpg.png", "cat/b.JPEG", "cat/c.d.png", "cat/bare"]
     root = lay_pictures(tmp_path, *names)
-    wanted = described(root)
-    assert sorted(outputs.original_of(wanted, record).file_name for record in registry.scan(root)) == sorted(names)
+    wanted = outputs_of(root)
+    assert sorted(wanted.wanted(record)[-1].file_name for record in registry.scan(root)) == sorted(names)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "bare", ".hidden", "a.b.c", "a..jpg", "é.JPEG", "a b"])
 def test_original_of_a_key_without_extension_has_the_name(name: str, tmp_path: Path) -> None:
-    wanted = described(lay_pictures(tmp_path, "cat/1.jpg"))
+    wanted = outputs_of(lay_pictures(tmp_path, "cat/1.jpg"))
     whole, stem = (
         Record(f"cat/{key}", Path("/data") / name, 1, 1, 1, 1, "") for key in (name, keys.without_extension(name))
     )
-    assert outputs.original_of(wanted, whole).file_name == outputs.original_of(wanted, stem).file_name == f"cat/{name}"
+    assert {wanted.wanted(record)[-1].file_name for record in (whole, stem)} == {f"cat/{name}"}

@@ -1,12 +1,13 @@
 """What a run would do, and into which shards it is cut."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from augment.errors import OutputError
 from augment.expand import Expansion, expand
-from augment.expansion import spec
+from augment.expansion import spec, splits
 from augment.expansion.tally import Progress
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, lay_noise
 
@@ -66,31 +67,17 @@ def test_plan_of_pictures_that_cannot_be_decoded_knows_no_size(tmp_path: Path, o
     assert Expansion(data, out, PIPELINE).plan().bytes_about is None
 
 
-def test_shard_size_keeps_shards_and_their_number_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shard_size_keeps_shards_and_their_number_small(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
 
-    class Counted:
-        refused = ()
-        split = None
-        format = "folder"
-        classes = ()
-        digest = "0" * 32
-
-        def __init__(self, num_records: int) -> None:
-            self.num_records = num_records
-
     def size(num_records: int, copies: int) -> int:
-        described = spec.describe(
-            Counted(num_records),  # type: ignore[arg-type]  # what it reads of a dataset of any size
-            PIPELINE.spec,
-            copies=copies,
-            seed=0,
-            include_originals=False,
-            image_format="jpeg",
-            quality=90,
+        described = dataclasses.replace(
+            Expansion(data, out, PIPELINE, copies=copies).spec,
+            parts=(splits.Part(None, num_records),),
+            shard_size=spec._shard_size(num_records, copies),
         )
         assert described.num_shards == -(-num_records // described.shard_size)
-        covered = [i for index in range(min(described.num_shards, 50)) for i in described.shard(index)]
+        covered = [i for index in range(min(described.num_shards, 50)) for i in described.shard(index).records]
         assert covered == list(range(min(num_records, 50 * described.shard_size)))
         return described.shard_size
 

@@ -1,0 +1,203 @@
+"""How many copies each record gets: a number for all, a number a class, or as many as bring every class to one size.
+
+A rule that goes by classes becomes a share for each class: so many copies of every record, and one more of some. Which
+these are follows from their keys alone: the records whose keys have the smallest digests. So a share says for any key
+how many copies there are, the sum is exact, and what a record gets hardly changes when others are added.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from augment.address import digest_fields
+from augment.dataset import Dataset
+from augment.errors import CallError, DatasetError
+
+COPIES_MAX = 10_000
+"""More than any published recipe writes to disk; what is larger is a stream."""
+
+OTHERS = "*"
+"""Stands for all classes that are not named, and for records without a class."""
+
+Copies: TypeAlias = int | Mapping[str, int] | str
+"""A number, numbers by class (``*`` for all others), ``"balance"`` or ``"balance:N"``."""
+
+_BALANCE = re.compile(r"balance(?::([1-9]\d*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The copies of one class. ``class_name`` is None for records without one.
+
+    Every record gets ``copies``; ``more`` of them get one more: those whose key's digest is at most ``last``.
+    """
+
+    class_name: str | None
+    num_records: int
+    copies: int
+    more: int = 0
+    last: str | None = None
+
+    @property
+    def num_copies(self) -> int:
+        """Of all its records."""
+        return self.num_records * self.copies + self.more
+
+    def of(self, split: str | None, key: str) -> int:
+        """How many copies the record gets."""
+        return self.copies + int(self.last is not None and _place(split, key) <= self.last)
+
+
+def parse(text: str) -> Copies:
+    """Read what stands on a command line: ``4``, ``cat=4,dog=2,*=1``, the same as JSON, ``balance`` or ``balance:500``.
+
+    Raises CallError.
+    """
+    if re.fullmatch(r"-?\d{1,9}", text) or _BALANCE.fullmatch(text):
+        return text if text.startswith("balance") else int(text)
+    try:
+        if text.startswith("{"):
+            named = json.loads(text)
+        else:
+            pairs = [each.rpartition("=") for each in text.split(",")]
+            named = {name: int(number) for name, _, number in pairs}
+            if len(named) != len(pairs) or not all(name for name in named):
+                raise ValueError
+        return check(named, least=0)
+    except ValueError:
+        raise CallError(
+            f"copies is {text!r}; give a number like 4, numbers by class like cat=4,dog=2 (*=1 for all others; as JSON "
+            "where a name has a comma), balance, or balance:500"
+        ) from None
+
+
+def check(copies: object, *, least: int = 1) -> Copies:
+    """The rule itself where it is one; CallError where it is none, or a number lies outside of [``least``, 10,000]."""
+    if isinstance(copies, str) and _BALANCE.fullmatch(copies):
+        return copies
+    if isinstance(copies, Mapping) and copies and all(isinstance(name, str) for name in copies):
+        for name, number in copies.items():
+            _check_number(number, f"copies of {name!r}", 0)
+        return {str(name): int(number) for name, number in sorted(copies.items())}
+    if isinstance(copies, int) and not isinstance(copies, bool):
+        _check_number(copies, "copies", least)
+        return copies
+    raise CallError(
+        f"copies is {copies!r}; give a number, an object of numbers by class (* for all others), 'balance' or "
+        "'balance:500'"
+    )
+
+
+def shares(
+    datasets: Sequence[tuple[str | None, Dataset]], copies: Copies, *, include_originals: bool
+) -> tuple[Share, ...]:
+    """What each class gets by a rule that goes by classes; empty where it is a number for all.
+
+    ``datasets`` are the splits that are augmented; their records are counted together. Raises DatasetError where the
+    records have no class of their own or the rule cannot hold for them, CallError for a class that is unknown.
+    """
+    if isinstance(copies, int):
+        return ()
+    counts = count(datasets)
+    _check_classes(datasets, copies, counts)
+    if isinstance(copies, Mapping):
+        return tuple(_named(name, number, copies) for name, number in counts.items())
+    wanted = _BALANCE.fullmatch(copies)
+    total = int(wanted[1]) if wanted is not None and wanted[1] else max(counts.values())
+    left = {name: total - (number if include_originals else 0) for name, number in counts.items()}
+    for name, copies_left in left.items():
+        if copies_left < 0:
+            raise CallError(
+                f"copies is {copies!r} and class {name!r} has {counts[name]} pictures already, which stay; give at "
+                f"least balance:{max(counts.values())}, or leave out --include-originals (include_originals)"
+            )
+        if copies_left > COPIES_MAX * counts[name]:
+            raise CallError(
+                f"copies is {copies!r}, which asks for {copies_left} copies of the {counts[name]} pictures of class "
+                f"{name!r}; at most {COPIES_MAX} of each are made: choose a smaller number"
+            )
+    extra = {name: copies_left % counts[name] for name, copies_left in left.items()}
+    last = _last(datasets, {name: number for name, number in extra.items() if number})
+    return tuple(
+        Share(name, number, left[name] // number, extra[name], last.get(name)) for name, number in counts.items()
+    )
+
+
+def count(datasets: Iterable[tuple[str | None, Dataset]]) -> dict[str | None, int]:
+    """How many records each class has, in the classes' order; those without a class come last, under None."""
+    found: Counter[int | None] = Counter()
+    names: tuple[str, ...] = ()
+    for _, dataset in datasets:
+        found.update(dataset.labels())
+        names = dataset.classes
+    counts: dict[str | None, int] = {name: found[label] for label, name in enumerate(names) if found[label]}
+    return counts | ({None: found[None]} if found[None] else {})
+
+
+def _check_number(number: object, what: str, least: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= COPIES_MAX:
+        hint = (
+            "" if least == 0 or number != 0 else "; 0 is for converting: take the originals along (include_originals)"
+        )
+        raise CallError(f"{what} is {number!r}; it must lie in [{least}, {COPIES_MAX}]{hint}")
+
+
+def _check_classes(
+    datasets: Sequence[tuple[str | None, Dataset]], copies: Mapping[str, int] | str, counts: Mapping[str | None, int]
+) -> None:
+    dataset = datasets[0][1]
+    if "label" not in dataset.targets:
+        has = f"their targets are {', '.join(sorted(dataset.targets))}" if dataset.targets else "they have no targets"
+        raise DatasetError(
+            f"copies is {_shown(copies)}, and the pictures in {dataset.root} have no single class each ({has}); a "
+            "picture with several objects cannot be counted for one class: give one number of copies for all"
+        )
+    if isinstance(copies, str):
+        if None in counts:
+            first = next(each.first_unlabelled for _, each in datasets if each.first_unlabelled is not None)
+            raise DatasetError(
+                f"copies is {copies!r}, and {counts[None]} pictures have no class, {first} the first; move them into a "
+                "class, or give numbers by class with * for these"
+            )
+        return
+    for name in copies:
+        if name != OTHERS and name not in dataset.classes:
+            raise CallError(
+                f"copies names class {name!r}, which {dataset.root} does not have; it has {', '.join(dataset.classes)}"
+            )
+    for counted in counts:
+        if (counted is None or counted not in copies) and OTHERS not in copies:
+            what = "pictures without a class" if counted is None else f"class {counted!r}"
+            own = "" if counted is None else f"{counted}=N, or "
+            raise CallError(f"copies does not say how many {what} get; add {own}*=N for all that are not named")
+
+
+def _named(name: str | None, number: int, copies: Mapping[str, int]) -> Share:
+    asked = copies.get(name) if name is not None else None
+    return Share(name, number, copies[OTHERS] if asked is None else asked)
+
+
+def _last(datasets: Iterable[tuple[str | None, Dataset]], extra: Mapping[str | None, int]) -> dict[str | None, str]:
+    """For each class the largest key's digest among so many of its smallest."""
+    places: dict[str | None, list[str]] = {name: [] for name in extra}
+    for split, dataset in datasets:
+        for start in range(0, dataset.num_records, 4096):
+            some = range(start, min(start + 4096, dataset.num_records))
+            for key, label in zip(dataset.keys(some), dataset.labels(some), strict=True):
+                name = None if label is None else dataset.classes[label]
+                if name in places:
+                    places[name].append(_place(split, key))
+    return {name: sorted(places[name])[number - 1] for name, number in extra.items()}
+
+
+def _place(split: str | None, key: str) -> str:
+    """What decides who gets one copy more: by chance, and the same for ever."""
+    fields = (key,) if split is None else (split, key)
+    return digest_fields(fields, person=b"augment.more").hex()
+
+
+def _shown(copies: Mapping[str, int] | str) -> str:
+    return repr(copies) if isinstance(copies, str) else json.dumps(dict(copies))
