@@ -309,7 +309,7 @@ def test_machine_that_starts_fewer_workers_says_so_and_keeps_none(monkeypatch: p
 
     monkeypatch.setattr(threading.Thread, "start", scarce)
     with pytest.raises(
-        CallError, match=r"num_workers is 5 and this machine starts 2 \(can't start new thread\); give a"
+        CallError, match=r"num_workers is 5 and this machine starts 2 \(can't start new thread\); give fewer"
     ):
         augment.LocalWorkers(5)
     assert threading.active_count() == before
