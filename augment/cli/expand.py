@@ -63,7 +63,9 @@ def expand(
     image_format: Annotated[
         str, typer.Option("--image-format", metavar="jpeg|png|webp", help="The format of the copies.")
     ] = "jpeg",
-    quality: Annotated[int, typer.Option("--quality", help="Of JPEG and WebP, 1 to 100; PNG is exact and has none.")] = 90,
+    quality: Annotated[
+        int, typer.Option("--quality", help="Of JPEG and WebP, 1 to 100; PNG is exact and has none.")
+    ] = 90,
     include_originals: Annotated[
         bool, typer.Option("--include-originals", help="Copy the originals beside their copies, byte for byte.")
     ] = False,
