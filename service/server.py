@@ -1,12 +1,15 @@
 """The process that serves: uvicorn with our logs, and an orderly end.
 
-On SIGTERM and SIGINT readiness turns to 503 at once and nothing new is admitted; what runs has ``AUGMENT_GRACE_S``
-seconds, then its connections are cut; then the workers end and the home is given back.
+On SIGTERM and SIGINT readiness turns to 503 and nothing new is admitted, and both are still said, because the listener
+stays open while anything runs. ``AUGMENT_GRACE_S`` seconds later at most the process has ended: what runs has all but
+the last of them, then its connections are cut, the workers end and the home is given back.
 """
 
 import asyncio
 import logging
+import signal
 import socket
+import time
 from types import FrameType
 
 import uvicorn
@@ -17,18 +20,26 @@ from service.app import create_app
 from service.errors import ServiceError
 from service.protocol import Protocol
 from service.settings import Settings, refusal_to_start
+from service.state import State
 
 _BACKLOG = 2048
 
 _log = logging.getLogger(__name__)
 
 
-class Server(uvicorn.Server):
-    """uvicorn, told apart only by saying first that it drains."""
+_END_S = 2.0
+"""What is kept of the grace period, or a quarter where that is less, for cutting connections and ending workers."""
+_CUT_S = 0.5
+_TICK_S = 0.05
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+
+class Server(uvicorn.Server):
+    """uvicorn, told apart by its end: it answers while it drains, and a signal that was obeyed is not raised again."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, grace_s: float) -> None:
         super().__init__(config)
         self._app = app
+        self._grace_s = grace_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say where: with ``--port 0`` nobody else knows."""
@@ -38,12 +49,34 @@ class Server(uvicorn.Server):
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             _log.info("listening on %s", url, extra={"url": url})
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: stop admitting, then stop."""
-        state = getattr(self._app.state, "augment", None)
-        if state is not None:
-            state.admission.draining = True
-        super().handle_exit(sig, frame)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signal calls it
+        """A signal: stop admitting, then stop. Ctrl-C a second time waits for nobody."""
+        if self._state is not None:
+            self._state.admission.draining = True
+        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer until nothing runs any more, or the grace period is over; then cut what is left, and close."""
+        started = time.monotonic()
+        until = started + self._grace_s - min(_END_S, self._grace_s / 4)
+        if self._state is not None:
+            self._state.jobs.stop()  # a run's last record ends meanwhile
+        while (tasks := set(self.server_state.tasks)) and not self.force_exit and time.monotonic() < until:
+            await asyncio.wait(tasks, timeout=_TICK_S)
+        if tasks:
+            _log.warning("%d requests are cut: AUGMENT_GRACE_S is %g", len(tasks), self._grace_s)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CUT_S)
+        self.config.timeout_graceful_shutdown = max(1, int(until - time.monotonic()))  # for the last bytes of answers
+        await super().shutdown(sockets)
+        _log.info("ended after %.1f s", time.monotonic() - started)
+
+    @property
+    def _state(self) -> State | None:
+        found: State | None = getattr(self._app.state, "augment", None)
+        return found
 
 
 def serve(settings: Settings) -> None:
@@ -61,11 +94,10 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.grace_s)),
         backlog=_BACKLOG,
         h11_max_incomplete_event_size=64 * 2**10,
     )
-    server = Server(config, app)
+    server = Server(config, app, settings.grace_s)
     asyncio.run(server.serve(sockets=[_listen(settings)]))
     if not server.started:
         raise ServiceError("the service did not start; the log says why")

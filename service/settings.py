@@ -87,7 +87,10 @@ class Settings(BaseSettings):
         "(nginx's worker_connections).",
     )
     grace_s: float = Field(
-        10.0, ge=0, description="Seconds that running requests have after SIGTERM; Docker kills after 10."
+        8.0,
+        ge=0,
+        description="Seconds from SIGTERM to the end of the process. Running requests have all but the last two of "
+        "them, or a quarter, then their connections are cut; Docker kills after 10.",
     )
     jobs_running: int = Field(
         1, ge=1, description="Jobs that run at once, others wait; one, as a job takes all processes of jobs."
