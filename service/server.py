@@ -7,19 +7,24 @@ the last of them, then its connections are cut, the workers end and the home is 
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import sys
 import time
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
+from augment.errors import AugmentError
 from service import logs
 from service.app import create_app
 from service.errors import ServiceError
 from service.protocol import Protocol
-from service.settings import Settings, refusal_to_start
+from service.settings import Settings, refusal_to_start, unknown_variables
 from service.state import State
 
 _BACKLOG = 2048
@@ -79,15 +84,42 @@ class Server(uvicorn.Server):
         return found
 
 
+class _Starting:
+    """The application, told apart only by keeping what is expected to go wrong at its start out of the log."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self.error: AugmentError | ServiceError | None = None
+        """Why it did not start, where that is no defect of ours."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or start and end."""
+
+        async def send_without_traceback(message: Message) -> None:
+            error = sys.exc_info()[1]
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, AugmentError | ServiceError):
+                self.error = error
+                message = {**message, "message": ""}
+            await send(message)
+
+        await self._app(scope, receive, send_without_traceback if scope["type"] == "lifespan" else send)
+
+
 def serve(settings: Settings) -> None:
-    """Serve until a signal; raises ServiceError where the settings or the address do not allow it."""
+    """Serve until a signal; raises ServiceError where the settings, the address or the home do not allow it.
+
+    AugmentError where the machine does not: a home that cannot be written, no memory for a worker.
+    """
     refusal = refusal_to_start(settings)
     if refusal is not None:
         raise ServiceError(refusal)
     logs.configure(settings.log_level)
+    for unknown in unknown_variables(os.environ):
+        _log.warning("%s", unknown)
     app = create_app(settings)
+    starting = _Starting(app)
     config = uvicorn.Config(
-        app,
+        starting,
         host=settings.host,
         port=settings.port,
         http=Protocol,
@@ -98,9 +130,10 @@ def serve(settings: Settings) -> None:
         h11_max_incomplete_event_size=64 * 2**10,
     )
     server = Server(config, app, settings.grace_s)
-    asyncio.run(server.serve(sockets=[_listen(settings)]))
+    with suppress(SystemExit):  # uvicorn's word for a start that failed; it is told as any command's error
+        asyncio.run(server.serve(sockets=[_listen(settings)]))
     if not server.started:
-        raise ServiceError("the service did not start; the log says why")
+        raise starting.error or ServiceError("the service did not start; the log says why")
 
 
 def _listen(settings: Settings) -> socket.socket:
