@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from augment import arguments
+from augment.errors import CallError
 from augment.guard import InProcessGuard
 from augment.processes import launcher, slot, worker
 from augment.sample import Refusal
@@ -82,7 +83,15 @@ class LocalWorkers:
         self._num_workers = num_workers
         self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks)
         self._numbers = itertools.count(1)
-        self._slots = [slot.Slot(self._shared, i) for i in range(num_workers)]
+        self._slots: list[slot.Slot] = []
+        try:
+            for i in range(num_workers):
+                self._slots.append(slot.Slot(self._shared, i))
+        except RuntimeError as error:  # what Python says where the system has no more threads (ulimit -u, cgroups)
+            slot.close(self._shared, self._slots)
+            raise CallError(
+                f"num_workers is {num_workers} and this machine starts {len(self._slots)} ({error}); give fewer"
+            ) from error
         # The threads know _shared but not this object: when its last reference goes, or at exit, the pool closes.
         self._finalizer = weakref.finalize(self, slot.close, self._shared, self._slots)
 

@@ -51,7 +51,7 @@ class Admission:
     def check_open(self) -> None:
         """Raise DrainingError once the service stops."""
         if self.draining:
-            raise DrainingError("the service is about to stop; ask another replica, or this one again in a few seconds")
+            raise DrainingError
 
 
 class Place:

@@ -362,8 +362,9 @@ class Datasets:
         for path in sorted((self._home.path / "datasets").iterdir()):
             folder = Folder(path)
             try:
+                checked_name(path.name)
                 entry, pending = folder.read()
-            except (ValueError, KeyError, TypeError) as error:
+            except (ServiceError, OSError, ValueError, KeyError, TypeError) as error:
                 _log.error("dataset %s cannot be read (%s); register it again", path.name, error)
                 continue
             folder.sweep(entry, pending)

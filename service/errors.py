@@ -70,3 +70,8 @@ class StartingError(ServiceError):
 
 class DrainingError(ServiceError):
     """The service is about to stop and takes nothing new."""
+
+    def __init__(
+        self, message: str = "the service is about to stop; ask another replica, or this one again in a few seconds"
+    ) -> None:
+        super().__init__(message)

@@ -70,13 +70,17 @@ class Jobs:
         self._queue.extend(job.id for job in self._jobs.values() if not job.state.is_final)
         self._start_next()
 
-    async def aclose(self) -> None:
-        """Stop what runs at a point from which the next service goes on; in the table it stays running."""
+    def stop(self) -> None:
+        """Begin no run, and end those under way at a point from which the next service goes on."""
         self._closing = True
         for run in self._runs.values():
             run.stop()
+
+    async def aclose(self) -> None:
+        """``stop``, and wait a little for the runs; in the table they stay running."""
+        self.stop()
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=_CANCEL_WAIT_S)
+            await asyncio.wait(self._tasks.values(), timeout=min(_CANCEL_WAIT_S, self._settings.grace_s / 4))
         self._threads.shutdown(wait=False, cancel_futures=True)
         await to_thread.run_sync(self._table.close)
 

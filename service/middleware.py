@@ -14,8 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import auth, problems, requests
-from service.errors import ServiceError, TooLargeError
+from service import answers, auth, problems, protocol, requests
+from service.errors import DrainingError, ServiceError, TooLargeError
 from service.metrics import Metrics
 
 _log = logging.getLogger("service.requests")
@@ -57,6 +57,15 @@ class Outermost:
             await self._app(scope, receive, send_counted)
         except ClientDisconnect:
             status = status or CLIENT_LEFT
+        except asyncio.CancelledError:  # the grace period is over
+            if not status:
+                body, headers = problems.describe(DrainingError())
+                members = body | {"instance": request_id}
+                await problems.response(members, headers | {"Connection": "close"})(scope, receive, send_counted)
+            elif protocol.cut(scope):
+                await answers.left(receive)
+            else:
+                raise
         except Exception as error:
             _log.error("a defect of ours", exc_info=error, extra={"request_id": request_id})
             if status:  # the answer has begun: the server cuts the connection, so that nobody takes half of it for all

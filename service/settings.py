@@ -1,6 +1,7 @@
 """Every limit and place of the service: one setting each, with its default and where the number comes from."""
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from augment.decode import DEFAULT_MAX_PIXELS
+from augment.spelling import did_you_mean
 from augment.workers import DEFAULT_MAX_TASKS, DEFAULT_MEMORY_BYTES, DEFAULT_RECORD_TIMEOUT_S
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
@@ -87,7 +89,10 @@ class Settings(BaseSettings):
         "(nginx's worker_connections).",
     )
     grace_s: float = Field(
-        10.0, ge=0, description="Seconds that running requests have after SIGTERM; Docker kills after 10."
+        8.0,
+        ge=0,
+        description="Seconds from SIGTERM to the end of the process. Running requests have all but the last two of "
+        "them, or a quarter, then their connections are cut; Docker kills after 10.",
     )
     jobs_running: int = Field(
         1, ge=1, description="Jobs that run at once, others wait; one, as a job takes all processes of jobs."
@@ -127,8 +132,20 @@ class Settings(BaseSettings):
             return False
 
 
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """What to say of each variable of the environment that looks like a setting and is none."""
+    known = [f"AUGMENT_{name.upper()}" for name in Settings.model_fields]
+    return [
+        f"{name} is no setting and changes nothing{did_you_mean(name, known) or '; docs/settings.md lists them'}"
+        for name in sorted(environment)
+        if name.startswith("AUGMENT_") and name not in known
+    ]
+
+
 def refusal_to_start(settings: Settings) -> str | None:
     """Why a service with these settings must not start, with the remedy; None where it may."""
+    if (missing := next((root for root in settings.data_roots if not root.is_dir()), None)) is not None:
+        return f"{missing} is no folder; give --data-root (AUGMENT_DATA_ROOTS) one that exists, or leave it out"
     if settings.api_keys or settings.is_loopback or settings.allow_anonymous:
         return None
     return (

@@ -1,6 +1,7 @@
 """What is handed to a public name and is of the wrong kind: always a CallError, at once, that names it."""
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,23 @@ def test_numbers_of_numpy_are_as_good_as_others(dataset: augment.Dataset, photog
     np.testing.assert_array_equal(stream.batch(*place).images, plain.batch(1, 0).images)
     numbers: Any = {"copies": np.int64(2), "seed": np.uint64(2**64 - 1), "max_failures": np.int32(3)}
     assert augment.expand_dataset(photographs, tmp_path / "out", PIPELINE, **numbers).num_rendered == 6
+
+
+def test_machine_that_starts_fewer_workers_says_so_and_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+    start = threading.Thread.start
+
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name == "augment-worker-2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with pytest.raises(
+        CallError, match=r"num_workers is 5 and this machine starts 2 \(can't start new thread\); give fewer"
+    ):
+        augment.LocalWorkers(5)
+    assert threading.active_count() == before
 
 
 def test_command_bounds_workers_as_the_library_does() -> None:
