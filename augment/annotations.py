@@ -70,7 +70,7 @@ class Annotations:
     extra: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
-        """One text for equal annotations: members sorted, nothing between them, numbers as Python writes floats.
+        """One text for equal annotations: members sorted, nothing between them, measures as Python writes floats.
 
         Raises ValueError where a number is not finite.
         """
@@ -79,10 +79,7 @@ class Annotations:
     def members(self) -> dict[str, Any]:
         """The members that are there, as JSON has them."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
-        members = {name: value for name, value in found.items() if value is not None}
-        if self.instance_masks is not None:
-            members["instance_masks"] = [_mask_members(mask) for mask in self.instance_masks]
-        return members
+        return {name: _WRITE.get(name, _as_it_is)(value) for name, value in found.items() if value is not None}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Annotations":
@@ -214,10 +211,19 @@ def _leaves(box: Corners, height: int, width: int, tolerance: float) -> bool:
     return min(x_min, y_min) < -tolerance or x_max > width + tolerance or y_max > height + tolerance
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _floats(values: Sequence[float]) -> list[float]:
+    """An integer and the float that equals it are one measure, and so are the two zeros."""
+    return [float(value) + 0.0 for value in values]
+
+
 def _mask_members(mask: Polygons | Rle | None) -> object:
     if isinstance(mask, Rle):
         return {"size": [mask.height, mask.width], "counts": mask.counts}
-    return mask
+    return None if mask is None else [_floats(polygon) for polygon in mask]
 
 
 def _shown(value: object) -> str:
@@ -235,7 +241,8 @@ def _sequence(value: object, name: str) -> Sequence[Any]:
     return value
 
 
-def _number(value: object, name: str) -> float:
+def number(value: object, name: str) -> float:
+    """A number of JSON, finite or not; ValueError, which calls it ``name``, where it is something else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _other(f"{name} holds numbers", value)
     try:
@@ -265,12 +272,12 @@ def _object(value: object, name: str) -> Mapping[str, Any]:
 def _labels(value: object, name: str) -> Mapping[str, float]:
     if isinstance(value, list | tuple):
         return {_text(each, name): 1.0 for each in value}
-    return {_text(key, name): _number(share, name) for key, share in _object(value, name).items()}
+    return {_text(key, name): number(share, name) for key, share in _object(value, name).items()}
 
 
 def _rows(length: int) -> Callable[[object, str], tuple[tuple[float, ...], ...]]:
     def read(value: object, name: str) -> tuple[tuple[float, ...], ...]:
-        rows = tuple(tuple(_number(each, name) for each in _sequence(row, name)) for row in _sequence(value, name))
+        rows = tuple(tuple(number(each, name) for each in _sequence(row, name)) for row in _sequence(value, name))
         for row in rows:
             if len(row) != length:
                 raise _other(f"{name} holds lists of {length} numbers", row)
@@ -287,7 +294,7 @@ def _mask(value: object, name: str) -> Polygons | Rle | None:
         if not isinstance(size, list | tuple) or len(size) != 2 or not isinstance(counts, str):
             raise _other(f'{name} holds {{"size": [H, W], "counts": "…"}} or polygons', value)
         return Rle(_integer(size[0], name), _integer(size[1], name), counts)
-    polygons = tuple(tuple(_number(each, name) for each in _sequence(part, name)) for part in _sequence(value, name))
+    polygons = tuple(tuple(number(each, name) for each in _sequence(part, name)) for part in _sequence(value, name))
     for part in polygons:
         if len(part) < 6 or len(part) % 2:
             raise _other(f"{name}: a polygon is at least three points [x, y, x, y, x, y]", part)
@@ -307,8 +314,17 @@ _READ: Mapping[str, Callable[[object, str], Any]] = {
     "keypoints": _rows(2),
     "keypoint_labels": _each(_text),
     "keypoint_visibility": _each(_integer),
-    "keypoint_angles": _each(_number),
-    "keypoint_scales": _each(_number),
+    "keypoint_angles": _each(number),
+    "keypoint_scales": _each(number),
     "keypoint_boxes": _each(_integer),
     "extra": _object,
+}
+
+_WRITE: Mapping[str, Callable[[Any], Any]] = {
+    "labels": lambda labels: {name: float(share) for name, share in labels.items()},
+    "boxes": lambda boxes: [_floats(box) for box in boxes],
+    "instance_masks": lambda given: [_mask_members(mask) for mask in given],
+    "keypoints": lambda points: [_floats(point) for point in points],
+    "keypoint_angles": _floats,
+    "keypoint_scales": _floats,
 }

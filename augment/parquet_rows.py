@@ -58,9 +58,9 @@ class Description:
     def num_rows(self) -> int:
         return int(self.stops[-1]) if len(self.stops) else 0
 
-    def largest_group(self, leaves: Sequence[str]) -> int:
-        """The bytes, without compression, of the row group that has the most of these leaves."""
-        return max((_group_bytes(self.metadata, group, leaves) for group in range(len(self.stops))), default=0)
+    def group_bytes(self, leaves: Sequence[str]) -> list[int]:
+        """The bytes of these leaves, or columns, in each row group, by what the file says; without compression."""
+        return [_group_bytes(self.metadata, group, leaves) for group in range(len(self.stops))]
 
 
 def describe(path: Path) -> Description:

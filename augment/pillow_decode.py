@@ -142,12 +142,17 @@ def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
 def load_indices(picture: ImageFile.ImageFile) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
     """The values of a picture with one channel as they stand in the file: uint8 or uint16 (H, W); None if it has more.
 
-    A palette's indices, not its colours; 1 bit becomes 0 and 1. Raises whatever Pillow raises on bad bytes.
+    A palette's indices, not its colours; 1 bit becomes 0 and 1, and 2 or 4 bits of grey stay what they are. Raises
+    whatever Pillow raises on bad bytes.
     """
+    arguments: Any = picture.tile[0][3] if picture.tile else ""
+    layout = arguments if isinstance(arguments, str) else str(arguments[0])
     with _quietly():
         picture.load()
-        if picture.mode in {"1", "L", "P"}:
-            return np.array(picture).astype(np.uint8)
+        if picture.mode == "P":
+            return np.array(picture)
+        if picture.mode in {"1", "L"}:
+            return _as_stored(np.array(picture).astype(np.uint8), picture.mode, layout)
         if picture.mode == "I" or picture.mode.startswith("I;16"):
             return np.asarray(picture).astype(np.uint16)
         return None
@@ -158,6 +163,16 @@ def save_png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return out.getvalue()
+
+
+def _as_stored(values: NDArray[np.uint8], mode: str, layout: str) -> NDArray[np.uint8]:
+    """Undo what Pillow does to grey samples by their layout, such as ``L;4`` or ``1;IR``: stretching and inverting."""
+    details = layout.partition(";")[2]
+    bits = 1 if mode == "1" else next((int(digit) for digit in details if digit in "24"), 8)
+    white = 2**bits - 1
+    if mode == "L" and bits < 8:
+        values = values // (255 // white)
+    return white - values if "I" in details else values
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:

@@ -14,8 +14,13 @@ from augment.formats.writing import Output, StreamedFile
 
 
 def names(spec: ExpansionSpec) -> tuple[str, ...]:
-    """Where the files lie: this does not depend on the outputs."""
-    return tuple(_path(file) for file in registry.FORMATS[spec.format].closing(lambda: iter(()), spec.whole))
+    """Where the files lie, if there is an output in each split; beyond that their names do not depend on outputs.
+
+    Raises DatasetError and OutputError where the format cannot describe this dataset.
+    """
+    splits = dict.fromkeys(spec.folder(part) for part in spec.parts)
+    one_each = [Output("1", split, 0, spec.extension, 1, 1) for split in splits]
+    return tuple(_path(file) for file in registry.FORMATS[spec.format].closing(lambda: iter(one_each), spec.whole))
 
 
 def write(root: Path, spec: ExpansionSpec, progress: Callable[[], None]) -> int:

@@ -39,6 +39,7 @@ class Names:
 
     def check(self) -> None:
         """Raise DatasetError where two outputs would have one name, or one would lie outside of the output folder."""
+        closing.names(self._spec)  # raises where the format cannot describe the dataset
         for part, view, outputs in self._parts:
             _Check(self._spec, part, view, outputs).run()
         if self._format.PACKS:
@@ -93,7 +94,7 @@ class Names:
             for _, view, outputs in self._parts:
                 for record in view:
                     for output in _wanted(outputs, record):
-                        for path in outputs.paths(output):
+                        for path in _paths(outputs, output):
                             folders.update(_above(path))
                             yield path
 
@@ -110,7 +111,7 @@ class Names:
                 above = key.rpartition("/")[0]
                 if above != checked:
                     checked = above
-                    for path in outputs.paths(outputs.sketch(view.record(index))):
+                    for path in _paths(outputs, outputs.sketch(view.record(index))):
                         for each in _above(path):
                             folders.setdefault(each, key)
         for each, key in folders.items():
@@ -140,7 +141,7 @@ class Names:
         places: dict[str, str] = {}
         for _, view, outputs in self._parts:
             for record in view:
-                for path in outputs.paths(outputs.sketch(record)):
+                for path in _paths(outputs, outputs.sketch(record)):
                     if (other := places.setdefault(path, record.key)) != record.key:
                         raise DatasetError(
                             f"records {other} and {record.key} would both be written to {path} as {self._spec.format}; "
@@ -182,8 +183,8 @@ class _Check:
         if self._packs:
             paths: tuple[str, ...] = (output.name,)
         else:
-            paths = self._outputs.paths(output)
-            if _OURS.fullmatch(paths[0]):
+            paths = _paths(self._outputs, output)
+            if paths and _OURS.fullmatch(paths[0]):
                 raise DatasetError(
                     f"the original of record {record.key} has the name of a file that an expansion writes; rename it "
                     "in the dataset, or leave out --include-originals"
@@ -203,7 +204,7 @@ class _Check:
         copied = _copy(self._outputs, self._view.record(place), int(match[2]))
         if copied is None:
             return
-        theirs = (copied.name,) if self._packs else self._outputs.paths(copied)
+        theirs = (copied.name,) if self._packs else _paths(self._outputs, copied)
         if shared := [path for path in paths if path in theirs]:
             raise DatasetError(
                 f"the original of record {record.key} and a copy of record {match[1]} would both be {shared[0]}; "
@@ -221,6 +222,14 @@ def _wanted(outputs: Outputs, record: Record) -> list[Output]:
         return outputs.wanted(record)
     except RecordError:
         return []
+
+
+def _paths(outputs: Outputs, output: Output) -> tuple[str, ...]:
+    """Where an output lies; nowhere where the format has no place for it, so that its record will be refused."""
+    try:
+        return outputs.paths(output)
+    except RecordError:
+        return ()
 
 
 def _keys(view: Dataset) -> Iterator[tuple[str, int]]:

@@ -15,6 +15,8 @@ from augment.sample import Record
 _EXTENSIONS = {"jpeg": "jpg", "tiff": "tif"}
 """Of pictures that had no file of their own, where a name is not what their format is called."""
 
+_NO_BOXES = Annotations(boxes=(), box_labels=())
+
 _OF_KEYPOINTS = ("labels", "visibility", "angles", "scales", "boxes")
 
 
@@ -62,11 +64,13 @@ class Outputs:
         """Every place where something of the output may lie; the first is the picture's.
 
         What lies beside a picture is called after it, whatever it says; there may be nothing where nothing is said.
+        Raises RecordError where the format has no place for it.
         """
-        sidecars = (
-            *self._format.sidecars(output, self._spec.whole),
-            *self._format.sidecars(replace(output, annotations=NOTHING), self._spec.whole),
-        )
+        sidecars = [
+            sidecar
+            for said in (NOTHING, _NO_BOXES)
+            for sidecar in self._format.sidecars(replace(output, annotations=said), self._spec.whole)
+        ]
         mask = (self._format.mask_path(output),) if output.has_mask else ()
         return tuple(dict.fromkeys((self._format.picture_path(output), *mask, *(each.path for each in sidecars))))
 

@@ -92,17 +92,18 @@ class Planner:
         if (refusal := self._known.refusal(record)) is not None:
             return Planned(record, (), refusal)
         try:
-            outputs = self._outputs.wanted(record)
+            wanted = [self._want(record, output, packed=packed) for output in self._outputs.wanted(record)]
         except RecordError as error:
             return Planned(record, (), RecordError(record.key, error.reason, error.detail))
-        wanted = []
-        for output in outputs:
-            render_key = None
-            if output.copy is not None:
-                render_key = self._renderer.address(record, draw=output.copy).render_key
-            each = Wanted(output, () if packed else self._outputs.paths(output), render_key)
-            wanted.append(each if packed else self._look(record, each))
         return Planned(record, tuple(wanted))
+
+    def _want(self, record: Record, output: Output, *, packed: bool) -> Wanted:
+        render_key = None
+        if output.copy is not None:
+            render_key = self._renderer.address(record, draw=output.copy).render_key
+        if packed:
+            return Wanted(output, (), render_key)
+        return self._look(record, Wanted(output, self._outputs.paths(output), render_key))
 
     def _look(self, record: Record, wanted: Wanted) -> Wanted:
         output = wanted.output

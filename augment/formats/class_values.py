@@ -47,12 +47,6 @@ class ClassValues:
             return None
         return tuple(str(index) for index in range(self._largest + 1))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every class that is there, in the order of ``classes``, or sorted where these have none."""
-        indices = (str(index) for index in range(self._largest + 1))
-        return self.classes or tuple(sorted(self._names.union(indices), key=str.encode))
-
     def name(self, value: int | str) -> str | None:
         """The name of the class; None for no class. Raises ValueError where the value means none."""
         if value == NO_CLASS:

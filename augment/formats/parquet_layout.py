@@ -81,7 +81,7 @@ def layout_of(schema: pa.Schema) -> Layout:
     objects, category = _objects(fields, features)
     used |= {each.column for each in (label, labels) if each is not None}
     weights = "label_weights" if labels is not None and "label_weights" in fields else None
-    annotations = "annotations" if "annotations" in fields and _is_text(fields["annotations"].type) else None
+    annotations = "annotations" if "annotations" in fields and is_text(fields["annotations"].type) else None
     used |= {name for name in (weights, objects, annotations) if name is not None}
     others = [name for name in fields if name not in used]
     return Layout(
@@ -135,7 +135,7 @@ def _image(pictures: list[str], names: list[str]) -> str:
 def _label(fields: Mapping[str, pa.Field], features: Mapping[str, Any], used: set[str]) -> ClassColumn | None:
     labelled = [name for name in fields if _kind(features.get(name)) == "ClassLabel"]
     for name in ("label", "labels", *labelled):
-        if name in fields and name not in used and (_is_integer(fields[name].type) or _is_text(fields[name].type)):
+        if name in fields and name not in used and (_is_integer(fields[name].type) or is_text(fields[name].type)):
             return ClassColumn(name, _names(features.get(name)))
     return None
 
@@ -144,7 +144,7 @@ def _several(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> Cla
     if "labels" not in fields or not _is_list(fields["labels"].type):
         return None
     inner = fields["labels"].type.value_type
-    if not (_is_integer(inner) or _is_text(inner)):
+    if not (_is_integer(inner) or is_text(inner)):
         return None
     return ClassColumn("labels", _names(_element(features.get("labels"))))
 
@@ -162,7 +162,7 @@ def _objects(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> tup
             continue
         inner = struct.field(name).type
         inner = inner if _is_list(kind) or not _is_list(inner) else inner.value_type
-        if _is_integer(inner) or _is_text(inner):
+        if _is_integer(inner) or is_text(inner):
             members = _element(feature) if _kind(feature) is not None or isinstance(feature, list) else feature
             given = members.get(name) if isinstance(members, Mapping) else None
             return "objects", ClassColumn(name, _names(given) or _names(_element(given)))
@@ -202,16 +202,17 @@ def _path_leaf(field: pa.Field) -> str | None:
     if not pa.types.is_struct(field.type):
         return None
     index = field.type.get_field_index("path")
-    return f"{field.name}.path" if index >= 0 and _is_text(field.type.field(index).type) else None
+    return f"{field.name}.path" if index >= 0 and is_text(field.type.field(index).type) else None
 
 
 def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
     if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
+        return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
@@ -229,7 +230,7 @@ def _is_plain(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return all(_is_plain(kind.field(i).type) for i in range(kind.num_fields))
     return bool(
-        _is_text(kind)
+        is_text(kind)
         or pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_boolean(kind)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from augment import arguments, decode, keys, manifest
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
-from augment.formats import coco, csv_table, folder, imagefolder, mask_folders, refusals, voc, webdataset, yolo
+from augment.formats import coco, csv_table, folder, imagefolder, mask_folders, parquet, refusals, voc, webdataset, yolo
 from augment.formats.assemble import Assembly
 from augment.formats.listing import Listing
 from augment.formats.previous import Previous
@@ -74,7 +74,7 @@ class Format(Protocol):
 
 _ASKED: tuple[tuple[Format, ...], ...] = (
     # a file that describes pictures, or that holds them, is of this format and no other
-    (coco, yolo, imagefolder, csv_table, webdataset),
+    (coco, yolo, imagefolder, csv_table, webdataset, parquet),
     # the names of folders say it
     (voc,),
     (mask_folders,),

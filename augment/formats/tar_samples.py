@@ -33,6 +33,7 @@ MASKS = frozenset(
 _KINDS_COUNTED = 100
 _ROLES = ("picture", "mask", "json", "txt")
 _ESCAPED = re.compile(r"%2E|%25(?=2E|25)")
+_ESCAPED_READER = re.compile(r"%((?:25)*)5F_[^/]*__/")
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 _OF_READER = re.compile(r"__[^/]*__(/|$)")
 """What the ``webdataset`` package keeps for itself, at the start of a name."""
@@ -90,15 +91,21 @@ class Samples:
 def key(member: str) -> str:
     """The key of the sample that a member belongs to, less its shard: its base name."""
     above, slash, last = member.rpartition("/")
-    base = last.partition(".")[0]
-    return above + slash + _ESCAPED.sub(lambda match: "." if match[0] == "%2E" else "%", base)
+    above += slash
+    if (match := _ESCAPED_READER.match(above)) is not None:
+        above = f"%{above[3:]}" if match[1] else f"_{above[3:]}"
+    return above + _ESCAPED.sub(lambda match: "." if match[0] == "%2E" else "%", last.partition(".")[0])
 
 
 def base_name(name: str) -> str:
-    """What ``key`` makes this name of."""
+    """What ``key`` makes this name of: readers cut the last part at a dot, and pass over ``__x__/``."""
     above, slash, last = name.rpartition("/")
-    escaped = re.sub(r"%(?=2E|25)", "%25", last).replace(".", "%2E")
-    return above + slash + escaped
+    above += slash
+    if _ESCAPED_READER.match(above):
+        above = f"%25{above[1:]}"
+    elif _OF_READER.match(above):
+        above = f"%5F{above[1:]}"
+    return above + re.sub(r"%(?=2E|25)", "%25", last).replace(".", "%2E")
 
 
 def suffix(member: str) -> str:

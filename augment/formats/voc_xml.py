@@ -33,7 +33,7 @@ NO_CLASS = "object"
 
 _LEAST = re.compile(rb"<[xy]min>\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*<")
 _WHOLE = re.compile(r"[-+]?\d{1,15}")
-_DECIMAL = re.compile(r"[-+]?\d{1,15}\.\d{1,15}")
+_DECIMAL = re.compile(r"[-+]?\d{1,20}(?:\.\d{1,20})?(?:[eE][-+]?\d{1,2})?")
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write (section 2.2)."""

@@ -13,7 +13,8 @@ leads out of the tar (``../x``, ``/x``) or is there twice is refused by name. Sh
 records are described in ``shards``. The names of classes are read from ``dataset_info.json`` in the root (``classes``,
 or a ``ClassLabel`` of ``features``), else from ``classes.txt``, one a line.
 
-A dot in the last part of a key is written as ``%2E``, and ``%2E`` as ``%252E``: readers would cut the name there.
+A dot in the last part of a key is written as ``%2E``, where readers would cut the name, and a first part like ``__x__``,
+which they would pass over, as ``%5F_x__``; what looks like one of these has ``%25`` for its percent sign.
 """
 
 import functools

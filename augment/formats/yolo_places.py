@@ -79,7 +79,7 @@ def pictures(files: Tree, found: Config, listing: Listing) -> dict[str | None, d
 
 
 def label_path(picture: str) -> str:
-    """Where a picture's lines are: the last ``images`` on its way becomes ``labels``; where there is none, beside it."""
+    """Where a picture's lines are: the last ``images`` on its way becomes ``labels``; without one, beside it."""
     head, images, tail = f"/{picture}".rpartition(f"/{_IMAGES}/")
     path = f"{head}/labels/{tail}" if images else f"/{picture}"
     return f"{keys.without_extension(path)[1:]}.txt"

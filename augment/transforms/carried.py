@@ -225,10 +225,9 @@ def _keypoint_columns(sample: Sample) -> NDArray[np.float64]:
 
 
 def _whole_turn(angles: _Array) -> NDArray[np.float32]:
-    """Angles in [0, 2 pi), though the float32 nearest below 2 pi lies above it."""
-    turned = np.mod(angles.astype(np.float64), 2 * np.pi).astype(np.float32)
-    turned[turned >= np.float32(2 * np.pi)] = 0.0
-    return turned
+    """Angles in [0, 2 pi); one that rounding left just below a whole turn is 0 again."""
+    turned = np.mod(angles.astype(np.float64), 2 * np.pi)
+    return np.where(turned > 2 * np.pi - 1e-6, 0.0, turned).astype(np.float32)
 
 
 def _some(array: NDArray[Any] | None) -> NDArray[Any]:

@@ -21,6 +21,9 @@ __all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "versions"]
 _EXPECTED_WARNINGS: Final = ("This augmenter is very slow", "ShiftScaleRotate is a special case of Affine")
 """What two transforms say whenever they are built; any other warning while building is an error."""
 
+_PASSED_AS: Final = {"mask": ("mask", "masks"), "boxes": ("bboxes",), "keypoints": ("keypoints",)}
+"""Targets, and what Albumentations calls them."""
+
 _BUILDING: Final = threading.Lock()
 """``warnings.catch_warnings`` changes the whole process, so only one thread builds at a time."""
 
@@ -136,7 +139,7 @@ class Compiled:
         self._moves_targets |= info.targets > {"image"}
         if info.targets > {"image"}:
             following.follow(transform)
-        self._trace.watch(transform, node.name, may_mirror="keypoints" in info.targets and info.moves_pixels)
+        self._trace.watch(transform, info)
         return transform
 
     def _refusal(self, sample: Sample, key: str, error: Exception) -> RecordError:
@@ -172,7 +175,10 @@ class _Trace:
         self.mirrored = False
         self._counts_mirrors = mirrors
 
-    def watch(self, transform: Any, name: str, *, may_mirror: bool) -> None:
+    def watch(self, transform: Any, info: catalogue.TransformInfo) -> None:
+        name = info.name
+        may_mirror = info.moves_pixels and "keypoints" in info.targets
+        left_behind = _PASSED_AS.keys() - info.targets if info.moves_pixels else frozenset()
         should_apply: Callable[..., bool] = transform.should_apply
         apply_with_params: Callable[..., dict[str, Any]] = transform.apply_with_params
 
@@ -184,6 +190,9 @@ class _Trace:
 
         def note_params(params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
             limits.check_output(name, params)
+            for target in sorted(left_behind):
+                if any(data.get(passed) is not None for passed in _PASSED_AS[target]):
+                    raise ValueError(f"it moves pixels but cannot move {target}; leave it out")
             if may_mirror and self._counts_mirrors:
                 self.mirrored ^= following.is_mirrored(transform, params)
             self._noted.append((name, params))

@@ -1,9 +1,9 @@
 """What a transform does to boxes and keypoints beyond their places: what is left of a box, how a keypoint turns.
 
-Albumentations turns angles by the angle of a matrix and multiplies scales by the larger of two factors; for mirrors,
-shears, perspectives and resizes that keep no proportion both are wrong (``Transpose`` turns by 180 degrees too many
-past 180, ``Perspective`` the wrong way round). Here both follow the places: a keypoint's angle is the direction in
-which a point a pixel ahead of it goes, its scale changes as the square root of the area about it.
+Albumentations 2.0.8 turns angles the wrong way round in ``Rotate`` and all that is built on its matrices, by 180
+degrees too many in mirrors at a diagonal, and not at all where a resize keeps no proportion; it multiplies scales by
+the larger of two factors. Here both follow the places: a keypoint's angle is the direction in which a point a pixel
+ahead of it goes, its scale changes as the square root of the area about it.
 """
 
 from collections.abc import Callable, Mapping

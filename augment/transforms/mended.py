@@ -70,13 +70,6 @@ class Erasing(_Erased, A.Erasing):  # type: ignore[misc]  # Albumentations' meta
         return {"seed": 0, **super().get_params_dependent_on_data(params, data)}
 
 
-class Morphological(A.Morphological):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Boxes stay; the original takes boxes for channels, and they come out as boxes of one another."""
-
-    def apply_to_bboxes(self, bboxes: _Array, *_: Any, **__: Any) -> _Array:
-        return bboxes
-
-
 class ConstrainedCoarseDropout(_Erased, A.ConstrainedCoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """A sample without the target that names the objects is refused; the original warns and does nothing."""
 

@@ -1,8 +1,8 @@
 """Transforms that keep lines straight: boxes and keypoints follow the very matrix that the picture was resampled with.
 
 Albumentations 2.0.8 moves keypoints of resized pictures as if pixels were measured at their corners (off by up to half
-a pixel of the larger picture), derives the matrix of boxes beside that of the picture (off by up to 1.6 pixels for
-``SafeRotate``, by half the change of scale for ``Perspective``), and mirrors boxes about the picture's edge where
+a pixel of the larger picture), derives the matrix of boxes beside that of the picture (off by half a pixel for
+``SafeRotate`` and ``Perspective`` of pictures of 130 pixels), and mirrors boxes about the picture's edge where
 ``reflect_101`` mirrors about its last pixel. Here all of them have one matrix, pixel to pixel, whole numbers being the
 middles of pixels; ``placed`` of a class says which, and how large the result is.
 """

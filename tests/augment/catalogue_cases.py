@@ -76,6 +76,16 @@ def sample(height: int = 40, width: int = 50, seed: int = 0) -> Sample:
     )
 
 
+def movable(name: str, given: Sample) -> Sample:
+    """The sample without the targets that this transform cannot move, and would be refused for."""
+    info = catalogue.catalogue()[name]
+    if info.moves_pixels and "mask" not in info.targets:
+        given.mask = None
+    if info.moves_pixels and "boxes" not in info.targets:
+        given.boxes = given.box_labels = None
+    return given
+
+
 def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     """Anything that this schema allows."""
     if "anyOf" in schema:

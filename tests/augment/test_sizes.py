@@ -15,7 +15,7 @@ from augment.transforms import catalogue, extent, limits, sizes
 from augment.transforms.check import resolve
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.extent import Extent, point
-from tests.augment.catalogue_cases import LEAVES, NEEDED, sample, values
+from tests.augment.catalogue_cases import LEAVES, NEEDED, movable, sample, values
 
 CHANGING = sorted(sizes.CHANGES)
 
@@ -28,14 +28,15 @@ def rendered_sizes(spec: PipelineSpec, height: int, width: int, num_draws: int) 
     """The sizes that really come out; draws that a transform refuses are left out."""
     compiled = compile_pipeline(spec, provenance=False)
     one = sample(height, width)
+    for step in spec.nodes():
+        one = movable(step.name, one)
     found = set()
     for draw in range(num_draws):
         try:
             result, *_ = compiled(one, seed=0, draw=draw, view=0, key="a")
         except RecordError:
             continue
-        assert result.mask is not None
-        assert result.mask.shape == result.image.shape[:2]
+        assert result.mask is None or result.mask.shape == result.image.shape[:2]
         found.add(result.image.shape[:2])
     return found
 
@@ -266,6 +267,8 @@ def test_what_fits_never_fails(tree: Any, height: int, width: int) -> None:
         return  # sizes that only chance knows are refused one by one when they are rendered
     compiled = compile_pipeline(spec, provenance=False)
     one = sample(height, width)
+    for step in spec.nodes():
+        one = movable(step.name, one)
     for draw in range(6):
         compiled(one, seed=1, draw=draw, view=0, key="")
 
@@ -327,17 +330,32 @@ def test_what_the_smallest_picture_can_pass_is_not_refused(text: str) -> None:
     assert rendered_sizes(spec, 30, 50, 5)
 
 
-def test_targets_that_would_stay_behind_are_refused() -> None:
-    spec = spec_of("[HorizontalFlip, Morphological, ColorJitter]")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Morphological]",
+        "[HorizontalFlip, OneOf: {transforms: [ColorJitter, Morphological]}]",
+        "[SomeOf: {n: 1, transforms: [Sequential: {transforms: [OneOrOther: {transforms: [NoOp, Morphological]}]}]}]",
+        "[RandomOrder: {n: 1, transforms: [Morphological, NoOp]}]",
+    ],
+)
+def test_targets_that_would_stay_behind_are_refused_wherever_the_transform_stands(text: str) -> None:
+    spec = spec_of(text)
     sizes.check_fits(spec, 30, 50)
-    moving = [name for name in LEAVES if catalogue.catalogue()[name].moves_pixels]
-    for name in moving:
-        left = frozenset({"mask", "boxes", "keypoints"}) - catalogue.catalogue()[name].targets
-        spec = spec_of([{name: NEEDED.get(name, {})}])
-        for target in left:
-            with pytest.raises(PipelineError, match=f"moves pixels but cannot move {target}, which the dataset has"):
-                sizes.check_fits(spec, 90, 90, frozenset({target}) | catalogue.catalogue()[name].requires)
-        sizes.check_fits(spec, 90, 90, catalogue.catalogue()[name].targets - {"image"})
+    sizes.check_fits(spec, 30, 50, frozenset({"keypoints"}))
+    for target in ("mask", "boxes"):
+        with pytest.raises(PipelineError) as caught:
+            sizes.check_fits(spec, 30, 50, frozenset({target, "keypoints"}))
+        (problem,) = caught.value.problems
+        assert problem.loc[-1] == "Morphological"
+        assert (
+            problem.msg == f"`Morphological` moves pixels but cannot move {target}, which the dataset has; leave it out"
+        )
+
+
+@pytest.mark.parametrize("text", ["[Morphological: {p: 0}]", "[OneOf: {p: 0, transforms: [Morphological]}]"])
+def test_a_transform_that_is_never_applied_leaves_no_target_behind(text: str) -> None:
+    sizes.check_fits(spec_of(text), 30, 50, frozenset({"mask", "boxes", "keypoints"}))
 
 
 def test_targets_that_a_transform_needs_must_be_there() -> None:

@@ -88,12 +88,6 @@ def test_erasing_leaves_a_picture_into_which_nothing_fits() -> None:
     assert np.array_equal(out.image, given.image)
 
 
-def test_morphological_leaves_boxes_where_they_are() -> None:
-    given = sample()
-    out, *_ = compiled(node("Morphological"))(given, **ADDRESS)
-    np.testing.assert_allclose(some(out.boxes), some(given.boxes), atol=1e-4)
-
-
 def test_piecewise_affine_of_scale_zero_changes_nothing_and_bends_with_the_scale() -> None:
     given = Sample(np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (100, 200, 3)).copy())
     moved = []

@@ -15,7 +15,7 @@ from augment.pipeline import Node
 from augment.sample import Sample
 from augment.transforms import catalogue
 from augment.transforms.library import cv2
-from tests.augment.catalogue_cases import LEAVES, MOVING, compiled, node, noise_image, sample
+from tests.augment.catalogue_cases import LEAVES, MOVING, compiled, movable, node, noise_image, sample
 
 SIZES = ((1, 1), (2, 3), (33, 65), (7, 100), (96, 96))
 CATALOGUE = catalogue.catalogue()
@@ -35,7 +35,7 @@ def digest(rendered: Sample) -> str:
 def test_result_is_a_contiguous_uint8_picture_of_its_own_at_any_size(name: str) -> None:
     transform = compiled(node(name))
     for height, width in SIZES:
-        given = sample(height, width)
+        given = movable(name, sample(height, width))
         refused: RecordError | None = None
         try:
             rendered, *_ = transform(given, seed=0, draw=0, view=0, key="k")
@@ -64,7 +64,7 @@ def test_given_sample_is_left_as_it_was(name: str) -> None:
     grey = noise_image(40, 50)
     grey[..., 1] = grey[..., 2] = grey[..., 0]
     for image in (noise_image(40, 50), grey, np.zeros((40, 50, 3), np.uint8)):
-        given, untouched = sample(), sample()
+        given, untouched = movable(name, sample()), movable(name, sample())
         given.image, untouched.image = image.copy(), image.copy()
         for draw in range(3):
             transform(given, seed=0, draw=draw, view=0, key="k")
@@ -74,7 +74,7 @@ def test_given_sample_is_left_as_it_was(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_same_address_gives_same_bytes_after_any_other_sample(name: str) -> None:
     transform, other = compiled(node(name)), compiled(node(name))
-    given = sample()
+    given = movable(name, sample())
     addresses = [(draw, key) for draw in range(3) for key in ("a", "b")]
 
     def render(transform: Callable[..., Any], draw: int, key: str) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def test_same_address_gives_same_bytes_after_any_other_sample(name: str) -> None
 
     first = {address: render(transform, *address) for address in addresses}
     for address in reversed(addresses):
-        transform(sample(45, 52, seed=9), seed=7, draw=address[0], view=3, key="between")
+        transform(movable(name, sample(45, 52, seed=9)), seed=7, draw=address[0], view=3, key="between")
         assert render(transform, *address) == first[address]
         assert render(other, *address) == first[address]
 
@@ -110,7 +110,7 @@ def test_no_global_generator_is_read_or_moved(name: str, poisoned: Callable[[int
         transform = compiled(node(name))
         poisoned(seed)
         for draw in range(2):
-            rendered, *_ = transform(sample(), seed=0, draw=draw, view=0, key="k")
+            rendered, *_ = transform(movable(name, sample()), seed=0, draw=draw, view=0, key="k")
             digests.add((draw, digest(rendered)))
         after = random.random(), np.random.random()  # noqa: NPY002 - the global one is the point
         poisoned(seed)
@@ -140,13 +140,13 @@ def buildable() -> Iterator[Any]:
 
 @pytest.mark.parametrize("given_node", list(buildable()))
 def test_every_variant_is_a_function_of_the_address_alone(given_node: Node, poisoned: Callable[[int], None]) -> None:
-    given, untouched = sample(48, 56), sample(48, 56)
+    given, untouched = movable(given_node.name, sample(48, 56)), movable(given_node.name, sample(48, 56))
     digests = set()
     for seed in (1, 2):
         transform = compiled(given_node)
         poisoned(seed)
         if seed == 2:
-            transform(sample(50, 60, seed=3), seed=9, draw=9, view=0, key="before")
+            transform(movable(given_node.name, sample(50, 60, seed=3)), seed=9, draw=9, view=0, key="before")
         rendered, *_ = transform(given, seed=0, draw=0, view=0, key="k")
         assert rendered.image.dtype == np.uint8
         digests.add(digest(rendered))
@@ -161,7 +161,7 @@ def test_number_of_opencv_threads_does_not_matter(name: str) -> None:
     try:
         for number in (1, 2, 5):
             cv2.setNumThreads(number)
-            rendered, *_ = compiled(node(name))(sample(150, 130), seed=0, draw=0, view=0, key="k")
+            rendered, *_ = compiled(node(name))(movable(name, sample(150, 130)), seed=0, draw=0, view=0, key="k")
             digests.add(digest(rendered))
     finally:
         cv2.setNumThreads(threads)
@@ -178,7 +178,7 @@ def test_parameters_survive_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in LEAVES if CATALOGUE[name].targets == {"image"}])
 def test_targets_stay_exactly_where_only_the_picture_changes(name: str) -> None:
-    given = sample()
+    given = movable(name, sample())
     rendered, *_ = compiled(node(name))(given, seed=0, draw=0, view=0, key="k")
     for field in ("mask", "boxes", "box_labels", "keypoints"):
         assert np.array_equal(getattr(rendered, field), getattr(given, field))
@@ -186,7 +186,7 @@ def test_targets_stay_exactly_where_only_the_picture_changes(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in LEAVES if name not in MOVING])
 def test_pixels_that_do_not_move_keep_the_size(name: str) -> None:
-    rendered, *_ = compiled(node(name))(sample(), seed=0, draw=0, view=0, key="k")
+    rendered, *_ = compiled(node(name))(movable(name, sample()), seed=0, draw=0, view=0, key="k")
     assert rendered.image.shape == (40, 50, 3)
 
 

@@ -114,14 +114,14 @@ ENTRIES = (
     ),
     Entry(
         "Morphological",
-        "Grows the bright or the dark parts of the picture, and the classes of the mask with them.",
+        "Grows the bright or the dark parts of the picture; what a mask or a box holds may grow or shrink with them.",
         {
             "scale": schema.pair(
                 schema.integer(1, limits.KERNEL_PX, "width and height of the ellipse"), scalar="from-one"
             ),
             "operation": schema.choice({"dilation": "bright parts grow", "erosion": "dark parts grow"}, "what grows"),
         },
-        ALL_TARGETS,
+        frozenset({"image", "keypoints"}),  # the shape of an object would follow from its brightness, not its class
         moves_pixels=True,
     ),
 )

@@ -3,7 +3,11 @@
 The interpreter tells an audit hook of each operation on files just before it happens (PEP 578). A forked child counts
 those in the output folder and ends at the wanted one like after ``kill -9``: nothing is flushed, no handler runs.
 
-    python -m tests.augment.expansion.crash_points FOLDER [STEP [FIRST]]        every STEP-th operation from FIRST on
+    python -m tests.augment.expansion.crash_points FOLDER KIND [STEP [FIRST]]       every STEP-th operation from FIRST on
+
+KIND is ``folder``, pictures alone, or the format that a dataset with splits, boxes and masks is written in: ``voc`` has
+masks, a file of annotations beside each picture and files that describe all, ``coco`` describes all in one file a split
+and ``webdataset`` packs pictures into shards.
 """
 
 import itertools
@@ -17,6 +21,8 @@ from typing import NoReturn
 
 from augment.expand import Expansion
 from augment.expansion import spec
+from tests.augment.expansion import annotated_for_tests
+from tests.augment.expansion.annotated_for_tests import lay_voc
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, lay_noise
 
 _WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.scandir"}
@@ -25,13 +31,21 @@ _CHILD_TIMEOUT_S = 60
 
 _FIRST = ["a/1.jpg", "a/2.jpg", "b/3.jpg", "c/only.jpg", "broken.jpg"]
 
+_ANNOTATED = (
+    {"train": ["a1", "a2", "b3", "c4"], "val": ["v1"]},
+    {"train": ["a0", "a1", "a2", "b3"], "val": ["v1"], "test": ["t1"]},  # a split comes, pictures come and go
+    {"train": ["a0", "a1", "d5"], "val": ["v1", "v2"]},
+)
+_DROPPED = {"coco": ("mask",)}
 
 spec._OUTPUTS_A_SHARD = 6  # two records: so that five make three shards
 spec._NUM_SHARDS_MIN = 1
 
 
-def _data(root: Path, state: int) -> Path:
+def _data(root: Path, kind: str, state: int) -> Path:
     """The dataset in one of three states: at first; changed, added to, taken from; and changed again."""
+    if kind != "folder":
+        return lay_voc(root, _ANNOTATED[state], edition="second" if state == 1 else "")
     shutil.rmtree(root, ignore_errors=True)
     lay_noise(root, _FIRST)
     if state >= 1:
@@ -45,8 +59,18 @@ def _data(root: Path, state: int) -> Path:
     return root
 
 
-def _expand(data: Path, out: Path) -> None:
-    Expansion(data, out, PIPELINE, copies=2, seed=3, include_originals=True).run(update=True)
+def _expand(data: Path, out: Path, kind: str) -> None:
+    expansion = Expansion(
+        data,
+        out,
+        PIPELINE if kind == "folder" else annotated_for_tests.PIPELINE,
+        copies=2,
+        seed=3,
+        include_originals=kind == "folder",
+        output_format=kind,
+        drop_targets=_DROPPED.get(kind, ()),
+    )
+    expansion.run(update=True)
 
 
 def _in_child(work: Callable[[], None], out: Path, last: int | None) -> bool:
@@ -91,15 +115,15 @@ def _check(out: Path, wanted: dict[str, bytes | None], what: str) -> None:
         raise SystemExit(f"{what}: too many {only[0]}, too few {only[1]}, other bytes {other}")
 
 
-def main(home: Path, step: int = 1, first: int = 1) -> None:
+def main(home: Path, kind: str, step: int = 1, first: int = 1) -> None:
     """Print how many operations each scenario has; exit with a message where a folder differs from a fresh one."""
     out = home / "out"
-    states = [_data(home / f"data-{state}", state) for state in range(3)]
+    states = [_data(home / f"data-{state}", kind, state) for state in range(3)]
     fresh = []
-    _expand(states[0], out)  # what is loaded and compiled on first use is then there in all children
+    _expand(states[0], out, kind)  # what is loaded and compiled on first use is then there in all children
     for data in states:
         shutil.rmtree(out, ignore_errors=True)
-        _in_child(lambda data=data: _expand(data, out), out, None)  # type: ignore[misc]  # mypy cannot infer it
+        _in_child(lambda data=data: _expand(data, out, kind), out, None)  # type: ignore[misc]  # mypy cannot infer it
         fresh.append(content(out))
     before = home / "before"
 
@@ -111,7 +135,7 @@ def main(home: Path, step: int = 1, first: int = 1) -> None:
         shutil.copytree(before, out)
 
     shutil.rmtree(out)
-    _in_child(lambda: _expand(states[0], out), out, None)
+    _in_child(lambda: _expand(states[0], out, kind), out, None)
     shutil.copytree(out, before)
     scenarios = [
         ("a first run", from_scratch, [0], 0),
@@ -124,8 +148,10 @@ def main(home: Path, step: int = 1, first: int = 1) -> None:
         for last in itertools.count(first, step):
             begin()
             # the second of two kills comes at another moment than the first
-            ended = [_in_child(lambda s=s: _expand(states[s], out), out, last * (i + 1)) for i, s in enumerate(killed)]  # type: ignore[misc]  # as above
-            _in_child(lambda finished=finished: _expand(states[finished], out), out, None)  # type: ignore[misc]  # as above
+            ended = [
+                _in_child(lambda s=s: _expand(states[s], out, kind), out, last * (i + 1)) for i, s in enumerate(killed)
+            ]  # type: ignore[misc]  # as above
+            _in_child(lambda finished=finished: _expand(states[finished], out, kind), out, None)  # type: ignore[misc]  # as above
             _check(out, fresh[finished], f"{name}, killed before operation {last}")
             if all(ended):
                 break
@@ -133,4 +159,4 @@ def main(home: Path, step: int = 1, first: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))
