@@ -18,6 +18,7 @@ from augment.transforms.load import Pipeline
 from augment.wire import bundle
 from augment.wire.bundle import Bundle, Entry
 from service.batch_files import BatchFile, BatchFiles
+from service.home import storing
 from service.metrics import Metrics
 from service.pictures import Pictures
 from service.settings import Settings
@@ -160,7 +161,7 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
             )
             for result in one.results
         ]
-    with into.open("r+b") as file:
+    with storing("the results cannot be packed"), into.open("r+b") as file:
         bundle.write(kind, file, entries, _head(options))
     return into.stat().st_size
 

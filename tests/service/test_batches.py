@@ -14,11 +14,12 @@ from augment.laid import Laid
 from augment.oneshot import Copies
 from augment.sample import Refusal
 from augment.transforms.load import Pipeline
+from augment.wire.bundle import Bundle
 from service.batch_files import CHUNK_BYTES, BatchFiles
 from service.batches import Batches, Wanted
 from service.home import Home
 from service.metrics import Metrics
-from service.oneshot import OneShot, Options
+from service.oneshot import OneShot, Options, pack
 from service.pictures import Pictures
 from service.readers import Readers
 from service.settings import Settings
@@ -261,6 +262,13 @@ def test_what_nobody_reads_goes_where_pictures_are_larger_than_expected(home: Ho
         assert files_in(memory) == 1, "what was read"
 
     in_loop(scenario)
+
+
+@pytest.mark.parametrize("kind", list(Bundle))
+def test_a_disk_that_is_full_when_results_are_packed_is_a_storage_error(kind: Bundle) -> None:
+    options = Options(Pipeline.load("light"), 0, 1, "jpeg", 90)
+    with pytest.raises(StorageError, match="cannot be packed: No space left"):
+        pack(kind, [], options, Path("/dev/full"))
 
 
 def test_what_nobody_reads_goes_where_a_picture_finds_no_room(home: Home, memory: Path) -> None:
