@@ -32,8 +32,8 @@ class BatchFiles:
         self._disk = home.path / "tmp" / "batches"
         self._memory: Path | None = None
         self._num_made = 0
-        self.reclaim: Callable[[int], object] = lambda _: None
-        """Removes files that nobody needs now, about so many bytes of them."""
+        self.reclaim: Callable[[int], int] = lambda _: 0
+        """Removes files that nobody needs now, about so many bytes of them; returns how many."""
         try:
             self._disk.mkdir(mode=0o700)
             if os.access(memory_folder, os.W_OK | os.X_OK):

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import answers, auth, problems, protocol, requests
-from service.errors import DrainingError, ServiceError, TooLargeError
+from service.errors import DrainingError, ServiceError, SlowBodyError, TooLargeError
 from service.metrics import Metrics
 
 _log = logging.getLogger("service.requests")
@@ -143,14 +143,17 @@ class Keys:
 
 
 class BodyLimit:
-    """Refuses bodies that are too long: by their announced length, else as soon as they exceed the limit.
+    """Refuses bodies that are too long, by their announced length or as soon as they exceed the limit, and too slow.
 
     Uploads of datasets have a bound of their own (AUGMENT_MAX_HOME_BYTES), which their route sees to.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics, unbounded: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, timeout_s: float, metrics: Metrics, unbounded: frozenset[str]
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
         self._metrics = metrics
         self._unbounded = unbounded
 
@@ -164,11 +167,12 @@ class BodyLimit:
         if bounded and length.isdigit() and int(length) > self._max_bytes:
             await _refuse(self._too_large(int(length)), scope, receive, send)
             return
-        num_bytes = 0
+        num_bytes, is_whole = 0, False
 
         async def receive_counted() -> Message:
-            nonlocal num_bytes
-            message = await receive()
+            nonlocal num_bytes, is_whole
+            message = await (receive() if is_whole else self._next(receive))
+            is_whole = is_whole or not message.get("more_body", False)
             body = message.get("body", b"")
             num_bytes += len(body)
             self._metrics.bytes_received.inc(len(body))
@@ -177,6 +181,15 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_counted, send)
+
+    async def _next(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await receive()
+        except TimeoutError as error:
+            raise SlowBodyError(
+                f"nothing of the body came for {self._timeout_s:g} seconds (AUGMENT_BODY_TIMEOUT_S); send it again"
+            ) from error
 
     def _too_large(self, num_bytes: int) -> TooLargeError:
         return TooLargeError(

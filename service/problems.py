@@ -36,6 +36,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.UnauthorizedError: 401,
     errors.ForbiddenError: 403,
     errors.NotFoundError: 404,
+    errors.SlowBodyError: 408,
     errors.ConflictError: 409,
     errors.TooLargeError: 413,
     errors.NoRoomError: 413,
@@ -101,6 +102,8 @@ def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
         headers["Retry-After"] = str(error.retry_after_s)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "5"
+    if isinstance(error, errors.SlowBodyError):
+        headers["Connection"] = "close"  # RFC 9110, 15.5.9: what may still come is of no use
     if isinstance(error, errors.UnauthorizedError):
         headers["WWW-Authenticate"] = 'Bearer, Basic realm="augment"'
     title = next((_TITLES[kind] for kind in type(error).__mro__ if kind in _TITLES), None)

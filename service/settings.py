@@ -80,7 +80,19 @@ class Settings(BaseSettings):
     queue_limit: int = Field(
         64,
         ge=1,
-        description="Requests that may render or wait at once; more get 429 (twice imgproxy's per core on 16).",
+        description="Requests that may render or wait at once, and as many streams; more get 429 (twice imgproxy's per "
+        "core on 16).",
+    )
+    bodies_limit: int = Field(
+        256,
+        ge=1,
+        description="Requests whose body may be on its way at once; more get 429 (half of the open answers).",
+    )
+    body_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two pieces of a body, after which its client gets 408 (nginx's "
+        "client_body_timeout).",
     )
     answers_limit: int = Field(
         512,

@@ -119,6 +119,7 @@ _BODY = {
         413: _problem("The body is too long (AUGMENT_MAX_BODY_BYTES)."),
         415: _problem("A picture's format, the body's type or the wanted format is not served."),
         422: _problem("A picture cannot be decoded or rendered or is too large, the pipeline or a value is refused."),
+        408: _problem("The body does not come on (AUGMENT_BODY_TIMEOUT_S)."),
         429: _problem("The queue is full; `Retry-After` says when to ask again."),
     },
     openapi_extra=_BODY,
@@ -159,7 +160,7 @@ async def augment_pictures(
     }  # fmt: skip
     given = {name: value for name, value in query.items() if value is not None}
     with ExitStack() as held:
-        turn = held.enter_context(state.admission.place())
+        turn = held.enter_context(state.admission.place(after_body=True))
         sent = held.enter_context(closing(_pictures(request, state)))
         if kind == _FORM:
             fields = await pictures.receive_form(request, sent)
@@ -168,6 +169,7 @@ async def augment_pictures(
             given |= fields
         else:
             await pictures.receive_raw(request, sent)
+        turn.enter()
         wanted = _wanted(_with_format(given, request.headers.get("accept")))
         options = await to_thread.run_sync(_options, state, wanted)
         try:

@@ -17,6 +17,7 @@ from augment.errors import CallError, DatasetError, Reason
 from augment.laid import Laid
 from augment.wire import arrow, tar
 from service import answers, formats, schemas
+from service.admission import Lane
 from service.answers import Chunk
 from service.batch_files import BatchFile
 from service.errors import NotFoundError
@@ -185,7 +186,7 @@ async def _several(
     state: State, stream: OpenStream, indices: range, query: RangeQuery, part_format: PartFormat
 ) -> AsyncGenerator[Chunk, None]:
     first, last = _frame(stream, query.epoch, part_format)
-    with state.admission.place() as turn:
+    with state.admission.place(Lane.STREAM) as turn:
         wanted = state.readers.read(
             lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
         )

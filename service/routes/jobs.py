@@ -218,9 +218,10 @@ async def read_output(request: Request, state: Joined, job_id: JobId) -> Respons
         raise ConflictError(f"job {job_id} is {job.state}; its output can be fetched when it has succeeded")
 
     async def chunks() -> AsyncGenerator[Chunk, None]:
-        with state.admission.place():
+        with state.admission.place() as turn:
             async with aclosing(job_output.stream(state.jobs.output(job))) as pieces:
                 async for piece in pieces:
+                    turn.leave()  # from here on the client is waited for
                     yield piece
 
     headers = {

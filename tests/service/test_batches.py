@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,18 @@ import pytest
 from augment import laid as laying
 from augment.errors import Reason, StorageError
 from augment.laid import Laid
+from augment.oneshot import Copies
 from augment.sample import Refusal
+from augment.transforms.load import Pipeline
+from augment.wire.bundle import Bundle
 from service.batch_files import CHUNK_BYTES, BatchFiles
 from service.batches import Batches, Wanted
 from service.home import Home
 from service.metrics import Metrics
+from service.oneshot import OneShot, Options, pack
+from service.pictures import Pictures
 from service.readers import Readers
+from service.settings import Settings
 
 KIB = 2**10
 
@@ -223,6 +230,45 @@ def test_what_nobody_reads_goes_where_a_rendering_finds_no_room(home: Home, memo
         assert files_in(memory, home.path / "tmp") == 1
 
     in_loop(scenario)
+
+
+def test_what_nobody_reads_goes_where_pictures_are_larger_than_expected(home: Home, memory: Path) -> None:
+    class FullOfIdle:
+        """Finds no room while anything idle lies in memory."""
+
+        def submit(self, _: object) -> "Future[Any]":
+            future: Future[Any] = Future()
+            if files_in(memory) > 2:  # the picture and its result
+                future.set_exception(StorageError("there is no room"))
+            else:
+                future.set_result(Copies((), {}))
+            return future
+
+    async def scenario() -> None:
+        oven = Oven()
+        oven.go.set()
+        files, metrics = BatchFiles(home, memory), Metrics()
+        batches = Batches(files, 2**30, metrics)
+        oneshot = OneShot(files, FullOfIdle(), metrics, Settings())  # type: ignore[arg-type]
+        options = Options(Pipeline.load("light"), 0, 1, "jpeg", 90)
+        pictures = Pictures(files, 1, KIB)
+        pictures.begin("cat")
+        await content_of(batches, oven.wanted("a"))
+        assert len(await oneshot.render(pictures, options)) == 1
+        async with batches.lease(oven.wanted("b")):
+            with pytest.raises(StorageError, match="no room"):
+                await oneshot.render(pictures, options)
+        pictures.close()
+        assert files_in(memory) == 1, "what was read"
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize("kind", list(Bundle))
+def test_a_disk_that_is_full_when_results_are_packed_is_a_storage_error(kind: Bundle) -> None:
+    options = Options(Pipeline.load("light"), 0, 1, "jpeg", 90)
+    with pytest.raises(StorageError, match="cannot be packed: No space left"):
+        pack(kind, [], options, Path("/dev/full"))
 
 
 def test_what_nobody_reads_goes_where_a_picture_finds_no_room(home: Home, memory: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs: accepted once everything is checked, followed, stopped, gone on with; their folders are the command line's."""
 
+import asyncio
 import io
 import json
 import tarfile
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Request
 from starlette.testclient import TestClient
 
 from augment.expand import expand
 from augment.verify import verify
 from service.job_table import JobState
+from service.routes.jobs import read_output
 from tests.service.folders_for_tests import Run, write_folder
 
 _NAMES = [f"{kind}/{i:02d}.png" for kind in ("cat", "dog") for i in range(20)]
@@ -197,6 +200,26 @@ def test_a_job_is_resumed_or_deleted_never_both(service: TestClient, caplog: pyt
         assert not (home / "outputs" / f"race-{i}").exists()
     assert seen <= {(202, 409), (404, 204)}
     assert "defect" not in caplog.text
+
+
+def test_who_fetches_an_output_holds_no_place(service: TestClient, done: dict[str, Any]) -> None:
+    state = service.app.state.augment  # type: ignore[attr-defined]
+    held = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(_: Any) -> None:
+        held.append((state.admission.num_admitted, state.admission.num_open))
+
+    async def scenario() -> None:
+        request = Request({"type": "http", "app": service.app}, receive)
+        answer = await read_output(request, state, done["id"])
+        await answer({"type": "http"}, receive, send)
+
+    service.portal.call(scenario)  # type: ignore[union-attr]
+    assert held[0] == (0, 1), "however slowly he reads"
+    assert (state.admission.num_admitted, state.admission.num_open) == (0, 0)
 
 
 @pytest.mark.usefixtures("photos")

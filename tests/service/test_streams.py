@@ -19,6 +19,7 @@ from augment.sample import Batch
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
 from augment.wire import arrow, npz
+from service.admission import Lane
 from service.errors import ConflictError
 from service.registration import Wanted
 from tests.service.folders_for_tests import Run, write_folder
@@ -349,7 +350,7 @@ def test_full_queue_is_told_before_the_first_byte(run: Run, tmp_path: Path) -> N
     service.post("/v1/datasets", json={"name": "photos", "path": str(tmp_path / "photos")})
     url = f"/v1/streams/{service.post('/v1/streams', json=asked()).json()['id']}/batches"
     admission = service.app.state.augment.admission  # type: ignore[attr-defined]
-    with admission.place():
+    with admission.place(), admission.place(Lane.STREAM):
         for path in (url, f"{url}/0/0"):
             refused = service.get(path)
             assert refused.status_code == 429
