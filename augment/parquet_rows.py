@@ -2,8 +2,8 @@
 
 A column of pictures is binary, or a struct with a binary member ``bytes``, as Hugging Face's ``datasets`` writes it. A
 Parquet file can be read a row group at a time only, so the last groups that were read are kept, up to ``KEPT_BYTES``
-(and one of any size). A group whose wanted columns have more than ``GROUP_MAX_BYTES`` is refused, because all of it has
-to be in memory for each of its rows. Everything here may be called from many threads at once.
+(and one of any size). A group of more than ``GROUP_MAX_BYTES`` is refused, because a column of it has to be in memory
+for each of its rows. Everything here may be called from many threads at once.
 """
 
 import functools
@@ -29,6 +29,10 @@ GROUP_MAX_BYTES = 2**30
 """By what the file says of the group's size without compression."""
 
 
+_ROWS_MAX = 2**48
+_BATCH_ROWS = 2**16
+
+
 class UnreadableRowError(Exception):
     """The file is not of Parquet, is broken where the row lies, or its row groups are too large; the message says."""
 
@@ -45,22 +49,18 @@ class _Identity(NamedTuple):
 class Description:
     """What a file says of itself; ``stops`` is the number of the row behind the last one of each group.
 
-    ``dictionary`` are the leaves that repeat values through a dictionary. They are read as one, so that a value is in
-    memory once, however many rows of a small file have it.
+    ``group_bytes`` is what each group has without compression. Of a single column that is not asked: Arrow's bindings
+    end the process where a damaged file says of a column what cannot be.
     """
 
     metadata: pq.FileMetaData
     schema: pa.Schema
     stops: NDArray[np.int64]
-    dictionary: tuple[str, ...]
+    group_bytes: tuple[int, ...]
 
     @property
     def num_rows(self) -> int:
         return int(self.stops[-1]) if len(self.stops) else 0
-
-    def group_bytes(self, leaves: Sequence[str]) -> list[int]:
-        """The bytes of these leaves, or columns, in each row group, by what the file says; without compression."""
-        return [_group_bytes(self.metadata, group, leaves) for group in range(len(self.stops))]
 
 
 def describe(path: Path) -> Description:
@@ -108,7 +108,7 @@ def read_row(path: Path, columns: Sequence[str], row: int) -> dict[str, Any]:
 def read_columns(path: Path, leaves: Sequence[str]) -> Iterator[pa.Table]:
     """These leaves of all rows, a row group at a time. Raises as ``describe``."""
     identity = _identify(path)
-    for group in range(len(_describe(identity).stops)):
+    for group in np.flatnonzero(np.diff(_describe(identity).stops, prepend=0)).tolist():
         yield _read_group(identity, group, tuple(leaves))
 
 
@@ -141,22 +141,12 @@ def _identify(path: Path) -> _Identity:
 def _describe(identity: _Identity) -> Description:
     with refusals():
         metadata = pq.read_metadata(identity.path)
-        num_rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        if min(num_rows, default=0) < 0:
-            raise UnreadableRowError("a row group has a negative number of rows")
-        schema = metadata.schema.to_arrow_schema()
-        return Description(metadata, schema, np.cumsum(num_rows, dtype=np.int64), _dictionary(metadata))
-
-
-def _dictionary(metadata: pq.FileMetaData) -> tuple[str, ...]:
-    leaves = set()
-    for group in range(metadata.num_row_groups):
-        description = metadata.row_group(group)
-        for i in range(description.num_columns):
-            chunk = description.column(i)
-            if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
-                leaves.add(chunk.path_in_schema)
-    return tuple(sorted(leaves))
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        num_rows = [group.num_rows for group in groups]
+        size_bytes = tuple(group.total_byte_size for group in groups)
+        if min((*num_rows, *size_bytes), default=0) < 0 or sum(num_rows) > _ROWS_MAX:
+            raise UnreadableRowError(f"it claims row groups of {num_rows[:3]} … rows and {size_bytes[:3]} … bytes")
+        return Description(metadata, metadata.schema.to_arrow_schema(), np.cumsum(num_rows, dtype=np.int64), size_bytes)
 
 
 def _place(identity: _Identity, row: int) -> tuple[int, int] | None:
@@ -168,27 +158,34 @@ def _place(identity: _Identity, row: int) -> tuple[int, int] | None:
     return group, row - (int(stops[group - 1]) if group else 0)
 
 
-def _group_bytes(metadata: pq.FileMetaData, group: int, leaves: Sequence[str]) -> int:
-    description = metadata.row_group(group)
-    chunks = (description.column(i) for i in range(description.num_columns))
-    return sum(
-        chunk.total_uncompressed_size
-        for chunk in chunks
-        if any(chunk.path_in_schema == leaf or chunk.path_in_schema.startswith(f"{leaf}.") for leaf in leaves)
-    )
-
-
 def _read_group(identity: _Identity, group: int, leaves: tuple[str, ...]) -> pa.Table:
+    """Read some rows at a time, so few that no column can have more than ``GROUP_MAX_BYTES`` of them.
+
+    A value that recurs is in the file once and in memory for each row.
+    """
     held = _describe(identity)
-    with refusals():
-        size_bytes = _group_bytes(held.metadata, group, leaves)
-        if size_bytes > GROUP_MAX_BYTES:
-            raise UnreadableRowError(
-                f"row group {group} has {size_bytes} bytes in {', '.join(leaves)}, of {GROUP_MAX_BYTES} that are read "
-                "at a time; write the file in row groups of 100 rows"
-            )
-        with pq.ParquetFile(identity.path, metadata=held.metadata, read_dictionary=list(held.dictionary)) as file:
-            return file.read_row_group(group, columns=list(leaves), use_threads=False)
+    size_bytes = max(held.group_bytes[group], 1)
+    if size_bytes > GROUP_MAX_BYTES:
+        raise too_large(group, size_bytes)
+    batches, num_bytes = [], 0
+    with refusals(), pq.ParquetFile(identity.path, metadata=held.metadata) as file:
+        rows = min(GROUP_MAX_BYTES // size_bytes, _BATCH_ROWS)
+        for batch in file.iter_batches(rows, row_groups=[group], columns=list(leaves), use_threads=False):
+            num_bytes += batch.nbytes
+            if num_bytes > GROUP_MAX_BYTES:
+                raise too_large(group, num_bytes)
+            batches.append(batch)
+        if not batches:
+            raise UnreadableRowError(f"row group {group} has no rows")
+        return pa.Table.from_batches(batches)
+
+
+def too_large(group: int, size_bytes: int) -> UnreadableRowError:
+    """What is said of a row group of so many bytes."""
+    return UnreadableRowError(
+        f"row group {group} has {size_bytes} bytes or more, of {GROUP_MAX_BYTES} that are read at a time; write the "
+        "file in row groups of 100 rows"
+    )
 
 
 class _Kept:

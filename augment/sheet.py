@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from augment import arguments
 from augment.errors import CallError
+from augment.overlay import Overlay
 from augment.sample import as_image
 
 DEFAULT_CELL_PX = 224
@@ -34,12 +35,13 @@ def contact_sheet(
     columns: int | None = None,
     cell_px: int = DEFAULT_CELL_PX,
     title: str = "",
+    overlays: Sequence[Overlay] = (),
 ) -> NDArray[np.uint8]:
     """Lay pictures out in rows, each with its label below: uint8 (H, W, 3) RGB, a new array.
 
     ``images`` are uint8 (H, W, 3) of any sizes; each is shown whole in a square of ``cell_px``. ``labels`` has one for
     each image or is empty; one takes up to two lines and ends in an ellipsis where it needs more. Without ``columns``
-    the grid is about square.
+    the grid is about square. ``overlays`` has one for each image or is empty: targets are drawn at the size shown.
     """
     images = [as_image(image) for image in arguments.many("images", images)]
     labels = [arguments.text(f"labels[{i}]", label) for i, label in enumerate(arguments.many("labels", labels))]
@@ -48,6 +50,8 @@ def contact_sheet(
         raise CallError("a contact sheet needs at least one picture")
     if labels and len(labels) != len(images):
         raise CallError(f"{len(labels)} labels for {len(images)} pictures; give one for each or none")
+    if overlays and len(overlays) != len(images):
+        raise CallError(f"{len(overlays)} overlays for {len(images)} pictures; give one for each or none")
     if columns is not None:
         arguments.integer("columns", columns, 1)
     arguments.integer("cell_px", cell_px, 16, 4096)
@@ -72,6 +76,8 @@ def contact_sheet(
         y = title_height + gap + index // num_columns * step_y
         draw.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=_CELL)
         picture = _fitted(image, cell_px)
+        if overlays:
+            picture = overlays[index].paint(picture)
         sheet.paste(picture, (x + (cell_px - picture.width) // 2, y + (cell_px - picture.height) // 2))
         for number, line in enumerate(lines):
             middle = x + cell_px / 2, y + cell_px + (number + 0.6) * line_height

@@ -1,13 +1,16 @@
 """Contact sheets of the catalogue: for each family, each transform with four draws, and containers with six.
 
     python -m tests.sheets OUTDIR [FAMILY ...]
+    python -m tests.sheets --targets docs/images/targets.jpg
 
-The photographs are those that scikit-image ships. Parameters are the defaults, p is 1; where a transform needs an
-argument, or its default does nothing to be seen on a photograph of this size, the label says what was given.
+The second draws one pipeline and the targets that move with it. The photographs are those that scikit-image ships,
+with boxes, masks and keypoints set by hand and drawn upon them. Parameters are the defaults, p is 1; where a transform
+needs an argument, or its default does nothing to be seen on a photograph of this size, the label says what was given.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,15 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
+from augment.document import parse
+from augment.overlay import Overlay
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Sample
 from augment.sheet import contact_sheet
 from augment.transforms import catalogue
+from augment.transforms.check import resolve
 from augment.transforms.compile import compile_pipeline
+from augment.transforms.entry import ALL_TARGETS
 
 NUM_DRAWS = 4
 GIVEN: Mapping[str, Mapping[str, Any]] = {
@@ -48,21 +55,65 @@ _CONTAINER_GIVEN: Mapping[str, Mapping[str, Any]] = {"SomeOf": {"n": 2}, "Random
 _CHILDREN = ("HorizontalFlip", "ToSepia", "GridDropout")
 
 
+CLASSES = ("background", "face", "shuttle", "cup", "spoon")
+KEYPOINT_NAMES = ("nose", "left_eye", "right_eye", "mouth")
+TARGETS = """
+transforms:
+  - HorizontalFlip: {p: 0.5}
+  - Affine: {rotate: [-25, 25], scale: [0.7, 1.1], shear: [-12, 12], p: 0.7}
+  - RandomCropKeepSize: {scale: [0.4, 1.0], p: 0.5}
+  - OneOf:
+      p: 0.6
+      transforms:
+        - Perspective: {scale: 0.15}
+        - ElasticTransform: {alpha: 300, sigma: 12}
+        - GridDistortion: {distort_limit: 0.4}
+boxes: {min_visibility: 0.2}
+keypoints: {outside: mark}
+"""
+
+
 def photographs() -> list[Sample]:
-    """The astronaut and the coffee, 256 pixels high and wide, with a mask and a box on what they show."""
+    """The astronaut and the coffee, 256 pixels high and wide: one with keypoints and a mask, one with two objects."""
     astronaut: np.ndarray = data.astronaut()  # type: ignore[no-untyped-call]  # scikit-image ships no types
     coffee: np.ndarray = data.coffee()  # type: ignore[no-untyped-call]  # the same
-    small = [
+    person, cup = (
         np.array(Image.fromarray(image).resize((256, 256), Image.Resampling.BOX))
         for image in (astronaut[:400, 60:460], coffee[:, 100:500])
+    )
+    objects = np.stack([_ellipse(121, 71, 74, 60), _ellipse(169, 180, 26, 29)])
+    return [
+        Sample(
+            person,
+            mask=_ellipse(104, 72, 32, 50),
+            boxes=np.array([[60, 10, 155, 122], [186, 0, 254, 182]], np.float32),
+            box_labels=np.array([1, 2]),
+            keypoints=np.array([[105, 78], [120, 66], [89.5, 64.5], [104, 92]], np.float32),
+            keypoint_labels=np.arange(4),
+            keypoint_visibility=np.array([2, 2, 2, 2], np.int8),
+        ),
+        Sample(
+            cup,
+            mask=objects[0] + 2 * objects[1],
+            boxes=np.array([[47, 11, 195, 131], [143, 151, 195, 209]], np.float32),
+            box_labels=np.array([3, 4]),
+            instance_masks=objects,
+        ),
     ]
-    samples = []
-    for image, (x_min, y_min, x_max, y_max) in zip(small, ((70, 0, 190, 180), (50, 60, 220, 200)), strict=True):
-        mask = np.zeros((256, 256), dtype=np.uint8)
-        mask[y_min:y_max, x_min:x_max] = 1
-        box = np.array([[x_min, y_min, x_max, y_max]], dtype=np.float32)
-        samples.append(Sample(image, mask=mask, boxes=box, box_labels=np.array([1])))
-    return samples
+
+
+def _ellipse(x: float, y: float, across: float, down: float) -> np.ndarray:
+    rows, columns = np.mgrid[:256, :256]
+    inside: np.ndarray = ((columns - x) / across) ** 2 + ((rows - y) / down) ** 2 <= 1
+    return inside.astype(np.uint8)
+
+
+def movable(name: str, given: Sample) -> Sample:
+    """The photograph with those of its targets that the transform can move."""
+    info = catalogue.catalogue()[name]
+    if info.moves_pixels and not info.targets >= ALL_TARGETS:
+        return replace(given, mask=None, boxes=None, box_labels=None, instance_masks=None)
+    return given
 
 
 def node(name: str) -> Node:
@@ -77,25 +128,44 @@ def node(name: str) -> Node:
 
 def sheet(family: str) -> np.ndarray:
     """One row a transform: the photograph as it was, then ``NUM_DRAWS`` draws, on the two photographs in turn."""
-    images, labels = [], []
+    shown, labels = [], []
     samples = photographs()
     names = [name for name, info in catalogue.catalogue().items() if info.family == family]
     for row, name in enumerate(names):
-        original = samples[row % 2]
-        transform = compile_pipeline(PipelineSpec((node(name),)))
+        original = movable(name, samples[row % 2])
+        transform = compile_pipeline(PipelineSpec((node(name),)), keypoint_names=KEYPOINT_NAMES)
         given = ", ".join(f"{key} {value}" for key, value in GIVEN.get(name, {}).items())
-        images.append(original.image)
+        shown.append(original)
         labels.append(f"{name} {given}")
         for draw in range(NUM_DRAWS):
             rendered, *_ = transform(original, seed=0, draw=draw, view=0, key=f"photograph {row % 2}")
-            images.append(rendered.image)
+            shown.append(rendered)
             labels.append("{} x {}".format(*rendered.image.shape[:2]))
-    return contact_sheet(images, labels, columns=NUM_DRAWS + 1, title=family)
+    return _drawn(shown, labels, columns=NUM_DRAWS + 1, title=family)
+
+
+def targets_sheet() -> np.ndarray:
+    """Each photograph as it was, then three copies, with the masks of one alone, since they would hide each other."""
+    transform = compile_pipeline(resolve(parse(TARGETS)), keypoint_names=KEYPOINT_NAMES)
+    shown = []
+    for number, original in enumerate(photographs()):
+        without = replace(original, mask=None) if original.instance_masks is not None else original
+        shown.append(without)
+        shown += [transform(without, seed=4, draw=draw, view=0, key=f"photograph {number}").sample for draw in range(3)]
+    return _drawn(shown, [], columns=4)
+
+
+def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, title: str = "") -> np.ndarray:
+    overlays = [Overlay(sample, CLASSES) for sample in samples]
+    return contact_sheet([sample.image for sample in samples], labels, columns=columns, title=title, overlays=overlays)
 
 
 def main(arguments: list[str]) -> None:
     if not arguments:
         sys.exit(__doc__)
+    if arguments[0] == "--targets":
+        Image.fromarray(targets_sheet()).save(arguments[1], quality=85)
+        return
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
     for family in arguments[1:] or catalogue.FAMILIES:

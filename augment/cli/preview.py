@@ -1,11 +1,11 @@
-"""``augment preview``: what a pipeline makes of one picture, as a labelled grid."""
+"""``augment preview``: what a pipeline makes of a picture or of a dataset's records, as a labelled grid."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from augment.cli import terminal
+from augment.cli import preview_dataset, terminal
 from augment.errors import CallError, DatasetError, OutputError, RecordError, StorageError
 
 if TYPE_CHECKING:
@@ -21,14 +21,25 @@ NUM_MAX = 400
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("preview", short_help="draw a labelled grid of what a pipeline makes of one picture")(preview)
+    app.command("preview", short_help="draw a labelled grid of what a pipeline makes of a picture or a dataset")(
+        preview
+    )
 
 
 def preview(
-    picture: Annotated[Path, typer.Argument(parser=terminal.path, metavar="PICTURE", help="The picture to augment.")],
+    picture: Annotated[
+        Path,
+        typer.Argument(
+            parser=terminal.path,
+            metavar="PICTURE|DATASET",
+            help="The picture to augment; or a dataset's folder, whose targets are drawn.",
+        ),
+    ],
     *,
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", metavar="P", help="A preset's name or a file.")],
-    num: Annotated[int, typer.Option("--num", "-n", help="How many draws to show, from draw 0.")] = 16,
+    num: Annotated[
+        int, typer.Option("--num", "-n", help="How many draws to show, from draw 0; of a dataset, how many cells.")
+    ] = 16,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", parser=terminal.path, metavar="PATH", help="The grid: .png, .jpg or .webp."),
@@ -41,9 +52,20 @@ def preview(
             "this seed. By default the key is the digest of the file, as in a one-shot call."
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A split of the dataset; by default the training split where there is one."),
+    ] = None,
+    from_format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The dataset's format; by default it is found out.")
+    ] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw."""
+    """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw.
+
+    Of a dataset's folder, a record a cell, spread evenly over its keys, with its boxes, masks and keypoints drawn upon
+    it: the copies that `augment expand` writes with this seed.
+    """
     from augment import encode, sheet
     from augment.transforms.load import Pipeline
 
@@ -55,6 +77,22 @@ def preview(
     if output.resolve() == picture.resolve():
         raise OutputError(f"--output {output} is the picture itself; choose another name")
     loaded = Pipeline.load(pipeline)
+    if picture.is_dir():
+        if key is not None:
+            raise CallError("--key is for a picture; a dataset's records have their own")
+        copies = preview_dataset.render(
+            picture, loaded.spec, num=num, seed=seed, split=split, data_format=from_format, as_json=as_json
+        )
+        grid = preview_dataset.draw(copies, title=f"{picture.name} · {pipeline} · seed {seed}")
+        _write(grid, output, formats[output.suffix.lower()])
+        if as_json:
+            shown = [cell.as_json() for cell in copies]
+            terminal.write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": shown})
+        else:
+            terminal.say(f"{output}: {terminal.count(len(copies), 'cell')} with seed {seed}")
+        return
+    if split is not None or from_format is not None:
+        raise CallError(f"--split and --from-format are for a dataset's folder; {picture} is none")
     encoded = _read(picture)
     try:
         images, draws = _draw(loaded, encoded, key or _digest(encoded), num=num, seed=seed)
@@ -62,10 +100,7 @@ def preview(
         raise RecordError(str(picture), error.reason, error.detail) from error
     labels = ["original", *(_label(draw, applied) for draw, applied in enumerate(draws))]
     grid = sheet.contact_sheet(images, labels, title=f"{picture.name} · {pipeline} · seed {seed}")
-    try:
-        output.write_bytes(encode.encode(grid, formats[output.suffix.lower()]))
-    except OSError as error:
-        raise StorageError(f"cannot write {output}: {error.strerror}; choose another --output") from error
+    _write(grid, output, formats[output.suffix.lower()])
     if as_json:
         cells = [
             {"draw": draw, "applied": [{"name": one.name, "params": one.params} for one in applied]}
@@ -74,6 +109,15 @@ def preview(
         terminal.write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": cells})
     else:
         terminal.say(f"{output}: the original and {terminal.count(num, 'draw')} with seed {seed}")
+
+
+def _write(grid: "NDArray[np.uint8]", output: Path, image_format: str) -> None:
+    from augment import encode
+
+    try:
+        output.write_bytes(encode.encode(grid, image_format))
+    except OSError as error:
+        raise StorageError(f"cannot write {output}: {error.strerror}; choose another --output") from error
 
 
 def _read(picture: Path) -> bytes:

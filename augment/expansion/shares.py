@@ -157,10 +157,11 @@ def _check_classes(
         )
     if isinstance(copies, str):
         if None in counts:
+            told = "is 1 picture" if counts[None] == 1 else f"are {counts[None]} pictures"
             first = next(each.first_unlabelled for _, each in datasets if each.first_unlabelled is not None)
             raise DatasetError(
-                f"copies is {copies!r}, and {counts[None]} pictures have no class, {first} the first; move them into a "
-                "class, or give numbers by class with * for these"
+                f"copies is {copies!r}, and there {told} without a class, {first} the first; move them into a class, "
+                "or give numbers by class with * for these"
             )
         return
     for name in copies:

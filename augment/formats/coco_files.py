@@ -94,7 +94,7 @@ def resolve(files: Tree, folder: str, name: str) -> str | None:
 
 
 def _is_json(name: str) -> bool:
-    return name.lower().endswith(".json") and not name.startswith(".")
+    return name.lower().endswith(".json") and not name.startswith(".") and not walk.OF_EXPANSION.fullmatch(name)
 
 
 def _has_place(path: str) -> bool:

@@ -1,5 +1,7 @@
 """Coordinates as text: how many digits are written, and what is measured on polygons."""
 
+import math
+import re
 from collections.abc import Iterable, Sequence
 
 from augment.annotations import Corners, Polygons
@@ -7,6 +9,15 @@ from augment.annotations import Corners, Polygons
 DECIMALS = 5
 """Pixels are written to a hundred-thousandth and read back to it: finer than float32, in which boxes are augmented,
 holds them at 256 pixels (1.5e-5), and coarser than what sums and quotients of float64 lose."""
+
+
+_DECIMAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+
+
+def decimal(text: str) -> float:
+    """The finite number that a text says; NaN where it says none (Python itself takes ``1_0`` and ``nan`` for one)."""
+    number = float(text) if _DECIMAL.fullmatch(text) else math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def rounded(values: Iterable[float]) -> list[float]:

@@ -21,7 +21,7 @@ from augment.formats.vocabulary import NamesInUse
 from augment.parquet_rows import Description, UnreadableRowError
 
 CARRIED_MEAN_BYTES = 1024
-"""A row, of a column that is carried along without being understood: captions and numbers, no second picture."""
+"""A row of the first row group, of a column that is carried along without being understood: captions and numbers."""
 
 NAME_MAX_CHARS = 1024
 """Of the path of a picture; a longer one is no name."""
@@ -102,12 +102,9 @@ def open_shelf(path: Path, shard: Shard) -> Shelf:
         raise DatasetError(f"{path}: {error}") from error
     if description.num_rows > size_bytes:
         raise DatasetError(f"{path} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again")
-    largest = max(description.group_bytes([layout.image]), default=0)
+    largest = max(description.group_bytes, default=0)
     if largest > parquet_rows.GROUP_MAX_BYTES:
-        raise DatasetError(
-            f"{path} has a row group of {largest} bytes of pictures, of {parquet_rows.GROUP_MAX_BYTES} that are read "
-            "at a time; write it in row groups of 100 rows"
-        )
+        raise DatasetError(f"{path}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
     return Shelf(path, shard, description, layout)
 
 
@@ -123,14 +120,16 @@ def common_layout(shelves: Sequence[Shelf]) -> Layout:
                 f"{shelf.path} has other columns of pictures, classes or boxes than {first.path}, or other names of "
                 "classes; give shards of one dataset"
             )
-    num_rows = sum(shelf.description.num_rows for shelf in shelves)
-    large = {
-        name
-        for name in carried
-        if sum(sum(shelf.description.group_bytes([name])) for shelf in shelves) > CARRIED_MEAN_BYTES * num_rows
-    }
-    unread = left_out.keys() | large
+    unread = left_out.keys() | _large(first, list(carried))
     return replace(bare, carried=tuple(name for name in carried if name not in unread), left_out=tuple(sorted(unread)))
+
+
+def _large(shelf: Shelf, columns: list[str]) -> set[str]:
+    """Which of the columns have more bytes a row than are carried along, by a shard's first row group."""
+    with _blaming(shelf.path):
+        for table in parquet_rows.read_columns(shelf.path, columns) if columns else ():
+            return {name for name in table.column_names if table.column(name).nbytes > CARRIED_MEAN_BYTES * len(table)}
+    return set()
 
 
 def read_shelf(shelf: Shelf, meaning: Meaning) -> None:

@@ -57,21 +57,22 @@ class RowReader:
         return found
 
     def _boxes(self, row: Mapping[str, Any]) -> Annotations | None:
-        members = None if self.layout.objects is None else _columns(row.get(self.layout.objects))
-        if members is None or members.get("bbox") is None:
+        if self.layout.objects is None:
+            return None
+        category = None if self.layout.category is None else self.layout.category.column
+        found = _columns(row.get(self.layout.objects), ("bbox", category))
+        members = {member: values for member, values in found.items() if values is not None}
+        if "bbox" not in members:
             return None
         boxes = members.pop("bbox")
-        for name in [name for name, values in members.items() if values is None]:
-            del members[name]
-        for name, values in members.items():
+        for member, values in members.items():
             if not isinstance(values, list) or len(values) != len(boxes):
                 raise ValueError(
-                    f"lengths differ: {name} of its objects is not one value for each of {len(boxes)} boxes"
+                    f"lengths differ: {member} of its objects is not one value for {len(boxes)} boxes each"
                 )
-        category = self.layout.category
-        names = None if category is None else members.pop(category.column, None)
+        names = members.pop(category, None) if category is not None else None
         attributes = tuple(
-            {name: self._carried(name, values[i]) for name, values in members.items()} for i in range(len(boxes))
+            {member: self._carried(member, values[i]) for member, values in members.items()} for i in range(len(boxes))
         )
         return Annotations(
             boxes=tuple(map(_corners, boxes)),
@@ -98,16 +99,16 @@ def _members(said: Annotations) -> dict[str, Any]:
     return {name: getattr(said, name) for name in said.members()}
 
 
-def _columns(objects: object) -> dict[str, Any] | None:
-    """The members of objects as lists, from a struct of lists or a list of structs."""
+def _columns(objects: object, of_none: Sequence[str | None]) -> dict[str, Any]:
+    """The members of objects as lists, from a struct of lists or a list of structs; ``of_none`` an empty list has."""
     if isinstance(objects, Mapping):
         return dict(objects)
     if not isinstance(objects, list):
-        return None
+        return {}
     if any(each is None for each in objects):
         raise ValueError("not a box: one of its objects is null")
-    names = objects[0] if objects else {"bbox": None}
-    return {name: [each[name] for each in objects] for name in names}
+    names = objects[0] if objects else of_none
+    return {name: [each[name] for each in objects] for name in names if name is not None}
 
 
 def _corners(box: object) -> tuple[float, float, float, float]:

@@ -113,7 +113,7 @@ def recognised(root: Path) -> Format:
 def _recognises(each: Format, root: Path) -> bool:
     try:
         return each.recognise(root)
-    except OSError:  # what cannot be listed is told by name when it is scanned
+    except (OSError, DatasetError):  # what cannot be listed is told by name when it is scanned
         return False
 
 

@@ -24,6 +24,7 @@ from defusedxml.ElementTree import fromstring
 
 from augment.annotations import Annotations, Corners
 from augment.errors import Reason, RecordError
+from augment.formats.coordinates import decimal
 
 MAX_BYTES = 4 * 2**20
 """Of one XML file; an object takes some 300 bytes."""
@@ -32,8 +33,8 @@ NO_CLASS = "object"
 """What an object is called that has no class."""
 
 _LEAST = re.compile(rb"<[xy]min>\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*<")
+_MOST_DIGITS = 32
 _WHOLE = re.compile(r"[-+]?\d{1,15}")
-_DECIMAL = re.compile(r"[-+]?\d{1,20}(?:\.\d{1,20})?(?:[eE][-+]?\d{1,2})?")
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write (section 2.2)."""
@@ -114,11 +115,8 @@ def _text(element: Element, name: str, where: str) -> str:
 
 def _number(element: Element, name: str, where: str) -> float:
     text = _text(element, name, where)
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = decimal(text)
+    if math.isnan(number):
         raise ValueError(f"not a number: <{name}> of {where} is {text[:40]!r}")
     return number
 
@@ -138,7 +136,8 @@ def _attributes(element: Element) -> dict[str, Any]:
 def _value(text: str) -> int | float | str:
     if _WHOLE.fullmatch(text):
         return int(text)
-    return float(text) if _DECIMAL.fullmatch(text) else text
+    number = decimal(text[:_MOST_DIGITS])
+    return text if len(text) > _MOST_DIGITS or math.isnan(number) else number
 
 
 def _lines(annotations: Annotations, file_name: str, height: int, width: int, has_mask: bool) -> Iterator[str]:  # noqa: FBT001

@@ -26,7 +26,8 @@ SPLIT_NAMES = frozenset(
 LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"})
 """Names, compared without case, that file browsers and systems leave behind; hidden ones (``.DS_Store``) need none."""
 
-_OF_EXPANSION = re.compile(r"expansion\.json|manifest-\d{5,}\.parquet")
+OF_EXPANSION = re.compile(r"expansion\.json|manifest-\d{5,}\.parquet")
+"""What an expansion lays into its root beside the dataset that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _contents(full: Path, path: str) -> Folder:
                 continue
             if _is_folder(entry):
                 inner.append(name)
-            elif path or not _OF_EXPANSION.fullmatch(name):
+            elif path or not OF_EXPANSION.fullmatch(name):
                 files.append(name)
     return Folder(path, tuple(sorted(inner)), tuple(sorted(files)))
 

@@ -13,7 +13,7 @@ leads out of the tar (``../x``, ``/x``) or is there twice is refused by name. Sh
 records are described in ``shards``. The names of classes are read from ``dataset_info.json`` in the root (``classes``,
 or a ``ClassLabel`` of ``features``), else from ``classes.txt``, one a line.
 
-A dot in the last part of a key is written as ``%2E``, where readers would cut the name, and a first part like ``__x__``,
+A dot in the last part of a key, where readers would cut the name, is written as ``%2E``; a first part like ``__x__``,
 which they would pass over, as ``%5F_x__``; what looks like one of these has ``%25`` for its percent sign.
 """
 
@@ -176,7 +176,7 @@ class _Described(Mapping[int, Described]):
             annotate=None if said is None else functools.partial(self._annotate, i),
             mask=None if mask is None else MaskPlace(self.shard.path, mask),
             class_name=class_name,
-            named=f"{self.name(i)}.{tar_samples.suffix(samples.members[i])}",
+            named=self.name(i) + keys.extension(samples.members[i]).lower(),
             part=samples.part(i, "picture"),
             problem=problem,
         )

@@ -26,7 +26,7 @@ from augment import masks
 from augment.annotations import Annotations, Corners, Polygons, Rle
 from augment.errors import Reason, RecordError
 from augment.formats import named_keypoints, outline
-from augment.formats.coordinates import DECIMALS, enclosing
+from augment.formats.coordinates import DECIMALS, decimal, enclosing
 
 NO_CLASS = "object"
 """The name of the only class where objects have none."""
@@ -118,10 +118,7 @@ def _check_columns(found: int, wanted: int, number: int) -> None:
 
 
 def _class(text: str, words: Words, number: int) -> str:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = decimal(text)
     if not value.is_integer():
         raise ValueError(f"not a number: line {number} begins with {text[:40]!r}, not the number of a class")
     if not 0 <= value < len(words.classes):
@@ -130,11 +127,8 @@ def _class(text: str, words: Words, number: int) -> str:
 
 
 def _share(text: str, number: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = decimal(text)
+    if math.isnan(value):
         raise ValueError(f"not a number: line {number} has {text[:40]!r}")
     return value
 

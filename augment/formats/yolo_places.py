@@ -126,7 +126,8 @@ def _assignments(files: Tree, path: str) -> dict[str, str]:
 
 def _candidates(files: Tree, bases: Iterable[str], value: str) -> Iterator[str]:
     """Where a path may lead that is written relative to one of these folders; nowhere that is not below the root."""
-    value = value.replace("\\", "/").rstrip("/") or "."
+    value = value.replace("\\", "/")
+    value = value.rstrip("/") or value[:1] or "."
     root = files.root.as_posix()
     if value.startswith("/"):
         if f"{posixpath.normpath(value)}/".startswith(f"{root}/"):

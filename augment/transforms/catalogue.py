@@ -124,6 +124,12 @@ def fill(name: str, params: Mapping[str, Any]) -> dict[str, JSON]:
     return values if item.container else _canonical(name, values)
 
 
+def required(name: str, params: Mapping[str, Any]) -> frozenset[str]:
+    """The targets without which a transform with these parameters cannot work."""
+    item, _ = _entries()[name]
+    return item.requires | item.requires_by(params)
+
+
 def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[float]) -> str | None:
     """Why a container cannot hold these children (given by their ``p``), or None."""
     if not children_p:

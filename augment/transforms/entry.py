@@ -19,7 +19,8 @@ class Entry:
     """A transform: its name in Albumentations (or ours), what it does in our words, and its parameters without ``p``.
 
     ``moves_pixels``: pixels change places, so that masks, boxes and keypoints must follow. ``requires``: targets
-    without which it cannot work. ``rules`` are sentences (shown in the schema as ``x-rules``) with their check.
+    without which it cannot work, ``requires_by`` those that follow from its parameters. ``rules`` are sentences (shown
+    in the schema as ``x-rules``) with their check.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Entry:
     targets: frozenset[str] = IMAGE
     moves_pixels: bool = False
     requires: frozenset[str] = frozenset()
+    requires_by: Callable[[Mapping[str, Any]], frozenset[str]] = lambda _: frozenset()
     rules: Sequence[tuple[str, Rule]] = ()
     container: bool = False
 

@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import threading
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final, overload
@@ -76,7 +77,16 @@ class Pipeline:
         return self.spec.notices
 
     @overload
-    def __call__(self, picture: Sample, *, seed: int = 0, draw: int = 0, view: int = 0, key: str = "") -> Sample: ...
+    def __call__(
+        self,
+        picture: Sample,
+        *,
+        seed: int = 0,
+        draw: int = 0,
+        view: int = 0,
+        key: str = "",
+        keypoint_names: Sequence[str] = (),
+    ) -> Sample: ...
 
     @overload
     def __call__(
@@ -84,18 +94,28 @@ class Pipeline:
     ) -> NDArray[np.uint8]: ...
 
     def __call__(
-        self, picture: Sample | ArrayLike, *, seed: int = 0, draw: int = 0, view: int = 0, key: str = ""
+        self,
+        picture: Sample | ArrayLike,
+        *,
+        seed: int = 0,
+        draw: int = 0,
+        view: int = 0,
+        key: str = "",
+        keypoint_names: Sequence[str] = (),
     ) -> Sample | NDArray[np.uint8]:
         """Augment one picture, uint8 (H, W, 3) RGB, or a whole sample with its targets; what went in stays as it is.
 
         ``draw`` is the copy or epoch, ``key`` the name of the record; the same four give the same pixels anywhere.
+        ``keypoint_names`` are those that a sample's keypoint labels are indices into: a mirror swaps left and right.
         Raises RecordError where a transform cannot be applied to this picture, CallError where the four are no address.
         """
         check_address(seed=seed, draw=draw, view=view, key=key)
         sample = picture if isinstance(picture, Sample) else Sample(image=as_image(picture))
+        names = tuple(keypoint_names)
         compiled: compiling.Compiled | None = getattr(self._compiled, "value", None)
-        if compiled is None:
-            compiled = self._compiled.value = compiling.compile_pipeline(self.spec, provenance=False)
+        if compiled is None or self._compiled.names != names:
+            compiled = compiling.compile_pipeline(self.spec, keypoint_names=names, provenance=False)
+            self._compiled.value, self._compiled.names = compiled, names
         result, *_ = compiled(sample, seed=seed, draw=draw, view=view, key=key)
         return result if isinstance(picture, Sample) else result.image
 

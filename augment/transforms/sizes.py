@@ -57,7 +57,7 @@ def check_fits(
     for path, node in walk.reached.items():
         info = known[node.name]
         loc = location(spec, path)
-        if missing := sorted(info.requires - targets):
+        if missing := sorted(catalogue.required(node.name, node.params) - targets):
             msg = f"`{node.name}` needs {_listed(missing)} with each picture, and the dataset has none; leave it out"
             problems.append(Problem(loc, msg))
         if info.moves_pixels and (left := sorted(targets - info.targets)):

@@ -82,8 +82,8 @@ def _polygons(draw: Any, height: int, width: int) -> Polygons:
     found = []
     for i in range(number):  # side by side, so that none meets another
         low, high = i * width / number, (i + 1) * width / number
-        x, y = draw(_pixels(low, high - 2)), draw(_pixels(0, height - 2))
-        x_max, y_max = draw(_pixels(x + 1, high - 0.5)), draw(_pixels(y + 1, height))
+        x, y = draw(_pixels(low, high - 4)), draw(_pixels(0, height - 4))
+        x_max, y_max = draw(_pixels(x + 3, high - 0.5)), draw(_pixels(y + 3, height))  # some pixel is inside
         found.append((x, y, x_max, y, x_max, y_max))
     return tuple(found)
 

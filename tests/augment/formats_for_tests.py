@@ -70,6 +70,7 @@ def convert(dataset: Dataset, root: Path, format_name: str) -> Dataset:
             "" if key.endswith(extension) else extension.removeprefix("."),
             record.height,
             record.width,
+            None if record.label is None else dataset.classes[record.label],
             annotations=annotations,
             has_mask=record.mask is not None,
         )

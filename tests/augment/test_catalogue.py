@@ -75,7 +75,8 @@ def test_targets_are_those_of_the_class(name: str) -> None:
     cls = catalogue.transform_class(name)
     names = {"Image": "image", "Mask": "mask", "BBoxes": "boxes", "Keypoints": "keypoints"}
     theirs = {names[target.value] for target in cls._targets if target.value in names}
-    assert CATALOGUE[name].targets == theirs
+    left_out = {"Morphological": {"mask", "boxes"}}.get(name, set())  # it moves them wrongly
+    assert CATALOGUE[name].targets == theirs - left_out
     assert CATALOGUE[name].moves_pixels <= (theirs == entry.ALL_TARGETS)
 
 

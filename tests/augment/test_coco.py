@@ -86,10 +86,10 @@ def test_file_name_may_have_folders(name: str, tmp_path: Path) -> None:
 def test_object_is_read_with_its_members(tmp_path: Path) -> None:
     extra = {"attributes": {"colour": "red"}, "iscrowd": 1, "segmentation": [[1, 2, 4, 2, 4, 4.5]]}
     found = _only(tmp_path, annotations=[{**OBJECT, **extra}])
-    assert found.boxes == ((1, 2, 4, 4),)
+    assert found.boxes == ((1.0, 2.0, 4.0, 4.0),)
     assert found.box_labels == ("dog",)
     assert found.box_attributes == ({"attributes": {"colour": "red"}, "iscrowd": 1},)
-    assert found.instance_masks == (((1, 2, 4, 2, 4, 4.5),),)
+    assert found.instance_masks == (((1.0, 2.0, 4.0, 2.0, 4.0, 4.5),),)
 
 
 def test_classes_come_in_the_order_of_their_ids_and_unused_ones_count(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -160,8 +161,9 @@ def test_cocoeval_finds_what_was_written_perfect(said: list[Annotations]) -> Non
     outputs = [output(str(i), each, split="train") for i, each in enumerate(said)]
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), "coco", outputs, whole_of(outputs, classes=made_up.CLASSES))
-        for kind in ("bbox", "segm"):
-            assert _average_precision(Path(folder) / "annotations/instances_train.json", kind) == pytest.approx(1.0)
+        path = Path(folder) / "annotations/instances_train.json"
+        assert _average_precision(path, "bbox") == pytest.approx(1.0)
+        assert _average_precision(path, "segm") == pytest.approx(1.0)
 
 
 def test_cocoeval_finds_keypoints_that_were_written_perfect(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_cocoeval_finds_keypoints_that_were_written_perfect(tmp_path: Path) -> N
     assert _average_precision(path, "keypoints") == pytest.approx(1.0)
 
 
-def _average_precision(path: Path, kind: str) -> float:
+def _average_precision(path: Path, kind: Literal["bbox", "segm", "keypoints"]) -> float:
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(path))
         own = json.loads(path.read_text())["annotations"]

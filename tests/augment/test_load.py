@@ -143,3 +143,13 @@ def test_what_is_no_address_is_refused(wrong: dict[str, Any]) -> None:
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(CallError, match=next(iter(wrong))):
         Pipeline.load("light")(image, **wrong)
+
+
+def test_mirror_swaps_the_sides_of_keypoints_that_are_named() -> None:
+    pipeline = Pipeline.parse("[HorizontalFlip: {p: 1}]")
+    image = np.zeros((8, 10, 3), np.uint8)
+    sample = Sample(image, keypoints=np.array([[1, 2]], np.float32), keypoint_labels=np.array([0]))
+    for names, label in (((), 0), (("left_eye", "right_eye"), 1), (("nose", "right_eye"), 0), (["L.hip", "R.hip"], 1)):
+        out = pipeline(sample, keypoint_names=names)
+        assert out.keypoint_labels is not None
+        assert out.keypoint_labels.tolist() == [label]

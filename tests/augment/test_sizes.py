@@ -365,6 +365,14 @@ def test_targets_that_a_transform_needs_must_be_there() -> None:
         sizes.check_fits(spec, 30, 50, frozenset({"boxes"}))
 
 
+@pytest.mark.parametrize(("params", "needed"), [("mask_indices: [3]", "mask"), ("bbox_labels: [0]", "boxes")])
+def test_target_that_a_parameter_names_must_be_there(params: str, needed: str) -> None:
+    spec = spec_of(f"[OneOf: {{transforms: [NoOp, ConstrainedCoarseDropout: {{{params}}}]}}]")
+    sizes.check_fits(spec, 30, 50, frozenset({needed}))
+    with pytest.raises(PipelineError, match=f"needs {needed} with each picture, and the dataset has none"):
+        sizes.check_fits(spec, 30, 50, frozenset({"mask", "boxes", "keypoints"} - {needed}))
+
+
 def test_output_that_cannot_be_held_is_refused_before_any_picture() -> None:
     side = limits.OUTPUT_SIDE_PX
     assert side**2 <= limits.OUTPUT_PIXELS

@@ -52,7 +52,7 @@ BENDING = (
     "PiecewiseAffine",
     "ThinPlateSpline",
 )
-BOX_TOLERANCE_PX: dict[str, float] = dict.fromkeys(BENDING, EXACT)
+BOX_TOLERANCE_PX: dict[str, float] = {"SafeRotate": 1.1} | dict.fromkeys(BENDING, EXACT)  # tips of turned corners
 KEYPOINT_TOLERANCE_PX: dict[str, float] = dict.fromkeys(BENDING, 6.0)
 """A keypoint's distance from the middle of the blob it stood in: a bent blob has another middle. That the keypoint
 itself is right to the pixel is tested with its field."""

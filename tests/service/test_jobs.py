@@ -103,7 +103,7 @@ def test_the_same_key_is_the_same_job(service: TestClient, done: dict[str, Any])
         (_wanted("x", max_failures=1.5), 422, "max_failures"),
         (_wanted("../x"), 422, "name"),
         (_wanted("x") | {"output": {"name": "x", "format": "coco"}}, 422, "--drop-targets label"),
-        (_wanted("x") | {"output": {"name": "x", "format": "cocoa"}}, 422, "did you mean 'coco'"),
+        (_wanted("x") | {"output": {"name": "x", "format": "cocoa"}}, 422, "did you mean `coco`"),
         (_wanted("x", copies={"cat": 4}), 422, "add dog=N, or *=N"),
         (_wanted("x", copies="balanced"), 422, "copies is 'balanced'"),
         (_wanted("x", copy_splits=True), 422, "no splits"),

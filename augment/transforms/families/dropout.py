@@ -71,6 +71,10 @@ def _some_target(params: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _named_target(params: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset({"boxes" if params["mask_indices"] is None else "mask"})
+
+
 ENTRIES = (
     Entry(
         "CoarseDropout",
@@ -110,6 +114,7 @@ ENTRIES = (
         | _FILLS,
         ALL_TARGETS,
         rules=(("mask_indices or bbox_labels is given", _some_target),),
+        requires_by=_named_target,
     ),
     Entry(
         "Erasing",

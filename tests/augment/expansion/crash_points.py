@@ -3,7 +3,7 @@
 The interpreter tells an audit hook of each operation on files just before it happens (PEP 578). A forked child counts
 those in the output folder and ends at the wanted one like after ``kill -9``: nothing is flushed, no handler runs.
 
-    python -m tests.augment.expansion.crash_points FOLDER KIND [STEP [FIRST]]       every STEP-th operation from FIRST on
+    python -m tests.augment.expansion.crash_points FOLDER KIND [STEP [FIRST]]     every STEP-th operation from FIRST on
 
 KIND is ``folder``, pictures alone, or the format that a dataset with splits, boxes and masks is written in: ``voc`` has
 masks, a file of annotations beside each picture and files that describe all, ``coco`` describes all in one file a split
@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -123,7 +124,7 @@ def main(home: Path, kind: str, step: int = 1, first: int = 1) -> None:
     _expand(states[0], out, kind)  # what is loaded and compiled on first use is then there in all children
     for data in states:
         shutil.rmtree(out, ignore_errors=True)
-        _in_child(lambda data=data: _expand(data, out, kind), out, None)  # type: ignore[misc]  # mypy cannot infer it
+        _in_child(partial(_expand, data, out, kind), out, None)
         fresh.append(content(out))
     before = home / "before"
 
@@ -135,7 +136,7 @@ def main(home: Path, kind: str, step: int = 1, first: int = 1) -> None:
         shutil.copytree(before, out)
 
     shutil.rmtree(out)
-    _in_child(lambda: _expand(states[0], out, kind), out, None)
+    _in_child(partial(_expand, states[0], out, kind), out, None)
     shutil.copytree(out, before)
     scenarios = [
         ("a first run", from_scratch, [0], 0),
@@ -149,9 +150,10 @@ def main(home: Path, kind: str, step: int = 1, first: int = 1) -> None:
             begin()
             # the second of two kills comes at another moment than the first
             ended = [
-                _in_child(lambda s=s: _expand(states[s], out, kind), out, last * (i + 1)) for i, s in enumerate(killed)
-            ]  # type: ignore[misc]  # as above
-            _in_child(lambda finished=finished: _expand(states[finished], out, kind), out, None)  # type: ignore[misc]  # as above
+                _in_child(partial(_expand, states[state], out, kind), out, last * (i + 1))
+                for i, state in enumerate(killed)
+            ]
+            _in_child(partial(_expand, states[finished], out, kind), out, None)
             _check(out, fresh[finished], f"{name}, killed before operation {last}")
             if all(ended):
                 break

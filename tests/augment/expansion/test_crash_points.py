@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 KINDS = ["folder", "voc", "coco", "webdataset"]
 
 
