@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from augment import stacking
+from augment import arguments, stacking
 from augment.address import digest_fields
-from augment.chance import EpochOrder
+from augment.chance import NUMBER_MAX, EpochOrder
 from augment.errors import CallError, DatasetError, RecordError
 from augment.render import Renderer, check_seed
 from augment.sample import Batch, Record, Refusal, Rendered
@@ -36,8 +36,7 @@ class StreamSpec:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        if not 1 <= self.batch_size <= BATCH_SIZE_MAX:
-            raise CallError(f"batch_size is {self.batch_size}; it must lie in [1, {BATCH_SIZE_MAX}]")
+        arguments.integer("batch_size", self.batch_size, 1, BATCH_SIZE_MAX)
         if self.num_batches == 0:
             raise CallError(
                 f"batch_size is {self.batch_size} and drop_last is set, but there are only {self.num_records} records: "
@@ -63,7 +62,9 @@ class StreamSpec:
         Of a full batch of B rows rank r of R takes ``[rB/R, (r+1)B/R)``, and R must divide B; of a short last batch of
         n rows ``[floor(rn/R), floor((r+1)n/R))``, which may be empty. CallError where there is no such batch or rank.
         """
-        index, rank, world_size = place.index, place.rank, place.world_size
+        index = arguments.integer("index", place.index, -NUMBER_MAX, NUMBER_MAX)
+        rank = arguments.integer("rank", place.rank, -NUMBER_MAX, NUMBER_MAX)
+        world_size = arguments.integer("world_size", place.world_size, -NUMBER_MAX, NUMBER_MAX)
         if not 0 <= index < self.num_batches:
             raise CallError(
                 f"batch {index} does not exist; an epoch of this stream has batches 0 to {self.num_batches - 1}"

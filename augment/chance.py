@@ -11,6 +11,7 @@ import random
 import numpy as np
 from numpy.typing import NDArray
 
+from augment import arguments
 from augment.address import digest_fields
 from augment.errors import CallError
 
@@ -21,22 +22,20 @@ _FEISTEL_ROUNDS = 8
 _ORDER_PERSON = b"augment.order"
 
 
-_NUMBER_MAX = 2**64 - 1
+NUMBER_MAX = 2**64 - 1
+"""The largest number in an address: what a client in any language can hold."""
 
 
-def check_address(*, seed: object, draw: object, view: object, key: str) -> None:
+def check_address(*, seed: object, draw: object, view: object, key: object) -> None:
     """Raise CallError unless these can be part of an address.
 
     Numbers are integers in [0, 2**64), what a client in any language can hold, and not 1.0 or True, which have other
     digits than 1 and so would be other samples; a key is text that UTF-8 can hold.
     """
     for name, value in (("seed", seed), ("draw", draw), ("view", view)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value <= _NUMBER_MAX:
-            raise CallError(f"{name} is {value!r}; it must be an integer in [0, {_NUMBER_MAX}]")
-    try:
-        key.encode()
-    except (AttributeError, UnicodeEncodeError):
-        raise CallError(f"key is {key!r}; it must be text that UTF-8 can hold") from None
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value <= NUMBER_MAX:
+            raise CallError(f"{name} is {arguments.shown(value)}; it must be an integer in [0, {NUMBER_MAX}]")
+    arguments.text("key", key)
 
 
 class Chance:
@@ -77,8 +76,7 @@ class EpochOrder:
     """
 
     def __init__(self, num_records: int, seed: int, epoch: int, *, shuffle: bool = True) -> None:
-        if epoch < 0:
-            raise CallError(f"epoch is {epoch}; epochs count from 0")
+        epoch = arguments.integer("epoch", epoch, 0, NUMBER_MAX)
         if num_records < 1:
             raise CallError(f"num_records is {num_records}; an order needs at least one record")
         self.num_records = num_records

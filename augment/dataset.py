@@ -7,6 +7,7 @@ name (``val/cat/1``), because two splits may hold equal keys.
 
 import difflib
 import functools
+import operator
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from augment import manifest, read
+from augment import arguments, manifest, read
 from augment.errors import CallError, DatasetError
 from augment.manifest import Manifest, MaskRow, Size, SplitSummary
 from augment.sample import MaskFile, Record, Refusal
@@ -35,6 +36,7 @@ class Dataset:
 
     def __init__(self, source: Manifest, *, path: Path | None = None, split: str | None = None) -> None:
         """Use ``Dataset.open`` or a scan."""
+        arguments.instance("source", source, Manifest, "Dataset.open reads a manifest, augment.scan a folder")
         self.source = source
         self._path = path
         self.split = split
@@ -56,12 +58,13 @@ class Dataset:
 
         Raises DatasetError where it is no manifest, StorageError where it cannot be read.
         """
-        return cls(manifest.open_file(Path(path)), path=Path(path).absolute())
+        place = arguments.path("path", path, "the path of a manifest's file").absolute()
+        return cls(manifest.open_file(place), path=place)
 
     @classmethod
     def from_buffer(cls, buffer: pa.Buffer) -> "Dataset":
         """Read a manifest's bytes where they lie: what ``to_buffer`` gave."""
-        return cls(Manifest(buffer, "the buffer"))
+        return cls(Manifest(arguments.instance("buffer", buffer, pa.Buffer, "give what to_buffer gave"), "the buffer"))
 
     def to_buffer(self) -> pa.Buffer:
         """The whole manifest's bytes, without a copy; it stays valid as long as somebody holds it."""
@@ -69,7 +72,7 @@ class Dataset:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole manifest (whatever split is chosen); the file appears under its name when it is complete."""
-        with manifest.new_file(Path(path)) as file:
+        with manifest.new_file(arguments.path("path", path, "the path of a file")) as file:
             file.write(self.source.buffer)
 
     @property
@@ -85,8 +88,7 @@ class Dataset:
     @property
     def moved_targets(self) -> frozenset[str]:
         """Those of them that move with the pixels, by the catalogue's names."""
-        moved = {"mask": "mask", "instance_masks": "mask", "boxes": "boxes", "keypoints": "keypoints"}
-        return frozenset(moved[name] for name in self.targets & moved.keys())
+        return self.vocabulary.moved
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -130,6 +132,8 @@ class Dataset:
 
         Raises DatasetError where there is no such split or it has no record.
         """
+        if split is not None:
+            arguments.text("split", split, "the name of a split, or None")
         splits = self.source.summary.splits
         names = [part.name for part in splits if part.name is not None]
         if split is not None and split not in names:
@@ -171,11 +175,11 @@ class Dataset:
 
     def records(self, indices: Iterable[SupportsIndex]) -> list[Record]:
         """The records at these places, in this order."""
-        return [self.record(index) for index in indices]
+        return [self.record(index) for index in arguments.many("indices", indices)]
 
     def keys(self, indices: Iterable[SupportsIndex]) -> list[str]:
         """The keys at these places, in this order; no other column is read."""
-        places = map(self._place, indices)
+        places = map(self._place, arguments.many("indices", indices))
         return [self._prefix(i) + self.source.key(i).decode() for i in places]
 
     def labels(self, places: range | None = None) -> list[int | None]:
@@ -200,6 +204,7 @@ class Dataset:
 
     def find(self, key: str) -> int | None:
         """The place of the record with this key, by binary search; None where there is none."""
+        arguments.instance("key", key, str, "keys are text: paths without extension")
         for part in self._splits:
             prefix = self._prefix_of(part)
             if key.startswith(prefix):
@@ -215,6 +220,7 @@ class Dataset:
         Raises RecordChangedError where they are not, RecordError where the file cannot be read, StorageError where the
         machine cannot.
         """
+        arguments.instance("record", record, Record, "give one of this dataset's records")
         class_name = None if record.label is None else self.classes[record.label]
         scanned_ns = self.source.summary.scanned_ns
         return read.read_record(record, class_name, root=self.root, scanned_ns=scanned_ns)
@@ -247,7 +253,10 @@ class Dataset:
         return _rebuild, (self.source.buffer.to_pybytes(), self.split)
 
     def _place(self, index: SupportsIndex) -> int:
-        i = index.__index__()
+        try:
+            i = operator.index(index)
+        except TypeError:
+            raise CallError(f"record {arguments.shown(index)} is asked for; places are integers") from None
         if not 0 <= i < self.num_records:
             raise CallError(f"record {i} is asked for; places lie in [0, {self.num_records}), the number of records")
         return self._start + i

@@ -45,7 +45,7 @@ from PIL import features
 from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
 
-from augment import exif, jpeg_header, pillow_decode, png_header
+from augment import arguments, exif, jpeg_header, pillow_decode, png_header
 from augment.errors import AugmentError, CallError, Reason, RecordError, StorageError
 
 ALLOWED: tuple[str, ...] = tuple(sorted(pillow_decode.READERS))
@@ -113,7 +113,7 @@ def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     Raises RecordError as ``decode`` does for the format and the number of pixels, and where there is no usable header.
     What comes behind the header is not looked at.
     """
-    image_format = _recognise(data, max_pixels)
+    data, image_format = _recognise(data, max_pixels)
     with refusals(image_format):
         stored = _read_header(data, image_format, max_pixels)
     return Header(image_format, *stored.upright_size)
@@ -131,7 +131,8 @@ def decode(
     Raises RecordError with an empty key: ``format``, ``too_many_pixels`` (before anything is decoded) or
     ``undecodable``.
     """
-    image_format = _recognise(data, max_pixels)
+    arguments.function("eighths", eighths)
+    data, image_format = _recognise(data, max_pixels)
     with refusals(image_format):
         stored = _read_header(data, image_format, max_pixels)
         if stored.jpeg is not None:
@@ -164,12 +165,18 @@ def versions() -> dict[str, str]:
     return {"pillow": PIL.__version__, **held, "simplejpeg": simplejpeg.__version__}
 
 
-def _recognise(data: bytes, max_pixels: int) -> str:
-    if max_pixels < 1:
-        raise CallError(f"max_pixels is {max_pixels}; the limit (AUGMENT_MAX_PIXELS) is at least 1")
+def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
+    """The bytes, and the name of the format that their first ones tell."""
+    arguments.integer("max_pixels (AUGMENT_MAX_PIXELS)", max_pixels, 1)
+    if isinstance(data, bytearray | memoryview):
+        data = bytes(data)
+    if not isinstance(data, bytes):
+        raise CallError(
+            f"data is {arguments.shown(data)}; give the bytes of a file, as pathlib.Path(name).read_bytes() reads them"
+        )
     match = _MAGIC.match(data)
     if match is not None and match.lastgroup is not None:
-        return match.lastgroup
+        return data, match.lastgroup
     found = next((name for name, magic in _OTHER_MAGIC if magic.match(data, 0, 512)), "of no format that is known here")
     what = found if data else "empty"
     raise RecordError("", Reason.FORMAT, f"the file is {what}; allowed are {', '.join(ALLOWED)}")

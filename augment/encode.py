@@ -19,7 +19,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from augment import pillow_decode
+from augment import arguments, pillow_decode
 from augment.errors import CallError, Reason, RecordError
 from augment.sample import as_image
 
@@ -40,6 +40,7 @@ def encode(image: NDArray[np.uint8], image_format: str, quality: int = DEFAULT_Q
     (``not_renderable``, with an empty key) a picture longer than the format allows.
     """
     check_options(image_format, quality)
+    quality = int(quality)
     pixels = np.ascontiguousarray(as_image(image))
     height, width = pixels.shape[:2]
     limit = _MAX_SIDE_PX[image_format]
@@ -63,10 +64,10 @@ def encode(image: NDArray[np.uint8], image_format: str, quality: int = DEFAULT_Q
 
 def check_options(image_format: str, quality: int = DEFAULT_QUALITY) -> None:
     """Raise CallError unless ``encode`` takes these, before any work is begun with them."""
+    arguments.text("image_format", image_format, f"one of {', '.join(EXTENSIONS)}")
     if image_format not in EXTENSIONS:
         near = difflib.get_close_matches(image_format.lower(), [*EXTENSIONS, *EXTENSIONS.values()], n=1)
         known = {extension: name for name, extension in EXTENSIONS.items()}
         hint = f"; did you mean {known.get(near[0], near[0])!r}?" if near else ""
         raise CallError(f"image_format is {image_format!r}; it is one of {', '.join(EXTENSIONS)}{hint}")
-    if not 1 <= quality <= 100:
-        raise CallError(f"quality is {quality}; it lies in 1 to 100")
+    arguments.integer("quality", quality, 1, 100)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from augment import encode
+from augment import arguments, encode
 from augment.dataset import Dataset
 from augment.errors import CallError, StorageError, WorkerError
 from augment.expansion import changes, closing, folder, journal, lock, manifest, shard, sources, tasks
@@ -21,7 +21,7 @@ from augment.expansion.paths import PathSet
 from augment.expansion.plan import Plan, SizeTask, There, look
 from augment.expansion.shard import ShardResult, ShardTask
 from augment.expansion.shares import Copies
-from augment.expansion.spec import ExpansionSpec, check_same, describe, left_out, named_views
+from augment.expansion.spec import ExpansionSpec, check, check_same, describe, left_out, named_views
 from augment.expansion.splits import check_leaks, divide, views
 from augment.expansion.tally import Budget, MaxFailures, Progress, Summary, Tally
 from augment.formats import registry
@@ -110,12 +110,18 @@ class Expansion:
         image_format: str = "jpeg",
         quality: int = encode.DEFAULT_QUALITY,
     ) -> None:
-        self.out = Path(out).absolute()
-        root = dataset.root if isinstance(dataset, Dataset) else Path(dataset).absolute()
+        # All that can be judged at once is judged before a scan that may take minutes.
+        self.out = arguments.path("out", out).absolute()
+        seed, copies, include_originals, quality = check(
+            copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
+        )
+        if not isinstance(dataset, Dataset):
+            dataset = arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder").absolute()
+        root = dataset.root if isinstance(dataset, Dataset) else dataset
         folder.check_place(self.out, root)
         folder.check_ours(self.out)
         self.pipeline = _pipeline(pipeline, copies)
-        self.dataset = dataset if isinstance(dataset, Dataset) else registry.scan(root)
+        self.dataset = registry.take(dataset)
         division = divide(self.dataset, split, augment_splits, copy_splits=copy_splits)
         if not allow_leaks:
             check_leaks(self.dataset, division)
@@ -154,6 +160,7 @@ class Expansion:
 
         Raises OutputError where a run would.
         """
+        update, workers = arguments.flag("update", update), arguments.workers("workers", workers)
         old = self._described()
         if old is not None:
             check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
@@ -186,7 +193,12 @@ class Expansion:
         or fails; WorkerError; DatasetError beyond ``max_failures``. After each, and after Ctrl-C or a kill, the same
         call goes on.
         """
-        tally = Tally(self.spec, Budget(max_failures, self.num_files), progress or (lambda _: None))
+        update, workers = arguments.flag("update", update), arguments.workers("workers", workers)
+        progress = arguments.function("progress", progress) or (lambda _: None)
+        budget = Budget(max_failures, self.num_files)
+        left = tuple(left_out(self.dataset, self.spec))
+        budget.check(len(left), left)  # what the scan left out is known by now
+        tally = Tally(self.spec, budget, progress)
         with lock.locked(self.out):
             folder.check_ours(self.out)
             self._prepare(update=update)
@@ -201,7 +213,7 @@ class Expansion:
                     raise type(error)(f"{tally.told()}: {error}") from error
                 raise
             num_removed = self._remove_stale()
-            num_closing = closing.write(self.out, self.spec, lambda: tally.show(0, 0))
+            num_closing = closing.write(self.out, self.spec, lambda: tally.show(()))
         sources.remember(self.spec.dataset, self.dataset.root)
         return tally.summary(self.out, num_removed, num_closing)
 
@@ -240,14 +252,20 @@ class Expansion:
 
     def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
         def show(under_way: Sequence[Task[ShardResult]]) -> None:
-            counts = [this_run.counts(task.index) for task in under_way if isinstance(task, ShardTask)]
-            tally.show(sum(outputs for outputs, _ in counts), sum(size for _, size in counts))
+            indices = [task.index for task in under_way if isinstance(task, ShardTask)]
+            counts = [this_run.counts(index) for index in indices]
+            tally.show(counts, lambda i: self._key(indices[i], counts[i].refused))
 
         work = self._unfinished(source, this_run, tally)
         with contextlib.closing(tasks.run_all(workers, work, show)) as results:
             for result in results:
                 tally.add(result)
-        tally.show(0, 0)
+        tally.show(())
+
+    def _key(self, index: int, place: int) -> str:
+        """The key of a shard's record, by its place in the shard's split."""
+        ((_, view),) = views(self.dataset, [self.spec.shard(index).part])
+        return view.keys([place])[0]
 
     def _unfinished(self, source: RenderSource, this_run: lock.Run, tally: Tally) -> Iterator[ShardTask]:
         refused = shard.refused_at_scan(self.dataset, self.spec)
@@ -257,7 +275,7 @@ class Expansion:
                 yield ShardTask(source, self.spec, self.out, this_run.path.name, index, refused.get(index, ()))
             else:
                 tally.add(settled)
-                tally.show(0, 0)
+                tally.show(())
 
     def _undo_unfinished(self, this_run: lock.Run) -> None:
         """Leave nothing of shards whose workers died; where that fails too, the next run does it."""
@@ -296,9 +314,7 @@ def _pipeline(pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None,
         if copies != 0:
             raise CallError(f"copies is {copies!r} and there is no pipeline; name one, or convert with copies=0")
         return PipelineSpec(())
-    if not isinstance(pipeline, Pipeline | PipelineSpec):
-        pipeline = Pipeline.load(pipeline)
-    return pipeline.spec if isinstance(pipeline, Pipeline) else pipeline
+    return Pipeline.take(pipeline).spec
 
 
 def _undo_shards(out: Path, spec: ExpansionSpec) -> None:

@@ -8,29 +8,40 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from augment import decode, encode, engine, laid, read
+from augment import decode, decoded, encode, engine, laid, masks, read, sent, targets
 from augment.address import Address
-from augment.errors import RecordError, StorageError
+from augment.errors import Reason, RecordError, StorageError
 from augment.pipeline import PipelineSpec
 from augment.sample import Provenance, Sample
+from augment.sent import NOTHING_SAID, Said
 from augment.stages import Stages
+from augment.targets import Vocabulary
 from augment.task import Guard
 from augment.transforms import compile as compiling
-from augment.transforms import reduce
+from augment.transforms import reduce, sizes
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture that was sent: what to call it when it is refused, and the file that holds it."""
+    """A picture that was sent: what to call it when it is refused, the file that holds it, and what was said about it.
+
+    ``mask`` is the file of its encoded mask.
+    """
 
     name: str
     path: Path
+    said: Said = NOTHING_SAID
+    mask: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One augmented copy: where its bytes lie in the task's file, and what was done."""
+    """One augmented copy: where its bytes lie in the task's file, what was done, and what can be said about it.
+
+    The mask's bytes, as PNG, follow those of the picture. ``annotations`` are what is answered of it.
+    """
 
     copy: int
     key: str
@@ -39,6 +50,8 @@ class Result:
     height: int
     width: int
     provenance: Provenance
+    annotations: Mapping[str, Any]
+    mask_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +108,28 @@ class OneShotTask:
         results = []
         start = 0
         for copy in range(self.copies):
-            encoded, height, width, provenance = guard(
-                work.record, self.source.name, functools.partial(work.make, copy)
+            made = guard(work.record, self.source.name, functools.partial(work.make, copy))
+            size, masked = len(made.picture), len(made.mask or b"")
+            results.append(
+                Result(copy, work.key, start, size, made.height, made.width, made.provenance, made.annotations, masked)
             )
-            results.append(Result(copy, work.key, start, len(encoded), height, width, provenance))
-            parts.append(encoded)
-            start += len(encoded)
+            parts += [made.picture, made.mask or b""]
+            start += size + masked
         stages.begin()
         if laid.write(self.into, parts) is None:
             raise StorageError("there is no room for the augmented pictures; free space, or ask for fewer")
         stages.end("write")
         return Copies(results, stages.take())
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    picture: bytes
+    mask: bytes | None
+    height: int
+    width: int
+    annotations: Mapping[str, Any]
+    provenance: Provenance
 
 
 @dataclass(slots=True)
@@ -117,28 +141,61 @@ class _Work:
     stages: Stages
     key: str = field(init=False)
     record: str = field(init=False)
+    _mask: bytes | None = None
+    _vocabulary: Vocabulary = field(init=False)
+    _said: Said = field(init=False)
     _decoded: Sample | None = None
 
     def __post_init__(self) -> None:
+        source = self.task.source
         self.key = read.content_digest(self.data).hex()
-        self.record = _record_digest(self.data)
+        self._mask = None if source.mask is None else source.mask.read_bytes()
+        self._said = source.said
+        self._vocabulary = source.said.vocabulary(has_mask=self._mask is not None)
+        self.record = _record_digest(self.data, source.said, self._mask)
 
-    def make(self, copy: int) -> tuple[bytes, int, int, Provenance]:
+    def make(self, copy: int) -> _Made:
         task = self.task
         self.stages.begin()
         with _named(task.source.name):
             if self._decoded is None:
-                eighths = functools.partial(reduce.eighths, task.spec, targets=frozenset())
-                self._decoded = Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
+                self._decoded = self._decode()
                 self.stages.end("decode")
-            compiled = _compiled(task.spec)
-            sample, applied, dropped = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
+            compiled = _compiled(task.spec, self._vocabulary.keypoint_names)
+            made = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
             self.stages.end("transform")
+            sample = made.sample
             encoded = encode.encode(sample.image, task.image_format, task.quality)
+            mask = None if sample.mask is None else masks.encode_mask(sample.mask)
             self.stages.end("encode")
         address = Address(engine.engine_id(), self.record, task.spec.digest, task.seed, copy, 0, self.key)
         height, width = sample.image.shape[:2]
-        return encoded, height, width, Provenance(address.render_key, applied, dropped)
+        annotations = self._said.members(targets.annotations_of(sample, self._said.annotations, self._vocabulary))
+        provenance = Provenance(address.render_key, made.applied, made.dropped)
+        return _Made(encoded, mask, height, width, annotations, provenance)
+
+    def _decode(self) -> Sample:
+        task, moved = self.task, self._vocabulary.moved
+        header = decode.probe(self.data, max_pixels=task.max_pixels)
+        if moved:  # a transform that cannot move one of them is refused by its name
+            sizes.check_fits(task.spec, header.height, header.width, moved, key=task.source.name)
+        try:
+            self._said = sent.check(self._said, header.height, header.width)
+            sample = decoded.decode_picture(
+                self.data,
+                self._said.annotations,
+                self._mask,
+                self._vocabulary,
+                full_size=(header.height, header.width),
+                max_pixels=task.max_pixels,
+                eighths=functools.partial(reduce.eighths, task.spec, targets=moved),
+            )
+        except ValueError as error:
+            raise RecordError(task.source.name, Reason.ANNOTATION, str(error)) from error
+        if sample.mask is not None and sample.mask.shape != sample.image.shape[:2]:
+            size = f"{sample.mask.shape[1]} x {sample.mask.shape[0]}, the picture {header.width} x {header.height}"
+            raise RecordError(task.source.name, Reason.ANNOTATION, f"mask of another size: it has {size}")
+        return sample
 
 
 class _named:  # noqa: N801 - reads as the statement that it is
@@ -155,10 +212,14 @@ class _named:  # noqa: N801 - reads as the statement that it is
             raise RecordError(self._name, error.reason, error.detail) from error
 
 
-def _record_digest(data: bytes) -> str:
-    return read.record_digest(read.content_digest(data), None).hex()
+def _record_digest(data: bytes, said: Said = NOTHING_SAID, mask: bytes | None = None) -> str:
+    content = read.content_digest(data)
+    label = None if said.label is None else str(said.label)
+    return read.record_digest(
+        content, label, said.canonical(), None if mask is None else read.content_digest(mask)
+    ).hex()
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(spec: PipelineSpec) -> compiling.Compiled:
-    return compiling.compile_pipeline(spec)
+def _compiled(spec: PipelineSpec, keypoint_names: tuple[str, ...]) -> compiling.Compiled:
+    return compiling.compile_pipeline(spec, keypoint_names=keypoint_names)

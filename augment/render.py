@@ -10,13 +10,11 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from augment import decode, engine, masks, targets
+from augment import arguments, decode, decoded, engine
 from augment.address import Address
 from augment.annotations import NOTHING, Annotations
 from augment.dataset import Dataset
-from augment.errors import CallError, DatasetError, RecordError
+from augment.errors import DatasetError, RecordError
 from augment.pipeline import PipelineSpec
 from augment.sample import Record, Rendered, Sample
 from augment.stages import Stages
@@ -65,37 +63,30 @@ class Renderer:
         """
         self.stages.begin()
         encoded = self.dataset.read(record)
+        annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
+        mask = None if record.mask is None else self.dataset.read_mask(record)
         self.stages.end("read")
         try:
-            image = decode.decode(encoded, max_pixels=self._max_pixels, eighths=self._eighths)
+            sample = decoded.decode_picture(
+                encoded,
+                annotations,
+                mask,
+                self._vocabulary,
+                full_size=(record.height, record.width),
+                max_pixels=self._max_pixels,
+                eighths=self._eighths,
+            )
         except RecordError as error:
             raise RecordError(record.key, error.reason, error.detail) from error
-        sample = Sample(image, label=record.label)
-        if self._vocabulary.targets - {"label"}:
-            self._fill(sample, record)
+        sample.label = record.label
         self.stages.end("decode")
         return sample
 
-    def _fill(self, sample: Sample, record: Record) -> None:
-        annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
-        targets.fill(sample, annotations, self._vocabulary)
-        height, width = sample.image.shape[:2]
-        if sample.boxes is not None and (height, width) != (record.height, record.width):  # decoded at N/8
-            sample.boxes *= np.array([width / record.width, height / record.height] * 2, np.float32)
-        if record.mask is not None:
-            encoded = self.dataset.read_mask(record)
-            try:
-                sample.mask = masks.decode_mask(encoded, max_pixels=self._max_pixels)
-            except RecordError as error:
-                raise RecordError(record.key, error.reason, f"its mask: {error.detail}") from error
-        elif "mask" in self._vocabulary.targets:  # nothing is said of any pixel
-            sample.mask = np.full((height, width), masks.IGNORED, np.uint8)
-
-    def transform(self, record: Record, decoded: Sample, *, draw: int, view: int = 0) -> Rendered:
+    def transform(self, record: Record, sample: Sample, *, draw: int, view: int = 0) -> Rendered:
         """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
         self.stages.begin()
         address = self.address(record, draw=draw, view=view)
-        made = self._transform(decoded, seed=self.seed, draw=draw, view=view, key=record.key)
+        made = self._transform(sample, seed=self.seed, draw=draw, view=view, key=record.key)
         self.stages.end("transform")
         return Rendered(made.sample, address.render_key, made.applied, made.dropped)
 
@@ -155,7 +146,6 @@ def _renderer(hashable: _Hashable) -> Renderer:
     return Renderer(dataset.choose(source.split), source.spec, seed=source.seed, max_pixels=source.max_pixels)
 
 
-def check_seed(seed: object) -> None:
-    """Raise CallError unless the seed is an integer in [0, 2**64)."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= SEED_MAX:
-        raise CallError(f"seed is {seed!r}; it must be an integer in [0, {SEED_MAX}]")
+def check_seed(seed: object) -> int:
+    """The seed as Python's integer; CallError unless it is one in [0, 2**64)."""
+    return arguments.integer("seed", seed, 0, SEED_MAX)

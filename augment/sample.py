@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from augment.errors import Reason
+from augment import arguments
+from augment.errors import CallError, Reason
 
 UNLABELLED = -1
 """The label of a row without a class in a dataset that has classes."""
@@ -195,6 +196,7 @@ class Batch:
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Rows ``start`` to ``stop`` as a batch of the same place; its arrays are views."""
+        start, stop = (arguments.integer(name, row, -len(self)) for name, row in (("start", start), ("stop", stop)))
         by_row = {name: values[start:stop] for name in _BY_ROW if (values := getattr(self, name)) is not None}
         return replace(self, **by_row)
 
@@ -203,10 +205,73 @@ _BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch"
 
 
 def as_image(image: ArrayLike) -> NDArray[np.uint8]:
-    """The array itself if it is uint8 (H, W, 3) with at least one pixel; TypeError says what it is instead."""
-    array = np.asarray(image)
+    """The array itself if it is uint8 (H, W, 3) with at least one pixel; CallError says what it is instead."""
+    try:
+        array = np.asarray(image)
+    except Exception as error:  # lists of unequal lengths, and whatever a stranger's __array__ raises
+        raise CallError(f"an image is uint8 (H, W, 3) RGB, not {arguments.shown(image)}; give an array") from error
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise TypeError(
-            f"an image is uint8 (H, W, 3) RGB, not {array.dtype} {array.shape}; decode it with augment.decode_image"
-        )
+        what = f"{array.dtype} {array.shape}" if array.ndim else arguments.shown(image)
+        raise CallError(f"an image is uint8 (H, W, 3) RGB, not {what}; {_remedy(array)}")
     return array
+
+
+def _remedy(array: NDArray[Any]) -> str:
+    """How an array of another kind becomes an image."""
+    match array.dtype.kind, array.shape:
+        case _, shape if not shape or 0 in shape:
+            pass
+        case "f", _:
+            return "where its values lie in 0 to 1, give (image * 255).round().astype(numpy.uint8)"
+        case "i" | "u", _ if array.dtype != np.uint8:
+            return "where its values lie in 0 to 255, give image.astype(numpy.uint8)"
+        case "u", (_, _):
+            return "of grey make three channels: numpy.stack([image] * 3, axis=-1)"
+        case "u", (_, _, 1):
+            return "of grey make three channels: numpy.repeat(image, 3, axis=2)"
+        case "u", (_, _, 4):
+            return "leave out the alpha channel: image[:, :, :3]"
+        case "u", (3, _, _):
+            return "put the channels last: image.transpose(1, 2, 0)"
+        case "u", (_, _, _, _):
+            return "give one picture after another"
+    return "augment.decode_image makes one of a file's bytes"
+
+
+_KINDS = {"b": "booleans", "i": "integers", "u": "integers", "f": "floats"}
+_TARGETS = {
+    "mask": ("iub", (None, None), "integers (H, W)"),
+    "boxes": ("iuf", (None, 4), "numbers (N, 4): x_min, y_min, x_max, y_max"),
+    "box_labels": ("iu", (None,), "integers (N,), one for each box"),
+    "keypoints": ("iuf", (None, 2), "numbers (N, 2): x, y"),
+}
+
+
+def as_sample(sample: Sample) -> Sample:
+    """The sample itself, or a copy of it with arrays where there were lists.
+
+    CallError says what of it is not as ``Sample`` says; arrays of no rows may have any shape.
+    """
+    arrays: dict[str, Any] = {"image": as_image(sample.image)}
+    for name, (kinds, shape, what) in _TARGETS.items():
+        value = getattr(sample, name)
+        if value is None:
+            continue
+        try:
+            array = np.asarray(value)
+        except Exception as error:  # as for an image
+            raise CallError(f"{name} is {arguments.shown(value)}; it must be {what}") from error
+        fits = array.ndim == len(shape) and all(
+            wanted in (None, there) for wanted, there in zip(shape, array.shape, strict=True)
+        )
+        if array.size and not (array.dtype.kind in kinds and fits):
+            raise CallError(f"{name} is {_KINDS.get(array.dtype.kind, array.dtype)} {array.shape}; it must be {what}")
+        arrays[name] = array
+    if "box_labels" in arrays and len(arrays["box_labels"]) != len(arrays.get("boxes", ())):
+        num_boxes = len(arrays.get("boxes", ()))
+        raise CallError(f"box_labels has {len(arrays['box_labels'])} rows for {num_boxes} boxes; give one for each box")
+    if sample.label is not None:
+        arguments.integer("label", sample.label, UNLABELLED)
+    if all(getattr(sample, name) is array for name, array in arrays.items()):
+        return sample
+    return replace(sample, **arrays)

@@ -1,7 +1,10 @@
 """A scan as a task: a hostile header meets a worker process, not whoever asked for the scan."""
 
 import os
-from collections.abc import Iterator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +12,11 @@ from augment import decode, keys
 from augment.dataset import Dataset
 from augment.errors import DatasetError
 from augment.formats import refusals, registry
+from augment.formats.watch import Watch
 from augment.progress_file import ProgressFile
 from augment.task import Guard
+
+_TICK_S = 0.1
 
 MAX_NAMED = 3
 """Links that a refusal names."""
@@ -39,6 +45,7 @@ class ScanTask:
 
     Every link below ``root`` must lead into one of the folders ``within`` (resolved paths; empty: links are free).
     ``previous`` is the manifest of an earlier scan, whose unchanged files are not read again. ``progress`` is a file.
+    Where a file or a folder takes more than ``timeout_s`` the scan is given up.
     """
 
     root: Path
@@ -50,11 +57,17 @@ class ScanTask:
     max_pixels: int = decode.DEFAULT_MAX_PIXELS
     max_files: int | None = None
     bad_annotations: str = refusals.REFUSE
+    timeout_s: float | None = None
 
     def run(self, guard: Guard) -> ScanReport:  # noqa: ARG002 - a scan decodes nothing, so no record needs its guard
-        """Scan; raises what ``registry.scan`` raises."""
+        """Scan; raises what ``registry.scan`` raises, and DatasetError where one file takes too long."""
+        if self.timeout_s is None:
+            return self._scan(None)
+        return _watched(self._scan, Watch(self.timeout_s))
+
+    def _scan(self, watch: Watch | None) -> ScanReport:
         if self.within:
-            outside = tuple(_some(links_outside(self.root, self.within)))
+            outside = tuple(_some(links_outside(self.root, self.within, watch)))
             if outside:
                 return ScanReport(outside=outside)
         shown = ProgressFile(self.progress, "scanning")
@@ -68,6 +81,7 @@ class ScanTask:
             max_pixels=self.max_pixels,
             max_files=self.max_files,
             bad_annotations=self.bad_annotations,
+            watch=watch,
         )
         return ScanReport(
             digest=dataset.digest,
@@ -80,7 +94,7 @@ class ScanTask:
         )
 
 
-def links_outside(root: Path, within: Sequence[Path]) -> Iterator[str]:
+def links_outside(root: Path, within: Sequence[Path], watch: Watch | None = None) -> Iterator[str]:
     """The links below a folder that lead out of all of these (resolved) folders, by path relative to it.
 
     Folders behind links are entered once. What a link leads to may change later; then its bytes are no longer the
@@ -90,6 +104,8 @@ def links_outside(root: Path, within: Sequence[Path]) -> Iterator[str]:
     pending = [""]
     while pending:
         place = pending.pop()
+        if watch is not None:
+            watch.at(keys.printable(place))
         try:
             entries = list(os.scandir(root / place))
         except OSError:  # the scan, which comes next, says so by name
@@ -105,6 +121,30 @@ def links_outside(root: Path, within: Sequence[Path]) -> Iterator[str]:
                     pending.append(path)
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(path)
+
+
+def _watched(scan: Callable[[Watch], ScanReport], watch: Watch) -> ScanReport:
+    """Scan in a thread of its own, which is left behind where it hangs: a worker that has such a thread is replaced."""
+    ended: Future[ScanReport] = Future()
+
+    def carry_out() -> None:
+        try:
+            ended.set_result(scan(watch))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the scan was asked for
+            ended.set_exception(error)
+
+    thread = threading.Thread(target=carry_out, name="scan", daemon=True)
+    thread.start()
+    try:
+        while not ended.done():
+            # Ends the process where C code holds the interpreter's lock, so that nothing here could run.
+            signal.setitimer(signal.ITIMER_REAL, 2 * watch.timeout_s + 1)
+            wait([ended], timeout=_TICK_S)
+            watch.check()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    thread.join()
+    return ended.result()
 
 
 def _some(links: Iterator[str]) -> Iterator[str]:

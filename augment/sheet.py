@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from augment import arguments
 from augment.errors import CallError
 from augment.overlay import Overlay
 from augment.sample import as_image
@@ -42,16 +43,18 @@ def contact_sheet(
     each image or is empty; one takes up to two lines and ends in an ellipsis where it needs more. Without ``columns``
     the grid is about square. ``overlays`` has one for each image or is empty: targets are drawn at the size shown.
     """
+    images = [as_image(image) for image in arguments.many("images", images)]
+    labels = [arguments.text(f"labels[{i}]", label) for i, label in enumerate(arguments.many("labels", labels))]
+    arguments.text("title", title)
     if not images:
         raise CallError("a contact sheet needs at least one picture")
     if labels and len(labels) != len(images):
         raise CallError(f"{len(labels)} labels for {len(images)} pictures; give one for each or none")
     if overlays and len(overlays) != len(images):
         raise CallError(f"{len(overlays)} overlays for {len(images)} pictures; give one for each or none")
-    if columns is not None and columns < 1:
-        raise CallError(f"columns is {columns}; a contact sheet has at least 1")
-    if not 16 <= cell_px <= 4096:
-        raise CallError(f"cell_px is {cell_px}; it lies in 16 to 4096")
+    if columns is not None:
+        arguments.integer("columns", columns, 1)
+    arguments.integer("cell_px", cell_px, 16, 4096)
 
     num_columns = min(columns or _columns(len(images)), len(images))
     num_rows = math.ceil(len(images) / num_columns)
@@ -72,7 +75,7 @@ def contact_sheet(
         x = gap + index % num_columns * step_x
         y = title_height + gap + index // num_columns * step_y
         draw.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=_CELL)
-        picture = _fitted(as_image(image), cell_px)
+        picture = _fitted(image, cell_px)
         if overlays:
             picture = overlays[index].paint(picture)
         sheet.paste(picture, (x + (cell_px - picture.width) // 2, y + (cell_px - picture.height) // 2))

@@ -42,7 +42,7 @@ def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) ->
         weights = [sample.labels for sample in samples]
         found["label_weights"] = np.array(weights, np.float32).reshape(len(samples), -1)
     if "mask" in names:
-        masks = [sample.mask for sample in samples]
+        masks = [sample.mask for sample in samples if sample.mask is not None]
         found["masks"] = np.stack(masks) if fixed and masks else masks
     wanted = names | ({"box_labels"} if "boxes" in names else set())
     for name in _BY_ROW:

@@ -10,20 +10,20 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from augment import engine
-from augment.batch import BatchRenderer, Place, StreamSpec
+from augment import arguments, engine
+from augment.batch import BATCH_SIZE_MAX, BatchRenderer, Place, StreamSpec
 from augment.batch_task import BatchTask
+from augment.chance import NUMBER_MAX
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, StorageError
 from augment.formats import registry
 from augment.guard import InProcessGuard
 from augment.laid import Laid
 from augment.memory_file import MemoryFile
-from augment.render import Renderer, RenderSource
+from augment.render import Renderer, RenderSource, check_seed
 from augment.sample import Batch, Rendered
 from augment.task import Workers
 from augment.transforms import sizes
@@ -63,8 +63,12 @@ class Stream:
         drop_last: bool = True,
         workers: Workers | None = None,
     ) -> None:
-        whole = dataset if isinstance(dataset, Dataset) else registry.scan(Path(dataset))
-        self.pipeline = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+        # All that can be judged at once is judged before a scan that may take minutes.
+        self.pipeline = Pipeline.take(pipeline)
+        seed, batch_size = check_seed(seed), arguments.integer("batch_size", batch_size, 1, BATCH_SIZE_MAX)
+        shuffle, drop_last = arguments.flag("shuffle", shuffle), arguments.flag("drop_last", drop_last)
+        self._workers: Workers | None = arguments.workers("workers", workers)
+        whole = registry.take(dataset)
         self.dataset = whole.choose(split)
         smallest = self.dataset.min_size()
         sizes.check_fits(
@@ -82,7 +86,6 @@ class Stream:
             num_records=self.dataset.num_records,
         )
         self.image_shape = self._image_shape()
-        self._workers = workers
         self._whole = whole
         self._shared: MemoryFile | None = None
 
@@ -123,10 +126,14 @@ class Stream:
 
         With workers, the next few are rendered ahead of the reader; their images are read-only views.
         """
-        end = self.num_batches if stop is None else stop
+        start = arguments.integer("start", start, 0)
+        end = self.num_batches if stop is None else arguments.integer("stop", stop, 0)
+        arguments.integer("epoch", epoch, 0, NUMBER_MAX)
         if not 0 <= start <= end <= self.num_batches:
             raise CallError(f"start {start} and stop {end} must satisfy 0 <= start <= stop <= {self.num_batches}")
         places = [Place(epoch, index, rank, world_size) for index in range(start, end)]
+        for place in places[:1]:
+            self.spec.positions(place)  # rank and world size are refused here, not when the first batch is asked for
         if self._workers is None:
             return (self._here.render(place, InProcessGuard()) for place in places)
         return self._batches_ahead(self._workers, epoch, places)
@@ -136,9 +143,10 @@ class Stream:
 
     def sample(self, epoch: int, key: str) -> Rendered:
         """What the model sees of one record in one epoch, with what was done to it."""
+        epoch = arguments.integer("epoch", epoch, 0, NUMBER_MAX)
         position = self.dataset.find(key)
         if position is None:
-            raise DatasetError(f"the dataset has no record {key!r}; keys are paths without extension")
+            raise DatasetError(f"the dataset has no record {arguments.shown(key)}; keys are paths without extension")
         return self._here.renderer.render(self.dataset.record(position), draw=epoch)
 
     def close(self) -> None:

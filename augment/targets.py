@@ -21,6 +21,9 @@ _OF_KEYPOINTS: Mapping[str, tuple[type, float]] = {
 """Their types, and what stands for a picture that does not say, in a dataset where others do."""
 
 
+_MOVED = {"mask": "mask", "instance_masks": "mask", "boxes": "boxes", "keypoints": "keypoints"}
+
+
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """The names behind indices: of a dataset's classes, of its keypoints; and which targets its samples have.
@@ -32,6 +35,11 @@ class Vocabulary:
     classes: tuple[str, ...]
     keypoint_names: tuple[str, ...] = ()
     targets: frozenset[str] = frozenset()
+
+    @property
+    def moved(self) -> frozenset[str]:
+        """Which of the targets move with the pixels, by the catalogue's names: ``mask``, ``boxes``, ``keypoints``."""
+        return frozenset(_MOVED[name] for name in self.targets & _MOVED.keys())
 
 
 def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> None:

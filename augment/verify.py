@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment import engine
+from augment import arguments, engine
 from augment.dataset import Dataset
 from augment.errors import DatasetError, OutputError, PipelineError
 from augment.expansion import closing, folder, lock, manifest, sources, tasks
@@ -63,7 +63,10 @@ def verify(
     Raises OutputError where the folder is no expansion or a run works in it, DatasetError where the dataset that was
     given is not the one that was expanded.
     """
-    root = Path(out).absolute()
+    root = arguments.path("out", out).absolute()
+    workers, progress = arguments.workers("workers", workers), arguments.function("progress", progress)
+    if dataset is not None and not isinstance(dataset, Dataset):
+        dataset = arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder")
     with lock.locked(root, shared=True), contextlib.ExitStack() as stack:
         text = folder.read_text(root, folder.DESCRIPTION)
         if text is None:
@@ -136,7 +139,7 @@ def _source(
         if dataset.digest != spec.dataset:
             return None, f"the dataset in {place} changed since: not rendered again"
     else:
-        dataset = given if isinstance(given, Dataset) else registry.scan(given, bad_annotations=refusals.LEAVE_OUT)
+        dataset = registry.take(given, bad_annotations=refusals.LEAVE_OUT)
         if dataset.digest != spec.dataset:
             raise DatasetError(
                 f"the dataset in {dataset.root} is not the one that was expanded (its digest is {dataset.digest}, not "

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Self, TypeVar
 
+from augment import arguments
 from augment.errors import CallError
 from augment.guard import InProcessGuard
 from augment.processes import launcher, slot, worker
@@ -35,12 +36,16 @@ DEFAULT_MEMORY_BYTES = 4 << 30
 """AUGMENT_WORKER_MEMORY_BYTES. Seven float32 copies of a picture of 50 megapixels (AUGMENT_MAX_PIXELS). It is the same
 on every machine, because it decides which records are refused."""
 
-BACKGROUND_NICE = 12
-"""For workers of what nobody waits for: beside others that compute they get about a sixth of a core (the kernel's
-weights are 70 and 335), alone all of it."""
+BACKGROUND_NICE = 8
+"""For workers of what nobody waits for: beside others that compute they get about a third of a core (the kernel's
+weights are 172 and 335), alone all of it. Much lower they stood still on a machine that does other work too."""
 
 DEFAULT_MAX_TASKS = 1000
 """A worker is replaced after this many tasks, so that what a library leaks has an end."""
+
+
+NUM_MAX = 1024
+"""The most processes of a pool: more than any machine has CPUs; each costs a process and a thread."""
 
 
 class LocalWorkers:
@@ -67,20 +72,26 @@ class LocalWorkers:
         preload: Sequence[str] = (),
         in_background: bool = False,
     ) -> None:
-        num_workers = num_cpus() if num_workers is None else num_workers
-        if num_workers < 1:
-            raise CallError(f"num_workers is {num_workers}; a pool has at least 1 (InProcessWorkers needs none)")
-        if not 0 < record_timeout_s < math.inf:
-            raise CallError(f"record_timeout_s is {record_timeout_s}; give a number of seconds above 0")
-        if memory_bytes is not None and memory_bytes < 1:
-            raise CallError(f"memory_bytes is {memory_bytes}; give a number of bytes above 0, or None for no bound")
-        if max_tasks is not None and max_tasks < 1:
-            raise CallError(f"max_tasks is {max_tasks}; give a number of tasks above 0, or None for no bound")
+        num_workers = num_cpus() if num_workers is None else arguments.integer("num_workers", num_workers, 1, NUM_MAX)
+        record_timeout_s = arguments.seconds("record_timeout_s", record_timeout_s)
+        for name, bound in (("memory_bytes", memory_bytes), ("max_tasks", max_tasks)):
+            if bound is not None:
+                arguments.integer(name, bound, 1)
+        for module in arguments.many("preload", preload):
+            arguments.text("preload", module, "a list of names of modules")
         limits = worker.Limits(record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else worker.NICE)
         self._num_workers = num_workers
         self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks)
         self._numbers = itertools.count(1)
-        self._slots = [slot.Slot(self._shared, i) for i in range(num_workers)]
+        self._slots: list[slot.Slot] = []
+        try:
+            for i in range(num_workers):
+                self._slots.append(slot.Slot(self._shared, i))
+        except RuntimeError as error:  # what Python says where the system has no more threads (ulimit -u, cgroups)
+            slot.close(self._shared, self._slots)
+            raise CallError(
+                f"num_workers is {num_workers} and this machine starts {len(self._slots)} ({error}); give fewer"
+            ) from error
         # The threads know _shared but not this object: when its last reference goes, or at exit, the pool closes.
         self._finalizer = weakref.finalize(self, slot.close, self._shared, self._slots)
 
@@ -111,7 +122,7 @@ class LocalWorkers:
 
     @property
     def restarts(self) -> Mapping[str, int]:
-        """How many workers were replaced, by reason: crashed, timeout, killed, memory, max_tasks."""
+        """How many workers were replaced, by reason: crashed, timeout, killed, memory, max_tasks, threads."""
         with self._shared.lock:
             return self._shared.restarts.copy()
 

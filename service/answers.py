@@ -34,7 +34,7 @@ class ClientLeft(Exception):  # noqa: N818 - nobody's error
 async def unless_left(request: Request, work: Awaitable[T]) -> T:
     """What the work gives; ClientLeft, and the work cancelled, where the client leaves first."""
     working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_left(request.receive))
+    watching = asyncio.ensure_future(left(request.receive))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -79,7 +79,7 @@ class Streamed(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; a failure cuts the connection."""
         sending = asyncio.ensure_future(self._send(send))
-        watching = asyncio.ensure_future(_left(receive))
+        watching = asyncio.ensure_future(left(receive))
         try:
             await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
@@ -88,13 +88,14 @@ class Streamed(Response):
         except BaseException as error:
             expected = isinstance(error, AugmentError | ServiceError | asyncio.CancelledError)
             message = str(error) or "the service stops"
-            _log.error(
+            _log.log(
+                logging.WARNING if isinstance(error, asyncio.CancelledError) else logging.ERROR,
                 "an answer was cut: %s", message, exc_info=None if expected else error,
                 extra={"request_id": scope.get("augment.request_id", "-")},
             )  # fmt: skip
-            if not protocol.cut(scope) or isinstance(error, asyncio.CancelledError):
+            if not protocol.cut(scope):
                 raise
-            await _left(receive)  # the connection is gone when this returns, and nothing is left to be completed
+            await left(receive)  # the connection is gone when this returns, and nothing is left to be completed
         finally:
             await _stop(sending, watching)
             await self._rest.aclose()
@@ -108,7 +109,8 @@ class Streamed(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
+    """Wait until the connection is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 
 from augment import engine
 from augment.workers import LocalWorkers
-from service import metrics, middleware, problems
+from service import metrics, middleware, problems, reference
 from service.admission import Admission
 from service.batch_files import BatchFiles
 from service.batches import Batches
@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
                 home=home,
                 workers=workers,
                 job_workers=job_workers,
-                admission=Admission(settings.queue_limit, settings.answers_limit),
+                admission=Admission(settings.queue_limit, settings.answers_limit, settings.bodies_limit),
                 metrics=counted,
                 pipelines=pipelines,
                 datasets=datasets,
@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
                 jobs=jobs,
                 oneshot=OneShot(files, workers, counted, settings),
                 batches=batches,
-                rendering=Rendering(batches, workers, counted),
+                rendering=Rendering(batches, datasets, workers, counted),
                 readers=Readers(batches, workers.num_workers),
                 warming=warming,
                 version=version_now,
@@ -100,16 +100,27 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = Application(
         title="augment",
+        docs_url=None,  # reference.py has it
+        redoc_url=None,
         version=version("augment-service"),
         summary="Augmented pictures and batches, each at an address.",
         description=_DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # the redirect would repeat whatever Host the client sent
         responses={"default": {"model": Problem, "description": "A problem document (RFC 9457)."}},
     )
-    problems.install(app)
+    problems.install(app, ROUTERS)
+    reference.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes, metrics=counted, unbounded=UPLOAD_PATHS)
+    app.add_middleware(
+        middleware.BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        timeout_s=settings.body_timeout_s,
+        metrics=counted,
+        unbounded=UPLOAD_PATHS,
+    )
+    app.add_middleware(middleware.Head)
     app.add_middleware(middleware.Keys, api_keys=settings.api_keys)
     app.add_middleware(middleware.Outermost, metrics=counted)
     return app
@@ -137,6 +148,7 @@ def _watched(state: State) -> Iterable[Metric]:
     yield metrics.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
     yield metrics.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
     yield metrics.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
+    yield metrics.gauge("augment_bodies_open", "Requests whose body is on its way.", state.admission.num_sending)
     yield metrics.gauge("augment_answers_open", "Answers that are made or sent.", state.admission.num_open)
     yield metrics.gauge("augment_workers", "Worker processes, those of jobs not counted.", workers.num_workers)
     yield metrics.gauge("augment_job_workers_busy", "Worker processes that run a job's shard.", job_workers.num_busy)

@@ -7,7 +7,7 @@ removes what was left, and two services that share a memory file system never to
 import os
 import secrets
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from anyio import to_thread
@@ -32,6 +32,8 @@ class BatchFiles:
         self._disk = home.path / "tmp" / "batches"
         self._memory: Path | None = None
         self._num_made = 0
+        self.reclaim: Callable[[int], int] = lambda _: 0
+        """Removes files that nobody needs now, about so many bytes of them; returns how many."""
         try:
             self._disk.mkdir(mode=0o700)
             if os.access(memory_folder, os.W_OK | os.X_OK):
@@ -43,8 +45,14 @@ class BatchFiles:
             raise StorageError(f"no folder for rendered batches: {error}; make the home writable") from error
 
     def new(self, num_bytes: int, *, on_disk: bool = False) -> Path:
-        """An empty file for about so many bytes; ``laid.write`` fills it."""
-        in_memory = not on_disk and self._memory is not None and _free_bytes(self._memory) >= num_bytes
+        """An empty file for about so many bytes; ``laid.write`` fills it.
+
+        Where neither folder has that room ``reclaim`` is asked for it.
+        """
+        in_memory = not on_disk and self._has_memory(num_bytes)
+        if not in_memory and _free_bytes(self._disk) < num_bytes:
+            self.reclaim(num_bytes)
+            in_memory = not on_disk and self._has_memory(num_bytes)
         folder = self._memory if in_memory and self._memory is not None else self._disk
         self._num_made += 1
         path = folder / f"{self._num_made:012d}"
@@ -53,6 +61,9 @@ class BatchFiles:
         except OSError as error:
             raise StorageError(f"a file for a rendered batch cannot be made: {error.strerror}; free space") from error
         return path
+
+    def _has_memory(self, num_bytes: int) -> bool:
+        return self._memory is not None and _free_bytes(self._memory) >= num_bytes
 
     def is_in_memory(self, path: Path) -> bool:
         """Whether reading the file never waits for a disk."""

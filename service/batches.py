@@ -44,6 +44,7 @@ class Batches:
 
     def __init__(self, files: BatchFiles, max_bytes: int, metrics: Metrics) -> None:
         self._files = files
+        files.reclaim = self._reclaim
         self.max_bytes = max_bytes
         self._metrics = metrics
         self._entries: dict[Hashable, _Entry] = {}  # least recently used first
@@ -88,19 +89,16 @@ class Batches:
 
     async def _render(self, entry: _Entry, wanted: Wanted) -> BatchFile:
         try:
-            laid = None
-            for on_disk in (False, True):
+            laid, on_disk = None, False
+            while laid is None:
                 self._make_room()
                 path = entry.path = self._files.new(wanted.expected_bytes, on_disk=on_disk)
                 laid = await wanted.produce(path)
-                if laid is not None or not self._files.is_in_memory(path):
-                    break
-                path.unlink(missing_ok=True)
-            if laid is None:
-                raise StorageError(
-                    "there is no room for a rendered batch in memory or on the home's disk; free space, or set "
-                    "AUGMENT_BATCH_CACHE_BYTES lower"
-                )
+                if laid is None:
+                    path.unlink(missing_ok=True)
+                    on_disk = self._files.is_in_memory(path)
+                    if not on_disk:  # neither has room: what is idle makes some, and both are tried again
+                        self._reclaim_or_refuse(2 * wanted.expected_bytes)
         except BaseException:
             self._forget(wanted.address, entry)
             raise
@@ -123,11 +121,26 @@ class Batches:
             self._make_room()
 
     def _make_room(self) -> None:
-        while self._is_over():
-            idle = next((one for one in self._entries.items() if not one[1].num_holders), None)
-            if idle is None:
-                return
+        while self._is_over() and (idle := self._idle()) is not None:
             self._forget(*idle)
+
+    def _reclaim_or_refuse(self, num_bytes: int) -> None:
+        if not self._reclaim(num_bytes):
+            raise StorageError(
+                "there is no room for a rendered batch in memory or on the home's disk; free space, or set "
+                "AUGMENT_BATCH_CACHE_BYTES lower"
+            )
+
+    def _reclaim(self, num_bytes: int) -> int:
+        """Forget what nobody reads until so many bytes are free; returns how many."""
+        freed = 0
+        while freed < num_bytes and (idle := self._idle()) is not None:
+            freed += idle[1].num_bytes
+            self._forget(*idle)
+        return freed
+
+    def _idle(self) -> "tuple[Hashable, _Entry] | None":
+        return next((one for one in self._entries.items() if not one[1].num_holders), None)
 
     def _is_over(self) -> bool:
         return self._num_bytes > self.max_bytes

@@ -3,7 +3,7 @@
 Bytes are handed on as they arrive and never collected; whoever takes them says when they are worth a thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,13 +30,15 @@ class Sink(Protocol):
 class Fields:
     """What a form may hold: ``begin`` is told name and file name of each part, and says whether it is a file.
 
-    It may raise. Each text field comes once. ``example`` is a command that sends such a form.
+    It may raise. Each text field comes once, of at most ``max_text_bytes``, or what ``longer`` says of it. ``example``
+    is a command that sends such a form.
     """
 
     begin: Callable[[str, str], bool]
     max_text_bytes: int
     max_parts: int
     example: str
+    longer: Mapping[str, int] = field(default_factory=dict)
 
 
 async def receive_raw(request: Request, sink: Sink) -> None:
@@ -50,6 +52,10 @@ async def receive_raw(request: Request, sink: Sink) -> None:
 async def receive_form(request: Request, sink: Sink, fields: Fields) -> dict[str, str]:
     """The files go to the sink, the text fields are returned. MalformedError where the body is no whole form."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
+    if not options.get(b"boundary"):
+        raise MalformedError(
+            f"the Content-Type names no boundary between the form's parts; send it as `{fields.example}` does"
+        )
     form = _Form(sink, fields)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
@@ -117,13 +123,12 @@ class _Form:
         if name in self._texts:
             raise MalformedError(f"the form has the field {name[:100]!r} twice; send it once")
         text = self._texts[name] = bytearray()
+        limit = self.fields.longer.get(name, self.fields.max_text_bytes)
 
         def take(data: bytes) -> None:
             text.extend(data)
-            if len(text) > self.fields.max_text_bytes:
-                raise MalformedError(
-                    f"the field {name[:100]!r} has more than {self.fields.max_text_bytes} bytes; send less"
-                )
+            if len(text) > limit:
+                raise MalformedError(f"the field {name[:100]!r} has more than {limit} bytes; send less")
 
         self._take = take
 

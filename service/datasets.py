@@ -9,9 +9,10 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from augment.spelling import did_you_mean
 from augment.task import Task, Workers
 from service import problems, unpack
 from service.errors import ConflictError, ForbiddenError, NoRoomError, NotFoundError, ServiceError
-from service.home import Home, checked_name, remove
+from service.home import Home, checked_name, storing
 from service.quota import Quota
 from service.registration import Entry, Folder, Pending, Wanted
 from service.settings import Settings
@@ -55,6 +56,8 @@ class Datasets:
         self._pending: dict[str, Pending] = {}
         self._leaving: set[str] = set()
         self._opened: dict[str, Dataset] = {}
+        self._readings: Counter[str] = Counter()
+        """How many read each generation."""
         self._lock = threading.Lock()
 
     async def open(self) -> None:
@@ -77,20 +80,38 @@ class Datasets:
 
     def get(self, name: str) -> Dataset:
         """The whole dataset of a name. NotFoundError, or ConflictError where it is not ready."""
-        entry = self.entry(name)
+        return self.open_entry(self.entry(name))
+
+    def open_entry(self, entry: Entry) -> Dataset:
+        """The dataset of an entry; ConflictError where the name holds another one meanwhile."""
         with self._lock:
+            self._check_current(entry)
             known = self._opened.get(entry.generation)
             if known is None:
-                known = self._opened[entry.generation] = Dataset.open(self._manifest(entry))
+                known = self._opened[entry.generation] = Dataset.open(self.manifest(entry))
             return known
 
-    def digest(self, name: str) -> str:
-        """The digest of the dataset that has this name now."""
-        return self.entry(name).digest
+    @asynccontextmanager
+    async def reading(self, entry: Entry) -> AsyncIterator[None]:
+        """Keep an entry's files while the block runs, although its name is deleted or gets other content meanwhile.
 
-    def manifest_path(self, name: str) -> Path:
-        """The manifest of the dataset that has this name now."""
-        return self._manifest(self.entry(name))
+        ConflictError where that has happened already.
+        """
+        generation = entry.generation
+        with self._lock:
+            self._check_current(entry)
+            self._readings[generation] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readings[generation] -= 1
+                current = self._entries.get(entry.name)
+                is_over = not self._readings[generation] and (current is None or current.generation != generation)
+                if not self._readings[generation]:
+                    del self._readings[generation]
+            if is_over:
+                await to_thread.run_sync(self._folder(entry.name).drop, generation)
 
     def entry(self, name: str) -> Entry:
         """What a scan found under this name. NotFoundError, or ConflictError where it is not ready."""
@@ -187,9 +208,8 @@ class Datasets:
                 pending.task.cancel()
                 with suppress(asyncio.CancelledError, AugmentError, ServiceError):
                     await pending.task
-            self._pending.pop(name, None)
-            self._entries.pop(name, None)
             await to_thread.run_sync(self._remove, name)
+            self._pending.pop(name, None)
         finally:
             self._leaving.discard(name)
 
@@ -212,7 +232,8 @@ class Datasets:
             pending.error = problems.describe(error)[0] if is_expected else problems.defect(pending.generation)
             if not pending.acknowledged:
                 self._pending.pop(name, None)
-            await to_thread.run_sync(self._folder(name).fail, pending, self._entries.get(name))
+            held = tuple(self._readings)
+            await to_thread.run_sync(self._folder(name).fail, pending, self._entries.get(name), held)
             raise
         self._pending.pop(name, None)
         return settled
@@ -231,9 +252,10 @@ class Datasets:
             sink=inside / "manifest.arrow",
             progress=inside / "progress.json",
             within=within,
-            previous=None if current is None else self._manifest(current),
+            previous=None if current is None else self.manifest(current),
             max_pixels=self._settings.max_pixels,
             max_files=self._settings.max_files,
+            timeout_s=self._settings.record_timeout_s,
             bad_annotations=pending.wanted.bad_annotations,
         )
         try:
@@ -291,7 +313,8 @@ class Datasets:
         is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
         if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):
             if not is_upload:  # the same files at the same place; their times may be new
-                (inside / "manifest.arrow").replace(self._manifest(current))
+                with storing(f"dataset {name} cannot be kept"):
+                    (inside / "manifest.arrow").replace(self.manifest(current))
                 entry = replace(entry, generation=current.generation)
             else:
                 entry = current
@@ -306,6 +329,8 @@ class Datasets:
         with self._lock:
             self._entries[name] = entry
             self._opened.clear()
+            held = tuple(self._readings)
+        folder.sweep(entry, None, held)
         return entry, not is_same
 
     def _check_unused(self, name: str) -> None:
@@ -313,13 +338,18 @@ class Datasets:
             raise ConflictError(f"dataset {name!r} is in use by {user}; wait for it or cancel it")
 
     def _remove(self, name: str) -> None:
+        folder = self._folder(name)
+        folder.forget()  # what is left after a kill is removed at start
         with self._lock:
+            self._entries.pop(name, None)
             self._opened.clear()
-        path = self._folder(name).path
-        if path.exists():
-            gone = self._home.path / "tmp" / f"{name}.{os.urandom(8).hex()}"
-            path.rename(gone)  # in one step; what is left of it after a kill is removed at start
-            remove(gone)
+            held = tuple(self._readings)
+        folder.sweep(None, None, held)
+
+    def _check_current(self, entry: Entry) -> None:
+        current = self._entries.get(entry.name)
+        if (current is None or current.generation != entry.generation) and entry.generation not in self._readings:
+            raise ConflictError(f"dataset {entry.name!r} was deleted or replaced a moment ago; ask again")
 
     def _describe_pending(self, pending: Pending) -> dict[str, Any]:
         if pending.error is not None:
@@ -332,8 +362,9 @@ class Datasets:
         for path in sorted((self._home.path / "datasets").iterdir()):
             folder = Folder(path)
             try:
+                checked_name(path.name)
                 entry, pending = folder.read()
-            except (ValueError, KeyError, TypeError) as error:
+            except (ServiceError, OSError, ValueError, KeyError, TypeError) as error:
                 _log.error("dataset %s cannot be read (%s); register it again", path.name, error)
                 continue
             folder.sweep(entry, pending)
@@ -345,7 +376,8 @@ class Datasets:
     def _folder(self, name: str) -> Folder:
         return Folder(self._home.folder("datasets", name))
 
-    def _manifest(self, entry: Entry) -> Path:
+    def manifest(self, entry: Entry) -> Path:
+        """The file that describes the records of an entry."""
         return self._folder(entry.name).generation(entry.generation) / "manifest.arrow"
 
 

@@ -5,6 +5,7 @@ ServiceError
 ├── UnauthorizedError       401  no key, or one that is not known
 ├── ForbiddenError          403  a path outside the data roots, a preset that is read-only
 ├── NotFoundError           404  no such dataset, pipeline, stream, job, sample
+├── SlowBodyError           408  the next piece of the body does not come
 ├── ConflictError           409  the name holds something else, or is in use
 ├── TooLargeError           413  the body, or what it unpacks to
 │   └── NoRoomError         413  the home holds as many bytes as it may
@@ -34,6 +35,10 @@ class ForbiddenError(ServiceError):
 
 class NotFoundError(ServiceError):
     """There is nothing under this name or address."""
+
+
+class SlowBodyError(ServiceError):
+    """The next piece of a body did not come in time; the connection is closed."""
 
 
 class ConflictError(ServiceError):
@@ -70,3 +75,8 @@ class StartingError(ServiceError):
 
 class DrainingError(ServiceError):
     """The service is about to stop and takes nothing new."""
+
+    def __init__(
+        self, message: str = "the service is about to stop; ask another replica, or this one again in a few seconds"
+    ) -> None:
+        super().__init__(message)

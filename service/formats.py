@@ -45,14 +45,31 @@ def _by_name(name: str, among: Sequence[Format]) -> Format:
 
 
 def _by_accept(accept: str | None, among: Sequence[Format]) -> Format:
-    wanted = media_ranges(accept or "*/*")
-    for media_range, weight in wanted:
-        for one in among:
-            media_type = MEDIA_TYPES[one]
-            if weight > 0 and media_range in {media_type, f"{media_type.partition('/')[0]}/*", "*/*"}:
-                return one
-    served = ", ".join(MEDIA_TYPES[one] for one in among)
-    raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; what is served here is {served}")
+    found = preferred(accept, [MEDIA_TYPES[one] for one in among])
+    if found is None:
+        served = ", ".join(MEDIA_TYPES[one] for one in among)
+        raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; what is served here is {served}")
+    return next(one for one in among if MEDIA_TYPES[one] == found)
+
+
+def preferred(accept: str | None, media_types: Sequence[str]) -> str | None:
+    """Which of some media types an ``Accept`` header prefers (RFC 9110, section 12.5.1); None where it takes none.
+
+    The most precise range that fits decides a type's weight, so that ``zip;q=0, */*`` takes anything but zip. Of equal
+    weights the one whose range comes first wins, then the one that comes first in ``media_types``.
+    """
+    ranges = media_ranges(accept or "*/*")
+    best: tuple[float, int] | None = None
+    chosen = None
+    for media_type in media_types:
+        fits = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+        place = next((i for wanted in fits for i, (one, _) in enumerate(ranges) if one == wanted), None)
+        if place is None or ranges[place][1] <= 0:
+            continue
+        rank = (-ranges[place][1], place)
+        if best is None or rank < best:
+            best, chosen = rank, media_type
+    return chosen
 
 
 def media_ranges(accept: str) -> list[tuple[str, float]]:

@@ -11,14 +11,19 @@ tmp/                      uploads under way; emptied at start
 
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from augment.errors import StorageError
 from service.errors import MalformedError, ServiceError
+
+_log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -63,7 +68,7 @@ def file_bytes(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; 0 where there is none."""
     try:
         return folder_bytes(path) if path.is_dir() else path.lstat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
 
 
@@ -89,6 +94,15 @@ def checked_name(name: str) -> str:
     return name
 
 
+@contextmanager
+def storing(failure: str) -> Iterator[None]:
+    """Say what the disk refuses as StorageError, which begins with the words of ``failure``."""
+    try:
+        yield
+    except OSError as error:
+        raise _storage_error(failure, error) from error
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Bring a file into place whole or not at all, and wait for the disk: what was acknowledged survives."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -104,8 +118,9 @@ def write_whole(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise StorageError(f"{path.name} cannot be written: {error.strerror}; free space and try again") from error
+        with suppress(OSError):  # where nothing can be written, nothing can be removed
+            draft.unlink(missing_ok=True)
+        raise _storage_error(f"{path.name} cannot be written", error) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -116,6 +131,24 @@ def write_json(path: Path, value: Any) -> None:
 def remove(path: Path) -> None:
     """Remove a file or a folder with all that is in it."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=_raise_unless_gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> None:
+    """``remove`` what nobody needs any more; where that fails it is logged, and left to the next start."""
+    try:
+        remove(path)
+    except OSError as error:
+        _log.warning("%s cannot be removed: %s", path, error)
+
+
+def _raise_unless_gone(_function: object, _path: str, failure: tuple[object, BaseException, object]) -> None:
+    if not isinstance(failure[1], FileNotFoundError):  # somebody else removes the same folder
+        raise failure[1]
+
+
+def _storage_error(failure: str, error: OSError) -> StorageError:
+    reason = error.strerror or str(error)
+    return StorageError(f"{failure}: {reason}; free space or make the home writable, and try again")

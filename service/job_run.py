@@ -80,7 +80,8 @@ class Room:
         if self._others + size_bytes >= self._quota.max_bytes:
             raise NoRoomError(
                 f"the home would hold more than {self._quota.max_bytes} bytes (AUGMENT_MAX_HOME_BYTES): {size_bytes} "
-                f"in this output and {self._others} beside it; delete datasets or outputs, or raise the limit, then resume"
+                f"in this output and {self._others} beside it; delete datasets or outputs, or raise the limit, then "
+                "resume"
             )
 
 

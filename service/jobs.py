@@ -31,7 +31,7 @@ from augment.task import Workers
 from service import job_run, problems
 from service.datasets import Datasets
 from service.errors import BusyError, ConflictError, NotFoundError, RepeatedKeyError, ServiceError
-from service.home import Home, remove
+from service.home import Home, discard, storing
 from service.job_run import Room, Run, StoppedRun
 from service.job_table import Job, JobState, JobTable, JobWanted
 from service.settings import Settings
@@ -59,7 +59,9 @@ class Jobs:
         self._runs: dict[str, Run] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._accepting = asyncio.Lock()
+        """Held by a client's word (accept, cancel, resume, delete) from its look at a job's state to its deed."""
         self._writing = asyncio.Lock()
+        """Held from a look at a job's row to its change, by runs as well; taken last."""
         self._closing = False
         datasets.users.append(self.user_of)
 
@@ -68,13 +70,17 @@ class Jobs:
         self._queue.extend(job.id for job in self._jobs.values() if not job.state.is_final)
         self._start_next()
 
-    async def aclose(self) -> None:
-        """Stop what runs at a point from which the next service goes on; in the table it stays running."""
+    def stop(self) -> None:
+        """Begin no run, and end those under way at a point from which the next service goes on."""
         self._closing = True
         for run in self._runs.values():
             run.stop()
+
+    async def aclose(self) -> None:
+        """``stop``, and wait a little for the runs; in the table they stay running."""
+        self.stop()
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=_CANCEL_WAIT_S)
+            await asyncio.wait(self._tasks.values(), timeout=min(_CANCEL_WAIT_S, self._settings.grace_s / 4))
         self._threads.shutdown(wait=False, cancel_futures=True)
         await to_thread.run_sync(self._table.close)
 
@@ -153,7 +159,7 @@ class Jobs:
                 fingerprint=fingerprint,
             )
             await self._keep(job)
-        self._queue.append(job.id)
+            self._queue.append(job.id)
         self._start_next()
         return job
 
@@ -162,16 +168,17 @@ class Jobs:
 
         ConflictError where the job has ended otherwise.
         """
-        job = self.get(job_id)
-        if job.state is JobState.CANCELLED:
-            return job
-        if job.state.is_final:
-            raise ConflictError(f"job {job_id} has {job.state}; there is nothing left to cancel")
-        if (run := self._runs.get(job_id)) is not None:
-            run.stop()
-        with suppress(ValueError):
-            self._queue.remove(job_id)
-        await self._keep(replace(job, state=JobState.CANCELLED, finished_at=time.time()))
+        async with self._accepting, self._writing:
+            job = self.get(job_id)
+            if job.state is JobState.CANCELLED:
+                return job
+            if job.state.is_final:
+                raise ConflictError(f"job {job_id} has {job.state}; there is nothing left to cancel")
+            await self._write(replace(job, state=JobState.CANCELLED, finished_at=time.time()))
+            if (run := self._runs.get(job_id)) is not None:
+                run.stop()
+            with suppress(ValueError):
+                self._queue.remove(job_id)
         await self._ended(job_id)
         return self.get(job_id)
 
@@ -202,7 +209,7 @@ class Jobs:
                 error=None,
             )
             await self._keep(job)
-        self._queue.append(job.id)
+            self._queue.append(job.id)
         self._start_next()
         return job
 
@@ -211,11 +218,11 @@ class Jobs:
 
         ConflictError while it runs, or while another job has the same output.
         """
-        job = self.get(job_id)
-        if not job.state.is_final:
-            raise ConflictError(f"job {job_id} is {job.state}; cancel it first")
-        await self._ended(job_id)
-        async with self._accepting:
+        async with self._accepting:  # nobody resumes it meanwhile
+            job = self.get(job_id)
+            if not job.state.is_final:
+                raise ConflictError(f"job {job_id} is {job.state}; cancel it first")
+            await self._ended(job_id)
             if output:
                 others = [
                     each.id
@@ -226,9 +233,11 @@ class Jobs:
                     raise ConflictError(
                         f"the output {job.wanted.output_name!r} is also that of job {others[0]}; delete that one first"
                     )
-                await to_thread.run_sync(self._remove_output, self.output(job))
-            await to_thread.run_sync(self._table.delete, job_id)
-            self._jobs.pop(job_id, None)
+                with storing(f"the output {job.wanted.output_name} cannot be removed"):
+                    await to_thread.run_sync(self._remove_output, self.output(job))
+            async with self._writing:
+                await to_thread.run_sync(self._table.delete, job_id)
+                self._jobs.pop(job_id, None)
 
     def _start_next(self) -> None:
         while self._queue and len(self._tasks) < self._settings.jobs_running and not self._closing:
@@ -248,9 +257,10 @@ class Jobs:
     async def _carry_out(self, job_id: str) -> None:
         run = self._runs[job_id]
         try:
-            job = replace(self._jobs[job_id], state=JobState.RUNNING, started_at=time.time())
-            if not run.is_stopped:
-                await self._keep(job)
+            async with self._writing:
+                run.check()
+                job = replace(self._jobs[job_id], state=JobState.RUNNING, started_at=time.time())
+                await self._write(job)
             summary = await asyncio.get_running_loop().run_in_executor(self._threads, self._run, run, job)
         except StoppedRun:
             ended = None
@@ -265,17 +275,19 @@ class Jobs:
                 size_bytes=summary.size_bytes,
                 finished_at=time.time(),
             )
-        cancelled = self._jobs[job_id].state is JobState.CANCELLED
-        if ended is None or self._closing or cancelled:
-            if cancelled and (now := run.progress) is not None:
-                await self._keep(replace(self._jobs[job_id], done=now.done, failed=now.failed))
-            return
-        _log.info("job %s has %s", job_id, ended.state)
-        try:
-            await self._keep(ended)
-        except AugmentError as error:  # it is true all the same; after a restart it runs again and finds nothing to do
-            _log.error("the end of job %s is not in the list: %s", job_id, error)
-            self._jobs[job_id] = ended
+        async with self._writing:
+            cancelled = self._jobs[job_id].state is JobState.CANCELLED
+            if cancelled:  # it stays so, however far the run came
+                now = run.progress
+                ended = None if now is None else replace(self._jobs[job_id], done=now.done, failed=now.failed)
+            if ended is None or (self._closing and not cancelled):
+                return
+            _log.info("job %s has %s", job_id, "been cancelled" if cancelled else ended.state)
+            try:
+                await self._write(ended)
+            except AugmentError as error:  # it is true all the same; after a restart it runs again, with nothing to do
+                _log.error("the end of job %s is not in the list: %s", job_id, error)
+                self._jobs[job_id] = ended
 
     def _run(self, run: Run, job: Job) -> Summary:
         out = self.output(job)
@@ -292,9 +304,13 @@ class Jobs:
 
     async def _keep(self, job: Job) -> None:
         """Known to clients once it is durable."""
-        async with self._writing:  # so that the list and the table change in one order
-            await to_thread.run_sync(self._table.write, job)
-            self._jobs[job.id] = job
+        async with self._writing:
+            await self._write(job)
+
+    async def _write(self, job: Job) -> None:
+        """As ``_keep``; whoever calls it holds ``_writing``, so that the list and the table change in one order."""
+        await to_thread.run_sync(self._table.write, job)
+        self._jobs[job.id] = job
 
     async def _ended(self, job_id: str) -> None:
         """Wait until a job that was stopped has left its folder."""
@@ -321,4 +337,4 @@ class Jobs:
         gone = self._home.path / "tmp" / f"{out.name}.{os.urandom(8).hex()}"
         with lock.locked(out):  # OutputError while the command line works in it, or somebody fetches it
             out.rename(gone)  # in one step; what is left of it after a kill is removed at start
-        remove(gone)
+        discard(gone)

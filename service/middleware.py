@@ -3,6 +3,7 @@
 Pure ASGI, because the answers are streams: nothing here collects a body.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import auth, problems, requests
-from service.errors import ServiceError, TooLargeError
+from service import answers, auth, problems, protocol, requests
+from service.errors import DrainingError, ServiceError, SlowBodyError, TooLargeError
 from service.metrics import Metrics
 
 _log = logging.getLogger("service.requests")
@@ -22,6 +23,8 @@ CLIENT_LEFT = 499
 """The status that is counted and logged where the client left before the answer began (nginx's number)."""
 
 _QUIET = auth.OPEN_PATHS
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+"""Methods that are counted under their names; clients can invent others without end."""
 
 
 class Outermost:
@@ -54,6 +57,15 @@ class Outermost:
             await self._app(scope, receive, send_counted)
         except ClientDisconnect:
             status = status or CLIENT_LEFT
+        except asyncio.CancelledError:  # the grace period is over
+            if not status:
+                body, headers = problems.describe(DrainingError())
+                members = body | {"instance": request_id}
+                await problems.response(members, headers | {"Connection": "close"})(scope, receive, send_counted)
+            elif protocol.cut(scope):
+                await answers.left(receive)
+            else:
+                raise
         except Exception as error:
             _log.error("a defect of ours", exc_info=error, extra={"request_id": request_id})
             if status:  # the answer has begun: the server cuts the connection, so that nobody takes half of it for all
@@ -63,7 +75,8 @@ class Outermost:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.requests_running.dec()
-            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.requests.labels(method, route, str(status)).inc()
             self._metrics.request_seconds.labels(route).observe(seconds)
             self._metrics.bytes_sent.inc(num_bytes)
             if status >= HTTPStatus.BAD_REQUEST:
@@ -76,6 +89,39 @@ class Outermost:
                     "seconds": round(seconds, 6), "bytes": num_bytes, "client": (scope.get("client") or ("-",))[0],
                 },
             )  # fmt: skip
+
+
+class Head:
+    """Answers HEAD as GET without the body (RFC 9110, section 9.3.2): load balancers ask so.
+
+    What a GET would go on to render is stopped, as if the client had left.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        ended = asyncio.Event()
+
+        async def receive_until_answered() -> Message:
+            if not ended.is_set():
+                message = await receive()
+                if message["type"] == "http.request" and not message.get("more_body"):
+                    return message
+            await ended.wait()
+            return {"type": "http.disconnect"}
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                ended.set()
+
+        await self._app({**scope, "method": "GET"}, receive_until_answered, send_head)
 
 
 class Keys:
@@ -97,14 +143,17 @@ class Keys:
 
 
 class BodyLimit:
-    """Refuses bodies that are too long: by their announced length, else as soon as they exceed the limit.
+    """Refuses bodies that are too long, by their announced length or as soon as they exceed the limit, and too slow.
 
     Uploads of datasets have a bound of their own (AUGMENT_MAX_HOME_BYTES), which their route sees to.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics, unbounded: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, timeout_s: float, metrics: Metrics, unbounded: frozenset[str]
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
         self._metrics = metrics
         self._unbounded = unbounded
 
@@ -118,11 +167,12 @@ class BodyLimit:
         if bounded and length.isdigit() and int(length) > self._max_bytes:
             await _refuse(self._too_large(int(length)), scope, receive, send)
             return
-        num_bytes = 0
+        num_bytes, is_whole = 0, False
 
         async def receive_counted() -> Message:
-            nonlocal num_bytes
-            message = await receive()
+            nonlocal num_bytes, is_whole
+            message = await (receive() if is_whole else self._next(receive))
+            is_whole = is_whole or not message.get("more_body", False)
             body = message.get("body", b"")
             num_bytes += len(body)
             self._metrics.bytes_received.inc(len(body))
@@ -131,6 +181,15 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_counted, send)
+
+    async def _next(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await receive()
+        except TimeoutError as error:
+            raise SlowBodyError(
+                f"nothing of the body came for {self._timeout_s:g} seconds (AUGMENT_BODY_TIMEOUT_S); send it again"
+            ) from error
 
     def _too_large(self, num_bytes: int) -> TooLargeError:
         return TooLargeError(

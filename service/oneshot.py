@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from augment import encode, engine, laid
-from augment.errors import CallError, RecordError
+from augment.errors import CallError, RecordError, StorageError
 from augment.laid import Laid
 from augment.oneshot import Copies, OneShotTask, Result, SizeTask, Source
 from augment.task import Workers
@@ -18,6 +18,7 @@ from augment.transforms.load import Pipeline
 from augment.wire import bundle
 from augment.wire.bundle import Bundle, Entry
 from service.batch_files import BatchFile, BatchFiles
+from service.home import storing
 from service.metrics import Metrics
 from service.pictures import Pictures
 from service.settings import Settings
@@ -75,7 +76,12 @@ class OneShot:
         try:
             if num_results > 1:  # one alone is bounded by AUGMENT_MAX_PIXELS
                 await self._check_pixels(sources, options.copies)
-            made = await self._render(pictures, options)
+            try:
+                made = await self._render(pictures, options)
+            except StorageError:  # results may be larger than was expected; what is idle makes room for them
+                if not self.files.reclaim(settings.batch_cache_bytes):
+                    raise
+                made = await self._render(pictures, options)
         except RecordError as error:
             self._metrics.records_refused.labels(str(error.reason)).inc()
             raise
@@ -95,6 +101,7 @@ class OneShot:
     async def _render(self, pictures: Pictures, options: Options) -> list[Made]:
         files: list[Path] = []
         futures: list[Future[Copies]] = []
+        made: list[Made] = []
         try:
             for source in pictures.sources:
                 files.append(pictures.new_file(_ROOM_FACTOR * pictures.expected_bytes * options.copies))
@@ -114,7 +121,6 @@ class OneShot:
             failed = [one for one in waiting if one.done() and one.exception() is not None]
             if failed:
                 failed[0].result()
-            made = []
             for source, path, one in zip(pictures.sources, files, waiting, strict=True):
                 copies = one.result()
                 self._metrics.observe_stages(copies.seconds)
@@ -123,6 +129,8 @@ class OneShot:
         finally:
             for future in futures:
                 future.cancel()  # a late worker stops before its next copy, and its file is gone
+            for path in files if not made else ():
+                path.unlink(missing_ok=True)
 
 
 def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
@@ -142,7 +150,7 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
     names = _Names(encode.EXTENSIONS[options.image_format])
     entries = []
     for one in made:
-        length = sum(result.num_bytes for result in one.results)
+        length = sum(result.num_bytes + result.mask_bytes for result in one.results)
         data = laid.read_content(one.path, Laid(length, length))
         stem = names.stem(one.source.name)
         entries += [
@@ -150,10 +158,11 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
                 f"{stem}__{result.copy}.{names.extension}",
                 data[result.start : result.start + result.num_bytes],
                 {"picture": one.source.name, **_annotation(result)},
+                *_mask(f"{stem}__{result.copy}", result, data),
             )
             for result in one.results
         ]
-    with into.open("r+b") as file:
+    with storing("the results cannot be packed"), into.open("r+b") as file:
         bundle.write(kind, file, entries, _head(options))
     return into.stat().st_size
 
@@ -178,7 +187,15 @@ def _annotation(result: Result) -> dict[str, Any]:
         "height": result.height,
         "width": result.width,
         **result.provenance.as_json(),
+        **result.annotations,
     }
+
+
+def _mask(stem: str, result: Result, data: memoryview) -> tuple[str, memoryview] | tuple[()]:
+    if not result.mask_bytes:
+        return ()
+    start = result.start + result.num_bytes
+    return f"{stem}.mask.png", data[start : start + result.mask_bytes]
 
 
 def _head(options: Options) -> dict[str, Any]:

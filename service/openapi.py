@@ -28,9 +28,24 @@ class Application(FastAPI):
         return self.openapi_schema or {}
 
 
+_RETRY_AFTER = {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}}
+_HERE = "http://127.0.0.1:8000/"
+
+
 def _correct(path: str, operation: dict[str, Any]) -> None:
+    said = operation.get("description", "").replace("URL/", _HERE)
+    if said:
+        operation["description"] = said
     if path in auth.OPEN_PATHS:
         operation["security"] = []
+    else:
+        content = {problems.MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
+        operation["responses"]["401"] = {"description": "No key, or one that is not known.", "content": content}
+    for status, response in operation["responses"].items():
+        if response["description"] == "Successful Response":
+            response["description"] = said.partition(". ")[0].partition("\n\n")[0].removesuffix(".") + "."
+        if status in {"429", "503"}:
+            response.setdefault("headers", {})["Retry-After"] = _RETRY_AFTER
     for response in operation["responses"].values():
         content = response.get("content", {})
         if content.get("application/json", {}).get("schema", {}).get("$ref") == _PROBLEM:

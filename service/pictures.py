@@ -4,24 +4,28 @@ They lie where rendered batches lie (in memory where there is room), under names
 the request: a worker that comes late finds nothing.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anyio import to_thread
 from starlette.requests import Request
 
+from augment import sent
 from augment.errors import CallError, StorageError
 from augment.oneshot import Source
+from augment.sent import NOTHING_SAID
 from service import body
 from service.batch_files import BatchFiles
 
 PICTURE_FIELDS = frozenset({"images", "image"})
-TEXT_FIELDS = frozenset({"pipeline", "seed", "copies", "image_format", "quality", "format"})
-_NOT_YET = frozenset({"masks", "annotations"})
+MASK_FIELDS = frozenset({"masks", "mask"})
+TEXT_FIELDS = frozenset({"pipeline", "seed", "copies", "image_format", "quality", "format", sent.FIELD})
 
 _FLUSH_BYTES = 2**20
 _MAX_TEXT_BYTES = 2**16
 """A pipeline's text has at most so many."""
+_MAX_ANNOTATIONS_BYTES = 2**24
+"""64 pictures with some hundred polygons each."""
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class Pictures:
     max_pictures: int
     expected_bytes: int
     sources: list[Source] = field(default_factory=list)
+    masks: list[Path] = field(default_factory=list)
     _paths: list[Path] = field(default_factory=list)
     _waiting: list[tuple[Path, bytearray]] = field(default_factory=list)
     _num_waiting: int = 0
@@ -53,8 +58,33 @@ class Pictures:
         self.sources.append(Source(name or f"picture {len(self.sources)}", path))
         self._waiting.append((path, bytearray()))
 
+    def begin_mask(self) -> None:
+        """What comes now is a mask."""
+        if len(self.masks) >= self.max_pictures:
+            raise CallError(f"there are more than {self.max_pictures} masks (AUGMENT_MAX_PICTURES); send one a picture")
+        self.masks.append(self.new_file(self.expected_bytes))
+        self._waiting.append((self.masks[-1], bytearray()))
+
+    def describe(self, annotations: str | None) -> None:
+        """Give each picture its mask, in their order, and what is said about it. CallError where they do not fit."""
+        if self.masks and len(self.masks) != len(self.sources):
+            raise CallError(
+                f"there are {len(self.masks)} masks for {len(self.sources)} pictures; send one for each, in their order"
+            )
+        names = [source.name for source in self.sources]
+        said = [NOTHING_SAID] * len(names) if annotations is None else sent.read(annotations, names)
+        masks: list[Path | None] = [*self.masks] or [None] * len(names)
+        self.sources = [
+            replace(source, said=one, mask=mask) for source, one, mask in zip(self.sources, said, masks, strict=True)
+        ]
+
+    @property
+    def are_described(self) -> bool:
+        """Whether anything but pictures was sent: then anything but pictures is answered."""
+        return bool(self.masks) or any(source.said != NOTHING_SAID for source in self.sources)
+
     def add(self, data: bytes) -> None:
-        """The next bytes of the picture; ``flush`` writes them."""
+        """The next bytes of the picture or mask; ``flush`` writes them."""
         self._waiting[-1][1].extend(data)
         self._num_waiting += len(data)
 
@@ -86,24 +116,27 @@ async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
     def begin(name: str, filename: str) -> bool:
         if name in PICTURE_FIELDS:
             pictures.begin(filename)
+        elif name in MASK_FIELDS:
+            pictures.begin_mask()
         else:
             _check_text(name)
-        return name in PICTURE_FIELDS
+            return False
+        return True
 
-    max_parts = pictures.max_pictures + len(TEXT_FIELDS) + 1  # one too many of either is refused by its name
-    fields = body.Fields(begin, _MAX_TEXT_BYTES, max_parts, "curl -F images=@cat.jpg")
+    max_parts = 2 * pictures.max_pictures + len(TEXT_FIELDS) + 1  # one too many of either is refused by its name
+    longer = {sent.FIELD: _MAX_ANNOTATIONS_BYTES}
+    fields = body.Fields(begin, _MAX_TEXT_BYTES, max_parts, "curl -F images=@cat.jpg", longer)
     texts = await body.receive_form(request, pictures, fields)
     if not pictures.sources:
         raise CallError("the form has no picture; send one or more in the field 'images'")
+    await to_thread.run_sync(pictures.describe, texts.pop(sent.FIELD, None))
     return texts
 
 
 def _check_text(name: str) -> None:
-    if name in _NOT_YET:
-        raise CallError(f"the field {name!r} is not taken yet: this service moves pictures alone; leave it out")
     if name not in TEXT_FIELDS:
         known = ", ".join(sorted(TEXT_FIELDS))
-        raise CallError(f"the form has a field {name[:100]!r}; send images, and {known}")
+        raise CallError(f"the form has a field {name[:100]!r}; send images, masks, and {known}")
 
 
 def _append(waiting: list[tuple[Path, bytearray]]) -> None:

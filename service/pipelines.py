@@ -11,7 +11,7 @@ from augment.spelling import did_you_mean
 from augment.transforms import check, load
 from augment.transforms.load import Pipeline
 from service.errors import ForbiddenError, NotFoundError
-from service.home import NAME, Home, checked_name, write_whole
+from service.home import NAME, Home, checked_name, storing, write_whole
 
 _SUFFIX = ".yaml"
 
@@ -84,10 +84,11 @@ class Pipelines:
         """Forget a saved pipeline; streams and jobs that were declared with it hold their own copy."""
         self._check_writable(name)
         with self._lock:
-            try:
-                self._path(name).unlink()
-            except FileNotFoundError:
-                raise self._unknown(name) from None
+            with storing(f"the pipeline {name} cannot be deleted"):
+                try:
+                    self._path(name).unlink()
+                except FileNotFoundError:
+                    raise self._unknown(name) from None
             self._known.pop(name, None)
 
     def _read(self, name: str) -> Named:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from augment import errors as engine
 from augment.errors import Reason
@@ -35,6 +36,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.UnauthorizedError: 401,
     errors.ForbiddenError: 403,
     errors.NotFoundError: 404,
+    errors.SlowBodyError: 408,
     errors.ConflictError: 409,
     errors.TooLargeError: 413,
     errors.NoRoomError: 413,
@@ -100,6 +102,8 @@ def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
         headers["Retry-After"] = str(error.retry_after_s)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "5"
+    if isinstance(error, errors.SlowBodyError):
+        headers["Connection"] = "close"  # RFC 9110, 15.5.9: what may still come is of no use
     if isinstance(error, errors.UnauthorizedError):
         headers["WWW-Authenticate"] = 'Bearer, Basic realm="augment"'
     title = next((_TITLES[kind] for kind in type(error).__mro__ if kind in _TITLES), None)
@@ -118,8 +122,12 @@ def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) 
     return JSONResponse(dict(body), int(body["status"]), headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every expected error with a problem document; ``middleware.Outermost`` answers the others."""
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Answer every expected error with a problem document; ``middleware.Outermost`` answers the others.
+
+    ``routers`` are those of the application: a method that is not allowed is told which are.
+    """
+    app.state.routes = [route for router in routers for route in router.routes]
     app.add_exception_handler(engine.AugmentError, _expected)
     app.add_exception_handler(errors.ServiceError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -150,15 +158,24 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     cause = error.__cause__
     if isinstance(cause, engine.AugmentError | errors.ServiceError):  # FastAPI makes a 400 of all that a body raises
         return await _expected(request, cause)
-    detail = error.detail
+    detail, headers = error.detail, {}
     if error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"there is no {request.url.path}; /docs lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        detail = f"{request.url.path} does not take {request.method}; it takes {allowed}"
+        headers = {"Allow": ", ".join(_methods(request))}
+        detail = f"{request.url.path} does not take {request.method}; it takes {headers['Allow']}"
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     body = document(error.status_code, kind=kind, detail=detail)
-    return response(body | {"instance": requests.id_of(request)}, error.headers)
+    return response(body | {"instance": requests.id_of(request)}, {**(error.headers or {}), **headers})
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path takes: Starlette names those of the first route that matches it alone."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def _message(one: Mapping[str, Any]) -> str:

@@ -11,14 +11,17 @@ generation that neither file names was left by a process that was killed, and is
 
 import asyncio
 import json
+import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from augment.formats import refusals
-from service.home import remove, write_json
+from service.home import remove, storing, write_json
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +94,43 @@ class Folder:
     def begin(self, pending: Pending, archive: Path | None) -> None:
         """Write down what was asked for; the archive, if there is one, moves in."""
         inside = self.generation(pending.generation)
-        inside.mkdir(parents=True)
-        if archive is not None:
-            archive.rename(inside / "upload")
+        with storing(f"dataset {self.path.name} cannot be kept"):
+            inside.mkdir(parents=True)
+            if archive is not None:
+                archive.rename(inside / "upload")
         write_json(self.path / "pending.json", pending.to_json())
 
     def settle(self, entry: Entry) -> None:
-        """The new dataset is the name's from now on; whatever else is here goes."""
+        """The new dataset is the name's from now on; ``sweep`` removes the old one."""
         write_json(self.path / "dataset.json", asdict(entry))
-        self.sweep(entry, None)
 
-    def fail(self, pending: Pending, current: Entry | None) -> None:
+    def forget(self) -> None:
+        """The name holds nothing from now on; ``sweep`` removes what it held. StorageError where it still does."""
+        with storing(f"dataset {self.path.name} cannot be deleted"):
+            for name in ("pending.json", "dataset.json"):
+                (self.path / name).unlink(missing_ok=True)
+
+    def fail(self, pending: Pending, current: Entry | None, held: Collection[str] = ()) -> None:
         """Keep the reason for whoever was told to come back; without an acknowledgement nothing is left."""
         if pending.acknowledged:
             write_json(self.path / "pending.json", pending.to_json())
         else:
-            (self.path / "pending.json").unlink(missing_ok=True)
-        self.sweep(current, pending if pending.acknowledged else None)
+            with storing(f"what is left of dataset {self.path.name} cannot be removed"):
+                (self.path / "pending.json").unlink(missing_ok=True)
+        self.sweep(current, pending if pending.acknowledged else None, held)
 
-    def sweep(self, entry: Entry | None, pending: Pending | None) -> None:
-        """Remove everything that neither belongs to."""
-        keep: set[str] = set()
+    def sweep(self, entry: Entry | None, pending: Pending | None, held: Collection[str] = ()) -> None:
+        """Remove everything that neither belongs to; the generations ``held`` are being read and stay for now.
+
+        What cannot be removed now is removed at the next start.
+        """
+        try:
+            self._sweep(entry, pending, held)
+        except OSError as error:
+            _log.warning("%s: what it no longer needs stays until the next start: %s", self.path.name, error)
+
+    def _sweep(self, entry: Entry | None, pending: Pending | None, held: Collection[str]) -> None:
+        keep = set(held)
         if entry is not None:
             keep |= {"dataset.json", entry.generation}
             for name in ("upload", "progress.json"):  # what the generation needed only to become what it is
@@ -125,8 +144,17 @@ class Folder:
         for path in sorted(self.path.iterdir()):
             if path.name not in keep:
                 remove(path)
-        if not keep:
+        if not any(self.path.iterdir()):
             self.path.rmdir()
+
+    def drop(self, generation: str) -> None:
+        """Remove a generation that nobody reads any more and whose name holds another one, or none."""
+        try:
+            remove(self.generation(generation))
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+        except OSError as error:
+            _log.warning("%s: what nobody reads any more stays until the next start: %s", self.path.name, error)
 
     def read(self) -> tuple[Entry | None, Pending | None]:
         """What a predecessor left; ValueError, KeyError or TypeError where it is damaged."""

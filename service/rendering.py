@@ -11,6 +11,7 @@ from augment.laid import Laid
 from augment.task import Task, Workers
 from augment.wire.columns import Layout
 from service.batches import Batches, Wanted
+from service.datasets import Datasets
 from service.metrics import Metrics
 from service.streams import OpenStream
 
@@ -24,8 +25,9 @@ _UNKNOWN_PIXELS = 512 * 512
 class Rendering:
     """Turns addresses into work for the workers. Of the event loop's thread only."""
 
-    def __init__(self, batches: Batches, workers: Workers, metrics: Metrics) -> None:
+    def __init__(self, batches: Batches, datasets: Datasets, workers: Workers, metrics: Metrics) -> None:
         self._batches = batches
+        self._datasets = datasets
         self._workers = workers
         self._metrics = metrics
 
@@ -50,7 +52,8 @@ class Rendering:
         """One record as the batches of an epoch hold it, as PNG with its provenance."""
 
         async def produce(into: Path) -> Laid | None:
-            return await self._run(SampleTask(stream.source, key, epoch, into))
+            async with self._datasets.reading(stream.entry):
+                return await self._run(SampleTask(stream.source, key, epoch, into))
 
         return Wanted((stream.id, "sample", epoch, key), produce, _picture_bytes(stream))
 
@@ -60,7 +63,8 @@ class Rendering:
         layout = _layout(stream, place.epoch)
 
         async def produce(into: Path) -> Laid | None:
-            laid = await self._run(BatchTask(stream.source, spec, layout, place, into))
+            async with self._datasets.reading(stream.entry):
+                laid = await self._run(BatchTask(stream.source, spec, layout, place, into))
             for refusal in laid.refusals if laid is not None else ():
                 self._metrics.records_refused.labels(str(refusal.reason)).inc()
             return laid

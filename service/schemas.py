@@ -11,6 +11,12 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class StrictSchema(Schema):
+    """A JSON body: its values have JSON's own types, so that ``true`` is no batch size."""
+
+    model_config = ConfigDict(strict=True)
+
+
 class Place(BaseModel):
     """One place in what was sent and what is wrong there."""
 

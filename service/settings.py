@@ -1,6 +1,7 @@
 """Every limit and place of the service: one setting each, with its default and where the number comes from."""
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from augment.decode import DEFAULT_MAX_PIXELS
+from augment.spelling import did_you_mean
 from augment.workers import DEFAULT_MAX_TASKS, DEFAULT_MEMORY_BYTES, DEFAULT_RECORD_TIMEOUT_S
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
@@ -68,7 +70,8 @@ class Settings(BaseSettings):
     record_timeout_s: float = Field(
         DEFAULT_RECORD_TIMEOUT_S,
         gt=0,
-        description="Seconds for one record, decoded and rendered; three times what imgproxy allows a request.",
+        description="Seconds for one record, decoded and rendered, or read by a scan; three times what imgproxy allows "
+        "a request.",
     )
     worker_memory_bytes: int = Field(
         DEFAULT_MEMORY_BYTES, ge=256 * _MIB, description="Private memory of one worker process."
@@ -77,7 +80,19 @@ class Settings(BaseSettings):
     queue_limit: int = Field(
         64,
         ge=1,
-        description="Requests that may render or wait at once; more get 429 (twice imgproxy's per core on 16).",
+        description="Requests that may render or wait at once, and as many streams; more get 429 (twice imgproxy's per "
+        "core on 16).",
+    )
+    bodies_limit: int = Field(
+        256,
+        ge=1,
+        description="Requests whose body may be on its way at once; more get 429 (half of the open answers).",
+    )
+    body_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two pieces of a body, after which its client gets 408 (nginx's "
+        "client_body_timeout).",
     )
     answers_limit: int = Field(
         512,
@@ -86,7 +101,10 @@ class Settings(BaseSettings):
         "(nginx's worker_connections).",
     )
     grace_s: float = Field(
-        10.0, ge=0, description="Seconds that running requests have after SIGTERM; Docker kills after 10."
+        8.0,
+        ge=0,
+        description="Seconds from SIGTERM to the end of the process. Running requests have all but the last two of "
+        "them, or a quarter, then their connections are cut; Docker kills after 10.",
     )
     jobs_running: int = Field(
         1, ge=1, description="Jobs that run at once, others wait; one, as a job takes all processes of jobs."
@@ -126,8 +144,20 @@ class Settings(BaseSettings):
             return False
 
 
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """What to say of each variable of the environment that looks like a setting and is none."""
+    known = [f"AUGMENT_{name.upper()}" for name in Settings.model_fields]
+    return [
+        f"{name} is no setting and changes nothing{did_you_mean(name, known) or '; docs/settings.md lists them'}"
+        for name in sorted(environment)
+        if name.startswith("AUGMENT_") and name not in known
+    ]
+
+
 def refusal_to_start(settings: Settings) -> str | None:
     """Why a service with these settings must not start, with the remedy; None where it may."""
+    if (missing := next((root for root in settings.data_roots if not root.is_dir()), None)) is not None:
+        return f"{missing} is no folder; give --data-root (AUGMENT_DATA_ROOTS) one that exists, or leave it out"
     if settings.api_keys or settings.is_loopback or settings.allow_anonymous:
         return None
     return (

@@ -17,8 +17,9 @@ from augment.stream import Stream
 from augment.transforms.load import Pipeline
 from service.datasets import Datasets
 from service.errors import ConflictError, NotFoundError
-from service.home import Home, write_json
+from service.home import Home, storing, write_json
 from service.pipelines import Pipelines
+from service.registration import Entry
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class OpenStream:
     id: str
     stream: Stream
     source: RenderSource
+    entry: Entry
+    """What of the home it reads, as long as ``Datasets.reading`` holds it."""
 
 
 class Streams:
@@ -103,20 +106,20 @@ class Streams:
         document = self.document(stream_id)
         name = document["dataset"]
         try:
-            digest = self._datasets.digest(name)
+            entry = self._datasets.entry(name)
         except NotFoundError:
             raise ConflictError(
                 f"the dataset {name!r} of this stream is gone; register it again, with the same content for the same id"
             ) from None
-        if digest != document["dataset_digest"]:
+        if entry.digest != document["dataset_digest"]:
             raise ConflictError(
                 f"the dataset {name!r} holds other content than when this stream was declared; declare it again "
                 "(POST /v1/streams), which gives another id"
             )
         with self._lock:
             opened = self._opened.get(stream_id)
-        if opened is None:
-            opened = self._open(stream_id, document)
+        if opened is None or opened.entry != entry:
+            opened = self._open(stream_id, document, entry)
             with self._lock:
                 self._opened[stream_id] = opened
         return opened
@@ -125,14 +128,14 @@ class Streams:
         """Forget a stream; what is being read is read to its end. NotFoundError where there is none."""
         self.document(stream_id)
         with self._lock:
-            self._path(stream_id).unlink(missing_ok=True)
+            with storing(f"stream {stream_id} cannot be forgotten"):
+                self._path(stream_id).unlink(missing_ok=True)
             self._documents.pop(stream_id, None)
             self._opened.pop(stream_id, None)
 
-    def _open(self, stream_id: str, document: Mapping[str, Any]) -> OpenStream:
-        name = document["dataset"]
+    def _open(self, stream_id: str, document: Mapping[str, Any], entry: Entry) -> OpenStream:
         stream = Stream(
-            self._datasets.get(name),
+            self._datasets.open_entry(entry),
             Pipeline.parse(json.dumps(document["pipeline"])),
             batch_size=document["batch_size"],
             seed=document["seed"],
@@ -146,14 +149,14 @@ class Streams:
                 "again (POST /v1/streams), which gives another id"
             )
         source = RenderSource(
-            manifest=self._datasets.manifest_path(name),
+            manifest=self._datasets.manifest(entry),
             dataset_digest=stream.spec.dataset,
             split=stream.spec.split,
             spec=stream.pipeline.spec,
             seed=stream.spec.seed,
             max_pixels=self._max_pixels,
         )
-        return OpenStream(stream_id, stream, source)
+        return OpenStream(stream_id, stream, source, entry)
 
     def _read_home(self) -> list[tuple[str, dict[str, Any]]]:
         found = []

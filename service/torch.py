@@ -14,6 +14,7 @@ import torch.distributed
 import torch.utils.data
 
 from augment.sample import Batch
+from augment.wire.columns import RAGGED
 from service.client.errors import ClientError
 from service.client.stream import ClientStream
 
@@ -82,11 +83,20 @@ class StreamDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
 
 
 def _tensors(batch: Batch) -> dict[str, Any]:
-    images = (
-        _tensor(batch.images) if isinstance(batch.images, np.ndarray) else [_tensor(image) for image in batch.images]
-    )
-    found = {"image": images, "key": batch.keys, "position": _tensor(batch.positions), "replaces": batch.replaces}
-    return found if batch.labels is None else found | {"label": _tensor(batch.labels)}
+    found: dict[str, Any] = {"key": batch.keys, "position": _tensor(batch.positions), "replaces": batch.replaces}
+    for name, attribute in _TARGETS.items():
+        values = getattr(batch, attribute)
+        if isinstance(values, np.ndarray):
+            found[name] = _tensor(values)
+        elif values is not None:
+            found[name] = [_tensor(value) for value in values]
+    return found
+
+
+_TARGETS = {"image": "images", "label": "labels", "label_weights": "label_weights", "mask": "masks"} | {
+    name: name for name in ("instance_masks", *RAGGED)
+}
+"""The names of the wire's columns, and the fields of ``Batch`` that hold them."""
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Any:

@@ -20,7 +20,7 @@ from typing import IO, NamedTuple, cast
 
 from augment import keys
 from augment.errors import DatasetError, StorageError
-from augment.formats.folder import LITTER, SPLIT_NAMES
+from augment.formats.walk import LITTER, SPLIT_NAMES
 from augment.progress_file import ProgressFile
 from augment.task import Guard
 from service.errors import MalformedError, MediaTypeError, NoRoomError, ServiceError, TooLargeError

@@ -8,9 +8,9 @@ from typing import IO, Self
 from anyio import to_thread
 from starlette.requests import Request
 
-from augment.errors import StorageError
 from service import body
 from service.errors import MalformedError
+from service.home import storing
 from service.quota import Quota, Reservation
 
 FILE_FIELD = "file"
@@ -38,7 +38,7 @@ class Spool:
     async def __aenter__(self) -> Self:
         self._kept = await to_thread.run_sync(self._quota.reserve, self._path, _WRITE_BYTES)
         try:
-            self._file = await to_thread.run_sync(self._path.open, "xb", 0)
+            self._file = await to_thread.run_sync(self._open)
         except BaseException:
             self._quota.release(self._kept)
             raise
@@ -47,10 +47,12 @@ class Spool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
-        if self._kept is not None:
-            self._quota.release(self._kept)
+        try:
+            if self._file is not None:
+                self._file.close()
+        finally:
+            if self._kept is not None:
+                self._quota.release(self._kept)
 
     def add(self, data: bytes) -> None:
         """Take some bytes; ``flush`` writes them."""
@@ -69,12 +71,14 @@ class Spool:
         assert self._kept is not None  # noqa: S101 - as above
         if num_bytes > self._kept.num_bytes:
             self._kept.grow(num_bytes, 2 * num_bytes)
-        try:
+        with storing("the upload cannot be written"):
             view = memoryview(data)
             while view:
                 view = view[self._file.write(view) :]
-        except OSError as error:
-            raise StorageError(f"the upload cannot be written: {error.strerror}; free space and try again") from error
+
+    def _open(self) -> IO[bytes]:
+        with storing("the upload cannot be written"):
+            return self._path.open("xb", 0)  # without a buffer, so that closing it writes nothing
 
 
 async def receive(request: Request, spool: Spool, *, is_form: bool) -> dict[str, str]:

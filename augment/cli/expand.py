@@ -14,15 +14,12 @@ if TYPE_CHECKING:
     from augment.expansion.tally import Progress as Tallied
     from augment.task import Workers
 
-WORKERS_MAX = 1024
-"""More than any machine has CPUs; each costs a process and a thread."""
-
 
 def _check_workers(number: int | None) -> int | None:
-    if number is not None and not 0 <= number <= WORKERS_MAX:
+    most = 1024  # NUM_MAX of augment/workers.py, which is not imported for `--help`; a test compares them
+    if number is not None and not 0 <= number <= most:
         raise CallError(
-            f"--workers is {number}; give a number of processes, at most {WORKERS_MAX} (WORKERS_MAX), or 0 to render "
-            "in this one"
+            f"--workers is {number}; give a number of processes, at most {most}, or 0 to render in this one"
         )
     return number
 
@@ -85,7 +82,9 @@ def expand(
     image_format: Annotated[
         str, typer.Option("--image-format", metavar="jpeg|png|webp", help="The format of the copies.")
     ] = "jpeg",
-    quality: Annotated[int, typer.Option("--quality", help="Of JPEG and WebP, 1 to 100.")] = 90,
+    quality: Annotated[
+        int, typer.Option("--quality", help="Of JPEG and WebP, 1 to 100; PNG is exact and has none.")
+    ] = 90,
     include_originals: Annotated[
         bool, typer.Option("--include-originals", help="Copy the originals beside their copies, byte for byte.")
     ] = False,

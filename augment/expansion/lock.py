@@ -11,6 +11,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +27,17 @@ STRAGGLERS_WAIT_S = 60.0
 """How long a run waits for workers that outlived theirs; they stop at their next record."""
 _POLL_S = 0.02
 
-_COUNTS = struct.Struct("<QQ")
+_COUNTS = struct.Struct("<QQQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How far a shard is: outputs settled, bytes written, records refused and the place of one of these."""
+
+    num_outputs: int = 0
+    size_bytes: int = 0
+    num_refused: int = 0
+    refused: int = 0
 
 
 @contextlib.contextmanager
@@ -79,10 +90,10 @@ class Run:
             self.end()
             raise folder.storage_error("write", self.path, error) from error
 
-    def counts(self, index: int) -> tuple[int, int]:
-        """Outputs settled and bytes written so far by whoever works on this shard."""
+    def counts(self, index: int) -> Counts:
+        """How far whoever works on this shard is."""
         data = os.pread(self._fd, _COUNTS.size, index * _COUNTS.size)
-        return _COUNTS.unpack(data) if len(data) == _COUNTS.size else (0, 0)
+        return Counts(*_COUNTS.unpack(data)) if len(data) == _COUNTS.size else Counts()
 
     def end(self) -> None:
         """Tell all who work in this run to stop, and wait for them; a straggler is left to the next run."""
@@ -132,10 +143,10 @@ class Seat:
         if not self._path.exists():
             raise _ended(self._path)
 
-    def report(self, num_outputs: int, size_bytes: int) -> None:
+    def report(self, counts: Counts) -> None:
         """Say how far the shard is."""
         with contextlib.suppress(OSError):  # a count for a progress bar must never cost a shard
-            os.pwrite(self._fd, _COUNTS.pack(num_outputs, size_bytes), self._offset)
+            os.pwrite(self._fd, _COUNTS.pack(*astuple(counts)), self._offset)
 
 
 @contextlib.contextmanager

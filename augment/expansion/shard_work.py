@@ -59,7 +59,7 @@ class ShardWork:
         self._guard = guard
         self._refused = refused
         self._written: list[str] = []
-        self._num_settled = 0
+        self._counts = lock.Counts()
         self._size_bytes = 0
 
     def do(self) -> None:
@@ -74,9 +74,9 @@ class ShardWork:
         try:
             if missing:
                 journal.begin(self.root, self.shard.index, missing)
-            for each in plan:
+            for place, each in zip(self.shard.records, plan, strict=True):
                 self.seat.check()
-                self._settle(each)
+                self._settle(each, place)
             self.complete(missing)
             self._finish()
         except BaseException:
@@ -128,14 +128,21 @@ class ShardWork:
             mask_digest=None if made.mask is None else file_digest(made.mask),
         )
 
-    def _settle(self, planned: Planned) -> None:
+    def _settle(self, planned: Planned, place: int) -> None:
         rows = self._rows(planned)
         self.rows += rows
         self._size_bytes += sum(row.size_bytes or 0 for row in rows)
         self._size_bytes += sum(each.size_bytes for row in rows for each in row.files if each.path != row.path)
         record = planned.record
-        self._num_settled += self.spec.outputs_of(self.shard.part, record.key, self.outputs.class_name(record))
-        self.seat.report(self._num_settled, self._size_bytes)
+        is_refused = rows[-1].status == Status.REFUSED
+        counted = self.spec.outputs_of(self.shard.part, record.key, self.outputs.class_name(record))
+        self._counts = lock.Counts(
+            num_outputs=self._counts.num_outputs + counted,
+            size_bytes=self._size_bytes,
+            num_refused=self._counts.num_refused + is_refused,
+            refused=place if is_refused else self._counts.refused,
+        )
+        self.seat.report(self._counts)
 
     def _rows(self, planned: Planned) -> list[Row]:
         """One for each output, or one that says why there is none."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from augment import encode, engine
+from augment import arguments, encode, engine
 from augment.address import digest_fields
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError
@@ -213,6 +213,15 @@ class ExpansionSpec:
         return spec
 
 
+def check(
+    *, copies: object, seed: int, include_originals: bool, image_format: str, quality: int
+) -> tuple[int, Copies, bool, int]:
+    """The numbers as Python's own: seed, copies, include_originals, quality; CallError for an argument out of range."""
+    include_originals = arguments.flag("include_originals", include_originals)
+    encode.check_options(image_format, quality)
+    return check_seed(seed), shares.check(copies, least=0 if include_originals else 1), include_originals, int(quality)
+
+
 def describe(
     dataset: Dataset,
     division: Division,
@@ -231,9 +240,9 @@ def describe(
     Raises CallError for an argument out of range, DatasetError where the format cannot hold the dataset's targets or
     the rule of copies does not hold for its classes.
     """
-    check_seed(seed)
-    copies = shares.check(copies, least=0 if include_originals else 1)
-    encode.check_options(image_format, quality)
+    seed, copies, include_originals, quality = check(
+        copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
+    )
     name = dataset.format if output_format is None else output_format
     targets = _targets(dataset, registry.named(name), drop_targets)
     augmented = [(part.split, each) for part, each in views(dataset, division.parts) if not part.copied]

@@ -1,11 +1,13 @@
 """What the shards of a run have come to: for a progress bar, for a budget of failures, and at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from augment import arguments
 from augment.errors import CallError, DatasetError
+from augment.expansion.lock import Counts
 from augment.expansion.shard import ShardResult
 from augment.expansion.spec import ExpansionSpec
 from augment.sample import Refusal
@@ -65,19 +67,32 @@ class Budget:
     def __init__(self, max_failures: MaxFailures | None, num_files: int) -> None:
         self._text = f"max_failures is {max_failures}"
         self._most: int | None = None
-        if isinstance(max_failures, int) and max_failures >= 0:
-            self._most = max_failures
-        elif isinstance(max_failures, float) and 0 < max_failures < 1:
+        if max_failures is None:
+            return
+        if isinstance(max_failures, float) and 0 < max_failures < 1:
             self._most = int(max_failures * num_files)
-        elif max_failures is not None:
-            raise CallError(f"{self._text}; give a count, or a fraction between 0 and 1")
+            return
+        try:
+            self._most = arguments.integer("max_failures", max_failures, 0)
+        except CallError:
+            told = arguments.shown(max_failures)
+            raise CallError(f"max_failures is {told}; give a count, or a fraction above 0 and below 1") from None
 
-    def check(self, num_refused: int, first: Refusal | None) -> None:
-        """Raise DatasetError where more are left out than allowed."""
-        if self._most is not None and num_refused > self._most and first is not None:
+    def check(self, num_refused: int, refusals: Sequence[Refusal]) -> None:
+        """Raise DatasetError where more are left out than allowed; ``refusals`` are some of them, the first first."""
+        if self._most is None or num_refused <= self._most:
+            return
+        told = "".join(f"; the first is {one.key} ({one.reason}: {one.detail})" for one in refusals[:1])
+        raise DatasetError(
+            f"{num_refused} records and files are left out and {self._text}{told}; mend or remove them, or allow more"
+        )
+
+    def check_under_way(self, num_refused: int, key: str) -> None:
+        """The same for records that unfinished shards refused; ``key`` is that of one of them."""
+        if self._most is not None and num_refused > self._most:
             raise DatasetError(
-                f"{num_refused} records and files are left out and {self._text}; the first is {first.key} "
-                f"({first.reason}: {first.detail}); mend or remove them, or allow more"
+                f"{num_refused} records and files are left out so far and {self._text}; one is {key}; mend or remove "
+                "them, or allow more"
             )
 
 
@@ -110,19 +125,26 @@ class Tally:
         self._num_refused += len(result.refusals)
         self._size_bytes += result.size_bytes
         self._refusals += result.refusals[: _REFUSALS_TOLD - len(self._refusals)]
-        self._budget.check(self._num_refused, self._refusals[0] if self._refusals else None)
+        self._budget.check(self._num_refused, self._refusals)
 
-    def show(self, num_under_way: int, size_bytes: int) -> None:
-        """Tell how far the run is, with what unfinished shards have done."""
+    def show(self, under_way: Sequence[Counts], named: Callable[[int], str] = str) -> None:
+        """Tell how far the run is, with what unfinished shards have done; DatasetError as ``add``.
+
+        ``named`` tells, by a place in ``under_way``, the key of the record that these counts name as refused.
+        """
         # never backwards, though a shard whose worker died begins again
-        self._shown = max(self._shown, self._done + num_under_way)
+        self._shown = max(self._shown, self._done + sum(each.num_outputs for each in under_way))
+        num_refused = self._num_refused + sum(each.num_refused for each in under_way)
+        for i, each in enumerate(under_way):
+            if each.num_refused:
+                self._budget.check_under_way(num_refused, named(i))
         self._progress(
             Progress(
                 done=self._shown,
                 total=self._spec.num_outputs,
                 kept=self._num_kept,
-                failed=self._num_refused,
-                size_bytes=self._size_bytes + size_bytes,
+                failed=num_refused,
+                size_bytes=self._size_bytes + sum(each.size_bytes for each in under_way),
             )
         )
 

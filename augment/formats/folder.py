@@ -19,7 +19,6 @@ from augment import keys
 from augment.errors import DatasetError
 from augment.formats import walk
 from augment.formats.listing import FileGroup, Listing
-from augment.formats.walk import LITTER, SPLIT_NAMES  # noqa: F401 - where other rooms look for them
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
 NAME = "folder"

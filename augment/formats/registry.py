@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from augment import decode, keys, manifest
+from augment import arguments, decode, keys, manifest
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
 from augment.formats import coco, csv_table, folder, imagefolder, mask_folders, parquet, refusals, voc, webdataset, yolo
@@ -19,6 +19,7 @@ from augment.formats.assemble import Assembly
 from augment.formats.listing import Listing
 from augment.formats.previous import Previous
 from augment.formats.scan import DEFAULT_MAX_FILE_BYTES, Examiner, Limits
+from augment.formats.watch import Watch, watching
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 from augment.spelling import did_you_mean
 
@@ -128,13 +129,14 @@ def scan(
     max_files: int | None = None,
     num_threads: int | None = None,
     bad_annotations: str = refusals.REFUSE,
+    watch: Watch | None = None,
 ) -> Dataset:
     """Read every file below ``root`` once and describe what is there; pictures are probed, not decoded.
 
     The manifest is written to ``sink``, whole or not at all, or stays in memory. ``previous`` is an earlier scan of the
-    same folder: a file whose size and mtime are unchanged is not read again. Where annotations cannot be true
-    (Reason.ANNOTATION) the scan is refused, with a report of them; ``bad_annotations="leave_out"`` leaves their records
-    out, with rows in the manifest, as files that are no pictures.
+    same folder: a file whose size and mtime are unchanged is not read again. ``watch`` is told what is read. Where
+    annotations cannot be true (Reason.ANNOTATION) the scan is refused, with a report of them;
+    ``bad_annotations="leave_out"`` leaves their records out, with rows in the manifest, as files that are no pictures.
 
     Raises DatasetError where there is no such folder, its layout is ambiguous or no picture in it can be used;
     StorageError where the machine fails.
@@ -142,8 +144,13 @@ def scan(
     if bad_annotations not in refusals.BAD_ANNOTATIONS:
         allowed = " or ".join(refusals.BAD_ANNOTATIONS)
         raise CallError(f"bad_annotations is {bad_annotations!r}; it is {allowed}")
-    given = None if format is None else named(format)
-    folder_path = Path(root).absolute()
+    given = None if format is None else named(arguments.text("format", format))
+    sink = None if sink is None else arguments.path("sink", sink, "the path of a file")
+    folder_path = arguments.path("root", root).absolute()
+    progress = arguments.function("progress", progress)
+    _check_limits(max_pixels=max_pixels, max_file_bytes=max_file_bytes, max_files=max_files, num_threads=num_threads)
+    if previous is not None:
+        arguments.instance("previous", previous, Dataset, "give an earlier scan of the same folder, or None")
     if not folder_path.is_dir():
         what = (
             "is a file, not a folder; give the folder it lies in"
@@ -153,16 +160,13 @@ def scan(
         raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
     chosen = given or recognised(folder_path)
     scanned_ns = time.time_ns()
-    listing = chosen.find(folder_path, max_files=max_files)
+    with watching(watch):
+        listing = chosen.find(folder_path, max_files=max_files)
     assembly = Assembly(listing)
     for refused in listing.refused:
         assembly.refuse(refused)
-    examiner = Examiner(
-        folder_path,
-        Limits(max_pixels, max_file_bytes),
-        _usable(previous, chosen, folder_path),
-        listing,
-    )
+    previously = _usable(previous, chosen, folder_path)
+    examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), previously, listing, watch)
     done = listing.num_files - sum(len(group.names) for group in listing.groups)
     if progress is not None:
         progress(done, listing.num_files)
@@ -182,9 +186,23 @@ def scan(
         memory = pa.BufferOutputStream()
         manifest.write(memory, assembled.summary, assembled.records, assembled.refused)
         return Dataset.from_buffer(memory.getvalue())
-    with manifest.new_file(Path(sink)) as file:
+    with manifest.new_file(sink) as file:
         manifest.write(file, assembled.summary, assembled.records, assembled.refused)
     return Dataset.open(sink)
+
+
+def take(dataset: object, *, bad_annotations: str = refusals.REFUSE) -> Dataset:
+    """What a function is given as its dataset: one, or the path of a folder, which is scanned; CallError else."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    folder_path = arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder")
+    return scan(folder_path, bad_annotations=bad_annotations)
+
+
+def _check_limits(**limits: int | None) -> None:
+    for name, limit in limits.items():
+        if limit is not None:
+            arguments.integer(name, limit, 1)
 
 
 def _default_threads() -> int:

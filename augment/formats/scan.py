@@ -5,6 +5,7 @@ the columns of what was found (together some 400 bytes a record at the end, meas
 at any time at most one large file and a small one for each thread.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from augment.annotations import Annotations
 from augment.errors import Reason, RecordError, StorageError
 from augment.formats.listing import Described, FileGroup, Listing, MaskPlace, Part
 from augment.formats.previous import Previous
+from augment.formats.watch import Watch
 from augment.spelling import did_you_mean
 
 DEFAULT_MAX_FILE_BYTES = 256 * 2**20
@@ -106,12 +108,15 @@ class Limits:
 class Examiner:
     """Examines files of one dataset, from several threads at once."""
 
-    def __init__(self, root: Path, limits: Limits, previous: Previous | None, listing: Listing) -> None:
+    def __init__(
+        self, root: Path, limits: Limits, previous: Previous | None, listing: Listing, watch: Watch | None = None
+    ) -> None:
         self._root = root
         self._limits = limits
         self._previous = previous
         self._listing = listing
         self._one_large = Lock()
+        self._watch = watch or Watch(math.inf)
 
     def examine_all(self, *, num_threads: int) -> Iterator[list[Found]]:
         """What became of each file of the listing, a few at a time, in the order of its groups."""
@@ -134,9 +139,13 @@ class Examiner:
                     future.cancel()
 
     def _examine_some(self, files: tuple[File, ...]) -> list[Found]:
-        return [Found(file, self._examine(file)) for file in files]
+        try:
+            return [Found(file, self._examine(file)) for file in files]
+        finally:
+            self._watch.done()
 
     def _examine(self, file: File) -> Picture | Refused:
+        self._watch.at(file.path)
         try:
             verdict = self._judge(file)
         except read.NotAFileError as error:
@@ -163,7 +172,7 @@ class Examiner:
             return Refused(Reason.ANNOTATION, unknown)
         if (known := self._known(file)) is not None:
             return known
-        content = self._read(self._root / file.place, file.described.part)
+        content = self._read(file.place, file.described.part)
         if isinstance(content, Refused):
             return content
         header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
@@ -199,7 +208,7 @@ class Examiner:
     def _mask(self, place: MaskPlace | None, picture: decode.Header) -> Mask | Refused | None:
         if place is None or self._is_null(place):
             return None
-        content = self._read(self._root / place.path, place.part)
+        content = self._read(place.path, place.part)
         if isinstance(content, Refused):
             return Refused(Reason.ANNOTATION, f"mask unreadable: {keys.printable(place.path)}: {content.detail}")
         try:
@@ -218,7 +227,8 @@ class Examiner:
         bits = 8 * values.itemsize
         return Mask(place.path, offset, content.size_bytes, content.mtime_ns, digest, bits)
 
-    def _read(self, full: Path, part: Part | None) -> read.FileContent | Refused:
+    def _read(self, name: str, part: Part | None) -> read.FileContent | Refused:
+        full = self._root / name
         limit = self._limits.max_file_bytes
         if part is None:
             status = full.stat()
@@ -228,7 +238,11 @@ class Examiner:
             size_bytes = part.size_bytes
         if size_bytes is not None and (refused := self._bounded(size_bytes)) is not None:
             return refused
-        with self._one_large if (size_bytes or 0) > _LARGE_BYTES else nullcontext():
+        is_large = (size_bytes or 0) > _LARGE_BYTES
+        if is_large:
+            self._watch.done()  # it waits for its turn, which is no fault of its own
+        with self._one_large if is_large else nullcontext():
+            self._watch.at(name)
             if part is not None:
                 content = read.read_part(full, part.offset, size_bytes=size_bytes)
             else:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from augment import keys, read
 from augment.errors import DatasetError, Reason, StorageError
+from augment.formats import watch
 from augment.formats.listing import Listing, RefusedPath
 
 SPLIT_NAMES = frozenset(
@@ -81,7 +82,8 @@ def folders(root: Path, listing: Listing, *, max_files: int | None = None) -> It
 def _counted(root: Path, listing: Listing, found: Folder, max_files: int | None) -> Folder:
     listing.num_files += len(found.files)
     if max_files is not None and listing.num_files > max_files:
-        raise DatasetError(f"{root} holds more than {max_files} files (max_files); split it, or raise the limit")
+        limit = "(max_files, AUGMENT_MAX_FILES)"
+        raise DatasetError(f"{root} holds more than {max_files} files {limit}; split it, or raise the limit")
     return Folder(found.path, found.folders, tuple(_in_utf8(listing, found)))
 
 
@@ -89,6 +91,7 @@ def _enter(
     listing: Listing, root: Path, path: str, above: frozenset[tuple[int, int]]
 ) -> tuple[Folder, frozenset[tuple[int, int]]] | None:
     """A folder, and the identities (device, inode) of those that it lies in and its own; None where it is refused."""
+    watch.at(keys.printable(path))
     try:
         identity = _identity(root / path)
         if identity in above:

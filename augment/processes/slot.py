@@ -147,6 +147,8 @@ class Slot:
                 reason, how = _reason(death.exit_code), lifeline.describe_end(death.exit_code)
             else:
                 if isinstance(reply, worker.Ended):
+                    if reply.is_last:
+                        self._replace("threads")
                     return reply
                 if isinstance(reply, worker.Dropped):
                     return None

@@ -5,6 +5,7 @@ import pickle
 import resource
 import select
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -58,9 +59,13 @@ class Verdict(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """From the worker: the task returned or raised; a pickled Outcome."""
+    """From the worker: the task returned or raised; a pickled Outcome.
+
+    ``is_last``: the task left a thread behind, and with it nobody knows what, so that this process ends.
+    """
 
     outcome: bytes
+    is_last: bool = False
 
 
 class Dropped(NamedTuple):
@@ -95,7 +100,7 @@ class Worker:
                     continue
                 reply = self._run(message)
                 self._connection.send(reply)
-                if isinstance(reply, OutOfMemory):
+                if isinstance(reply, OutOfMemory) or (isinstance(reply, Ended) and reply.is_last):
                     break
         except (EOFError, OSError):  # the service is gone
             pass
@@ -118,7 +123,8 @@ class Worker:
         else:
             chosen = quarantine.AlarmGuard(self._verdicts, timeout_s, self._stop_if_cancelled)
         try:
-            return Ended(outcome.run_and_dump(lambda: _load_task(run.task).run(chosen)))
+            done = outcome.run_and_dump(lambda: _load_task(run.task).run(chosen))
+            return Ended(done, is_last=threading.active_count() > 1)
         except outcome.Cancelled:
             return Dropped()
         except (MemoryError, outcome.Exhausted):

@@ -10,7 +10,7 @@ import numpy as np
 from augment.chance import Chance
 from augment.errors import PipelineError, Problem, Reason, RecordError
 from augment.pipeline import Node, PipelineSpec
-from augment.sample import Applied, Sample, as_image
+from augment.sample import Applied, Sample, as_image, as_sample
 from augment.transforms import catalogue, following, limits, mended
 from augment.transforms.carried import Carrier, has_targets
 from augment.transforms.drawn import drawn
@@ -88,12 +88,12 @@ class Compiled:
         RecordError (not renderable) where a transform cannot be applied to this picture or lacks a target;
         MemoryError and OSError pass.
         """
-        image = as_image(sample.image)
+        sample = as_sample(sample)
         disable_ipp()
         self._chance.reset(seed, draw, view, key)
         carries = has_targets(sample)
         self._trace.start(mirrors=carries and self._carrier.swaps_sides(sample))
-        data: dict[str, Any] = {"image": image.copy()}
+        data: dict[str, Any] = {"image": sample.image.copy()}
         targets = self._carrier.take_in(sample) if carries else {}
         if self._moves_targets:
             data |= targets

@@ -12,9 +12,10 @@ from typing import Final, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from augment import arguments
 from augment import document as documents
 from augment.chance import check_address
-from augment.errors import PipelineError, Problem
+from augment.errors import CallError, PipelineError, Problem
 from augment.pipeline import PipelineSpec
 from augment.sample import Sample, as_image
 from augment.spelling import did_you_mean
@@ -32,15 +33,23 @@ class Pipeline:
     """
 
     def __init__(self, spec: PipelineSpec) -> None:
-        self.spec = spec
+        remedy = "read a pipeline with Pipeline.load (a preset or a file) or Pipeline.parse (text)"
+        self.spec = arguments.instance("spec", spec, PipelineSpec, remedy)
         self._compiled = threading.local()
 
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> "Pipeline":
         """Load a preset by its name, or a YAML or JSON file by its path; raises PipelineError.
 
-        A text that is a preset's name means the preset; write ``./light`` for a file of that name.
+        A text that is a preset's name means the preset; write ``./light`` for a file of that name. CallError where it
+        is neither text nor a path.
         """
+        given: object = source
+        if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str) or not str(given):
+            raise CallError(
+                f"the pipeline is {arguments.shown(given)}; give the name of a preset or the path of a file "
+                "(Pipeline.parse takes text)"
+            )
         if isinstance(source, str) and source in preset_names():
             return cls(_preset(source))
         path = Path(source)
@@ -49,6 +58,8 @@ class Pipeline:
     @classmethod
     def parse(cls, text: str, *, name: str = "") -> "Pipeline":
         """Read YAML 1.2 or JSON, ours or a file that Albumentations saved; raises PipelineError with every problem."""
+        arguments.instance("text", text, str, "give YAML or JSON as text; Pipeline.load takes a preset or a file")
+        arguments.text("name", name)
         return cls(check.resolve(documents.parse(text, name=name, lenient=True)))
 
     @property
@@ -107,6 +118,20 @@ class Pipeline:
             self._compiled.value, self._compiled.names = compiled, names
         result, *_ = compiled(sample, seed=seed, draw=draw, view=view, key=key)
         return result if isinstance(picture, Sample) else result.image
+
+    @classmethod
+    def take(cls, given: object) -> "Pipeline":
+        """What a function is given as its pipeline: one, or what ``load`` takes; CallError for anything else."""
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, PipelineSpec):
+            return cls(given)
+        if isinstance(given, str | os.PathLike):
+            return cls.load(given)
+        raise CallError(
+            f"pipeline is {arguments.shown(given)}; give an augment.Pipeline (Pipeline.parse makes one of text), the "
+            "name of a preset or the path of a file"
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pipeline) and self.spec == other.spec

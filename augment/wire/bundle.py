@@ -29,17 +29,24 @@ class Bundle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture under its name, and its part of the annotations."""
+    """One picture under its name, its part of the annotations, and its mask (PNG) under a name of its own."""
 
     name: str
     data: bytes | memoryview
     annotation: Mapping[str, Any]
+    mask_name: str = ""
+    mask: bytes | memoryview = b""
+
+    def described(self) -> dict[str, Any]:
+        """Its part of the annotations, with the names of its files."""
+        return {"name": self.name, **({"mask": self.mask_name} if self.mask_name else {}), **self.annotation}
 
 
 def write(kind: Bundle, file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
     """Write all entries. In zip and tar ``annotations.json`` comes last: the head with ``results``, one an entry.
 
-    In Arrow each row has ``name``, ``image`` (the encoded bytes) and ``annotation`` (JSON); the head is the schema's
+    A result's mask lies behind its picture, and the result names it as ``mask``. In Arrow each row has ``name``,
+    ``image`` (the encoded bytes), ``annotation`` (JSON) and, where there is any, ``mask``; the head is the schema's
     metadata under the key ``augment``.
     """
     _WRITERS[kind](file, entries, head)
@@ -68,15 +75,18 @@ def _arrow(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -
         "image": pa.array([bytes(one.data) for one in entries], pa.large_binary()),
         "annotation": pa.array([_text(one.annotation) for one in entries], pa.string()),
     }
+    if any(one.mask_name for one in entries):
+        columns["mask"] = pa.array([bytes(one.mask) if one.mask_name else None for one in entries], pa.large_binary())
     batch = pa.RecordBatch.from_pydict(columns).replace_schema_metadata({"augment": _text(head)})
     with pa.ipc.new_stream(file, batch.schema) as stream:
         stream.write_batch(batch)
 
 
 def _members(entries: Sequence[Entry], head: Mapping[str, Any]) -> list[tuple[str, bytes | memoryview]]:
-    told = {**head, "results": [{"name": one.name, **one.annotation} for one in entries]}
+    told = {**head, "results": [one.described() for one in entries]}
     text = json.dumps(told, indent=1, sort_keys=True).encode()
-    return [*((one.name, one.data) for one in entries), (ANNOTATIONS, text)]
+    files = [file for one in entries for file in ((one.name, one.data), (one.mask_name, one.mask)) if file[0]]
+    return [*files, (ANNOTATIONS, text)]
 
 
 def _text(document: Mapping[str, Any]) -> str:

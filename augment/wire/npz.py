@@ -57,7 +57,7 @@ def from_bytes(data: bytes | memoryview) -> Batch:
             masks=_tensors(content, "mask") if "mask" in content else None,
             instance_masks=_tensors(content, "instance_masks") if "instance_masks" in content else None,
             replaces=[text or None for text in content["replaces"].tolist()],
-            **{name: _ragged(content, name) for name in columns.RAGGED if name in content},
+            **_all_ragged(content),
         )
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, ValueError) as error:
         raise CallError(f"this is no complete .npz file of a batch: {error}; ask for it again") from error
@@ -103,6 +103,10 @@ def _tensors(content: dict[str, NDArray[Any]], name: str) -> Any:
     cuts = np.cumsum(shapes.prod(axis=1))[:-1]
     parts = np.split(content[name], cuts) if len(shapes) else []
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _all_ragged(content: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    return {name: _ragged(content, name) for name in columns.RAGGED if name in content}
 
 
 def _ragged(content: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:

@@ -21,11 +21,12 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One augmented picture: its encoded bytes, and what was done to it."""
+    """One augmented picture: its encoded bytes, what was done to it and what can be said of it; its mask as PNG."""
 
     data: bytes
     name: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    mask: bytes | None = None
 
 
 class Client:
@@ -128,14 +129,21 @@ class Client:
         copies: int = 1,
         image_format: str | None = None,
         quality: int | None = None,
+        annotations: Mapping[str, Any] | None = None,
+        mask: bytes | str | Path | None = None,
     ) -> list[Picture]:
-        """Copies of one picture (its encoded bytes, or a path), augmented at once. No seed: one of chance."""
-        data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+        """Copies of one picture (its encoded bytes, or a path), augmented at once. No seed: one of chance.
+
+        ``annotations`` (``boxes``, ``box_labels``, ``keypoints`` and the others of ``POST /v1/augment``) and ``mask``
+        (class indices as PNG) move with the pixels; what became of them is in each picture's provenance and mask.
+        """
+        files = {"images": _content(picture)} | ({} if mask is None else {"masks": _content(mask)})
         text = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
         fields = {
-            "pipeline": text, "seed": seed, "copies": copies, "image_format": image_format, "quality": quality
+            "pipeline": text, "seed": seed, "copies": copies, "image_format": image_format, "quality": quality,
+            "annotations": None if annotations is None else json.dumps(annotations),
         }  # fmt: skip
-        body, content_type = _form(data, {name: value for name, value in fields.items() if value is not None})
+        body, content_type = _form(files, {name: value for name, value in fields.items() if value is not None})
         answer, headers = self._transport.request(
             "POST", "/v1/augment", body=body, headers={"Content-Type": content_type}
         )
@@ -144,8 +152,15 @@ class Client:
             return [Picture(answer, f"0.{kind[6:]}", json.loads(headers.get("augment-provenance") or "{}"))]
         with zipfile.ZipFile(io.BytesIO(answer)) as archive:
             results = json.loads(archive.read("annotations.json"))["results"]
-            names = [name for name in archive.namelist() if name != "annotations.json"]
-            return [Picture(archive.read(name), name, found) for name, found in zip(names, results, strict=True)]
+            return [
+                Picture(
+                    archive.read(found["name"]),
+                    found["name"],
+                    found,
+                    archive.read(found["mask"]) if "mask" in found else None,
+                )
+                for found in results
+            ]
 
     def expand(
         self,
@@ -175,16 +190,22 @@ class Client:
         return job.run(self._transport, wanted, wait=wait, progress=progress)
 
 
-def _form(picture: bytes, fields: Mapping[str, object]) -> tuple[bytes, str]:
+def _content(file: bytes | str | Path) -> bytes:
+    return file if isinstance(file, bytes) else Path(file).read_bytes()
+
+
+def _form(files: Mapping[str, bytes], fields: Mapping[str, object]) -> tuple[bytes, str]:
     """A multipart body (RFC 7578) and its content type."""
     boundary = uuid.uuid4().hex
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
     ]
-    head = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="picture"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
-    )
-    body = b"".join([*parts, head.encode(), picture, f"\r\n--{boundary}--\r\n".encode()])
+    for name, content in files.items():
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="picture"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
+        parts += [head.encode(), content, b"\r\n"]
+    body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
     return body, f"multipart/form-data; boundary={boundary}"

@@ -22,9 +22,10 @@ from service.batch_files import BatchFile
 from service.errors import MediaTypeError
 from service.oneshot import Options
 from service.pictures import Pictures
+from service.routing import Route
 from service.state import Joined, State
 
-router = APIRouter(prefix="/v1/augment", tags=["augment"])
+router = APIRouter(route_class=Route, prefix="/v1/augment", tags=["augment"])
 
 _FORM = "multipart/form-data"
 _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
@@ -69,6 +70,21 @@ _BODY = {
                     "required": ["images"],
                     "properties": {
                         "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "masks": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "One for each picture, in their order: class indices as PNG (grey, palette "
+                            "or 16 bits), of the picture's size.",
+                        },
+                        "annotations": {
+                            "type": "string",
+                            "description": "JSON: an object for one picture, a list of one for each, or an object by "
+                            "file name. Each has any of `label`, `labels`, `boxes` ([x_min, y_min, x_max, y_max] in "
+                            "pixels), `box_labels`, `box_attributes`, `instance_masks`, `keypoints` ([x, y]), "
+                            "`keypoint_labels`, `keypoint_visibility`, `keypoint_angles`, `keypoint_scales`, "
+                            "`keypoint_boxes`, `extra`; labels are names or numbers.",
+                            "example": '{"boxes": [[10, 20, 110, 220]], "box_labels": ["cat"]}',
+                        },
                         "pipeline": {"type": "string", "description": "A name, or YAML or JSON text."},
                         **{name: {"type": "string"} for name in ("seed", "copies", "image_format", "quality")},
                     },
@@ -85,8 +101,9 @@ _BODY = {
     response_class=Response,
     responses={
         200: {
-            "description": "One result is the picture itself. Several are a zip, tar or Arrow stream with the pictures "
-            "and what was done to each (`annotations.json`; in Arrow the column `annotation`).",
+            "description": "One result is the picture itself. Several, or one with annotations or a mask, are a zip, "
+            "tar or Arrow stream with pictures, masks and what was done to each and is to be said of it "
+            "(`annotations.json`; in Arrow the column `annotation`).",
             "headers": {
                 oneshot.PROVENANCE: {
                     "description": "Of one result: its render key, seed and each transform applied, as ASCII JSON of "
@@ -102,6 +119,7 @@ _BODY = {
         413: _problem("The body is too long (AUGMENT_MAX_BODY_BYTES)."),
         415: _problem("A picture's format, the body's type or the wanted format is not served."),
         422: _problem("A picture cannot be decoded or rendered or is too large, the pipeline or a value is refused."),
+        408: _problem("The body does not come on (AUGMENT_BODY_TIMEOUT_S)."),
         429: _problem("The queue is full; `Retry-After` says when to ask again."),
     },
     openapi_extra=_BODY,
@@ -127,7 +145,9 @@ async def augment_pictures(
     """Augment what is sent, at once.
 
     `curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop&seed=7' -o out.jpg`, or
-    `curl -F images=@cat.jpg -F images=@dog.jpg -F pipeline=light -F copies=4 URL/v1/augment -o out.zip`. The same
+    `curl -F images=@cat.jpg -F images=@dog.jpg -F pipeline=light -F copies=4 URL/v1/augment -o out.zip`, or with
+    targets `curl -F images=@cat.jpg -F masks=@cat.png -F 'annotations={"boxes": [[10, 20, 110, 220]]}' -F
+    pipeline=light URL/v1/augment -o out.zip`. The same
     picture, pipeline and seed give the same bytes from every service of the same engine. One picture that cannot be
     used refuses the request, by its name.
     """
@@ -140,7 +160,7 @@ async def augment_pictures(
     }  # fmt: skip
     given = {name: value for name, value in query.items() if value is not None}
     with ExitStack() as held:
-        turn = held.enter_context(state.admission.place())
+        turn = held.enter_context(state.admission.place(after_body=True))
         sent = held.enter_context(closing(_pictures(request, state)))
         if kind == _FORM:
             fields = await pictures.receive_form(request, sent)
@@ -149,18 +169,19 @@ async def augment_pictures(
             given |= fields
         else:
             await pictures.receive_raw(request, sent)
-        wanted = _wanted(given)
+        turn.enter()
+        wanted = _wanted(_with_format(given, request.headers.get("accept")))
         options = await to_thread.run_sync(_options, state, wanted)
         try:
             made = await answers.unless_left(request, state.oneshot.render(sent, options))
         except answers.ClientLeft:
             return Response(status_code=answers.LEFT)
         files = sent.files
-        if len(made) == 1 and options.copies == 1 and wanted.format is None:
+        if len(made) == 1 and options.copies == 1 and wanted.format is None and not sent.are_described:
             file, headers = oneshot.single(made[0], options, in_memory=files.is_in_memory(made[0].path))
         else:
             bundle = _bundle(wanted.format, request.headers.get("accept"))
-            into = sent.new_file(sum(result.num_bytes for one in made for result in one.results))
+            into = sent.new_file(sum(result.num_bytes + result.mask_bytes for one in made for result in one.results))
             num_bytes = await to_thread.run_sync(oneshot.pack, bundle, made, options, into)
             file = BatchFile(into, Laid(num_bytes, num_bytes), in_memory=files.is_in_memory(into))
             headers = {"Content-Type": _MEDIA_TYPES[bundle], "Content-Length": str(num_bytes)}
@@ -183,6 +204,15 @@ def _pictures(request: Request, state: State) -> Pictures:
     return Pictures(state.oneshot.files, state.settings.max_pictures, min(expected, state.settings.max_body_bytes))
 
 
+def _with_format(given: Mapping[str, str], accept: str | None) -> Mapping[str, str]:
+    """The picture's format by ``Accept`` where it names one and ``image_format`` was not sent."""
+    named = {media_range for media_range, weight in formats.media_ranges(accept or "") if weight > 0}
+    found = formats.preferred(accept, [f"image/{name}" for name in encode.EXTENSIONS if f"image/{name}" in named])
+    return (
+        given if found is None or "image_format" in given else {**given, "image_format": found.removeprefix("image/")}
+    )
+
+
 def _wanted(given: Mapping[str, str]) -> AugmentRequest:
     try:
         return AugmentRequest.model_validate(given)
@@ -203,9 +233,8 @@ def _bundle(name: Bundle | None, accept: str | None) -> Bundle:
     """``?format=`` beats ``Accept``; what accepts anything gets a zip."""
     if name is not None:
         return name
-    for media_range, weight in formats.media_ranges(accept or "*/*"):
-        for kind, media_type in _MEDIA_TYPES.items():
-            if weight > 0 and media_range in {media_type, "application/*", "*/*"}:
-                return kind
-    served = ", ".join(_MEDIA_TYPES.values())
-    raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; several results are served as {served}")
+    found = formats.preferred(accept, list(_MEDIA_TYPES.values()))
+    if found is None:
+        served = ", ".join(_MEDIA_TYPES.values())
+        raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; several results are served as {served}")
+    return next(kind for kind, media_type in _MEDIA_TYPES.items() if media_type == found)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from augment import encode
 from augment.batch import Place
@@ -17,15 +17,17 @@ from augment.errors import CallError, DatasetError, Reason
 from augment.laid import Laid
 from augment.wire import arrow, tar
 from service import answers, formats, schemas
+from service.admission import Lane
 from service.answers import Chunk
 from service.batch_files import BatchFile
 from service.errors import NotFoundError
 from service.routes import conditional
 from service.routes.streams import UNKNOWN, StreamId
+from service.routing import Route
 from service.state import Joined, State
 from service.streams import OpenStream
 
-router = APIRouter(prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
+router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
 
 _EPOCH_MAX = 2**53 - 1  # what every JSON reader holds exactly
 _MAY_PASS = frozenset({Reason.UNREADABLE, Reason.CHANGED, Reason.TIMEOUT, Reason.CRASHED})
@@ -54,12 +56,20 @@ class PartQuery(schemas.Schema):
     )
     image_format: str = Field("png", description="How a tar holds pictures: `png`, `jpg` or `npy`.")
     quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Quality of `jpg`.")
-    max_failures: float | None = Field(
+    max_failures: int | float | None = Field(
         None,
-        ge=0,
+        allow_inf_nan=False,
         description="Rows of one batch that may stand for refused records: a count, or a fraction where it is below 1. "
         "Omitted: any number.",
     )
+
+    @field_validator("max_failures")
+    @classmethod
+    def check_max_failures(cls, value: float | None) -> float | None:
+        """A count is a whole number."""
+        if value is not None and (value < 0 or (value >= 1 and value != math.floor(value))):
+            raise ValueError(f"it is {value}; it is a count (0, 1, 2, …) or a fraction between 0 and 1")
+        return value
 
     def place(self, epoch: int, index: int) -> Place:
         """The slice of one batch."""
@@ -176,11 +186,11 @@ async def _several(
     state: State, stream: OpenStream, indices: range, query: RangeQuery, part_format: PartFormat
 ) -> AsyncGenerator[Chunk, None]:
     first, last = _frame(stream, query.epoch, part_format)
-    with state.admission.place() as turn:
+    with state.admission.place(Lane.STREAM) as turn:
         wanted = state.readers.read(
             lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
         )
-        async with aclosing(wanted) as files:
+        async with state.datasets.reading(stream.entry), aclosing(wanted) as files:
             index = indices.start
             async for file in files:
                 turn.leave()

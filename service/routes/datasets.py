@@ -13,13 +13,15 @@ from pydantic import BaseModel, Field
 from augment.errors import CallError
 from augment.sample import Record, Refusal
 from service import requests, schemas, upload
+from service.admission import Place
 from service.errors import MalformedError
-from service.home import NAME, remove
+from service.home import NAME, discard
 from service.registration import Wanted
 from service.routes import paging
+from service.routing import Route
 from service.state import Joined, State
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(route_class=Route, prefix="/v1/datasets", tags=["datasets"])
 
 MAX_JSON_BYTES = 64 * 2**10
 _ARCHIVES = ("application/zip", "application/x-tar", "application/gzip")
@@ -209,11 +211,11 @@ async def register_dataset(
     """
     kind = requests.check_media_type(request, {"application/json", _FORM, *_ARCHIVE_TYPES})
     query = {"name": name, "format": format, "replace": replace, "bad_annotations": bad_annotations}
-    with state.admission.place():
+    with state.admission.place(after_body=True) as turn:
         if kind == "application/json":
-            done = await _register_path(request, state)
+            done = await _register_path(request, state, turn)
         else:
-            done = await _register_upload(request, state, query, is_form=kind == _FORM)
+            done = await _register_upload(request, state, turn, query, is_form=kind == _FORM)
     described = await to_thread.run_sync(state.datasets.describe, done[0])
     response.headers["Location"] = f"/v1/datasets/{done[0]}"
     response.status_code = done[1]
@@ -290,8 +292,9 @@ async def delete_dataset(state: Joined, name: Name) -> None:
     await state.datasets.delete(name)
 
 
-async def _register_path(request: Request, state: State) -> tuple[str, int]:
+async def _register_path(request: Request, state: State, turn: Place) -> tuple[str, int]:
     text = await requests.read_text(request, max_bytes=MAX_JSON_BYTES, limit="64 kB of JSON")
+    turn.enter()
     try:
         asked = Registration.model_validate_json(text)
     except pydantic.ValidationError as error:
@@ -300,7 +303,9 @@ async def _register_path(request: Request, state: State) -> tuple[str, int]:
     return await _register(state, Wanted(asked.name, path, asked.format, asked.replace, asked.bad_annotations))
 
 
-async def _register_upload(request: Request, state: State, query: dict[str, Any], *, is_form: bool) -> tuple[str, int]:
+async def _register_upload(
+    request: Request, state: State, turn: Place, query: dict[str, Any], *, is_form: bool
+) -> tuple[str, int]:
     given = {name: value for name, value in query.items() if value is not None}
     if not is_form:
         state.datasets.check_free(_asked(given).name)  # before gigabytes arrive for nothing
@@ -310,13 +315,14 @@ async def _register_upload(request: Request, state: State, query: dict[str, Any]
     try:
         async with upload.Spool(archive, state.datasets.quota) as spool:
             given |= await upload.receive(request, spool, is_form=is_form)
+        turn.take()  # gigabytes have come, and are not sent away for a place
         if not spool.num_bytes:
             raise MalformedError("the archive is empty; send its bytes")
         asked = _asked(given)
         wanted = Wanted(asked.name, None, asked.format, asked.replace, asked.bad_annotations)
         return await _register(state, wanted, archive)
     finally:
-        await to_thread.run_sync(remove, archive)  # it has moved where all went well
+        await to_thread.run_sync(discard, archive)  # it has moved where all went well
 
 
 async def _register(state: State, wanted: Wanted, archive: Any = None) -> tuple[str, int]:

@@ -6,9 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from service import metrics, schemas
+from service.routing import Route
 from service.state import Joined
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=Route, tags=["health"])
 
 
 @router.get("/health/live", summary="Whether the process answers", response_model=schemas.Health)

@@ -20,9 +20,10 @@ from service.job_table import Job, JobState, JobWanted
 from service.jobs import Jobs
 from service.routes import paging
 from service.routes.job_documents import JobDocument, JobPage, JobRequest
+from service.routing import Route
 from service.state import Joined, State
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(route_class=Route, prefix="/v1/jobs", tags=["jobs"])
 
 _EVENT_EVERY_S = 0.25
 _KEEP_ALIVE_S = 15.0
@@ -217,9 +218,10 @@ async def read_output(request: Request, state: Joined, job_id: JobId) -> Respons
         raise ConflictError(f"job {job_id} is {job.state}; its output can be fetched when it has succeeded")
 
     async def chunks() -> AsyncGenerator[Chunk, None]:
-        with state.admission.place():
+        with state.admission.place() as turn:
             async with aclosing(job_output.stream(state.jobs.output(job))) as pieces:
                 async for piece in pieces:
+                    turn.leave()  # from here on the client is waited for
                     yield piece
 
     headers = {

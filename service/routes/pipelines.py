@@ -15,9 +15,10 @@ from service import requests, schemas
 from service.errors import NotFoundError
 from service.pipelines import Named
 from service.routes import conditional, paging
+from service.routing import Route
 from service.state import Joined
 
-router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"])
+router = APIRouter(route_class=Route, prefix="/v1/pipelines", tags=["pipelines"])
 
 YAML = "application/yaml"
 _YAML_TYPES = frozenset({YAML, "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain"})

@@ -8,15 +8,16 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from service import answers
+from service import answers, formats
 from service.answers import Chunk
 from service.errors import NotFoundError
 from service.routes import conditional
 from service.routes.batches import BINARY, REFUSED, EpochPath
 from service.routes.streams import StreamId
+from service.routing import Route
 from service.state import Joined
 
-router = APIRouter(prefix="/v1/streams/{stream_id}/samples", tags=["batches"])
+router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/samples", tags=["batches"])
 
 _PROVENANCE: dict[str, Any] = {
     "key": "cat/0001",
@@ -60,7 +61,8 @@ async def read_sample(
         raise NotFoundError(
             f"the stream has no record {key[:200]!r}; keys are paths below the split, without extension"
         )
-    as_json = form == "json"
+    served = ["image/png", "application/json"]
+    as_json = form == "json" if form else formats.preferred(request.headers.get("accept"), served) == served[1]
     kind = "json" if as_json else "png"
     etag = f'"{stream_id}-{epoch}-{key.encode(errors="surrogatepass").hex()}-{kind}"'
     headers = conditional.immutable(etag)

@@ -4,25 +4,31 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from augment.batch import BATCH_SIZE_MAX
 from augment.errors import PipelineError, Problem
-from augment.render import SEED_MAX
 from service import schemas
 from service.routes import paging
+from service.routing import Route
 from service.state import Joined
 from service.streams import Declaration
 
-router = APIRouter(prefix="/v1/streams", tags=["streams"])
+router = APIRouter(route_class=Route, prefix="/v1/streams", tags=["streams"])
 
 StreamId = Annotated[
     str, Path(description="The id that the declaration gave.", examples=["5d3f0c8be1d94a7bb8a2c1f6e07d9a43"])
 ]
 
 
-class StreamRequest(schemas.Schema):
+class StreamRequest(schemas.StrictSchema):
     """What a stream is made of."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"dataset": "photos", "pipeline": "inception", "batch_size": 64, "seed": 7}],
+        }
+    )
 
     dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
     pipeline: str | dict[str, Any] = Field(
@@ -30,7 +36,7 @@ class StreamRequest(schemas.Schema):
     )
     split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
     batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
-    seed: int = Field(0, ge=0, le=SEED_MAX, description="Other seeds, other draws and another order.")
+    seed: int = Field(0, ge=0, description="Below 2**64. Other seeds, other draws and another order.")
     shuffle: bool = Field(
         default=True, description="Whether each epoch has an order of its own; else records come by key."
     )

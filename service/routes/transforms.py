@@ -13,9 +13,10 @@ from augment.transforms.catalogue import TransformInfo, catalogue
 from service import schemas
 from service.errors import NotFoundError
 from service.routes import conditional
+from service.routing import Route
 from service.state import Joined
 
-router = APIRouter(prefix="/v1/transforms", tags=["transforms"])
+router = APIRouter(route_class=Route, prefix="/v1/transforms", tags=["transforms"])
 
 
 class Transform(BaseModel):

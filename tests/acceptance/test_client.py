@@ -24,18 +24,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty small pictures of noise in two classes."""
     from augment.encode import encode
 
-    root = tmp_path_factory.mktemp("pictures")
+    root = tmp_path_factory.mktemp("data") / "pictures"
     generator = np.random.default_rng(0)
     for index in range(NUM_RECORDS):
         path = root / f"class{index % 2}" / f"{index:03d}.png"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(generator.integers(0, 256, (48, 48, 3), np.uint8), "png"))
     return root
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("service") / "home", data_roots=pictures) as running:
+    with Server(tmp_path_factory.mktemp("service") / "home", data_roots=pictures.parent) as running:
         running.register(pictures)
         yield running
 
@@ -159,22 +159,21 @@ def test_a_replica_with_other_data_is_refused(tmp_path: Path, server: Server, pi
                 next(stream.epoch(0))
 
 
-def test_max_failures_is_judged_over_the_run(tmp_path: Path, pictures: Path) -> None:
-    own = tmp_path / "own"
+def test_max_failures_is_judged_over_the_run(server: Server, pictures: Path) -> None:
+    own = pictures.with_name("own")
     own.mkdir()
     for path in sorted(pictures.rglob("*.png"))[:12]:
         (own / path.name).write_bytes(path.read_bytes())
-    with Server(tmp_path / "home", data_roots=own) as running:
-        running.register(own)
-        for path in sorted(own.glob("*.png"))[:2]:
-            path.unlink()
-        with Client(running.url) as client:
-            wanted = {"dataset": "photos", "pipeline": PIPELINE, "batch_size": 4}
-            for limit in (1, 0.1):
-                with pytest.raises(TooManyFailuresError, match="max_failures"):
-                    list(client.stream(**wanted, max_failures=limit).epoch(0))  # type: ignore[arg-type]
-            for allowed in (2, 0.2, None):
-                stream = client.stream(**wanted, max_failures=allowed)  # type: ignore[arg-type]
-                assert len(list(stream.epoch(0))) == 3
-                assert stream.num_failed == 2
-        assert wait_until(lambda: num_prefetching() == 0) < 5
+    server.register(own, "own")
+    for path in sorted(own.glob("*.png"))[:2]:
+        path.unlink()
+    with Client(server.url) as client:
+        wanted = {"dataset": "own", "pipeline": PIPELINE, "batch_size": 4}
+        for limit in (1, 0.1):
+            with pytest.raises(TooManyFailuresError, match="max_failures"):
+                list(client.stream(**wanted, max_failures=limit).epoch(0))  # type: ignore[arg-type]
+        for allowed in (2, 0.2, None):
+            stream = client.stream(**wanted, max_failures=allowed)  # type: ignore[arg-type]
+            assert len(list(stream.epoch(0))) == 3
+            assert stream.num_failed == 2
+    assert wait_until(lambda: num_prefetching() == 0) < 5

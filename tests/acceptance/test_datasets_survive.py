@@ -30,7 +30,21 @@ def _describe(server: Server, name: str) -> dict[str, Any]:
     return described
 
 
-def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
+def _begin_upload(server: Server, waiting: Path) -> socket.socket:
+    """An upload of which some bytes have come and most have not."""
+    host, port = urlsplit(server.url).netloc.split(":")
+    connection = socket.create_connection((host, int(port)))
+    head = "POST /v1/datasets?name=cut HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\n"
+    connection.sendall(f"{head}Content-Length: 99999999\r\n\r\n".encode() + b"PK\3\4" + bytes(2**21))
+    wait_until(lambda: _is_waiting(waiting))
+    return connection
+
+
+def _is_waiting(waiting: Path) -> bool:
+    return any(path.is_file() for path in waiting.iterdir())
+
+
+def test_what_was_acknowledged_is_there_after_a_kill_and_what_was_cut_is_not(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data" / "photos", *PICTURES)
     with Server(tmp_path / "home", data_roots=tmp_path / "data") as server:
         status, by_path = server.post("/v1/datasets", {"name": "by-path", "path": str(folder)})
@@ -42,8 +56,16 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
         put.add_header("Content-Type", "application/yaml")
         with urllib.request.urlopen(put, timeout=60) as answer:  # noqa: S310 - http on loopback
             pipeline = json.load(answer)
-        server.kill()
+        waiting = tmp_path / "home" / "tmp"
+        _begin_upload(server, waiting).close()
+        wait_until(lambda: not _is_waiting(waiting))
+        with _begin_upload(server, waiting):
+            server.kill()
+        assert _is_waiting(waiting)
         server.restart()
+        assert not _is_waiting(waiting)
+        names = [one["name"] for one in json.loads(server.get("/v1/datasets"))["datasets"]]
+        assert names == ["by-path", "uploaded"], "nothing of what was cut"
         assert _describe(server, "by-path") == by_path
         assert _describe(server, "uploaded") == uploaded
         assert json.loads(server.get("/v1/datasets/uploaded/records"))["records"][0]["key"] == "cat/1"
@@ -69,28 +91,6 @@ def test_what_was_promised_is_finished_after_a_kill(tmp_path: Path) -> None:
             assert _describe(server, name)["digest"] == digest
         assert not list(inside.glob("*/pending.json"))
         assert not list(inside.glob("*/*/upload"))
-
-
-def test_an_upload_that_was_cut_leaves_nothing(tmp_path: Path) -> None:
-    with Server(tmp_path / "home") as server:
-        host, port = urlsplit(server.url).netloc.split(":")
-        waiting = tmp_path / "home" / "tmp"
-
-        def begin() -> socket.socket:
-            connection = socket.create_connection((host, int(port)))
-            head = "POST /v1/datasets?name=cut HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\n"
-            connection.sendall(f"{head}Content-Length: 99999999\r\n\r\n".encode() + b"PK\3\4" + bytes(2**21))
-            wait_until(lambda: any(path.is_file() for path in waiting.iterdir()))
-            return connection
-
-        begin().close()
-        wait_until(lambda: not any(path.is_file() for path in waiting.iterdir()))
-        with begin():
-            server.kill()
-        assert any(path.is_file() for path in waiting.iterdir())
-        server.restart()
-        assert not any(path.is_file() for path in waiting.iterdir())
-        assert json.loads(server.get("/v1/datasets")) == {"datasets": [], "next": None}
 
 
 def test_curl_uploads_as_the_documentation_says(tmp_path: Path) -> None:

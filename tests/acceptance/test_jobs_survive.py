@@ -1,9 +1,11 @@
 """Jobs of a service that is killed or stopped: they are finished without being asked, as the command line would."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
 from tests.service.folders_for_tests import write_folder
 
 _PIPELINE = {"transforms": [{"Resize": {"height": 256, "width": 256}}, {"MedianBlur": {"blur_limit": [7, 7], "p": 1}}]}
-_NAMES = [f"{kind}/{i:02d}.png" for kind in ("cat", "dog") for i in range(30)]
+_NAMES = [f"{kind}/{i:02d}.png" for kind in ("cat", "dog") for i in range(10)]
 _COPIES = 4
 
 
@@ -19,16 +21,17 @@ def _files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def _expanded(data: Path, scratch: Path) -> dict[str, bytes]:
-    """What the command line writes."""
+def _expanded(data: Path, scratch: Path, out: Path | None = None) -> dict[str, bytes]:
+    """What the command line leaves in a folder."""
+    out = out or scratch / "out"
     (scratch / "pipeline.json").write_text(json.dumps(_PIPELINE))
     command: list[str | Path] = [
-        sys.executable, "-m", "augment", "expand", data, scratch / "out", "--pipeline", scratch / "pipeline.json",
+        sys.executable, "-m", "augment", "expand", data, out, "--pipeline", scratch / "pipeline.json",
         "--copies", str(_COPIES), "--seed", "7", "--workers", "1",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AUGMENT_HOME": str(scratch / "notes")}
     subprocess.run(command, check=True, capture_output=True, env=environment)
-    return _files(scratch / "out")
+    return _files(out)
 
 
 def _start(server: Server, name: str) -> Any:
@@ -55,18 +58,18 @@ def test_jobs_are_finished_whatever_ends_the_service(tmp_path: Path) -> None:
         def done() -> int:
             return int(json.loads(server.get(f"/v1/jobs/{job['id']}"))["progress"]["done"])
 
-        wait_until(lambda: done() > 20, 60)
+        wait_until(lambda: done() > 0, 60)
         server.kill()
         server.restart()
         before = done()
-        wait_until(lambda: done() > before or before == 240, 60)
+        wait_until(lambda: done() > before or before == 80, 60)
         assert server.stop() in {0, -15}, "SIGTERM stops a job at a point to go on from"
         assert server.num_files() == 0
         server.restart()
         assert json.loads(server.get(f"/v1/jobs/{job['id']}"))["state"] not in {"failed", "cancelled"}
         said = _events(server, job["id"])
         assert said[-1]["state"] == "succeeded", said[-1]
-        assert said[-1]["progress"] == {"done": 240, "total": 240, "failed": 0}
+        assert said[-1]["progress"] == {"done": 80, "total": 80, "failed": 0}
         told = _events(server, second["id"])
         assert told[-1]["state"] == "succeeded"
         counts = [one["progress"]["done"] for one in told]
@@ -83,25 +86,43 @@ def test_jobs_are_finished_whatever_ends_the_service(tmp_path: Path) -> None:
 
 def test_curl_augments_a_picture(tmp_path: Path) -> None:
     write_folder(tmp_path, "cat.jpg", "dog.jpg")
-    answers = []
-    for num_workers in (1, 2):
-        with Server(tmp_path / f"home-{num_workers}", workers=num_workers) as server:
-            address = f"{server.url}/v1/augment?pipeline=flip-rotate-crop&seed=7"
-            raw: list[str | Path] = [
-                "curl",
-                "-sSf",
-                "--data-binary",
-                f"@{tmp_path / 'cat.jpg'}",
-                address,
-                "-D",
-                tmp_path / "headers",
-            ]
-            picture = subprocess.run(raw, check=True, capture_output=True).stdout
-            assert picture.startswith(b"\xff\xd8\xff")
-            assert "augment-provenance: {" in (tmp_path / "headers").read_text().lower()
-            several = [part for name in ("cat", "dog") for part in ("-F", f"images=@{tmp_path / name}.jpg")]
-            bundle: list[str | Path] = ["curl", "-sSf", *several, "-F", "copies=3", address]
-            answers.append((picture, subprocess.run(bundle, check=True, capture_output=True).stdout))
-            server.stop()
-            assert server.num_files() == 0
-    assert answers[0] == answers[1], "any number of workers, any server"
+    with Server(tmp_path / "home", workers=2) as server:
+        address = f"{server.url}/v1/augment?pipeline=flip-rotate-crop&seed=7"
+
+        def curl(*arguments: str | Path) -> bytes:
+            return subprocess.run(["curl", "-sSf", *arguments, address], check=True, capture_output=True).stdout
+
+        picture = curl("--data-binary", f"@{tmp_path / 'cat.jpg'}", "-D", tmp_path / "headers")
+        assert picture.startswith(b"\xff\xd8\xff")
+        assert "augment-provenance: {" in (tmp_path / "headers").read_text().lower()
+        several = [part for name in ("cat", "dog") for part in ("-F", f"images=@{tmp_path / name}.jpg")]
+        bundle = curl(*several, "-F", "copies=3")
+        with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+            assert archive.read("cat__0.jpg") == picture, "alone or among others, by whichever worker"
+        assert curl(*several, "-F", "copies=3") == bundle
+        server.stop()
+        assert server.num_files() == 0
+
+
+def test_command_line_finishes_what_a_cancelled_job_began(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data" / "photos", *_NAMES)
+    with Server(tmp_path / "home", data_roots=tmp_path / "data") as server:
+        server.register(data)
+        job = _start(server, "cut")
+
+        def progress() -> dict[str, int]:
+            return dict(json.loads(server.get(f"/v1/jobs/{job['id']}"))["progress"])
+
+        wait_until(lambda: progress()["done"] > 0, 60)
+        status, cancelled = server.post(f"/v1/jobs/{job['id']}/cancel", {})
+        assert (status, cancelled["state"]) == (200, "cancelled")
+        begun = _files(Path(job["output"]))
+        assert 0 < progress()["done"] < 80
+        finished = _expanded(data, tmp_path, Path(job["output"]))
+        assert begun.items() <= finished.items(), "what the job had made is kept, and nothing of it is made again"
+        assert finished == _expanded(data, tmp_path, tmp_path / "fresh")
+        # The other way round: to the service the folder is a finished output, which a job finds nothing to do in.
+        status, resumed = server.post(f"/v1/jobs/{job['id']}/resume", {})
+        assert status == 202, resumed
+        assert _events(server, job["id"])[-1]["state"] == "succeeded"
+        assert _files(Path(job["output"])) == finished

@@ -27,9 +27,9 @@ def pictures(tmp_path: Path) -> Path:
     return root
 
 
-def test_ten_seconds_of_mixed_load_leave_nothing(tmp_path: Path, pictures: Path) -> None:
+def test_seconds_of_mixed_load_leave_nothing(tmp_path: Path, pictures: Path) -> None:
     # How quick probes are is judged on an idle machine, by the long test; here they must not stop.
-    run(tmp_path, pictures, seconds=8, slowest_s=2.0)
+    run(tmp_path, pictures, seconds=3, slowest_s=2.0)
 
 
 @pytest.mark.long
@@ -93,7 +93,9 @@ def run(tmp_path: Path, pictures: Path, *, seconds: float, slowest_s: float) -> 
         print(figures)  # noqa: T201 - a measurement, shown with -s
         assert min(counts.values()) > 0
         assert p99 < slowest_s
-        assert not [line for line in server.get("/metrics").decode().splitlines() if 'status="5' in line]
+        counted = [each for each in server.get("/metrics").decode().splitlines() if "augment_requests_total{" in each]
+        # A probe that came before the workers were ready was told so.
+        assert not [each for each in counted if 'status="5' in each and "/health/ready" not in each]
         server.kill()
         assert server.num_files() > 1  # rendered batches, which nobody was left to remove
         server.restart()

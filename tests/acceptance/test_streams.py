@@ -4,7 +4,6 @@ import io
 import json
 import socket
 import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -19,9 +18,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from augment.expand import expand
 from augment.sample import Batch
 from augment.wire import arrow
-from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
+from tests.acceptance.servers_for_tests import Server, wait_until
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [24, 24], "scale": [0.3, 1.0]}}, {"ColorJitter": {}}]}
 SLOW = {
@@ -105,11 +105,7 @@ def test_samples_are_what_expand_writes(server: Server, photos: Path, tmp_path: 
     stream = server.declare(PIPELINE, batch_size=8, seed=7)
     pipeline = tmp_path / "pipeline.json"
     pipeline.write_text(json.dumps(PIPELINE), encoding="utf-8")
-    subprocess.run(
-        [sys.executable, "-m", "augment", "expand", photos, tmp_path / "out", "--pipeline", pipeline, "--copies", "2",
-         "--seed", "7", "--image-format", "png", "--workers", "1"],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+    expand(photos, tmp_path / "out", pipeline, copies=2, seed=7, image_format="png")
     batch = batches_of(server.get(f"/v1/streams/{stream}/batches/1/0"))[0]
     for key, image in zip(batch.keys, batch.images, strict=True):
         written = (tmp_path / "out" / f"{key}__1.png").read_bytes()

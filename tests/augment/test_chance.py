@@ -122,7 +122,7 @@ def test_order_without_shuffle_is_the_identity() -> None:
 
 
 def test_order_refuses_what_is_outside() -> None:
-    with pytest.raises(CallError, match="epochs count from 0"):
+    with pytest.raises(CallError, match="epoch is -1; it must be an integer in"):
         EpochOrder(10, 1, -1)
     with pytest.raises(CallError, match="at least one record"):
         EpochOrder(0, 1, 1)

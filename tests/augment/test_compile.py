@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from augment.address import digest_fields
-from augment.errors import PipelineError, Reason, RecordError
+from augment.errors import CallError, PipelineError, Reason, RecordError
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample
 from augment.transforms import catalogue, library, limits
@@ -337,6 +337,6 @@ def test_pipeline_that_cannot_be_built_is_refused_at_its_place(
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_picture_of_another_kind_is_a_type_error(image: np.ndarray) -> None:
-    with pytest.raises(TypeError, match="an image is uint8"):
+def test_picture_of_another_kind_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(CallError, match="an image is uint8"):
         compiled(node("HorizontalFlip"))(Sample(image), **ADDRESS)

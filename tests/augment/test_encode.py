@@ -86,7 +86,7 @@ def test_jpeg_halves_the_chroma() -> None:
 
 @pytest.mark.parametrize("quality", [0, -1, 101])
 def test_encode_refuses_a_quality_outside_its_range(quality: int) -> None:
-    with pytest.raises(CallError, match=f"quality is {quality}; it lies in 1 to 100"):
+    with pytest.raises(CallError, match=rf"quality is {quality}; it must be an integer in \[1, 100\]"):
         encode.encode(hostile.picture(), "jpeg", quality)
 
 
@@ -118,7 +118,7 @@ def test_encode_takes_the_longest_side_and_not_one_more(image_format: str, limit
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
 def test_encode_takes_pictures_alone(shape: tuple[int, ...]) -> None:
-    with pytest.raises(TypeError, match="uint8"):
+    with pytest.raises(CallError, match="uint8"):
         encode.encode(np.zeros(shape, dtype=np.uint8), "png")
 
 

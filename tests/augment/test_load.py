@@ -62,8 +62,8 @@ def test_a_sample_comes_back_as_a_sample() -> None:
 @pytest.mark.parametrize(
     "wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_anything_but_a_picture_is_a_type_error(wrong: np.ndarray) -> None:
-    with pytest.raises(TypeError, match="an image is uint8"):
+def test_anything_but_a_picture_is_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(CallError, match="an image is uint8"):
         Pipeline.parse("[]")(wrong)
 
 

@@ -119,5 +119,5 @@ def test_sheet_refuses_what_makes_none() -> None:
         sheet.contact_sheet([image], columns=0)
     with pytest.raises(CallError, match="cell_px is 8"):
         sheet.contact_sheet([image], cell_px=8)
-    with pytest.raises(TypeError, match="uint8"):
+    with pytest.raises(CallError, match="uint8"):
         sheet.contact_sheet([image[..., 0]])

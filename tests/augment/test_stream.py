@@ -244,7 +244,7 @@ def test_stream_refuses_arguments_out_of_range(dataset: Dataset, arguments: dict
 
 def test_stream_refuses_places_that_do_not_exist(dataset: Dataset) -> None:
     stream = Stream(dataset, PIPELINE, batch_size=4)
-    with pytest.raises(CallError, match="epochs count from 0"):
+    with pytest.raises(CallError, match="epoch is -1; it must be an integer in"):
         stream.batch(-1, 0)
     with pytest.raises(CallError, match="batches 0 to 4"):
         stream.batch(0, 5)

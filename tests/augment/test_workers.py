@@ -351,6 +351,13 @@ def test_workers_that_were_started_have_imported_and_are_there_before_the_first_
         assert "colorsys" in workers.submit(Call("modules")).result(5)
 
 
+def test_a_worker_whose_task_left_a_thread_is_replaced_when_it_has_answered() -> None:
+    with LocalWorkers(1) as workers:
+        pid = workers.submit(Call("leave_a_thread")).result(5)
+        assert workers.submit(Pid()).result(5) != pid
+        assert workers.restarts == {"threads": 1}
+
+
 def test_workers_in_the_background_stand_behind_others_and_these_behind_the_service() -> None:
     mine = psutil.Process().nice()
     with LocalWorkers(1) as workers, LocalWorkers(1, in_background=True) as behind:

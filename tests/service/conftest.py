@@ -9,9 +9,22 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from augment.workers import LocalWorkers
 from service.app import create_app
 from service.settings import Settings
 from tests.service.folders_for_tests import Run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_start_with_their_first_task(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Importing what renders is seconds of computing, which a test that renders nothing need not wait beside.
+
+    That a service starts its workers by itself is test_warming's to show, and the acceptance tests'.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.module.__name__.endswith("test_warming"):
+            patch.setattr(LocalWorkers, "start", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="module")

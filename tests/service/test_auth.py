@@ -76,7 +76,7 @@ def test_probes_are_open_and_everything_else_is_closed(run: Run) -> None:
     for path in [*paths, "/v2/health/live", "/v2/health/ready", "/openapi.json", "/docs", "/nowhere"]:
         answer = client.get(path.replace("{", "").replace("}", ""))
         if path in auth.OPEN_PATHS:
-            assert answer.status_code == 200, path
+            assert answer.status_code in {200, 503}, path  # not ready yet is no refusal
         else:
             assert answer.status_code == 401, path
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")

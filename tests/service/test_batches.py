@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,18 @@ import pytest
 from augment import laid as laying
 from augment.errors import Reason, StorageError
 from augment.laid import Laid
+from augment.oneshot import Copies
 from augment.sample import Refusal
+from augment.transforms.load import Pipeline
+from augment.wire.bundle import Bundle
 from service.batch_files import CHUNK_BYTES, BatchFiles
 from service.batches import Batches, Wanted
 from service.home import Home
 from service.metrics import Metrics
+from service.oneshot import OneShot, Options, pack
+from service.pictures import Pictures
 from service.readers import Readers
+from service.settings import Settings
 
 KIB = 2**10
 
@@ -198,6 +205,84 @@ def test_batch_goes_to_the_disk_where_memory_is_full(home: Home, memory: Path) -
         oven.has_no_memory = lambda _: True
         with pytest.raises(StorageError, match="AUGMENT_BATCH_CACHE_BYTES"):
             await content_of(batches, oven.wanted("b"))
+
+    in_loop(scenario)
+
+
+def test_what_nobody_reads_goes_where_a_rendering_finds_no_room(home: Home, memory: Path) -> None:
+    async def scenario() -> None:
+        oven = Oven()
+        oven.go.set()
+        batches = Batches(BatchFiles(home, memory), 2**30, Metrics())
+        for address in "abc":
+            await content_of(batches, oven.wanted(address))
+        oven.has_no_memory = lambda _: files_in(memory, home.path / "tmp") > 3
+        async with batches.lease(oven.wanted("a")):
+            assert await content_of(batches, oven.wanted("d")) == oven.content
+            oven.started.clear()
+            for address in "ad":
+                await content_of(batches, oven.wanted(address))
+            assert oven.started == [], "what is read stays, and what was made is kept"
+            oven.has_no_memory = lambda _: files_in(memory, home.path / "tmp") > 1
+            with pytest.raises(StorageError, match="AUGMENT_BATCH_CACHE_BYTES"):
+                await content_of(batches, oven.wanted("e"))
+        assert await content_of(batches, oven.wanted("e")) == oven.content, "it recovers by itself"
+        assert files_in(memory, home.path / "tmp") == 1
+
+    in_loop(scenario)
+
+
+def test_what_nobody_reads_goes_where_pictures_are_larger_than_expected(home: Home, memory: Path) -> None:
+    class FullOfIdle:
+        """Finds no room while anything idle lies in memory."""
+
+        def submit(self, _: object) -> "Future[Any]":
+            future: Future[Any] = Future()
+            if files_in(memory) > 2:  # the picture and its result
+                future.set_exception(StorageError("there is no room"))
+            else:
+                future.set_result(Copies((), {}))
+            return future
+
+    async def scenario() -> None:
+        oven = Oven()
+        oven.go.set()
+        files, metrics = BatchFiles(home, memory), Metrics()
+        batches = Batches(files, 2**30, metrics)
+        oneshot = OneShot(files, FullOfIdle(), metrics, Settings())  # type: ignore[arg-type]
+        options = Options(Pipeline.load("light"), 0, 1, "jpeg", 90)
+        pictures = Pictures(files, 1, KIB)
+        pictures.begin("cat")
+        await content_of(batches, oven.wanted("a"))
+        assert len(await oneshot.render(pictures, options)) == 1
+        async with batches.lease(oven.wanted("b")):
+            with pytest.raises(StorageError, match="no room"):
+                await oneshot.render(pictures, options)
+        pictures.close()
+        assert files_in(memory) == 1, "what was read"
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize("kind", list(Bundle))
+def test_a_disk_that_is_full_when_results_are_packed_is_a_storage_error(kind: Bundle) -> None:
+    options = Options(Pipeline.load("light"), 0, 1, "jpeg", 90)
+    with pytest.raises(StorageError, match="cannot be packed: No space left"):
+        pack(kind, [], options, Path("/dev/full"))
+
+
+def test_what_nobody_reads_goes_where_a_picture_finds_no_room(home: Home, memory: Path) -> None:
+    async def scenario() -> None:
+        oven = Oven()
+        oven.go.set()
+        files = BatchFiles(home, memory)
+        batches = Batches(files, 2**30, Metrics())
+        for address in "abc":
+            await content_of(batches, oven.wanted(address))
+        files.new(2 * KIB)
+        assert files_in(memory) == 4
+        files.new(2**60)
+        assert files_in(memory) == 1
 
     in_loop(scenario)
 

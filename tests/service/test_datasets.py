@@ -45,8 +45,8 @@ def test_a_folder_is_registered_by_path(service: TestClient, data_root: Path) ->
         "uploaded": False, "path": str(folder),
     }  # fmt: skip
     assert service.get("/v1/datasets/photos").json() == body
-    assert _datasets(service).get("photos").digest == scanned.digest == _datasets(service).digest("photos")
-    assert _datasets(service).manifest_path("photos").is_file()
+    assert _datasets(service).get("photos").digest == scanned.digest == _datasets(service).entry("photos").digest
+    assert _datasets(service).manifest(_datasets(service).entry("photos")).is_file()
 
 
 def test_the_same_content_again_is_no_news_and_other_content_a_conflict(service: TestClient, data_root: Path) -> None:

@@ -19,6 +19,7 @@ def chosen(name: str | None, accept: str | None, image_format: str = "png") -> P
         (None, "application/x-npz, application/x-tar;q=0.9", Format.NPZ),
         (None, "*/*, application/x-tar", Format.TAR),
         (None, "application/vnd.apache.arrow.stream;q=0, application/*;q=nonsense, application/x-tar", Format.TAR),
+        (None, "application/vnd.apache.arrow.stream;q=0, */*", Format.TAR),
         ("tar", "application/x-npz", Format.TAR),
     ],
 )

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         homes.write_whole(tmp_path / "missing" / "a", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_home_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / f".a.{os.getpid()}.tmp").mkdir()  # the draft can neither be written nor removed, as on a read-only disk
+    with pytest.raises(StorageError, match=r"a cannot be written: .*make the home writable"):
+        homes.write_whole(tmp_path / "a", b"x")
 
 
 def test_used_bytes_counts_uploads_and_outputs(tmp_path: Path) -> None:

@@ -1,21 +1,25 @@
 """Jobs: accepted once everything is checked, followed, stopped, gone on with; their folders are the command line's."""
 
+import asyncio
 import io
 import json
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Request
 from starlette.testclient import TestClient
 
 from augment.expand import expand
 from augment.verify import verify
 from service.job_table import JobState
+from service.routes.jobs import read_output
 from tests.service.folders_for_tests import Run, write_folder
 
-_NAMES = [f"{kind}/{i:02d}.png" for kind in ("cat", "dog") for i in range(35)]
+_NAMES = [f"{kind}/{i:02d}.png" for kind in ("cat", "dog") for i in range(20)]
 _SLOW = {"transforms": [{"Resize": {"height": 320, "width": 320}}, {"MedianBlur": {"blur_limit": [7, 7], "p": 1}}]}
 
 
@@ -69,7 +73,7 @@ def test_a_job_writes_what_the_command_line_writes(
     service: TestClient, done: dict[str, Any], data_root: Path, tmp_path: Path
 ) -> None:
     assert (done["state"], done["error"]) == ("succeeded", None)
-    assert done["progress"] == {"done": 140, "total": 140, "failed": 0}
+    assert done["progress"] == {"done": 80, "total": 80, "failed": 0}
     expand(data_root / "photos", tmp_path / "out", "light", copies=2, seed=7)
     expected = _files(tmp_path / "out")
     assert _files(Path(done["output"])) == expected
@@ -171,6 +175,51 @@ def test_a_queued_job_can_be_cancelled(service: TestClient) -> None:
     assert service.post(f"/v1/jobs/{second}/cancel").json()["state"] == "cancelled"
     assert service.post(f"/v1/jobs/{first}/cancel").json()["state"] == "cancelled"
     assert service.get(f"/v1/jobs/{second}").json()["started"] is None
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_job_is_resumed_or_deleted_never_both(service: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    seen = set()
+    for i in range(6):
+        job_id = service.post("/v1/jobs", json=_wanted(f"race-{i}", pipeline=_SLOW, copies=20)).json()["id"]
+        _begun(service, job_id)
+        assert service.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
+        calls = [("POST", f"/v1/jobs/{job_id}/resume"), ("DELETE", f"/v1/jobs/{job_id}?output=true")]
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(service.request, *call) for call in (calls if i % 2 else reversed(calls))]
+            statuses = {answer.request.method: answer.status_code for answer in (one.result(60) for one in asked)}
+        seen.add((statuses["POST"], statuses["DELETE"]))
+        after = service.get(f"/v1/jobs/{job_id}")
+        if statuses["DELETE"] == 204:
+            assert (statuses["POST"], after.status_code) == (404, 404)
+        else:
+            assert (statuses["POST"], statuses["DELETE"], after.status_code) == (202, 409, 200)
+            assert service.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+            assert service.delete(f"/v1/jobs/{job_id}?output=true").status_code == 204
+        home: Path = service.app.state.augment.home.path  # type: ignore[attr-defined]
+        assert not (home / "outputs" / f"race-{i}").exists()
+    assert seen <= {(202, 409), (404, 204)}
+    assert "defect" not in caplog.text
+
+
+def test_who_fetches_an_output_holds_no_place(service: TestClient, done: dict[str, Any]) -> None:
+    state = service.app.state.augment  # type: ignore[attr-defined]
+    held = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(_: Any) -> None:
+        held.append((state.admission.num_admitted, state.admission.num_open))
+
+    async def scenario() -> None:
+        request = Request({"type": "http", "app": service.app}, receive)
+        answer = await read_output(request, state, done["id"])
+        await answer({"type": "http"}, receive, send)
+
+    service.portal.call(scenario)  # type: ignore[union-attr]
+    assert held[0] == (0, 1), "however slowly he reads"
+    assert (state.admission.num_admitted, state.admission.num_open) == (0, 0)
 
 
 @pytest.mark.usefixtures("photos")

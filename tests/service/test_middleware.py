@@ -25,7 +25,7 @@ def test_frameworks_own_errors_are_problem_documents(service: TestClient) -> Non
     assert "/nowhere" in str(_is_problem(service.get("/nowhere"), 404)["detail"])
     not_allowed = service.post("/version")
     assert "GET" in str(_is_problem(not_allowed, 405)["detail"])
-    assert not_allowed.headers["Allow"] == "GET"
+    assert not_allowed.headers["Allow"] == "GET, HEAD"
     body = _is_problem(service.get("/v1/pipelines", params={"limit": "many"}), 422)
     assert body["errors"][0]["loc"] == ["query", "limit"]  # type: ignore[index]
     assert "many" in str(body["detail"])

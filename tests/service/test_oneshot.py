@@ -101,8 +101,8 @@ def test_a_pipeline_may_be_text(service: TestClient) -> None:
         (_images("a.png"), {"pipeline": "light", "copies": "0"}, 422, "copies"),
         (_images("a.png"), {"pipeline": "light", "image_format": "gif"}, 422, "image_format"),
         (_images("a.png"), {"pipeline": "light", "speed": "7"}, 422, "speed"),
-        ([*_images("a.png"), ("masks", ("m.png", _png()))], {"pipeline": "light"}, 422, "masks"),
-        (_images("a.png"), {"pipeline": "light", "annotations": "{}"}, 422, "annotations"),
+        ([*_images("a.png"), ("masks", ("m.png", _png()))], {"pipeline": "light"}, 422, "a.png"),
+        (_images("a.png"), {"pipeline": "light", "annotations": "[]"}, 422, "annotations"),
         ([("pictures", ("a.png", _png()))], {"pipeline": "light"}, 422, "pictures"),
     ],
 )

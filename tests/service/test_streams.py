@@ -12,11 +12,16 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from augment.batch import Place
+from augment.batch_task import Format, PartFormat
 from augment.formats import registry
 from augment.sample import Batch
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
 from augment.wire import arrow, npz
+from service.admission import Lane
+from service.errors import ConflictError
+from service.registration import Wanted
 from tests.service.folders_for_tests import Run, write_folder
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [12, 16], "scale": [0.3, 1.0]}}, {"HorizontalFlip": {}}]}
@@ -272,13 +277,80 @@ def test_dataset_with_other_content_ends_its_streams_and_says_what_to_do(run: Ru
     assert "register it again" in service.get(f"/v1/streams/{other}/batches/0/0").json()["detail"]
 
 
+@pytest.mark.parametrize("how", ["deleted", "replaced", "elsewhere"])
+def test_a_stream_goes_on_when_its_dataset_is_registered_anew(run: Run, tmp_path: Path, how: str) -> None:
+    folder = write_folder(tmp_path / "photos", *NAMES)
+    other = write_folder(tmp_path / "other", "cat/other.png")
+    copy = write_folder(tmp_path / "copy", *NAMES)
+    service = run(data_roots=(tmp_path,))
+
+    def register(path: Path) -> None:
+        answer = service.post("/v1/datasets", json={"name": "photos", "path": str(path), "replace": True})
+        assert answer.status_code in {200, 201}, answer.text
+
+    register(folder)
+    url = f"/v1/streams/{service.post('/v1/streams', json=asked()).json()['id']}"
+    before = service.get(f"{url}/batches/0/0").content
+    if how == "deleted":
+        assert service.delete("/v1/datasets/photos").status_code == 204
+        assert service.get(f"{url}/batches/0/1").status_code == 409
+    elif how == "replaced":
+        register(other)
+        assert service.get(f"{url}/batches/0/1").status_code == 409
+    register(copy if how == "elsewhere" else folder)
+    for index in range(4):
+        read(service.get(f"{url}/batches/0/{index}"))
+    assert service.get(f"{url}/batches/0/0").content == before
+    assert service.get(f"{url}/samples/0/cat/00").status_code == 200
+    home: Path = service.app.state.augment.home.path  # type: ignore[attr-defined]
+    assert len([path for path in (home / "datasets/photos").iterdir() if path.is_dir()]) == 1
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_what_is_being_read_is_read_to_its_end(run: Run, tmp_path: Path, how: str) -> None:
+    folder = write_folder(tmp_path / "photos", *NAMES)
+    other = write_folder(tmp_path / "other", "cat/other.png")
+    service = run(data_roots=(tmp_path,), batch_cache_bytes=2**20)
+    service.post("/v1/datasets", json={"name": "photos", "path": str(folder)})
+    stream_id = service.post("/v1/streams", json=asked()).json()["id"]
+    state = service.app.state.augment  # type: ignore[attr-defined]
+    stream = state.streams.open(stream_id)
+
+    async def render(index: int) -> None:
+        wanted = state.rendering.part(stream, Place(0, index), PartFormat(Format.ARROW))
+        async with state.batches.lease(wanted) as file:
+            assert file.laid.num_replaced == 0
+
+    async def scenario() -> None:
+        async with state.datasets.reading(stream.entry):
+            await render(0)
+            if how == "deleted":
+                await state.datasets.delete("photos")
+            else:
+                await state.datasets.register(Wanted("photos", str(other), replace=True))
+            await render(1)
+            async with state.datasets.reading(stream.entry):
+                await render(2)
+            assert state.datasets.manifest(stream.entry).exists()
+        assert not state.datasets.manifest(stream.entry).exists(), "the last reader has left"
+        with pytest.raises(ConflictError, match="ask again"):
+            await render(3)
+
+    service.portal.call(scenario)  # type: ignore[union-attr]
+    assert service.get(f"/v1/streams/{stream_id}/batches/0/3").status_code == 409
+    left = state.home.path / "datasets" / "photos"
+    assert left.exists() == (how == "replaced")
+    assert service.post("/v1/datasets", json={"name": "photos", "path": str(folder), "replace": True}).is_success
+    assert service.get(f"/v1/streams/{stream_id}/batches/0/3").status_code == 200
+
+
 def test_full_queue_is_told_before_the_first_byte(run: Run, tmp_path: Path) -> None:
     write_folder(tmp_path / "photos", *NAMES)
     service = run(data_roots=(tmp_path,), queue_limit=1)
     service.post("/v1/datasets", json={"name": "photos", "path": str(tmp_path / "photos")})
     url = f"/v1/streams/{service.post('/v1/streams', json=asked()).json()['id']}/batches"
     admission = service.app.state.augment.admission  # type: ignore[attr-defined]
-    with admission.place():
+    with admission.place(), admission.place(Lane.STREAM):
         for path in (url, f"{url}/0/0"):
             refused = service.get(path)
             assert refused.status_code == 429

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment import encode
-from augment.expansion.shard import ShardResult
+from augment.expansion.shard import ShardResult, ShardTask
 from augment.task import Guard, Task
 from augment.transforms.load import Pipeline
 
@@ -73,6 +74,24 @@ class CrashingShard:
             return guard(subject, key, os.abort if key == self.key else work)
 
         return self.task.run(crashing)
+
+
+@dataclass(frozen=True)
+class SlowShard:
+    """A shard that waits at one record until its run has ended, for so many seconds at most."""
+
+    task: ShardTask
+    key: str
+    seconds: float
+
+    def run(self, guard: Guard) -> ShardResult:
+        def slowly(subject: str, key: str, work: Callable[[], T]) -> T:
+            deadline = time.monotonic() + self.seconds
+            while key == self.key and time.monotonic() < deadline and any(self.task.root.glob(".augment-run-*")):
+                time.sleep(0.02)
+            return guard(subject, key, work)
+
+        return self.task.run(slowly)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Records, workers and users that fail: what is told, and what is left."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -9,10 +10,20 @@ import pytest
 
 from augment.errors import DatasetError, Reason, RecordError, WorkerError
 from augment.expand import Expansion, expand
+from augment.expansion import spec
+from augment.expansion.shard import ShardTask
 from augment.expansion.tally import Progress
 from augment.task import Task
 from augment.workers import InProcessWorkers, LocalWorkers
-from tests.augment.expansion.expansions_for_tests import PIPELINE, CrashingShard, DyingShard, broken, content, lay_noise
+from tests.augment.expansion.expansions_for_tests import (
+    PIPELINE,
+    CrashingShard,
+    DyingShard,
+    SlowShard,
+    broken,
+    content,
+    lay_noise,
+)
 
 T = TypeVar("T")
 
@@ -150,3 +161,35 @@ def test_interrupt_ends_in_a_folder_that_goes_on(
     expand(data, out, PIPELINE, copies=2, workers=three_workers)
     expand(data, tmp_path / "fresh", PIPELINE, copies=2)
     assert content(out) == content(tmp_path / "fresh")
+
+
+def test_files_that_the_scan_refused_are_judged_before_anything_is_written(data: Path, out: Path) -> None:
+    for i in range(3):
+        (data / f"cat/{i}.txt").write_text("no picture")
+    expected = r"3 records and files are left out and max_failures is 2; the first is cat/0\.txt \(format: "
+    with pytest.raises(DatasetError, match=expected):
+        expand(data, out, PIPELINE, max_failures=2)
+    assert not out.exists()
+
+
+def test_max_failures_is_judged_while_shards_are_under_way(
+    data: Path, out: Path, one_worker: LocalWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All records are one shard, whose end nobody needs to wait for."""
+    monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 1000)
+    for i in range(3):
+        (data / f"cat/{i}.jpg").write_bytes(broken(f"cat/{i}.jpg"))
+    lay_noise(data, ["dog/slow.jpg"])
+
+    def slow(task: Task[Any]) -> Task[Any]:
+        assert isinstance(task, ShardTask)
+        return SlowShard(task, "dog/slow", 60)
+
+    slowly = Wrapping(one_worker, slow)
+    started = time.monotonic()
+    with pytest.raises(
+        DatasetError, match=r"3 records and files are left out so far and max_failures is 2; one is cat/2"
+    ):
+        expand(data, out, PIPELINE, workers=slowly, max_failures=2)
+    assert time.monotonic() - started < 50
+    assert [path.name for path in out.iterdir()] == ["expansion.json"]

@@ -78,8 +78,12 @@ def test_seat_ends_with_its_run(out: Path) -> None:
         name = run.path.name
         with lock.seat(out, name, 2) as seat:
             seat.check()
-            seat.report(5, 700)
-            assert [run.counts(index) for index in range(3)] == [(0, 0), (0, 0), (5, 700)]
+            seat.report(lock.Counts(5, 700, 1, 4))
+            assert [run.counts(index) for index in range(3)] == [
+                lock.Counts(),
+                lock.Counts(),
+                lock.Counts(5, 700, 1, 4),
+            ]
             run.path.rename(out / "away")
             with pytest.raises(OutputError, match="has ended"):
                 seat.check()

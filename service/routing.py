@@ -1,0 +1,106 @@
+"""Routes that take what they declare and nothing else: a mistyped parameter must not quietly mean its default."""
+
+import functools
+import json
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from augment.errors import CallError
+from augment.spelling import did_you_mean
+from service import requests
+from service.errors import MalformedError
+
+MAX_JSON_BYTES = 2**20
+"""A JSON body holds a pipeline (64 kB) and a few names."""
+
+
+class Route(APIRoute):
+    """Refuses unknown and repeated query parameters; reads a JSON body as strictly as a pipeline's document."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler behind the checks."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            check_query(request, self._query_names)
+            if self.body_field is not None:
+                requests.check_media_type(request, {"application/json"})
+                text = await requests.read_text(request, max_bytes=MAX_JSON_BYTES, limit="of a JSON body")
+                request = _Read(request, strict_json(text))
+            return await handle(request)
+
+        return checked
+
+    @functools.cached_property
+    def _query_names(self) -> frozenset[str]:
+        return frozenset(_query_names(self.dependant))
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for param in dependant.query_params:
+        annotation = param.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from (field.alias or name for name, field in annotation.model_fields.items())
+        else:
+            yield param.alias
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)
+
+
+class _Read(Request):
+    """A request whose body was read and understood."""
+
+    def __init__(self, request: Request, document: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._document = document
+
+    async def body(self) -> bytes:
+        return b"read"  # FastAPI asks only whether there is one
+
+    async def json(self) -> Any:
+        return self._document
+
+
+def check_query(request: Request, known: Collection[str]) -> None:
+    """Raise CallError for a query parameter that the route does not have, or that comes twice."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known) or (
+                f"; it takes {', '.join(sorted(known))}" if known else "; it takes none"
+            )
+            raise CallError(f"{request.url.path} has no query parameter {name[:100]!r}{hint}")
+    twice = sorted({name for name in given if given.count(name) > 1})
+    if twice:
+        raise CallError(f"the query has {', '.join(twice)} more than once; send each parameter once")
+
+
+def strict_json(text: str) -> Any:
+    """Read JSON that means one thing: no key twice, no NaN or infinity. MalformedError says where it is no JSON."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        raise MalformedError(
+            f"the body is no JSON: {error.msg} at line {error.lineno}, column {error.colno}; send one JSON object"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise MalformedError(f"the body is refused: {what}; send one JSON object") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:100]!r} is there twice in one object; which one counts would be a guess")
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")

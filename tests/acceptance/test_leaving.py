@@ -1,0 +1,62 @@
+"""A client that leaves while its pictures are rendered: the work stops, and nothing of it is left."""
+
+import io
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.acceptance.servers_for_tests import Server, wait_until
+
+SLOW = '{"transforms": [{"GlassBlur": {"mode": "exact", "p": 1, "sigma": 1.0, "max_delta": 4, "iterations": 2}}]}'
+"""About 4 microseconds a pixel: 40 ms for one copy of the picture, 2.5 s for all."""
+COPIES = 64
+
+
+def form(pictures: int) -> bytes:
+    """A multipart form of pictures of noise, each to be copied."""
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    texts = {"pipeline": SLOW, "copies": str(COPIES // pictures)}
+    parts = [f'name="{name}"\r\n\r\n{text}'.encode() for name, text in texts.items()]
+    parts += [f'name="images"; filename="{i}.png"\r\n\r\n'.encode() + file.getvalue() for i in range(pictures)]
+    return b"".join(b"--b\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--b--\r\n"
+
+
+def send(server: Server, body: bytes) -> socket.socket:
+    host, port = urlsplit(server.url).netloc.split(":")
+    head = f"POST /v1/augment HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + body)
+    return connection
+
+
+@pytest.mark.parametrize("pictures", [1, 4])
+def test_one_shot_of_a_client_who_leaves_is_stopped_and_leaves_nothing(tmp_path: Path, pictures: int) -> None:
+    with Server(tmp_path / "home", workers=2) as server:
+        server.wait_ready()
+        at_rest = server.num_files()
+        leaving = send(server, form(pictures))
+        wait_until(lambda: server.metric("augment_workers_busy") > 0)
+        assert server.num_files() > at_rest
+        time.sleep(0.2)
+        leaving.close()
+
+        def is_idle() -> bool:
+            busy = server.metric("augment_workers_busy") + server.metric("augment_queue_depth")
+            return not busy and not server.metric("augment_requests_admitted")
+
+        assert wait_until(is_idle) < 1.0
+        assert server.num_files() == at_rest
+        assert server.metric("augment_answers_open") == 0
+        assert server.metric("augment_pictures_total") == 0, "its result is nobody's"
+        assert server.metric('augment_requests_total{method="POST",route="/v1/augment",status="499"}') == 1
+        staying = send(server, form(1).replace(f"\r\n{COPIES}\r\n".encode(), b"\r\n2\r\n"))
+        with staying, staying.makefile("rb") as file:
+            assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+        wait_until(lambda: server.num_files() == at_rest)
