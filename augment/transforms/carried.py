@@ -4,6 +4,7 @@ Boxes and keypoints carry their row as a column. Instance masks travel whole, as
 say which of them are. What has no place (NaN, visibility 0) stays behind and comes out as it was.
 """
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -37,6 +38,7 @@ _BESIDE_KEYPOINTS: Final = (
     "keypoint_rows",
 )
 _TARGETS: Final = ("labels", "mask", "boxes", *_BESIDE_BOXES, "instance_masks", "keypoints", *_BESIDE_KEYPOINTS)
+_targets_of: Final = operator.attrgetter(*_TARGETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class Carrier:
 
 def has_targets(sample: Sample) -> bool:
     """Whether there is anything beside the image and its class."""
-    return any(getattr(sample, name) is not None for name in _TARGETS)
+    return any(target is not None for target in _targets_of(sample))
 
 
 def _select(out: Sample, rows: NDArray[np.int64]) -> None:

@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -102,7 +103,9 @@ class Compiled:
                 result = targets | self._compose(**data)
                 result["image"] = np.ascontiguousarray(result["image"])
                 as_image(result["image"])
-                out, dropped = self._carrier.take_out(sample, result, mirrored=self._trace.mirrored)
+                out, dropped = replace(sample, image=result["image"]), dict[str, int]()
+                if carries:
+                    out, dropped = self._carrier.take_out(sample, result, mirrored=self._trace.mirrored)
             return Made(out, self._trace.applied(provenance=self._provenance), dropped)
         except (MemoryError, OSError):
             raise
