@@ -186,6 +186,10 @@ class Dataset:
         """The labels of the records from one place to another, or of all; no other column is read."""
         return [label for part in self._column("label", places) for label in part.to_pylist()]
 
+    def annotations(self, places: range | None = None) -> list[str | None]:
+        """What is said of the records from one place to another, or of all, as their text; no other column is read."""
+        return [text for part in self._column("annotations", places) for text in part.to_pylist()]
+
     def digests(self) -> NDArray[np.void]:
         """The digests of all records, as 16 bytes each, in their order."""
         parts = [np.array(part.to_pylist(), "V16") for part in self._column("digest", None)]
@@ -249,7 +253,7 @@ class Dataset:
 
     def __reduce__(self) -> tuple[object, ...]:
         if self._path is not None:
-            return _reopen, (self._path, self.digest, self.split)
+            return _reopen, (self._path, self.root, self.digest, self.split)
         return _rebuild, (self.source.buffer.to_pybytes(), self.split)
 
     def _place(self, index: SupportsIndex) -> int:
@@ -284,7 +288,7 @@ def _rebuild(data: bytes, split: str | None) -> Dataset:
 
 
 @functools.lru_cache(maxsize=8)  # a worker is handed the same dataset with every task
-def _reopen(path: Path, digest: str, split: str | None) -> Dataset:
+def _reopen(path: Path, root: Path, digest: str, split: str | None) -> Dataset:  # noqa: ARG001 - equal ones lie apart
     dataset = Dataset.open(path)
     if dataset.digest != digest:
         raise DatasetError(

@@ -22,6 +22,7 @@ from augment.cli import (
     expand,
     presets,
     preview,
+    split,
     standard_output,
     terminal,
     transforms,
@@ -38,7 +39,7 @@ app = typer.Typer(
     epilog=_EPILOG,
     rich_markup_mode=None,  # plain help starts in a third of the time, and reads the same in a pipe
 )
-for command in (expand, verify, preview, check, transforms, presets, doctor):
+for command in (expand, split, verify, preview, check, transforms, presets, doctor):
     command.register(app)
 for plugin in entry_points(group="augment.commands"):  # the service adds `serve`; the engine does not know it
     plugin.load()(app)

@@ -171,7 +171,7 @@ class Assembly:
             root=root,
             digest=dataset_digest({split: _batches(table) for split, table in tables.items()}),
             classes=classes,
-            splits=_split_summaries(tables),
+            splits=split_summaries(tables),
             num_records=self.num_records,
             num_refused=self.num_refused,
             scanned_ns=scanned_ns,
@@ -231,7 +231,8 @@ def _batches(table: pa.Table) -> list[pa.RecordBatch]:
     return batches
 
 
-def _split_summaries(tables: dict[str | None, pa.Table]) -> tuple[SplitSummary, ...]:
+def split_summaries(tables: Mapping[str | None, pa.Table]) -> tuple[SplitSummary, ...]:
+    """What is known of each split; a record without a class has none, or -1, in the column ``label``."""
     summaries: list[SplitSummary] = []
     start = 0
     for split, table in tables.items():
@@ -242,7 +243,7 @@ def _split_summaries(tables: dict[str | None, pa.Table]) -> tuple[SplitSummary, 
 
 def _split_summary(split: str | None, table: pa.Table, start: int) -> SplitSummary:
     heights, widths = table.column("height").to_numpy(), table.column("width").to_numpy()
-    unlabelled = np.flatnonzero(table.column("label").to_numpy() == _NO_CLASS)
+    unlabelled = np.flatnonzero(pc.fill_null(table.column("label"), _NO_CLASS).to_numpy() == _NO_CLASS)
     smallest, common = None, None
     if table.num_rows:
         key = table.column("key")[int(np.minimum(heights, widths).argmin())].as_py()
@@ -269,6 +270,14 @@ def _record_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
             label=pc.if_else(pc.equal(label, _NO_CLASS), pa.scalar(None, pa.int32()), label),
             **{name: batch.column(name) for name in _COPIED},
         )
+
+
+def refused_rows(refused: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
+    """The manifest's rows of what was refused: paths, sorted, each with its reason and detail as one text."""
+    columns = _Columns(_REFUSED)
+    for path, verdict in refused:
+        columns.add(path, verdict)
+    return _refused_rows(columns.table())
 
 
 def _refused_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:

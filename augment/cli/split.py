@@ -1,0 +1,224 @@
+"""``augment split``: a dataset divided into training, validation and test, before anything is augmented."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from augment.cli import scanning, terminal
+from augment.cli.expand import WorkersOption, pool
+from augment.errors import CallError
+
+if TYPE_CHECKING:
+    from augment.expansion.tally import Progress as Tallied
+    from augment.expansion.tally import Summary
+    from augment.split import Division
+
+_PAIRS_SHOWN = 5
+_CLASSES_SHOWN = 30
+_MAX_DISTANCE = 6
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("split", short_help="divide a dataset into training, validation and test")(split)
+
+
+def split(
+    data: Annotated[Path, typer.Argument(parser=terminal.path, metavar="DATA", help="The dataset's folder.")],
+    out: Annotated[
+        Path,
+        typer.Argument(parser=terminal.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
+    ],
+    *,
+    ratios: Annotated[
+        str | None,
+        typer.Option(
+            "--ratios",
+            metavar="60,20,20",
+            help="Percents for training, validation and test, or for training and test; by default by the size: "
+            "60,20,20 up to 10,000 records, 98,1,1 for a million.",
+            show_default=False,
+        ),
+    ] = None,
+    no_validation: Annotated[
+        bool, typer.Option("--no-validation", help="Training and test alone: 70,30 up to 10,000 records.")
+    ] = False,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            "--group-by",
+            metavar="folder|REGEX|column:NAME",
+            help="What stays on one side: a folder, a key's part like '^(patient[0-9]+)', or a column of metadata.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Other seeds draw other splits.")] = 0,
+    near_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--near-duplicates/--no-near-duplicates", help="Look at every picture, and keep near-duplicates together."
+        ),
+    ] = True,
+    max_distance: Annotated[
+        int, typer.Option("--max-distance", metavar="BITS", help="Bits of 64 by which near-duplicates may differ.")
+    ] = _MAX_DISTANCE,
+    from_format: Annotated[
+        str | None,
+        typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out."),
+    ] = None,
+    output_format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
+    ] = None,
+    bad_annotations: scanning.BadAnnotationsOption = "refuse",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="The table of keys and splits; by default OUT.csv.", show_default=False
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="The dataset changed: keep what is the same, write the rest.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what goes where; write nothing.")] = False,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Divide a dataset that has no splits, by class and by group, before anything is augmented.
+
+    OUT is the same dataset with a folder (or list) for each split: `augment expand OUT` then augments train alone.
+    """
+    from augment import split as splitting
+    from augment.expansion import folder
+
+    if no_validation and ratios is not None:
+        raise CallError(f"--no-validation and --ratios {ratios} are given; give two ratios alone, like 70,30")
+    distance = max_distance if near_duplicates else None
+    splitting.check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
+    folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
+    table = out.absolute().with_name(f"{out.absolute().name}.csv") if report is None else report
+    dataset = scanning.scan(data, from_format, bad_annotations, as_json=as_json)
+    with pool(workers) as rendering:
+        with terminal.Progress("comparing", as_json=as_json) as bar:
+            division = splitting.divide(
+                dataset,
+                ratios=ratios,
+                validation=not no_validation,
+                group_by=group_by,
+                seed=seed,
+                max_distance=distance,
+                workers=rendering,
+                progress=bar.show,
+            )
+        expansion = division.expansion(out, output_format=output_format)
+        if dry_run:
+            _tell(division, None, out, None, 0.0, as_json=as_json)
+            return
+        started = time.monotonic()
+        with terminal.Progress("writing", as_json=as_json) as bar:
+
+            def show(progress: "Tallied") -> None:
+                bar.show(progress.done, progress.total, progress.failed, progress.kept)
+
+            summary = expansion.run(rendering, update=update, progress=show)
+    division.write_report(table)
+    _tell(division, summary, out, table, time.monotonic() - started, as_json=as_json)
+
+
+def _tell(
+    division: "Division", summary: "Summary | None", out: Path, table: Path | None, seconds: float, *, as_json: bool
+) -> None:
+    if as_json:
+        terminal.write_json(_document(division, summary, out, table))
+        return
+    if division.num_nameless:
+        terminal.note(f"notice: {terminal.count(division.num_nameless, 'record')} have no group and stand alone")
+    if division.near.num_undecodable:
+        number = terminal.count(division.near.num_undecodable, "picture")
+        terminal.note(f"notice: {number} could not be decoded, and so not compared")
+    for line in _table(division):
+        terminal.say(line)
+    num_pairs = len(division.near.pairs)
+    terminal.say(
+        f"\nratios {division.ratios}; {terminal.count(division.num_units, 'group')} to divide, the largest of "
+        f"{terminal.count(division.largest_unit, 'record')}; {terminal.count(num_pairs, 'pair')} of near-duplicates"
+    )
+    for line in _pairs(division):
+        terminal.say(f"  {line}")
+    if summary is None:
+        terminal.say("nothing was written")
+        return
+    num_written = summary.num_originals + summary.num_copied
+    kept = f", {summary.num_kept:,} kept" if summary.num_kept else ""
+    refused = f", {summary.num_refused:,} refused" if summary.num_refused else ""
+    terminal.say(f"{terminal.count(num_written, 'picture')} written in {seconds:.1f} s{kept}{refused}\n{out}\n{table}")
+
+
+def _table(division: "Division") -> Iterator[str]:
+    """One line a class: how many of its records are in each split."""
+    from augment import keys
+
+    counts = division.class_counts()
+    rows = [("class", *division.ratios.names)]
+    if counts.keys() != {None}:
+        shown = list(counts.items())[:_CLASSES_SHOWN]
+        rows += [
+            ("(none)" if name is None else keys.printable(name), *(f"{number:,}" for number in numbers))
+            for name, numbers in shown
+        ]
+        if len(counts) > len(shown):
+            rows.append((f"… {len(counts) - len(shown):,} more", *[""] * len(division.ratios.names)))
+    rows.append(("all", *(f"{number:,}" for number in division.counts.values())))
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for name, *numbers in rows:
+        cells = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True))
+        yield "  ".join((name.ljust(widths[0]), *cells)).rstrip()
+
+
+def _pairs(division: "Division") -> Iterator[str]:
+    """The nearest pairs of near-duplicates."""
+    from augment import keys
+
+    near = division.near
+    for i in near.distances.argsort(kind="stable")[:_PAIRS_SHOWN].tolist():
+        first, second = (keys.printable(key) for key in division.dataset.keys(near.pairs[i].tolist()))
+        bits = terminal.count(int(near.distances[i]), "bit")
+        yield f"{first} and {second} ({bits})"
+    if len(near.pairs) > _PAIRS_SHOWN:
+        yield "…"
+
+
+def _document(division: "Division", summary: "Summary | None", out: Path, table: Path | None) -> dict[str, Any]:
+    near = division.near
+    names = division.ratios.names
+    document: dict[str, Any] = {
+        "output": str(out),
+        "report": None if table is None else str(table),
+        "ratios": dict(zip(names, division.ratios.percents, strict=True)),
+        "splits": division.counts,
+        "classes": [
+            {"class": name, "splits": dict(zip(names, numbers, strict=True))}
+            for name, numbers in division.class_counts().items()
+        ],
+        "units": division.num_units,
+        "largest_unit": division.largest_unit,
+        "without_group": division.num_nameless,
+        "undecodable": near.num_undecodable,
+        "near_duplicates": [
+            {"keys": division.dataset.keys(pair), "distance": distance}
+            for pair, distance in zip(near.pairs[:1000].tolist(), near.distances[:1000].tolist(), strict=True)
+        ],
+        "num_near_duplicates": len(near.pairs),
+    }
+    if summary is not None:
+        document |= {
+            "id": summary.id,
+            "written": summary.num_originals + summary.num_copied,
+            "kept": summary.num_kept,
+            "removed": summary.num_removed,
+            "refused": summary.num_refused,
+            "size_bytes": summary.size_bytes,
+        }
+    return document

@@ -1,0 +1,231 @@
+"""Training, validation and test pictures of a dataset that has no splits: divided before anything is augmented.
+
+    classes and groups and near-duplicates -> units that stay together -> a split for each -> a dataset with splits
+
+What is drawn follows from the seed and the records' keys alone. Nothing is decided by chance that could be decided by
+classes: each has its share of every split, as far as its groups allow.
+"""
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment import apportion, assignment, grouping, near_duplicates
+from augment.apportion import Ratios
+from augment.dataset import Dataset
+from augment.divided import divided
+from augment.errors import DatasetError, StorageError
+from augment.expand import Expansion
+from augment.expansion.tally import Progress, Summary
+from augment.near_duplicates import NearDuplicates
+from augment.render import check_seed
+from augment.task import Workers
+
+COLUMNS = ("key", "split", "class", "group", "nearest", "distance")
+"""Of the report: ``nearest`` is the key of the record's nearest near-duplicate, ``distance`` how many bits differ."""
+
+_NONE = NearDuplicates(np.empty((0, 2), np.int64), np.empty(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Division:
+    """A dataset and the split of each of its records.
+
+    ``assigned`` is the place in ``ratios.names`` of each record's split, ``class_names`` is the class that it was
+    divided by (None where it has none), ``groups`` its group's name (None where nothing grouped it), ``units`` is the
+    number of what it stays together with. ``num_nameless`` records have no group though groups were asked for. All
+    sequences have the order of the dataset's records.
+    """
+
+    dataset: Dataset
+    ratios: Ratios
+    assigned: NDArray[np.int64]
+    class_names: Sequence[str | None]
+    groups: Sequence[str | None]
+    units: NDArray[np.int64]
+    near: NearDuplicates
+    num_nameless: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of records in each split."""
+        numbers = np.bincount(self.assigned, minlength=len(self.ratios.names)).tolist()
+        return dict(zip(self.ratios.names, numbers, strict=True))
+
+    def class_counts(self) -> dict[str | None, list[int]]:
+        """For each class the number of records in each split; classes in the dataset's order, None last."""
+        counted = Counter(zip(self.class_names, self.assigned.tolist(), strict=True))
+        there = set(self.class_names)
+        names: list[str | None] = [name for name in self.dataset.classes if name in there]
+        names += [None] if None in there else []
+        return {name: [counted[name, split] for split in range(len(self.ratios.names))] for name in names}
+
+    @property
+    def num_units(self) -> int:
+        """How many records or groups were divided."""
+        return len(np.unique(self.units))
+
+    @property
+    def largest_unit(self) -> int:
+        """How many records the largest group has."""
+        return int(np.bincount(self.units).max())
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """The rows of the report, in the order of ``COLUMNS``."""
+        nearest = self._nearest()
+        keys = self.dataset.keys(range(self.dataset.num_records))
+        sizes = np.bincount(self.units)
+        first: dict[int, str] = {}
+        for key, group, unit in zip(keys, self.groups, self.units.tolist(), strict=True):
+            if unit not in first and (group is not None or sizes[unit] > 1):
+                first[unit] = key if group is None else group
+        for i, key in enumerate(keys):
+            other = nearest.get(i)
+            near = ("", "") if other is None else (keys[other[1]], str(other[0]))
+            unit = first.get(int(self.units[i]), "")
+            yield key, self.ratios.names[self.assigned[i]], self.class_names[i] or "", unit, *near
+
+    def write_report(self, path: Path) -> None:
+        """Write the report as CSV, whole or not at all. Raises StorageError."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                self._write(file)
+            temporary.replace(path)
+        except OSError as error:
+            raise StorageError(f"the report {path} cannot be written: {error.strerror or error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def divided(self) -> Dataset:
+        """The dataset with splits, held in memory."""
+        return divided(self.dataset, self.ratios.names, self.assigned)
+
+    def expansion(self, out: str | os.PathLike[str], *, output_format: str | None = None) -> Expansion:
+        """What writes the dataset with its splits to a folder: every file as it is, nothing augmented.
+
+        Raises what ``Expansion`` raises.
+        """
+        return Expansion(self.divided(), out, copies=0, include_originals=True, output_format=output_format)
+
+    def _write(self, file: TextIO) -> None:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(self.rows())
+
+    def _nearest(self) -> dict[int, tuple[int, int]]:
+        """For each record that has near-duplicates the least distance, and the place of the first at it."""
+        found: dict[int, tuple[int, int]] = {}
+        for (left, right), distance in zip(self.near.pairs.tolist(), self.near.distances.tolist(), strict=True):
+            for one, other in ((left, right), (right, left)):
+                found[one] = min(found.get(one, (distance, other)), (distance, other))
+        return found
+
+
+def divide(
+    dataset: Dataset,
+    *,
+    ratios: Ratios | str | None = None,
+    validation: bool = True,
+    group_by: str | None = None,
+    seed: int = 0,
+    max_distance: int | None = near_duplicates.MAX_DISTANCE,
+    workers: Workers | None = None,
+    progress: near_duplicates.Progress | None = None,
+) -> Division:
+    """Say which records are for training, validation and test; nothing is written.
+
+    ``ratios`` (``"60,20,20"``, or ``"70,30"`` without validation) are by default those of ``apportion`` for the
+    dataset's size, with ``validation`` or without. ``group_by`` is ``folder``, ``column:NAME`` or a pattern with one
+    group. ``max_distance`` is how many bits the hashes of near-duplicates differ at most; None looks at no picture, and
+    only records that are equal stay together. ``progress`` is called while pictures are looked at.
+
+    Raises DatasetError where the dataset has splits, or too few records or groups; CallError.
+    """
+    check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
+    if dataset.splits:
+        raise DatasetError(
+            f"{dataset.root} has the splits {', '.join(dataset.splits)} already, and whoever made them knew why; to "
+            "divide it anew, put the pictures of all splits into one folder, or give the folder of one split"
+        )
+    chosen = apportion.parse_ratios(ratios) if isinstance(ratios, str) else ratios
+    chosen = chosen or apportion.default_ratios(dataset.num_records, validation=validation)
+    if dataset.num_records < len(chosen.names):
+        raise DatasetError(
+            f"{dataset.root} has {dataset.num_records} records, too few for the splits {', '.join(chosen.names)}"
+        )
+    keys = dataset.keys(range(dataset.num_records))
+    groups = [None] * len(keys) if group_by is None else grouping.names(dataset, group_by)
+    near = _NONE
+    if max_distance is not None:
+        near = near_duplicates.find(dataset, max_distance=max_distance, workers=workers, progress=progress)
+    units = grouping.together(len(keys), groups, np.concatenate([near.pairs, _equal(dataset)]))
+    class_names = _class_names(dataset)
+    numbers = {name: number for number, name in enumerate((*dataset.classes, None))}
+    classes = np.array([numbers[name] for name in class_names], np.int64)
+    assigned = assignment.assign(units, classes, assignment.places(seed, keys, groups), chosen)
+    nameless = 0 if group_by is None else sum(name is None for name in groups)
+    return Division(dataset, chosen, assigned, class_names, groups, units, near, nameless)
+
+
+def check(
+    *, ratios: Ratios | str | None = None, group_by: str | None = None, seed: int = 0, max_distance: int | None = None
+) -> None:
+    """Raise CallError where an argument of ``divide`` is out of range, before a scan that may take minutes."""
+    check_seed(seed)
+    if isinstance(ratios, str):
+        apportion.parse_ratios(ratios)
+    if group_by is not None:
+        grouping.check(group_by)
+    if max_distance is not None:
+        near_duplicates.check_distance(max_distance)
+
+
+def write(
+    division: Division,
+    out: str | os.PathLike[str],
+    *,
+    workers: Workers | None = None,
+    update: bool = False,
+    output_format: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Write the divided dataset: see ``Division.expansion`` and ``Expansion.run``."""
+    return division.expansion(out, output_format=output_format).run(workers, update=update, progress=progress)
+
+
+def _equal(dataset: Dataset) -> NDArray[np.int64]:
+    """Records of equal bytes and annotations, each with the first of its kind: int64 (N, 2)."""
+    _, first, numbered = np.unique(dataset.digests(), return_index=True, return_inverse=True)
+    others = np.flatnonzero(first[numbered] != np.arange(dataset.num_records))
+    return np.column_stack([first[numbered[others]], others]).astype(np.int64)
+
+
+def _class_names(dataset: Dataset) -> list[str | None]:
+    """The class of each record: its own, or of those of its objects (or labels) the one that fewest pictures have."""
+    names = [None if label is None else dataset.classes[label] for label in dataset.labels()]
+    if not dataset.targets & {"boxes", "labels"}:
+        return names
+    held = [_held(text) for text in dataset.annotations()]
+    frequency = Counter(name for some in held for name in some)
+    order = {name: place for place, name in enumerate(dataset.classes)}
+    for i, some in enumerate(held):
+        if names[i] is None and some:
+            names[i] = min(some, key=lambda name: (frequency[name], order[name]))
+    return names
+
+
+def _held(text: str | None) -> set[str]:
+    """The classes that are in a picture."""
+    said: Mapping[str, object] = {} if text is None else json.loads(text)
+    labels, boxes = said.get("labels"), said.get("box_labels")
+    found = {name for name, share in labels.items() if share} if isinstance(labels, dict) else set()
+    return found | set(boxes if isinstance(boxes, list) else ())
