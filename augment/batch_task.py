@@ -142,4 +142,6 @@ class SampleTask:
         }
         png = encode.encode(sample.image, "png")
         renderer.stages.end("encode")
+        if renderer.dataset.targets - {"label"}:
+            description["annotations"] = renderer.annotations(record, sample).members()
         return png, description | rendered.provenance.as_json()

@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment import arguments, decode, decoded, engine
+from augment import arguments, decode, decoded, engine, targets
 from augment.address import Address
 from augment.annotations import NOTHING, Annotations
 from augment.dataset import Dataset
@@ -89,6 +89,11 @@ class Renderer:
         made = self._transform(sample, seed=self.seed, draw=draw, view=view, key=record.key)
         self.stages.end("transform")
         return Rendered(made.sample, address.render_key, made.applied, made.dropped)
+
+    def annotations(self, record: Record, sample: Sample) -> Annotations:
+        """What can be said of an augmented sample of a record, in the words of its dataset."""
+        said = Annotations.from_json(record.annotations) if record.annotations else NOTHING
+        return targets.annotations_of(sample, said, self.dataset.vocabulary)
 
     def render(self, record: Record, *, draw: int, view: int = 0) -> Rendered:
         """Read, decode and augment one record."""

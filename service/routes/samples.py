@@ -25,6 +25,7 @@ _PROVENANCE: dict[str, Any] = {
     "record_digest": "0c2f57d3a4be4d1f93bd6a0c6b1b9a52",
     "label": 0,
     "image_shape": [224, 224, 3],
+    "annotations": {"boxes": [[10.0, 20.0, 110.0, 220.0]], "box_labels": ["cat"]},
     "render_key": "9b0f6a4f0f2b1ad5b4c9b1f3d3f0a6c1",
     "applied": [{"name": "HorizontalFlip", "params": {}}],
 }
