@@ -241,10 +241,23 @@ def _remedy(array: NDArray[Any]) -> str:
 _KINDS = {"b": "booleans", "i": "integers", "u": "integers", "f": "floats"}
 _TARGETS = {
     "mask": ("iub", (None, None), "integers (H, W)"),
+    "labels": ("iuf", (None,), "numbers (C,), a weight for each class"),
     "boxes": ("iuf", (None, 4), "numbers (N, 4): x_min, y_min, x_max, y_max"),
     "box_labels": ("iu", (None,), "integers (N,), one for each box"),
+    "box_rows": ("iu", (None,), "integers (N,), one for each box"),
+    "instance_masks": ("iub", (None, None, None), "integers (N, H, W), one mask for each box"),
     "keypoints": ("iuf", (None, 2), "numbers (N, 2): x, y"),
+    "keypoint_labels": ("iu", (None,), "integers (K,), one for each keypoint"),
+    "keypoint_visibility": ("iu", (None,), "integers (K,), one for each keypoint"),
+    "keypoint_angles": ("iuf", (None,), "numbers (K,), one for each keypoint"),
+    "keypoint_scales": ("iuf", (None,), "numbers (K,), one for each keypoint"),
+    "keypoint_boxes": ("iu", (None,), "integers (K,), one for each keypoint"),
+    "keypoint_rows": ("iu", (None,), "integers (K,), one for each keypoint"),
 }
+_OWNED = {"boxes": ("box_labels", "box_rows", "instance_masks")} | {
+    "keypoints": tuple(name for name in _TARGETS if name.startswith("keypoint_"))
+}
+"""Targets that have one row for each row of another."""
 
 
 def as_sample(sample: Sample) -> Sample:
@@ -267,9 +280,16 @@ def as_sample(sample: Sample) -> Sample:
         if array.size and not (array.dtype.kind in kinds and fits):
             raise CallError(f"{name} is {_KINDS.get(array.dtype.kind, array.dtype)} {array.shape}; it must be {what}")
         arrays[name] = array
-    if "box_labels" in arrays and len(arrays["box_labels"]) != len(arrays.get("boxes", ())):
-        num_boxes = len(arrays.get("boxes", ()))
-        raise CallError(f"box_labels has {len(arrays['box_labels'])} rows for {num_boxes} boxes; give one for each box")
+    for owner, names in _OWNED.items():
+        num_rows = len(arrays.get(owner, ()))
+        for name in names:
+            if name in arrays and len(arrays[name]) != num_rows:
+                one = {"boxes": "box"}.get(owner, "keypoint")
+                raise CallError(f"{name} has {len(arrays[name])} rows for {num_rows} {owner}; give one for each {one}")
+    for name in ("mask", "instance_masks"):
+        if name in arrays and arrays[name].size and arrays[name].shape[-2:] != arrays["image"].shape[:2]:
+            there, image = arrays[name].shape[-2:], arrays["image"].shape[:2]
+            raise CallError(f"{name} is {there} high and wide, the image {image}; they must be of one size")
     if sample.label is not None:
         arguments.integer("label", sample.label, UNLABELLED)
     if all(getattr(sample, name) is array for name, array in arrays.items()):

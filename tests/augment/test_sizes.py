@@ -330,49 +330,6 @@ def test_what_the_smallest_picture_can_pass_is_not_refused(text: str) -> None:
     assert rendered_sizes(spec, 30, 50, 5)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[Morphological]",
-        "[HorizontalFlip, OneOf: {transforms: [ColorJitter, Morphological]}]",
-        "[SomeOf: {n: 1, transforms: [Sequential: {transforms: [OneOrOther: {transforms: [NoOp, Morphological]}]}]}]",
-        "[RandomOrder: {n: 1, transforms: [Morphological, NoOp]}]",
-    ],
-)
-def test_targets_that_would_stay_behind_are_refused_wherever_the_transform_stands(text: str) -> None:
-    spec = spec_of(text)
-    sizes.check_fits(spec, 30, 50)
-    sizes.check_fits(spec, 30, 50, frozenset({"keypoints"}))
-    for target in ("mask", "boxes"):
-        with pytest.raises(PipelineError) as caught:
-            sizes.check_fits(spec, 30, 50, frozenset({target, "keypoints"}))
-        (problem,) = caught.value.problems
-        assert problem.loc[-1] == "Morphological"
-        assert (
-            problem.msg == f"`Morphological` moves pixels but cannot move {target}, which the dataset has; leave it out"
-        )
-
-
-@pytest.mark.parametrize("text", ["[Morphological: {p: 0}]", "[OneOf: {p: 0, transforms: [Morphological]}]"])
-def test_a_transform_that_is_never_applied_leaves_no_target_behind(text: str) -> None:
-    sizes.check_fits(spec_of(text), 30, 50, frozenset({"mask", "boxes", "keypoints"}))
-
-
-def test_targets_that_a_transform_needs_must_be_there() -> None:
-    spec = spec_of("[CropNonEmptyMaskIfExists: {height: 8, width: 8}]")
-    sizes.check_fits(spec, 30, 50, frozenset({"mask"}))
-    with pytest.raises(PipelineError, match="needs mask with each picture, and the dataset has none"):
-        sizes.check_fits(spec, 30, 50, frozenset({"boxes"}))
-
-
-@pytest.mark.parametrize(("params", "needed"), [("mask_indices: [3]", "mask"), ("bbox_labels: [0]", "boxes")])
-def test_target_that_a_parameter_names_must_be_there(params: str, needed: str) -> None:
-    spec = spec_of(f"[OneOf: {{transforms: [NoOp, ConstrainedCoarseDropout: {{{params}}}]}}]")
-    sizes.check_fits(spec, 30, 50, frozenset({needed}))
-    with pytest.raises(PipelineError, match=f"needs {needed} with each picture, and the dataset has none"):
-        sizes.check_fits(spec, 30, 50, frozenset({"mask", "boxes", "keypoints"} - {needed}))
-
-
 def test_output_that_cannot_be_held_is_refused_before_any_picture() -> None:
     side = limits.OUTPUT_SIDE_PX
     assert side**2 <= limits.OUTPUT_PIXELS

@@ -1,12 +1,13 @@
 """All that is said of a picture comes through a pipeline: rows, masks of objects, sides, rules, counts."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from augment.document import parse
-from augment.errors import RecordError
+from augment.errors import CallError, RecordError
 from augment.sample import Provenance, Sample
 from augment.transforms import sides
 from augment.transforms.check import resolve
@@ -88,6 +89,28 @@ def test_nothing_to_do_leaves_every_target_as_it_was() -> None:
                 )
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"instance_masks": np.zeros((2, 40, 50), np.uint8)},
+            "instance_masks has 2 rows for 3 boxes; give one for each box",
+        ),
+        (
+            {"instance_masks": np.zeros((3, 4, 5), np.uint8)},
+            r"instance_masks is \(4, 5\) high and wide, the image \(40, 50\)",
+        ),
+        ({"mask": np.zeros((50, 40), np.uint8)}, r"mask is \(50, 40\) high and wide, the image \(40, 50\)"),
+        ({"keypoint_angles": np.zeros(4)}, "keypoint_angles has 4 rows for 5 keypoints; give one for each keypoint"),
+        ({"keypoint_visibility": np.full(5, 0.5)}, r"keypoint_visibility is floats \(5,\); it must be integers"),
+        ({"labels": np.zeros((2, 2))}, r"labels is floats \(2, 2\); it must be numbers \(C,\)"),
+    ],
+)
+def test_targets_that_do_not_belong_together_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(CallError, match=message):
+        run("[NoOp]", replace(full(), **wrong))
+
+
 def test_rows_of_a_sample_that_has_passed_a_pipeline_name_the_record_s() -> None:
     given = full()
     given.box_rows, given.keypoint_rows = np.array([4, 8, 9]), np.array([3, 1, 7, 0, 2])
@@ -128,7 +151,6 @@ def test_object_whose_mask_is_gone_is_dropped_with_its_box() -> None:
 
 def test_object_that_is_seen_twice_has_the_part_of_its_mask_in_each_box() -> None:
     given = full()
-    given.keypoints = None
     made = run("[Pad: {padding: [20, 0, 0, 0], border_mode: 2, p: 1}]", given)
     rows = some(made.sample.box_rows)
     assert rows.tolist() == [0, 0, 1, 2]
