@@ -116,7 +116,8 @@ def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[S
     splits = list(dict.fromkeys(output.split for output in outputs()))
     words = _words(whole)
     flip_idx = whole.details.get("flip_idx") if whole.source_format == NAME else None
-    text = yolo_words.written(words, splits, flip_idx or yolo_words.mirrored(words.keypoint_names))
+    flip_idx = flip_idx or yolo_words.mirrored(words.keypoint_names)
+    text = yolo_words.written(words, splits, flip_idx, has_outlines="instance_masks" in whole.targets)
     yield StreamedFile("data.yaml", iter([text.encode()]))
 
 

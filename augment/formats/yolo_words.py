@@ -88,11 +88,18 @@ def of_output(classes: Sequence[str], keypoint_names: Sequence[str]) -> Words:
     return Words(tuple(classes) or (NO_CLASS,), tuple(keypoint_names))
 
 
-def written(words: Words, splits: Sequence[str | None], flip_idx: Sequence[int] | None) -> str:
-    """A data.yaml: paths are relative to it, names are in quotes as JSON has them."""
+def written(
+    words: Words, splits: Sequence[str | None], flip_idx: Sequence[int] | None, *, has_outlines: bool = False
+) -> str:
+    """A data.yaml: paths are relative to it, names are in quotes as JSON has them.
+
+    With outlines it says so: where all of them have four points they would be taken for oriented boxes.
+    """
     lines = ["# read by Ultralytics and others; paths are relative to this file\n"]
     for key, split in _keys(splits).items():
         lines.append(f"{key}: {_quoted('images' if split is None else f'images/{split}')}\n")
+    if has_outlines:
+        lines.append("\ntask: segment\n")
     lines.append(f"\nnc: {len(words.classes)}\nnames:\n")
     lines += [f"  {i}: {_quoted(name)}\n" for i, name in enumerate(words.classes)]
     if words.keypoint_names:
@@ -177,7 +184,7 @@ def _places(key: str, value: object) -> tuple[str, ...]:
     if len(values) > _MOST_PLACES:
         raise ValueError(f"{key} has {len(values)} places, of {_MOST_PLACES} allowed; list the pictures in a .txt file")
     for each in values:
-        if not isinstance(each, str) or not each:
+        if not isinstance(each, str) or not each or not keys.is_utf8(each):
             raise ValueError(f"{key} is a folder, a list of pictures (.txt), or several of them, not {_shown(value)}")
     return tuple(values)
 
@@ -202,7 +209,7 @@ def _names(root: Mapping[Any, Any]) -> tuple[str, ...]:
 def _distinct(names: Sequence[object], what: str) -> tuple[str, ...]:
     texts: dict[str, int] = {}
     for i, name in enumerate(names):
-        if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        if isinstance(name, bool) or not isinstance(name, str | int) or name == "" or not keys.is_utf8(str(name)):
             raise ValueError(f"{what}: the name of class {i} is {_shown(name)}; write it in quotes")
         if str(name) in texts:
             raise ValueError(f"{what}: classes {texts[str(name)]} and {i} are both called {_shown(name)}; rename one")

@@ -237,3 +237,13 @@ def test_ten_decimals_keep_a_hundred_thousandth_of_a_pixel(length: int) -> None:
         said = Annotations(boxes=((low, 0.0, high, 1.0),), box_labels=("dog",))
         line = yolo_labels.write(said, words, height=1, width=length, outlines=False)
         assert yolo_labels.parse(line, words, height=1, width=length).boxes == said.boxes
+
+
+def test_outlines_of_four_points_are_read_back_as_what_they_are(tmp_path: Path) -> None:
+    square = ((2.0, 3.0, 12.0, 3.0, 12.0, 13.0, 2.0, 13.0),)
+    said = Annotations(boxes=((2.0, 3.0, 12.0, 13.0),), box_labels=("cat",), instance_masks=(square,))
+    outputs = [output("a", said)]
+    root = write(tmp_path, "yolo", outputs, whole_of(outputs, classes=("cat",)))
+    dataset = registry.scan(root)
+    assert dataset.format == "yolo"
+    assert "instance_masks" in dataset.targets
