@@ -168,15 +168,16 @@ def _read_group(identity: _Identity, group: int, leaves: tuple[str, ...]) -> pa.
     if size_bytes > GROUP_MAX_BYTES:
         raise too_large(group, size_bytes)
     batches, num_bytes = [], 0
-    with refusals(), pq.ParquetFile(identity.path, metadata=held.metadata) as file:
-        rows = min(GROUP_MAX_BYTES // size_bytes, _BATCH_ROWS)
+    rows = GROUP_MAX_BYTES // size_bytes
+    with refusals(), pq.ParquetFile(identity.path, metadata=held.metadata, pre_buffer=False) as file:
+        if held.metadata.row_group(group).num_rows <= rows:
+            return file.read_row_group(group, columns=list(leaves), use_threads=False)
+        rows = min(rows, _BATCH_ROWS)
         for batch in file.iter_batches(rows, row_groups=[group], columns=list(leaves), use_threads=False):
             num_bytes += batch.nbytes
             if num_bytes > GROUP_MAX_BYTES:
                 raise too_large(group, num_bytes)
             batches.append(batch)
-        if not batches:
-            raise UnreadableRowError(f"row group {group} has no rows")
         return pa.Table.from_batches(batches)
 
 
