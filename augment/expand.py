@@ -14,7 +14,7 @@ from pathlib import Path
 
 from augment import arguments, encode
 from augment.dataset import Dataset
-from augment.errors import CallError, StorageError, WorkerError
+from augment.errors import StorageError, WorkerError
 from augment.expansion import changes, closing, folder, journal, lock, manifest, shard, sources, tasks
 from augment.expansion.names import Names
 from augment.expansion.paths import PathSet
@@ -310,10 +310,8 @@ class Expansion:
 
 
 def _pipeline(pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None, copies: Copies) -> PipelineSpec:
-    if pipeline is None:
-        if copies != 0:
-            raise CallError(f"copies is {copies!r} and there is no pipeline; name one, or convert with copies=0")
-        return PipelineSpec(())
+    if pipeline is None and copies == 0:
+        return PipelineSpec(())  # nothing is augmented
     return Pipeline.take(pipeline).spec
 
 

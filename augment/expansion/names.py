@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from augment import keys
 from augment.dataset import Dataset
 from augment.errors import DatasetError, RecordError
 from augment.expansion import closing, folder
 from augment.expansion.outputs import Outputs
-from augment.expansion.paths import PathSet
+from augment.expansion.paths import PathSet, hashed
 from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part, views
 from augment.formats import registry
@@ -138,15 +140,36 @@ class Names:
 
     def _check_converted(self) -> None:
         """Raise DatasetError where another format gives two records' outputs one name: its folders may be others."""
+        every = self._renamed()
+        hashes = np.concatenate(
+            [hashed(()), *(hashed(some) for some in iter(lambda: list(islice(every, _AT_A_TIME)), []))]
+        )
+        values, counts = np.unique(hashes, return_counts=True)
+        double = set(values[counts > 1].tolist())
         places: dict[str, str] = {}
+        for path, key in self._keyed() if double else ():
+            if hashed([path])[0] in double and (other := places.setdefault(path, key)) != key:
+                raise DatasetError(
+                    f"records {other} and {key} would both be written to {path} as {self._spec.format}; rename one of "
+                    "them in the dataset"
+                )
+
+    def _renamed(self) -> Iterator[str]:
+        return (path for path, _ in self._keyed())
+
+    def _keyed(self) -> Iterator[tuple[str, str]]:
+        """Paths with their records' keys: of one output each where its name is part of the path, else of all."""
         for _, view, outputs in self._parts:
             for record in view:
-                for path in _paths(outputs, outputs.sketch(record)):
-                    if (other := places.setdefault(path, record.key)) != record.key:
-                        raise DatasetError(
-                            f"records {other} and {record.key} would both be written to {path} as {self._spec.format}; "
-                            "rename one of them in the dataset"
-                        )
+                sketch = outputs.sketch(record)
+                paths = _paths(outputs, sketch)
+                plain = all(sketch.name in path for path in paths)
+                for path in (
+                    paths
+                    if plain
+                    else (path for output in _wanted(outputs, record) for path in _paths(outputs, output))
+                ):
+                    yield path, record.key
 
 
 class _Check:

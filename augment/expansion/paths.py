@@ -15,7 +15,7 @@ class PathSet:
     """
 
     def __init__(self, groups: Iterable[Sequence[str]]) -> None:
-        parts = [_hashes(group) for group in groups]
+        parts = [hashed(group) for group in groups]
         self._hashes = np.unique(np.concatenate(parts)) if parts else np.empty(0, np.uint64)
 
     def __len__(self) -> int:
@@ -23,11 +23,12 @@ class PathSet:
 
     def missing(self, paths: Sequence[str]) -> list[str]:
         """Those of the paths that are not in the set, in their order."""
-        known = np.isin(_hashes(paths), self._hashes)
+        known = np.isin(hashed(paths), self._hashes)
         return [path for path, is_known in zip(paths, known, strict=True) if not is_known]
 
 
-def _hashes(paths: Sequence[str]) -> NDArray[np.uint64]:
+def hashed(paths: Sequence[str]) -> NDArray[np.uint64]:
+    """Eight bytes for each path."""
     # surrogateescape: a file that is not ours may have a name that is not UTF-8
     digests = (hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest() for path in paths)
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)

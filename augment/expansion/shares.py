@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from augment import arguments
 from augment.address import digest_fields
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
@@ -69,8 +70,8 @@ def parse(text: str) -> Copies:
         return check(named, least=0)
     except ValueError:
         raise CallError(
-            f"copies is {text!r}; give a number like 4, numbers by class like cat=4,dog=2 (*=1 for all others; as JSON "
-            "where a name has a comma), balance, or balance:500"
+            f"copies is {arguments.shown(text)}; give a number like 4, numbers by class like cat=4,dog=2 (*=1 "
+            "for all others; as JSON where a name has a comma), balance, or balance:500"
         ) from None
 
 
@@ -79,16 +80,17 @@ def check(copies: object, *, least: int = 1) -> Copies:
     if isinstance(copies, str) and _BALANCE.fullmatch(copies):
         return copies
     if isinstance(copies, Mapping) and copies and all(isinstance(name, str) for name in copies):
-        for name, number in copies.items():
-            _check_number(number, f"copies of {name!r}", 0)
-        return {str(name): int(number) for name, number in sorted(copies.items())}
-    if isinstance(copies, int) and not isinstance(copies, bool):
-        _check_number(copies, "copies", least)
-        return copies
-    raise CallError(
-        f"copies is {copies!r}; give a number, an object of numbers by class (* for all others), 'balance' or "
-        "'balance:500'"
-    )
+        return {name: arguments.integer(f"copies of {name!r}", copies[name], 0, COPIES_MAX) for name in sorted(copies)}
+    if isinstance(copies, str | Mapping):
+        raise CallError(
+            f"copies is {arguments.shown(copies)}; give a number, an object of numbers by class (* for all others), "
+            "'balance' or 'balance:500'"
+        )
+    if least and not isinstance(copies, bool) and copies == 0:
+        raise CallError(
+            "copies is 0, which is for converting: take the originals along (include_originals), or ask for at least 1"
+        )
+    return arguments.integer("copies", copies, least, COPIES_MAX)
 
 
 def shares(
@@ -135,14 +137,6 @@ def count(datasets: Iterable[tuple[str | None, Dataset]]) -> dict[str | None, in
         names = dataset.classes
     counts: dict[str | None, int] = {name: found[label] for label, name in enumerate(names) if found[label]}
     return counts | ({None: found[None]} if found[None] else {})
-
-
-def _check_number(number: object, what: str, least: int) -> None:
-    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= COPIES_MAX:
-        hint = (
-            "" if least == 0 or number != 0 else "; 0 is for converting: take the originals along (include_originals)"
-        )
-        raise CallError(f"{what} is {number!r}; it must lie in [{least}, {COPIES_MAX}]{hint}")
 
 
 def _check_classes(

@@ -243,7 +243,7 @@ def describe(
     seed, copies, include_originals, quality = check(
         copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
     )
-    name = dataset.format if output_format is None else output_format
+    name = dataset.format if output_format is None else arguments.text("output_format", output_format)
     targets = _targets(dataset, registry.named(name), drop_targets)
     augmented = [(part.split, each) for part, each in views(dataset, division.parts) if not part.copied]
     by_class = shares.shares(augmented, copies, include_originals=include_originals)
