@@ -114,12 +114,16 @@ class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumenta
             moved += [np.concatenate([box / size, row[4:]]) for box in _joined(parts[seen] + shift[seen])]
         return np.array(moved).reshape(-1, bboxes.shape[1])
 
-    def apply_to_keypoints(self, keypoints: _Array, *, tiles: _Array, mapping: _Array, **params: Any) -> _Array:
-        height, width = params["shape"][:2]
-        x, y = keypoints[:, 0], keypoints[:, 1]
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    def apply_to_keypoints(self, keypoints: _Array, *, tiles: _Array, mapping: list[int], **_: Any) -> _Array:
+        """A keypoint goes with the tile that holds its pixel; the original has tiles begin at the middle of theirs."""
+        top, left, bottom, right = tiles.T
+        target = tiles[np.asarray(mapping)]
+        x, y = keypoints[:, 0, np.newaxis] + 0.5, keypoints[:, 1, np.newaxis] + 0.5
+        within = (left <= x) & (x < right) & (top <= y) & (y < bottom)
+        rows, which = np.nonzero(within)
         moved = keypoints.copy()
-        moved[inside] = super().apply_to_keypoints(keypoints[inside], tiles=tiles, mapping=mapping)
+        moved[rows, 0] += target[which, 1] - left[which]
+        moved[rows, 1] += target[which, 0] - top[which]
         return moved
 
 

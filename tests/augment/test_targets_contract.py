@@ -171,6 +171,22 @@ def test_shuffled_tiles_carry_their_targets() -> None:
         assert np.array_equal(rendered.keypoints[4], points[4])
 
 
+def test_keypoint_between_two_tiles_goes_with_its_pixel() -> None:
+    transform = compiled(node("RandomGridShuffle", grid=[2, 2]))
+    points = np.array([[79.4, 59.4], [79.6, 59.4], [79.4, 59.6], [79.6, 59.6], [-0.4, -0.4]], dtype=np.float32)
+    swapped = 0
+    for draw in range(8):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for index, (x, y) in enumerate(np.rint(points).astype(int), start=1):
+            mask[abs(y), abs(x)] = index
+        given = Sample(np.zeros((HEIGHT, WIDTH, 3), np.uint8), mask=mask, keypoints=points)
+        rendered = transform(given, seed=1, draw=draw, view=0, key="k").sample
+        moved = np.abs(np.rint(some(rendered.keypoints))).astype(int)
+        assert [some(rendered.mask)[y, x] for x, y in moved] == [1, 2, 3, 4, 5]
+        swapped += not np.array_equal(some(rendered.keypoints), points)
+    assert swapped >= 4
+
+
 def test_shuffled_tiles_cut_boxes_and_join_what_touches_again() -> None:
     transform = compiled(node("RandomGridShuffle", grid=[3, 4]))
     counts = set()
