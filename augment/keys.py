@@ -51,7 +51,10 @@ def distinct_keys(paths: pa.Array, taken: pa.Array) -> pa.Array:
 
 def printable(name: str) -> str:
     """The name with everything escaped that a terminal or a UTF-8 file could not show: one line, always encodable."""
-    text = os.fsencode(name).decode(errors="backslashreplace")
+    try:
+        text = os.fsencode(name).decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # half of a character, which no file name has but JSON can write
+        text = name.encode(errors="backslashreplace").decode()
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

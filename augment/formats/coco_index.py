@@ -108,7 +108,7 @@ def _attach(found: Indexed, by_id: Mapping[Id, Entry], objects: Sequence[_Waitin
 
 def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -> None:
     file_name = value.get("file_name") if isinstance(value, dict) else None
-    if not isinstance(file_name, str) or not file_name or not _is_id(value.get("id")):
+    if not _is_name(file_name) or not _is_id(value.get("id")):
         raise DatasetError(
             f"{keys.printable(found.path)}: an image is an object with an id and a file_name, not {_shown(value)}"
         )
@@ -137,9 +137,9 @@ def _object(value: Any, ids: set[Id]) -> tuple[Any, Any, str | None]:
 
 
 def _category(found: Indexed, value: Any) -> dict[str, Any]:
-    ok = isinstance(value, dict) and _is_id(value.get("id")) and isinstance(value.get("name"), str)
+    ok = isinstance(value, dict) and _is_id(value.get("id")) and _is_name(value.get("name"))
     points = value.get("keypoints", []) if ok else None
-    if not isinstance(points, list) or not all(isinstance(name, str) for name in points):
+    if not isinstance(points, list) or not all(map(_is_name, points)):
         raise DatasetError(
             f"{keys.printable(found.path)}: a category is an object with an id, a name and perhaps the names of "
             f"keypoints, not {_shown(value)}"
@@ -157,6 +157,10 @@ def _named(found: Indexed, start: int) -> str:
 
 def _is_id(value: object) -> TypeGuard[Id]:
     return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value != "" and keys.is_utf8(value)
 
 
 def _shown(value: object) -> str:

@@ -51,6 +51,8 @@ def _scan(root: Path) -> Dataset:
         ('{"images": ["x\ny"]}', r"invalid control character"),
         ('{"images": [{"id": 1}]}', r"an image is an object with an id and a file_name"),
         ('{"images": [5]}', r"an image is an object"),
+        (r'{"images": [{"id": 1, "file_name": "\ud800"}]}', r"an image is an object"),
+        (r'{"images": [], "categories": [{"id": 1, "name": "\udc80"}]}', r"a category is an object"),
         ('{"images": [], "categories": [{"id": 1}]}', r"a category is an object"),
         (
             '{"images": [], "categories": [{"id": 1, "name": "a", "keypoints": ["n", "n"]}]}',

@@ -376,7 +376,14 @@ def test_file_that_moves_while_it_is_read_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("a.png", "a.png"), ("é😀", "é😀"), ("a\nb", r"a\nb"), ("\x1b[31m", r"\x1b[31m"), ("\udce9", r"\xe9")],
+    [
+        ("a.png", "a.png"),
+        ("é😀", "é😀"),
+        ("a\nb", r"a\nb"),
+        ("\x1b[31m", r"\x1b[31m"),
+        ("\udce9", r"\xe9"),
+        ("\ud800", r"\ud800"),
+    ],
 )
 def test_printable_name_is_one_harmless_line(name: str, shown: str) -> None:
     assert keys.printable(name) == shown

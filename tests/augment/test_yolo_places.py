@@ -122,6 +122,8 @@ def test_picture_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> 
         ("names: {0: a, 2: b}\n", "names are numbered from 0 without gaps"),
         ("names: [a, a]\n", "classes 0 and 1 are both called 'a'"),
         ("names: [a, [b]]\n", "the name of class 1 is ['b']; write it in quotes"),
+        (r'names: ["\ud800"]', "the name of class 0 is"),
+        (r'{names: [a], train: "\ud800"}', "train is a folder, a list of pictures"),
         ("names: [a, null]\n", "the name of class 1 is None"),
         ("names: [a]\nnc: 2\n", "nc is 2, and there are 1 names"),
         ("names: [a]\nnc: many\n", "nc is the number of classes, not 'many'"),
