@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from augment.errors import AugmentError
     from augment.expand import expand as expand_dataset
     from augment.formats.registry import scan
+    from augment.overlay import Overlay
     from augment.sample import Batch, Sample
     from augment.sheet import contact_sheet
     from augment.stream import Stream
@@ -33,6 +34,7 @@ _EXPORTS = {
     "Batch": ("augment.sample", "Batch"),
     "Dataset": ("augment.dataset", "Dataset"),
     "LocalWorkers": ("augment.workers", "LocalWorkers"),
+    "Overlay": ("augment.overlay", "Overlay"),
     "Pipeline": ("augment.transforms.load", "Pipeline"),
     "Sample": ("augment.sample", "Sample"),
     "Stream": ("augment.stream", "Stream"),
@@ -51,6 +53,7 @@ __all__ = [
     "Batch",
     "Dataset",
     "LocalWorkers",
+    "Overlay",
     "Pipeline",
     "Sample",
     "Stream",
