@@ -97,11 +97,7 @@ def _may_be_table(name: str) -> bool:
 
 
 def _is_table(root: Path, path: str) -> bool:
-    try:
-        with (root / path).open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError:
-        return False
+    head = walk.head(root / path, _HEAD_BYTES)
     columns, cells = csv_rows.first(head.decode("utf-8-sig", errors="replace"))
     return columns is not None and (columns.says_something or csv_rows.is_one_hot(columns, [cells]))
 

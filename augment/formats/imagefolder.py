@@ -92,12 +92,7 @@ def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: i
 
 
 def _names_files(table: Path) -> bool:
-    try:
-        with table.open("rb") as file:
-            first = file.readline(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return "file_name" in first
+    return b"file_name" in walk.head(table, _HEAD_BYTES).partition(b"\n")[0]
 
 
 def _mask_name(output: Output) -> str:

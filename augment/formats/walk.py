@@ -79,6 +79,14 @@ def folders(root: Path, listing: Listing, *, max_files: int | None = None) -> It
             pending += [(join(path, name), above) for name in reversed(place.folders)]
 
 
+def head(path: Path, num_bytes: int) -> bytes:
+    """The beginning of a file, to see what it is; empty where it cannot be read or is a pipe, a device, a folder."""
+    try:
+        return read.read_file(path, max_bytes=num_bytes - 1).data
+    except (OSError, read.NotAFileError):
+        return b""
+
+
 def _counted(root: Path, listing: Listing, found: Folder, max_files: int | None) -> Folder:
     listing.num_files += len(found.files)
     if max_files is not None and listing.num_files > max_files:

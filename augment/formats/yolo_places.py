@@ -35,11 +35,7 @@ def recognise(root: Path) -> bool:
 
 
 def _is_config(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            head = file.read(yolo_words.MAX_BYTES)
-    except OSError:
-        return False
+    head = walk.head(path, yolo_words.MAX_BYTES)
     return _SAYS_NAMES.search(head) is not None and _SAYS_PLACES.search(head) is not None
 
 

@@ -1,6 +1,9 @@
 """The scan's front door: which format a folder is of, and what becomes of annotations that cannot be true."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,3 +219,33 @@ def test_refusals_are_counted_by_reason_and_kind() -> None:
         (Reason.MISPLACED, "", 5, 3),
     ]
     assert counted.bad_annotations()[0].examples[0] == refusals.Example("0.png", "box 0 is: there")
+
+
+def test_named_pipes_hold_up_nobody(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "images/a.png", "Annotations/a.png", "annotations/a.png", "labels/a.png", "train/a.png")
+    names = [
+        "metadata.jsonl",
+        "metadata.csv",
+        "labels.csv",
+        "train.csv",
+        "data.yaml",
+        "classes.txt",
+        "obj.names",
+        "x.tar",
+    ]
+    names += ["x.parquet", "annotations.json", "_annotations.coco.json", "annotations/instances_train.json"]
+    names += ["Annotations/a.xml", "labels/a.txt", "train/metadata.jsonl", "train/labels.csv", "dataset_info.json"]
+    for name in names:
+        os.mkfifo(tmp_path / name)
+    code = f"""
+from augment.errors import AugmentError
+from augment.formats import registry
+
+for name in [None, *registry.FORMATS]:
+    try:
+        registry.scan({str(tmp_path)!r}, format=name)
+    except AugmentError:
+        pass
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
