@@ -190,6 +190,16 @@ class Dataset:
         """What is said of the records from one place to another, or of all, as their text; no other column is read."""
         return [text for part in self._column("annotations", places) for text in part.to_pylist()]
 
+    def sizes(self, places: range | None = None) -> NDArray[np.int64]:
+        """Height and width of the records from one place to another, or of all: int64 (N, 2)."""
+        columns = [[part.to_numpy() for part in self._column(name, places)] for name in ("height", "width")]
+        return np.column_stack([np.concatenate(parts) if parts else np.empty(0) for parts in columns]).astype(np.int64)
+
+    @property
+    def num_masks(self) -> int:
+        """How many records have a mask."""
+        return sum(len(part) - part.null_count for part in self._column("mask_path", None))
+
     def digests(self) -> NDArray[np.void]:
         """The digests of all records, as 16 bytes each, in their order."""
         parts = [np.array(part.to_pylist(), "V16") for part in self._column("digest", None)]

@@ -24,6 +24,7 @@ from augment.cli import (
     preview,
     split,
     standard_output,
+    stats,
     terminal,
     transforms,
     verify,
@@ -39,7 +40,7 @@ app = typer.Typer(
     epilog=_EPILOG,
     rich_markup_mode=None,  # plain help starts in a third of the time, and reads the same in a pipe
 )
-for command in (expand, split, verify, preview, check, transforms, presets, doctor):
+for command in (expand, split, verify, preview, check, stats, transforms, presets, doctor):
     command.register(app)
 for plugin in entry_points(group="augment.commands"):  # the service adds `serve`; the engine does not know it
     plugin.load()(app)

@@ -1,0 +1,165 @@
+"""``augment stats``: what a dataset is like, as a table, as JSON or as a report with plots."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from augment.cli import scanning, terminal
+from augment.cli.expand import WorkersOption, pool
+from augment.errors import CallError
+
+if TYPE_CHECKING:
+    from augment.census import Census
+    from augment.measure import Pixels, Statistics
+
+_ROWS_SHOWN = 40
+_REFUSALS_SHOWN = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("stats", short_help="describe a dataset: classes, sizes, boxes, pixels; a report with plots")(stats)
+
+
+def stats(
+    data: Annotated[Path, typer.Argument(parser=terminal.path, metavar="DATASET", help="The dataset's folder.")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write a report with plots: FILE.html or FILE.png.",
+            show_default=False,
+        ),
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="The dataset's format; by default it is found out.")
+    ] = None,
+    bad_annotations: scanning.BadAnnotationsOption = "leave-out",
+    pixels: Annotated[
+        bool, typer.Option("--pixels/--no-pixels", help="Decode every picture, for mean, deviation and masks.")
+    ] = True,
+    workers: WorkersOption = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Describe a dataset, split by split."""
+    if output is not None:
+        _check_output(output)
+    from augment.measure import dataset_statistics
+
+    dataset = scanning.scan(data, data_format, bad_annotations, as_json=as_json)
+    with pool(workers if pixels else 0) as rendering, terminal.Progress("measuring", as_json=as_json) as bar:
+        statistics = dataset_statistics(dataset, rendering, pixels=pixels, progress=bar.show)
+    if output is not None:
+        from augment import report
+
+        report.write(statistics, output)
+    if as_json:
+        terminal.write_json(_document(statistics, output))
+        return
+    for refusal in statistics.refusals[:_REFUSALS_SHOWN]:
+        terminal.note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
+    _tell(data, statistics)
+    if output is not None:
+        terminal.say(f"\n{output}")
+
+
+def _check_output(output: Path) -> None:
+    """Before an hour of decoding, and before matplotlib is imported."""
+    if output.suffix.lower() not in {".html", ".png"}:
+        raise CallError(f"the report is called {output.name!r}; its name ends in .html or .png")
+    if not output.absolute().parent.is_dir():
+        raise CallError(f"there is no folder {output.absolute().parent} for the report; make it first")
+
+
+def _tell(data: Path, statistics: "Statistics") -> None:
+    from augment import report
+
+    dataset = statistics.dataset
+    terminal.say(f"{data}: {terminal.count(dataset.num_records, 'record')}, format {dataset.format}")
+    for title, rows in report.tables(statistics):
+        terminal.say(f"\n{title}")
+        for line in _lines(rows):
+            terminal.say(f"  {line}")
+        if len(rows) - 1 > _ROWS_SHOWN:
+            terminal.say(f"  … {len(rows) - 1 - _ROWS_SHOWN:,} more; --json and a report (-o) have them all")
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    shown = rows[: _ROWS_SHOWN + 1]
+    widths = [max(len(row[place]) for row in shown) for place in range(len(shown[0]))]
+    for name, *cells in shown:
+        numbers = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield "  ".join((name.ljust(widths[0]), *numbers)).rstrip()
+
+
+def _document(statistics: "Statistics", output: Path | None) -> dict[str, Any]:
+    dataset = statistics.dataset
+    return {
+        "format": dataset.format,
+        "digest": dataset.digest,
+        "records": dataset.num_records,
+        "classes": list(dataset.classes),
+        "targets": sorted(dataset.targets),
+        "splits": [_part(statistics, part, pixels) for part, pixels in statistics.parts],
+        "pixels": _pixels(statistics, statistics.whole),
+        "refused": dict(statistics.refused),
+        "refusals": [
+            {"key": each.key, "reason": str(each.reason), "detail": each.detail} for each in statistics.refusals
+        ],
+        "report": None if output is None else str(output),
+    }
+
+
+def _part(statistics: "Statistics", part: "Census", pixels: "Pixels | None") -> dict[str, Any]:
+    boxes = part.box_sizes
+    return {
+        "split": part.split,
+        "records": part.num_records,
+        "classes": _counts(part.classes),
+        "labels": _counts(part.labels),
+        "width": _range(part.widths),
+        "height": _range(part.heights),
+        "aspect_ratio": _range(part.aspect_ratios),
+        "boxes": int(part.boxes.sum()),
+        "box_classes": _counts(part.box_classes),
+        "boxes_a_picture": _range(part.boxes) if len(boxes) else None,
+        "without_boxes": part.num_without_boxes if len(boxes) else None,
+        "box_width": _range(boxes[:, 0]),
+        "box_height": _range(boxes[:, 1]),
+        "keypoints": {str(seen): number for seen, number in part.keypoint_visibility.items()},
+        "masks": part.num_masks,
+        "instance_masks": part.num_instance_masks,
+        "pixels": _pixels(statistics, pixels),
+    }
+
+
+def _pixels(statistics: "Statistics", pixels: "Pixels | None") -> dict[str, Any] | None:
+    if pixels is None:
+        return None
+    return {
+        "records": pixels.num_records,
+        "number": pixels.num_pixels,
+        "mean": [None if math.isnan(each) else each for each in pixels.mean],
+        "std": [None if math.isnan(each) else each for each in pixels.std],
+        "masks": [
+            {"value": value, "class": statistics.mask_class(value), "pixels": number}
+            for value, number in pixels.mask_values.items()
+        ],
+    }
+
+
+def _counts(counted: Mapping[Any, int]) -> list[dict[str, Any]]:
+    return [{"class": name, "number": number} for name, number in counted.items()]
+
+
+def _range(numbers: Any) -> dict[str, float] | None:
+    from augment.census import Range
+
+    found = Range.of(numbers)
+    return None if found is None else {"least": found.least, "median": found.median, "largest": found.largest}
