@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from augment.sample import Sample
-from tests.augment.catalogue_cases import compiled, node, noise_image, sample, some
+from tests.augment.catalogue_cases import MOVING, compiled, node, noise_image, sample, some
 
 ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
 
@@ -77,6 +77,24 @@ def test_keypoint_that_leaves_the_frame_is_kept_outside() -> None:
     assert out.keypoints is not None
     assert out.keypoints.tolist() == [[-15, -15], [20, 25]]
     assert out.keypoints.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", [name for name in MOVING if name != "Morphological"])
+def test_masks_of_objects_are_the_pixels_of_their_class(name: str) -> None:
+    """A class mask and the masks of objects that say the same go on saying the same."""
+    transform, seen = compiled(node(name)), 0
+    for draw in range(6):
+        given = sample(61, 83)
+        mask = some(given.mask)
+        given.instance_masks = np.stack([mask == label for label in (1, 2, 3)]).astype(np.uint8)
+        out, *_ = transform(given, seed=1, draw=draw, view=0, key="k")
+        for label in (1, 2, 3):
+            of_it = some(out.box_labels) == label
+            if of_it.any():
+                together = some(out.instance_masks)[of_it].any(axis=0)
+                assert np.array_equal(together, some(out.mask) == label), (draw, label)
+                seen += 1
+    assert seen >= 6
 
 
 # -------------------------------------------------------------------------------------------------- mended transforms
