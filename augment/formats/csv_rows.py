@@ -76,6 +76,7 @@ def _header(text: str, delimiter: str) -> list[str]:
 
 def _rows(text: str, delimiter: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+    known: dict[str, str] = {}  # most cells recur, and all rows stay in memory
     try:
         width = len(next(reader, []))
         for cells in reader:
@@ -83,7 +84,7 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
                 continue
             if len(cells) != width:
                 raise ValueError(f"line {reader.line_num} has {len(cells)} cells, of {width} columns")
-            yield Row(reader.line_num, [cell.strip() for cell in cells])
+            yield Row(reader.line_num, tuple(known.setdefault(cell, cell) for cell in map(str.strip, cells)))
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num} cannot be read ({error})") from error
 

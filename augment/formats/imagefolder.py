@@ -13,8 +13,9 @@ in its folder and below; there is one in the root, or one for each split. Of the
 Splits are those of the folder format. A picture that no row names is refused by name.
 """
 
+import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from augment.annotations import NOTHING
 from augment.errors import DatasetError
 from augment.formats import metadata_rows, named_pictures, tree, walk
 from augment.formats.listing import Described, Listing, MaskPlace
+from augment.formats.metadata_rows import Row
 from augment.formats.named_pictures import Finder, Named
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
@@ -54,8 +56,8 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
         raise DatasetError(f"{root / twice} holds {' and '.join(TABLES)}; leave one of them")
     named, finder = Named(found, used=set(tables)), Finder(found.paths)
     for table, folder in zip(tables, folders, strict=True):
-        for line, row in _rows(found, table):
-            _add(named, finder, folder, row, f"line {line} of {keys.printable(table)}")
+        for row in _rows(found, table):
+            _add(named, finder, folder, row, f"line {row.line} of {keys.printable(table)}")
     named.fill(listing, tables[0].rpartition("/")[2])
     return listing
 
@@ -99,7 +101,7 @@ def _mask_name(output: Output) -> str:
     return f"{output.name}.mask.png"
 
 
-def _rows(found: tree.Tree, table: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _rows(found: tree.Tree, table: str) -> Iterator[Row]:
     text = named_pictures.read_table(found, table)
     try:
         yield from metadata_rows.of_csv(text) if table.endswith(".csv") else metadata_rows.of_jsonl(text)
@@ -107,8 +109,8 @@ def _rows(found: tree.Tree, table: str) -> Iterator[tuple[int, Mapping[str, Any]
         raise DatasetError(f"{found.root / table}: {error}") from error
 
 
-def _add(named: Named, finder: Finder, folder: str, row: Mapping[str, Any], where: str) -> None:
-    name = row.get("file_name")
+def _add(named: Named, finder: Finder, folder: str, row: Row, where: str) -> None:
+    name = row.columns.get("file_name")
     if not isinstance(name, str) or not name:
         raise DatasetError(f"{named.tree.root}: {where} has no file_name; each row names a picture")
     path = finder.exact(folder, name)
@@ -118,12 +120,12 @@ def _add(named: Named, finder: Finder, folder: str, row: Mapping[str, Any], wher
     named.add(path, _described(named, finder, folder, row), where)
 
 
-def _described(named: Named, finder: Finder, folder: str, row: Mapping[str, Any]) -> Described:
+def _described(named: Named, finder: Finder, folder: str, row: Row) -> Described:
     try:
-        class_name, said = metadata_rows.read(row)
+        class_name, said = metadata_rows.read(row.columns)
     except ValueError as error:
         return Described(problem=f"malformed: {error}")
-    mask_name, mask = row.get("mask_file_name"), None
+    mask_name, mask = row.columns.get("mask_file_name"), None
     if mask_name is not None:
         mask = finder.exact(folder, mask_name) if isinstance(mask_name, str) else None
         if mask is None:
@@ -131,7 +133,12 @@ def _described(named: Named, finder: Finder, folder: str, row: Mapping[str, Any]
         named.used.add(mask)
     named.classes |= {*(() if class_name is None else (class_name,)), *(said.labels or ()), *(said.box_labels or ())}
     place = None if mask is None else MaskPlace(mask)
-    return Described(None if said == NOTHING else said, mask=place, class_name=class_name)
+    if said == NOTHING:
+        return Described(mask=place, class_name=class_name)
+    if row.text is None:
+        return Described(said, mask=place, class_name=class_name)
+    annotate = functools.partial(metadata_rows.read_again, row.text)
+    return Described(annotate=annotate, mask=place, class_name=class_name)
 
 
 def _line(output: Output, whole: Whole, *, soft: bool) -> bytes:
