@@ -16,7 +16,7 @@ def files(outputs: Outputs, whole: Whole) -> Iterator[StreamedFile]:
     """The file of each split. Ids of images and annotations run on from one file to the next."""
     categories = coco_categories.of_output(whole, _with_keypoints(outputs, whole))
     ids = {each["name"]: each["id"] for each in categories}
-    names = {each["name"]: tuple(each.get("keypoints", ())) for each in categories}
+    names = {each["name"]: tuple(each.get("keypoints", ())) for each in categories if "keypoints" in whole.targets}
     splits: list[str | None] = [split for split, _ in groupby(outputs(), key=lambda output: output.split)]
     first_image, first_object = 1, 1
     for split in splits:

@@ -48,11 +48,7 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
     listing = Listing()
     files = tree.grow(root, listing, max_files=max_files)
     layout = voc_layout.layout(root, files)
-    prefix = f"{layout.pictures}/" if layout.pictures else ""
-    pictures: dict[str, str] = {}
-    for path in sorted(files.pictures(), key=str.encode):
-        if path.startswith(prefix) and not voc_layout.is_mask(path, layout):
-            pictures.setdefault(keys.without_extension(path.removeprefix(prefix)), path)
+    pictures = _pictures(listing, files, layout)
     splits = dict(voc_layout.splits(files, layout, pictures))
     listing.splits = tuple(name for name in splits if name is not None)
     listing.details = {"origin": _origin(files, layout, pictures)}
@@ -120,6 +116,28 @@ def _name(output: Output) -> str:
 def _extension(output: Output) -> str:
     """That of the picture; where the key has it already, once more: XML goes by the name less its extension."""
     return output.extension or keys.extension(output.key).removeprefix(".")
+
+
+def _pictures(listing: Listing, files: Tree, layout: Layout) -> dict[str, str]:
+    """The pictures by their names, which are their paths below the folder of pictures, less the extension."""
+    prefix = f"{layout.pictures}/" if layout.pictures else ""
+    of_masks = f"{layout.masks or 'SegmentationClass'}/"
+    pictures: dict[str, str] = {}
+    others = []
+    for path in sorted(files.pictures(), key=str.encode):
+        if not path.startswith(prefix) or voc_layout.is_mask(path, layout):
+            others.append(path)
+            continue
+        first = pictures.setdefault(keys.without_extension(path.removeprefix(prefix)), path)
+        if first != path:
+            detail = f"{keys.printable(first)} has the same name, and annotations go by that; rename one of them"
+            tree.refuse(listing, path, Reason.MISPLACED, detail)
+    for path in others:
+        if not voc_layout.is_mask(path, layout):
+            tree.refuse(listing, path, Reason.MISPLACED, f"it does not lie in {layout.pictures}; move it there")
+        elif path.startswith(of_masks) and keys.without_extension(path.removeprefix(of_masks)) not in pictures:
+            tree.refuse(listing, path, Reason.MISPLACED, "a mask of a picture that is not there")
+    return pictures
 
 
 def _origin(files: Tree, layout: Layout, pictures: Iterable[str]) -> int:

@@ -91,9 +91,7 @@ def _below(base: str, folder: str) -> str | None:
 
 
 def is_mask(path: str, found: Layout) -> bool:
-    """Whether a file is a mask, where pictures lie above the folders of masks."""
-    if found.pictures != found.base:
-        return False
+    """Whether a file lies in one of the folders of masks."""
     top = (_below(found.base, path) or "").partition("/")[0].lower()
     return top in _OF_MASKS
 

@@ -174,6 +174,15 @@ def test_ids_information_and_attributes_are_written_back(tmp_path: Path) -> None
     assert each == {**OBJECT, "id": 1, "iscrowd": 1, "segmentation": [], "score": 0.5}
 
 
+def test_category_that_names_keypoints_makes_none(tmp_path: Path) -> None:
+    categories = [{"id": 7, "name": "dog", "keypoints": ["nose"], "skeleton": []}]
+    dataset = _scan(_lay(tmp_path / "a", {"annotations.json": _said(categories=categories)}))
+    again = convert(dataset, tmp_path / "b", "coco")
+    assert again.targets == dataset.targets == {"boxes"}
+    assert again.keypoint_names == ("nose",)
+    assert again.digest == dataset.digest
+
+
 def test_ids_run_on_from_split_to_split(tmp_path: Path) -> None:
     said = Annotations(boxes=((1, 2, 3, 4), (0, 0, 1, 1)), box_labels=("dog", "cat"))
     outputs = [output(key, said, split=split) for split in ("train", "val") for key in ("a", "b")]

@@ -188,6 +188,27 @@ def test_lists_decide_and_whoever_is_in_none_or_in_two_is_refused(tmp_path: Path
     ]
 
 
+def test_pictures_that_the_layout_has_no_place_for_are_refused_by_name(tmp_path: Path) -> None:
+    grey = picture(1, height=HEIGHT, width=WIDTH)
+    files: dict[str, bytes | None] = {
+        "Annotations/a.xml": _xml(_object()),
+        "SegmentationObject/a.png": grey,
+        "SegmentationClass/gone.png": grey,
+        "plots/boxes.png": grey,
+        "JPEGImages/a.webp": grey,
+    }
+    dataset = _scan(_lay(tmp_path, files, "JPEGImages/a.png"))
+    assert [(each.key, each.reason, each.detail) for each in dataset.refused] == [
+        (
+            "JPEGImages/a.webp",
+            Reason.MISPLACED,
+            "JPEGImages/a.png has the same name, and annotations go by that; rename one of them",
+        ),
+        ("SegmentationClass/gone.png", Reason.MISPLACED, "a mask of a picture that is not there"),
+        ("plots/boxes.png", Reason.MISPLACED, "it does not lie in JPEGImages; move it there"),
+    ]
+
+
 def test_picture_without_xml_is_refused_unless_its_split_has_none(tmp_path: Path) -> None:
     files: dict[str, bytes | None] = {
         "ImageSets/Main/train.txt": b"a\nb\n",

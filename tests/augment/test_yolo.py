@@ -72,6 +72,17 @@ def test_no_line_is_no_object(lines: str, tmp_path: Path) -> None:
     assert _one(tmp_path, lines).boxes == ()
 
 
+def test_scan_that_builds_on_an_earlier_one_notices_lines_that_changed(tmp_path: Path) -> None:
+    files = {"data.yaml": YAML_TEXT, "labels/train/a.txt": "0 0.5 0.5 0.1 0.2\n"}
+    first = _scan(_lay(tmp_path, files, "images/train/a.png", "images/val/b.png"))
+    same = registry.scan(tmp_path, format="yolo", previous=first)
+    assert (same.digest, annotations_by_key(same)) == (first.digest, annotations_by_key(first))
+    lay(tmp_path, {"labels/train/a.txt": b"1 0.5 0.5 0.1 0.2\n"})
+    changed = registry.scan(tmp_path, format="yolo", previous=first)
+    assert changed.digest != first.digest
+    assert annotations_by_key(changed)["train/a"].box_labels == ("dog",)
+
+
 def test_no_file_is_no_object(tmp_path: Path) -> None:
     dataset = _scan(_lay(tmp_path, {"data.yaml": YAML_TEXT}, "images/train/a.png", "images/val/b.png"))
     assert [each.boxes for each in annotations_by_key(dataset).values()] == [(), ()]
