@@ -68,10 +68,7 @@ def verify(
     if dataset is not None and not isinstance(dataset, Dataset):
         dataset = arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder")
     with lock.locked(root, shared=True), contextlib.ExitStack() as stack:
-        text = folder.read_text(root, folder.DESCRIPTION)
-        if text is None:
-            raise OutputError(f"{root} has no {folder.DESCRIPTION}; give the output folder of augment expand")
-        spec = ExpansionSpec.from_json(text, str(root / folder.DESCRIPTION))
+        spec = described(root)
         source, note = _source(spec, dataset, stack)
         found = _Found(progress or (lambda _done, _total, _failed: None), spec.num_outputs)
         work = (InspectTask(spec, root, index, source) for index in range(spec.num_shards))
@@ -93,6 +90,14 @@ def verify(
         num_mismatches=found.num_mismatches,
         mismatches=tuple(found.mismatches),
     )
+
+
+def described(root: Path) -> ExpansionSpec:
+    """What was expanded into a folder, and how; OutputError where it is no expansion."""
+    text = folder.read_text(root, folder.DESCRIPTION)
+    if text is None:
+        raise OutputError(f"{root} has no {folder.DESCRIPTION}; give the output folder of augment expand")
+    return ExpansionSpec.from_json(text, str(root / folder.DESCRIPTION))
 
 
 class _Found:
@@ -133,13 +138,15 @@ def _source(
         if not place.is_dir():
             return None, f"the dataset is no longer in {place}: not rendered again; give its folder"
         try:
-            dataset = registry.scan(place, bad_annotations=refusals.LEAVE_OUT)
+            dataset = registry.scan(place, format=spec.source_format, bad_annotations=refusals.LEAVE_OUT)
         except DatasetError as error:
             return None, f"the dataset cannot be scanned ({error}): not rendered again"
         if dataset.digest != spec.dataset:
             return None, f"the dataset in {place} changed since: not rendered again"
     else:
-        dataset = registry.take(given, bad_annotations=refusals.LEAVE_OUT)
+        if not isinstance(given, Dataset):
+            given = registry.scan(given, format=spec.source_format, bad_annotations=refusals.LEAVE_OUT)
+        dataset = given
         if dataset.digest != spec.dataset:
             raise DatasetError(
                 f"the dataset in {dataset.root} is not the one that was expanded (its digest is {dataset.digest}, not "

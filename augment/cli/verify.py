@@ -33,9 +33,12 @@ def verify(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
+    from augment.verify import described
     from augment.verify import verify as verify_folder
 
-    dataset = None if data is None else scanning.scan(data, None, "leave_out", as_json=as_json)
+    dataset = None
+    if data is not None:
+        dataset = scanning.scan(data, described(out).source_format, "leave_out", as_json=as_json)
     progress = terminal.Progress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
         report = verify_folder(out, dataset, workers=rendering, progress=bar.show)

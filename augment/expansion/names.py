@@ -140,36 +140,36 @@ class Names:
 
     def _check_converted(self) -> None:
         """Raise DatasetError where another format gives two records' outputs one name: its folders may be others."""
-        every = self._renamed()
-        hashes = np.concatenate(
-            [hashed(()), *(hashed(some) for some in iter(lambda: list(islice(every, _AT_A_TIME)), []))]
-        )
-        values, counts = np.unique(hashes, return_counts=True)
+        renames = any(sketch.name not in path for sketch, paths in self._sketches() for path in paths)
+
+        def keyed() -> Iterator[tuple[str, str]]:
+            """Paths with their records' keys: of one output a record where the name is part of the path, else of all."""
+            if not renames:
+                yield from ((path, sketch.key) for sketch, paths in self._sketches() for path in paths)
+                return
+            for _, view, outputs in self._parts:
+                for record in view:
+                    for output in _wanted(outputs, record):
+                        yield from ((path, record.key) for path in _paths(outputs, output))
+
+        every = (path for path, _ in keyed())
+        groups = iter(lambda: list(islice(every, _AT_A_TIME)), [])
+        values, counts = np.unique(np.concatenate([hashed(()), *map(hashed, groups)]), return_counts=True)
         double = set(values[counts > 1].tolist())
         places: dict[str, str] = {}
-        for path, key in self._keyed() if double else ():
+        for path, key in keyed() if double else ():
             if hashed([path])[0] in double and (other := places.setdefault(path, key)) != key:
                 raise DatasetError(
                     f"records {other} and {key} would both be written to {path} as {self._spec.format}; rename one of "
                     "them in the dataset"
                 )
 
-    def _renamed(self) -> Iterator[str]:
-        return (path for path, _ in self._keyed())
-
-    def _keyed(self) -> Iterator[tuple[str, str]]:
-        """Paths with their records' keys: of one output each where its name is part of the path, else of all."""
+    def _sketches(self) -> Iterator[tuple[Output, tuple[str, ...]]]:
+        """One output of each record, with its paths."""
         for _, view, outputs in self._parts:
             for record in view:
                 sketch = outputs.sketch(record)
-                paths = _paths(outputs, sketch)
-                plain = all(sketch.name in path for path in paths)
-                for path in (
-                    paths
-                    if plain
-                    else (path for output in _wanted(outputs, record) for path in _paths(outputs, output))
-                ):
-                    yield path, record.key
+                yield sketch, _paths(outputs, sketch)
 
 
 class _Check:

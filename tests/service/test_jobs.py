@@ -82,6 +82,44 @@ def test_a_job_writes_what_the_command_line_writes(
     assert service.get(f"/v1/jobs/{done['id']}/output").content == tarred.content
 
 
+def _registered(service: TestClient, root: Path) -> str:
+    answer = service.post("/v1/datasets", json={"name": root.name, "path": str(root), "replace": True})
+    assert answer.is_success, answer.text
+    deadline = time.monotonic() + 30
+    while not service.get(f"/v1/datasets/{root.name}").json().get("digest"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return root.name
+
+
+def test_a_job_takes_splits_formats_and_rules_as_the_command_line_does(service: TestClient, data_root: Path) -> None:
+    root = write_folder(
+        data_root / "divided", *(f"train/cat/{i}.png" for i in (1, 2)), "train/dog/3.png", "val/dog/4.png"
+    )
+    name = _registered(service, root)
+    wanted = _wanted("divided-csv", dataset=name, copies="balance", include_originals=True)
+    wanted["output"]["format"] = "csv"
+    job = _done(service, wanted)
+    assert (job["state"], job["progress"]) == ("succeeded", {"done": 4, "total": 4, "failed": 0}), job["error"]
+    assert (job["format"], job["copies"], job["copy_splits"]) == ("csv", "balance", None)
+    rows = (Path(job["output"]) / "labels.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4 + 1, "a heading, two pictures of each class, and the split that is copied"
+    job = _done(service, {"dataset": name, "copies": 0, "include_originals": True, "output": {"name": "plain"}})
+    assert (job["state"], job["pipeline"]) == ("succeeded", "")
+    job = _done(service, _wanted("alone", dataset=name, split="val", copies={"dog": 3}))
+    assert {path.name for path in Path(job["output"]).rglob("*.jpg")} == {"4__0.jpg", "4__1.jpg", "4__2.jpg"}
+    (root / "val/dog/leak.png").write_bytes((root / "train/dog/3.png").read_bytes())
+    answer = service.post("/v1/jobs", json=_wanted("leaking", dataset=_registered(service, root)))
+    assert answer.status_code == 422
+    assert "allow_leaks" in answer.text
+
+
+def _done(service: TestClient, wanted: dict[str, Any]) -> dict[str, Any]:
+    answer = service.post("/v1/jobs", json=wanted)
+    assert answer.status_code == 202, answer.text
+    return _ended(service, answer.json()["id"])
+
+
 def test_the_same_key_is_the_same_job(service: TestClient, done: dict[str, Any]) -> None:
     again = service.post("/v1/jobs", json=_wanted("first"), headers={"Idempotency-Key": "one"})
     assert (again.status_code, again.json()["id"]) == (202, done["id"])

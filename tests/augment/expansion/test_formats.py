@@ -248,6 +248,29 @@ def test_classes_become_folders_where_the_folder_format_is_written(tmp_path: Pat
     assert {each.key: back.classes[each.label or 0] for each in back} == {"cat/1": "cat", "dog/1": "dog"}
 
 
+def test_names_that_a_format_flattens_are_refused_where_two_meet(tmp_path: Path, out: Path) -> None:
+    """Without classes the folder format writes a key's folders into the name, for they would be read as classes."""
+    pictures = lay_noise(tmp_path / "pairs/images", ["a/1.jpg", "a__1.jpg", "a.jpg"])
+    (pictures.parent / "masks").mkdir()
+    for name in ("a/1.png", "a__1.png", "a.png"):
+        (pictures.parent / "masks" / name).parent.mkdir(exist_ok=True)
+        (pictures.parent / "masks" / name).write_bytes(masks.encode_mask(np.zeros((24, 32), np.uint8)))
+    with pytest.raises(DatasetError, match=r"records a/1 and a__1 would both be written to a__1__0\.jpg as folder"):
+        Expansion(pictures.parent, out, PIPELINE, output_format="folder", drop_targets=["mask"])
+    (pictures / "a__1.jpg").unlink()
+    (pictures.parent / "masks/a__1.png").unlink()
+    with pytest.raises(DatasetError, match=r"would both be written to a__1\.jpg as folder"):
+        Expansion(
+            pictures.parent,
+            out,
+            PIPELINE,
+            copies=2,
+            include_originals=True,
+            output_format="folder",
+            drop_targets=["mask"],
+        )
+
+
 def test_original_whose_annotations_would_share_a_file_is_refused(tmp_path: Path, out: Path) -> None:
     """Pictures may differ by their extensions alone; what lies beside them goes by their names."""
     data = lay_voc(tmp_path / "voc", {"train": ["a", "a__0"]})
