@@ -50,6 +50,13 @@ def test_every_format_is_asked_and_has_a_name_of_its_own() -> None:
     assert asked[-1] == "folder"
 
 
+@pytest.mark.parametrize("name", sorted(registry.FORMATS))
+def test_every_format_is_described(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert f"\n## `{name}`\n" in page
+    assert f"| [`{name}`](#{name}) |" in page
+
+
 def test_a_table_says_more_than_the_names_of_folders(tmp_path: Path) -> None:
     root = mask_folders(tmp_path)
     lay(root, {"labels.csv": b"path,label\nimages/a.png,cat\n"})
