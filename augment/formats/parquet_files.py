@@ -99,12 +99,14 @@ def open_shelf(path: Path, shard: Shard) -> Shelf:
     try:
         layout = parquet_layout.layout_of(description.schema)
     except LayoutError as error:
-        raise DatasetError(f"{path}: {error}") from error
+        raise DatasetError(f"{_shown(path)}: {error}") from error
     if description.num_rows > size_bytes:
-        raise DatasetError(f"{path} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again")
+        raise DatasetError(
+            f"{_shown(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
+        )
     largest = max(description.group_bytes, default=0)
     if largest > parquet_rows.GROUP_MAX_BYTES:
-        raise DatasetError(f"{path}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
+        raise DatasetError(f"{_shown(path)}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
     return Shelf(path, shard, description, layout)
 
 
@@ -117,8 +119,8 @@ def common_layout(shelves: Sequence[Shelf]) -> Layout:
     for shelf in shelves:
         if replace(shelf.layout, carried=(), left_out=()) != bare:
             raise DatasetError(
-                f"{shelf.path} has other columns of pictures, classes or boxes than {first.path}, or other names of "
-                "classes; give shards of one dataset"
+                f"{_shown(shelf.path)} has other columns of pictures, classes or boxes than {_shown(first.path)}, or "
+                "other names of classes; give shards of one dataset"
             )
     unread = left_out.keys() | _large(first, list(carried))
     return replace(bare, carried=tuple(name for name in carried if name not in unread), left_out=tuple(sorted(unread)))
@@ -149,7 +151,9 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
     if layout.label is None:
         shelf.values = [None] * num_rows
     if (len(shelf.names), len(shelf.values)) != (num_rows, num_rows):
-        raise DatasetError(f"{shelf.path} does not have the {num_rows} rows that it claims; fetch or write it again")
+        raise DatasetError(
+            f"{_shown(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
+        )
 
 
 def _listed(column: ClassColumn | None, info: DatasetInfo) -> tuple[str, ...] | None:
@@ -198,9 +202,13 @@ def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
     except UnreadableRowError as error:
-        raise DatasetError(f"{path} cannot be read as Parquet ({error}); fetch or write it again") from error
+        raise DatasetError(f"{_shown(path)} cannot be read as Parquet ({error}); fetch or write it again") from error
     except OSError as error:
-        verdict = read.at_fault(error, keys.printable(str(path)))
+        verdict = read.at_fault(error, _shown(path))
         if isinstance(verdict, StorageError):
             raise verdict from error
-        raise DatasetError(f"{path} cannot be read: {verdict.detail}; give shards that you may read") from error
+        raise DatasetError(f"{_shown(path)} cannot be read: {verdict.detail}; give shards that you may read") from error
+
+
+def _shown(path: Path) -> str:
+    return keys.printable(str(path))

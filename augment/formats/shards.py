@@ -60,7 +60,7 @@ def find(
             path = walk.join(folder.path, name)
             if name.lower().endswith(tuple(refused)):
                 raise DatasetError(
-                    f"{root / path} is compressed, and pictures in it cannot be read in place; unpack it to a "
+                    f"{_shown(root / path)} is compressed, and pictures in it cannot be read in place; unpack it to a "
                     f"{suffix} file and remove it"
                 )
             if name.endswith(suffix):
@@ -121,7 +121,7 @@ def names_of(
 def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> Shard:
     path = "/".join((*folders, name))
     if not keys.is_utf8(path):
-        raise DatasetError(f"{keys.printable(str(root / path))}: its path is not UTF-8; rename it")
+        raise DatasetError(f"{_shown(root / path)}: its path is not UTF-8; rename it")
     stated = [split for split in splits if name.startswith(f"{split}-")]
     if stated:
         return Shard(path, max(stated, key=len), path)
@@ -130,7 +130,7 @@ def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str])
             return Shard(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
     words = {word for word in _BETWEEN_WORDS.split(name.rpartition(".")[0]) if word.lower() in walk.SPLIT_NAMES}
     if len(words) > 1:
-        raise DatasetError(f"{root / path} has the names of the splits {', '.join(sorted(words))}; rename it")
+        raise DatasetError(f"{_shown(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it")
     return Shard(path, words.pop() if words else None, path)
 
 
@@ -140,9 +140,13 @@ def _check_splits(root: Path, found: Sequence[Shard]) -> None:
         example = next(shard for shard in found if shard.split is not None)
         more = " …" if len(without) > 3 else ""
         raise DatasetError(
-            f"{root} holds {keys.printable(example.path)} of the split {example.split} and shards of none: "
+            f"{_shown(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of none: "
             f"{', '.join(without[:3])}{more}; move or rename these"
         )
+
+
+def _shown(path: Path) -> str:
+    return keys.printable(str(path))
 
 
 def _is_picture(name: str) -> bool:

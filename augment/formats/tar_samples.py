@@ -20,6 +20,9 @@ from augment.formats.tar_headers import Member
 TEXT_MAX_BYTES = 2**24
 """Of a .json or .txt member; a .json may hold polygons."""
 
+NAME_MAX_BYTES = 4096
+"""The longest path of Linux."""
+
 CLASS_MAX_BYTES = 1024
 """Of a .cls member."""
 
@@ -136,7 +139,7 @@ def read_shard(path: Path) -> Samples:
 
 def _name(samples: Samples, member: Member) -> str | None:
     """The member's path without empty parts; None where it is refused or none of ours."""
-    shown = keys.printable(os.fsdecode(member.name))
+    shown = keys.printable(os.fsdecode(member.name[:NAME_MAX_BYTES]))
     if member.kind == "a folder" or shown.rpartition("/")[2].startswith(".") or _OF_READER.match(shown):
         return None
     problem = None
@@ -147,6 +150,8 @@ def _name(samples: Samples, member: Member) -> str | None:
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if name.startswith("/") or ".." in parts:
         problem = "its name leads out of the tar; rename it"
+    elif len(member.name) > NAME_MAX_BYTES:
+        problem = f"its name has {len(member.name)} bytes, of {NAME_MAX_BYTES} that a path has; shorten it"
     elif "\0" in name:
         problem = "its name holds a NUL; rename it"
     elif member.kind is not None:

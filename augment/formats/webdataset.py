@@ -115,18 +115,18 @@ def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: i
 
 
 def _read(root: Path, shard: Shard) -> Samples:
-    path = root / shard.path
+    path, shown = root / shard.path, keys.printable(str(root / shard.path))
     try:
         return tar_samples.read_shard(path)
     except TarError as error:
-        raise DatasetError(f"{path} {error}") from error
+        raise DatasetError(f"{shown} {error}") from error
     except read.NotAFileError as error:
-        raise DatasetError(f"{path} is {error}; remove it") from error
+        raise DatasetError(f"{shown} is {error}; remove it") from error
     except OSError as error:
-        verdict = read.at_fault(error, str(path))
+        verdict = read.at_fault(error, shown)
         if isinstance(verdict, StorageError):
             raise verdict from error
-        raise DatasetError(f"{path} cannot be read: {verdict.detail}; give shards that you may read") from error
+        raise DatasetError(f"{shown} cannot be read: {verdict.detail}; give shards that you may read") from error
 
 
 def _named(shard: Shard, refused: RefusedPath) -> RefusedPath:

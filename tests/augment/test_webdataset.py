@@ -212,6 +212,26 @@ def test_members_that_cannot_be_used_are_refused_by_name(tmp_path: Path) -> None
     }
 
 
+def test_a_name_longer_than_any_path_is_refused(tmp_path: Path) -> None:
+    shard(tmp_path, {"a.png": PNG, "x" * 5000 + ".png": PNG, "b." + "y" * 5000: b""})
+    dataset = registry.scan(tmp_path)
+    assert dataset.keys(range(dataset.num_records)) == ["a"]
+    assert [each.detail.partition(",")[0] for each in dataset.refused] == [
+        "its name has 5002 bytes",
+        "its name has 5004 bytes",
+    ]
+    assert max(len(each.key) for each in dataset.refused) < 4200
+
+
+@pytest.mark.parametrize("format_name", ["webdataset", "parquet"])
+def test_messages_are_one_line_whatever_a_shard_is_called(format_name: str, tmp_path: Path) -> None:
+    suffix = {"webdataset": ".tar", "parquet": ".parquet"}[format_name]
+    lay(tmp_path, {f"a\nb\x1b{suffix}": b"x" * 2000})
+    with pytest.raises(DatasetError) as caught:
+        registry.scan(tmp_path, format=format_name)
+    assert str(caught.value).isprintable()
+
+
 def test_samples_that_are_ambiguous_are_refused_by_name(tmp_path: Path) -> None:
     twice = header(b"a.png", octal(len(PNG))) + padded(PNG)
     both = tar_of({"b.png": PNG, "b.jpg": PNG, "c.cls": b"1", "d.left.png": PNG, "d.right.png": PNG, "e.png": PNG})
