@@ -2,7 +2,7 @@
 
 Layout, from the folders' names alone:
 
-- **Splits.** Where every folder in the root has the name of a split (``SPLIT_NAMES``, in any case), each is a split
+- **Splits.** Where every folder in the root has the name of a split (``walk.SPLIT_NAMES``, in any case), each is one,
   under its own name. Two or more such folders beside others are ambiguous, which is an error; one alone beside others
   (the class *train* among vehicles) is a class like them.
 - **Classes.** The first folder below the split (or the root) that a picture lies in is its class, however deep it

@@ -331,3 +331,18 @@ def test_datasets_loads_what_is_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert (first["labels"], first["caption"]) == (["day"], "two")
     assert (second["objects"]["bbox"], second["labels"], second["caption"]) == ([], ["day", "night"], "none")
     assert loaded["test"][0]["objects"]["categories"] == ["car", "dog"]
+
+
+def test_datasets_loads_masks_beside_their_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    import datasets
+
+    values = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 7
+    row = jsonl({"file_name": "a.png", "mask_file_name": "m.png"})
+    lay(lay_pictures(tmp_path / "in", "a.png"), {"m.png": masks.encode_mask(values), "metadata.jsonl": row})
+    convert(registry.scan(tmp_path / "in"), tmp_path / "out", "imagefolder")
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    [sample] = loaded["train"]
+    assert sample["image"].size == (WIDTH, HEIGHT)
+    np.testing.assert_array_equal(np.asarray(sample["mask"]), values)
