@@ -143,7 +143,7 @@ class Names:
         renames = any(sketch.name not in path for sketch, paths in self._sketches() for path in paths)
 
         def keyed() -> Iterator[tuple[str, str]]:
-            """Paths with their records' keys: of one output a record where the name is part of the path, else of all."""
+            """Paths with their records' keys: of one output a record if the name is part of the path, else of all."""
             if not renames:
                 yield from ((path, sketch.key) for sketch, paths in self._sketches() for path in paths)
                 return

@@ -61,8 +61,10 @@ def layout(*, fixed: bool = True, names: frozenset[str] = ALL) -> Layout:
 
 
 def assert_same_targets(first: Batch, second: Batch) -> None:
-    assert np.array_equal(first.label_weights, second.label_weights)
-    assert np.array_equal(first.labels, second.labels)
+    for whole in ("label_weights", "labels"):
+        one, other = getattr(first, whole), getattr(second, whole)
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)
     for name in ("masks", "instance_masks", *RAGGED):
         for one, other in zip(getattr(first, name), getattr(second, name), strict=True):
             assert one.dtype == other.dtype, name
@@ -94,8 +96,10 @@ def test_bare_pyarrow_reads_boxes_as_lists() -> None:
     one = sample(np.random.default_rng(1), 2, 1)
     with pa.ipc.open_stream(arrow.to_bytes([batch_of([one])], layout())) as reader:
         row = reader.read_all().to_pylist()[0]
+    assert one.boxes is not None
+    assert one.box_labels is not None
     assert np.allclose(row["boxes"], one.boxes)
-    assert row["box_labels"] == one.box_labels.tolist()  # type: ignore[union-attr]
+    assert row["box_labels"] == one.box_labels.tolist()
 
 
 def test_rows_cut_every_target() -> None:
