@@ -6,7 +6,8 @@ comes test, then validation, then training. A unit that lies across a cut goes w
 added pushes one or two others over a cut, and leaves the rest alone.
 
 Where groups are large the numbers cannot be met; then single moves and exchanges of units bring them as near as these
-can (each step is the one that lowers the sum of squared differences most). A group belongs to the class that most of
+can, in each class and then in all of them together (each step is the one that lowers the sum of squared differences
+most). A group belongs to the class that most of
 its records have, of equals to the rarest. Classes of fewer units than splits are put together and divided as one.
 """
 
@@ -61,6 +62,9 @@ def assign(
         assert row < len(rows)  # noqa: S101 - every row has units
         chosen[members] = _cut(sizes[members], wanted[row])
     _fill_empty(chosen, sizes, unit_places, num_splits)
+    ordered, by_class = chosen[order], row_of[order]
+    _repair(ordered, sizes[order], wanted.sum(axis=0), by_class, wanted)
+    chosen[order] = ordered
     return chosen[units]
 
 
@@ -93,7 +97,7 @@ def _cut(sizes: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int6
     chosen = np.maximum(chosen, 0)
     if sizes.max() > 1:
         _populate(chosen, sizes, wanted)
-        _repair(chosen, sizes, wanted)
+        _repair(chosen, sizes, wanted, np.zeros(len(sizes), np.int64), wanted[np.newaxis])
     return chosen
 
 
@@ -106,35 +110,58 @@ def _populate(chosen: NDArray[np.int64], sizes: NDArray[np.int64], wanted: NDArr
             _take_smallest(chosen, sizes, int(split), len(wanted))
 
 
-def _repair(chosen: NDArray[np.int64], sizes: NDArray[np.int64], wanted: NDArray[np.int64]) -> None:
+def _repair(
+    chosen: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    wanted_by_row: NDArray[np.int64],
+) -> None:
     """Move and exchange units while that lowers the sum of squared differences from what is wanted.
 
-    The sum falls with each step and is a whole number, so this ends; no split loses its last unit.
+    Of units of one size those move whose class (``rows``, of which ``wanted_by_row`` tells what each split should have)
+    gains most. The sum falls with each step and is a whole number, so this ends; no split loses its last unit.
     """
+    num_splits = len(wanted)
     while True:
-        excess = np.bincount(chosen, sizes, len(wanted)).astype(np.int64) - wanted
-        best: tuple[int, int, int, int, int] | None = None
-        for source in range(len(wanted)):
-            given = np.unique(sizes[chosen == source])
-            for target in range(len(wanted)):
-                gap = excess[source] - excess[target]
-                if gap <= 1 or not len(given):
-                    continue
-                taken = np.unique(np.append(sizes[chosen == target], 0))
-                if np.count_nonzero(chosen == source) == 1:
-                    taken = taken[1:]
-                net = given[:, np.newaxis] - taken
-                gain = np.where(net > 0, net * (net - gap), 0)
-                if gain.size and gain.min() < (0 if best is None else best[0]):
-                    i, k = np.unravel_index(int(gain.argmin()), gain.shape)
-                    best = int(gain.min()), source, target, int(given[i]), int(taken[k])
-        if best is None:
+        excess = np.bincount(chosen, sizes, num_splits).astype(np.int64) - wanted
+        steps = [
+            step
+            for source in range(num_splits)
+            for target in range(num_splits)
+            if excess[source] - excess[target] > 1
+            if (step := _step(chosen, sizes, source, target, int(excess[source] - excess[target]))) is not None
+        ]
+        if not steps:
             return
-        _, source, target, size, back = best
-        moved = np.flatnonzero((chosen == source) & (sizes == size))[-1]
+        _, source, target, size, back = min(steps)
+        cells = np.bincount(rows * num_splits + chosen, sizes, len(wanted_by_row) * num_splits)
+        slack = cells.reshape(-1, num_splits) - wanted_by_row
+        gain = (slack[:, source] - slack[:, target])[rows]
+        leaving = np.flatnonzero((chosen == source) & (sizes == size))
+        coming = np.flatnonzero((chosen == target) & (sizes == back))
+        chosen[leaving[::-1][gain[leaving[::-1]].argmax()]] = target
         if back:
-            chosen[np.flatnonzero((chosen == target) & (sizes == back))[0]] = source
-        chosen[moved] = target
+            chosen[coming[gain[coming].argmin()]] = source
+
+
+def _step(
+    chosen: NDArray[np.int64], sizes: NDArray[np.int64], source: int, target: int, gap: int
+) -> tuple[int, int, int, int, int] | None:
+    """The best move or exchange between two splits that differ by ``gap`` from what is wanted; None where none helps.
+
+    What it changes (below 0), the two splits, the size of the unit that goes and of the one that comes (0: none).
+    """
+    given = np.unique(sizes[chosen == source])
+    taken = np.unique(np.append(sizes[chosen == target], 0))
+    if np.count_nonzero(chosen == source) == 1:
+        taken = taken[1:]
+    if not len(given) or not len(taken):
+        return None
+    net = given[:, np.newaxis] - taken
+    gain = np.where(net > 0, net * (net - gap), 0)
+    i, k = np.unravel_index(int(gain.argmin()), gain.shape)
+    return (int(gain[i, k]), source, target, int(given[i]), int(taken[k])) if gain[i, k] < 0 else None
 
 
 def _fill_empty(
