@@ -166,27 +166,30 @@ class Client:
         self,
         *,
         dataset: str,
-        pipeline: str | Mapping[str, Any],
-        copies: int,
+        pipeline: str | Mapping[str, Any] | None = None,
+        copies: int | Mapping[str, int] | str,
         output: str | Mapping[str, Any],
         seed: int = 0,
         split: str | None = None,
+        augment_splits: Sequence[str] | None = None,
+        copy_splits: bool | None = None,
+        allow_leaks: bool = False,
         include_originals: bool = False,
         wait: bool = True,
         progress: bool = True,
     ) -> dict[str, Any]:
         """Expand a dataset as a job of the service and follow it to its end; the job's document.
 
-        ``output`` is a name or ``{"name", "format", "image_format", "quality"}``. A lost connection does not end the
-        job. JobError where it failed or was cancelled.
+        ``copies`` is a number, numbers by class, ``"balance"`` or ``"balance:N"``; 0 with ``include_originals`` needs no
+        pipeline and converts. ``output`` is a name or an object with ``name`` and, where wanted, ``format``,
+        ``drop_targets``, ``image_format`` and ``quality``. A lost connection does not end the job. JobError where it
+        failed or was cancelled.
         """
+        asked = {"pipeline": pipeline, "split": split, "augment_splits": augment_splits, "copy_splits": copy_splits}
         wanted = {
-            "dataset": dataset, "pipeline": pipeline, "copies": copies, "seed": seed,
-            "include_originals": include_originals,
-            "output": {"name": output} if isinstance(output, str) else dict(output),
-        }  # fmt: skip
-        if split is not None:
-            wanted["split"] = split
+            "dataset": dataset, "copies": copies, "seed": seed, "include_originals": include_originals,
+            "allow_leaks": allow_leaks, "output": {"name": output} if isinstance(output, str) else dict(output),
+        } | {name: value for name, value in asked.items() if value is not None}  # fmt: skip
         return job.run(self._transport, wanted, wait=wait, progress=progress)
 
 
