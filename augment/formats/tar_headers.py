@@ -115,9 +115,7 @@ class _Walk:
                     f"has more behind its end at byte {self._at}: join tars with `tar --concatenate`, not with `cat`"
                 )
             return None
-        wanted = self._number(header[148:156])
-        blanked = header[:148] + b" " * 8 + header[156:]
-        if wanted not in {sum(blanked), sum(blanked) - 256 * sum(byte > 127 for byte in blanked)}:
+        if not _is_right(header, self._number(header[148:156])):
             raise TarError(f"has no tar header at byte {self._at}: it is damaged, or no tar; fetch or write it again")
         self._at += BLOCK
         return header
@@ -207,6 +205,12 @@ class _Walk:
 
 
 _CUT = "it was cut; fetch or write it again"
+
+
+def _is_right(header: bytes, checksum: int) -> bool:
+    """Whether the checksum is that of the header with blanks in its place; some old tars counted bytes with a sign."""
+    unsigned = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    return checksum == unsigned or checksum == unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
 
 
 def _text(field: bytes) -> bytes:

@@ -4,7 +4,6 @@ Of a sample are kept the name of its picture, its class, and the places of its m
 say is read when it is asked for.
 """
 
-import os
 import re
 from array import array
 from collections import Counter
@@ -139,31 +138,33 @@ def read_shard(path: Path) -> Samples:
 
 def _name(samples: Samples, member: Member) -> str | None:
     """The member's path without empty parts; None where it is refused or none of ours."""
-    shown = keys.printable(os.fsdecode(member.name[:NAME_MAX_BYTES]))
-    if member.kind == "a folder" or shown.rpartition("/")[2].startswith(".") or _OF_READER.match(shown):
+    name = member.name.decode(errors="surrogateescape")
+    if member.kind == "a folder" or name.rpartition("/")[2].startswith(".") or _OF_READER.match(name):
         return None
-    problem = None
-    try:
-        name = member.name.decode()
-    except UnicodeDecodeError:
-        name, problem = "", "its name is not UTF-8; rename it"
     parts = [part for part in name.split("/") if part not in {"", "."}]
-    if name.startswith("/") or ".." in parts:
-        problem = "its name leads out of the tar; rename it"
-    elif len(member.name) > NAME_MAX_BYTES:
-        problem = f"its name has {len(member.name)} bytes, of {NAME_MAX_BYTES} that a path has; shorten it"
-    elif "\0" in name:
-        problem = "its name holds a NUL; rename it"
-    elif member.kind is not None:
-        problem = f"it is {member.kind}, not a file; write the tar with what it stands for"
+    problem = _problem(name, parts, member)
     if problem is not None:
-        samples.refused.append(RefusedPath(shown, Reason.UNREADABLE, problem))
+        samples.refused.append(RefusedPath(keys.printable(name[:NAME_MAX_BYTES]), Reason.UNREADABLE, problem))
         return None
     name = "/".join(parts)
     if not suffix(name):
         samples.leave_out("")
         return None
     return name
+
+
+def _problem(name: str, parts: list[str], member: Member) -> str | None:
+    if not keys.is_utf8(name):
+        return "its name is not UTF-8; rename it"
+    if name.startswith("/") or ".." in parts:
+        return "its name leads out of the tar; rename it"
+    if len(member.name) > NAME_MAX_BYTES:
+        return f"its name has {len(member.name)} bytes, of {NAME_MAX_BYTES} that a path has; shorten it"
+    if "\0" in name:
+        return "its name holds a NUL; rename it"
+    if member.kind is not None:
+        return f"it is {member.kind}, not a file; write the tar with what it stands for"
+    return None
 
 
 class _Sample:

@@ -16,6 +16,7 @@ from augment.dataset import Dataset
 from augment.errors import DatasetError, RecordChangedError
 from augment.formats import registry
 from augment.formats.writing import Output, Packed, Whole
+from augment.stream import Stream
 from tests.augment import annotations_for_tests as made_up
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats_for_tests import SIZE, annotations_by_key, output
@@ -124,6 +125,20 @@ def test_pictures_without_annotations_are_the_records_of_a_folder(tmp_path: Path
     whole = Whole(("cat", "dog"), (), frozenset({"label"}), (), "folder")
     digests = {there_and_back(name, outputs, whole, tmp_path / name).digest for name in FORMATS}
     assert digests == {registry.scan(tmp_path / "folder").digest}
+
+
+def test_a_stream_of_a_folder_is_the_stream_of_its_shards(tmp_path: Path) -> None:
+    pictures = {f"{i}.png": picture(i, height=40, width=30) for i in range(12)}
+    whole = Whole((), (), frozenset(), (), "folder")
+    outputs = [Packed(Output(name[:-4], None, None, "png", 40, 30), data, None) for name, data in pictures.items()]
+    datasets = [registry.scan(lay(tmp_path / "folder", pictures))]
+    datasets += [there_and_back(name, outputs, whole, tmp_path / name) for name in FORMATS]
+    streams = [Stream(dataset, "flip-rotate-crop", batch_size=4, seed=7) for dataset in datasets]
+    first, *others = [[stream.batch(epoch=1, index=index) for index in range(3)] for stream in streams]
+    for other in others:
+        for one, two in zip(first, other, strict=True):
+            assert one.keys == two.keys
+            assert np.array_equal(one.images, two.images)
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

@@ -132,6 +132,16 @@ def test_sizes_of_base_256_are_read(tmp_path: Path) -> None:
     assert [each.size_bytes for each in members(tmp_path / "x.tar", data)] == [512, 0]
 
 
+def test_checksums_over_bytes_with_a_sign_are_right_too(tmp_path: Path) -> None:
+    block = bytearray(header("ü".encode()))
+    unsigned = int(block[148:154], 8)
+    block[148:156] = b"%06o\0 " % (unsigned - 2 * 256)
+    assert [each.name.decode() for each in members(tmp_path / "x.tar", bytes(block) + END)] == ["ü"]
+    block[148:156] = b"%06o\0 " % (unsigned - 256)
+    with pytest.raises(TarError, match="no tar header"):
+        members(tmp_path / "x.tar", bytes(block) + END)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.tar")
     with pytest.raises(read.NotAFileError, match="named pipe"):
