@@ -180,8 +180,8 @@ class Client:
     ) -> dict[str, Any]:
         """Expand a dataset as a job of the service and follow it to its end; the job's document.
 
-        ``copies`` is a number, numbers by class, ``"balance"`` or ``"balance:N"``; 0 with ``include_originals`` needs no
-        pipeline and converts. ``output`` is a name or an object with ``name`` and, where wanted, ``format``,
+        ``copies`` is a number, numbers by class, ``"balance"`` or ``"balance:N"``; 0 with ``include_originals`` needs
+        no pipeline and converts. ``output`` is a name or an object with ``name`` and, where wanted, ``format``,
         ``drop_targets``, ``image_format`` and ``quality``. A lost connection does not end the job. JobError where it
         failed or was cancelled.
         """
