@@ -3,7 +3,8 @@
 Every unit (a record, or a group that stays together) has a place on a line, drawn from the seed and its name alone. In
 each class the units stand in the order of their places, and the line is cut where the numbers of records say: first
 comes test, then validation, then training. A unit that lies across a cut goes where its middle is. So a record that is
-added pushes one or two others over a cut, and leaves the rest alone.
+added pushes one or two others over a cut, and leaves the rest alone. Groups that are larger than validation or test
+should be stand aside of the line, in training, as long as there is room for them.
 
 Where groups are large the numbers cannot be met; then single moves and exchanges of units bring them as near as these
 can, in each class and then in all of them together (each step is the one that lowers the sum of squared differences
@@ -91,10 +92,13 @@ def _strata(
 
 def _cut(sizes: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
     """The split of each unit of one class; units come in the order of their places."""
+    chosen = np.zeros(len(sizes), np.int64)
+    large = sizes > max(int(wanted[1:].min()), 1)
+    large[large] = np.cumsum(sizes[large]) <= wanted[0]
+    rest = ~large
     stops = np.cumsum(wanted[::-1])  # test, validation, training
-    twice_middle = 2 * np.cumsum(sizes) - sizes
-    chosen = len(wanted) - 1 - np.searchsorted(2 * stops, twice_middle, side="right")
-    chosen = np.maximum(chosen, 0)
+    twice_middle = 2 * np.cumsum(sizes[rest]) - sizes[rest]
+    chosen[rest] = np.maximum(len(wanted) - 1 - np.searchsorted(2 * stops, twice_middle, side="right"), 0)
     if sizes.max() > 1:
         _populate(chosen, sizes, wanted)
         _repair(chosen, sizes, wanted, np.zeros(len(sizes), np.int64), wanted[np.newaxis])
