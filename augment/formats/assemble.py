@@ -141,8 +141,9 @@ class Assembly:
                 self._classes.setdefault(name, len(self._classes))
 
     def refuse(self, refused: RefusedPath) -> None:
-        self._refused.add(refused.path, f"{refused.reason}: {refused.detail}")
-        self.refusals.add(refused.path, refused.reason, refused.detail)
+        detail = keys.printable(refused.detail)
+        self._refused.add(refused.path, f"{refused.reason}: {detail}")
+        self.refusals.add(refused.path, refused.reason, detail)
         self.num_refused += 1
 
     def first_refused(self, number: int) -> list[str]:

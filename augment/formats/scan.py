@@ -168,8 +168,11 @@ class Examiner:
     def _judge(self, file: File) -> Picture | Refused:
         if file.described.problem is not None:
             return Refused(Reason.ANNOTATION, file.described.problem)
-        if file.class_name is not None and (unknown := self._unknown("class", [file.class_name])):
-            return Refused(Reason.ANNOTATION, unknown)
+        if file.class_name is not None:
+            if not keys.is_utf8(file.class_name):
+                return Refused(Reason.ANNOTATION, f"not text: the class {file.class_name!r} holds half of a character")
+            if unknown := self._unknown("class", [file.class_name]):
+                return Refused(Reason.ANNOTATION, unknown)
         if (known := self._known(file)) is not None:
             return known
         content = self._read(file.place, file.described.part)

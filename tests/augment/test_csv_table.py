@@ -206,6 +206,24 @@ def test_table_that_cannot_be_read_is_an_error_with_its_line(table: str, message
         registry.scan(folder(tmp_path, {"labels.csv": table}, "a.png"))
 
 
+words = st.sampled_from(
+    "a.png b file_name label labels xmin ymin xmax ymax class split width height train ../x".split()
+) | st.sampled_from([*',;\t\n"|=10é\0\ufeff', "-3.5", "nan", "1e400", ""])
+headers = st.sampled_from(["file_name,label\n", "path,class,xmin,ymin,xmax,ymax\n", "path,labels,split\n", ""])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(headers, st.lists(st.tuples(words, st.sampled_from([",", "", "\n"])), max_size=25))
+def test_any_table_is_read_or_refused(tmp_path: Path, header: str, parts: list[tuple[str, str]]) -> None:
+    text = header + "".join(word + after for word, after in parts)
+    root = folder(tmp_path, {"labels.csv": text}, "a.png", "b.png")
+    try:
+        dataset = scan(root)
+    except DatasetError:
+        return
+    assert annotations_by_key(dataset).keys() == labels_of(dataset).keys()
+
+
 # ----------------------------------------------------------------------------------------------------------- rows
 
 

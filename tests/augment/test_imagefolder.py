@@ -1,6 +1,7 @@
 """The imagefolder format: rows of its tables, what is refused, and Hugging Face's ``datasets`` as the judge."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,38 @@ def test_classes_that_are_numbers_are_in_the_order_of_the_numbers(tmp_path: Path
         ({"mask_file_name": 3}, "mask missing: there is no 3"),
         ({"mask_file_name": "a.png"}, "mask unreadable: a.png: a mask has one channel"),
         ({"caption": "\ud800"}, "not text: extra"),
+        ({"label": "\ud800"}, "not text: the class '\\ud800' holds half of a character"),
+        ({"labels": ["\ud800"]}, "not text: labels"),
+        ({"objects": {"bbox": [[1, 2, 3, 4]], "\ud800": []}}, "malformed: objects.\\ud800 is a list with a value"),
     ],
 )
 def test_what_cannot_be_true_is_refused_by_name(columns: dict[str, Any], detail: str, tmp_path: Path) -> None:
     assert problem(tmp_path, **columns).startswith(detail)
+
+
+def test_path_with_half_of_a_character_is_a_picture_that_is_missing(tmp_path: Path) -> None:
+    lay(lay_pictures(tmp_path, "a.png"), {"metadata.jsonl": jsonl({"file_name": "\ud800.png"}, {"file_name": "a.png"})})
+    [refused] = scan(tmp_path).refused
+    assert (refused.key, refused.detail) == ("\\ud800.png", "picture missing: line 1 of metadata.jsonl names it")
+
+
+values = st.recursive(
+    st.sampled_from([None, True, 1, -2.5, "a.png", "x", "", "\ud800", math.nan, 10**30, [0, 0, 1, 1], 10**400]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["bbox", "category", "area"]), inner),
+    max_leaves=6,
+)
+columns_of_strangers = st.dictionaries(st.sampled_from(["label", "labels", "objects", "mask_file_name", "z"]), values)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(columns_of_strangers)
+def test_any_row_is_read_or_refused(tmp_path: Path, columns: dict[str, Any]) -> None:
+    rows = {"file_name": "a.png", **columns}, {"file_name": "b.png"}
+    lay(lay_pictures(tmp_path, "a.png", "b.png"), {"metadata.jsonl": jsonl(*rows)})
+    dataset = scan(tmp_path)
+    assert [record.key for record in dataset] in (["a", "b"], ["b"])
+    assert all(one.reason is Reason.ANNOTATION and one.key == "a.png" for one in dataset.refused)
+    assert annotations_by_key(dataset).keys() == {record.key for record in dataset}
 
 
 # ------------------------------------------------------------------------------------------------- tables and files
