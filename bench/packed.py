@@ -1,0 +1,94 @@
+"""What a picture in a shard costs beside one in a file, side by side: ``python -m bench.packed FOLDER``.
+
+Lays the folder's pictures down in files, tar shards and Parquet (as we write it, and in the row groups of 100 rows that
+``datasets`` writes), and prints for each: pictures a second of a scan, microseconds to read one in order of the keys
+and in random order, and pictures a second of a shuffled stream. A process keeps some row groups of Parquet
+(``parquet_rows.KEPT_BYTES``): ``--num`` repeats the pictures, so that there are more.
+"""
+# ruff: noqa: T201 - a benchmark prints
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augment.formats import registry
+from augment.formats.writing import Output, Packed, Whole
+from augment.stream import Stream
+
+SHARD_ROWS = 256
+READS = 1000
+BATCHES = 8
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--num", type=int, default=2000)
+    arguments.add_argument("--pipeline", default="inception")
+    options = arguments.parse_args()
+    dataset = registry.scan(options.folder)
+    encoded = [dataset.read(record) for record in islice(dataset, options.num)]
+    pictures = [(f"{i:06d}", encoded[i % len(encoded)]) for i in range(options.num)]
+    print(f"{len(pictures)} pictures of {sum(len(data) for _, data in pictures) / len(pictures) / 1000:.0f} kB")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, format_name in _lay(Path(folder), pictures).items():
+            _line(Path(folder) / name, name, format_name, options.pipeline)
+
+
+def _lay(root: Path, pictures: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+    (root / "folder").mkdir()
+    for key, data in pictures:
+        (root / "folder" / f"{key}.jpg").write_bytes(data)
+    whole = Whole((), (), frozenset(), (), "folder")
+    for name in ("webdataset", "parquet"):
+        for start in range(0, len(pictures), SHARD_ROWS):
+            rows = pictures[start : start + SHARD_ROWS]
+            some = [Packed(Output(key, None, None, "jpg", 1, 1), data, None) for key, data in rows]
+            file = registry.FORMATS[name].pack(some, whole, split=None, index=start // SHARD_ROWS)
+            (root / name / file.path).parent.mkdir(parents=True, exist_ok=True)
+            (root / name / file.path).write_bytes(file.data)
+    (root / "groups-of-100").mkdir()
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("image", kind)])
+    path = root / "groups-of-100" / "shard.parquet"
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+        for start in range(0, len(pictures), 100):
+            cells = [{"bytes": data, "path": f"{key}.jpg"} for key, data in pictures[start : start + 100]]
+            writer.write_table(pa.table({"image": pa.array(cells, kind)}))
+    return {"folder": "folder", "webdataset": "webdataset", "parquet": "parquet", "groups-of-100": "parquet"}
+
+
+def _line(root: Path, name: str, format_name: str, pipeline: str) -> None:
+    start = time.perf_counter()
+    dataset = registry.scan(root, format=format_name)
+    scanned = dataset.num_records / (time.perf_counter() - start)
+    costs = []
+    every = range(dataset.num_records)
+    shuffled = random.Random(0).sample(every, k=len(every))  # noqa: S311 - an order, no secret
+    for order in (every, shuffled):
+        records = dataset.records(order[:READS])
+        start = time.perf_counter()
+        for record in records:
+            dataset.read(record)
+        costs.append((time.perf_counter() - start) / len(records) * 1e6)
+    stream = Stream(dataset, pipeline, batch_size=32, seed=0)
+    num_batches = min(BATCHES, stream.num_batches)
+    start = time.perf_counter()
+    for index in range(num_batches):
+        stream.batch(epoch=0, index=index)
+    rendered = 32 * num_batches / (time.perf_counter() - start)
+    print(
+        f"{name:14} scan {scanned:6.0f}/s   read {costs[0]:6.0f} us in order, {costs[1]:6.0f} us at random   "
+        f"stream {rendered:5.0f}/s"
+    )
+
+
+if __name__ == "__main__":
+    main()
