@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from augment.errors import AugmentError
     from augment.expand import expand as expand_dataset
     from augment.formats.registry import scan
+    from augment.measure import dataset_statistics
     from augment.overlay import Overlay
     from augment.sample import Batch, Sample
     from augment.sheet import contact_sheet
+    from augment.split import divide as divide_dataset
     from augment.stream import Stream
     from augment.transforms.catalogue import catalogue
     from augment.transforms.load import Pipeline
@@ -40,7 +42,9 @@ _EXPORTS = {
     "Stream": ("augment.stream", "Stream"),
     "catalogue": ("augment.transforms.catalogue", "catalogue"),
     "contact_sheet": ("augment.sheet", "contact_sheet"),
+    "dataset_statistics": ("augment.measure", "dataset_statistics"),
     "decode_image": ("augment.decode", "decode"),
+    "divide_dataset": ("augment.split", "divide"),
     "encode_image": ("augment.encode", "encode"),
     "engine_id": ("augment.engine", "engine_id"),
     "expand_dataset": ("augment.expand", "expand"),
@@ -60,7 +64,9 @@ __all__ = [
     "__version__",
     "catalogue",
     "contact_sheet",
+    "dataset_statistics",
     "decode_image",
+    "divide_dataset",
     "encode_image",
     "engine_id",
     "errors",

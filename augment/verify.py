@@ -142,7 +142,7 @@ def _source(
         except DatasetError as error:
             return None, f"the dataset cannot be scanned ({error}): not rendered again"
         if dataset.digest != spec.dataset:
-            return None, f"the dataset in {place} changed since: not rendered again"
+            return None, f"the dataset in {place} changed since, or was divided by augment split: not rendered again"
     else:
         if not isinstance(given, Dataset):
             given = registry.scan(given, format=spec.source_format, bad_annotations=refusals.LEAVE_OUT)

@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _goes_on(arguments: list[str]) -> bool:
     """Whether the command takes up what an interrupted one did; the others begin again, and leave nothing."""
-    return next((word for word in arguments if not word.startswith("-")), None) == "expand"
+    return next((word for word in arguments if not word.startswith("-")), None) in {"expand", "split"}
 
 
 class _EndedError(BaseException):

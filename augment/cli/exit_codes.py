@@ -17,7 +17,7 @@ MEANINGS = {
     OUTPUT: "the output folder is refused: another expansion's, in use, or not empty",
     STORAGE: "the disk or the memory: full, unwritable or failing; the same command goes on later",
     FINDINGS: "verify found differences, doctor what will not work, or check annotations that cannot be true",
-    INTERRUPTED: "interrupted; the same expand goes on",
+    INTERRUPTED: "interrupted; the same expand or split goes on",
 }
 
 EXIT_CODES: dict[type[errors.AugmentError], int] = {
