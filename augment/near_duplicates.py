@@ -3,7 +3,7 @@
 The hash is ``imagehash.phash``: the picture in grey at 32 x 32, of its cosine transform the 8 x 8 lowest frequencies,
 each above their median or not. These 64 bits hardly change with size, compression, brightness and a little noise; they
 do change with a flip, a turn or a crop. By default two pictures are near-duplicates where at most 6 bits differ: among
-7,000 pictures of CIFAR-10 all 7 such pairs are pictures of one thing, while of the next 6 (at 8 bits) few are.
+7,000 pictures of CIFAR-10 all 7 such pairs are one picture twice, of the next 6 (at 8 bits) two are: looked at by eye.
 
 Pairs are found by multi-index hashing (Norouzi, Punjani and Fleet, Fast search in Hamming space, CVPR 2012): of two
 hashes that differ in at most d bits, cut into d + 1 bands, at least one band is equal. So only hashes that share a band

@@ -90,7 +90,7 @@ def _rows(parts: Sequence[tuple[Census, Pixels | None]]) -> Iterator[tuple[str, 
     taken = [part for part, _ in parts]
     yield "records", *(f"{part.num_records:,}" for part in taken)
     for name, column in (
-        ("width (least, median, largest)", [Range.of(part.widths) for part in taken]),
+        ("width (least / median / largest)", [Range.of(part.widths) for part in taken]),
         ("height", [Range.of(part.heights) for part in taken]),
     ):
         yield name, *(_range(each) for each in column)
@@ -134,7 +134,7 @@ def _range(found: Range | None, form: str = ",.5g") -> str:
         return "none"
     if found.least == found.largest:
         return f"{found.least:{form}}"
-    return f"{found.least:{form}}, {found.median:{form}}, {found.largest:{form}}"
+    return " / ".join(f"{number:{form}}" for number in (found.least, found.median, found.largest))
 
 
 def _page(statistics: Statistics, name: str, drawn: Sequence[tuple[str, object]]) -> Iterator[str]:
