@@ -19,11 +19,13 @@ def divided(dataset: Dataset, names: Sequence[str], assigned: NDArray[np.int64])
     """
     records = pa.Table.from_batches(dataset.source.record_batches(), manifest.SCHEMA)
     order = sorted(range(len(names)), key=lambda i: names[i].encode())
-    tables = {names[i]: records.filter(pa.array(assigned == i)).combine_chunks() for i in order}
+    tables: dict[str | None, pa.Table] = {
+        names[i]: records.filter(pa.array(assigned == i)).combine_chunks() for i in order
+    }
     summary = replace(
         dataset.source.summary,
         digest=assemble.dataset_digest({name: table.to_batches(manifest.BATCH_ROWS) for name, table in tables.items()}),
-        splits=assemble.split_summaries(dict(tables)),
+        splits=assemble.split_summaries(tables),
     )
     refused = [(each.key, f"{each.reason}: {each.detail}") for each in dataset.source.refusals()]
     sink = pa.BufferOutputStream()

@@ -1,7 +1,7 @@
 """Plots of a dataset's statistics: each one figure, drawn without a screen."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +16,8 @@ _BINS = 40
 _COLOURS = ("#3566a8", "#d98a29", "#4a9a5c", "#a3455b", "#7a63ac", "#6b6b70", "#3f9da3", "#b58b5a")
 _CHANNELS = (("red", "#c0392b"), ("green", "#3d9140"), ("blue", "#2f5fb3"))
 _TEXT_MAX = 28
+
+_Counts: TypeAlias = Mapping[str | None, int] | Mapping[str, int]  # by class, None for none
 
 
 def panels(statistics: Statistics) -> Iterator[tuple[str, Any]]:
@@ -65,15 +67,15 @@ def figure(drawn: Sequence[tuple[str, Any]], *, columns: int, title: str = "") -
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)
-        axes.xaxis.label.set_size(8.5)
-        axes.yaxis.label.set_size(8.5)
+        axes.xaxis.label.set_fontsize(8.5)
+        axes.yaxis.label.set_fontsize(8.5)
     return made
 
 
 class _Bars:
     """One bar a class, with the splits stacked; the most frequent at the top."""
 
-    def __init__(self, counts: Mapping[str, Mapping[str | None, int]], unit: str = "") -> None:
+    def __init__(self, counts: Mapping[str, _Counts], unit: str = "") -> None:
         self._counts = counts
         self._unit = unit
 
@@ -85,7 +87,8 @@ class _Bars:
         shown = sorted(totals, key=lambda name: -totals[name])[:BARS_MAX]
         start = np.zeros(len(shown))
         for colour, (split, counted) in zip(_colours(len(self._counts)), self._counts.items(), strict=True):
-            numbers = np.array([counted.get(name, 0) for name in shown], np.float64)
+            by_name: dict[str | None, int] = dict(counted.items())
+            numbers = np.array([by_name.get(name, 0) for name in shown], np.float64)
             axes.barh(range(len(shown)), numbers, left=start, color=colour, label=_literal(split), height=0.75)
             start += numbers
         labels = ["(none)" if name is None else _literal(name) for name in shown]
