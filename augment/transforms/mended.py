@@ -182,17 +182,20 @@ class GridElasticDeform(_Followed, A.GridElasticDeform):  # type: ignore[misc]  
     """Its field is what its mesh makes of a picture of coordinates, counted from 1: what no cell covers becomes 0."""
 
     def _field(self, params: Mapping[str, Any]) -> Field:
-        return self._mesh_field(params, self.mask_interpolation)
+        return Field(*self._mesh(params, self.mask_interpolation))
 
     def _point_field(self, params: Mapping[str, Any]) -> Field:
-        return self._mesh_field(params, cv2.INTER_LINEAR)
+        """Between pixels, where a pixel is not mixed with what lies beyond the picture's edge."""
+        exact, between = self._mesh(params, self.mask_interpolation), self._mesh(params, cv2.INTER_LINEAR)
+        mixed = np.maximum(*(np.abs(one - other) for one, other in zip(exact, between, strict=True))) > 1
+        return Field(*(np.where(mixed, one, other) for one, other in zip(exact, between, strict=True)))
 
     @staticmethod
-    def _mesh_field(params: Mapping[str, Any], interpolation: int) -> Field:
+    def _mesh(params: Mapping[str, Any], interpolation: int) -> list[_Array]:
         height, width = params["shape"][:2]
         y, x = np.mgrid[1 : height + 1, 1 : width + 1].astype(np.float32)
         mesh = params["generated_mesh"]
-        return Field(*(_geometry.distort_image(one, mesh, interpolation) - 1 for one in (x, y)))
+        return [_geometry.distort_image(one, mesh, interpolation) - 1 for one in (x, y)]
 
 
 class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Albumentations' metaclass is untyped

@@ -134,6 +134,20 @@ def test_keypoints_of_a_distortion_name_the_pixel_they_stood_on(name: str) -> No
     assert found >= 18
 
 
+def test_keypoint_of_a_mesh_is_never_found_where_the_picture_is_mixed_with_its_border() -> None:
+    """Beside the picture's edge a pixel between its last row and nothing may look like one of its middle."""
+    y, x = np.mgrid[:97, :131]
+    image = np.stack([x, y, np.full_like(x, 200)], axis=-1).astype(np.uint8)
+    transform = compiled(node("GridElasticDeform", interpolation=0, num_grid_xy=[4, 4], magnitude=6))
+    points = np.random.default_rng(0).uniform((20, 20), (110, 80), (60, 2)).astype(np.float32)
+    for draw in range(12):
+        out, *_ = transform(Sample(image, keypoints=points), seed=0, draw=draw, view=0, key="k")
+        for before, after in zip(points, some(out.keypoints), strict=True):
+            if not np.isnan(after).any():
+                column, row = np.clip(np.rint(after).astype(int), 0, (130, 96))
+                assert np.abs(out.image[row, column, :2] - before).max() <= 3, (draw, before, after)
+
+
 def test_hundreds_of_boxes_cost_little() -> None:
     """Albumentations takes a minute and 1.5 GB for these; a bound of 5 s is generous on any machine."""
     rng = np.random.default_rng(0)

@@ -32,13 +32,14 @@ TILES = ("RandomGridShuffle",)  # cuts a drawing into parts; has tests of its ow
 DRAWN = tuple(name for name in MOVING if name not in TILES)
 CURVED = (*BENDING, "Perspective")
 BOXED = tuple(name for name in DRAWN if "boxes" in CATALOGUE[name].targets)
-PLACE_PX = {"Morphological": 0.6} | dict.fromkeys(BENDING, 2.5)
+PLACE_PX = {"Morphological": 0.6} | dict.fromkeys(BENDING, 2.5) | {"GridElasticDeform": 6.0}
 """Its ellipse has even sides, whose middle lies between pixels. A blob on a kink or tear has another middle than its
 point, so for what bends the place is read from a picture of coordinates instead."""
 ANGLE_DEGREES = dict.fromkeys(BENDING, 12.0) | {"GridElasticDeform": 20.0}
 """A direction is drawn ten pixels long, and bends; across a tear of the mesh more so."""
 SCALE_SHARE = dict.fromkeys(BENDING, 0.25)
-NUM_DRAWS = 6
+NUM_DRAWS = pytest.mark.parametrize("num_draws", [6, pytest.param(40, marks=pytest.mark.long)])
+"""Draws of each size."""
 
 
 def sample_of(height: int, width: int, seed: int) -> Sample:
@@ -60,12 +61,12 @@ def sample_of(height: int, width: int, seed: int) -> Sample:
     )
 
 
-def cases(name: str, **more: Any) -> Iterator[tuple[Sample, dict[str, Any]]]:
+def cases(name: str, num_draws: int) -> Iterator[tuple[Sample, dict[str, Any]]]:
     for size in SIZES:
-        for draw in range(NUM_DRAWS):
+        for draw in range(num_draws):
             yield (
                 movable(name, sample_of(*size, seed=draw)),
-                {"seed": size[0], "draw": draw, "view": 0, "key": name, **more},
+                {"seed": size[0], "draw": draw, "view": 0, "key": name},
             )
 
 
@@ -89,11 +90,12 @@ def params(name: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_keypoints_follow_blobs_drawn_in_their_places(name: str) -> None:
+@NUM_DRAWS
+def test_keypoints_follow_blobs_drawn_in_their_places(name: str, num_draws: int) -> None:
     transform = compiled(node(name, **params(name)))
     sigma = 1.2 if name in CURVED else 2.5
     seen: Counter[str] = Counter()
-    for given, address in cases(name):
+    for given, address in cases(name, num_draws):
         points = some(given.keypoints)
         ahead = oracle.AHEAD_PX * np.stack(
             [np.cos(some(given.keypoint_angles)), np.sin(some(given.keypoint_angles))], 1
@@ -115,8 +117,16 @@ def test_keypoints_follow_blobs_drawn_in_their_places(name: str) -> None:
                 seen["absent"] += 1
             if middle is None:
                 continue
-            assert np.hypot(middle.x - keypoint[0], middle.y - keypoint[1]) <= PLACE_PX.get(name, 0.1), (address, i)
+            grown = math.sqrt(middle.mass / drawings[3 * i].sum())
+            if name in BENDING and not 0.6 <= grown <= 1.6:
+                seen["folded"] += 1  # seen twice, or so stretched that its middle says nothing of its point
+                continue
+            miss = np.hypot(middle.x - keypoint[0], middle.y - keypoint[1])
+            assert miss <= PLACE_PX.get(name, 0.1), (address, i)
             seen["place"] += 1
+            if miss > 2.5:
+                seen["torn"] += 1  # between tiles of a mesh, where a part of the blob is missing
+                continue
             start, end = oracle.found(behind), oracle.found(before)
             if start is None or end is None or name == "Morphological":
                 continue
@@ -125,7 +135,6 @@ def test_keypoints_follow_blobs_drawn_in_their_places(name: str) -> None:
                 continue
             direction = math.atan2(end.y - start.y, end.x - start.x)
             assert math.degrees(oracle.turn(direction, some(out.keypoint_angles)[i])) <= ANGLE_DEGREES.get(name, 0.5)
-            grown = math.sqrt(middle.mass / drawings[3 * i].sum())
             scale = some(out.keypoint_scales)[i] / some(given.keypoint_scales)[i]
             assert scale == pytest.approx(grown, rel=SCALE_SHARE.get(name, 0.02)), (address, i)
             seen["turn"] += 1
@@ -134,10 +143,11 @@ def test_keypoints_follow_blobs_drawn_in_their_places(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BENDING)
-def test_keypoints_of_what_bends_lie_where_their_coordinates_are_seen(name: str) -> None:
+@NUM_DRAWS
+def test_keypoints_of_what_bends_lie_where_their_coordinates_are_seen(name: str, num_draws: int) -> None:
     transform = compiled(node(name, **params(name)))
     misses = []
-    for given, address in cases(name):
+    for given, address in cases(name, num_draws):
         height, width = given.image.shape[:2]
         y, x = np.mgrid[:height, :width]
         out, (xs, ys) = oracle.transformed(transform, given, [x / (width - 1), y / (height - 1)], **address)
@@ -155,11 +165,12 @@ def test_keypoints_of_what_bends_lie_where_their_coordinates_are_seen(name: str)
 
 
 @pytest.mark.parametrize("name", [name for name in BOXED if name not in BENDING])
-def test_boxes_hold_blobs_drawn_at_their_corners(name: str) -> None:
+@NUM_DRAWS
+def test_boxes_hold_blobs_drawn_at_their_corners(name: str, num_draws: int) -> None:
     transform = compiled(node(name, **params(name)))
     sigma = 1.2 if name in CURVED else 2.5
     seen = 0
-    for given, address in cases(name):
+    for given, address in cases(name, num_draws):
         rows, columns = given.image.shape[:2]
         drawings = [
             oracle.blob(rows, columns, x - 0.5, y - 0.5, sigma)  # a box is measured at the edges of pixels
@@ -209,7 +220,8 @@ def boxed(height: int, width: int, seed: int) -> Sample:
 
 
 @pytest.mark.parametrize(("name", "border_mode"), BORDERS)
-def test_boxes_hold_every_pixel_drawn_in_them(name: str, border_mode: int) -> None:
+@NUM_DRAWS
+def test_boxes_hold_every_pixel_drawn_in_them(name: str, border_mode: int, num_draws: int) -> None:
     """Those cut at the frame too, and those that a border repeats."""
     more = {"height": 140, "width": 150, "pad_if_needed": True} if border_mode and name == "RandomCrop" else {}
     more |= {"padding": 150} if name == "Pad" else {}  # more than once round
@@ -219,7 +231,7 @@ def test_boxes_hold_every_pixel_drawn_in_them(name: str, border_mode: int) -> No
     beside = 0.6 if border_mode else 0.0  # an image beside it, of which a row of pixels falls into the window
     several = 0
     for size in SIZES:
-        for draw in range(NUM_DRAWS):
+        for draw in range(num_draws):
             given = boxed(*size, seed=draw)
             out, *_ = transform(given, seed=size[0], draw=draw, view=0, key=name)
             for label in some(given.box_labels):
