@@ -124,8 +124,8 @@ def test_keypoints_follow_blobs_drawn_in_their_places(name: str, num_draws: int)
             miss = np.hypot(middle.x - keypoint[0], middle.y - keypoint[1])
             assert miss <= PLACE_PX.get(name, 0.1), (address, i)
             seen["place"] += 1
-            if miss > 2.5:
-                seen["torn"] += 1  # between tiles of a mesh, where a part of the blob is missing
+            if miss > 0.5:
+                seen["torn"] += 1  # on a kink, or between tiles of a mesh: the blob has no one direction and scale
                 continue
             start, end = oracle.found(behind), oracle.found(before)
             if start is None or end is None or name == "Morphological":
