@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from augment.measure import LEVELS, Statistics
@@ -13,6 +14,8 @@ from augment.measure import LEVELS, Statistics
 BARS_MAX = 30
 """Classes in a plot, the most frequent ones; a table names them all."""
 _BINS = 40
+_ROWS_LEAST = 4
+"""There is room for so many bars, so that one alone is no wall."""
 _COLOURS = ("#3566a8", "#d98a29", "#4a9a5c", "#a3455b", "#7a63ac", "#6b6b70", "#3f9da3", "#b58b5a")
 _CHANNELS = (("red", "#c0392b"), ("green", "#3d9140"), ("blue", "#2f5fb3"))
 _TEXT_MAX = 28
@@ -93,7 +96,7 @@ class _Bars:
             start += numbers
         labels = ["(none)" if name is None else _literal(name) for name in shown]
         axes.set_yticks(range(len(shown)), labels, fontsize=8 if len(shown) <= 15 else 6)
-        axes.invert_yaxis()
+        axes.set_ylim(max(len(shown), _ROWS_LEAST) - 0.5, -0.5)  # the first at the top
         more = f"; {len(totals) - len(shown):,} more classes" if len(totals) > len(shown) else ""
         axes.set_xlabel(f"{self._unit}{more}".removeprefix("; "))
         _thousands(axes.xaxis)
@@ -123,6 +126,8 @@ class _Histogram:
         axes.set_xlabel(self._label)
         axes.set_ylabel("%")
         axes.set_ylim(bottom=0)
+        if self._whole:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         if self._ratio:
             axes.xaxis.set_major_formatter(lambda value, _: f"{2**value:.2g}")
         _legend(axes, self._values)
