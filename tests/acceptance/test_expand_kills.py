@@ -149,15 +149,11 @@ def wait_for_end_of_processes(out: Path) -> list[str]:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("kill", "num_kills"), [(kill_group, 1), (kill_parent, 1)])
+@pytest.mark.parametrize(("kill", "num_kills"), [(kill_group, 1)])
 def test_killed_expansion_goes_on_to_the_same_bytes(
     first_run: Scene, kill: Kill, num_kills: int, tmp_path: Path
 ) -> None:
     check(first_run, kill, num_kills, tmp_path)
-
-
-def test_killed_update_goes_on_to_the_same_bytes(update: Scene, tmp_path: Path) -> None:
-    check(update, kill_parent, 1, tmp_path)
 
 
 @pytest.mark.long

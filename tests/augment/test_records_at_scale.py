@@ -80,9 +80,9 @@ class Synthetic:
                 "digest": pa.FixedSizeBinaryArray.from_buffers(
                     pa.binary(16), len(indices), [None, pa.py_buffer(chance.bytes(16 * len(indices)))]
                 ),
-                "refusal": pa.nulls(len(indices), pa.string()),
             }
-            yield pa.RecordBatch.from_arrays(list(columns.values()), schema=manifest.SCHEMA)
+            absent = {each.name: pa.nulls(len(indices), each.type) for each in manifest.SCHEMA}
+            yield pa.RecordBatch.from_arrays(list((absent | columns).values()), schema=manifest.SCHEMA)
 
     def save(self, path: Path) -> None:
         smallest = Size(375, 500, self.key(0))

@@ -6,6 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from augment.errors import PipelineError
+from augment.target_rules import BoxRules, KeypointRules
 from augment.transforms.load import Pipeline, preset_names
 from service.errors import NotFoundError
 from service.home import Home
@@ -88,7 +89,8 @@ def test_check_tells_what_a_pipeline_means(service: TestClient) -> None:
     for sent in ({"content": YAML, "headers": AS_YAML}, {"json": DOCUMENT}, {"content": YAML}):
         answer = service.post("/v1/pipelines/check", **sent)
         assert answer.status_code == 200, answer.text
-        assert answer.json() == {"digest": DIGEST, "pipeline": DOCUMENT, "description": "", "notices": []}
+        pipeline = DOCUMENT | {"boxes": BoxRules().canonical(), "keypoints": KeypointRules().canonical()}
+        assert answer.json() == {"digest": DIGEST, "pipeline": pipeline, "description": "", "notices": []}
 
 
 def test_check_tells_what_was_dropped(service: TestClient) -> None:
