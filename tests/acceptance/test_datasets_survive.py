@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from augment.formats import registry
 from tests.acceptance.servers_for_tests import Server, wait_until
 from tests.service.archives_for_tests import PICTURES, zipped
@@ -72,6 +74,7 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_what_was_cut_is_not(tmp
         assert json.loads(server.get("/v1/pipelines/mine"))["digest"] == pipeline["digest"]
 
 
+@pytest.mark.long
 def test_what_was_promised_is_finished_after_a_kill(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data" / "photos", *(f"cat/{i:04}.png" for i in range(1500)))
     archive = io.BytesIO()

@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
 from tests.service.folders_for_tests import write_folder
 
@@ -104,6 +106,7 @@ def test_curl_augments_a_picture(tmp_path: Path) -> None:
         assert server.num_files() == 0
 
 
+@pytest.mark.long
 def test_command_line_finishes_what_a_cancelled_job_began(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data" / "photos", *_NAMES)
     with Server(tmp_path / "home", data_roots=tmp_path / "data") as server:

@@ -27,6 +27,7 @@ def pictures(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_seconds_of_mixed_load_leave_nothing(tmp_path: Path, pictures: Path) -> None:
     # How quick probes are is judged on an idle machine, by the long test; here they must not stop.
     run(tmp_path, pictures, seconds=3, slowest_s=2.0)
