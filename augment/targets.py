@@ -1,5 +1,6 @@
 """Annotations to the arrays of a sample, and a sample's arrays back to annotations."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,13 @@ _OF_KEYPOINTS: Mapping[str, tuple[type, float]] = {
 }
 """Their types, and what stands for a picture that does not say, in a dataset where others do."""
 
+
+_OF_PLACES = re.compile(
+    r"(?i)^(x|y|w|h|cx|cy|objects|width|height|pose|rotation|angle|yaw|obb|area|points?|landmarks?|lines?|parts?)$"
+    r"|bbox|bndbox|box(es)?$|polygon|polyline|segment|contour|outline|keypoint|landmarks|^[xy](_?(min|max|cent(er|re)))?$"
+    r"|(^|_)[xy][0-9]*$|coordinates|corners"
+)
+"""Names that tools of the field give to places, sizes and directions."""
 
 _MOVED = {"mask": "mask", "instance_masks": "mask", "boxes": "boxes", "keypoints": "keypoints"}
 
@@ -71,7 +79,7 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
     Instance masks become run lengths.
     """
     rows = _rows(sample.box_rows, sample.boxes)
-    members: dict[str, Any] = {"extra": source.extra, "labels": source.labels}
+    members: dict[str, Any] = {"extra": _still_true(source.extra), "labels": source.labels}
     if sample.labels is not None:
         members["labels"] = {
             vocabulary.classes[i]: float(share) for i, share in enumerate(sample.labels.tolist()) if share
@@ -81,7 +89,7 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
         if source.box_labels is not None and sample.box_labels is not None:
             members["box_labels"] = tuple(vocabulary.classes[i] for i in sample.box_labels)
         if source.box_attributes is not None:
-            members["box_attributes"] = tuple(source.box_attributes[i] for i in rows)
+            members["box_attributes"] = tuple(_still_true(source.box_attributes[i]) or {} for i in rows)
     if sample.instance_masks is not None:
         members["instance_masks"] = tuple(
             None
@@ -92,6 +100,13 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
     if sample.keypoints is not None:
         members |= _keypoint_members(sample, source, vocabulary, rows)
     return Annotations(**members)
+
+
+def _still_true(said: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What is carried along, less what by its name tells of a place: that is not true once the pixels have moved."""
+    if said is None:
+        return None
+    return {name: value for name, value in said.items() if not _OF_PLACES.search(name)}
 
 
 def _fill_keypoints(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> None:

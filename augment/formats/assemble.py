@@ -1,5 +1,6 @@
 """From what was found to the manifest's rows: keys, classes, order and the digest of the dataset."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,8 @@ class Assembly:
         self._classes: dict[str, int] = {}
         self._targets: set[str] = set()
         self._mask_bits = 8
+        self._largest_edge = -math.inf
+        self._has_fractions = False
         self.refusals = Refusals()
         self.num_records = 0
         self.num_refused = 0
@@ -136,9 +139,17 @@ class Assembly:
         if annotations is None:
             return
         self._targets.update(name for name in _TARGETS if getattr(annotations, name) is not None)
+        for box in annotations.boxes or ():
+            self._largest_edge = max(self._largest_edge, *box)
+            self._has_fractions |= any(edge % 1 for edge in box)
         for names in (annotations.labels, annotations.box_labels):
             for name in names or ():
                 self._classes.setdefault(name, len(self._classes))
+
+    @property
+    def are_boxes_shares(self) -> bool:
+        """Whether there are boxes and all of them lie within the first pixel: then they were meant as shares."""
+        return self._has_fractions and self._largest_edge <= 1.0
 
     def refuse(self, refused: RefusedPath) -> None:
         detail = keys.printable(refused.detail)

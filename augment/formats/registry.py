@@ -176,11 +176,7 @@ def scan(
         done += len(some)
         if progress is not None:
             progress(done, listing.num_files)
-    bad = assembly.refusals.bad_annotations()
-    if bad and bad_annotations == refusals.REFUSE:
-        raise DatasetError(_bad(folder_path, bad))
-    if not assembly.num_records:
-        raise DatasetError(_nothing(folder_path, assembly))
+    _check(assembly, folder_path, chosen, bad_annotations)
     assembled = assembly.finish(format_name=chosen.NAME, root=str(folder_path), scanned_ns=scanned_ns)
     if sink is None:
         memory = pa.BufferOutputStream()
@@ -197,6 +193,20 @@ def take(dataset: object, *, bad_annotations: str = refusals.REFUSE) -> Dataset:
         return dataset
     folder_path = arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder")
     return scan(folder_path, bad_annotations=bad_annotations)
+
+
+def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotations: str) -> None:
+    """Raise DatasetError where what was found is no dataset."""
+    bad = assembly.refusals.bad_annotations()
+    if bad and bad_annotations == refusals.REFUSE:
+        raise DatasetError(_bad(folder_path, bad))
+    if not assembly.num_records:
+        raise DatasetError(_nothing(folder_path, assembly))
+    if assembly.are_boxes_shares:
+        raise DatasetError(
+            f"{keys.printable(str(folder_path))}: all boxes lie between 0 and 1, so they seem to be shares of their "
+            f"pictures; {chosen.NAME} counts in pixels: multiply them by width and height"
+        )
 
 
 def _check_limits(**limits: int | None) -> None:

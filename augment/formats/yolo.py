@@ -68,6 +68,10 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
                 taken[path] = split
                 own[path] = f"{prefix}{name}"
         tree.add_pictures(listing, own, split, partial(_describe, files, config.words, own))
+    for path in yolo_places.lines_of_none(files, files.pictures()):
+        tree.refuse(
+            listing, path, Reason.ANNOTATION, "no picture: none has these lines by its name; rename one of both"
+        )
     for path in sorted(files.pictures()):
         if path not in taken:
             tree.refuse(listing, path, Reason.MISPLACED, f"it lies in no place that {config.file} names")

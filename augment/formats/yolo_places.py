@@ -81,6 +81,19 @@ def label_path(picture: str) -> str:
     return f"{keys.without_extension(path)[1:]}.txt"
 
 
+def lines_of_none(files: Tree, pictures: Iterable[str]) -> list[str]:
+    """Files of lines, which lie below a folder ``labels``, that belong to none of the pictures; sorted."""
+    known = {label_path(picture) for picture in pictures}
+    return sorted(
+        path
+        for path in files.paths
+        if path not in known
+        and path.lower().endswith(".txt")
+        and "labels" in path.lower().split("/")[:-1]
+        and not _lists_names(path)
+    )
+
+
 def _root(files: Tree) -> str:
     return keys.printable(str(files.root))
 

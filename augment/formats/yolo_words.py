@@ -19,6 +19,7 @@ from augment.formats.named_objects import NO_CLASS
 from augment.formats.tree import Tree
 from augment.formats.walk import SPLIT_NAMES
 from augment.formats.yolo_labels import Words
+from augment.transforms import sides
 
 MAX_BYTES = 256 * 2**10
 """Of one data.yaml; that of LVIS, with 1,203 names, has 30 kB. Reading as much takes some two seconds."""
@@ -243,11 +244,28 @@ def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tup
     names = root.get("kpt_names")
     if isinstance(names, Mapping):
         names = next(iter(names.values()), None)
+    flip = details.get("flip_idx", list(range(number)))
     if names is None:
-        return tuple(map(str, range(number))), columns
+        return _by_sides(flip), columns
     if not isinstance(names, list) or len(names) != number:
         raise ValueError(f"kpt_names are the {number} names of the keypoints, not {_shown(names)}")
-    return _distinct(names, "kpt_names"), columns
+    found = _distinct(names, "kpt_names")
+    if "flip_idx" in details and flip != (by_names := sides.partners(found).tolist()):
+        i = next(i for i, other in enumerate(flip) if other != by_names[i])
+        raise ValueError(
+            f"flip_idx says that {found[i]!r} is {found[flip[i]]!r} in a mirror, kpt_names that it is "
+            f"{found[by_names[i]]!r}; name the two sides of a pair alike but for left and right, or leave out kpt_names"
+        )
+    return found, columns
+
+
+def _by_sides(flip: Sequence[int]) -> tuple[str, ...]:
+    """Names of keypoints that have none, by which a mirrored picture exchanges what ``flip_idx`` does."""
+    if any(flip[other] != i for i, other in enumerate(flip)):
+        raise ValueError(f"flip_idx exchanges keypoints in pairs, which {_shown(list(flip))} does not")
+    return tuple(
+        str(i) if other == i else f"left_{i}" if i < other else f"right_{other}" for i, other in enumerate(flip)
+    )
 
 
 def _shown(value: object) -> str:

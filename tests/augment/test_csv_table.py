@@ -325,3 +325,11 @@ def test_name_of_a_class_that_cannot_stand_among_several_is_refused(tmp_path: Pa
     whole = Whole(("a;b",), (), frozenset({"labels"}), (), "elsewhere")
     with pytest.raises(DatasetError, match="class 'a;b' cannot stand among several in one cell"):
         write(tmp_path, "csv", [output("a", said), output("b", NOTHING)], whole)
+
+
+def test_boxes_in_shares_are_refused_before_all_of_them_are_dropped(tmp_path: Path) -> None:
+    rows = "1.png,a,0.1,0.1,0.5,0.5\n2.png,a,0.2,0.2,0.6,1\n"
+    lay(tmp_path, {name: picture() for name in ("1.png", "2.png")})
+    (tmp_path / "labels.csv").write_text(f"filename,class,xmin,ymin,xmax,ymax\n{rows}")
+    with pytest.raises(DatasetError, match="shares of their pictures"):
+        registry.scan(tmp_path)

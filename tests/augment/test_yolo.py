@@ -258,3 +258,30 @@ def test_outlines_of_four_points_are_read_back_as_what_they_are(tmp_path: Path) 
     dataset = registry.scan(root)
     assert dataset.format == "yolo"
     assert "instance_masks" in dataset.targets
+
+
+def test_flip_idx_exchanges_keypoints_that_have_no_names(tmp_path: Path) -> None:
+    lay(tmp_path, {"images/train/a.png": picture(height=40, width=40)})
+    (tmp_path / "data.yaml").write_text("train: images/train\nkpt_shape: [2, 3]\nflip_idx: [1, 0]\nnames: [a]\n")
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 .5 .5 .4 .4 .4 .4 2 .7 .6 1\n")
+    dataset = registry.scan(tmp_path)
+    assert dataset.keypoint_names == ("left_0", "right_0")
+
+
+def test_flip_idx_and_names_that_disagree_are_refused(tmp_path: Path) -> None:
+    lay(tmp_path, {"images/train/a.png": picture()})
+    text = "train: images/train\nkpt_shape: [2, 3]\nflip_idx: [1, 0]\nkpt_names:\n  0: [nose, tail]\nnames: [a]\n"
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DatasetError, match="flip_idx says that 'nose' is 'tail' in a mirror"):
+        registry.scan(tmp_path)
+
+
+def test_lines_that_no_picture_has_are_refused_by_name(tmp_path: Path) -> None:
+    lay(tmp_path, {"images/train/0.png": picture()})
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [a]\n")
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "img_0.txt").write_text("0 .5 .5 .4 .4\n")
+    (tmp_path / "labels" / "train" / "classes.txt").write_text("a\n")  # as LabelImg lays it there
+    with pytest.raises(DatasetError, match=r"labels/train/img_0\.txt"):
+        registry.scan(tmp_path)
