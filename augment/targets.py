@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from augment import masks
 from augment.annotations import Annotations, Corners
+from augment.errors import Reason, RecordError
 from augment.sample import Sample
 
 _OF_KEYPOINTS: Mapping[str, tuple[type, float]] = {
@@ -22,9 +23,13 @@ _OF_KEYPOINTS: Mapping[str, tuple[type, float]] = {
 """Their types, and what stands for a picture that does not say, in a dataset where others do."""
 
 
+MAX_MASK_BYTES = 2**30
+"""Of all masks of one picture's objects, which lie in memory together: 3,495 of them at COCO's 640 x 480."""
+
 _OF_PLACES = re.compile(
     r"(?i)^(x|y|w|h|cx|cy|objects|width|height|pose|rotation|angle|yaw|obb|area|points?|landmarks?|lines?|parts?)$"
-    r"|bbox|bndbox|box(es)?$|polygon|polyline|segment|contour|outline|keypoint|landmarks|^[xy](_?(min|max|cent(er|re)))?$"
+    r"|(^|_)(bbox|bndbox|box)(es)?(_|$)|polygon|polyline|segmentation|contour|keypoint|landmarks"
+    r"|^[xy](_?(min|max|cent(er|re)))?$"
     r"|(^|_)[xy][0-9]*$|coordinates|corners"
 )
 """Names that tools of the field give to places, sizes and directions."""
@@ -53,7 +58,8 @@ class Vocabulary:
 def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> None:
     """Put what annotations say into a sample, whose image is there already.
 
-    Raises ValueError where they name a class that the vocabulary lacks or hold run lengths that are none.
+    Raises RecordError with an empty key beyond MAX_MASK_BYTES, ValueError where they name a class that the vocabulary
+    lacks or hold run lengths that are none.
     """
     index = {name: i for i, name in enumerate(vocabulary.classes)}
     targets = vocabulary.targets
@@ -151,6 +157,13 @@ def _keypoint_members(
 
 def _instance_masks(annotations: Annotations, height: int, width: int) -> NDArray[np.uint8]:
     given = annotations.instance_masks or (None,) * len(annotations.boxes or ())
+    num_bytes = len(given) * height * width
+    if num_bytes > MAX_MASK_BYTES:
+        detail = (
+            f"{len(given)} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} "
+            "allowed (MAX_MASK_BYTES); make the picture smaller, or leave out some objects"
+        )
+        raise RecordError("", Reason.NOT_RENDERABLE, detail)
     stack = np.zeros((len(given), height, width), np.uint8)
     for i, mask in enumerate(given):
         if mask is not None:

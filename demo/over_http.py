@@ -1,11 +1,14 @@
 """The service's part of the demo: started on a free port, asked for a picture, an epoch and an expansion, stopped."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,11 +44,12 @@ def show(photos: Path, out: Path) -> None:
         started = time.perf_counter()
         job = client.expand(dataset="photos", pipeline=PIPELINE, copies=COPIES, seed=SEED, output="photos-x4")
         counts = job["progress"]
+        seconds = time.perf_counter() - started
+        if not same(out / "home" / "outputs" / "photos-x4", out / "photos-x4"):
+            sys.exit(f"job {job['id']} wrote another folder than the command")
         print(
             f"job {job['id']}: {counts['done']} of {counts['total']} copies, {counts['failed']} refused, in "
-            f"{time.perf_counter() - started:.1f} s; the folder equals that of the command"
-            if same(out / "home" / "outputs" / "photos-x4", out / "photos-x4")
-            else f"job {job['id']} wrote another folder than the command"
+            f"{seconds:.1f} s; the folder equals that of the command"
         )
 
 
@@ -67,6 +71,7 @@ def running(photos: Path, home: Path) -> Iterator[str]:
         process = subprocess.Popen([sys.executable, "-m", "augment", *command], stderr=sink, env=dict(os.environ))
     try:
         url = _url(process, log)
+        _wait_ready(process, url, log)
         print(f"ready at {url}")
         yield url
     finally:
@@ -84,3 +89,14 @@ def _url(process: "subprocess.Popen[bytes]", log: Path) -> str:
                 return str(json.loads(line)["url"])
         time.sleep(0.05)
     sys.exit(f"the service did not start:\n{log.read_text()[-2000:]}")
+
+
+def _wait_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    """Until its workers have imported what they render with: the first picture then takes as long as any."""
+    ends = time.monotonic() + _START_S
+    while time.monotonic() < ends and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError):  # 503 until then
+            urllib.request.urlopen(f"{url}/health/ready", timeout=5).close()  # noqa: S310 - ours, on loopback
+            return
+        time.sleep(0.05)
+    sys.exit(f"the service is not ready:\n{log.read_text()[-2000:]}")

@@ -5,6 +5,7 @@ what is known -> journal -> decode -> transforms -> encode -> files -> manifest 
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ _NAME_MAX_BYTES = 255
 """The longest name on the file systems in use. A constant, because what is refused must not depend on the disk."""
 
 
-class ShardWork:
+class ShardWork(ABC):
     """What both kinds share. ``refused`` are files that the scan left out, each with the split of its row."""
 
     packed = False
@@ -83,16 +84,17 @@ class ShardWork:
             self._undo(missing)
             raise
 
+    @abstractmethod
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
         """Check before anything is written; the places that will be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settle(self, planned: Planned) -> list[Row]:
         """The rows of one record's outputs; RecordError where it has to be left out with all of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complete(self, missing: list[str]) -> None:
-        """Write what holds several records; its places are added to ``missing`` before that."""
+        """Write what holds several records, if anything does; its places are added to ``missing`` before that."""
 
     def maker(self, record: Record) -> CopyMaker:
         """What makes the record's outputs."""
@@ -214,6 +216,9 @@ class FileWork(ShardWork):
         _check_names(planned)
         maker = self.maker(planned.record)
         return [self._settle_output(planned, wanted, maker) for wanted in planned.wanted]
+
+    def complete(self, missing: list[str]) -> None:
+        """Every output is written by now."""
 
     def _settle_output(self, planned: Planned, wanted: Wanted, maker: CopyMaker) -> Row:
         if wanted.row is not None:
