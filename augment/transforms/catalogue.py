@@ -77,6 +77,7 @@ class TransformInfo:
 
     ``schema`` is the JSON Schema (2020-12) of its parameters, with a default for each that has one; the rules between
     parameters stand in ``x-rules`` as sentences. ``targets`` follow the picture; those in ``requires`` must be there.
+    ``donors``: it takes other records of the same split; ``references``: it takes pictures of another dataset.
     """
 
     name: str
@@ -87,6 +88,8 @@ class TransformInfo:
     container: bool
     moves_pixels: bool
     requires: frozenset[str]
+    donors: bool
+    references: bool
 
 
 @functools.cache
@@ -128,6 +131,12 @@ def required(name: str, params: Mapping[str, Any]) -> frozenset[str]:
     """The targets without which a transform with these parameters cannot work."""
     item, _ = _entries()[name]
     return item.requires | item.requires_by(params)
+
+
+def moves_pixels(name: str, params: Mapping[str, Any]) -> bool:
+    """Whether pixels change places where a transform has these parameters."""
+    item, _ = _entries()[name]
+    return item.moves_pixels and not item.still_where(params)
 
 
 def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[float]) -> str | None:
@@ -230,7 +239,18 @@ def _info(name: str) -> TransformInfo:
     }
     if item.rules:
         whole["x-rules"] = [sentence for sentence, _ in item.rules]
-    return TransformInfo(name, family, item.targets, item.help, whole, item.container, item.moves_pixels, item.requires)
+    return TransformInfo(
+        name,
+        family,
+        item.targets,
+        item.help,
+        whole,
+        item.container,
+        item.moves_pixels,
+        item.requires,
+        item.donors,
+        item.references,
+    )
 
 
 def _shown_defaults(name: str) -> Mapping[str, JSON]:

@@ -142,7 +142,7 @@ class Compiled:
         self._moves_targets |= info.targets > {"image"}
         if info.targets > {"image"}:
             following.follow(transform)
-        self._trace.watch(transform, info)
+        self._trace.watch(transform, info, moves_pixels=catalogue.moves_pixels(node.name, params))
         return transform
 
     def _refusal(self, sample: Sample, key: str, error: Exception) -> RecordError:
@@ -178,10 +178,10 @@ class _Trace:
         self.mirrored = False
         self._counts_mirrors = mirrors
 
-    def watch(self, transform: Any, info: catalogue.TransformInfo) -> None:
+    def watch(self, transform: Any, info: catalogue.TransformInfo, *, moves_pixels: bool) -> None:
         name = info.name
-        may_mirror = info.moves_pixels and "keypoints" in info.targets
-        left_behind = _PASSED_AS.keys() - info.targets if info.moves_pixels else frozenset()
+        may_mirror = moves_pixels and "keypoints" in info.targets
+        left_behind = _PASSED_AS.keys() - info.targets if moves_pixels else frozenset()
         should_apply: Callable[..., bool] = transform.should_apply
         apply_with_params: Callable[..., dict[str, Any]] = transform.apply_with_params
 

@@ -19,8 +19,10 @@ class Entry:
     """A transform: its name in Albumentations (or ours), what it does in our words, and its parameters without ``p``.
 
     ``moves_pixels``: pixels change places, so that masks, boxes and keypoints must follow. ``requires``: targets
-    without which it cannot work, ``requires_by`` those that follow from its parameters. ``rules`` are sentences (shown
-    in the schema as ``x-rules``) with their check.
+    without which it cannot work, ``requires_by`` those that follow from its parameters. ``still_where`` tells from the
+    parameters that one which may move pixels does not. ``rules`` are sentences (shown in the schema as ``x-rules``)
+    with their check. ``donors``: it takes other records of the same split. ``references``: its parameter of that name
+    is a dataset that pictures are taken from.
     """
 
     name: str
@@ -30,8 +32,11 @@ class Entry:
     moves_pixels: bool = False
     requires: frozenset[str] = frozenset()
     requires_by: Callable[[Mapping[str, Any]], frozenset[str]] = lambda _: frozenset()
+    still_where: Callable[[Mapping[str, Any]], bool] = lambda _: False
     rules: Sequence[tuple[str, Rule]] = ()
     container: bool = False
+    donors: bool = False
+    references: bool = False
 
 
 P: Final = schema.number(0, 1, "probability that it is applied to a sample")

@@ -59,6 +59,11 @@ def flag(description: str) -> Schema:
     return {"type": "boolean", "description": description}
 
 
+def text(description: str, *, longest: int = 128) -> Schema:
+    """Text of 1 to ``longest`` characters."""
+    return {"type": "string", "minLength": 1, "maxLength": longest, "description": description}
+
+
 def choice(options: Mapping[Any, str], description: str) -> Schema:
     """One of a few values, each with the title that a form shows."""
     return {
@@ -126,6 +131,8 @@ def check(value: object, schema: Schema, place: Place = ()) -> tuple[JSON, list[
         return _check_object(value, schema, place)
     if kind == "null":
         return None, [] if value is None else [(place, f"is {show(value)}; it must be null")]
+    if kind == "string":
+        return _check_text(value, schema, place)
     if kind == "boolean":
         return (
             (value, []) if isinstance(value, bool) else (None, [(place, f"is {show(value)}; it must be true or false")])
@@ -170,6 +177,13 @@ def _bounds(value: float, schema: Schema) -> Iterator[tuple[bool, str]]:
         yield value <= schema["maximum"], f"at most {schema['maximum']}"
     if "not" in schema:
         yield value % 2 == 1, "odd"
+
+
+def _check_text(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
+    low, high = schema["minLength"], schema["maxLength"]
+    if isinstance(value, str) and low <= len(value) <= high:
+        return value, []
+    return None, [(place, f"is {show(value)}; it must be text of {low} to {high} characters")]
 
 
 def _check_choice(value: object, options: list[Schema], place: Place) -> tuple[JSON, list[tuple[Place, str]]]:

@@ -60,7 +60,7 @@ def check_fits(
         if missing := sorted(catalogue.required(node.name, node.params) - targets):
             msg = f"`{node.name}` needs {_listed(missing)} with each picture, and the dataset has none; leave it out"
             problems.append(Problem(loc, msg))
-        if info.moves_pixels and (left := sorted(targets - info.targets)):
+        if catalogue.moves_pixels(node.name, node.params) and (left := sorted(targets - info.targets)):
             msg = f"`{node.name}` moves pixels but cannot move {_listed(left)}, which the dataset has; leave it out"
             problems.append(Problem(loc, msg))
     if problems:
