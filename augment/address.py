@@ -47,5 +47,5 @@ class Address:
     @property
     def render_key(self) -> str:
         """The name of the sample: 32 hexadecimal digits; equal where the pixels are equal by construction."""
-        fields = (self.engine, self.record, self.pipeline, self.seed, self.draw, self.view, self.key, *self.others)
-        return digest_fields(fields).hex()
+        numbers = (self.seed, self.draw, self.view)
+        return digest_fields((self.engine, self.record, self.pipeline, *numbers, self.key, *self.others)).hex()

@@ -110,7 +110,7 @@ class Renderer:
         if matrix is None or np.linalg.matrix_rank(matrix) < len(matrix):
             return None
         reduced = straight.resized((record.height, record.width), decoded.image.shape[:2])
-        return np.linalg.inv(matrix @ reduced)
+        return np.asarray(np.linalg.inv(matrix @ reduced), np.float64)
 
     def _eighths(self, height: int, width: int) -> int:
         return reduce.eighths(self.spec, height, width, targets=self.dataset.moved_targets)
