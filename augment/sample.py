@@ -185,6 +185,11 @@ class Batch:
     replaces:  for each row None, or the key of the refused record whose place it takes.
     refusals:  the records that were refused while this batch was rendered.
     provenance: one for each row, or none at all where the batch was read from a wire that carries none.
+    inverses:  float64 (N, 3, 3), from the middles of pixels of ``images`` to those of the upright original pictures;
+        NaN where a distortion has no matrix. None where nobody asked for views.
+    source_sizes: int64 (N, 2), height and width of those originals.
+    other_views: views 1, 2, … of the same rows: batches with the same keys, positions, labels and ``source_sizes``,
+        each with its own pictures, targets that move with them, inverses and provenance.
     """
 
     epoch: int
@@ -207,18 +212,27 @@ class Batch:
     replaces: list[str | None] = field(default_factory=list)
     refusals: Sequence[Refusal] = ()
     provenance: Sequence[Provenance] = ()
+    inverses: NDArray[np.float64] | None = None
+    source_sizes: NDArray[np.int64] | None = None
+    other_views: "tuple[Batch, ...]" = ()
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def views(self) -> "tuple[Batch, ...]":
+        """This batch, which is view 0, and the others."""
+        return (self, *self.other_views)
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Rows ``start`` to ``stop`` as a batch of the same place; its arrays are views."""
         start, stop = (arguments.integer(name, row, -len(self)) for name, row in (("start", start), ("stop", stop)))
         by_row = {name: values[start:stop] for name in _BY_ROW if (values := getattr(self, name)) is not None}
-        return replace(self, **by_row)
+        others = tuple(view.rows(start, stop) for view in self.other_views)
+        return replace(self, **by_row, other_views=others)
 
 
-_BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals"})
+_BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals", "other_views"})
 
 
 def as_image(image: ArrayLike) -> NDArray[np.uint8]:
