@@ -17,7 +17,7 @@ from augment.sample import Sample
 from augment.target_rules import BoxRules, KeypointRules
 from augment.transforms import sides
 from augment.transforms.following import BOX_ROW, LABEL, VISIBLE
-from augment.transforms.joining import Piece
+from augment.transforms.piece import Piece
 
 _Array = NDArray[Any]
 

@@ -1,7 +1,7 @@
 """Every transform a pipeline may name: what it does, what it takes, and the check of what it was given.
 
 The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, the
-containers, and two of our own. ``fill`` is the only way parameters get past it.
+containers, and four of our own. ``fill`` is the only way parameters get past it.
 """
 
 import functools
@@ -17,7 +17,7 @@ import pydantic
 from augment.document import JSON
 from augment.pipeline import Node
 from augment.spelling import did_you_mean
-from augment.transforms import entry, mended, own, schema, straight
+from augment.transforms import entry, joining, mended, own, schema, straight
 from augment.transforms.entry import Entry
 from augment.transforms.excluded import EXCLUDED
 from augment.transforms.families import (
@@ -30,6 +30,7 @@ from augment.transforms.families import (
     flip,
     geometry,
     light,
+    mixing,
     noise,
     quality,
     resize,
@@ -55,6 +56,7 @@ _FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
     quality,
     dropout,
     weather,
+    mixing,
     container,
 )
 FAMILIES: Final[tuple[str, ...]] = tuple(module.FAMILY for module in _FAMILY_MODULES)
@@ -164,7 +166,7 @@ def children_problem(name: str, params: Mapping[str, Any], children: Sequence[No
 
 def transform_class(name: str) -> Any:
     """The class behind a name of the catalogue: ours, Albumentations' mended, or Albumentations'."""
-    return next(getattr(module, name) for module in (own, mended, straight, A) if hasattr(module, name))
+    return next(getattr(module, name) for module in (own, joining, mended, straight, A) if hasattr(module, name))
 
 
 def unknown_name(name: str) -> str:

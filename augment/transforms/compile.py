@@ -13,8 +13,8 @@ from augment.sample import Applied, Sample, as_sample
 from augment.transforms import carried, catalogue, donating
 from augment.transforms.carried import Carrier
 from augment.transforms.donating import Donating, Numbers
-from augment.transforms.joining import Piece
 from augment.transforms.library import cpu_problem, disable_ipp, versions
+from augment.transforms.piece import Piece
 from augment.transforms.segment import Segment
 from augment.transforms.source import Source
 

@@ -10,7 +10,8 @@ from augment.pipeline import Node
 from augment.sample import Applied, Sample
 from augment.transforms import source as sources
 from augment.transforms.drawn import drawn
-from augment.transforms.joining import Joining, Piece, joining
+from augment.transforms.joining import Joining, joining
+from augment.transforms.piece import Piece
 from augment.transforms.segment import refusing
 from augment.transforms.source import Source
 

@@ -1,43 +1,38 @@
-"""Nodes of a pipeline that join a sample with donors: other records of the same split."""
+"""Nodes of a pipeline that join a sample with others of its split: Mosaic and CopyPaste."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from augment.sample import Sample
+from augment.transforms.copy_paste import CopyPaste
+from augment.transforms.mosaic import Mosaic
+from augment.transforms.piece import Piece
 
+__all__ = ["CopyPaste", "Joining", "Mosaic", "Piece", "joining"]
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A sample on its way.
-
-    ``visible`` is float64 (N,), the share of each of its boxes' areas that is left so far; (0,) where it has no boxes.
-    Its ``box_rows`` and ``keypoint_rows`` are set where it meets others, and unique among them.
-    """
-
-    sample: Sample
-    visible: NDArray[np.float64]
+_CLASSES: Final = (Mosaic, CopyPaste)
 
 
 class Joining(Protocol):
-    """One node, with its parameters. Not safe between threads."""
+    """A sample and donors in, one sample out."""
 
     num_donors: int
 
     def join(
         self, base: Piece, donors: Sequence[Piece], generator: np.random.Generator
     ) -> tuple[Piece, dict[str, Any]]:
-        """The joined piece, all arrays of it new, and the parameters that were drawn.
+        """The joined piece, every array of it new, and the parameters that were drawn, small and JSON-like.
 
-        Boxes are cut at what is seen of them, ``visible`` is multiplied by that share, and boxes of which nothing is
-        left are left out.
+        ``donors`` has ``num_donors``; they and the base are left as they are. ``label`` stays the base's.
+
+        Raises ValueError where the pictures cannot be joined.
         """
         ...
 
 
 def joining(name: str, params: Mapping[str, Any]) -> Joining:
-    """The node of a name, with canonical parameters."""
-    raise NotImplementedError(name, params)
+    """The node of this name in the catalogue, with canonical parameters (``p`` left out)."""
+    cls = next(each for each in _CLASSES if each.__name__ == name)
+    made: Joining = cls(**params)
+    return made

@@ -19,8 +19,8 @@ from augment.pipeline import Node
 from augment.sample import Applied, Sample, as_image
 from augment.transforms import catalogue, following, mended
 from augment.transforms.carried import Carrier, has_targets
-from augment.transforms.joining import Piece
 from augment.transforms.library import A, cv2
+from augment.transforms.piece import Piece
 from augment.transforms.source import Source
 from augment.transforms.trace import Trace
 
