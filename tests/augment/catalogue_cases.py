@@ -12,7 +12,11 @@ from augment.sample import Sample
 from augment.transforms import catalogue
 from augment.transforms.compile import Compiled, compile_pipeline
 
-LEAVES = tuple(name for name, info in catalogue.catalogue().items() if not info.container)
+LEAVES = tuple(
+    name for name, info in catalogue.catalogue().items() if not (info.container or info.donors or info.references)
+)
+"""What needs nothing but a sample."""
+POLICIES = tuple(name for name, info in catalogue.catalogue().items() if info.family == "policy")
 CONTAINERS = tuple(name for name, info in catalogue.catalogue().items() if info.container)
 MOVING = tuple(name for name in LEAVES if catalogue.catalogue()[name].moves_pixels)
 
@@ -83,6 +87,8 @@ def movable(name: str, given: Sample) -> Sample:
         given.mask = None
     if info.moves_pixels and "boxes" not in info.targets:
         given.boxes = given.box_labels = None
+    if info.moves_pixels and "keypoints" not in info.targets:
+        given.keypoints = None
     return given
 
 

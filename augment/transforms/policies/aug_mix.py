@@ -77,7 +77,12 @@ class AugMix(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclas
         }
 
     def apply(
-        self, img: _Image, *_: Any, weights: Sequence[float], chains: Mapping[str, Sequence[Step]], **params: Any  # noqa: ARG002
+        self,
+        img: _Image,
+        *_: Any,
+        weights: Sequence[float],
+        chains: Mapping[str, Sequence[Step]],
+        **params: Any,  # noqa: ARG002
     ) -> _Image:
         mixed = img * np.float32(weights[0])
         for weight, chain in zip(weights[1:], chains.values(), strict=True):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.transforms.straight import boxes_through, cut, shifted
 from augment.transforms.library import cv2
+from augment.transforms.straight import boxes_through, shifted
 
 _Array = NDArray[Any]
 _Matrix = NDArray[np.float64]
@@ -16,10 +16,10 @@ _Matrix = NDArray[np.float64]
 def boxes_through_steps(boxes: _Array, matrices: Sequence[_Matrix], shape: tuple[int, int], visible: int) -> _Array:
     """The upright boxes about what is left of boxes after these steps, each of which shows the same frame.
 
-    ``boxes`` are (N, M) in pixels at their edges within a picture of ``shape``. What one step pushes out of the frame is
-    gone, even where a later one comes back. An outline is followed as the convex polygon that it is, so that a box does
-    not grow with each turn; column ``visible`` is multiplied by the share of its area that is left. Boxes that are gone
-    are left out. The last step's box is not cut at the frame: who called does that.
+    ``boxes`` are (N, M) in pixels at their edges within a picture of ``shape``. What one step pushes out of the frame
+    is gone, even where a later one comes back. An outline is followed as the convex polygon that it is, so that a box
+    does not grow with each turn; column ``visible`` is multiplied by the share of its area that is left. Boxes that are
+    gone are left out. The last step's box is not cut at the frame: who called does that.
     """
     if not matrices:
         return boxes
@@ -46,7 +46,7 @@ def boxes_through_steps(boxes: _Array, matrices: Sequence[_Matrix], shape: tuple
 
 
 def within(outline: _Array, shape: tuple[int, int]) -> _Array:
-    """The part of a convex polygon (N, 2) in the frame (Sutherland and Hodgman, 1974); no points where there is none."""
+    """The part of a convex polygon (N, 2) in the frame, after Sutherland and Hodgman (1974); it may have no points."""
     height, width = shape
     for axis, limit, side in ((0, 0, 1), (0, width, -1), (1, 0, 1), (1, height, -1)):
         distance = side * (outline[:, axis] - limit)

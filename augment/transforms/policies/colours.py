@@ -57,7 +57,7 @@ def posterize(image: Image, bits: float) -> Image:
 
 def solarize(image: Image, threshold: float) -> Image:
     """Invert values from the threshold on."""
-    return cv2.LUT(image, np.where(_LEVELS >= threshold, 255 - _LEVELS, _LEVELS).astype(np.uint8))
+    return cv2.LUT(image, np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS).astype(np.uint8))
 
 
 def invert(image: Image, _: float | None = None) -> Image:

@@ -1,8 +1,8 @@
 """What a policy can do to a picture, by name, and the magnitudes that papers give to it, as data.
 
-A magnitude is what its operation takes: degrees, a shear factor, pixels, an enhancement factor (1 changes nothing), bits
-or a threshold. Names are those of AutoAugment (Cubuk et al., "AutoAugment: Learning Augmentation Strategies from
-Data", 2019, table 6).
+A magnitude is what its operation takes: degrees, a shear factor, pixels, a factor of which 1 changes nothing, bits or a
+threshold. Names are those of AutoAugment (Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data",
+2019, table 6).
 """
 
 import math
@@ -104,7 +104,7 @@ Space = Mapping[str, Magnitudes | None]
 """Operations that are drawn with equal chances; None where one has no magnitude."""
 
 
-def _space(  # noqa: PLR0913 - a paper's table has that many rows
+def _space(
     *,
     shear: float,
     translate_x: Magnitudes,
@@ -183,9 +183,9 @@ MIX_ALL: Final[Space] = MappingProxyType(
         posterize=Magnitudes(4, 0, whole=math.ceil),
     )
 )
-"""AugMix: Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty" (2020), with
-the magnitudes of its authors' code (github.com/google-research/augmix) and the operations that it leaves out by
-default."""
+"""AugMix: Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty" (2020),
+with the magnitudes of its authors' code (github.com/google-research/augmix) and the operations that it leaves out by
+default; these have factors from 0.1 to 1.9 as AutoAugment's, where its code has only weaker than 1 at severity 3."""
 
 MIX: Final[Space] = MappingProxyType({name: one for name, one in MIX_ALL.items() if name not in _ENHANCEMENTS})
 """The same without what resembles a corruption of ImageNet-C, on which AugMix is judged."""

@@ -67,9 +67,7 @@ class Policy(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations
         return name, draw_magnitude(space[name], share, shape, self.py_random)
 
 
-def draw_magnitude(
-    magnitudes: Magnitudes | None, share: float, shape: Shape, py_random: random.Random
-) -> float | None:
+def draw_magnitude(magnitudes: Magnitudes | None, share: float, shape: Shape, py_random: random.Random) -> float | None:
     """The magnitude at this share; where it has a sign, a fair coin chooses that."""
     if magnitudes is None:
         return None
