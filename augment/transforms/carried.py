@@ -108,7 +108,7 @@ class Carrier:
     def _boxes_out(self, sample: Sample, out: Sample, result: Mapping[str, Any]) -> int:
         columns = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, VISIBLE + 1)
         columns = columns[np.argsort(columns[:, BOX_ROW], kind="stable")]
-        columns = columns[self._stay(columns)]
+        columns = columns[self.boxes.keeps(columns[:, :4], columns[:, VISIBLE])]
         rows = columns[:, BOX_ROW].astype(np.int64)
         if sample.instance_masks is not None:
             masks = self._masks_out(sample.instance_masks, out, result, columns[:, :4], rows)
@@ -120,13 +120,6 @@ class Carrier:
             out.box_labels = sample.box_labels[rows]
         out.box_rows = rows if sample.box_rows is None else sample.box_rows[rows]
         return len(_some(sample.boxes)) - len(np.unique(rows))
-
-    def _stay(self, columns: _Array) -> NDArray[np.bool_]:
-        rules = self.boxes
-        width, height = (columns[:, 2:4] - columns[:, :2]).T
-        stay: NDArray[np.bool_] = (width >= rules.min_width - _ROUNDING) & (height >= rules.min_height - _ROUNDING)
-        stay &= (width * height >= rules.min_area - _ROUNDING) & (width > 0) & (height > 0)
-        return stay & (columns[:, VISIBLE] >= rules.min_visibility - _ROUNDING)
 
     def _masks_out(
         self, before: _Array, out: Sample, result: Mapping[str, Any], boxes: _Array, rows: NDArray[np.int64]
