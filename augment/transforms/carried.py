@@ -114,7 +114,7 @@ class Carrier:
         """Returns the share of each box that is left."""
         columns = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, VISIBLE + 1)
         columns = columns[np.argsort(columns[:, BOX_ROW], kind="stable")]
-        columns = columns[_stay(columns, rules)]
+        columns = columns[rules.keeps(columns[:, :4], columns[:, VISIBLE])]
         rows = columns[:, BOX_ROW].astype(np.int64)
         if sample.instance_masks is not None:
             masks = self._masks_out(sample.instance_masks, out, result, columns[:, :4], rows)
@@ -214,13 +214,6 @@ def _select(out: Sample, rows: NDArray[np.int64]) -> None:
     for name in ("keypoints", *_BESIDE_KEYPOINTS):
         if (values := getattr(out, name)) is not None:
             setattr(out, name, values[rows])
-
-
-def _stay(columns: _Array, rules: BoxRules) -> NDArray[np.bool_]:
-    width, height = (columns[:, 2:4] - columns[:, :2]).T
-    stay: NDArray[np.bool_] = (width >= rules.min_width - _ROUNDING) & (height >= rules.min_height - _ROUNDING)
-    stay &= (width * height >= rules.min_area - _ROUNDING) & (width > 0) & (height > 0)
-    return stay & (columns[:, VISIBLE] >= rules.min_visibility - _ROUNDING)
 
 
 def _box_columns(sample: Sample, visible: _Array) -> NDArray[np.float64]:
