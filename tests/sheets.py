@@ -112,7 +112,9 @@ def movable(name: str, given: Sample) -> Sample:
     """The photograph with those of its targets that the transform can move."""
     info = catalogue.catalogue()[name]
     if info.moves_pixels and not info.targets >= ALL_TARGETS:
-        return replace(given, mask=None, boxes=None, box_labels=None, instance_masks=None)
+        given = replace(given, mask=None, boxes=None, box_labels=None, instance_masks=None)
+    if info.moves_pixels and "keypoints" not in info.targets:
+        given = replace(given, keypoints=None, keypoint_labels=None, keypoint_visibility=None)
     return given
 
 

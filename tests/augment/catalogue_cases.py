@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from augment.pipeline import Node, PipelineSpec
-from augment.sample import Sample
+from augment.sample import Applied, Sample
 from augment.transforms import catalogue
 from augment.transforms.compile import Compiled, compile_pipeline
 
@@ -50,6 +50,12 @@ def node(name: str, **params: Any) -> Node:
 
 def compiled(*nodes: Node) -> Compiled:
     return compile_pipeline(PipelineSpec(nodes))
+
+
+def operations_of(applied: Applied) -> list[tuple[str, float | None]]:
+    """What a policy did, as its provenance says."""
+    steps: Any = applied.params["operations"]
+    return [(name, magnitude) for name, magnitude in steps]
 
 
 def some(array: np.ndarray | None) -> np.ndarray:

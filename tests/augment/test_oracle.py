@@ -16,7 +16,7 @@ from augment.target_rules import BoxRules
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.policies.operations import GEOMETRIC
 from tests.augment import oracle
-from tests.augment.catalogue_cases import MOVING, POLICIES, compiled, movable, node, noise_image, some
+from tests.augment.catalogue_cases import MOVING, POLICIES, compiled, movable, node, noise_image, operations_of, some
 from tests.augment.test_targets_contract import CATALOGUE, STRONGER
 
 SIZES = ((97, 131), (96, 130), (131, 96), (120, 120))
@@ -65,17 +65,19 @@ def sample_of(height: int, width: int, seed: int) -> Sample:
 
 def cases(name: str, num_draws: int) -> Iterator[tuple[Sample, dict[str, Any]]]:
     for size in SIZES:
-        addresses = ({"seed": size[0], "draw": draw, "view": 0, "key": name} for draw in itertools.count())
-        fitting = (address for address in addresses if name not in POLICIES or only_moves(name, address))
-        for address in itertools.islice(fitting, num_draws):
-            yield movable(name, sample_of(*size, seed=address["draw"])), address
+        fitting = (draw for draw in itertools.count() if name not in POLICIES or only_moves(name, size[0], draw))
+        for draw in itertools.islice(fitting, num_draws):
+            yield (
+                movable(name, sample_of(*size, seed=draw)),
+                {"seed": size[0], "draw": draw, "view": 0, "key": name},
+            )
 
 
-def only_moves(name: str, address: dict[str, Any]) -> bool:
+def only_moves(name: str, seed: int, draw: int) -> bool:
     """Whether a policy moves pixels there and leaves colours alone, so that a drawing can be found again."""
-    small = Sample(noise_image(2, 2))
-    applied = compiled(node(name, **params(name)))(small, **address).applied[0].params["operations"]
-    names = {operation for operation, _ in applied} - {"Identity"}
+    small, policy = Sample(noise_image(2, 2)), compiled(node(name, **params(name)))
+    (applied,) = policy(small, seed=seed, draw=draw, view=0, key=name).applied
+    names = {operation for operation, _ in operations_of(applied)} - {"Identity"}
     return bool(names) and names <= set(GEOMETRIC)
 
 

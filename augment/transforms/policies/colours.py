@@ -97,13 +97,15 @@ def luma(image: Image) -> NDArray[np.uint8]:
 def _grey(image: Image) -> NDArray[np.float32]:
     """Grey as torchvision weighs it, before it is rounded down."""
     red, green, blue = (image[..., channel] for channel in range(3))
-    grey: NDArray[np.float32] = red * np.float32(0.2989) + green * np.float32(0.587) + blue * np.float32(0.114)
-    return grey
+    return (red * np.float32(0.2989) + green * np.float32(0.587) + blue * np.float32(0.114)).astype(
+        np.float32, copy=False
+    )
 
 
-def _whole(values: NDArray[np.float32]) -> _Table:
+def _whole(values: NDArray[Any]) -> _Table:
     """To uint8, cut at both ends and rounded down."""
-    return np.clip(values, 0, 255).astype(np.uint8)
+    whole: _Table = np.clip(values, 0, 255).astype(np.uint8)
+    return whole
 
 
 def _by_channel(image: Image, table: _Table) -> Image:

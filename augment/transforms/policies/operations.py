@@ -43,7 +43,8 @@ def _rotate(magnitude: float, shape: Shape) -> Matrix:
     height, width = shape
     cos, sin = math.cos(math.radians(magnitude)), math.sin(math.radians(magnitude))
     turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    return shifted(width / 2, height / 2) @ turn @ shifted(-width / 2, -height / 2)
+    turned: Matrix = shifted(width / 2, height / 2) @ turn @ shifted(-width / 2, -height / 2)
+    return turned
 
 
 GEOMETRIC: Final[Mapping[str, Callable[[float, Shape], Matrix]]] = MappingProxyType(

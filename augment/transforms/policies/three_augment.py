@@ -30,17 +30,14 @@ class ThreeAugment(A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentation
         super().__init__(p=p)
 
     def get_params(self) -> dict[str, Any]:
-        drawn: tuple[Step, ...] = (
-            ("Grayscale", None),
-            ("Solarize", _THRESHOLD),
-            ("GaussianBlur", self.py_random.uniform(*_SIGMA_PX)),
-        )
-        return {"operations": [self.py_random.choice(drawn)]}
+        sigma = self.py_random.uniform(*_SIGMA_PX)
+        steps: tuple[Step, ...] = ("Grayscale", None), ("Solarize", _THRESHOLD), ("GaussianBlur", sigma)
+        return {"operations": [self.py_random.choice(steps)]}
 
     def apply(self, img: _Image, *_: Any, operations: list[Step], **params: Any) -> _Image:  # noqa: ARG002
         ((name, magnitude),) = operations
-        if name == "Grayscale":
+        if magnitude is None:
             return np.repeat(colours.luma(img)[..., np.newaxis], 3, axis=2)
         if name == "Solarize":
-            return colours.solarize(img, _THRESHOLD)
+            return colours.solarize(img, magnitude)
         return cv2.GaussianBlur(img, (0, 0), magnitude, borderType=cv2.BORDER_REPLICATE)
