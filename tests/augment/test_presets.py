@@ -1,6 +1,7 @@
 """The presets: what they promise in their descriptions."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +162,11 @@ def test_views_of_dino_differ_as_in_its_code(name: str, scale: list[float], blur
     assert nodes["RandomResizedCrop"]["scale"] == scale
     assert nodes["GaussianBlur"]["p"] == blur
     assert ("Solarize" in nodes) == (name == "dino-second")
+
+
+def test_page_of_pipelines_lists_every_preset() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    listed = page.partition("## Presets")[2].partition("\n## ")[0]
+    assert set(
+        re.findall(r"`([a-z0-9-]+)`", "".join(row.split("|")[1] for row in listed.splitlines() if "|" in row))
+    ) == {*load.preset_names()}
