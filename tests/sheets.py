@@ -4,9 +4,10 @@
     python -m tests.sheets --targets docs/images/targets.jpg
     python -m tests.sheets --policies docs/images/policies.jpg
 
-The second draws one pipeline and the targets that move with it, the third what each policy drew and did. The photographs are those that scikit-image ships,
-with boxes, masks and keypoints set by hand and drawn upon them. Parameters are the defaults, p is 1; where a transform
-needs an argument, or its default does nothing to be seen on a photograph of this size, the label says what was given.
+The second draws one pipeline and the targets that move with it, the third what each policy drew and did. The
+photographs are those that scikit-image ships, with boxes, masks and keypoints set by hand and drawn upon them.
+Parameters are the defaults, p is 1; where a transform needs an argument, or its default does nothing to be seen on a
+photograph of this size, the label says what was given.
 """
 
 import sys
