@@ -1,5 +1,6 @@
 """CopyPaste: objects of donors, cut out by their masks, upon the picture."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -64,7 +65,7 @@ class CopyPaste:
         for piece in (base, *donors):
             if piece.sample.boxes is None or piece.sample.instance_masks is None:
                 raise ValueError("it needs boxes with instance masks, which this record or a donor does not have")
-        joined = Piece(_copy(base.sample), base.visible.copy())
+        joined = copy.deepcopy(base)
         said = {}
         for nth, donor in enumerate(donors, 1):
             joined, said[f"picture_{nth}"] = self._paste(joined, donor, generator)
@@ -106,7 +107,7 @@ class CopyPaste:
     def _covered(self, base: Piece, pasted: Piece, donor: Sample, tile: Tile) -> Piece:
         """The base under what is pasted, and with it."""
         sample = base.sample
-        cover = _stack(pasted.sample).any(axis=0)
+        cover = np.asarray(_stack(pasted.sample).any(axis=0))
         window = tile.seen.slices
         image = sample.image.copy()
         image[window] = self._blend(image[window], tile.pixels(donor.image), cover, tile)
@@ -192,7 +193,7 @@ def _objects(donor: Piece, rows: NDArray[np.int64]) -> Piece:
     if sample.keypoint_boxes is not None and chosen.sample.box_rows is not None:
         theirs = np.isin(sample.keypoint_boxes, chosen.sample.box_rows)
     else:
-        theirs = _covers(_stack(chosen.sample).any(axis=0), sample.keypoints)
+        theirs = _covers(np.asarray(_stack(chosen.sample).any(axis=0)), sample.keypoints)
     return with_keypoints(chosen, theirs)
 
 
@@ -204,11 +205,6 @@ def _mirrored(sample: Sample) -> Sample:
     mask = None if sample.mask is None else sample.mask[:, ::-1]
     masks = _stack(sample)[..., ::-1]
     return replace(sample, image=sample.image[:, ::-1], mask=mask, boxes=boxes, instance_masks=masks)
-
-
-def _copy(sample: Sample) -> Sample:
-    arrays = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
-    return Sample(**{name: value.copy() if isinstance(value, np.ndarray) else value for name, value in arrays.items()})
 
 
 def _stack(sample: Sample) -> NDArray[np.uint8]:

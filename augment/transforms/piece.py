@@ -62,7 +62,7 @@ def together(pieces: Sequence[Piece]) -> Piece:
     Raises ValueError where one has a target that another lacks, or where the masks of all objects are too large.
     """
     first = pieces[0].sample
-    rows: dict[str, NDArray[Any]] = {}
+    rows: dict[str, Any] = {}
     for name in (*_OF_BOXES, *_OF_KEYPOINTS):
         values = [getattr(piece.sample, name) for piece in pieces]
         there = [value for value in values if value is not None]

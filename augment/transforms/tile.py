@@ -69,7 +69,7 @@ class Tile:
     def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What is seen of the image."""
         part, place = self.part, self.place
-        cut: NDArray[np.uint8] = np.ascontiguousarray(image[part.slices])
+        cut: _Array = np.ascontiguousarray(image[part.slices])
         if (part.height, part.width) != (place.height, place.width):
             shrinks = self.area and place.height <= part.height and place.width <= part.width
             interpolation = cv2.INTER_AREA if shrinks else self.interpolation
@@ -141,9 +141,10 @@ class Tile:
             sample.keypoint_angles = np.where(turned > 2 * np.pi - 1e-6, 0, turned).astype(np.float32)
         if sample.keypoint_scales is not None:
             sample.keypoint_scales = (sample.keypoint_scales * np.sqrt(x * y)).astype(np.float32)
-        low = np.array([self.seen.left, self.seen.top]) - 0.5
-        inside = (points >= low) & (points < low + (self.seen.width, self.seen.height))
-        lose_keypoints(sample, ~inside.all(axis=1))
+        seen = self.seen
+        counted = points - (seen.left - 0.5, seen.top - 0.5)
+        inside = ((counted >= 0) & (counted < (seen.width, seen.height))).all(axis=1)
+        lose_keypoints(sample, np.asarray(~inside))
 
 
 def _nearest(before: int, after: int) -> NDArray[np.int64]:
