@@ -81,7 +81,7 @@ class CopyPaste:
         masked = np.flatnonzero(_stack(donor.sample).any(axis=(1, 2)))
         count = min(self.max_objects, max(1, round(generator.uniform(*self.share_range) * len(masked))))
         rows = np.sort(generator.permutation(masked)[:count])
-        pasted = tile.targets(_objects(donor, rows), frame)
+        pasted = tile.targets(_objects(donor, rows))
         said = {
             "factor": factor,
             "flipped": flips,
@@ -107,8 +107,9 @@ class CopyPaste:
     def _covered(self, base: Piece, pasted: Piece, donor: Sample, tile: Tile) -> Piece:
         """The base under what is pasted, and with it."""
         sample = base.sample
-        cover = np.asarray(_stack(pasted.sample).any(axis=0))
         window = tile.seen.slices
+        cover = np.zeros(sample.image.shape[:2], bool)
+        cover[window] = _stack(pasted.sample).any(axis=0)
         image = sample.image.copy()
         image[window] = self._blend(image[window], tile.pixels(donor.image), cover, tile)
         mask = sample.mask
@@ -121,7 +122,7 @@ class CopyPaste:
             classes = classes[classes >= 0]
             labels[classes] = np.maximum(labels[classes], donor.labels[classes])
         under = _hidden(Piece(replace(sample, image=image, mask=mask, labels=labels), base.visible), cover)
-        return together([under, pasted])
+        return together([under, pasted], [(slice(None), slice(None)), window])
 
     def _blend(
         self, under: NDArray[np.uint8], over: NDArray[np.uint8], cover: NDArray[np.bool_], tile: Tile

@@ -115,11 +115,11 @@ class Mosaic:
         if len(masks) not in (0, len(pieces)):
             raise ValueError("some of the pictures that are joined have a mask and others have none; give all or none")
         mask = np.full(self.size, self.fill_mask, np.result_type(*masks)) if masks else None
-        moved = []
+        moved, windows = [], []
         labels = None if base.labels is None else base.labels.copy()
         for picture, piece in enumerate(pieces):
             tile = tiles[picture]
-            placed = tile.targets(piece, self.size)
+            placed = tile.targets(piece)
             if tile.seen.height and tile.seen.width:
                 image[tile.seen.slices] = tile.pixels(piece.sample.image)
                 if mask is not None:
@@ -129,8 +129,9 @@ class Mosaic:
             elif picture:
                 continue
             moved.append(_without_gone(placed) if picture else placed)
+            windows.append(tile.seen.slices)
         first = Piece(replace(moved[0].sample, image=image, mask=mask, labels=labels), moved[0].visible)
-        return together([first, *moved[1:]])
+        return together([first, *moved[1:]], windows)
 
 
 def _without_gone(donor: Piece) -> Piece:

@@ -56,8 +56,10 @@ def lose_keypoints(sample: Sample, lost: NDArray[np.bool_]) -> None:
             values[lost] = 0
 
 
-def together(pieces: Sequence[Piece]) -> Piece:
+def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) -> Piece:
     """All boxes and keypoints in one piece, in their order, new arrays; the rest is that of the first.
+
+    Instance masks of each piece show the part of the first's image that ``windows`` says, and are put there.
 
     Raises ValueError where one has a target that another lacks, or where the masks of all objects are too large.
     """
@@ -69,19 +71,26 @@ def together(pieces: Sequence[Piece]) -> Piece:
         if len(there) not in (0, len(values)):
             raise ValueError(f"some of the pictures that are joined have {name} and others have none; give all or none")
         if there:
-            if name == "instance_masks":
-                check_masks(sum(map(len, there)), *first.image.shape[:2])
-            rows[name] = np.concatenate(there)
+            masks = name == "instance_masks"
+            rows[name] = _framed(there, windows, first.image.shape[:2]) if masks else np.concatenate(there)
     return Piece(replace(first, **rows), np.concatenate([piece.visible for piece in pieces]))
 
 
-def check_masks(count: int, height: int, width: int) -> None:
-    """Raise ValueError where so many masks of objects on a picture of this size take more than ``MAX_MASK_BYTES``."""
+def _framed(
+    stacks: Sequence[NDArray[np.uint8]], windows: Sequence[tuple[slice, slice]], frame: tuple[int, int]
+) -> NDArray[np.uint8]:
+    count, (height, width) = sum(map(len, stacks)), frame
     if (num_bytes := count * height * width) > MAX_MASK_BYTES:
         raise ValueError(
             f"{count} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} allowed "
             "(MAX_MASK_BYTES); join fewer pictures or make the result smaller"
         )
+    framed = np.zeros((count, *frame), np.uint8)
+    row = 0
+    for stack, window in zip(stacks, windows, strict=True):
+        framed[row : row + len(stack), *window] = stack
+        row += len(stack)
+    return framed
 
 
 def stack_of(sample: Sample) -> NDArray[np.uint8] | None:
