@@ -15,6 +15,7 @@ from typing import Any, Final
 import pydantic
 
 from augment.document import JSON
+from augment.pipeline import Node
 from augment.spelling import did_you_mean
 from augment.transforms import entry, joining, mended, own, schema, straight
 from augment.transforms.entry import Entry
@@ -141,8 +142,17 @@ def moves_pixels(name: str, params: Mapping[str, Any]) -> bool:
     return item.moves_pixels and not item.still_where(params)
 
 
-def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[float]) -> str | None:
-    """Why a container cannot hold these children (given by their ``p``), or None."""
+def is_joining(name: str) -> bool:
+    """Whether it joins a sample with other records of its split, and so stands outside of Albumentations."""
+    item = _entries().get(name)
+    return item is not None and item[0].donors
+
+
+def children_problem(name: str, params: Mapping[str, Any], children: Sequence[Node]) -> str | None:
+    """Why a container cannot hold these children, or None."""
+    children_p = [float(str(child.params.get("p", 1.0))) for child in children]
+    if joined := next((child.name for child in children if is_joining(child.name)), None):
+        return f"{joined} takes other records and cannot stand in a container; write it beside {name}, with its own p"
     if not children_p:
         return f"{name} needs at least one transform"
     if name == "OneOf" and sum(children_p) <= 0:
