@@ -44,7 +44,16 @@ class BatchRenderer:
             return self._rows(place, positions, guard)
         first = place.index * self.spec.batch_size
         whole = self._rows(place, range(first, first + self.spec.num_rows(place.index)), guard)
-        mixed = self.spec.mix.apply(whole, stream_id=self.spec.id, epoch=place.epoch, index=place.index)
+        rules = self.renderers[0].spec
+        mixed = self.spec.mix.apply(
+            whole,
+            stream_id=self.spec.id,
+            epoch=place.epoch,
+            index=place.index,
+            num_classes=len(self._dataset.classes),
+            boxes=rules.boxes,
+            keypoints=rules.keypoints,
+        )
         return mixed.rows(positions.start - first, positions.stop - first)
 
     def _rows(self, place: Place, positions: range, guard: Guard) -> Batch:

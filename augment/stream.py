@@ -155,7 +155,7 @@ class Stream:
     def targets(self) -> frozenset[str]:
         """What the rows have beside pictures, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
         there = self.dataset.targets
-        return there | {"labels"} if self.spec.mix is not None and "label" in there else there
+        return there if self.spec.mix is None else self.spec.mix.targets(there)
 
     @property
     def id(self) -> str:

@@ -32,11 +32,15 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
     PipelineError with the place below ``views``.
     """
     if (pipeline is None) == (views is None):
-        raise CallError("give a `pipeline`, or `views` (a list of pipelines) in its place" + " (not both)" * bool(views))
+        raise CallError(
+            "give a `pipeline`, or `views` (a list of pipelines) in its place" + " (not both)" * bool(views)
+        )
     if views is None:
         return (View(Pipeline.take(pipeline)),)
     if isinstance(views, str | Mapping) or not isinstance(views, Sequence) or not views:
-        raise CallError(f"views is {arguments.shown(views)}; give a list such as [{{'pipeline': 'simclr', 'count': 2}}]")
+        raise CallError(
+            f"views is {arguments.shown(views)}; give a list such as [{{'pipeline': 'simclr', 'count': 2}}]"
+        )
     found = tuple(_view(given, i) for i, given in enumerate(views))
     if (total := sum(view.count for view in found)) > VIEWS_MAX:
         raise CallError(f"views come to {total}, a row may have {VIEWS_MAX} (VIEWS_MAX); lower a count")
