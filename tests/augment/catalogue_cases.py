@@ -12,8 +12,10 @@ from augment.sample import Sample
 from augment.transforms import catalogue
 from augment.transforms.compile import Compiled, compile_pipeline
 
-LEAVES = tuple(name for name, info in catalogue.catalogue().items() if not info.container)
+LEAVES = tuple(name for name, info in catalogue.catalogue().items() if not info.container and not info.donors)
 CONTAINERS = tuple(name for name, info in catalogue.catalogue().items() if info.container)
+EVERY = tuple(sorted((*LEAVES, *CONTAINERS)))
+"""Whatever is applied to a sample alone; nodes that join it with donors have tests of their own."""
 MOVING = tuple(name for name in LEAVES if catalogue.catalogue()[name].moves_pixels)
 
 NEEDED: Mapping[str, Mapping[str, Any]] = {

@@ -19,7 +19,7 @@ from tests.augment.catalogue_cases import CONTAINERS, LEAVES, NEEDED, compiled, 
 
 CATALOGUE = catalogue.catalogue()
 ABSTRACT = frozenset({"BaseCompose", "BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D"})
-OURS = frozenset({"RandomCropKeepSize", "RandomShiftScale"})
+OURS = frozenset({"CopyPaste", "RandomCropKeepSize", "RandomShiftScale"})
 UNLISTED = {
     "Equalize": {"mask", "mask_params"},  # code, and names of data that only code could use
 }
