@@ -52,7 +52,12 @@ class Vocabulary:
     @property
     def moved(self) -> frozenset[str]:
         """Which of the targets move with the pixels, by the catalogue's names: ``mask``, ``boxes``, ``keypoints``."""
-        return frozenset(_MOVED[name] for name in self.targets & _MOVED.keys())
+        return moved(self.targets)
+
+
+def moved(names: frozenset[str]) -> frozenset[str]:
+    """Which of these fields of ``Sample`` move with the pixels, by the catalogue's names."""
+    return frozenset(_MOVED[name] for name in names & _MOVED.keys())
 
 
 def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> None:

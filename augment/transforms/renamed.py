@@ -45,7 +45,7 @@ OF_ONE: Final[Mapping[tuple[str, str], str]] = {
     ("Mosaic", "grid_yx"): "here it takes `num_pictures`, 4 or 9",
     ("Mosaic", "target_size"): "here it takes `size: [height, width]`",
     ("Mosaic", "cell_shape"): "here cells follow from `size`, `center_range` and `num_pictures`",
-    ("Mosaic", "metadata_key"): "here donors are drawn from the split",
+    ("Mosaic", "metadata_key"): "it was removed here: donors are drawn from the split",
     ("RandomFog", "fog_coef_lower"): "Albumentations 2.0 takes `fog_coef_range: [lower, upper]`",
     ("RandomFog", "fog_coef_upper"): "Albumentations 2.0 takes `fog_coef_range: [lower, upper]`",
     ("RandomSnow", "snow_point_lower"): "Albumentations 2.0 takes `snow_point_range: [lower, upper]`",
