@@ -10,7 +10,7 @@ from scipy import ndimage
 from augment.sample import Sample
 from augment.transforms import catalogue
 from augment.transforms.entry import ALL_TARGETS
-from tests.augment.catalogue_cases import EVERY, LEAVES, MOVING, compiled, movable, node, sample, some
+from tests.augment.catalogue_cases import LEAVES, MOVING, compiled, movable, node, sample, some
 
 CATALOGUE = catalogue.catalogue()
 HEIGHT, WIDTH = 120, 160
