@@ -104,9 +104,9 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
                 _still_true(attributes[i]) or {} if i < len(attributes) else {} for i in rows
             )
     if sample.instance_masks is not None:
-        unmasked = {row for row, mask in enumerate(source.instance_masks or ()) if mask is None}
+        own = source.instance_masks or ()
         members["instance_masks"] = tuple(
-            None if row in unmasked else masks.run_lengths(mask)
+            None if (row < len(own) and own[row] is None) or not mask.any() else masks.run_lengths(mask)
             for row, mask in zip(rows, sample.instance_masks, strict=True)
         )
     if sample.keypoints is not None:
