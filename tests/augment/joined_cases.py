@@ -1,6 +1,7 @@
 """Pictures for nodes that join several: objects drawn in colours of their own, with all that is said of them."""
 
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,21 @@ def assert_same(first: Piece, second: Piece) -> None:
 def arrays(piece: Piece) -> list[np.ndarray]:
     values = [getattr(piece.sample, each.name) for each in fields(Sample)]
     return [piece.visible, *(value for value in values if isinstance(value, np.ndarray))]
+
+
+@dataclass(frozen=True)
+class Donors:
+    """Samples as the split that donors are drawn from."""
+
+    samples: Sequence[Sample]
+    digest: str = "donors"
+
+    @property
+    def num_records(self) -> int:
+        return len(self.samples)
+
+    def key(self, index: int) -> str:
+        return f"donor {index}"
+
+    def sample(self, index: int) -> Sample:
+        return self.samples[index]
