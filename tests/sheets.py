@@ -205,7 +205,7 @@ def joined_sheet() -> np.ndarray:
         size = {"size": [256, 256]} if name == "Mosaic" else {}
         spec = PipelineSpec((Node(name, catalogue.fill(name, {"p": 1, **size, **params})),))
         transform = compile_pipeline(spec, donors=Donors(donors))
-        shown.append(transform(donors[number % 4], seed=0, draw=number, view=0, key="photograph").sample)
+        shown.append(transform(donors[number % 4], seed=51, draw=number, view=0, key="photograph").sample)
         labels.append(label)
     return _drawn(shown, labels, columns=4)
 

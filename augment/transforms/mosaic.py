@@ -21,7 +21,7 @@ class Mosaic:
     """Joins the picture with donors on a grid of 2 x 2 or 3 x 3 cells.
 
     Of four cells, the point where they meet is drawn from ``center_range``, a share of height and of width. Of nine,
-    the middle cell is half as high and wide as the result and has its middle there, as in Ultralytics' ``_mosaic9``.
+    the middle cell is half as high and wide as the result and has its middle there (Ultralytics' ``_mosaic9``: at 0.5).
     Which picture lies in which cell is drawn. ``fit_mode``: ``cover`` fills the cell with a part of the picture (at a
     random place), ``contain`` shows all of it in its cell, ``half`` scales it to fit into half the height and width of
     the result and cuts it at its cell, as Ultralytics' ``_mosaic4``. Where a picture leaves room in its cell, it
