@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from augment.sample import Sample
 from augment.transforms.library import A, cv2
-from augment.transforms.piece import Piece, lose_keypoints, stack_of, together, with_boxes, with_keypoints
+from augment.transforms.piece import (
+    Piece,
+    lose_keypoints,
+    stack_of,
+    together,
+    with_boxes,
+    with_keypoints,
+    without_orphans,
+)
 from augment.transforms.tile import Rect, Tile
 
 _Range = tuple[float, float]
@@ -69,7 +77,7 @@ class CopyPaste:
         said = {}
         for nth, donor in enumerate(donors, 1):
             joined, said[f"picture_{nth}"] = self._paste(joined, donor, generator)
-        return joined, said
+        return without_orphans(joined, base), said
 
     def _paste(self, base: Piece, donor: Piece, generator: np.random.Generator) -> tuple[Piece, dict[str, Any]]:
         frame = base.sample.image.shape[:2]
@@ -130,8 +138,10 @@ class CopyPaste:
         if not self.blend_sigma:
             hard: NDArray[np.uint8] = np.where(cover[tile.seen.slices][..., np.newaxis], over, under)
             return hard
-        alpha = cv2.GaussianBlur(cover.astype(np.float32), (0, 0), self.blend_sigma)[tile.seen.slices][..., np.newaxis]
-        return np.rint(under * (1 - alpha) + over * alpha).astype(np.uint8)
+        # whole numbers throughout: OpenCV's blur of them is the same on every machine
+        soft = cv2.GaussianBlur(cover.astype(np.uint8) * 255, (0, 0), self.blend_sigma)
+        share = soft[tile.seen.slices][..., np.newaxis].astype(np.uint32)
+        return ((under * (255 - share) + over * share + 127) // 255).astype(np.uint8)
 
 
 def _hidden(piece: Piece, cover: NDArray[np.bool_]) -> Piece:

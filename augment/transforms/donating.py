@@ -19,7 +19,7 @@ from augment.transforms.source import Source
 
 @dataclass(slots=True)
 class Numbers:
-    """The next rows that no box and no keypoint of a sample has yet; ``placed`` are keypoints that came with a place."""
+    """The next rows that no box and no keypoint of a sample has; ``placed`` are keypoints that came with a place."""
 
     box: int
     keypoint: int

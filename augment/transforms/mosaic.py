@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms.library import A, cv2
-from augment.transforms.piece import Piece, together, with_keypoints
+from augment.transforms.piece import Piece, together, without_orphans
 from augment.transforms.tile import Rect, Tile
 
 _Span = tuple[int, int, float]
@@ -27,7 +27,7 @@ class Mosaic:
     the result and cuts it at its cell, as Ultralytics' ``_mosaic4``. Where a picture leaves room in its cell, it
     touches the cells in the middle.
 
-    Bochkovskiy et al., "YOLOv4: Optimal Speed and Accuracy of Object Detection" (2020), section 3.2.
+    Bochkovskiy et al., "YOLOv4: Optimal Speed and Accuracy of Object Detection" (2020).
     """
 
     class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
@@ -128,15 +128,7 @@ class Mosaic:
                     np.maximum(labels, piece.sample.labels, out=labels)
             elif picture:
                 continue
-            moved.append(_without_gone(placed) if picture else placed)
+            moved.append(placed)
             windows.append(tile.seen.slices)
         first = Piece(replace(moved[0].sample, image=image, mask=mask, labels=labels), moved[0].visible)
-        return together([first, *moved[1:]], windows)
-
-
-def _without_gone(donor: Piece) -> Piece:
-    """A donor without the keypoints of objects that are not there any more."""
-    owners, rows = donor.sample.keypoint_boxes, donor.sample.box_rows
-    if owners is None or rows is None:
-        return donor
-    return with_keypoints(donor, (owners < 0) | np.isin(owners, rows))
+        return without_orphans(together([first, *moved[1:]], windows), pieces[0])

@@ -93,6 +93,15 @@ def _framed(
     return framed
 
 
+def without_orphans(joined: Piece, base: Piece) -> Piece:
+    """Donors' keypoints go with their object; those of the base keep number and order, whatever became of its boxes."""
+    owners, rows, points = joined.sample.keypoint_boxes, joined.sample.box_rows, base.sample.keypoints
+    if owners is None or rows is None or points is None:
+        return joined
+    own = np.arange(len(owners)) < len(points)
+    return with_keypoints(joined, own | (owners < 0) | np.isin(owners, rows))
+
+
 def stack_of(sample: Sample) -> NDArray[np.uint8] | None:
     """The instance masks as (N, H, W); those of no objects may have any shape in a sample."""
     masks = sample.instance_masks

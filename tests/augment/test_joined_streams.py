@@ -1,6 +1,7 @@
 """Mosaic and CopyPaste where they are used: in streams, expansions and previews of a dataset with objects."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,22 @@ def test_expansion_of_joined_pictures_is_read_back_with_its_boxes(folder: Path, 
         assert np.array_equal(image, rendered.image)
         assert np.allclose(boxes, some(rendered.boxes), atol=0.01)
         assert np.array_equal(labels, some(rendered.box_labels))
+
+
+def test_expansion_renders_every_copy_again_when_the_split_gains_a_picture(folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(folder / "valid", data)
+    pipelines = {"with": Pipeline.parse(MOSAIC), "without": Pipeline.parse("[HorizontalFlip]")}
+    for name, pipeline in pipelines.items():
+        assert expand(data, tmp_path / name, pipeline, image_format="png").num_rendered == 2
+    samples = pictures(12, 3)
+    lay(data, {"_annotations.coco.json": json.dumps(coco(samples)).encode()})
+    lay(data, {"02.png": encode(samples["02"].image, "png")})
+    rendered = {
+        name: expand(data, tmp_path / name, pipeline, image_format="png", update=True).num_rendered
+        for name, pipeline in pipelines.items()
+    }
+    assert rendered == {"with": 3, "without": 1}
 
 
 def test_one_picture_alone_cannot_be_joined() -> None:
