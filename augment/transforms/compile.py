@@ -85,6 +85,13 @@ def check_references(spec: PipelineSpec, names: Collection[str]) -> None:
         raise PipelineError(problems)
 
 
+def _check_names(spec: PipelineSpec) -> None:
+    known = catalogue.catalogue()
+    unknown = [(path, node.name) for path, node in spec.places() if node.name not in known]
+    if unknown:
+        raise PipelineError([Problem(path, catalogue.unknown_name(name)) for path, name in unknown])
+
+
 class Compiled:
     """A pipeline that is ready to be applied; not safe between threads (each has its own)."""
 
@@ -98,6 +105,7 @@ class Compiled:
         references: Mapping[str, Source],
         points: bool,
     ) -> None:
+        _check_names(spec)
         check_references(spec, references)
         self._chance = Chance()
         self._provenance = provenance
