@@ -103,6 +103,10 @@ class Renderer:
         """Read, decode and augment one record."""
         return self.transform(record, self.decode(record), draw=draw, view=view)
 
+    def eighths(self, record: Record) -> int:
+        """How many eighths of the record's picture are decoded, of its height and of its width."""
+        return self._eighths(record.height, record.width)
+
     def _inverse(
         self, record: Record, decoded: Sample, matrix: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
@@ -165,7 +169,7 @@ class _Hashable:
         return hash(self.identity)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _renderer(hashable: _Hashable) -> Renderer:
     source = hashable.source
     dataset = _opened(source.manifest, source.dataset_digest)

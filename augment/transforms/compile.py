@@ -1,6 +1,6 @@
 """A pipeline as a function of samples and addresses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +72,19 @@ def references_of(spec: PipelineSpec) -> frozenset[str]:
     return frozenset(str(node.params["references"]) for node in spec.nodes() if known[node.name].references)
 
 
+def check_references(spec: PipelineSpec, names: Collection[str]) -> None:
+    """Raise PipelineError for each transform whose references have none of these names."""
+    known = catalogue.catalogue()
+    there = ", ".join(f"`{name}`" for name in sorted(names)) or "none"
+    problems = []
+    for path, node in spec.places():
+        if known[node.name].references and (name := str(node.params["references"])) not in names:
+            msg = f"`{node.name}` takes pictures of the references `{name}`, which are not given; there are: {there}"
+            problems.append(Problem((*path, "references"), msg))
+    if problems:
+        raise PipelineError(problems)
+
+
 class Compiled:
     """A pipeline that is ready to be applied; not safe between threads (each has its own)."""
 
@@ -85,6 +98,7 @@ class Compiled:
         references: Mapping[str, Source],
         points: bool,
     ) -> None:
+        check_references(spec, references)
         self._chance = Chance()
         self._provenance = provenance
         self._points = points

@@ -116,20 +116,12 @@ class Segment:
         except Exception as error:
             raise PipelineError([Problem(loc, f"{node.name} refuses these parameters: {error}")]) from error
         if info.references:
-            transform.bind(self._reference(node, loc))
+            transform.bind(self._references[str(node.params["references"])])
         self._moves_targets |= info.targets > {"image"}
         if info.targets > {"image"}:
             following.follow(transform)
         self._trace.watch(transform, info, moves_pixels=catalogue.moves_pixels(node.name, params))
         return transform
-
-    def _reference(self, node: Node, loc: Loc) -> Source:
-        name = str(node.params["references"])
-        if name not in self._references:
-            there = ", ".join(sorted(self._references)) or "none"
-            msg = f"`{node.name}` takes pictures of the references `{name}`, which are not given; there are: {there}"
-            raise PipelineError([Problem((*loc, "references"), msg)])
-        return self._references[name]
 
 
 def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordError:
