@@ -67,10 +67,7 @@ class Mix:
         """Raise PipelineError where this cannot hold for a stream with these targets, and these shapes of its views."""
         problem = self.problem(targets, image_shapes[0])
         if len(image_shapes) > 1:
-            problem = (
-                f"rows of {len(image_shapes)} views cannot be mixed, since each view would have partners of its own; "
-                "leave out `mix`, or take one view"
-            )
+            problem = "a stream of several views cannot be mixed; leave out `mix`, or take one view"
         if problem is not None:
             raise PipelineError([Problem((ROOM,), problem)])
 

@@ -153,8 +153,8 @@ async def declare_stream(state: Joined, wanted: StreamRequest, response: Respons
 
 
 def _placed(problem: Problem) -> Problem:
-    """Where in the request a problem lies: what says nothing of a view or of the mix is the pipeline's."""
-    if problem.loc[:1] in {("views",), ("mix",)}:
+    """Where in the request a problem lies: what says nothing else is of how the pipeline fits the dataset."""
+    if problem.loc[:1] in {("pipeline",), ("views",), ("mix",)}:
         return problem
     return Problem(("pipeline", *problem.loc), problem.msg, problem.line)
 
