@@ -90,10 +90,8 @@ class Stream:
         self._references = take_references(references)
         self._check_fits()
         self.image_shapes = tuple(self._image_shape(each) for each in self._pipelines)
-        if mixed is not None and (problem := mixed.problem(self.dataset.targets, self.image_shape)):
-            raise CallError(problem)
-        if mixed is not None and len(self._pipelines) > 1:
-            raise CallError("a stream of several views cannot be mixed; leave out `mix`, or take one view")
+        if mixed is not None:
+            mixed.check(self.dataset.targets, self.image_shapes)
         self.spec = StreamSpec(
             engine=engine.engine_id(),
             dataset=whole.digest,
