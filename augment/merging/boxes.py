@@ -1,8 +1,8 @@
 """Boxes of several views, brought back into the original picture and joined.
 
-Weighted boxes fusion: R. Solovyev, W. Wang, T. Gabruseva, "Weighted boxes fusion: ensembling boxes from different object
-detection models", Image and Vision Computing 107 (2021), section 3. Boxes are float (N, 4), x_min, y_min, x_max, y_max
-in pixels at their edges.
+Weighted boxes fusion: R. Solovyev, W. Wang, T. Gabruseva, "Weighted boxes fusion: ensembling boxes from different
+object detection models", Image and Vision Computing 107 (2021), section 3. Boxes are float (N, 4), x_min, y_min, x_max,
+y_max in pixels at their edges.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Boxes:
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
 
-    def take(self, rows: NDArray[np.generic]) -> "Boxes":
+    def take(self, rows: NDArray[np.intp]) -> "Boxes":
         """Those rows; new arrays."""
         return Boxes(self.boxes[rows], self.scores[rows], self.labels[rows])
 
@@ -32,15 +32,15 @@ class Boxes:
 def to_source(found: Boxes, frame: Frame) -> Boxes:
     """The upright boxes about the four corners in the original, cut at its edges; those without any area are left out.
 
-    Corners behind a perspective's horizon do not count.
+    So are those that reach behind a perspective's horizon.
     """
     corners = frame.to_source(found.boxes[:, _CORNERS] - 0.5) + 0.5
-    in_front = ~np.isnan(corners).any(axis=(1, 2))
+    in_front = np.flatnonzero(~np.isnan(corners).any(axis=(1, 2)))
     found, corners = found.take(in_front), corners[in_front]
     height, width = frame.source
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
     boxes = np.clip(boxes, 0, [width, height, width, height])
-    there = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    there = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     return Boxes(boxes, found.scores, found.labels).take(there)
 
 

@@ -23,8 +23,8 @@ def _max(views: _Array) -> _Array:
 def _geometric_mean(views: _Array) -> _Array:
     if (views < 0).any():
         raise CallError(
-            f"labels holds {views.min():g}; a geometric mean is of probabilities, 0 and above: apply softmax or sigmoid "
-            "first, or take labels='mean'"
+            f"labels holds {views.min():g}; a geometric mean is of probabilities, 0 and above: apply softmax or "
+            "sigmoid first, or take labels='mean'"
         )
     with np.errstate(divide="ignore"):
         joined: _Array = np.exp(np.log(views).mean(axis=0))

@@ -28,8 +28,7 @@ class Frame:
     @property
     def forward(self) -> NDArray[np.float64]:
         """From the original's pixels to the view's."""
-        matrix: NDArray[np.float64] = np.linalg.inv(self._upright())
-        return matrix
+        return np.asarray(np.linalg.inv(self._upright()), np.float64)
 
     def to_source(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Points (…, 2) of the view, x and y, in the original; NaN where they lie behind a perspective's horizon."""
@@ -55,7 +54,7 @@ def through(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArra
 def within(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Which points (…, 2) lie within a picture's edges; NaN does not."""
     ends = np.array([size[1] - 0.5, size[0] - 0.5]) + _TOLERANCE
-    return ((points >= -0.5 - _TOLERANCE) & (points <= ends)).all(axis=-1)
+    return np.asarray(((points >= -0.5 - _TOLERANCE) & (points <= ends)).all(axis=-1), np.bool_)
 
 
 def snapped(places: NDArray[np.float64]) -> NDArray[np.float64]:

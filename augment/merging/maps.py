@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from augment.merging.frame import Frame, snapped, through, within
 
-_CHUNK_PIXELS = 2**18
-"""Pixels that are looked up at once: a few megabytes of places, whatever the picture's size."""
+_CHUNK_PIXELS = 2**15
+"""Pixels that are looked up at once: what is kept of them meanwhile stays small, whatever the picture's size."""
 
 _NEGLIGIBLE = 1e-9
 """Pixels that a turn moves the far side of a picture by, and yet is none."""
@@ -104,16 +104,13 @@ def _anywhere(view: ViewMap) -> Iterator[tuple[_Part, _Values, NDArray[np.bool_]
         seen = within(through(to_view, points), view.frame.size)
         if not seen.any():
             continue
-        cells = through(to_cells, points[seen])
-        left, right, across = _neighbours(cells[:, 0], num_columns)
-        above, below, down = _neighbours(cells[:, 1], num_rows)
-        upper, lower = (
-            first + (flat.take(line * num_columns + right, axis=1) - first) * across
-            for line in (above, below)
-            for first in (flat.take(line * num_columns + left, axis=1),)
-        )
+        cells = np.where(seen[..., np.newaxis], through(to_cells, points), 0)
+        left, right, across = _neighbours(cells[..., 0], num_columns)
+        above, below, down = _neighbours(cells[..., 1], num_rows)
         values = np.zeros((len(flat), *seen.shape), np.float32)
-        values[:, seen] = upper + (lower - upper) * down
+        for line, share_down in ((above, 1 - down), (below, down)):
+            for column, share_across in ((left, 1 - across), (right, across)):
+                values += flat.take(line * num_columns + column, axis=1) * (share_down * share_across)
         yield (slice(top, top + len(y)), columns), values, seen
 
 

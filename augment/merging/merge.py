@@ -14,13 +14,14 @@ from augment import arguments
 from augment.errors import CallError
 from augment.merging import boxes as box_merging
 from augment.merging import classes, maps, points
-from augment.merging.boxes import Boxes
 from augment.merging.frame import Frame
 from augment.merging.taken import Taken, taken
 from augment.sample import Batch
 
 FUSIONS = ("wbf", "nms")
 """How boxes are joined: weighted boxes fusion or non-maximum suppression."""
+
+_NUM_CHANNELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,7 @@ def merge(
     inverse; labels need none.
     """
     arguments.instance("batch", batch, Batch, "give the batch that was predicted, of a stream with `views`")
-    join = classes.JOINS.get(labels) if isinstance(labels, str) else None
-    if join is None:
+    if labels not in tuple(classes.JOINS):
         raise CallError(f"labels is {arguments.shown(labels)}; it is one of {', '.join(classes.JOINS)}")
     if boxes not in FUSIONS:
         raise CallError(f"boxes is {arguments.shown(boxes)}; it is one of {', '.join(FUSIONS)}")
@@ -85,7 +85,7 @@ def merge(
     found = taken(predictions, batch)
     merged: dict[str, Any] = {}
     if found[0].labels is not None:
-        merged["labels"] = join(np.stack([view.labels for view in found if view.labels is not None]))
+        merged["labels"] = classes.JOINS[labels](np.stack([view.labels for view in found if view.labels is not None]))
     if {"masks", "boxes", "keypoints"} & found[0].names:
         rows = list(zip(*_frames(batch), strict=True))
         merged |= _masks(found, rows, stride) if found[0].masks is not None else {}
@@ -123,7 +123,9 @@ def _boxes(found: Sequence[Taken], rows: _Rows, how: str, iou_threshold: float) 
         ]
         is_fused = how == "wbf"
         joined.append(
-            box_merging.fused(views, frames, iou_threshold) if is_fused else box_merging.suppressed(views, iou_threshold)
+            box_merging.fused(views, frames, iou_threshold)
+            if is_fused
+            else box_merging.suppressed(views, iou_threshold)
         )
     return {
         "boxes": [each.boxes.astype(np.float32) for each in joined],
@@ -157,14 +159,15 @@ def _frames(batch: Batch) -> list[list[Frame]]:
                 f"view {number} of {arguments.shown(lost[0])} ({len(lost)} of {len(view)} rows) has no inverse map: a "
                 "transform without a matrix moved its pixels; leave distortions out of the views, or join labels alone"
             )
-        sizes = zip(view.picture_sizes(), batch.source_sizes.tolist(), strict=True)
-        frames.append(
-            [
-                Frame(inverse, size, (int(source[0]), int(source[1])))
-                for inverse, (size, source) in zip(view.inverses, sizes, strict=True)
-            ]
-        )
+        rows = zip(view.inverses, view.images, batch.source_sizes.tolist(), strict=True)
+        frames.append([Frame(inverse, _size(image), (height, width)) for inverse, image, (height, width) in rows])
     return frames
+
+
+def _size(image: NDArray[Any]) -> tuple[int, int]:
+    """Height and width, whether the channels come last or first."""
+    height, width = image.shape[:2] if image.shape[2] == _NUM_CHANNELS else image.shape[1:]
+    return int(height), int(width)
 
 
 def _leads_back(inverse: NDArray[np.float64]) -> bool:

@@ -16,9 +16,7 @@ def checked_pairs(flip_idx: Sequence[int] | None, num_points: int) -> NDArray[np
     """``flip_idx`` as an array; CallError unless it names each keypoint once."""
     if flip_idx is None:
         return None
-    pairs = [
-        arguments.integer("flip_idx", each, 0, num_points - 1) for each in arguments.many("flip_idx", flip_idx)
-    ]
+    pairs = [arguments.integer("flip_idx", each, 0, num_points - 1) for each in arguments.many("flip_idx", flip_idx)]
     if sorted(pairs) != list(range(num_points)):
         raise CallError(f"flip_idx is {arguments.shown(pairs)}; it names each of the {num_points} keypoints once")
     return np.array(pairs, np.intp)

@@ -142,7 +142,9 @@ def _scores_of_points(where: str, given: Mapping[str, Any]) -> NDArray[np.float6
     shape = np.shape(given["keypoints"])[:2]
     scores = _rows(f"{where}['keypoint_scores']", given["keypoint_scores"], shape)
     if not (np.isfinite(scores).all() and (scores >= 0).all()):
-        raise CallError(f"{where}['keypoint_scores'] holds what is no number, or one below 0; give weights of at least 0")
+        raise CallError(
+            f"{where}['keypoint_scores'] holds what is no number, or one below 0; give weights of at least 0"
+        )
     return scores
 
 
