@@ -168,7 +168,7 @@ class SampleTask:
             "label": record.label,
             "image_shape": list(sample.image.shape),
         }
-        if rendered.inverse is not None:
+        if self.source.inverses:
             description["source_size"] = [record.height, record.width]
         png = encode.encode(sample.image, "png")
         renderer.stages.end("encode")

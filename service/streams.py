@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from augment.dataset import Dataset
-from augment.errors import PipelineError, Problem
 from augment.render import RenderSource
 from augment.stream import Stream
 from augment.transforms import compile as compiling
 from augment.transforms.load import Pipeline
+from augment.views import problems_of_view
 from service.datasets import Datasets
 from service.errors import ConflictError, NotFoundError
 from service.home import Home, storing, write_json
@@ -138,15 +138,8 @@ class Streams:
             self._opened.pop(stream_id, None)
 
     def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
-        try:
+        with problems_of_view(place):
             return {**view, "pipeline": self._pipelines.get(view["pipeline"])}
-        except PipelineError as error:
-            raise PipelineError(
-                [
-                    Problem(("views", place, "pipeline", *problem.loc), problem.msg, problem.line)
-                    for problem in error.problems
-                ]
-            ) from error
 
     def _references(self, pipelines: Iterable[Pipeline]) -> dict[str, Dataset]:
         """The registered datasets that transforms take pictures of; NotFoundError where there is none of a name."""

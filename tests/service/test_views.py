@@ -107,14 +107,13 @@ def test_plain_stream_says_how_to_have_more_views(service: TestClient, declared:
     [
         (
             {"views": [{"pipeline": CROP}, {"pipeline": {"transforms": [{"HorizontalFilp": {}}]}}]},
-            ["views", 1, "pipeline", "transforms", 0, "HorizontalFilp"],
+            ["views", 1, "pipeline", "transforms", 0],
             "HorizontalFlip",
         ),
-        ({"views": [{"pipeline": CROP}, {"pipeline": "incepton"}]}, ["views", 1, "pipeline"], "inception"),
-        ({"views": [{"pipeline": CROP, "count": 0}]}, ["views", 0, "count"], "greater than or equal to 1"),
-        ({"views": [{"pipeline": CROP, "counts": 2}]}, ["views", 0, "counts"], "not permitted"),
-        ({"views": []}, ["views"], "at least 1 item"),
-        ({"pipeline": CROP, "repeats": 0}, ["repeats"], "greater than or equal to 1"),
+        ({"views": [{"pipeline": CROP, "count": 0}]}, ["body", "views", 0, "count"], "greater than or equal to 1"),
+        ({"views": [{"pipeline": CROP, "counts": 2}]}, ["body", "views", 0, "counts"], "not permitted"),
+        ({"views": []}, ["body", "views"], "at least 1 item"),
+        ({"pipeline": CROP, "repeats": 0}, ["body", "repeats"], "greater than or equal to 1"),
     ],
 )
 def test_views_that_cannot_be_are_refused_with_their_place(
