@@ -37,7 +37,10 @@ class StreamRequest(schemas.StrictSchema):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"dataset": "photos", "pipeline": "inception", "batch_size": 64, "seed": 7}],
+            "examples": [
+                {"dataset": "photos", "pipeline": "inception", "batch_size": 64, "seed": 7},
+                {"dataset": "photos", "views": [{"pipeline": "inception", "count": 2}, {"pipeline": "light"}]},
+            ],
         }
     )
 
