@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from augment.dataset import Dataset
-from augment.errors import PipelineError, Problem
 from augment.render import RenderSource
 from augment.stream import Stream
 from augment.transforms import compile as compiling
