@@ -4,6 +4,7 @@ A stream keeps no position. Whoever reads it says which epoch, which batches and
 integer and any process may answer.
 """
 
+import contextlib
 import functools
 import os
 from collections import deque
@@ -32,7 +33,7 @@ from augment.task import Workers
 from augment.transforms import compile as compiling
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
-from augment.views import take_references, take_views
+from augment.views import problems_of_view, take_references, take_views
 from augment.wire import arrow
 from augment.wire.columns import Layout
 
@@ -88,12 +89,10 @@ class Stream:
         whole = registry.take(dataset)
         self.dataset = whole.choose(split)
         self._references = take_references(references)
-        self._check_fits()
+        self._check_pipelines(has_views=views is not None)
         self.image_shapes = tuple(self._image_shape(each) for each in self._pipelines)
-        if mixed is not None and (problem := mixed.problem(self.dataset.targets, self.image_shape)):
-            raise CallError(problem)
-        if mixed is not None and len(self._pipelines) > 1:
-            raise CallError("a stream of several views cannot be mixed; leave out `mix`, or take one view")
+        if mixed is not None:
+            mixed.check(self.dataset.targets, self.image_shapes)
         self.spec = StreamSpec(
             engine=engine.engine_id(),
             dataset=whole.digest,
@@ -112,17 +111,18 @@ class Stream:
         self._whole = whole
         self._shared: dict[str, MemoryFile] = {}
 
-    def _check_fits(self) -> None:
+    def _check_pipelines(self, *, has_views: bool) -> None:
+        """PipelineError, with the place of the view, where one cannot hold for the dataset or lacks a reference."""
         smallest = self.dataset.min_size()
-        for view in self.views:
+        for place, view in enumerate(self.views):
             spec = view.pipeline.spec
-            sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.moved_targets, key=smallest.key)
+            with problems_of_view(place) if has_views else contextlib.nullcontext():
+                sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
+                compiling.check_references(spec, self._references)
 
     def _referred(self) -> tuple[tuple[str, str], ...]:
-        """Names and digests of the references that pipelines take pictures of; PipelineError where one lacks."""
+        """The names and digests of the references that pipelines take pictures of."""
         names = sorted(set().union(*(compiling.references_of(view.pipeline.spec) for view in self.views)))
-        for view in self.views:
-            compiling.check_references(view.pipeline.spec, self._references)
         return tuple((name, self._references[name].digest) for name in names)
 
     @functools.cached_property

@@ -1,15 +1,19 @@
 """The presets: what they promise in their descriptions."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from augment.pipeline import PipelineSpec
 from augment.sample import Sample
 from augment.transforms import catalogue, load, sizes
+from augment.transforms.compile import compile_pipeline
 from augment.transforms.load import Pipeline
 from tests.augment.catalogue_cases import noise_image, sample
+from tests.augment.joined_cases import Donors
 
 KEEP_SIZE = ("colour-noise", "document", "flip-rotate-crop", "heavy", "light", "medical-light")
 FIXED = {
@@ -21,8 +25,15 @@ FIXED = {
     "inception": (224, 224),
     "simclr": (224, 224),
     "vgg": (224, 224),
+    "yolo": (640, 640),
 }
 TARGETS = frozenset({"mask", "boxes", "keypoints"})
+
+
+def prepared(name: str, given: Sample) -> Callable[[int], Sample]:
+    """The preset as a function of the draw, on this sample; others like it are there to be joined with."""
+    compiled = compile_pipeline(Pipeline.load(name).spec, donors=Donors([given]))
+    return lambda draw: compiled(given, seed=0, draw=draw, view=0, key="picture").sample
 
 
 def test_the_presets_are_these() -> None:
@@ -56,18 +67,18 @@ def test_size_is_kept_down_to_one_pixel(name: str, size: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize(("name", "size"), FIXED.items())
 def test_size_is_fixed(name: str, size: tuple[int, int]) -> None:
-    pipeline = Pipeline.load(name)
-    assert sizes.fixed_output(pipeline.spec) == size
+    assert sizes.fixed_output(Pipeline.load(name).spec) == size
+    render = prepared(name, Sample(noise_image(32, 40)))
     for draw in range(10):
-        assert pipeline(noise_image(32, 40), draw=draw).shape == (*size, 3)
+        assert render(draw).image.shape == (*size, 3)
 
 
 @pytest.mark.parametrize("name", load.preset_names())
 def test_every_target_follows(name: str) -> None:
-    pipeline = Pipeline.load(name)
-    sizes.check_fits(pipeline.spec, 64, 64, TARGETS)
+    sizes.check_fits(Pipeline.load(name).spec, 64, 64, TARGETS)
+    render = prepared(name, sample(64, 80))
     for draw in range(10):
-        result = pipeline(sample(64, 80), draw=draw)
+        result = render(draw)
         assert result.mask is not None
         assert result.mask.shape == result.image.shape[:2]
 
@@ -75,9 +86,8 @@ def test_every_target_follows(name: str) -> None:
 @pytest.mark.parametrize("name", load.preset_names())
 def test_pictures_stay_recognisable(name: str, photo: np.ndarray) -> None:
     """No draw is black, white or flat, and the first two draws differ."""
-    pipeline = Pipeline.load(name)
-    photo = np.ascontiguousarray(photo[::8, ::8]) if name == "cifar" else photo
-    draws = [pipeline(photo, draw=draw, key="photo") for draw in range(60)]
+    render = prepared(name, Sample(np.ascontiguousarray(photo[::8, ::8]) if name == "cifar" else photo))
+    draws = [render(draw).image for draw in range(60)]
     darkest, flattest = (5, 1) if name == "simclr" else (20, 10)  # its paper takes a fifth of the light and contrast
     for image in draws:
         assert darkest < image.mean() < 235
@@ -170,3 +180,17 @@ def test_page_of_pipelines_lists_every_preset() -> None:
     assert set(
         re.findall(r"`([a-z0-9-]+)`", "".join(row.split("|")[1] for row in listed.splitlines() if "|" in row))
     ) == {*load.preset_names()}
+
+
+def test_yolo_scales_and_shifts_what_ultralytics_does() -> None:
+    """The middle of the mosaic is shifted by up to a tenth of 640 pixels, which are scaled by 0.5 to 1.5."""
+    spec = PipelineSpec(Pipeline.load("yolo").spec.transforms[1:3])
+    compiled = compile_pipeline(spec, points=True)
+    picture = Sample(np.zeros((1280, 1280, 3), np.uint8))
+    matrices = [compiled(picture, seed=0, draw=draw, view=0, key="k").matrix for draw in range(60)]
+    scales = [matrix[0, 0] for matrix in matrices if matrix is not None]
+    shifts = np.array([(matrix @ (639.5, 639.5, 1))[:2] - 319.5 for matrix in matrices if matrix is not None])
+    assert len(scales) == 60
+    assert 0.5 <= min(scales) < 0.6
+    assert 1.4 < max(scales) <= 1.5
+    assert 50 < np.abs(shifts).max() <= 64

@@ -13,7 +13,6 @@ from augment.transforms.entry import ALL_TARGETS
 from tests.augment.catalogue_cases import LEAVES, MOVING, POLICIES, compiled, movable, node, sample, some
 
 CATALOGUE = catalogue.catalogue()
-EVERY = tuple(CATALOGUE)
 HEIGHT, WIDTH = 120, 160
 
 
