@@ -1,7 +1,7 @@
 """Every transform a pipeline may name: what it does, what it takes, and the check of what it was given.
 
-The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, the
-containers, and two of our own. ``fill`` is the only way parameters get past it.
+The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, those that take
+pictures of another dataset, the containers, and two of our own. ``fill`` is the only way parameters get past it.
 """
 
 import functools
@@ -16,7 +16,7 @@ import pydantic
 
 from augment.document import JSON
 from augment.spelling import did_you_mean
-from augment.transforms import entry, mended, own, schema, straight
+from augment.transforms import adapting, elements, entry, mended, own, schema, straight
 from augment.transforms.entry import Entry
 from augment.transforms.excluded import EXCLUDED
 from augment.transforms.families import (
@@ -31,6 +31,7 @@ from augment.transforms.families import (
     light,
     noise,
     quality,
+    reference,
     resize,
     rotation,
     sharpness,
@@ -54,6 +55,7 @@ _FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
     quality,
     dropout,
     weather,
+    reference,
     container,
 )
 FAMILIES: Final[tuple[str, ...]] = tuple(module.FAMILY for module in _FAMILY_MODULES)
@@ -154,7 +156,7 @@ def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[
 
 def transform_class(name: str) -> Any:
     """The class behind a name of the catalogue: ours, Albumentations' mended, or Albumentations'."""
-    return next(getattr(module, name) for module in (own, mended, straight, A) if hasattr(module, name))
+    return next(getattr(module, name) for module in (own, adapting, elements, mended, straight, A) if hasattr(module, name))
 
 
 def unknown_name(name: str) -> str:

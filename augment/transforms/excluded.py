@@ -8,11 +8,6 @@ _VOLUME = "it works on volumes; samples are pictures"
 _UINT8 = "samples are uint8 RGB from end to end"
 
 EXCLUDED: Final[Mapping[str, str]] = {
-    "FDA": _METADATA,
-    "HistogramMatching": _METADATA,
-    "PixelDistributionAdaptation": _METADATA,
-    "TemplateTransform": _METADATA,
-    "OverlayElements": _METADATA,
     "Mosaic": _METADATA,
     "RandomCropNearBBox": "it needs a box from the caller for each sample; use AtLeastOneBBoxRandomCrop",
     "MaskDropout": "it takes each connected part of the mask for an object and erases it from the mask's classes; use "
