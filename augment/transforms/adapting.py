@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from augment.transforms.library import A, cv2
-from augment.transforms.references import Referring, as_pixels, blend, fitted
+from augment.transforms.references import Referring, as_pixels, fitted, ordered
 
 _Image = NDArray[np.uint8]
 _Range = tuple[float, float]
@@ -22,13 +22,7 @@ _NO_PHASE = 1e-9
 """Share of the largest amplitude that a picture of this size can have below which rounding alone decides a phase."""
 
 
-def _ordered(value: _Range) -> _Range:
-    if value[0] > value[1]:
-        raise ValueError("the first number must not be larger than the second")
-    return value
-
-
-_OrderedRange = Annotated[_Range, AfterValidator(_ordered)]
+_OrderedRange = Annotated[_Range, AfterValidator(ordered)]
 
 
 class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
@@ -106,11 +100,12 @@ class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
         return {"blend_ratio": self.py_random.uniform(*self.blend_ratio)}
 
     def apply(self, img: _Image, *, blend_ratio: float, reference_picture: _Image, **_: Any) -> _Image:
-        tables = [
-            as_pixels(blend(blend_ratio, np.floor(_matching(img[..., i], reference_picture[..., i]))))
-            for i in range(img.shape[2])
-        ]
-        return np.stack([table[img[..., i]] for i, table in enumerate(tables)], axis=-1)
+        out = np.empty_like(img)
+        for channel in range(img.shape[2]):
+            matched = np.floor(_matching(img[..., channel], reference_picture[..., channel]))
+            table = as_pixels(blend_ratio * matched + (1 - blend_ratio) * np.arange(256))
+            out[..., channel] = table[img[..., channel]]
+        return out
 
 
 def _matching(channel: _Image, reference: _Image) -> NDArray[np.float64]:

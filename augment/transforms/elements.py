@@ -13,16 +13,10 @@ from pydantic import AfterValidator
 from augment.sample import Sample
 from augment.transforms import mended
 from augment.transforms.library import A, cv2
-from augment.transforms.references import Referring, as_pixels, fitted
+from augment.transforms.references import Referring, as_pixels, fitted, ordered
 
 _Array = NDArray[Any]
 _Image = NDArray[np.uint8]
-
-
-def _ordered(value: tuple[Any, Any]) -> tuple[Any, Any]:
-    if value[0] > value[1]:
-        raise ValueError("the first number must not be larger than the second")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +59,8 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
     _targets = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes and keypoints; no volumes
 
     class InitSchema(Referring.InitSchema):
-        num_elements: Annotated[tuple[int, int], AfterValidator(_ordered)]
-        scale_range: Annotated[tuple[float, float], AfterValidator(_ordered)]
+        num_elements: Annotated[tuple[int, int], AfterValidator(ordered)]
+        scale_range: Annotated[tuple[float, float], AfterValidator(ordered)]
         fill_mask: int | None
 
     def __init__(
