@@ -1,12 +1,14 @@
 """Records of a dataset as samples: read and decoded, each with the targets that its dataset has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from numpy.typing import ArrayLike
 
 from augment import decode, decoded
 from augment.annotations import NOTHING, Annotations
 from augment.dataset import Dataset
-from augment.errors import RecordError
-from augment.sample import Record, Sample
+from augment.errors import CallError, RecordError
+from augment.sample import Record, Sample, as_image, as_sample
 from augment.stages import Stages
 
 Eighths = Callable[[int, int], int]
@@ -54,16 +56,34 @@ class Pictures:
     def num_records(self) -> int:
         return self._dataset.num_records
 
-    @property
-    def digest(self) -> str:
-        return self._dataset.split_digest
-
     def key(self, index: int) -> str:
         return self._dataset.record(index).key
 
     def sample(self, index: int) -> Sample:
         record = self._dataset.record(index)
         return decode_record(self._dataset, record, max_pixels=self._max_pixels, eighths=_full)
+
+
+class Loose:
+    """Pictures that lie in memory, as a ``transforms.source.Source``; their keys are their places.
+
+    CallError where one is no uint8 (H, W, 3) RGB, or where there is none.
+    """
+
+    def __init__(self, given: Sequence[Sample | ArrayLike]) -> None:
+        self._samples = [as_sample(each) if isinstance(each, Sample) else Sample(as_image(each)) for each in given]
+        if not self._samples:
+            raise CallError("references are no pictures at all; give at least one")
+
+    @property
+    def num_records(self) -> int:
+        return len(self._samples)
+
+    def key(self, index: int) -> str:
+        return str(index)
+
+    def sample(self, index: int) -> Sample:
+        return self._samples[index]
 
 
 def _full(height: int, width: int) -> int:

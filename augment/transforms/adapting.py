@@ -2,8 +2,8 @@
 
 Three have the names and parameters of Albumentations 2.0.8's but not its pixels, which are wrong there:
 ``PixelDistributionAdaptation`` makes every picture black (it takes shares of 255 for values), ``FDA`` replaces a square
-that does not lie about the frequency 0, so that the result's amplitudes are not the reference's, and
-``HistogramMatching`` takes a picture of one row for one without colours. ``TemplateTransform`` is of an earlier release.
+that does not lie about the frequency 0, so that amplitudes are not the reference's, and ``HistogramMatching`` takes a
+picture of one row for one without colours. ``TemplateTransform`` is of an earlier release.
 """
 
 from typing import Annotated, Any, Literal
@@ -16,6 +16,7 @@ from augment.transforms.library import A, cv2
 from augment.transforms.references import Referring, as_pixels, fitted, ordered
 
 _Image = NDArray[np.uint8]
+_Spectrum = NDArray[np.complex128]
 _Range = tuple[float, float]
 
 _NO_PHASE = 1e-9
@@ -63,23 +64,23 @@ def _within(most: int, side: int) -> NDArray[np.int64]:
     return np.unique(np.arange(-most, most + 1) % side)
 
 
-def _low(channel: _Image, most: int) -> NDArray[np.complex128]:
+def _low(channel: _Image, most: int) -> _Spectrum:
     """The spectrum's part of at most this many periods in both directions; of those along x the half that is enough."""
-    rows: NDArray[np.complex128] = np.fft.rfft(channel, axis=1)[:, : most + 1]
-    columns: NDArray[np.complex128] = np.fft.fft(rows, axis=0)
+    rows: _Spectrum = np.fft.rfft(channel, axis=1)[:, : most + 1]
+    columns: _Spectrum = np.fft.fft(rows, axis=0)
     return columns[_within(most, len(channel))]
 
 
-def _change(spectrum: NDArray[np.complex128], wanted: NDArray[np.complex128], num_pixels: int) -> NDArray[np.complex128]:
+def _change(there: _Spectrum, wanted: _Spectrum, num_pixels: int) -> _Spectrum:
     """What must be added to give one spectrum the other's amplitudes; a frequency without a phase gets the phase 0.
 
     Amplitudes are square roots of sums, whose last bit no processor may choose; NumPy's ``abs`` of complex numbers is
     computed otherwise where there is AVX-512.
     """
-    there, then = (np.sqrt(one.real**2 + one.imag**2) for one in (spectrum, wanted))
-    has_phase = there > _NO_PHASE * 255 * num_pixels
-    factors = np.divide(then, there, out=np.ones_like(there), where=has_phase) - 1
-    return np.where(has_phase, spectrum * factors, then - spectrum)
+    before, after = (np.sqrt(one.real**2 + one.imag**2) for one in (there, wanted))
+    has_phase = before > _NO_PHASE * 255 * num_pixels
+    factors = np.divide(after, before, out=np.ones_like(before), where=has_phase) - 1
+    return np.where(has_phase, there * factors, after - there)
 
 
 class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
@@ -214,4 +215,3 @@ class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
         template = fitted(reference_picture, *img.shape[:2])
         values = np.arange(256)
         return as_pixels((img_weight * values)[img] + ((1 - img_weight) * values)[template])
-

@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 
 from augment.sample import Sample
 from augment.transforms import mended
-from augment.transforms.library import A, cv2
+from augment.transforms.library import A
 from augment.transforms.references import Referring, as_pixels, fitted, ordered
 
 _Array = NDArray[Any]

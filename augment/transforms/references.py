@@ -51,8 +51,8 @@ def unbound(transform: str, name: str, there: Iterable[str]) -> str:
     """Why a transform lacks its references, and the remedy."""
     given = ", ".join(sorted(there)) or "none"
     return (
-        f"`{transform}` takes pictures of the dataset {name!r}, which is not given (given are: {given}); register it under "
-        f"this name, or say what it means: references={{{name!r}: FOLDER}}, or --references {name}=FOLDER"
+        f"`{transform}` takes pictures of the dataset {name!r}, which is not given (given are: {given}); register it "
+        f"under this name, or say what it means: references={{{name!r}: FOLDER}}, or --references {name}=FOLDER"
     )
 
 
@@ -67,4 +67,3 @@ def fitted(picture: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 def as_pixels(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Real values as a picture's: rounded, and cut at 0 and 255."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-

@@ -20,11 +20,6 @@ class Source(Protocol):
         """At least 1."""
         ...
 
-    @property
-    def digest(self) -> str:
-        """Of all keys and record digests: part of the address of every sample that takes from here."""
-        ...
-
     def key(self, index: int) -> str:
         """The name of the record at a place in [0, num_records)."""
         ...

@@ -11,7 +11,7 @@ _BLEND = {"blend_ratio": schema.pair(schema.number(0, 1, "weight of the result; 
 ENTRIES = (
     Entry(
         "FDA",
-        "Gives the low frequencies of the picture a reference's amplitudes: its light and colours (Yang and Soatto, 2020).",
+        "Gives the picture's low frequencies the amplitudes of a reference's (Yang and Soatto, 2020).",
         {
             **_REFERENCES,
             "beta_limit": schema.pair(
