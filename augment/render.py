@@ -60,7 +60,9 @@ class Renderer:
             spec,
             keypoint_names=self._vocabulary.keypoint_names,
             donors=Pictures(dataset, max_pixels=max_pixels),
-            references={name: Pictures(each, max_pixels=max_pixels) for name, each in (references or {}).items()},
+            references={
+                name: Pictures(each.choose(None), max_pixels=max_pixels) for name, each in (references or {}).items()
+            },
             points=inverses,
         )
 
@@ -102,6 +104,10 @@ class Renderer:
     def render(self, record: Record, *, draw: int, view: int = 0) -> Rendered:
         """Read, decode and augment one record."""
         return self.transform(record, self.decode(record), draw=draw, view=view)
+
+    def eighths(self, record: Record) -> int:
+        """How many eighths of the record's picture are decoded, of its height and of its width."""
+        return self._eighths(record.height, record.width)
 
     def _inverse(
         self, record: Record, decoded: Sample, matrix: NDArray[np.float64] | None
@@ -165,7 +171,7 @@ class _Hashable:
         return hash(self.identity)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _renderer(hashable: _Hashable) -> Renderer:
     source = hashable.source
     dataset = _opened(source.manifest, source.dataset_digest)

@@ -132,17 +132,47 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """What came into a row of a batch from another: by which method, and from the record of which key and position.
+
+    ``weight`` is the share of the row's own picture. ``box`` is x_min, y_min, x_max, y_max of the pixels that were
+    pasted, where they were.
+    """
+
+    name: str
+    weight: float
+    partner: str
+    partner_position: int
+    box: tuple[int, int, int, int] | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """What people and files are shown."""
+        members = {"name": self.name, "weight": self.weight, "partner": self.partner}
+        members["partner_position"] = self.partner_position
+        return members | ({} if self.box is None else {"box": list(self.box)})
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any]) -> "Mixed":
+        """Read what ``as_json`` gave."""
+        x_min, y_min, x_max, y_max = members.get("box") or (0, 0, 0, 0)
+        box = (x_min, y_min, x_max, y_max) if "box" in members else None
+        return cls(members["name"], members["weight"], members["partner"], members["partner_position"], box)
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a sample comes from: the name of its address, each transform that was applied, in order, and what it lost.
 
     ``dropped`` has ``boxes`` and ``keypoints`` where any were: boxes of the record of which none is left, keypoints
-    that had a place and have none now. ``inverse`` has the rows of ``Rendered.inverse``.
+    that had a place and have none now. ``inverse`` has the rows of ``Rendered.inverse``. ``mixed`` says what came from
+    another row of the batch; the render key names the sample without it.
     """
 
     render_key: str
     applied: tuple[Applied, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     inverse: tuple[tuple[float, ...], ...] | None = None
+    mixed: Mixed | None = None
 
     def as_json(self) -> dict[str, object]:
         """What people and files are shown; what there is nothing to say of is left out."""
@@ -154,6 +184,8 @@ class Provenance:
             members["dropped"] = dict(self.dropped)
         if self.inverse is not None:
             members["inverse"] = [list(row) for row in self.inverse]
+        if self.mixed is not None:
+            members["mixed"] = self.mixed.as_json()
         return members
 
     @classmethod
@@ -166,6 +198,7 @@ class Provenance:
             applied,
             dict(members.get("dropped", {})),
             None if inverse is None else tuple(tuple(row) for row in inverse),
+            Mixed.from_json(members["mixed"]) if "mixed" in members else None,
         )
 
 

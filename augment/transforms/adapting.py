@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from augment.transforms.library import A, cv2
-from augment.transforms.references import Referring, as_pixels, fitted, ordered
+from augment.transforms.referring import Referring, as_pixels, fitted, ordered
 
 _Image = NDArray[np.uint8]
 _Spectrum = NDArray[np.complex128]

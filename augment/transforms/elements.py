@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from augment.sample import Sample
 from augment.transforms import mended
 from augment.transforms.library import A
-from augment.transforms.references import Referring, as_pixels, fitted, ordered
+from augment.transforms.referring import Referring, as_pixels, fitted, ordered
 
 _Array = NDArray[Any]
 _Image = NDArray[np.uint8]

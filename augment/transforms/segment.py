@@ -17,7 +17,7 @@ from augment.chance import Chance
 from augment.errors import PipelineError, Problem, Reason, RecordError
 from augment.pipeline import Node
 from augment.sample import Applied, Sample, as_image
-from augment.transforms import catalogue, following, mended, references
+from augment.transforms import catalogue, following, mended
 from augment.transforms.carried import Carrier, has_targets
 from augment.transforms.library import A, cv2
 from augment.transforms.piece import Piece
@@ -49,10 +49,10 @@ class Segment:
     """
 
     def __init__(
-        self, nodes: Sequence[tuple[Loc, Node]], carrier: Carrier, chance: Chance, bound: Mapping[str, Source]
+        self, nodes: Sequence[tuple[Loc, Node]], carrier: Carrier, chance: Chance, references: Mapping[str, Source]
     ) -> None:
         self._carrier = carrier
-        self._references = bound
+        self._references = references
         self._trace = Trace()
         self._moves_targets = False
         with _BUILDING, warnings.catch_warnings(record=True) as caught:
@@ -116,18 +116,12 @@ class Segment:
         except Exception as error:
             raise PipelineError([Problem(loc, f"{node.name} refuses these parameters: {error}")]) from error
         if info.references:
-            transform.bind(self._reference(node, loc))
+            transform.bind(self._references[str(node.params["references"])])
         self._moves_targets |= info.targets > {"image"}
         if info.targets > {"image"}:
             following.follow(transform)
         self._trace.watch(transform, info, moves_pixels=catalogue.moves_pixels(node.name, params))
         return transform
-
-    def _reference(self, node: Node, loc: Loc) -> Source:
-        name = str(node.params["references"])
-        if name not in self._references:
-            raise PipelineError([Problem((*loc, "references"), references.unbound(node.name, name, self._references))])
-        return self._references[name]
 
 
 def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordError:

@@ -4,7 +4,6 @@ A pipeline names the dataset (``references: styles``); whoever compiles it binds
 a sample takes follows from its address, as every other choice does, and nothing is kept between two samples.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -45,15 +44,6 @@ class Referring:
     def reference(self) -> tuple[str, Sample]:
         """Draw a record: its key and what it holds. RecordError as ``source.take``."""
         return sources.take(self._source, self.py_random.randrange(self._source.num_records))
-
-
-def unbound(transform: str, name: str, there: Iterable[str]) -> str:
-    """Why a transform lacks its references, and the remedy."""
-    given = ", ".join(sorted(there)) or "none"
-    return (
-        f"`{transform}` takes pictures of the dataset {name!r}, which is not given (given are: {given}); register it "
-        f"under this name, or say what it means: references={{{name!r}: FOLDER}}, or --references {name}=FOLDER"
-    )
 
 
 def fitted(picture: NDArray[Any], height: int, width: int) -> NDArray[Any]:
