@@ -28,6 +28,7 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {
     "GridElasticDeform": {"num_grid_xy": [4, 3], "magnitude": 4},
     "HistogramMatching": {"references": "others"},
     "LongestMaxSize": {"max_size": 48},
+    "Mosaic": {"size": [48, 56]},
     "OverlayElements": {"references": "others"},
     "PadIfNeeded": {"min_height": 70, "min_width": 80},
     "PixelDistributionAdaptation": {"references": "others"},
@@ -93,12 +94,11 @@ def movable(name: str, given: Sample) -> Sample:
 
 
 def others() -> list[Sample]:
-    """References: one smaller than ``sample()`` with objects that have masks, one larger, one of a single pixel."""
-    small, large = sample(24, 30, seed=11), sample(90, 70, seed=12)
-    small.mask, small.instance_masks = None, np.stack([some(small.mask) == label for label in (1, 2, 3)])
-    dot = sample(1, 1, seed=13)
+    """References: one smaller than ``sample()`` with masks of objects, one larger with a mask, one of a single pixel."""
+    small, large, dot = sample(24, 30, seed=11), sample(90, 70, seed=12), sample(1, 1, seed=13)
+    masks = np.stack([some(small.mask) == label for label in (1, 2, 3)]).astype(np.uint8)
     return [
-        Sample(small.image, instance_masks=small.instance_masks),
+        Sample(small.image, boxes=small.boxes, box_labels=small.box_labels, instance_masks=masks),
         Sample(large.image, mask=large.mask),
         Sample(dot.image),
     ]
