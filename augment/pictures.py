@@ -1,10 +1,11 @@
 """Records of a dataset as samples: read and decoded, each with the targets that its dataset has."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 
 from numpy.typing import ArrayLike
 
-from augment import decode, decoded
+from augment import arguments, decode, decoded
 from augment.annotations import NOTHING, Annotations
 from augment.dataset import Dataset
 from augment.errors import CallError, RecordError
@@ -71,6 +72,10 @@ class Loose:
     """
 
     def __init__(self, given: Sequence[Sample | ArrayLike]) -> None:
+        if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
+            raise CallError(
+                f"references are {arguments.shown(given)}; give a dataset (augment.scan reads a folder) or pictures"
+            )
         self._samples = [as_sample(each) if isinstance(each, Sample) else Sample(as_image(each)) for each in given]
         if not self._samples:
             raise CallError("references are no pictures at all; give at least one")
@@ -84,6 +89,13 @@ class Loose:
 
     def sample(self, index: int) -> Sample:
         return self._samples[index]
+
+
+def source_of(
+    given: Dataset | Sequence[Sample | ArrayLike], *, max_pixels: int = decode.DEFAULT_MAX_PIXELS
+) -> Pictures | Loose:
+    """Where transforms find the references that somebody gave: of a dataset with splits those of the training split."""
+    return Pictures(given.choose(None), max_pixels=max_pixels) if isinstance(given, Dataset) else Loose(given)
 
 
 def _full(height: int, width: int) -> int:
