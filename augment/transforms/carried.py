@@ -216,13 +216,6 @@ def _select(out: Sample, rows: NDArray[np.int64]) -> None:
             setattr(out, name, values[rows])
 
 
-def _stay(columns: _Array, rules: BoxRules) -> NDArray[np.bool_]:
-    width, height = (columns[:, 2:4] - columns[:, :2]).T
-    stay: NDArray[np.bool_] = (width >= rules.min_width - _ROUNDING) & (height >= rules.min_height - _ROUNDING)
-    stay &= (width * height >= rules.min_area - _ROUNDING) & (width > 0) & (height > 0)
-    return stay & (columns[:, VISIBLE] >= rules.min_visibility - _ROUNDING)
-
-
 def _box_columns(sample: Sample, visible: _Array) -> NDArray[np.float64]:
     boxes = np.asarray(sample.boxes, dtype=np.float64).reshape(-1, 4)
     columns = np.ones((len(boxes), VISIBLE + 1))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from augment import oneshot
-from augment.stream_spec import Place
 from augment.batch_task import BatchTask, SampleTask
 from augment.encode import encode
 from augment.formats import registry
@@ -16,6 +15,7 @@ from augment.oneshot import OneShotTask
 from augment.render import RenderSource
 from augment.stages import Stages
 from augment.stream import Stream
+from augment.stream_spec import Place
 from augment.transforms.load import Pipeline
 
 PIPELINE = Pipeline.parse('{"transforms": [{"Resize": {"height": 64, "width": 64}}, {"MedianBlur": {"p": 1}}]}')
@@ -52,8 +52,8 @@ def test_batches_and_samples_say_what_each_stage_took(folder: Path, tmp_path: Pa
     into = tmp_path / "laid"
     into.touch()
     tasks: dict[str, BatchTask | SampleTask] = {
-        "assemble": BatchTask(source, stream.spec, stream.layout(0), Place(0, 0), into),
-        "encode": SampleTask(source, "0", 0, into),
+        "assemble": BatchTask((source,), stream.spec, stream.layout(0), Place(0, 0), into),
+        "encode": SampleTask(source, "0", epoch=0, draw=0, view=0, into=into),
     }
     for further, task in tasks.items():
         source.renderer().stages.end("left by a task that failed")
