@@ -10,7 +10,6 @@ from augment.chance import Chance
 from augment.errors import PipelineError, Problem
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample, as_sample
-from augment.spelling import did_you_mean
 from augment.transforms import carried, catalogue, donating
 from augment.transforms.carried import Carrier
 from augment.transforms.donating import Donating, Numbers
@@ -84,9 +83,9 @@ def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str 
     problems = []
     for path, node in spec.places():
         if known[node.name].references and (name := str(node.params["references"])) not in names:
-            there = did_you_mean(name, names) or (f"; given are {', '.join(sorted(names))}" if names else "")
-            msg = f"`{node.name}` takes pictures of the dataset `{name}`, which is not given{there}"
-            problems.append(Problem((*path, "references"), f"{msg}: {remedy.format(name=name)}"))
+            there = ", ".join(f"`{each}`" for each in sorted(names)) or "none"
+            msg = f"`{node.name}` takes pictures of the dataset `{name}`; there is {there}: {remedy.format(name=name)}"
+            problems.append(Problem((*path, "references"), msg))
     if problems:
         raise PipelineError(problems)
 
