@@ -74,7 +74,7 @@ class Renderer:
 
         A picture that is too slow or too large for one pipeline is not refused to the others.
         """
-        return f"{record.digest}-{_subject(self.spec, self._others)}"
+        return subject(record.digest, self.spec, self._others)
 
     def decode(self, record: Record) -> Sample:
         """Read and decode the record's picture, reduced where the pipeline allows it: the input of every draw.
@@ -220,8 +220,9 @@ def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str,
     return tuple(found)
 
 
-def _subject(spec: PipelineSpec, others: tuple[str, ...]) -> str:
-    return digest_fields((spec.digest, *others)).hex() if others else spec.digest
+def subject(record_digest: str, spec: PipelineSpec, taken_from: tuple[str, ...]) -> str:
+    """A name for a record under a pipeline that takes from these others."""
+    return f"{record_digest}-{digest_fields((spec.digest, *taken_from)).hex() if taken_from else spec.digest}"
 
 
 def check_seed(seed: object) -> int:

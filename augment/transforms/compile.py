@@ -10,6 +10,7 @@ from augment.chance import Chance
 from augment.errors import PipelineError, Problem
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample, as_sample
+from augment.spelling import did_you_mean
 from augment.transforms import carried, catalogue, donating
 from augment.transforms.carried import Carrier
 from augment.transforms.donating import Donating, Numbers
@@ -75,16 +76,16 @@ def references_of(spec: PipelineSpec) -> frozenset[str]:
 
 
 def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str = _GIVE_THEM) -> None:
-    """Raise PipelineError for each transform whose references have none of these names; ``remedy`` ends what it says.
+    """Raise PipelineError for each transform whose references have none of these names.
 
-    ``{name}`` in the remedy is the missing one.
+    ``remedy`` is what to do where no name is near, ``{name}`` in it the missing one.
     """
     known = catalogue.catalogue()
     problems = []
     for path, node in spec.places():
         if known[node.name].references and (name := str(node.params["references"])) not in names:
-            there = ", ".join(f"`{each}`" for each in sorted(names)) or "none"
-            msg = f"`{node.name}` takes pictures of the dataset `{name}`; there is {there}: {remedy.format(name=name)}"
+            ending = did_you_mean(name, names) or f"; {remedy.format(name=name)}"
+            msg = f"`{node.name}` takes pictures of the dataset `{name}`, which is not there{ending}"
             problems.append(Problem((*path, "references"), msg))
     if problems:
         raise PipelineError(problems)

@@ -276,9 +276,9 @@ def test_pipeline_without_its_references_is_refused_at_every_place_with_a_remedy
         check_references(spec, {"styles"})
     first, second = caught.value.problems
     assert first.loc == ("transforms", 1, "TemplateTransform", "references")
-    assert "`TemplateTransform` takes pictures of the dataset `others`; there is `styles`: say which" in first.msg
+    assert first.msg.startswith("`TemplateTransform` takes pictures of the dataset `others`, which is not there; say ")
     assert "--references others=FOLDER" in first.msg
-    assert "`FDA` takes pictures of the dataset `styels`; there is `styles`" in second.msg
+    assert second.msg.endswith("`styels`, which is not there; did you mean `styles`?")
     with pytest.raises(PipelineError):
         compile_pipeline(spec, references={"others": Loose(others())})
     check_references(spec, {"others", "styels"})
