@@ -94,7 +94,7 @@ def movable(name: str, given: Sample) -> Sample:
 
 
 def others() -> list[Sample]:
-    """References: one smaller than ``sample()`` with masks of objects, one larger with a mask, one of a single pixel."""
+    """References: one smaller than ``sample()`` with objects, one larger with a mask, one of a single pixel."""
     small, large, dot = sample(24, 30, seed=11), sample(90, 70, seed=12), sample(1, 1, seed=13)
     masks = np.stack([some(small.mask) == label for label in (1, 2, 3)]).astype(np.uint8)
     return [
