@@ -20,8 +20,9 @@ LEAVES = tuple(
 """What needs nothing but a sample."""
 POLICIES = tuple(name for name, info in catalogue.catalogue().items() if info.family == "policy")
 CONTAINERS = tuple(name for name, info in catalogue.catalogue().items() if info.container)
-EVERY = tuple(sorted((*LEAVES, *CONTAINERS)))
-"""Whatever is applied to a sample alone; nodes that join it with donors have tests of their own."""
+REFERRING = tuple(name for name, info in catalogue.catalogue().items() if info.references)
+EVERY = tuple(sorted((*LEAVES, *CONTAINERS, *REFERRING)))
+"""Whatever is applied to one sample; nodes that join it with donors have tests of their own."""
 MOVING = tuple(name for name in LEAVES if catalogue.catalogue()[name].moves_pixels)
 MOVING_ALL = tuple(name for name in MOVING if catalogue.catalogue()[name].targets >= ALL_TARGETS)
 """What moves every target with the pixels."""
