@@ -91,10 +91,8 @@ class Stream:
         self._references = take_references(references)
         self._check_pipelines(has_views=views is not None)
         self.image_shapes = tuple(self._image_shape(each) for each in self._pipelines)
-        if mixed is not None and (problem := mixed.problem(self.dataset.targets, self.image_shape)):
-            raise CallError(problem)
-        if mixed is not None and len(self._pipelines) > 1:
-            raise CallError("a stream of several views cannot be mixed; leave out `mix`, or take one view")
+        if mixed is not None:
+            mixed.check(self.dataset.targets, self.image_shapes)
         self.spec = StreamSpec(
             engine=engine.engine_id(),
             dataset=whole.digest,
@@ -119,7 +117,7 @@ class Stream:
         for place, view in enumerate(self.views):
             spec = view.pipeline.spec
             with problems_of_view(place) if has_views else contextlib.nullcontext():
-                sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.moved_targets, key=smallest.key)
+                sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
                 compiling.check_references(spec, self._references)
 
     def _referred(self) -> tuple[tuple[str, str], ...]:

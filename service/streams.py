@@ -17,7 +17,6 @@ from augment.render import RenderSource
 from augment.stream import Stream
 from augment.transforms import compile as compiling
 from augment.transforms.load import Pipeline
-from augment.views import problems_of_view
 from service.datasets import Datasets
 from service.errors import ConflictError, NotFoundError
 from service.home import Home, storing, write_json
@@ -79,7 +78,7 @@ class Streams:
 
         Raises NotFoundError, PipelineError, DatasetError or CallError where there can be no such stream.
         """
-        pipeline = None if wanted.pipeline is None else self._pipelines.get(wanted.pipeline)
+        pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
         views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
         used = [pipeline, *(view["pipeline"] for view in views or ())]
         stream = Stream(
@@ -137,9 +136,16 @@ class Streams:
             self._documents.pop(stream_id, None)
             self._opened.pop(stream_id, None)
 
+    def _pipeline(self, wanted: str | Mapping[str, Any], *loc: str | int) -> Pipeline:
+        """The pipeline; what is wrong in it is placed below ``loc``."""
+        try:
+            return self._pipelines.get(wanted)
+        except PipelineError as error:
+            problems = [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
+            raise PipelineError(problems) from error
+
     def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
-        with problems_of_view(place):
-            return {**view, "pipeline": self._pipelines.get(view["pipeline"])}
+        return {**view, "pipeline": self._pipeline(view["pipeline"], "views", place, "pipeline")}
 
     def _references(self, pipelines: Iterable[Pipeline]) -> dict[str, Dataset]:
         """The registered datasets that transforms take pictures of; NotFoundError where there is none of a name."""
