@@ -58,6 +58,7 @@ def render(
     pipeline: "Pipeline",
     mix: "Mix",
     *,
+    references: "Mapping[str, Dataset]",
     num: int,
     seed: int,
     split: str | None,
@@ -74,7 +75,15 @@ def render(
 
     dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
     num_rows = min(num, dataset.num_records)
-    stream = Stream(dataset, pipeline, batch_size=num_rows, seed=seed, split=dataset.split, mix=mix.canonical())
+    stream = Stream(
+        dataset,
+        pipeline,
+        batch_size=num_rows,
+        seed=seed,
+        split=dataset.split,
+        mix=mix.canonical(),
+        references=references,
+    )
     batch = stream.batch(0, 0)
     if not as_json:
         for refusal in batch.refusals:
