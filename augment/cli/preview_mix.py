@@ -1,5 +1,6 @@
 """The cells of ``augment preview DATASET --mix``: a batch of a stream, its rows mixed, their targets drawn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from augment.cli import scanning, terminal
 
 if TYPE_CHECKING:
+    from augment.dataset import Dataset
     from augment.mixing.mix import Mix
     from augment.sample import Provenance, Sample
     from augment.transforms.load import Pipeline
