@@ -2,12 +2,13 @@
 
     python -m tests.sheets OUTDIR [FAMILY ...]
     python -m tests.sheets --targets docs/images/targets.jpg
+    python -m tests.sheets --policies docs/images/policies.jpg
     python -m tests.sheets --joined docs/images/mosaic.jpg
 
-The second draws one pipeline and the targets that move with it, the third pictures joined with others. The
-photographs are those that scikit-image ships, with boxes, masks and keypoints set by hand and drawn upon them.
-Parameters are the defaults, p is 1; where a transform needs an argument, or its default does nothing to be seen on a
-photograph of this size, the label says what was given.
+The second draws one pipeline and the targets that move with it, the third what each policy drew and did, the fourth
+pictures joined with others. The photographs are those that scikit-image ships, with boxes, masks and keypoints set by
+hand and drawn upon them. Parameters are the defaults, p is 1; where a transform needs an argument, or its default does
+nothing to be seen on a photograph of this size, the label says what was given.
 """
 
 import sys
@@ -151,7 +152,9 @@ def movable(name: str, given: Sample) -> Sample:
     """The photograph with those of its targets that the transform can move."""
     info = catalogue.catalogue()[name]
     if info.moves_pixels and not info.targets >= ALL_TARGETS:
-        return replace(given, mask=None, boxes=None, box_labels=None, instance_masks=None)
+        given = replace(given, mask=None, boxes=None, box_labels=None, instance_masks=None)
+    if info.moves_pixels and "keypoints" not in info.targets:
+        given = replace(given, keypoints=None, keypoint_labels=None, keypoint_visibility=None)
     return given
 
 
@@ -210,6 +213,30 @@ def joined_sheet() -> np.ndarray:
     return _drawn(shown, labels, columns=4)
 
 
+def policies_sheet() -> np.ndarray:
+    """One row a policy: the photograph with its boxes and keypoints, then draws of it, each with what was drawn."""
+    shown, labels = [], []
+    astronaut = replace(photographs()[0], mask=None)
+    for name in ("RandAugment", "TrivialAugmentWide", "AutoAugment", "AugMix", "ThreeAugment"):
+        original = movable(name, astronaut)
+        transform = compile_pipeline(PipelineSpec((node(name),)), keypoint_names=KEYPOINT_NAMES)
+        shown.append(original)
+        labels.append(name)
+        for draw in range(NUM_DRAWS + 1):
+            made = transform(original, seed=3, draw=draw, view=0, key="photograph")
+            shown.append(made.sample)
+            labels.append(_told(made.applied[0].params))
+    return _drawn(shown, labels, columns=NUM_DRAWS + 2)
+
+
+def _told(params: Mapping[str, Any]) -> str:
+    """What a policy drew, as a label; of AugMix the weights, that of the picture first."""
+    if "weights" in params:
+        return "weights " + ", ".join(f"{weight:.2f}" for weight in params["weights"])
+    steps = (name if value is None else f"{name} {value:.3g}" for name, value in params["operations"])
+    return ", ".join(steps) or "nothing"
+
+
 def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, title: str = "") -> np.ndarray:
     overlays = [Overlay(sample, CLASSES) for sample in samples]
     return contact_sheet([sample.image for sample in samples], labels, columns=columns, title=title, overlays=overlays)
@@ -218,11 +245,9 @@ def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, ti
 def main(arguments: list[str]) -> None:
     if not arguments:
         sys.exit(__doc__)
-    if arguments[0] == "--targets":
-        Image.fromarray(targets_sheet()).save(arguments[1], quality=85)
-        return
-    if arguments[0] == "--joined":
-        Image.fromarray(joined_sheet()).save(arguments[1], quality=85)
+    drawings = {"--targets": targets_sheet, "--policies": policies_sheet, "--joined": joined_sheet}
+    if arguments[0] in drawings:
+        Image.fromarray(drawings[arguments[0]]()).save(arguments[1], quality=85)
         return
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)

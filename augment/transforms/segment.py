@@ -117,10 +117,11 @@ class Segment:
             raise PipelineError([Problem(loc, f"{node.name} refuses these parameters: {error}")]) from error
         if info.references:
             transform.bind(self._references[str(node.params["references"])])
-        self._moves_targets |= info.targets > {"image"}
+        moves_pixels = catalogue.moves_pixels(node.name, params)
+        self._moves_targets |= moves_pixels or info.targets > {"image"}
         if info.targets > {"image"}:
             following.follow(transform)
-        self._trace.watch(transform, info, moves_pixels=catalogue.moves_pixels(node.name, params))
+        self._trace.watch(transform, info, moves_pixels=moves_pixels)
         return transform
 
 

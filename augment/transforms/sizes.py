@@ -63,7 +63,7 @@ def check_fits(
             msg = f"`{node.name}` needs {_listed(missing)} with each picture, and the dataset has none; leave it out"
             problems.append(Problem(loc, msg))
         if catalogue.moves_pixels(node.name, node.params) and (left := sorted(moved - info.targets)):
-            msg = f"`{node.name}` moves pixels but cannot move {_listed(left)}, which the dataset has; leave it out"
+            msg = f"`{node.name}` moves pixels but cannot move {_listed(left)}, which the dataset has; {info.remedy}"
             problems.append(Problem(loc, msg))
         if info.donors and targets == {"label"}:
             msg = (
