@@ -199,20 +199,6 @@ def targets_sheet() -> np.ndarray:
     return _drawn(shown, [], columns=4)
 
 
-def joined_sheet() -> np.ndarray:
-    """The photographs as they were, then one draw of each of ``JOINED``."""
-    donors = photographs_with_objects()
-    shown, labels = list(donors), ["astronaut", "coffee", "cat", "rocket"]
-    for number, (label, params) in enumerate(JOINED.items()):
-        name = label.partition(":")[0]
-        size = {"size": [256, 256]} if name == "Mosaic" else {}
-        spec = PipelineSpec((Node(name, catalogue.fill(name, {"p": 1, **size, **params})),))
-        transform = compile_pipeline(spec, donors=Donors(donors))
-        shown.append(transform(donors[number % 4], seed=51, draw=number, view=0, key="photograph").sample)
-        labels.append(label)
-    return _drawn(shown, labels, columns=4)
-
-
 def policies_sheet() -> np.ndarray:
     """One row a policy: the photograph with its boxes and keypoints, then draws of it, each with what was drawn."""
     shown, labels = [], []
@@ -235,6 +221,20 @@ def _told(params: Mapping[str, Any]) -> str:
         return "weights " + ", ".join(f"{weight:.2f}" for weight in params["weights"])
     steps = (name if value is None else f"{name} {value:.3g}" for name, value in params["operations"])
     return ", ".join(steps) or "nothing"
+
+
+def joined_sheet() -> np.ndarray:
+    """The photographs as they were, then one draw of each of ``JOINED``."""
+    donors = photographs_with_objects()
+    shown, labels = list(donors), ["astronaut", "coffee", "cat", "rocket"]
+    for number, (label, params) in enumerate(JOINED.items()):
+        name = label.partition(":")[0]
+        size = {"size": [256, 256]} if name == "Mosaic" else {}
+        spec = PipelineSpec((Node(name, catalogue.fill(name, {"p": 1, **size, **params})),))
+        transform = compile_pipeline(spec, donors=Donors(donors))
+        shown.append(transform(donors[number % 4], seed=51, draw=number, view=0, key="photograph").sample)
+        labels.append(label)
+    return _drawn(shown, labels, columns=4)
 
 
 def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, title: str = "") -> np.ndarray:

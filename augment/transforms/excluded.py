@@ -1,18 +1,13 @@
-"""What Albumentations has and the catalogue has not, each with the reason that is shown to whoever asks for it."""
+"""What is known elsewhere and the catalogue has not, each with the reason that is shown to whoever asks for it."""
 
 from collections.abc import Mapping
 from typing import Final
 
-_METADATA = "it needs other pictures or data from the caller for each sample"
 _VOLUME = "it works on volumes; samples are pictures"
+_MIX = "it joins rows of a batch; give it as the `mix` of a stream"
 _UINT8 = "samples are uint8 RGB from end to end"
 
 EXCLUDED: Final[Mapping[str, str]] = {
-    "FDA": _METADATA,
-    "HistogramMatching": _METADATA,
-    "PixelDistributionAdaptation": _METADATA,
-    "TemplateTransform": _METADATA,
-    "OverlayElements": _METADATA,
     "RandomCropNearBBox": "it needs a box from the caller for each sample; use AtLeastOneBBoxRandomCrop",
     "MaskDropout": "it takes each connected part of the mask for an object and erases it from the mask's classes; use "
     "ConstrainedCoarseDropout",
@@ -36,5 +31,7 @@ EXCLUDED: Final[Mapping[str, str]] = {
     "SelectiveChannelTransform": "its children would see one or two channels, which most of them "
     "refuse, and no targets",
     "Compose": "the document itself is the outermost sequence; use Sequential inside it",
+    "MixUp": _MIX,
+    "CutMix": _MIX,
     "ReplayCompose": "every sample can be rendered again from its address; leave it out",
 }

@@ -129,20 +129,6 @@ def test_cifar_pads_with_black_by_four() -> None:
         assert columns <= 4
 
 
-def test_yolo_scales_and_shifts_what_ultralytics_does() -> None:
-    """The middle of the mosaic is shifted by up to a tenth of 640 pixels, which are scaled by 0.5 to 1.5."""
-    spec = PipelineSpec(Pipeline.load("yolo").spec.transforms[1:3])
-    compiled = compile_pipeline(spec, points=True)
-    picture = Sample(np.zeros((1280, 1280, 3), np.uint8))
-    matrices = [compiled(picture, seed=0, draw=draw, view=0, key="k").matrix for draw in range(60)]
-    scales = [matrix[0, 0] for matrix in matrices if matrix is not None]
-    shifts = np.array([(matrix @ (639.5, 639.5, 1))[:2] - 319.5 for matrix in matrices if matrix is not None])
-    assert len(scales) == 60
-    assert 0.5 <= min(scales) < 0.6
-    assert 1.4 < max(scales) <= 1.5
-    assert 50 < np.abs(shifts).max() <= 64
-
-
 def names(preset: str) -> set[str]:
     return {node.name for node in Pipeline.load(preset).spec.nodes()}
 
@@ -194,3 +180,17 @@ def test_page_of_pipelines_lists_every_preset() -> None:
     assert set(
         re.findall(r"`([a-z0-9-]+)`", "".join(row.split("|")[1] for row in listed.splitlines() if "|" in row))
     ) == {*load.preset_names()}
+
+
+def test_yolo_scales_and_shifts_what_ultralytics_does() -> None:
+    """The middle of the mosaic is shifted by up to a tenth of 640 pixels, which are scaled by 0.5 to 1.5."""
+    spec = PipelineSpec(Pipeline.load("yolo").spec.transforms[1:3])
+    compiled = compile_pipeline(spec, points=True)
+    picture = Sample(np.zeros((1280, 1280, 3), np.uint8))
+    matrices = [compiled(picture, seed=0, draw=draw, view=0, key="k").matrix for draw in range(60)]
+    scales = [matrix[0, 0] for matrix in matrices if matrix is not None]
+    shifts = np.array([(matrix @ (639.5, 639.5, 1))[:2] - 319.5 for matrix in matrices if matrix is not None])
+    assert len(scales) == 60
+    assert 0.5 <= min(scales) < 0.6
+    assert 1.4 < max(scales) <= 1.5
+    assert 50 < np.abs(shifts).max() <= 64
