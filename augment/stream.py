@@ -114,7 +114,7 @@ class Stream:
         smallest = self.dataset.min_size()
         for view in self.views:
             spec = view.pipeline.spec
-            sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.moved_targets, key=smallest.key)
+            sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
 
     def _referred(self) -> tuple[tuple[str, str], ...]:
         """Names and digests of the references that pipelines take pictures of; PipelineError where one lacks."""

@@ -61,7 +61,7 @@ def render(
 
     dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
     smallest = dataset.min_size()
-    sizes.check_fits(spec, smallest.height, smallest.width, dataset.moved_targets, key=smallest.key)
+    sizes.check_fits(spec, smallest.height, smallest.width, dataset.targets, key=smallest.key)
     renderer = Renderer(dataset, spec, seed=seed)
     num_copies = -(-num // dataset.num_records)
     places = [cell * dataset.num_records * num_copies // num for cell in range(num)]
