@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from augment import arguments, encode
+from augment import references as referred
 from augment.dataset import Dataset
 from augment.errors import StorageError, WorkerError
-from augment.expansion import changes, closing, folder, journal, lock, manifest, shard, sources, tasks
+from augment.expansion import changes, closing, folder, handed, journal, lock, manifest, shard, sources, tasks
 from augment.expansion.names import Names
 from augment.expansion.paths import PathSet
 from augment.expansion.plan import Plan, SizeTask, There, look
@@ -25,8 +26,8 @@ from augment.expansion.spec import ExpansionSpec, check, check_same, describe, l
 from augment.expansion.splits import check_leaks, divide, views
 from augment.expansion.tally import Budget, MaxFailures, Progress, Summary, Tally
 from augment.formats import registry
-from augment.memory_file import MemoryFile
 from augment.pipeline import PipelineSpec
+from augment.references import References
 from augment.render import RenderSource
 from augment.task import Task, Workers
 from augment.transforms import sizes
@@ -53,6 +54,7 @@ def expand(
     workers: Workers | None = None,
     max_failures: MaxFailures | None = None,
     progress: Callable[[Progress], None] | None = None,
+    references: References | None = None,
 ) -> Summary:
     """Describe an expansion and run it: see ``Expansion`` and ``Expansion.run``."""
     expansion = Expansion(
@@ -70,6 +72,7 @@ def expand(
         drop_targets=drop_targets,
         image_format=image_format,
         quality=quality,
+        references=references,
     )
     return expansion.run(workers, update=update, max_failures=max_failures, progress=progress)
 
@@ -84,7 +87,7 @@ class Expansion:
     Of a dataset with splits the training split is augmented and the others pass through, each in a folder of its own.
     ``split`` expands that one alone, ``augment_splits`` says which are augmented and ``copy_splits`` whether the others
     pass through. ``output_format`` is another format than the dataset's, ``drop_targets`` names targets that outputs
-    are without.
+    are without. ``references`` are datasets, or paths of folders, by the names that transforms call them by.
 
     Raises OutputError where the folders lie in one another; DatasetError where two outputs would have one name, the
     format cannot hold a target, or a split that is augmented shares pictures with another one (unless
@@ -109,6 +112,7 @@ class Expansion:
         drop_targets: Collection[str] = (),
         image_format: str = "jpeg",
         quality: int = encode.DEFAULT_QUALITY,
+        references: References | None = None,
     ) -> None:
         # All that can be judged at once is judged before a scan that may take minutes.
         self.out = arguments.path("out", out).absolute()
@@ -121,6 +125,9 @@ class Expansion:
         folder.check_place(self.out, root)
         folder.check_ours(self.out)
         self.pipeline = _pipeline(pipeline, copies)
+        self._references = referred.take(references, [self.pipeline])
+        for each in self._references.values():
+            folder.check_place(self.out, each.root)
         self.dataset = registry.take(dataset)
         division = divide(self.dataset, split, augment_splits, copy_splits=copy_splits)
         if not allow_leaks:
@@ -141,6 +148,7 @@ class Expansion:
             quality=quality,
             output_format=output_format,
             drop_targets=drop_targets,
+            references=self._references,
         )
         self._names = Names(self.dataset, self.spec)
         self._names.check()
@@ -165,12 +173,11 @@ class Expansion:
         if old is not None:
             check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
             self._check_places(old)
-        with MemoryFile("dataset") as file:
-            file.write(self.dataset.to_buffer())
-            measured = tasks.submit(workers, SizeTask(self._source(file), self.spec)).result()
+        with contextlib.ExitStack() as stack:
+            measured = tasks.submit(workers, SizeTask(self._source(stack), self.spec)).result()
         if old is None:
             return Plan.of(self.spec, self.dataset, self.out, measured, There(), None)
-        there = look(self.out, old, self.spec, self.dataset, self._names)
+        there = look(self.out, old, self.spec, self.pipeline, self.dataset, self._names)
         changed = changes.since(self.out, old.num_shards, old.id, named_views(self.spec, self.dataset))
         return Plan.of(self.spec, self.dataset, self.out, measured, there, changed)
 
@@ -204,9 +211,8 @@ class Expansion:
             self._prepare(update=update)
             this_run = lock.Run(self.out, self.spec.num_shards)
             try:
-                with MemoryFile("dataset") as file, this_run:
-                    file.write(self.dataset.to_buffer())
-                    self._render(workers, self._source(file), this_run, tally)
+                with contextlib.ExitStack() as stack, this_run:
+                    self._render(workers, self._source(stack), this_run, tally)
             except BaseException as error:
                 self._undo_unfinished(this_run)
                 if isinstance(error, StorageError | WorkerError):
@@ -214,7 +220,8 @@ class Expansion:
                 raise
             num_removed = self._remove_stale()
             num_closing = closing.write(self.out, self.spec, lambda: tally.show(()))
-        sources.remember(self.spec.dataset, self.dataset.root)
+        for each in (self.dataset, *self._references.values()):
+            sources.remember(each.digest, each.root)
         return tally.summary(self.out, num_removed, num_closing)
 
     def _described(self) -> ExpansionSpec | None:
@@ -299,14 +306,8 @@ class Expansion:
         folder.remove(self.out, folder.PREVIOUS)
         return num_removed
 
-    def _source(self, file: MemoryFile) -> RenderSource:
-        return RenderSource(
-            manifest=Path(file.path),
-            dataset_digest=self.spec.dataset,
-            split=self.spec.split,
-            spec=self.pipeline,
-            seed=self.spec.seed,
-        )
+    def _source(self, stack: contextlib.ExitStack) -> RenderSource:
+        return handed.source(self.spec, self.pipeline, self.dataset, self._references, stack)
 
 
 def _pipeline(pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None, copies: Copies) -> PipelineSpec:

@@ -13,7 +13,9 @@ from typing import Any
 from augment import decode, decoded, encode, engine, laid, masks, read, sent, targets
 from augment.address import Address
 from augment.errors import Reason, RecordError, StorageError
+from augment.pictures import Pictures
 from augment.pipeline import PipelineSpec
+from augment.render import ReferenceSource, others, subject
 from augment.sample import Provenance, Sample
 from augment.sent import NOTHING_SAID, Said
 from augment.stages import Stages
@@ -96,6 +98,7 @@ class OneShotTask:
     quality: int
     max_pixels: int
     into: Path
+    references: tuple[ReferenceSource, ...] = ()
 
     def run(self, guard: Guard) -> Copies:
         """Render and write; RecordError with the picture's name where it is refused."""
@@ -108,7 +111,7 @@ class OneShotTask:
         results = []
         start = 0
         for copy in range(self.copies):
-            made = guard(work.record, self.source.name, functools.partial(work.make, copy))
+            made = guard(work.subject, self.source.name, functools.partial(work.make, copy))
             size, masked = len(made.picture), len(made.mask or b"")
             results.append(
                 Result(copy, work.key, start, size, made.height, made.width, made.provenance, made.annotations, masked)
@@ -154,6 +157,15 @@ class _Work:
         self._vocabulary = source.said.vocabulary(has_mask=self._mask is not None)
         self.record = _record_digest(self.data, source.said, self._mask)
 
+    @property
+    def subject(self) -> str:
+        """What a verdict is about: the picture, and what it was to be joined with."""
+        return subject(self.record, self.task.spec, self._taken_from) if self._taken_from else self.record
+
+    @property
+    def _taken_from(self) -> tuple[str, ...]:
+        return others(self.task.spec, None, {each.name: each.dataset_digest for each in self.task.references})
+
     def make(self, copy: int) -> _Made:
         task = self.task
         self.stages.begin()
@@ -161,14 +173,16 @@ class _Work:
             if self._decoded is None:
                 self._decoded = self._decode()
                 self.stages.end("decode")
-            compiled = _compiled(task.spec, self._vocabulary.keypoint_names)
+            files = tuple(each.identity for each in task.references)
+            compiled = _compiled(task.spec, self._vocabulary.keypoint_names, task.references, task.max_pixels, files)
             made = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
             self.stages.end("transform")
             sample = made.sample
             encoded = encode.encode(sample.image, task.image_format, task.quality)
             mask = None if sample.mask is None else masks.encode_mask(sample.mask)
             self.stages.end("encode")
-        address = Address(engine.engine_id(), self.record, task.spec.digest, task.seed, copy, 0, self.key)
+        pipeline, taken_from = task.spec.digest, self._taken_from
+        address = Address(engine.engine_id(), self.record, pipeline, task.seed, copy, 0, self.key, taken_from)
         height, width = sample.image.shape[:2]
         annotations = self._said.members(targets.annotations_of(sample, self._said.annotations, self._vocabulary))
         provenance = Provenance(address.render_key, made.applied, made.dropped)
@@ -221,5 +235,12 @@ def _record_digest(data: bytes, said: Said = NOTHING_SAID, mask: bytes | None = 
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(spec: PipelineSpec, keypoint_names: tuple[str, ...]) -> compiling.Compiled:
-    return compiling.compile_pipeline(spec, keypoint_names=keypoint_names)
+def _compiled(
+    spec: PipelineSpec,
+    keypoint_names: tuple[str, ...],
+    references: tuple[ReferenceSource, ...],
+    max_pixels: int,
+    files: tuple[object, ...],  # noqa: ARG001 - other files may come to lie at the same paths
+) -> compiling.Compiled:
+    sources = {each.name: Pictures(each.open().choose(None), max_pixels=max_pixels) for each in references}
+    return compiling.compile_pipeline(spec, keypoint_names=keypoint_names, references=sources)

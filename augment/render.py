@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment import arguments, decode, engine, pictures, targets
-from augment.address import Address
+from augment.address import Address, digest_fields
 from augment.annotations import NOTHING, Annotations
 from augment.dataset import Dataset
 from augment.errors import DatasetError
@@ -55,12 +55,13 @@ class Renderer:
         self._inverses = inverses
         self._engine = engine.engine_id()
         self._vocabulary = dataset.vocabulary
-        self._others = others(spec, dataset, references or {})
+        bound = references or {}
+        self._others = others(spec, dataset, {name: each.digest for name, each in bound.items()})
         self._transform = compiling.compile_pipeline(
             spec,
             keypoint_names=self._vocabulary.keypoint_names,
             donors=Pictures(dataset, max_pixels=max_pixels),
-            references={name: Pictures(each, max_pixels=max_pixels) for name, each in (references or {}).items()},
+            references={name: pictures.source_of(each, max_pixels=max_pixels) for name, each in bound.items()},
             points=inverses,
         )
 
@@ -69,11 +70,11 @@ class Renderer:
         return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key, self._others)
 
     def subject(self, record: Record) -> str:
-        """What a verdict on this record is about: the record under this pipeline.
+        """What a verdict on this record is about: the record under this pipeline, with these donors and references.
 
         A picture that is too slow or too large for one pipeline is not refused to the others.
         """
-        return f"{record.digest}-{self.spec.digest}"
+        return subject(record.digest, self.spec, self._others)
 
     def decode(self, record: Record) -> Sample:
         """Read and decode the record's picture, reduced where the pipeline allows it: the input of every draw.
@@ -128,6 +129,15 @@ class ReferenceSource:
     manifest: Path
     dataset_digest: str
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal where the same file is meant."""
+        return self.name, self.dataset_digest, _identity(self.manifest)
+
+    def open(self) -> Dataset:
+        """The dataset; DatasetError where the file holds another one."""
+        return _opened(self.manifest, self.dataset_digest)
+
 
 @dataclass(frozen=True, slots=True)
 class RenderSource:
@@ -148,10 +158,9 @@ class RenderSource:
 
     def renderer(self) -> Renderer:
         """The renderer of this process for this source; the same one each time (never share it between threads)."""
-        manifests = (_identity(self.manifest), *(_identity(each.manifest) for each in self.references))
-        named = tuple((each.name, each.dataset_digest) for each in self.references)
+        references = tuple(each.identity for each in self.references)
         identity = (
-            *(manifests, self.dataset_digest, named, self.split, self.spec.digest),
+            *(_identity(self.manifest), self.dataset_digest, references, self.split, self.spec.digest),
             *(self.seed, self.max_pixels, self.inverses),
         )
         return _renderer(_Hashable(identity, self))
@@ -178,7 +187,7 @@ def _renderer(hashable: _Hashable) -> Renderer:
         source.spec,
         seed=source.seed,
         max_pixels=source.max_pixels,
-        references={each.name: _opened(each.manifest, each.dataset_digest) for each in source.references},
+        references={each.name: each.open() for each in source.references},
         inverses=source.inverses,
     )
 
@@ -199,16 +208,21 @@ def _opened(manifest: Path, digest: str) -> Dataset:
     return dataset
 
 
-def others(spec: PipelineSpec, dataset: Dataset, references: Mapping[str, Dataset]) -> tuple[str, ...]:
+def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str, str]) -> tuple[str, ...]:
     """What else than the record the pixels of a sample depend on: digests, for its address.
 
-    The split's where a node takes donors of it; of references the name and the dataset's, in the order of the names.
+    The split's (``dataset``) where a node takes donors of it; of references, by their digests here, the name and the
+    digest of those that transforms name, in the order of the names.
     """
-    found = [dataset.split_digest] if compiling.takes_donors(spec) else []
+    found = [dataset.split_digest] if dataset is not None and compiling.takes_donors(spec) else []
     for name in sorted(compiling.references_of(spec)):
-        if name in references:
-            found += [name, references[name].digest]
+        found += [name, references[name]]
     return tuple(found)
+
+
+def subject(record_digest: str, spec: PipelineSpec, taken_from: tuple[str, ...]) -> str:
+    """A name for a record under a pipeline that takes from these others."""
+    return f"{record_digest}-{digest_fields((spec.digest, *taken_from)).hex() if taken_from else spec.digest}"
 
 
 def check_seed(seed: object) -> int:

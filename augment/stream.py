@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from augment import arguments, decode, engine
+from augment import references as referred
 from augment.batch import BatchRenderer, Shape
 from augment.batch_task import BatchTask
 from augment.chance import NUMBER_MAX
@@ -25,14 +26,14 @@ from augment.guard import InProcessGuard
 from augment.laid import Laid
 from augment.memory_file import MemoryFile
 from augment.mixing.parse import parse as parse_mix
+from augment.references import References
 from augment.render import ReferenceSource, Renderer, RenderSource, check_seed
 from augment.sample import Batch, Rendered
 from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX, Place, StreamSpec
 from augment.task import Workers
-from augment.transforms import compile as compiling
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
-from augment.views import take_references, take_views
+from augment.views import problems_of_view, take_views
 from augment.wire import arrow
 from augment.wire.columns import Layout
 
@@ -74,7 +75,7 @@ class Stream:
         drop_last: bool = True,
         repeats: int = 1,
         mix: object = None,
-        references: Mapping[str, Dataset | str | os.PathLike[str]] | None = None,
+        references: References | None = None,
         workers: Workers | None = None,
     ) -> None:
         # All that can be judged at once is judged before a scan that may take minutes.
@@ -85,10 +86,11 @@ class Stream:
         repeats = arguments.integer("repeats", repeats, 1, REPEATS_MAX)
         mixed = None if mix is None else parse_mix(mix)
         self._workers: Workers | None = arguments.workers("workers", workers)
+        specs = [view.pipeline.spec for view in self.views]
+        self._references = referred.take(references, specs, has_views=views is not None)
         whole = registry.take(dataset)
         self.dataset = whole.choose(split)
-        self._references = take_references(references)
-        self._check_fits()
+        self._check_pipelines(has_views=views is not None)
         self.image_shapes = tuple(self._image_shape(each) for each in self._pipelines)
         if mixed is not None:
             mixed.check(self.dataset.targets, self.image_shapes)
@@ -103,25 +105,20 @@ class Stream:
             drop_last=drop_last,
             num_records=self.dataset.num_records,
             has_views=views is not None,
-            references=self._referred(),
+            references=tuple((name, each.digest) for name, each in self._references.items()),
             repeats=repeats,
             mix=mixed,
         )
         self._whole = whole
         self._shared: dict[str, MemoryFile] = {}
 
-    def _check_fits(self) -> None:
+    def _check_pipelines(self, *, has_views: bool) -> None:
+        """PipelineError, with the place of the view, where one cannot hold for the dataset."""
         smallest = self.dataset.min_size()
-        for view in self.views:
+        for place, view in enumerate(self.views):
             spec = view.pipeline.spec
-            sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
-
-    def _referred(self) -> tuple[tuple[str, str], ...]:
-        """Names and digests of the references that pipelines take pictures of; PipelineError where one lacks."""
-        names = sorted(set().union(*(compiling.references_of(view.pipeline.spec) for view in self.views)))
-        for view in self.views:
-            compiling.check_references(view.pipeline.spec, self._references)
-        return tuple((name, self._references[name].digest) for name in names)
+            with problems_of_view(place if has_views else None):
+                sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
 
     @functools.cached_property
     def _here(self) -> BatchRenderer:

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from augment import arguments, engine
 from augment.dataset import Dataset
-from augment.errors import DatasetError, OutputError, PipelineError
-from augment.expansion import closing, folder, lock, manifest, sources, tasks
+from augment.errors import CallError, DatasetError, OutputError, PipelineError
+from augment.expansion import closing, folder, handed, lock, manifest, sources, tasks
 from augment.expansion.inspection import Finding, InspectTask, Mismatch
 from augment.expansion.spec import ExpansionSpec
 from augment.formats import refusals, registry
-from augment.memory_file import MemoryFile
-from augment.pipeline import PipelineSpec
+from augment.references import References
 from augment.render import RenderSource
 from augment.task import Workers
 from augment.transforms import check
@@ -51,17 +50,19 @@ def verify(
     out: str | os.PathLike[str],
     dataset: Dataset | str | os.PathLike[str] | None = None,
     *,
+    references: References | None = None,
     workers: Workers | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Report:
     """Compare an expanded folder with its manifest, and the manifest with what rendering gives again.
 
-    Without ``dataset`` it is looked for where it lay when the folder was written; where it is not found unchanged, or
-    this is another engine, the files are only compared with the manifest. ``progress`` is called with how many outputs
-    were looked at, how many there are and how much was found. Nothing is written.
+    Without ``dataset`` it is looked for where it lay when the folder was written, and so are those that transforms take
+    pictures of, unless ``references`` gives them by name; where one is not found unchanged, or this is another engine,
+    the files are only compared with the manifest. ``progress`` is called with how many outputs were looked at, how many
+    there are and how much was found. Nothing is written.
 
-    Raises OutputError where the folder is no expansion or a run works in it, DatasetError where the dataset that was
-    given is not the one that was expanded.
+    Raises OutputError where the folder is no expansion or a run works in it, DatasetError where a dataset that was
+    given is not the one that was used.
     """
     root = arguments.path("out", out).absolute()
     workers, progress = arguments.workers("workers", workers), arguments.function("progress", progress)
@@ -69,7 +70,7 @@ def verify(
         dataset = arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder")
     with lock.locked(root, shared=True), contextlib.ExitStack() as stack:
         spec = described(root)
-        source, note = _source(spec, dataset, stack)
+        source, note = _source(spec, dataset, references or {}, stack)
         found = _Found(progress or (lambda _done, _total, _failed: None), spec.num_outputs)
         work = (InspectTask(spec, root, index, source) for index in range(spec.num_shards))
         with contextlib.closing(tasks.run_all(workers, work, tick=lambda _: found.show())) as reports:
@@ -119,8 +120,15 @@ class _Found:
         self._progress(self._done, self._total, self.num_mismatches)
 
 
+class _NotFound(Exception):  # noqa: N818 - nothing is wrong: the files are compared, and this says why no more
+    """Why nothing is rendered again."""
+
+
 def _source(
-    spec: ExpansionSpec, given: Dataset | str | os.PathLike[str] | None, stack: contextlib.ExitStack
+    spec: ExpansionSpec,
+    given: Dataset | str | os.PathLike[str] | None,
+    references: References,
+    stack: contextlib.ExitStack,
 ) -> tuple[RenderSource | None, str]:
     """What to render again from, or None and the reason why nothing is."""
     if spec.engine != engine.engine_id():
@@ -131,40 +139,45 @@ def _source(
         raise OutputError(f"the pipeline in {folder.DESCRIPTION} cannot be read: {error}") from error
     if pipeline.digest != spec.pipeline_digest:
         raise OutputError(f"the pipeline in {folder.DESCRIPTION} is not the one that its digest names; expand again")
+    for name in references:
+        if name not in spec.references:
+            raise CallError(f"references has {name!r}, which {folder.DESCRIPTION} does not name; leave it out")
+    try:
+        dataset = _dataset("the dataset", spec.dataset, spec.source_format, given)
+        taken = {
+            name: _dataset(f"the dataset of the references {name!r}", digest, None, references.get(name))
+            for name, digest in spec.references.items()
+        }
+    except _NotFound as reason:
+        return None, str(reason)
+    return handed.source(spec, pipeline, dataset, taken, stack), ""
+
+
+def _dataset(
+    what: str, digest: str, data_format: str | None, given: Dataset | str | os.PathLike[str] | None
+) -> Dataset:
+    """The dataset of this digest: the one that was given, or where it was noted."""
     if given is None:
-        place = sources.recall(spec.dataset)
+        place = sources.recall(digest)
         if place is None:
-            return None, "no note on this machine says where the dataset lies: not rendered again; give its folder"
+            raise _NotFound(f"no note on this machine says where {what} lies: not rendered again; give its folder")
         if not place.is_dir():
-            return None, f"the dataset is no longer in {place}: not rendered again; give its folder"
+            raise _NotFound(f"{what} is no longer in {place}: not rendered again; give its folder")
         try:
-            dataset = registry.scan(place, format=spec.source_format, bad_annotations=refusals.LEAVE_OUT)
+            dataset = registry.scan(place, format=data_format, bad_annotations=refusals.LEAVE_OUT)
         except DatasetError as error:
-            return None, f"the dataset cannot be scanned ({error}): not rendered again"
-        if dataset.digest != spec.dataset:
-            return None, f"the dataset in {place} changed since, or was divided by augment split: not rendered again"
-    else:
-        if not isinstance(given, Dataset):
-            given = registry.scan(given, format=spec.source_format, bad_annotations=refusals.LEAVE_OUT)
-        dataset = given
-        if dataset.digest != spec.dataset:
-            raise DatasetError(
-                f"the dataset in {dataset.root} is not the one that was expanded (its digest is {dataset.digest}, not "
-                f"{spec.dataset}); give that one, or run augment expand with --update"
-            )
-    return _share(dataset, pipeline, spec, stack), ""
-
-
-def _share(dataset: Dataset, pipeline: PipelineSpec, spec: ExpansionSpec, stack: contextlib.ExitStack) -> RenderSource:
-    file = stack.enter_context(MemoryFile("dataset"))
-    file.write(dataset.to_buffer())
-    return RenderSource(
-        manifest=Path(file.path),
-        dataset_digest=spec.dataset,
-        split=spec.split,
-        spec=pipeline,
-        seed=spec.seed,
-    )
+            raise _NotFound(f"{what} cannot be scanned ({error}): not rendered again") from error
+        if dataset.digest != digest:
+            raise _NotFound(f"{what} in {place} changed since, or was divided by augment split: not rendered again")
+        return dataset
+    if not isinstance(given, Dataset):
+        given = registry.scan(given, format=data_format, bad_annotations=refusals.LEAVE_OUT)
+    if given.digest != digest:
+        raise DatasetError(
+            f"{what} in {given.root} is not the one that was expanded (its digest is {given.digest}, not {digest}); "
+            "give that one, or run augment expand with --update"
+        )
+    return given
 
 
 def _described(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:

@@ -1,13 +1,12 @@
-"""What a stream is asked to show of each record: one pipeline, or several views; and the datasets they refer to."""
+"""What a stream is asked to show of each record: one pipeline, or several views."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from augment import arguments
-from augment.dataset import Dataset
 from augment.errors import CallError, PipelineError, Problem
-from augment.formats import registry
 from augment.transforms.load import Pipeline
 
 VIEWS_MAX: Final = 64
@@ -47,12 +46,16 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
     return found
 
 
-def take_references(references: Mapping[str, Any] | None) -> dict[str, Dataset]:
-    """The datasets by name; folders are scanned. CallError where a name is no text or a value no dataset."""
-    given: object = references or {}
-    if not isinstance(given, Mapping):
-        raise CallError(f"references is {arguments.shown(given)}; give datasets by name, as {{'styles': FOLDER}}")
-    return {arguments.text("the name of references", name): registry.take(each) for name, each in given.items()}
+@contextmanager
+def problems_of_view(place: int | None) -> Iterator[None]:
+    """What is wrong with a pipeline inside is said with its place below ``views``; None: it is the only one."""
+    try:
+        yield
+    except PipelineError as error:
+        loc = () if place is None else ("views", place, "pipeline")
+        raise PipelineError(
+            [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
+        ) from error
 
 
 def _view(given: object, place: int) -> View:
@@ -61,10 +64,5 @@ def _view(given: object, place: int) -> View:
     if unknown := [name for name in given if name not in _MEMBERS]:
         raise CallError(f"views.{place} has {arguments.shown(unknown[0])}; a view has pipeline and count")
     count = arguments.integer(f"views.{place}.count", given.get("count", 1), 1, VIEWS_MAX)
-    try:
+    with problems_of_view(place):
         return View(Pipeline.take(given.get("pipeline")), count)
-    except PipelineError as error:
-        loc = ("views", place, "pipeline")
-        raise PipelineError(
-            [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
-        ) from error

@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
                 datasets=datasets,
                 streams=await to_thread.run_sync(Streams, home, datasets, pipelines, settings),
                 jobs=jobs,
-                oneshot=OneShot(files, workers, counted, settings),
+                oneshot=OneShot(files, datasets, workers, counted, settings),
                 batches=batches,
                 rendering=Rendering(batches, datasets, workers, counted),
                 readers=Readers(batches, workers.num_workers),

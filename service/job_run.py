@@ -15,6 +15,7 @@ from augment.expansion.tally import Budget, Progress, Summary
 from augment.task import Workers
 from augment.transforms import check
 from augment.transforms.load import Pipeline
+from service import referred
 from service.datasets import Datasets
 from service.errors import NoRoomError
 from service.home import folder_bytes
@@ -90,10 +91,13 @@ def describe(datasets: Datasets, out: Path, wanted: JobWanted) -> Expansion:
 
     Raises NotFoundError, ConflictError, PipelineError, CallError, and OutputError where the folder is another's.
     """
+    pipeline = None if wanted.pipeline is None else Pipeline(check.resolve(wanted.pipeline))
+    if pipeline is not None:
+        referred.check(datasets, pipeline.spec)
     expansion = Expansion(
         datasets.get(wanted.dataset),
         out,
-        None if wanted.pipeline is None else Pipeline(check.resolve(wanted.pipeline)),
+        pipeline,
         copies=wanted.copies,
         seed=wanted.seed,
         split=wanted.split,
@@ -105,6 +109,7 @@ def describe(datasets: Datasets, out: Path, wanted: JobWanted) -> Expansion:
         drop_targets=wanted.drop_targets,
         image_format=wanted.image_format,
         quality=wanted.quality,
+        references={name: datasets.get(name) for name in wanted.references},
     )
     Budget(wanted.max_failures, expansion.num_files)  # raises where it is none
     text = folder.read_text(out, folder.DESCRIPTION)

@@ -33,7 +33,7 @@ class JobState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class JobWanted:
     """One expansion, resolved: everything that its files depend on. ``pipeline`` is the canonical document, None where
-    there is nothing to be augmented.
+    there is nothing to be augmented; ``references`` are the datasets that it takes pictures of.
     """
 
     dataset: str
@@ -53,6 +53,7 @@ class JobWanted:
     quality: int = 90
     update: bool = False
     max_failures: int | float | None = None
+    references: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

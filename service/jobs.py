@@ -114,7 +114,7 @@ class Jobs:
     def user_of(self, dataset: str) -> str | None:
         """Which unfinished job needs the dataset of this name; None where none does."""
         for job in list(self._jobs.values()):
-            if job.wanted.dataset == dataset and not job.state.is_final:
+            if dataset in (job.wanted.dataset, *job.wanted.references) and not job.state.is_final:
                 return f"job {job.id}"
         return None
 

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,14 +13,19 @@ from augment import encode, engine, laid
 from augment.errors import CallError, RecordError, StorageError
 from augment.laid import Laid
 from augment.oneshot import Copies, OneShotTask, Result, SizeTask, Source
+from augment.render import ReferenceSource
 from augment.task import Workers
 from augment.transforms.load import Pipeline
 from augment.wire import bundle
-from augment.wire.bundle import Bundle, Entry
+from augment.wire.bundle import Bundle
+from augment.wire.bundle import Entry as Member
+from service import referred
 from service.batch_files import BatchFile, BatchFiles
+from service.datasets import Datasets
 from service.home import storing
 from service.metrics import Metrics
 from service.pictures import Pictures
+from service.registration import Entry
 from service.settings import Settings
 
 PROVENANCE = "Augment-Provenance"
@@ -41,6 +46,8 @@ class Options:
     copies: int
     image_format: str
     quality: int
+    references: Mapping[str, Entry] = field(default_factory=dict)
+    """The datasets that transforms take pictures of, by the pipeline's names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,11 @@ class Made:
 class OneShot:
     """Renders pictures of requests. Of the event loop's thread only."""
 
-    def __init__(self, files: BatchFiles, workers: Workers, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, files: BatchFiles, datasets: Datasets, workers: Workers, metrics: Metrics, settings: Settings
+    ) -> None:
         self.files = files
+        self._datasets = datasets
         self._workers = workers
         self._metrics = metrics
         self._settings = settings
@@ -64,7 +74,8 @@ class OneShot:
     async def render(self, pictures: Pictures, options: Options) -> list[Made]:
         """All copies of all pictures, or the refusal of the first picture that cannot be used.
 
-        Raises RecordError, CallError beyond a limit. Cancelled, it stops the work at once.
+        Raises RecordError, CallError beyond a limit, ConflictError where references have changed. Cancelled, it stops
+        the work at once.
         """
         settings, sources = self._settings, pictures.sources
         num_results = len(sources) * options.copies
@@ -76,12 +87,13 @@ class OneShot:
         try:
             if num_results > 1:  # one alone is bounded by AUGMENT_MAX_PIXELS
                 await self._check_pixels(sources, options.copies)
-            try:
-                made = await self._render(pictures, options)
-            except StorageError:  # results may be larger than was expected; what is idle makes room for them
-                if not self.files.reclaim(settings.batch_cache_bytes):
-                    raise
-                made = await self._render(pictures, options)
+            async with referred.reading(self._datasets, options.references.values()):
+                try:
+                    made = await self._render(pictures, options)
+                except StorageError:  # results may be larger than was expected; what is idle makes room for them
+                    if not self.files.reclaim(settings.batch_cache_bytes):
+                        raise
+                    made = await self._render(pictures, options)
         except RecordError as error:
             self._metrics.records_refused.labels(str(error.reason)).inc()
             raise
@@ -102,6 +114,10 @@ class OneShot:
         files: list[Path] = []
         futures: list[Future[Copies]] = []
         made: list[Made] = []
+        references = tuple(
+            ReferenceSource(name, self._datasets.manifest(entry), entry.digest)
+            for name, entry in options.references.items()
+        )
         try:
             for source in pictures.sources:
                 files.append(pictures.new_file(_ROOM_FACTOR * pictures.expected_bytes * options.copies))
@@ -114,6 +130,7 @@ class OneShot:
                     options.quality,
                     self._settings.max_pixels,
                     files[-1],
+                    references,
                 )
                 futures.append(self._workers.submit(task))
             waiting = [asyncio.wrap_future(future) for future in futures]
@@ -154,7 +171,7 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
         data = laid.read_content(one.path, Laid(length, length))
         stem = names.stem(one.source.name)
         entries += [
-            Entry(
+            Member(
                 f"{stem}__{result.copy}.{names.extension}",
                 data[result.start : result.start + result.num_bytes],
                 {"picture": one.source.name, **_annotation(result)},

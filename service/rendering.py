@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from augment.laid import Laid
 from augment.stream_spec import Place
 from augment.task import Task, Workers
 from augment.wire.columns import Layout
+from service import referred
 from service.batches import Batches, Wanted
 from service.datasets import Datasets
 from service.metrics import Metrics
@@ -55,7 +54,7 @@ class Rendering:
         draw = stream.stream.draw(epoch, repeat)
 
         async def produce(into: Path) -> Laid | None:
-            async with self.reading(stream):
+            async with referred.reading(self._datasets, stream.entries):
                 return await self._run(SampleTask(stream.sources[view], key, epoch, draw, view, into))
 
         return Wanted((stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view]))
@@ -66,7 +65,7 @@ class Rendering:
         layout = _layout(stream, place.epoch)
 
         async def produce(into: Path) -> Laid | None:
-            async with self.reading(stream):
+            async with referred.reading(self._datasets, stream.entries):
                 laid = await self._run(BatchTask(stream.sources, spec, layout, place, into))
             for refusal in laid.refusals if laid is not None else ():
                 self._metrics.records_refused.labels(str(refusal.reason)).inc()
@@ -74,14 +73,6 @@ class Rendering:
 
         expected = spec.num_rows(place.index) * (sum(map(_picture_bytes, stream.stream.image_shapes)) + _ROW_BYTES)
         return Wanted((stream.id, place), produce, expected)
-
-    @asynccontextmanager
-    async def reading(self, stream: OpenStream) -> AsyncIterator[None]:
-        """Hold all that a stream reads of the home."""
-        async with AsyncExitStack() as stack:
-            for entry in stream.entries:
-                await stack.enter_async_context(self._datasets.reading(entry))
-            yield
 
     async def _run(self, task: Task[Laid | None]) -> Laid | None:
         started = time.perf_counter()

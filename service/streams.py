@@ -14,10 +14,11 @@ from typing import Any
 
 from augment.dataset import Dataset
 from augment.errors import PipelineError, Problem
+from augment.pipeline import PipelineSpec
 from augment.render import RenderSource
 from augment.stream import Stream
-from augment.transforms import compile as compiling
 from augment.transforms.load import Pipeline
+from service import referred
 from service.datasets import Datasets
 from service.errors import ConflictError, NotFoundError
 from service.home import Home, storing, write_json
@@ -81,12 +82,14 @@ class Streams:
         """
         pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
         views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
-        used = [pipeline, *(view["pipeline"] for view in views or ())]
+        used = [pipeline] if pipeline is not None else [view["pipeline"] for view in views or ()]
+        for i, each in enumerate(used):
+            referred.check(self._datasets, each.spec, () if views is None else ("views", i, "pipeline"))
         stream = Stream(
             self._datasets.get(wanted.dataset),
             pipeline,
             views=views,
-            references=self._references(each for each in used if each is not None),
+            references=self._references(each.spec for each in used),
             **wanted.options(),
         )
         document = _document(stream, wanted.dataset)
@@ -148,10 +151,9 @@ class Streams:
     def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
         return {**view, "pipeline": self._pipeline(view["pipeline"], "views", place, "pipeline")}
 
-    def _references(self, pipelines: Iterable[Pipeline]) -> dict[str, Dataset]:
-        """The registered datasets that transforms take pictures of; NotFoundError where there is none of a name."""
-        names = sorted(set().union(*(compiling.references_of(pipeline.spec) for pipeline in pipelines)))
-        return {name: self._datasets.get(name) for name in names}
+    def _references(self, pipelines: Iterable[PipelineSpec]) -> dict[str, Dataset]:
+        there = referred.entries(self._datasets, pipelines)
+        return {name: self._datasets.open_entry(entry) for name, entry in there.items()}
 
     def _entry(self, name: str, digest: str) -> Entry:
         """A dataset that a stream was declared with; ConflictError where it is gone or another."""

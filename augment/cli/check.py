@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from augment.cli import check_dataset, terminal
+from augment.cli import references as referred
 from augment.errors import CallError
 
 
@@ -25,6 +26,7 @@ def check(
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Write the pipeline with every default filled in, as YAML.")
     ] = False,
+    references: referred.Option = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Check a pipeline (every problem with its line) or a dataset (what a scan finds, and what it refuses and why).
@@ -37,23 +39,32 @@ def check(
     if subject not in preset_names() and (data_format is not None or Path(subject).is_dir()):
         if as_yaml:
             raise CallError(f"--yaml writes a pipeline, and {subject} is a dataset; leave it out")
+        if references:
+            raise CallError(f"--references are for a pipeline, and {subject} is a dataset; leave them out")
         check_dataset.check(terminal.path(subject), data_format, as_json=as_json)
     else:
-        _check_pipeline(subject, as_yaml=as_yaml, as_json=as_json)
+        _check_pipeline(subject, referred.folders(references), as_yaml=as_yaml, as_json=as_json)
 
 
-def _check_pipeline(pipeline: str, *, as_yaml: bool, as_json: bool) -> None:
+def _check_pipeline(pipeline: str, given: dict[str, Path], *, as_yaml: bool, as_json: bool) -> None:
+    from augment import references
+    from augment.transforms import compile as compiling
     from augment.transforms import sizes
     from augment.transforms.load import Pipeline
 
     loaded = Pipeline.load(pipeline)
     fixed = sizes.fixed_output(loaded.spec)
+    named = dict.fromkeys(sorted(compiling.references_of(loaded.spec)), 0)
+    if given:
+        found = references.take(given, [loaded.spec])
+        named = {name: each.choose(None).num_records for name, each in found.items()}
     if as_json:
         terminal.write_json(
             {
                 "name": loaded.spec.name,
                 "digest": loaded.digest,
                 "output_size": None if fixed is None else list(fixed),
+                "references": {name: number or None for name, number in named.items()},
                 "notices": list(loaded.notices),
                 "pipeline": loaded.spec.canonical(),
             }
@@ -69,4 +80,7 @@ def _check_pipeline(pipeline: str, *, as_yaml: bool, as_json: bool) -> None:
     terminal.say(f"{pipeline}: the pipeline holds")
     terminal.say(f"transforms   {names}")
     terminal.say(f"output size  {shape}")
+    for name, number in named.items():
+        told = f"{terminal.count(number, 'picture')} in {given[name]}" if given else "to be given with --references"
+        terminal.say(f"references   {name}: {told}")
     terminal.say(f"digest       {loaded.digest}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from augment.cli import references as referred
 from augment.cli import scanning, terminal, told
 from augment.errors import CallError
 
@@ -108,6 +109,7 @@ def expand(
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on although a picture is in an augmented split and in another.")
     ] = False,
+    references: referred.Option = None,
     workers: WorkersOption = None,
     update: Annotated[
         bool, typer.Option("--update", help="The dataset changed: keep what is the same, render the rest.")
@@ -130,7 +132,7 @@ def expand(
     from augment.expansion import folder, shares
     from augment.transforms.load import Pipeline
 
-    budget = _budget(max_failures)
+    budget, named = _budget(max_failures), referred.folders(references)
     rule = shares.check(shares.parse(copies), least=0 if include_originals else 1)
     if pipeline is None and rule != 0:
         raise CallError(f"--copies is {copies} and there is no --pipeline; name one, or convert with --copies 0")
@@ -154,6 +156,7 @@ def expand(
         drop_targets=_names(drop_targets) or (),
         image_format=image_format,
         quality=quality,
+        references=named,
     )
     with pool(workers) as rendering:
         if dry_run:

@@ -1,11 +1,13 @@
 """``augment preview``: what a pipeline makes of a picture or of a dataset's records, as a labelled grid."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from augment.cli import preview_dataset, preview_mix, terminal
+from augment.cli import references as referred
 from augment.errors import CallError, DatasetError, OutputError, RecordError, StorageError
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from augment.dataset import Dataset
     from augment.sample import Applied
     from augment.transforms.load import Pipeline
 
@@ -68,6 +71,7 @@ def preview(
             help="Of a dataset: a batch whose rows are mixed by this `mix` of a stream: a name, or YAML or JSON.",
         ),
     ] = None,
+    references: referred.Option = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw.
@@ -76,6 +80,7 @@ def preview(
     it: the copies that `augment expand` writes with this seed. With `--mix`, the first batch of a stream.
     """
     from augment import encode, sheet
+    from augment import references as datasets
     from augment.transforms.load import Pipeline
 
     if not 1 <= num <= NUM_MAX:
@@ -86,11 +91,12 @@ def preview(
     if output.resolve() == picture.resolve():
         raise OutputError(f"--output {output} is the picture itself; choose another name")
     loaded = Pipeline.load(pipeline)
+    named = datasets.take(referred.folders(references), [loaded.spec])
     if picture.is_dir():
         if key is not None:
             raise CallError("--key is for a picture; a dataset's records have their own")
         asked = {"num": num, "seed": seed, "split": split, "data_format": from_format, "as_json": as_json}
-        copies = _cells(picture, loaded, mix, asked)
+        copies = _cells(picture, loaded, mix, {**asked, "references": named})
         grid = preview_dataset.draw(copies, title=f"{picture.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}")
         _write(grid, output, formats[output.suffix.lower()])
         if as_json:
@@ -103,7 +109,7 @@ def preview(
         raise CallError(f"--split, --from-format and --mix are for a dataset's folder; {picture} is none")
     encoded = _read(picture)
     try:
-        images, draws = _draw(loaded, encoded, key or _digest(encoded), num=num, seed=seed)
+        images, draws = _draw(loaded, named, encoded, key or _digest(encoded), num=num, seed=seed)
     except RecordError as error:
         raise RecordError(str(picture), error.reason, error.detail) from error
     labels = ["original", *(_label(draw, applied) for draw, applied in enumerate(draws))]
@@ -160,17 +166,18 @@ def _digest(encoded: bytes) -> str:
 
 
 def _draw(
-    loaded: "Pipeline", encoded: bytes, key: str, *, num: int, seed: int
+    loaded: "Pipeline", references: "Mapping[str, Dataset]", encoded: bytes, key: str, *, num: int, seed: int
 ) -> "tuple[list[NDArray[np.uint8]], list[tuple[Applied, ...]]]":
     """The picture itself and its draws, decoded as an expansion decodes it."""
     from functools import partial
 
-    from augment import decode
+    from augment import decode, pictures
     from augment.sample import Sample
     from augment.transforms import compile as compiling
     from augment.transforms import reduce
 
-    transform = compiling.compile_pipeline(loaded.spec)
+    sources = {name: pictures.source_of(each) for name, each in references.items()}
+    transform = compiling.compile_pipeline(loaded.spec, references=sources)
     sample = Sample(decode.decode(encoded, eighths=partial(reduce.eighths, loaded.spec)))
     drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
     return [sample.image, *(made.sample.image for made in drawn)], [made.applied for made in drawn]

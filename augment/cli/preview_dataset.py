@@ -1,5 +1,6 @@
 """The cells of ``augment preview DATASET``: augmented copies of records spread evenly, with their targets drawn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from augment.cli.preview_mix import MixedCell
+    from augment.dataset import Dataset
     from augment.pipeline import PipelineSpec
     from augment.sample import Rendered, Sample
 
@@ -46,6 +48,7 @@ def render(
     root: Path,
     spec: "PipelineSpec",
     *,
+    references: "Mapping[str, Dataset]",
     num: int,
     seed: int,
     split: str | None,
@@ -62,7 +65,7 @@ def render(
     dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
     smallest = dataset.min_size()
     sizes.check_fits(spec, smallest.height, smallest.width, dataset.targets, key=smallest.key)
-    renderer = Renderer(dataset, spec, seed=seed)
+    renderer = Renderer(dataset, spec, seed=seed, references=references)
     num_copies = -(-num // dataset.num_records)
     places = [cell * dataset.num_records * num_copies // num for cell in range(num)]
     cells, refused = [], None

@@ -1,5 +1,6 @@
 """The cells of ``augment preview DATASET --mix``: a batch of a stream, its rows mixed, their targets drawn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from augment.cli import scanning, terminal
 
 if TYPE_CHECKING:
+    from augment.dataset import Dataset
     from augment.mixing.mix import Mix
     from augment.sample import Provenance, Sample
     from augment.transforms.load import Pipeline
@@ -58,13 +60,14 @@ def render(
     pipeline: "Pipeline",
     mix: "Mix",
     *,
+    references: "Mapping[str, Dataset]",
     num: int,
     seed: int,
     split: str | None,
     data_format: str | None,
     as_json: bool,
 ) -> list[MixedCell]:
-    """The first batch of a stream, of ``num`` rows or as many as there are records.
+    """The first batch of the stream that these say, of ``num`` rows or as many as there are records.
 
     Raises PipelineError where pipeline or mix do not fit the dataset, DatasetError where records are refused and so are
     all that might take their places.
@@ -72,9 +75,17 @@ def render(
     from augment import stacking
     from augment.stream import Stream
 
-    dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
-    num_rows = min(num, dataset.num_records)
-    stream = Stream(dataset, pipeline, batch_size=num_rows, seed=seed, split=dataset.split, mix=mix.canonical())
+    dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json)
+    num_rows = min(num, dataset.choose(split).num_records)
+    stream = Stream(
+        dataset,
+        pipeline,
+        batch_size=num_rows,
+        seed=seed,
+        split=split,
+        mix=mix.canonical(),
+        references=references,
+    )
     batch = stream.batch(0, 0)
     if not as_json:
         for refusal in batch.refusals:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from augment.cli import exit_codes, expand, scanning, terminal
+from augment.cli import references as referred
 
 _MISMATCHES_SHOWN = 20
 
@@ -29,6 +30,7 @@ def verify(
             help="The dataset; by default where it lay when OUT was written.",
         ),
     ] = None,
+    references: referred.Option = None,
     workers: expand.WorkersOption = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
@@ -36,12 +38,12 @@ def verify(
     from augment.verify import described
     from augment.verify import verify as verify_folder
 
-    dataset = None
+    dataset, named = None, referred.folders(references)
     if data is not None:
         dataset = scanning.scan(data, described(out).source_format, "leave_out", as_json=as_json)
     progress = terminal.Progress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
-        report = verify_folder(out, dataset, workers=rendering, progress=bar.show)
+        report = verify_folder(out, dataset, references=named, workers=rendering, progress=bar.show)
     if as_json:
         terminal.write_json(
             {

@@ -18,7 +18,8 @@ from augment.expansion.outputs import Outputs
 from augment.expansion.spec import ExpansionSpec, left_out, named_views
 from augment.expansion.splits import views
 from augment.formats import registry
-from augment.render import RenderSource
+from augment.pipeline import PipelineSpec
+from augment.render import RenderSource, others
 from augment.sample import Record
 from augment.task import Guard
 
@@ -166,20 +167,24 @@ class There:
     num_removed: int = 0
 
 
-def look(out: Path, old: ExpansionSpec, new: ExpansionSpec, dataset: Dataset, wanted: Names) -> There:
+def look(
+    out: Path, old: ExpansionSpec, new: ExpansionSpec, pipeline: PipelineSpec, dataset: Dataset, wanted: Names
+) -> There:
     """Tell what a run would do with each output that is there; kept are those with unchanged bytes and render key.
 
     Where pictures lie inside of files, these are kept or made anew as a whole: after any change all count as replaced.
     """
     packs = registry.FORMATS[new.format].PACKS
     datasets = named_views(new, dataset)
+    taken_from = {split: others(pipeline, each, new.references) for split, each in datasets.items()}
     num_kept = num_replaced = num_removed = 0
     for row, since_ns in _rows(out, old):
         place = datasets[row.split].find(row.key) if row.split in datasets else None
         if row.path is None or not os.path.lexists(out / row.path):
             continue
         record = None if place is None else datasets[row.split].record(place)
-        if record is not None and _is_kept(out, row, record, new, since_ns) and not (packs and old.id != new.id):
+        kept = record is not None and _is_kept(out, row, record, new, taken_from[row.split], since_ns)
+        if kept and not (packs and old.id != new.id):
             num_kept += 1
         elif record is not None if packs else wanted.is_output(row.path):
             num_replaced += 1
@@ -202,7 +207,9 @@ def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:
                 yield row, since_ns
 
 
-def _is_kept(out: Path, row: manifest.Row, record: Record, new: ExpansionSpec, since_ns: int) -> bool:
+def _is_kept(
+    out: Path, row: manifest.Row, record: Record, new: ExpansionSpec, taken_from: tuple[str, ...], since_ns: int
+) -> bool:
     if not all(folder.has_output(out, each.path, each.size_bytes, each.digest, since_ns) for each in row.on_disk()):
         return False
     part = next(each for each in new.parts if new.folder(each) == row.split)
@@ -211,5 +218,5 @@ def _is_kept(out: Path, row: manifest.Row, record: Record, new: ExpansionSpec, s
         return row.record_digest == record.digest and new.has_original(part)
     if row.copy is None or row.copy >= new.copies_of(part, record.key, name):
         return False
-    address = Address(new.engine, record.digest, new.pipeline_digest, new.seed, row.copy, 0, record.key)
+    address = Address(new.engine, record.digest, new.pipeline_digest, new.seed, row.copy, 0, record.key, taken_from)
     return row.record_digest == record.digest and row.render_key == address.render_key

@@ -20,7 +20,7 @@ from augment.pipeline import PipelineSpec
 from augment.render import check_seed
 from augment.sample import Refusal
 
-REVISION = 2
+REVISION = 3
 """Counts changes of what ``expansion.json``, the manifest's columns and the names of outputs mean."""
 
 TARGETS = ("label", "labels", "mask", "boxes", "instance_masks", "keypoints")
@@ -34,7 +34,18 @@ _NUM_SHARDS_WANTED = 4096
 _RECORDS_A_SHARD_MAX = 1024
 
 _OF_THE_DATASET = frozenset(
-    {"dataset", "refused", "parts", "shares", "classes", "keypoint_names", "targets", "details", "shard_size"}
+    {
+        "dataset",
+        "refused",
+        "references",
+        "parts",
+        "shares",
+        "classes",
+        "keypoint_names",
+        "targets",
+        "details",
+        "shard_size",
+    }
 )
 _OF_THE_ENGINE = frozenset({"engine"})
 
@@ -58,8 +69,9 @@ class ExpansionSpec:
 
     ``engine``, ``dataset`` and ``pipeline_digest`` are digests; ``pipeline`` is the canonical pipeline, so that the
     folder can be rendered again without its file. ``refused`` digests what the scan left out, since the manifest names
-    it. ``split``, ``augmented`` and ``copy_splits`` are as ``splits.Division`` has them, ``parts`` what they come to.
-    ``copies`` is the rule that was asked for, ``shares`` what it comes to by class, empty where it is a number.
+    it. ``references`` are digests of the datasets that transforms name, by name. ``split``, ``augmented`` and
+    ``copy_splits`` are as ``splits.Division`` has them, ``parts`` what they come to. ``copies`` is the rule that was
+    asked for, ``shares`` what it comes to by class, empty where it is a number.
     ``quality`` is None for a format that has none. ``source_format`` is the dataset's format and ``details`` what that
     keeps for itself; ``targets`` are those that the outputs have. A shard is ``shard_size`` records.
     """
@@ -74,6 +86,7 @@ class ExpansionSpec:
     parts: tuple[Part, ...]
     pipeline: Mapping[str, object]
     pipeline_digest: str
+    references: Mapping[str, str]
     seed: int
     copies: Copies
     shares: tuple[Share, ...]
@@ -202,6 +215,8 @@ class ExpansionSpec:
                 content[names] = tuple(content[names])
             content["parts"] = tuple(Part(**part) for part in content["parts"])
             content["shares"] = tuple(Share(**share) for share in content["shares"])
+            if not all(isinstance(digest, str) for digest in content["references"].values()):
+                raise ValueError
             spec = cls(**content)
             shares.check(spec.copies, least=0)
             numbers = [part.num_records for part in spec.parts]
@@ -234,6 +249,7 @@ def describe(
     quality: int,
     output_format: str | None = None,
     drop_targets: Collection[str] = (),
+    references: Mapping[str, Dataset] | None = None,
 ) -> ExpansionSpec:
     """Describe the expansion of a dataset.
 
@@ -260,6 +276,7 @@ def describe(
         parts=division.parts,
         pipeline=json.loads(json.dumps(pipeline.canonical())),
         pipeline_digest=pipeline.digest,
+        references={name: each.digest for name, each in (references or {}).items()},
         seed=seed,
         copies=copies,
         shares=by_class,
@@ -334,6 +351,7 @@ def check_same(
         causes = []
         if "dataset" in changed or "refused" in changed:
             causes.append(f"the dataset changed{_changes(old, new, root, dataset)}")
+        causes += [f"the references {name!r} changed" for name in _other_references(old, new)]
         if "engine" in changed:
             causes.append("the engine changed (another version of augment or of a library that decides pixels)")
         if not causes:
@@ -343,6 +361,10 @@ def check_same(
             "render the rest, or choose another output folder"
         )
     return False
+
+
+def _other_references(old: ExpansionSpec, new: ExpansionSpec) -> list[str]:
+    return [name for name, digest in sorted(new.references.items()) if old.references.get(name) != digest]
 
 
 def _changes(old: ExpansionSpec, new: ExpansionSpec, root: Path, dataset: Dataset | None) -> str:

@@ -1,7 +1,8 @@
 """Every transform a pipeline may name: what it does, what it takes, and the check of what it was given.
 
-The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, the
-containers, policies, and four of our own. ``fill`` is the only way parameters get past it.
+The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, those that take
+pictures of another dataset, the containers, policies, and four of our own. ``fill`` is the only way parameters get past
+it.
 """
 
 import functools
@@ -17,7 +18,7 @@ import pydantic
 from augment.document import JSON
 from augment.pipeline import Node
 from augment.spelling import did_you_mean
-from augment.transforms import entry, joining, mended, own, schema, straight
+from augment.transforms import adapting, elements, entry, joining, mended, own, schema, straight
 from augment.transforms.entry import Entry
 from augment.transforms.excluded import EXCLUDED
 from augment.transforms.families import (
@@ -34,6 +35,7 @@ from augment.transforms.families import (
     noise,
     policy,
     quality,
+    reference,
     resize,
     rotation,
     sharpness,
@@ -60,6 +62,7 @@ _FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
     weather,
     policy,
     mixing,
+    reference,
     container,
 )
 FAMILIES: Final[tuple[str, ...]] = tuple(module.FAMILY for module in _FAMILY_MODULES)
@@ -71,6 +74,8 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType({"3-Augment": "ThreeAugment
 _CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
     own,
     joining,
+    adapting,
+    elements,
     aug_mix,
     auto_augment,
     rand_augment,

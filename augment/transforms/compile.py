@@ -1,7 +1,7 @@
 """A pipeline as a function of samples and addresses."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from augment.chance import Chance
 from augment.errors import PipelineError, Problem
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample, as_sample
+from augment.spelling import did_you_mean
 from augment.transforms import carried, catalogue, donating
 from augment.transforms.carried import Carrier
 from augment.transforms.donating import Donating, Numbers
@@ -19,6 +20,8 @@ from augment.transforms.segment import Segment
 from augment.transforms.source import Source
 
 __all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "versions"]
+
+_GIVE_THEM: Final = "say which one it is, with references={{'{name}': DATASET}} or --references {name}=FOLDER"
 
 
 class Made(NamedTuple):
@@ -72,14 +75,17 @@ def references_of(spec: PipelineSpec) -> frozenset[str]:
     return frozenset(str(node.params["references"]) for node in spec.nodes() if known[node.name].references)
 
 
-def check_references(spec: PipelineSpec, names: Collection[str]) -> None:
-    """Raise PipelineError for each transform whose references have none of these names."""
+def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str = _GIVE_THEM) -> None:
+    """Raise PipelineError for each transform whose references have none of these names.
+
+    ``remedy`` is what to do where no name is near, ``{name}`` in it the missing one.
+    """
     known = catalogue.catalogue()
-    there = ", ".join(f"`{name}`" for name in sorted(names)) or "none"
     problems = []
     for path, node in spec.places():
         if known[node.name].references and (name := str(node.params["references"])) not in names:
-            msg = f"`{node.name}` takes pictures of the references `{name}`, which are not given; there are: {there}"
+            ending = did_you_mean(name, names) or f"; {remedy.format(name=name)}"
+            msg = f"`{node.name}` takes pictures of the dataset `{name}`, which is not there{ending}"
             problems.append(Problem((*path, "references"), msg))
     if problems:
         raise PipelineError(problems)

@@ -13,8 +13,9 @@ from augment.address import digest_fields
 INLINE_MAX: Final = 16
 """Lists of more values than these are shown as their length and digest; provenance has to fit a header."""
 
-_NOT_DRAWN: Final = frozenset({"shape", "interpolation", "fill", "fill_mask"})
-"""What Albumentations adds to the parameters of each call: its size, and what the pipeline says anyway."""
+_NOT_DRAWN: Final = frozenset({"shape", "interpolation", "fill", "fill_mask", "reference_picture", "pieces"})
+"""What Albumentations adds to the parameters of each call: its size, and what the pipeline says anyway; and pixels of
+references, whose keys are told."""
 
 
 def drawn(params: Mapping[str, Any]) -> dict[str, object]:

@@ -3,17 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
-_METADATA = "it needs other pictures or data from the caller for each sample"
 _VOLUME = "it works on volumes; samples are pictures"
 _MIX = "it joins rows of a batch; give it as the `mix` of a stream"
 _UINT8 = "samples are uint8 RGB from end to end"
 
 EXCLUDED: Final[Mapping[str, str]] = {
-    "FDA": _METADATA,
-    "HistogramMatching": _METADATA,
-    "PixelDistributionAdaptation": _METADATA,
-    "TemplateTransform": _METADATA,
-    "OverlayElements": _METADATA,
     "RandomCropNearBBox": "it needs a box from the caller for each sample; use AtLeastOneBBoxRandomCrop",
     "MaskDropout": "it takes each connected part of the mask for an object and erases it from the mask's classes; use "
     "ConstrainedCoarseDropout",

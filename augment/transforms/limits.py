@@ -108,6 +108,9 @@ SHADOW_VERTICES: Final = 32
 GRAVEL_PATCHES: Final = 64
 """Patches of gravel; each pebble is a Python loop."""
 
+ELEMENTS: Final = 32
+"""Elements pasted onto a picture; each is read, decoded and resized."""
+
 DROP_LENGTH_PX: Final = 512
 """Length of a rain drop."""
 

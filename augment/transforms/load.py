@@ -4,7 +4,7 @@ import errno
 import functools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final, overload
@@ -12,9 +12,10 @@ from typing import Final, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from augment import arguments
+from augment import arguments, pictures
 from augment import document as documents
 from augment.chance import check_address
+from augment.dataset import Dataset
 from augment.errors import CallError, PipelineError, Problem
 from augment.pipeline import PipelineSpec
 from augment.sample import Sample, as_image
@@ -23,6 +24,9 @@ from augment.transforms import check
 from augment.transforms import compile as compiling
 
 _SUFFIX: Final = ".yaml"
+
+References = Mapping[str, Dataset | Sequence[Sample | ArrayLike]]
+"""Datasets, or pictures in memory, by the names that transforms call them by."""
 
 
 class Pipeline:
@@ -86,11 +90,19 @@ class Pipeline:
         view: int = 0,
         key: str = "",
         keypoint_names: Sequence[str] = (),
+        references: References | None = None,
     ) -> Sample: ...
 
     @overload
     def __call__(
-        self, picture: ArrayLike, *, seed: int = 0, draw: int = 0, view: int = 0, key: str = ""
+        self,
+        picture: ArrayLike,
+        *,
+        seed: int = 0,
+        draw: int = 0,
+        view: int = 0,
+        key: str = "",
+        references: References | None = None,
     ) -> NDArray[np.uint8]: ...
 
     def __call__(
@@ -102,22 +114,34 @@ class Pipeline:
         view: int = 0,
         key: str = "",
         keypoint_names: Sequence[str] = (),
+        references: References | None = None,
     ) -> Sample | NDArray[np.uint8]:
         """Augment one picture, uint8 (H, W, 3) RGB, or a whole sample with its targets; what went in stays as it is.
 
         ``draw`` is the copy or epoch, ``key`` the name of the record; the same four give the same pixels anywhere.
         ``keypoint_names`` are those that a sample's keypoint labels are indices into: a mirror swaps left and right.
-        Raises RecordError where a transform cannot be applied to this picture, CallError where the four are no address.
+        ``references`` are datasets, or lists of pictures, by the names that transforms call them by; give the same
+        objects again and again, since what is made of them is kept. Raises PipelineError where one lacks,
+        RecordError where a transform cannot be applied to this picture, CallError where the four are no address.
         """
         check_address(seed=seed, draw=draw, view=view, key=key)
         sample = picture if isinstance(picture, Sample) else Sample(image=as_image(picture))
-        names = tuple(keypoint_names)
-        compiled: compiling.Compiled | None = getattr(self._compiled, "value", None)
-        if compiled is None or self._compiled.names != names:
-            compiled = compiling.compile_pipeline(self.spec, keypoint_names=names, provenance=False)
-            self._compiled.value, self._compiled.names = compiled, names
+        compiled = self._compile(tuple(keypoint_names), {} if references is None else references)
         result, *_ = compiled(sample, seed=seed, draw=draw, view=view, key=key)
         return result if isinstance(picture, Sample) else result.image
+
+    def _compile(self, names: tuple[str, ...], references: References) -> compiling.Compiled:
+        """What this thread compiled last, where it is the same."""
+        given = arguments.instance("references", references, Mapping, "give datasets by name")
+        wanted = (names, tuple(sorted((name, id(each)) for name, each in given.items())))
+        known: compiling.Compiled | None = getattr(self._compiled, "value", None)
+        if known is not None and self._compiled.wanted == wanted:
+            return known
+        sources = {name: pictures.source_of(each) for name, each in given.items()}
+        made = compiling.compile_pipeline(self.spec, keypoint_names=names, provenance=False, references=sources)
+        self._compiled.value, self._compiled.wanted = made, wanted
+        self._compiled.held = dict(given)  # no other object gets the place of one in memory, by which they are known
+        return made
 
     @classmethod
     def take(cls, given: object) -> "Pipeline":

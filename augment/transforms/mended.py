@@ -38,17 +38,23 @@ class _Erased:
         height, width = params["shape"][:2]
         if not len(holes) or not len(bboxes):
             return bboxes
-        left = np.ones((height, width), np.uint8)
+        left = np.ones((height, width), bool)
         for x_min, y_min, x_max, y_max in np.asarray(holes)[:, :4].astype(int):
-            left[max(y_min, 0) : max(y_max, 0), max(x_min, 0) : max(x_max, 0)] = 0
-        totals = cv2.integral(left, sdepth=cv2.CV_64F)
-        x_min, y_min = (np.floor(bboxes[:, i] * side).astype(int) for i, side in ((0, width), (1, height)))
-        x_max, y_max = (np.ceil(bboxes[:, i] * side - 1e-3).astype(int) for i, side in ((2, width), (3, height)))
-        x_min, x_max = np.clip(x_min, 0, width), np.clip(x_max, 0, width)
-        y_min, y_max = np.clip(y_min, 0, height), np.clip(y_max, 0, height)
-        seen = totals[y_max, x_max] - totals[y_min, x_max] - totals[y_max, x_min] + totals[y_min, x_min]
-        left_over: _Array = bboxes[seen > 0]
-        return left_over
+            left[max(y_min, 0) : max(y_max, 0), max(x_min, 0) : max(x_max, 0)] = False
+        return boxes_seen(bboxes, left)
+
+
+def boxes_seen(bboxes: _Array, left: NDArray[np.bool_]) -> _Array:
+    """Those boxes, in shares of the frame, of which a pixel is left."""
+    height, width = left.shape
+    totals = cv2.integral(left.astype(np.uint8), sdepth=cv2.CV_64F)
+    x_min, y_min = (np.floor(bboxes[:, i] * side).astype(int) for i, side in ((0, width), (1, height)))
+    x_max, y_max = (np.ceil(bboxes[:, i] * side - 1e-3).astype(int) for i, side in ((2, width), (3, height)))
+    x_min, x_max = np.clip(x_min, 0, width), np.clip(x_max, 0, width)
+    y_min, y_max = np.clip(y_min, 0, height), np.clip(y_max, 0, height)
+    seen = totals[y_max, x_max] - totals[y_min, x_max] - totals[y_max, x_min] + totals[y_min, x_min]
+    left_over: _Array = bboxes[seen > 0]
+    return left_over
 
 
 class CoarseDropout(_Erased, A.CoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped

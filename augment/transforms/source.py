@@ -8,6 +8,9 @@ from augment.sample import Sample
 OTHERS: Final = 8
 """How many records after a refused one are tried in its place."""
 
+_OF_THE_BYTES: Final = frozenset({Reason.FORMAT, Reason.TOO_MANY_PIXELS, Reason.UNDECODABLE, Reason.ANNOTATION})
+"""Why a record can be passed over: what is wrong with it now was wrong when it was scanned, on every machine."""
+
 
 class Source(Protocol):
     """Decoded records by their place; those of one source have the same targets."""
@@ -15,11 +18,6 @@ class Source(Protocol):
     @property
     def num_records(self) -> int:
         """At least 1."""
-        ...
-
-    @property
-    def digest(self) -> str:
-        """Of all keys and record digests: part of the address of every sample that takes from here."""
         ...
 
     def key(self, index: int) -> str:
@@ -34,7 +32,8 @@ class Source(Protocol):
 def take(source: Source, index: int) -> tuple[str, Sample]:
     """The key and sample of a record, or of the first of the next ``OTHERS`` that can be decoded.
 
-    Raises RecordError of the first where none can.
+    Raises RecordError of the first where none can; and where a file changed or cannot be read, since the same address
+    would have other pixels today than yesterday.
     """
     first: RecordError | None = None
     for place in range(index, index + min(OTHERS + 1, source.num_records)):
@@ -42,6 +41,8 @@ def take(source: Source, index: int) -> tuple[str, Sample]:
         try:
             return source.key(other), source.sample(other)
         except RecordError as error:
+            if error.reason not in _OF_THE_BYTES:
+                raise
             first = first or error
     if first is None:
         raise RecordError("", Reason.NOT_RENDERABLE, "there is no other record to take from")

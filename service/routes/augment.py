@@ -16,7 +16,7 @@ from augment.errors import CallError, PipelineError, Problem
 from augment.laid import Laid
 from augment.render import SEED_MAX
 from augment.wire.bundle import Bundle
-from service import answers, formats, oneshot, pictures, requests, schemas
+from service import answers, formats, oneshot, pictures, referred, requests, schemas
 from service.answers import Chunk
 from service.batch_files import BatchFile
 from service.errors import MediaTypeError
@@ -116,6 +116,7 @@ _BODY = {
         },
         400: _problem("The form is cut short."),
         404: _problem("There is no such pipeline."),
+        409: _problem("A dataset that the pipeline takes references of is being scanned, or changed meanwhile."),
         413: _problem("The body is too long (AUGMENT_MAX_BODY_BYTES)."),
         415: _problem("A picture's format, the body's type or the wanted format is not served."),
         422: _problem("A picture cannot be decoded or rendered or is too large, the pipeline or a value is refused."),
@@ -223,10 +224,12 @@ def _wanted(given: Mapping[str, str]) -> AugmentRequest:
 def _options(state: State, wanted: AugmentRequest) -> Options:
     try:
         pipeline = state.pipelines.get(wanted.pipeline)
+        referred.check(state.datasets, pipeline.spec)
     except PipelineError as error:
         raise PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems]) from error
     seed = secrets.randbits(_RANDOM_SEED_BITS) if wanted.seed is None else wanted.seed
-    return Options(pipeline, seed, wanted.copies, wanted.image_format, wanted.quality)
+    references = referred.entries(state.datasets, [pipeline.spec])
+    return Options(pipeline, seed, wanted.copies, wanted.image_format, wanted.quality, references)
 
 
 def _bundle(name: Bundle | None, accept: str | None) -> Bundle:

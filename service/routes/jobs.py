@@ -13,6 +13,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from augment.errors import PipelineError, Problem
+from augment.transforms import compile as compiling
 from service import answers, job_output, schemas
 from service.answers import Chunk
 from service.errors import ConflictError, MalformedError
@@ -278,6 +279,7 @@ def _resolve(state: State, wanted: JobRequest) -> JobWanted:
         quality=wanted.output.quality,
         update=wanted.update,
         max_failures=wanted.max_failures,
+        references=() if pipeline is None else sorted(compiling.references_of(pipeline.spec)),
     )
 
 
@@ -296,6 +298,7 @@ def _document(jobs: Jobs, job: Job) -> dict[str, Any]:
         "expansion": job.expansion,
         "dataset": wanted.dataset,
         "pipeline": wanted.pipeline_name,
+        "references": list(wanted.references),
         "format": wanted.output_format,
         "drop_targets": list(wanted.drop_targets),
         "copies": wanted.copies,

@@ -41,6 +41,7 @@ class StreamRequest(schemas.StrictSchema):
             "examples": [
                 {"dataset": "photos", "pipeline": "inception", "batch_size": 64, "seed": 7},
                 {"dataset": "photos", "pipeline": "inception", "mix": {"MixUp": {"alpha": 0.8}}},
+                {"dataset": "photos", "views": [{"pipeline": "inception", "count": 2}, {"pipeline": "light"}]},
             ],
         }
     )

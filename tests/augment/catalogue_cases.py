@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from augment.pictures import Loose
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample
 from augment.transforms import catalogue
@@ -29,9 +30,14 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {
     "Crop": {"x_min": 2, "y_min": 1, "x_max": 22, "y_max": 17},
     "CropAndPad": {"px": [-3, 4]},
     "CropNonEmptyMaskIfExists": {"height": 16, "width": 20},
+    "FDA": {"references": "others"},
     "GridElasticDeform": {"num_grid_xy": [4, 3], "magnitude": 4},
+    "HistogramMatching": {"references": "others"},
     "LongestMaxSize": {"max_size": 48},
+    "Mosaic": {"size": [48, 56]},
+    "OverlayElements": {"references": "others"},
     "PadIfNeeded": {"min_height": 70, "min_width": 80},
+    "PixelDistributionAdaptation": {"references": "others"},
     "RandomCrop": {"height": 16, "width": 20},
     "RandomResizedCrop": {"size": [24, 28]},
     "RandomSizedBBoxSafeCrop": {"height": 24, "width": 28},
@@ -39,6 +45,7 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {
     "Resize": {"height": 24, "width": 28},
     "SmallestMaxSize": {"max_size": 24},
     "Superpixels": {"p_replace": [0.5, 0.5], "n_segments": [12, 12], "max_size": 32},
+    "TemplateTransform": {"references": "others"},
     "XYMasking": {"num_masks_x": 2, "num_masks_y": 1, "mask_x_length": [1, 6], "mask_y_length": [1, 6]},
 }
 """What each transform cannot do without, or would do nothing without, or be slow; the rest keeps its defaults."""
@@ -51,7 +58,7 @@ def node(name: str, **params: Any) -> Node:
 
 
 def compiled(*nodes: Node) -> Compiled:
-    return compile_pipeline(PipelineSpec(nodes))
+    return compile_pipeline(PipelineSpec(nodes), references={"others": Loose(others())})
 
 
 def operations_of(applied: Applied) -> list[tuple[str, float | None]]:
@@ -100,6 +107,17 @@ def movable(name: str, given: Sample) -> Sample:
     return given
 
 
+def others() -> list[Sample]:
+    """References: one smaller than ``sample()`` with objects, one larger with a mask, one of a single pixel."""
+    small, large, dot = sample(24, 30, seed=11), sample(90, 70, seed=12), sample(1, 1, seed=13)
+    masks = np.stack([some(small.mask) == label for label in (1, 2, 3)]).astype(np.uint8)
+    return [
+        Sample(small.image, boxes=small.boxes, box_labels=small.box_labels, instance_masks=masks),
+        Sample(large.image, mask=large.mask),
+        Sample(dot.image),
+    ]
+
+
 def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     """Anything that this schema allows."""
     if "anyOf" in schema:
@@ -120,6 +138,8 @@ def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
             return st.booleans()
         case "null":
             return st.none()
+        case "string":
+            return st.just("others")
     return _numbers(schema)
 
 

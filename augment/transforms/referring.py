@@ -1,0 +1,59 @@
+"""Pictures of another dataset, from which some transforms take a style, a template or what they paste.
+
+A pipeline names the dataset (``references: styles``); whoever compiles it binds the name to a ``Source``. Which record
+a sample takes follows from its address, as every other choice does, and nothing is kept between two samples.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.sample import Sample
+from augment.transforms import source as sources
+from augment.transforms.library import A, cv2
+from augment.transforms.source import Source
+
+
+def ordered(value: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The range itself; ValueError where its ends stand the wrong way round."""
+    if value[0] > value[1]:
+        raise ValueError("the first number must not be larger than the second")
+    return value
+
+
+class Referring:
+    """What all transforms with references share; comes before Albumentations' class among the bases."""
+
+    py_random: Any
+    references: str
+    _source: Source
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        references: str
+
+    def bind(self, source: Source) -> None:
+        """Say where the references are; once, before the first call."""
+        self._source = source
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Draw one reference, after what ``get_params`` drew: its key, which provenance shows, and its pixels."""
+        key, sample = self.reference()
+        return {"reference": key, "reference_picture": sample.image}
+
+    def reference(self) -> tuple[str, Sample]:
+        """Draw a record: its key and what it holds. RecordError as ``source.take``."""
+        return sources.take(self._source, self.py_random.randrange(self._source.num_records))
+
+
+def fitted(picture: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """The picture in this size: means of what a pixel covers where it becomes smaller, else bilinear."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    smaller = height <= picture.shape[0] and width <= picture.shape[1]
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
+def as_pixels(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Real values as a picture's: rounded, and cut at 0 and 255."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
