@@ -173,5 +173,5 @@ class SampleTask:
         png = encode.encode(sample.image, "png")
         renderer.stages.end("encode")
         if renderer.dataset.targets - {"label"}:
-            description["annotations"] = renderer.annotations(record, sample).members()
+            description["annotations"] = renderer.annotations(record, rendered).members()
         return png, description | rendered.provenance.as_json()

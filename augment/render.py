@@ -24,7 +24,7 @@ from augment.pipeline import PipelineSpec
 from augment.sample import Record, Rendered, Sample
 from augment.stages import Stages
 from augment.transforms import compile as compiling
-from augment.transforms import reduce, straight
+from augment.transforms import donating, reduce, straight
 
 SEED_MAX = 2**64 - 1
 """The largest seed: what a client in any language can hold."""
@@ -95,10 +95,11 @@ class Renderer:
         inverse = self._inverse(record, sample, made.matrix) if self._inverses else None
         return Rendered(made.sample, address.render_key, made.applied, made.dropped, inverse)
 
-    def annotations(self, record: Record, sample: Sample) -> Annotations:
-        """What can be said of an augmented sample of a record, in the words of its dataset."""
-        said = Annotations.from_json(record.annotations) if record.annotations else NOTHING
-        return targets.annotations_of(sample, said, self.dataset.vocabulary)
+    def annotations(self, record: Record, rendered: Rendered) -> Annotations:
+        """What can be said of an augmented sample of a record and its donors, in the words of their dataset."""
+        keys = donating.donor_keys(rendered.applied)
+        donors = [_said(self.dataset.record(place)) for key in keys if (place := self.dataset.find(key)) is not None]
+        return targets.annotations_of(rendered.sample, _said(record), self._vocabulary, donors)
 
     def render(self, record: Record, *, draw: int, view: int = 0) -> Rendered:
         """Read, decode and augment one record."""
@@ -206,6 +207,10 @@ def _opened(manifest: Path, digest: str) -> Dataset:
             "or expansion again"
         )
     return dataset
+
+
+def _said(record: Record) -> Annotations:
+    return Annotations.from_json(record.annotations) if record.annotations else NOTHING
 
 
 def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str, str]) -> tuple[str, ...]:

@@ -210,7 +210,7 @@ class Batch:
     keys:      the key of the record in each row.
     positions: int64 (N,), the place of each row in its epoch.
     labels:    int64 (N,), UNLABELLED where a record has no class; None where the records have no single class.
-    label_weights: float32 (N, C), a weight for each class, where pictures may have several.
+    label_weights: float32 (N, C), a weight for each class, where pictures may have several or rows are mixed.
     masks:     uint8 or uint16 (N, H, W) where all rows have one size, else a list of (H, W).
     boxes, box_labels, instance_masks, keypoints, keypoint_labels, keypoint_visibility, keypoint_angles,
     keypoint_scales: a list of one array for each row, as ``Sample`` describes it; None where the dataset has none.

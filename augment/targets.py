@@ -84,10 +84,12 @@ def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> No
         _fill_keypoints(sample, annotations, vocabulary)
 
 
-def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) -> Annotations:
+def annotations_of(
+    sample: Sample, source: Annotations, vocabulary: Vocabulary, donors: Sequence[Annotations] = ()
+) -> Annotations:
     """What can be said about an augmented sample: its targets, and of ``source`` (the record's) what is carried along.
 
-    Instance masks become run lengths. Rows beyond those of ``source`` are of donors: of them only the arrays are known.
+    Instance masks become run lengths. Rows beyond those of ``source`` are of ``donors``, one after the other.
     """
     rows = _rows(sample.box_rows, sample.boxes)
     members: dict[str, Any] = {"extra": _still_true(source.extra), "labels": source.labels}
@@ -99,10 +101,9 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
         members["boxes"] = _pairs(sample.boxes)
         if _is_named(source.box_labels, sample.box_labels):
             members["box_labels"] = tuple(vocabulary.classes[i] for i in _there(sample.box_labels))
-        if (attributes := source.box_attributes) is not None:
-            members["box_attributes"] = tuple(
-                _still_true(attributes[i]) or {} if i < len(attributes) else {} for i in rows
-            )
+        if any(each.box_attributes is not None for each in (source, *donors)):
+            attributes = [one for each in (source, *donors) for one in _attributes(each)]
+            members["box_attributes"] = tuple(_still_true(attributes[i]) or {} for i in rows)
     if sample.instance_masks is not None:
         own = source.instance_masks or ()
         members["instance_masks"] = tuple(
@@ -112,6 +113,11 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
     if sample.keypoints is not None:
         members |= _keypoint_members(sample, source, vocabulary, rows)
     return Annotations(**members)
+
+
+def _attributes(said: Annotations) -> Sequence[Mapping[str, Any]]:
+    """One for each box, whether the record has any or not."""
+    return ({},) * len(said.boxes or ()) if said.box_attributes is None else said.box_attributes
 
 
 def _is_named(said: Sequence[str] | None, indices: NDArray[np.int64] | None) -> bool:

@@ -4,11 +4,13 @@
     python -m tests.sheets --targets docs/images/targets.jpg
     python -m tests.sheets --policies docs/images/policies.jpg
     python -m tests.sheets --joined docs/images/mosaic.jpg
+    python -m tests.sheets --mixing docs/images/mixing.jpg
 
 The second draws one pipeline and the targets that move with it, the third what each policy drew and did, the fourth
-pictures joined with others. The photographs are those that scikit-image ships, with boxes, masks and keypoints set by
-hand and drawn upon them. Parameters are the defaults, p is 1; where a transform needs an argument, or its default does
-nothing to be seen on a photograph of this size, the label says what was given.
+pictures joined with others, the fifth rows of a batch that are mixed. The photographs are those that scikit-image
+ships, with boxes, masks and keypoints set by hand and drawn upon them. Parameters are the defaults, p is 1; where a
+transform needs an argument, or its default does nothing to be seen on a photograph of this size, the label says what
+was given.
 """
 
 import sys
@@ -21,11 +23,14 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
+from augment import stacking
 from augment.document import parse
+from augment.mixing.parse import parse as parse_mix
 from augment.overlay import Overlay
 from augment.pipeline import Node, PipelineSpec
-from augment.sample import Sample
+from augment.sample import Batch, Provenance, Sample
 from augment.sheet import contact_sheet
+from augment.target_rules import BoxRules, KeypointRules
 from augment.transforms import catalogue
 from augment.transforms.check import resolve
 from augment.transforms.compile import compile_pipeline
@@ -62,6 +67,7 @@ _CHILDREN = ("HorizontalFlip", "ToSepia", "GridDropout")
 
 CLASSES = ("background", "face", "shuttle", "cup", "spoon", "cat", "rocket")
 KEYPOINT_NAMES = ("nose", "left_eye", "right_eye", "mouth")
+MIXED_TARGETS = ("boxes", "box_labels", "keypoints", "keypoint_labels", "keypoint_visibility")
 TARGETS = """
 transforms:
   - HorizontalFlip: {p: 0.5}
@@ -237,6 +243,30 @@ def joined_sheet() -> np.ndarray:
     return _drawn(shown, labels, columns=4)
 
 
+def mixing_sheet() -> np.ndarray:
+    """Two rows of a batch as they were, then mixed, with their boxes, keypoints and weights of classes."""
+    whole = [replace(each, mask=None, instance_masks=None) for each in photographs()]
+    for name in ("keypoints", "keypoint_labels", "keypoint_visibility"):
+        setattr(whole[1], name, getattr(whole[0], name)[:0])  # every row of a batch has the same targets
+    fields = stacking.targets(whole, frozenset(MIXED_TARGETS), fixed=True)
+    images = np.stack([each.image for each in whole])
+    keys = ["person", "coffee"]
+    batch = Batch(0, 0, images, keys, np.arange(2), labels=np.arange(2), provenance=[Provenance("")] * 2, **fields)
+    shown, labels = [batch], ["as it was"]
+    for index, text in enumerate(("MixUp: {alpha: 4}", "CutMix: {per: row}", "CutMix: {per: row}")):
+        mix = parse_mix(parse(text))
+        address = {"stream_id": "sheet", "epoch": 0, "index": index}
+        shown.append(mix.apply(batch, **address, num_classes=2, boxes=BoxRules(), keypoints=KeypointRules()))  # type: ignore[arg-type]
+        labels.append(mix.methods[0].name)
+    samples, captions = [], []
+    for row in range(2):
+        for one, label in zip(shown, labels, strict=True):
+            samples.append(stacking.sample(one, row))
+            weights = () if one.label_weights is None else zip(keys, one.label_weights[row].tolist(), strict=True)
+            captions.append(label + ", ".join(f" {weight:.2f} {name}" for name, weight in weights))
+    return _drawn(samples, captions, columns=len(shown))
+
+
 def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, title: str = "") -> np.ndarray:
     overlays = [Overlay(sample, CLASSES) for sample in samples]
     return contact_sheet([sample.image for sample in samples], labels, columns=columns, title=title, overlays=overlays)
@@ -245,7 +275,12 @@ def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, ti
 def main(arguments: list[str]) -> None:
     if not arguments:
         sys.exit(__doc__)
-    drawings = {"--targets": targets_sheet, "--policies": policies_sheet, "--joined": joined_sheet}
+    drawings = {
+        "--targets": targets_sheet,
+        "--policies": policies_sheet,
+        "--joined": joined_sheet,
+        "--mixing": mixing_sheet,
+    }
     if arguments[0] in drawings:
         Image.fromarray(drawings[arguments[0]]()).save(arguments[1], quality=85)
         return

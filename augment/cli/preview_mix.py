@@ -67,7 +67,7 @@ def render(
     data_format: str | None,
     as_json: bool,
 ) -> list[MixedCell]:
-    """The first batch of a stream, of ``num`` rows or as many as there are records.
+    """The first batch of the stream that these say, of ``num`` rows or as many as there are records.
 
     Raises PipelineError where pipeline or mix do not fit the dataset, DatasetError where records are refused and so are
     all that might take their places.
@@ -75,14 +75,14 @@ def render(
     from augment import stacking
     from augment.stream import Stream
 
-    dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
-    num_rows = min(num, dataset.num_records)
+    dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json)
+    num_rows = min(num, dataset.choose(split).num_records)
     stream = Stream(
         dataset,
         pipeline,
         batch_size=num_rows,
         seed=seed,
-        split=dataset.split,
+        split=split,
         mix=mix.canonical(),
         references=references,
     )

@@ -49,7 +49,10 @@ def _document(info: "TransformInfo") -> dict[str, Any]:
         "name": info.name,
         "family": info.family,
         "targets": sorted(info.targets),
+        "requires": sorted(info.requires),
         "container": info.container,
+        "donors": info.donors,
+        "references": info.references,
         "help": info.help,
         "schema": info.schema,
     }
@@ -86,7 +89,9 @@ def _show_one(info: "TransformInfo") -> None:
     screen = terminal.console()
     targets = ", ".join(target for target in ("image", "mask", "boxes", "keypoints") if target in info.targets)
     screen.print(info.name, style="bold")
-    screen.print(f"{info.help}\nfamily: {info.family}; targets: {targets}\n")
+    needs = [name.replace("_", " ") for name in sorted(info.requires)] + ["other records of the split"] * info.donors
+    needed = f"; needs: {', '.join(needs)}" if needs else ""
+    screen.print(f"{info.help}\nfamily: {info.family}; targets: {targets}{needed}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("parameter", no_wrap=True)
     table.add_column("default", overflow="fold")

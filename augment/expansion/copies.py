@@ -4,13 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from augment import encode, masks, targets
-from augment.annotations import Annotations
+from augment import encode, masks
 from augment.errors import RecordError
 from augment.expansion.outputs import Outputs
 from augment.expansion.spec import ExpansionSpec
 from augment.render import Renderer
-from augment.sample import Applied, Record, Sample
+from augment.sample import Applied, Record, Rendered, Sample
 from augment.task import Guard
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -72,18 +71,17 @@ class CopyMaker:
             height,
             width,
             mask=mask,
-            annotations=self._said(sample),
+            annotations=self._said(rendered),
             render_key=rendered.render_key,
             applied=_json(_applied(rendered.applied)),
             dropped=_json(rendered.dropped) if rendered.dropped else None,
         )
 
-    def _said(self, sample: Sample) -> str | None:
-        """What a copy's annotations are; None where its record has none."""
-        if self._record.annotations is None:
+    def _said(self, rendered: Rendered) -> str | None:
+        """What a copy's annotations are; None where its record has none, and donors brought nothing."""
+        moved = self._renderer.annotations(self._record, rendered)
+        if self._record.annotations is None and not (moved.boxes or moved.keypoints or moved.labels):
             return None
-        source = Annotations.from_json(self._record.annotations)
-        moved = targets.annotations_of(sample, source, self._renderer.dataset.vocabulary)
         return self._outputs.said(moved.to_json())
 
     def _original(self) -> Encoded:

@@ -4,7 +4,7 @@ The objects of a row are a mapping of the fields of ``Batch`` that hold an array
 functions give new mappings and leave arrays as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,13 +31,18 @@ _OF_KEYPOINTS: Final = (
 FIELDS: Final = (*_OF_BOXES, *_OF_KEYPOINTS)
 
 
-def of_rows(batch: Batch) -> list[Objects]:
+def of_rows(batch: Batch) -> list[dict[str, _Array]]:
     """The objects of each row; mappings are empty where the batch has none."""
     there = {name: rows for name in FIELDS if (rows := getattr(batch, name)) is not None}
-    return [{name: rows[row] for name, rows in there.items()} for row in range(len(batch))]
+    found = [{name: rows[row] for name, rows in there.items()} for row in range(len(batch))]
+    for row, objects in enumerate(found):
+        if "instance_masks" in objects:  # of no objects they may have any size
+            height, width = batch.images[row].shape[:2]
+            objects["instance_masks"] = objects["instance_masks"].reshape(-1, height, width)
+    return found
 
 
-def by_field(rows: list[Objects]) -> dict[str, list[_Array]]:
+def by_field(rows: Sequence[Objects]) -> dict[str, list[_Array]]:
     """``of_rows`` the other way: the fields of ``Batch``."""
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 

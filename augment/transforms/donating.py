@@ -1,5 +1,6 @@
 """A step of a pipeline that takes other records: draws them, decodes them, and lets the node join them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from augment.chance import Chance
 from augment.pipeline import Node
 from augment.sample import Applied, Sample
-from augment.transforms import carried
+from augment.transforms import carried, catalogue
 from augment.transforms import source as sources
 from augment.transforms.drawn import drawn
 from augment.transforms.joining import Joining, joining
@@ -58,6 +59,15 @@ class Donating:
             joined, params = self._joining.join(base, pieces, self._chance.generator)
         noted = Applied(self._name, drawn({"donors": [name for name, _ in taken], **params}))
         return joined, (noted,)
+
+
+def donor_keys(applied: Sequence[Applied]) -> list[str]:
+    """The keys of all donors that a sample has taken, in the order in which their rows are counted."""
+    found: list[str] = []
+    for one in applied:
+        names = one.params.get("donors") if catalogue.is_joining(one.name) else None
+        found += names if isinstance(names, list) else []
+    return found
 
 
 def without_donors(name: str) -> str:

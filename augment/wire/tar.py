@@ -3,7 +3,7 @@
     {epoch:06d}-{position:012d}.png      the picture: png, jpg, or npy for uint8 (H, W, 3)
     {epoch:06d}-{position:012d}.cls      the index of its class, where the dataset has classes
     {epoch:06d}-{position:012d}.mask.png class indices, where the dataset has masks
-    {epoch:06d}-{position:012d}.json     key, replaces, position, render_key, applied; and as they are there
+    {epoch:06d}-{position:012d}.json     key, replaces, position, render_key, applied; and as they are there mixed,
                                          label_weights, boxes, box_labels, keypoints, … (indices, as in Arrow),
                                          instance_masks as COCO's run lengths, inverse, source_size
     {epoch:06d}-{position:012d}.1.png, {epoch:06d}-{position:012d}.1.mask.png, …

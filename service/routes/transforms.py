@@ -29,6 +29,12 @@ class Transform(BaseModel):
     )
     requires: list[str] = Field(description="Targets without which it cannot work.", examples=[[]])
     container: bool = Field(description="Whether it holds transforms of its own.")
+    donors: bool = Field(
+        description="Whether it takes other records of the same split; it never stands in a container."
+    )
+    references: bool = Field(
+        description="Whether it takes pictures of a dataset that its parameter of that name names."
+    )
     help: str = Field(description="What it does.", examples=["mirrors left and right"])
     schema_: dict[str, Any] = Field(
         alias="schema",
@@ -94,6 +100,8 @@ def _document(info: TransformInfo) -> dict[str, Any]:
         "targets": sorted(info.targets),
         "requires": sorted(info.requires),
         "container": info.container,
+        "donors": info.donors,
+        "references": info.references,
         "help": info.help,
         "schema": info.schema,
     }

@@ -229,6 +229,23 @@ def test_expansion_of_joined_pictures_is_read_back_with_its_boxes(folder: Path, 
         assert np.array_equal(labels, some(rendered.box_labels))
 
 
+def test_expansion_says_what_donors_brought_to_a_picture_without_objects(tmp_path: Path) -> None:
+    samples = pictures(0, 2) | {"empty": drawn(9, 40, 60).sample}
+    said = coco(samples)
+    for one in said["annotations"]:
+        one["iscrowd"] = one["category_id"] % 2
+    files: dict[str, bytes | None] = {"_annotations.coco.json": json.dumps(said).encode()}
+    files |= {f"{key}.png": encode(sample.image, "png") for key, sample in samples.items()}
+    pipeline = Pipeline.parse("[Mosaic: {size: [80, 120], num_pictures: 9, fit_mode: contain}]")
+    expand(lay(tmp_path / "data", files), tmp_path / "out", pipeline, image_format="png")
+    written = json.loads((tmp_path / "out/annotations.json").read_text())
+    names = {one["id"]: one["file_name"] for one in written["images"]}
+    classes = {one["id"]: one["name"] for one in written["categories"]}
+    of_empty = [one for one in written["annotations"] if names[one["image_id"]].startswith("empty")]
+    assert len(of_empty) >= 8
+    assert all(one["iscrowd"] == CLASSES.index(classes[one["category_id"]]) % 2 for one in written["annotations"])
+
+
 def test_expansion_renders_every_copy_again_when_the_split_gains_a_picture(folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(folder / "valid", data)

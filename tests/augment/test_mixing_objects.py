@@ -219,3 +219,12 @@ def test_a_picture_of_which_nothing_is_seen_brings_no_objects() -> None:
                 np.testing.assert_array_equal(out.boxes[row], batch.boxes[source])
                 seen.add(weight)
     assert seen == {0.0, 1.0}
+
+
+def test_masks_of_no_objects_may_have_any_size() -> None:
+    masks = [np.zeros((0, 0, 0), np.uint8), np.ones((1, 12, 16), np.uint8)]
+    boxes = [np.zeros((0, 4), np.float32), np.array([[0, 0, 16, 12]], np.float32)]
+    batch = batch_of(noise(2), boxes=boxes, instance_masks=masks)
+    out = mixed(batch, {"MixUp": {"alpha": 32}})
+    assert out.instance_masks is not None
+    assert [each.shape for each in out.instance_masks] == [(1, 12, 16), (1, 12, 16)]

@@ -72,8 +72,9 @@ def test_every_format_carries_the_weights(service: TestClient, declared: dict[st
 
 def test_a_sample_is_shown_unmixed(service: TestClient, declared: dict[str, Any]) -> None:
     plain = service.post("/v1/streams", json=asked()).json()["id"]
-    pictures = [service.get(f"/v1/streams/{each}/samples/0/cat/00") for each in (plain, declared["id"])]
-    assert np.array_equal(*(decode.decode(each.content) for each in pictures))
+    answers = [service.get(f"/v1/streams/{each}/samples/0/cat/00") for each in (plain, declared["id"])]
+    one, other = (decode.decode(each.content) for each in answers)
+    assert np.array_equal(one, other)
     described = service.get(f"/v1/streams/{declared['id']}/samples/0/cat/00", params={"format": "json"}).json()
     assert "mixed" not in described
 
