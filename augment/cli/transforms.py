@@ -25,7 +25,7 @@ def list_transforms(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """List all transforms by family, or show the parameters of one with their ranges and defaults."""
-    from augment.transforms.catalogue import catalogue
+    from augment.transforms.catalogue import ALIASES, catalogue
 
     known = catalogue()
     if name is None:
@@ -34,7 +34,7 @@ def list_transforms(
         else:
             _show_families(list(known.values()))
         return
-    info = known.get(name)
+    info = known.get(ALIASES.get(name, name))
     if info is None:
         hint = did_you_mean(name, known) or "; `augment transforms` lists them all"
         raise CallError(f"there is no transform {name!r}{hint}")

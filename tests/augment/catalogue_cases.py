@@ -12,6 +12,7 @@ from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample
 from augment.transforms import catalogue
 from augment.transforms.compile import Compiled, compile_pipeline
+from augment.transforms.entry import ALL_TARGETS
 
 LEAVES = tuple(
     name for name, info in catalogue.catalogue().items() if not (info.container or info.donors or info.references)
@@ -19,9 +20,12 @@ LEAVES = tuple(
 """What needs nothing but a sample."""
 POLICIES = tuple(name for name, info in catalogue.catalogue().items() if info.family == "policy")
 CONTAINERS = tuple(name for name, info in catalogue.catalogue().items() if info.container)
-EVERY = tuple(sorted((*LEAVES, *CONTAINERS)))
-"""Whatever is applied to a sample alone; nodes that join it with donors have tests of their own."""
+REFERRING = tuple(name for name, info in catalogue.catalogue().items() if info.references)
+EVERY = tuple(sorted((*LEAVES, *CONTAINERS, *REFERRING)))
+"""Whatever is applied to one sample; nodes that join it with donors have tests of their own."""
 MOVING = tuple(name for name in LEAVES if catalogue.catalogue()[name].moves_pixels)
+MOVING_ALL = tuple(name for name in MOVING if catalogue.catalogue()[name].targets >= ALL_TARGETS)
+"""What moves every target with the pixels."""
 
 NEEDED: Mapping[str, Mapping[str, Any]] = {
     "AtLeastOneBBoxRandomCrop": {"height": 16, "width": 20},
@@ -103,7 +107,8 @@ def movable(name: str, given: Sample) -> Sample:
     if info.moves_pixels and "boxes" not in info.targets:
         given.boxes = given.box_labels = None
     if info.moves_pixels and "keypoints" not in info.targets:
-        given.keypoints = None
+        given.keypoints = given.keypoint_labels = given.keypoint_visibility = None
+        given.keypoint_angles = given.keypoint_scales = given.keypoint_boxes = None
     return given
 
 

@@ -137,6 +137,11 @@ def test_transforms_shows_every_parameter(name: str, capsys: pytest.CaptureFixtu
     assert all(f"\n{parameter}" in shown for parameter in catalogue()[name].schema["properties"])
 
 
+def test_transforms_knows_the_name_that_a_paper_gave(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("transforms", "3-Augment") == exit_codes.OK
+    assert capsys.readouterr().out.startswith("ThreeAugment")
+
+
 def test_transforms_as_json_is_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("transforms", "--json") == exit_codes.OK
     listed = json.loads(capsys.readouterr().out)

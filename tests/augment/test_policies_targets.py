@@ -15,6 +15,7 @@ from augment.transforms.compile import compile_pipeline
 from augment.transforms.policies import clipped
 from augment.transforms.policies.operations import GEOMETRIC
 from augment.transforms.policies.policy import applied, matrices
+from augment.transforms.straight import points_through
 from tests.augment.catalogue_cases import node, noise_image, some
 
 SHAPE = (60, 80)
@@ -72,6 +73,19 @@ def test_visibility_counts_what_is_left_after_all_steps() -> None:
         ]
     assert all(strict <= lenient for strict, lenient in zip(draws[0.9], draws[0.0], strict=True))
     assert 0 < sum(draws[0.9]) < sum(draws[0.0])
+
+
+@pytest.mark.parametrize("name", ["AutoAugment", "RandAugment", "TrivialAugmentWide"])
+def test_matrix_that_views_are_mapped_back_with_is_that_of_the_keypoints(name: str) -> None:
+    points = np.array([[3, 5], [70, 8], [40, 50]], np.float32)
+    transform = compile_pipeline(PipelineSpec((node(name),)), points=True)
+    moved = 0
+    for draw in range(60):
+        made = transform(Sample(noise_image(*SHAPE), keypoints=points), seed=0, draw=draw, view=0, key="k")
+        assert made.matrix is not None
+        np.testing.assert_allclose(some(made.sample.keypoints), points_through(points, made.matrix), atol=1e-4)
+        moved += not np.array_equal(made.matrix, np.eye(3))
+    assert moved >= 3
 
 
 @pytest.mark.parametrize(

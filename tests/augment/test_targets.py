@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from augment.sample import Sample
-from tests.augment.catalogue_cases import MOVING, compiled, node, noise_image, sample, some
+from tests.augment.catalogue_cases import MOVING_ALL, compiled, node, noise_image, sample, some
 
 ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
 
@@ -79,7 +79,7 @@ def test_keypoint_that_leaves_the_frame_is_kept_outside() -> None:
     assert out.keypoints.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", [name for name in MOVING if name != "Morphological"])
+@pytest.mark.parametrize("name", MOVING_ALL)
 def test_masks_of_objects_are_the_pixels_of_their_class(name: str) -> None:
     """A class mask and the masks of objects that say the same go on saying the same."""
     transform, seen = compiled(node(name)), 0
