@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from augment.expand import expand as expand_dataset
     from augment.formats.registry import scan
     from augment.measure import dataset_statistics
+    from augment.merging.merge import merge as merge_predictions
     from augment.overlay import Overlay
     from augment.sample import Batch, Sample
     from augment.sheet import contact_sheet
@@ -48,6 +49,7 @@ _EXPORTS = {
     "encode_image": ("augment.encode", "encode"),
     "engine_id": ("augment.engine", "engine_id"),
     "expand_dataset": ("augment.expand", "expand"),
+    "merge_predictions": ("augment.merging.merge", "merge"),
     "scan": ("augment.formats.registry", "scan"),
     "verify_expansion": ("augment.verify", "verify"),
 }
@@ -71,6 +73,7 @@ __all__ = [
     "engine_id",
     "errors",
     "expand_dataset",
+    "merge_predictions",
     "scan",
     "verify_expansion",
 ]

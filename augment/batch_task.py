@@ -162,10 +162,14 @@ class SampleTask:
         description: dict[str, object] = {
             "key": record.key,
             "epoch": self.epoch,
+            "draw": self.draw,
+            "view": self.view,
             "record_digest": record.digest,
             "label": record.label,
             "image_shape": list(sample.image.shape),
         }
+        if self.source.inverses:
+            description["source_size"] = [record.height, record.width]
         png = encode.encode(sample.image, "png")
         renderer.stages.end("encode")
         if renderer.dataset.targets - {"label"}:

@@ -136,7 +136,7 @@ class Expansion:
             for part, view in views(self.dataset, division.parts):
                 if not part.copied:
                     smallest = view.min_size()
-                    sizes.check_fits(self.pipeline, smallest.height, smallest.width, view.moved_targets)
+                    sizes.check_fits(self.pipeline, smallest.height, smallest.width, view.targets)
         self.spec = describe(
             self.dataset,
             division,

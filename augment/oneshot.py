@@ -192,7 +192,7 @@ class _Work:
         task, moved = self.task, self._vocabulary.moved
         header = decode.probe(self.data, max_pixels=task.max_pixels)
         if moved:  # a transform that cannot move one of them is refused by its name
-            sizes.check_fits(task.spec, header.height, header.width, moved, key=task.source.name)
+            sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
         try:
             self._said = sent.check(self._said, header.height, header.width)
             sample = decoded.decode_picture(

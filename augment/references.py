@@ -10,22 +10,25 @@ from augment.formats import registry
 from augment.pipeline import PipelineSpec
 from augment.spelling import did_you_mean
 from augment.transforms import compile as compiling
+from augment.views import problems_of_view
 
 References = Mapping[str, Dataset | str | os.PathLike[str]]
 """Datasets, or paths of folders to be scanned, by the names that transforms call them by."""
 
 
-def take(given: References | None, pipelines: Iterable[PipelineSpec]) -> dict[str, Dataset]:
+def take(given: References | None, pipelines: Iterable[PipelineSpec], *, has_views: bool = False) -> dict[str, Dataset]:
     """The datasets that these pipelines name; folders are scanned once it is known that none lacks.
 
-    Raises PipelineError for each transform whose dataset is not given, CallError for a name that no transform has.
+    Raises PipelineError for each transform whose dataset is not given, with the place of the view where pipelines are
+    those of views, and CallError for a name that no transform has.
     """
     found: object = {} if given is None else given
     if not isinstance(found, Mapping):
         raise CallError(f"references is {arguments.shown(found)}; give datasets by name, as {{'styles': FOLDER}}")
     specs = tuple(pipelines)
-    for spec in specs:
-        compiling.check_references(spec, found)
+    for place, spec in enumerate(specs):
+        with problems_of_view(place if has_views else None):
+            compiling.check_references(spec, found)
     names = frozenset().union(*map(compiling.references_of, specs))
     for name in found:
         if name not in names:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.sample import UNLABELLED, Sample
+from augment.sample import UNLABELLED, Batch, Sample
 
 _BY_ROW = (
     "boxes",
@@ -51,6 +51,15 @@ def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) ->
     if "keypoint_boxes" in names:
         found["keypoint_boxes"] = [_places(sample) for sample in samples]
     return found
+
+
+def sample(batch: Batch, row: int) -> Sample:
+    """One row of a batch; its arrays are views. Rows of boxes and keypoints are counted in the batch's row."""
+    label = None if batch.labels is None else int(batch.labels[row])
+    found = {"labels": batch.label_weights, "mask": batch.masks}
+    found |= {name: getattr(batch, name) for name in (*_BY_ROW, "keypoint_boxes")}
+    arrays: dict[str, Any] = {name: values[row] for name, values in found.items() if values is not None}
+    return Sample(batch.images[row], label=None if label == UNLABELLED else label, **arrays)
 
 
 def _places(sample: Sample) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX, Place, StreamSpec
 from augment.task import Workers
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
-from augment.views import take_views
+from augment.views import problems_of_view, take_views
 from augment.wire import arrow
 from augment.wire.columns import Layout
 
@@ -86,15 +86,14 @@ class Stream:
         repeats = arguments.integer("repeats", repeats, 1, REPEATS_MAX)
         mixed = None if mix is None else parse_mix(mix)
         self._workers: Workers | None = arguments.workers("workers", workers)
-        self._references = referred.take(references, (view.pipeline.spec for view in self.views))
+        specs = [view.pipeline.spec for view in self.views]
+        self._references = referred.take(references, specs, has_views=views is not None)
         whole = registry.take(dataset)
         self.dataset = whole.choose(split)
-        self._check_fits()
+        self._check_pipelines(has_views=views is not None)
         self.image_shapes = tuple(self._image_shape(each) for each in self._pipelines)
-        if mixed is not None and (problem := mixed.problem(self.dataset.targets, self.image_shape)):
-            raise CallError(problem)
-        if mixed is not None and len(self._pipelines) > 1:
-            raise CallError("a stream of several views cannot be mixed; leave out `mix`, or take one view")
+        if mixed is not None:
+            mixed.check(self.dataset.targets, self.image_shapes)
         self.spec = StreamSpec(
             engine=engine.engine_id(),
             dataset=whole.digest,
@@ -113,11 +112,13 @@ class Stream:
         self._whole = whole
         self._shared: dict[str, MemoryFile] = {}
 
-    def _check_fits(self) -> None:
+    def _check_pipelines(self, *, has_views: bool) -> None:
+        """PipelineError, with the place of the view, where one cannot hold for the dataset."""
         smallest = self.dataset.min_size()
-        for view in self.views:
+        for place, view in enumerate(self.views):
             spec = view.pipeline.spec
-            sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.moved_targets, key=smallest.key)
+            with problems_of_view(place if has_views else None):
+                sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
 
     @functools.cached_property
     def _here(self) -> BatchRenderer:

@@ -52,7 +52,12 @@ class Vocabulary:
     @property
     def moved(self) -> frozenset[str]:
         """Which of the targets move with the pixels, by the catalogue's names: ``mask``, ``boxes``, ``keypoints``."""
-        return frozenset(_MOVED[name] for name in self.targets & _MOVED.keys())
+        return moved(self.targets)
+
+
+def moved(names: frozenset[str]) -> frozenset[str]:
+    """Which of these fields of ``Sample`` move with the pixels, by the catalogue's names."""
+    return frozenset(_MOVED[name] for name in names & _MOVED.keys())
 
 
 def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> None:
@@ -99,9 +104,9 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
                 _still_true(attributes[i]) or {} if i < len(attributes) else {} for i in rows
             )
     if sample.instance_masks is not None:
-        unmasked = {row for row, mask in enumerate(source.instance_masks or ()) if mask is None}
+        own = source.instance_masks or ()
         members["instance_masks"] = tuple(
-            None if row in unmasked else masks.run_lengths(mask)
+            None if (row < len(own) and own[row] is None) or not mask.any() else masks.run_lengths(mask)
             for row, mask in zip(rows, sample.instance_masks, strict=True)
         )
     if sample.keypoints is not None:

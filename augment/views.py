@@ -1,6 +1,7 @@
 """What a stream is asked to show of each record: one pipeline, or several views."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,16 +46,23 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
     return found
 
 
+@contextmanager
+def problems_of_view(place: int | None) -> Iterator[None]:
+    """What is wrong with a pipeline inside is said with its place below ``views``; None: it is the only one."""
+    try:
+        yield
+    except PipelineError as error:
+        loc = () if place is None else ("views", place, "pipeline")
+        raise PipelineError(
+            [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
+        ) from error
+
+
 def _view(given: object, place: int) -> View:
     if not isinstance(given, Mapping):
         given = {"pipeline": given}
     if unknown := [name for name in given if name not in _MEMBERS]:
         raise CallError(f"views.{place} has {arguments.shown(unknown[0])}; a view has pipeline and count")
     count = arguments.integer(f"views.{place}.count", given.get("count", 1), 1, VIEWS_MAX)
-    try:
+    with problems_of_view(place):
         return View(Pipeline.take(given.get("pipeline")), count)
-    except PipelineError as error:
-        loc = ("views", place, "pipeline")
-        raise PipelineError(
-            [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
-        ) from error

@@ -65,6 +65,9 @@ _TITLES: Mapping[type[Exception], str] = {
 _EXPECTED = (errors.StartingError, errors.DrainingError)
 """What every life of a service begins and ends with: nobody's fault, so nothing for a log of faults."""
 
+_OF_STREAMS = ("mix", "repeats", "views")
+"""What is asked of other requests too, and what none of them has."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -179,6 +182,8 @@ def _methods(request: Request) -> list[str]:
 
 
 def _message(one: Mapping[str, Any]) -> str:
+    if one["type"] == "extra_forbidden" and one["loc"][-1] in _OF_STREAMS:
+        return f"`{one['loc'][-1]}` is a matter of batches, which only a stream has (POST /v1/streams); leave it out"
     given = one.get("input")
     shown = f", not {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) < 80 else ""
     return f"{one['msg']}{shown}"

@@ -80,7 +80,7 @@ class Streams:
 
         Raises NotFoundError, PipelineError, DatasetError or CallError where there can be no such stream.
         """
-        pipeline = None if wanted.pipeline is None else self._pipelines.get(wanted.pipeline)
+        pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
         views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
         used = [pipeline] if pipeline is not None else [view["pipeline"] for view in views or ()]
         for i, each in enumerate(used):
@@ -140,16 +140,16 @@ class Streams:
             self._documents.pop(stream_id, None)
             self._opened.pop(stream_id, None)
 
-    def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
+    def _pipeline(self, wanted: str | Mapping[str, Any], *loc: str | int) -> Pipeline:
+        """The pipeline; what is wrong in it is placed below ``loc``."""
         try:
-            return {**view, "pipeline": self._pipelines.get(view["pipeline"])}
+            return self._pipelines.get(wanted)
         except PipelineError as error:
-            raise PipelineError(
-                [
-                    Problem(("views", place, "pipeline", *problem.loc), problem.msg, problem.line)
-                    for problem in error.problems
-                ]
-            ) from error
+            problems = [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
+            raise PipelineError(problems) from error
+
+    def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
+        return {**view, "pipeline": self._pipeline(view["pipeline"], "views", place, "pipeline")}
 
     def _references(self, pipelines: Iterable[PipelineSpec]) -> dict[str, Dataset]:
         there = referred.entries(self._datasets, pipelines)

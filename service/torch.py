@@ -2,7 +2,9 @@
 
 ``DataLoader(StreamDataset(stream), batch_size=None)`` or the dataset itself; both yield dictionaries of tensors, whose
 images are uint8 (N, H, W, C). On the accelerator, ``images.permute(0, 3, 1, 2).float()`` and the pipeline's
-normalisation cost less than float batches cost on the network.
+normalisation cost less than float batches cost on the network. Keys are the wire's columns: ``image``, ``label``,
+``mask``, ``boxes`` and so on, of further views ``image_1``, ``mask_1`` and so on; in a stream with views also
+``inverse``, ``inverse_1`` and so on, and ``source_size``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +16,7 @@ import torch.distributed
 import torch.utils.data
 
 from augment.sample import Batch
-from augment.wire.columns import RAGGED
+from augment.wire.columns import COLUMNS, view_name
 from service.client.errors import ClientError
 from service.client.stream import ClientStream
 
@@ -84,19 +86,16 @@ class StreamDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
 
 def _tensors(batch: Batch) -> dict[str, Any]:
     found: dict[str, Any] = {"key": batch.keys, "position": _tensor(batch.positions), "replaces": batch.replaces}
-    for name, attribute in _TARGETS.items():
-        values = getattr(batch, attribute)
-        if isinstance(values, np.ndarray):
-            found[name] = _tensor(values)
-        elif values is not None:
-            found[name] = [_tensor(value) for value in values]
+    for number, view in enumerate(batch.views):
+        for column, attribute in COLUMNS.items():
+            name, values = view_name(column, number), getattr(view, attribute)
+            if name in found:
+                continue  # what all views share
+            if isinstance(values, np.ndarray):
+                found[name] = _tensor(values)
+            elif values is not None:
+                found[name] = [_tensor(value) for value in values]
     return found
-
-
-_TARGETS = {"image": "images", "label": "labels", "label_weights": "label_weights", "mask": "masks"} | {
-    name: name for name in ("instance_masks", *RAGGED)
-}
-"""The names of the wire's columns, and the fields of ``Batch`` that hold them."""
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Any:

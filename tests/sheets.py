@@ -2,10 +2,13 @@
 
     python -m tests.sheets OUTDIR [FAMILY ...]
     python -m tests.sheets --targets docs/images/targets.jpg
+    python -m tests.sheets --policies docs/images/policies.jpg
+    python -m tests.sheets --joined docs/images/mosaic.jpg
 
-The second draws one pipeline and the targets that move with it. The photographs are those that scikit-image ships,
-with boxes, masks and keypoints set by hand and drawn upon them. Parameters are the defaults, p is 1; where a transform
-needs an argument, or its default does nothing to be seen on a photograph of this size, the label says what was given.
+The second draws one pipeline and the targets that move with it, the third what each policy drew and did, the fourth
+pictures joined with others. The photographs are those that scikit-image ships, with boxes, masks and keypoints set by
+hand and drawn upon them. Parameters are the defaults, p is 1; where a transform needs an argument, or its default does
+nothing to be seen on a photograph of this size, the label says what was given.
 """
 
 import sys
@@ -27,6 +30,7 @@ from augment.transforms import catalogue
 from augment.transforms.check import resolve
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.entry import ALL_TARGETS
+from tests.augment.joined_cases import Donors
 
 NUM_DRAWS = 4
 GIVEN: Mapping[str, Mapping[str, Any]] = {
@@ -40,6 +44,7 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
     "ElasticTransform": {"alpha": 300, "sigma": 12},
     "GridElasticDeform": {"num_grid_xy": [5, 5], "magnitude": 10},
     "LongestMaxSize": {"max_size": 200},
+    "Mosaic": {"size": [256, 256]},
     "Pad": {"padding": 30},
     "PadIfNeeded": {"min_height": 320, "min_width": 320},
     "PlasmaShadow": {"roughness": 0.5},
@@ -55,7 +60,7 @@ _CONTAINER_GIVEN: Mapping[str, Mapping[str, Any]] = {"SomeOf": {"n": 2}, "Random
 _CHILDREN = ("HorizontalFlip", "ToSepia", "GridDropout")
 
 
-CLASSES = ("background", "face", "shuttle", "cup", "spoon")
+CLASSES = ("background", "face", "shuttle", "cup", "spoon", "cat", "rocket")
 KEYPOINT_NAMES = ("nose", "left_eye", "right_eye", "mouth")
 TARGETS = """
 transforms:
@@ -71,6 +76,18 @@ transforms:
 boxes: {min_visibility: 0.2}
 keypoints: {outside: mark}
 """
+
+
+JOINED: Mapping[str, Mapping[str, Any]] = {
+    "Mosaic: cover": {"fit_mode": "cover"},
+    "Mosaic: half": {"fit_mode": "half", "fill": 114, "center_range": [0.25, 0.75]},
+    "Mosaic: 9, cover": {"num_pictures": 9},
+    "Mosaic: 9, contain": {"num_pictures": 9, "fit_mode": "contain", "center_range": [0.5, 0.5]},
+    "CopyPaste: 1 donor": {"share_range": [1, 1], "scale_range": [0.4, 1.2]},
+    "CopyPaste: 3 donors": {"num_donors": 3, "scale_range": [0.4, 1.2]},
+    "CopyPaste: soft edges": {"num_donors": 3, "scale_range": [0.4, 1.2], "blend_sigma": 3},
+    "CopyPaste: 8 donors": {"num_donors": 8, "scale_range": [0.2, 0.8]},
+}
 
 
 def photographs() -> list[Sample]:
@@ -102,6 +119,29 @@ def photographs() -> list[Sample]:
     ]
 
 
+def photographs_with_objects() -> list[Sample]:
+    """Four photographs with the box and the mask of each object: face, cup and spoon, cat, rocket."""
+    person, coffee = photographs()
+    chelsea: np.ndarray = data.chelsea()  # type: ignore[no-untyped-call]  # scikit-image ships no types
+    rocket: np.ndarray = data.rocket()  # type: ignore[no-untyped-call]  # the same
+    cat, launch = (
+        np.array(Image.fromarray(image).resize((256, 256), Image.Resampling.BOX))
+        for image in (chelsea[:, 90:390], rocket[:400, 120:520])
+    )
+    found = [(person.image, 1, _ellipse(104, 72, 36, 52)), (cat, 5, _ellipse(116, 116, 96, 88))]
+    found.append((launch, 6, _ellipse(128, 150, 12, 80)))
+    alone = [
+        Sample(image, boxes=_box(mask), box_labels=np.array([label]), instance_masks=mask[np.newaxis])
+        for image, label, mask in found
+    ]
+    return [alone[0], replace(coffee, mask=None), *alone[1:]]
+
+
+def _box(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.nonzero(mask)
+    return np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
+
+
 def _ellipse(x: float, y: float, across: float, down: float) -> np.ndarray:
     rows, columns = np.mgrid[:256, :256]
     inside: np.ndarray = ((columns - x) / across) ** 2 + ((rows - y) / down) ** 2 <= 1
@@ -112,7 +152,9 @@ def movable(name: str, given: Sample) -> Sample:
     """The photograph with those of its targets that the transform can move."""
     info = catalogue.catalogue()[name]
     if info.moves_pixels and not info.targets >= ALL_TARGETS:
-        return replace(given, mask=None, boxes=None, box_labels=None, instance_masks=None)
+        given = replace(given, mask=None, boxes=None, box_labels=None, instance_masks=None)
+    if info.moves_pixels and "keypoints" not in info.targets:
+        given = replace(given, keypoints=None, keypoint_labels=None, keypoint_visibility=None)
     return given
 
 
@@ -132,8 +174,10 @@ def sheet(family: str) -> np.ndarray:
     samples = photographs()
     names = [name for name, info in catalogue.catalogue().items() if info.family == family]
     for row, name in enumerate(names):
-        original = movable(name, samples[row % 2])
-        transform = compile_pipeline(PipelineSpec((node(name),)), keypoint_names=KEYPOINT_NAMES)
+        donors = photographs_with_objects()
+        original = donors[row % 2] if catalogue.is_joining(name) else movable(name, samples[row % 2])
+        spec = PipelineSpec((node(name),))
+        transform = compile_pipeline(spec, keypoint_names=KEYPOINT_NAMES, donors=Donors(donors))
         given = ", ".join(f"{key} {value}" for key, value in GIVEN.get(name, {}).items())
         shown.append(original)
         labels.append(f"{name} {given}")
@@ -155,6 +199,44 @@ def targets_sheet() -> np.ndarray:
     return _drawn(shown, [], columns=4)
 
 
+def policies_sheet() -> np.ndarray:
+    """One row a policy: the photograph with its boxes and keypoints, then draws of it, each with what was drawn."""
+    shown, labels = [], []
+    astronaut = replace(photographs()[0], mask=None)
+    for name in ("RandAugment", "TrivialAugmentWide", "AutoAugment", "AugMix", "ThreeAugment"):
+        original = movable(name, astronaut)
+        transform = compile_pipeline(PipelineSpec((node(name),)), keypoint_names=KEYPOINT_NAMES)
+        shown.append(original)
+        labels.append(name)
+        for draw in range(NUM_DRAWS + 1):
+            made = transform(original, seed=3, draw=draw, view=0, key="photograph")
+            shown.append(made.sample)
+            labels.append(_told(made.applied[0].params))
+    return _drawn(shown, labels, columns=NUM_DRAWS + 2)
+
+
+def _told(params: Mapping[str, Any]) -> str:
+    """What a policy drew, as a label; of AugMix the weights, that of the picture first."""
+    if "weights" in params:
+        return "weights " + ", ".join(f"{weight:.2f}" for weight in params["weights"])
+    steps = (name if value is None else f"{name} {value:.3g}" for name, value in params["operations"])
+    return ", ".join(steps) or "nothing"
+
+
+def joined_sheet() -> np.ndarray:
+    """The photographs as they were, then one draw of each of ``JOINED``."""
+    donors = photographs_with_objects()
+    shown, labels = list(donors), ["astronaut", "coffee", "cat", "rocket"]
+    for number, (label, params) in enumerate(JOINED.items()):
+        name = label.partition(":")[0]
+        size = {"size": [256, 256]} if name == "Mosaic" else {}
+        spec = PipelineSpec((Node(name, catalogue.fill(name, {"p": 1, **size, **params})),))
+        transform = compile_pipeline(spec, donors=Donors(donors))
+        shown.append(transform(donors[number % 4], seed=51, draw=number, view=0, key="photograph").sample)
+        labels.append(label)
+    return _drawn(shown, labels, columns=4)
+
+
 def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, title: str = "") -> np.ndarray:
     overlays = [Overlay(sample, CLASSES) for sample in samples]
     return contact_sheet([sample.image for sample in samples], labels, columns=columns, title=title, overlays=overlays)
@@ -163,8 +245,9 @@ def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, ti
 def main(arguments: list[str]) -> None:
     if not arguments:
         sys.exit(__doc__)
-    if arguments[0] == "--targets":
-        Image.fromarray(targets_sheet()).save(arguments[1], quality=85)
+    drawings = {"--targets": targets_sheet, "--policies": policies_sheet, "--joined": joined_sheet}
+    if arguments[0] in drawings:
+        Image.fromarray(drawings[arguments[0]]()).save(arguments[1], quality=85)
         return
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import preview_dataset, terminal
+from augment.cli import preview_dataset, preview_mix, terminal
 from augment.cli import references as referred
 from augment.errors import CallError, DatasetError, OutputError, RecordError, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -62,13 +64,20 @@ def preview(
     from_format: Annotated[
         str | None, typer.Option(metavar="NAME", help="The dataset's format; by default it is found out.")
     ] = None,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MIX",
+            help="Of a dataset: a batch whose rows are mixed by this `mix` of a stream: a name, or YAML or JSON.",
+        ),
+    ] = None,
     references: referred.Option = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw.
 
     Of a dataset's folder, a record a cell, spread evenly over its keys, with its boxes, masks and keypoints drawn upon
-    it: the copies that `augment expand` writes with this seed.
+    it: the copies that `augment expand` writes with this seed. With `--mix`, the first batch of a stream.
     """
     from augment import encode, sheet
     from augment import references as datasets
@@ -86,17 +95,9 @@ def preview(
     if picture.is_dir():
         if key is not None:
             raise CallError("--key is for a picture; a dataset's records have their own")
-        copies = preview_dataset.render(
-            picture,
-            loaded.spec,
-            named,
-            num=num,
-            seed=seed,
-            split=split,
-            data_format=from_format,
-            as_json=as_json,
-        )
-        grid = preview_dataset.draw(copies, title=f"{picture.name} · {pipeline} · seed {seed}")
+        asked = {"num": num, "seed": seed, "split": split, "data_format": from_format, "as_json": as_json}
+        copies = _cells(picture, loaded, mix, {**asked, "references": named})
+        grid = preview_dataset.draw(copies, title=f"{picture.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}")
         _write(grid, output, formats[output.suffix.lower()])
         if as_json:
             shown = [cell.as_json() for cell in copies]
@@ -104,8 +105,8 @@ def preview(
         else:
             terminal.say(f"{output}: {terminal.count(len(copies), 'cell')} with seed {seed}")
         return
-    if split is not None or from_format is not None:
-        raise CallError(f"--split and --from-format are for a dataset's folder; {picture} is none")
+    if split is not None or from_format is not None or mix is not None:
+        raise CallError(f"--split, --from-format and --mix are for a dataset's folder; {picture} is none")
     encoded = _read(picture)
     try:
         images, draws = _draw(loaded, named, encoded, key or _digest(encoded), num=num, seed=seed)
@@ -122,6 +123,14 @@ def preview(
         terminal.write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": cells})
     else:
         terminal.say(f"{output}: the original and {terminal.count(num, 'draw')} with seed {seed}")
+
+
+def _cells(
+    root: Path, loaded: "Pipeline", mix: str | None, asked: dict[str, Any]
+) -> "Sequence[preview_dataset.Cell | preview_mix.MixedCell]":
+    if mix is None:
+        return preview_dataset.render(root, loaded.spec, **asked)
+    return preview_mix.render(root, loaded, preview_mix.parse(mix), **asked)
 
 
 def _write(grid: "NDArray[np.uint8]", output: Path, image_format: str) -> None:

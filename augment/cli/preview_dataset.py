@@ -9,12 +9,15 @@ from augment.cli import scanning, terminal
 from augment.errors import DatasetError, RecordError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from augment.cli.preview_mix import MixedCell
     from augment.dataset import Dataset
     from augment.pipeline import PipelineSpec
-    from augment.sample import Rendered
+    from augment.sample import Rendered, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,10 @@ class Cell:
     draw: int
     rendered: "Rendered"
     classes: tuple[str, ...]
+
+    @property
+    def sample(self) -> "Sample":
+        return self.rendered.sample
 
     @property
     def label(self) -> str:
@@ -40,8 +47,8 @@ class Cell:
 def render(
     root: Path,
     spec: "PipelineSpec",
-    references: "Mapping[str, Dataset]",
     *,
+    references: "Mapping[str, Dataset]",
     num: int,
     seed: int,
     split: str | None,
@@ -57,7 +64,7 @@ def render(
 
     dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
     smallest = dataset.min_size()
-    sizes.check_fits(spec, smallest.height, smallest.width, dataset.moved_targets, key=smallest.key)
+    sizes.check_fits(spec, smallest.height, smallest.width, dataset.targets, key=smallest.key)
     renderer = Renderer(dataset, spec, seed=seed, references=references)
     num_copies = -(-num // dataset.num_records)
     places = [cell * dataset.num_records * num_copies // num for cell in range(num)]
@@ -77,15 +84,15 @@ def render(
     return cells
 
 
-def draw(cells: list[Cell], *, title: str) -> "NDArray[np.uint8]":
+def draw(cells: "Sequence[Cell | MixedCell]", *, title: str) -> "NDArray[np.uint8]":
     """The grid."""
     from augment import sheet
     from augment.overlay import Overlay
 
     return sheet.contact_sheet(
-        [cell.rendered.sample.image for cell in cells],
+        [cell.sample.image for cell in cells],
         [cell.label for cell in cells],
         cell_px=320,
         title=title,
-        overlays=[Overlay(cell.rendered.sample, cell.classes) for cell in cells],
+        overlays=[Overlay(cell.sample, cell.classes) for cell in cells],
     )

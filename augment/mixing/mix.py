@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.document import JSON
-from augment.errors import CallError
+from augment.errors import CallError, PipelineError, Problem
 from augment.mixing import draws, objects, pixels
 from augment.mixing.draws import Draw
 from augment.sample import Batch, Mixed, Provenance
 from augment.target_rules import BoxRules, KeypointRules
+
+ROOM: Final = "mix"
+"""What problems are placed below: the option of a stream that holds the document."""
 
 MIXUP: Final = "MixUp"
 CUTMIX: Final = "CutMix"
@@ -59,6 +62,14 @@ class Mix:
         if not self.one_of:
             return self.methods[0].canonical()
         return {"OneOf": {"p": self.p, "transforms": [method.canonical() for method in self.methods]}}
+
+    def check(self, targets: frozenset[str], image_shapes: Sequence[tuple[int, int, int] | None]) -> None:
+        """Raise PipelineError where this cannot hold for a stream with these targets, and these shapes of its views."""
+        problem = self.problem(targets, image_shapes[0])
+        if len(image_shapes) > 1:
+            problem = "a stream of several views cannot be mixed; leave out `mix`, or take one view"
+        if problem is not None:
+            raise PipelineError([Problem((ROOM,), problem)])
 
     def problem(self, targets: frozenset[str], image_shape: tuple[int, int, int] | None) -> str | None:
         """Why this cannot hold for samples with these targets (``Sample``'s fields) and shape; None where it can."""

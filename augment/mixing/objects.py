@@ -5,6 +5,7 @@ functions give new mappings and leave arrays as they are.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -49,20 +50,18 @@ def cover(objects: Objects, box: Box, boxes: BoxRules, keypoints: KeypointRules)
     """
     found = dict(objects)
     if (num_boxes := _num_boxes(objects)) is not None:
-        x_min, y_min, x_max, y_max = box
+        if (masks := objects.get("instance_masks")) is not None:
+            found["instance_masks"] = masks.copy()
+            _window(found["instance_masks"], box)[:] = 0
         stays: _Flags = np.ones(num_boxes, np.bool_)
         if "boxes" in found:
-            before = found["boxes"].astype(np.float64)
+            before = objects["boxes"].astype(np.float64)
             shared = _area(_overlap(before, box))
-            left = _rest(before, box)
-            found["boxes"] = left.astype(np.float32)
-            stays = (shared == 0) | boxes.keeps(left, _share(_area(before) - shared, _area(before)))
-        if "instance_masks" in found:
-            masks = found["instance_masks"].copy()
-            masks[:, y_min:y_max, x_min:x_max] = 0
-            stays = stays & (masks.any(axis=(1, 2)) | ~found["instance_masks"].any(axis=(1, 2)))
-            found["instance_masks"] = masks
-        found = _choose_boxes(found, stays)
+            left = _Left(_rest(before, box), _share(_area(before) - shared, _area(before)))
+            left = left.by_masks(masks, found.get("instance_masks"))
+            found["boxes"] = left.boxes.astype(np.float32)
+            stays = (shared == 0) | boxes.keeps(left.boxes, left.visible)
+        found = _choose_boxes(found, stays & _is_seen(masks, found.get("instance_masks"), num_boxes))
     if "keypoints" in found:
         lost = _within(found["keypoints"], box)
         found = _lose(found, lost)
@@ -79,31 +78,27 @@ def cut(objects: Objects, box: Box, boxes: BoxRules, keypoints: KeypointRules) -
     """
     found = dict(objects)
     if (num_boxes := _num_boxes(objects)) is not None:
-        x_min, y_min, x_max, y_max = box
+        if (masks := objects.get("instance_masks")) is not None:
+            found["instance_masks"] = np.zeros_like(masks)
+            _window(found["instance_masks"], box)[:] = _window(masks, box)
         comes: _Flags = np.ones(num_boxes, np.bool_)
         if "boxes" in found:
-            before = found["boxes"].astype(np.float64)
-            left = _overlap(before, box)
-            found["boxes"] = left.astype(np.float32)
-            comes = boxes.keeps(left, _share(_area(left), _area(before)))
-        if "instance_masks" in found:
-            masks = np.zeros_like(found["instance_masks"])
-            masks[:, y_min:y_max, x_min:x_max] = found["instance_masks"][:, y_min:y_max, x_min:x_max]
-            seen = masks.any(axis=(1, 2))
-            if "boxes" in found:  # an object without a mask is where its box is
-                seen |= ~found["instance_masks"].any(axis=(1, 2))
-            comes = comes & seen
-            found["instance_masks"] = masks
-        found = _choose_boxes(found, comes)
+            before = objects["boxes"].astype(np.float64)
+            inside = _overlap(before, box)
+            left = _Left(inside, _share(_area(inside), _area(before)))
+            left = left.by_masks(masks, found.get("instance_masks"))
+            found["boxes"] = left.boxes.astype(np.float32)
+            comes = boxes.keeps(left.boxes, left.visible)
+        found = _choose_boxes(found, comes & _is_seen(masks, found.get("instance_masks"), num_boxes))
     if "keypoints" in found:
-        inside = _within(found["keypoints"], box)
-        lost = np.isfinite(found["keypoints"]).all(axis=1) & ~inside
-        owned: _Flags = np.zeros(len(inside), np.bool_)
+        within = _within(found["keypoints"], box)
+        lost = np.isfinite(found["keypoints"]).all(axis=1) & ~within
+        owned: _Flags = np.zeros(len(within), np.bool_)
         if "keypoint_boxes" in found:
             owned = found["keypoint_boxes"] >= 0
         if keypoints.outside == "drop":
-            owned &= ~lost
-        found = _choose_keypoints(_lose(found, lost), inside | owned)
+            owned = owned & ~lost
+        found = _choose_keypoints(_lose(found, lost), within | owned)
     return found
 
 
@@ -115,6 +110,41 @@ def union(first: Objects, second: Objects) -> Objects:
         moved = np.where(belongs >= 0, belongs + (_num_boxes(first) or 0), -1)
         found["keypoint_boxes"] = np.concatenate([first["keypoint_boxes"], moved])
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What is left of each box: the upright box about it, (N, 4), and its share of the area, (N,)."""
+
+    boxes: _Array
+    visible: _Array
+
+    def by_masks(self, before: _Array | None, after: _Array | None) -> "_Left":
+        """The same where a mask lost nothing or all; of an object whose mask lost a part, as that mask tells."""
+        if before is None or after is None:
+            return self
+        boxes, visible = self.boxes.copy(), self.visible.copy()
+        areas, rest = (masks.sum(axis=(1, 2), dtype=np.int64) for masks in (before, after))
+        for row in np.flatnonzero((rest > 0) & (rest < areas)):
+            visible[row] = rest[row] / areas[row]
+            y, x = (np.flatnonzero(after[row].any(axis=axis)) for axis in (1, 0))
+            low = np.maximum(boxes[row, :2], (x[0], y[0]))
+            high = np.minimum(boxes[row, 2:], (x[-1] + 1, y[-1] + 1))
+            if (low < high).all():  # else the mask lies outside its box, which then says more
+                boxes[row] = *low, *high
+        return _Left(boxes, visible)
+
+
+def _is_seen(before: _Array | None, after: _Array | None, num_boxes: int) -> _Flags:
+    """Whether an object has still pixels; one that came without a mask is where its box is."""
+    if before is None or after is None:
+        return np.ones(num_boxes, np.bool_)
+    return np.asarray(after.any(axis=(1, 2)) | ~before.any(axis=(1, 2)), np.bool_)
+
+
+def _window(masks: _Array, box: Box) -> _Array:
+    x_min, y_min, x_max, y_max = box
+    return masks[:, y_min:y_max, x_min:x_max]
 
 
 def _num_boxes(objects: Objects) -> int | None:

@@ -6,14 +6,11 @@ from typing import Any, Final
 from augment import document as documents
 from augment.document import JSON, Document, Loc
 from augment.errors import PipelineError, Problem
-from augment.mixing.mix import CUTMIX, MIXUP, Method, Mix
+from augment.mixing.mix import CUTMIX, MIXUP, ROOM, Method, Mix
 from augment.spelling import did_you_mean
 from augment.transforms import outline, schema
 from augment.transforms.outline import CHILDREN, Step
 from augment.transforms.schema import Schema
-
-ROOM: Final = "mix"
-"""What problems are placed below: the field of a stream that holds the document."""
 
 ONE_OF: Final = "OneOf"
 _P: Final = schema.number(0, 1, "probability that a batch is mixed; among others its weight")
@@ -22,11 +19,46 @@ _PARAMS: Final[Mapping[str, Schema]] = {
     "per": schema.choice({"batch": "one weight for all rows", "row": "each row its own"}, "what a weight is drawn for"),
     "p": _P,
 }
+_HELP: Final = {
+    MIXUP: "blends each picture with another row's, and their classes with the same weight",
+    CUTMIX: "pastes a box of another row's picture, and weighs the classes by its area",
+    ONE_OF: "one of several for each batch",
+}
+MAX_METHODS: Final = 16
+"""Of one ``OneOf``; recipes have two."""
+
 _DEFAULTS: Final[Mapping[str, Mapping[str, JSON]]] = {
     MIXUP: {"alpha": 0.8, "per": "batch", "p": 1.0},
     CUTMIX: {"alpha": 1.0, "per": "batch", "p": 1.0},
     ONE_OF: {"p": 1.0},
 }
+
+
+def json_schema() -> Schema:
+    """The JSON Schema (2020-12) of what ``parse`` reads."""
+    params = {name: _described(name) for name in (MIXUP, CUTMIX)}
+    methods = [{"enum": list(params), "title": "with all defaults"}, *(_named(name, params[name]) for name in params)]
+    children = schema.array({"anyOf": methods}, 1, MAX_METHODS, "the ways of which one is taken; their p are weights")
+    one_of = _described(ONE_OF)
+    one_of["properties"] |= {CHILDREN: children}
+    one_of["required"] = [CHILDREN]
+    return {"anyOf": [*methods, _named(ONE_OF, one_of)]}
+
+
+def _named(name: str, params: Schema) -> Schema:
+    return {
+        "type": "object",
+        "title": name,
+        "properties": {name: params},
+        "required": [name],
+        "additionalProperties": False,
+    }
+
+
+def _described(name: str) -> Schema:
+    return schema.record(
+        {key: _PARAMS[key] | {"default": value} for key, value in _DEFAULTS[name].items()}, _HELP[name]
+    )
 
 
 def parse(value: object) -> Mix:
@@ -61,6 +93,10 @@ class _Reader:
         params = self._params(step)
         if not step.children:
             msg = f"give it `{CHILDREN}:` and a list of {MIXUP} and {CUTMIX}"
+            self._note((*step.params_loc, CHILDREN), msg)
+            return None
+        if len(step.children) > MAX_METHODS:
+            msg = f"there are {len(step.children)}, the limit is {MAX_METHODS} (MAX_METHODS); leave some out"
             self._note((*step.params_loc, CHILDREN), msg)
             return None
         found = [self._method(child, f"in a {ONE_OF} there may be {MIXUP} and {CUTMIX}") for child in step.children]

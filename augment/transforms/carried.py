@@ -5,7 +5,7 @@ say which of them are. What has no place (NaN, visibility 0) stays behind and co
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -194,7 +194,7 @@ def dropped(before: Sample, after: Sample) -> dict[str, int]:
     if before.boxes is not None:
         lost["boxes"] = len(np.setdiff1d(_ids(before.box_rows, before.boxes), _ids(after.box_rows, after.boxes)))
     if before.keypoints is not None:
-        there = _ids(before.keypoint_rows, before.keypoints)[_keypoint_columns(before)[:, _ROW].astype(np.int64)]
+        there = placed(before)
         left = _some(after.keypoints)
         seen = _ids(after.keypoint_rows, left)[np.isfinite(left).all(axis=1)]
         lost["keypoints"] = len(np.setdiff1d(there, seen))
@@ -203,6 +203,21 @@ def dropped(before: Sample, after: Sample) -> dict[str, int]:
 
 def _ids(rows: NDArray[np.int64] | None, values: NDArray[Any] | None) -> NDArray[np.int64]:
     return np.arange(len(_some(values))) if rows is None else rows
+
+
+def placed(sample: Sample) -> NDArray[np.int64]:
+    """The rows of those keypoints that have a place."""
+    if sample.keypoints is None:
+        return np.empty(0, np.int64)
+    return _ids(sample.keypoint_rows, sample.keypoints)[_keypoint_columns(sample)[:, _ROW].astype(np.int64)]
+
+
+def drop_lost(sample: Sample, placed: Collection[int]) -> None:
+    """Leave out the keypoints, by their rows, that had a place and have none, with all that is said of them."""
+    if sample.keypoints is not None:
+        here = np.isfinite(sample.keypoints).all(axis=1)
+        had = np.isin(_ids(sample.keypoint_rows, sample.keypoints), list(placed))
+        _select(sample, np.flatnonzero(here | ~had))
 
 
 def has_targets(sample: Sample) -> bool:

@@ -1,7 +1,8 @@
 """Every transform a pipeline may name: what it does, what it takes, and the check of what it was given.
 
 The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, those that take
-pictures of another dataset, the containers, and four of our own. ``fill`` is the only way parameters get past it.
+pictures of another dataset, the containers, policies, and four of our own. ``fill`` is the only way parameters get past
+it.
 """
 
 import functools
@@ -32,6 +33,7 @@ from augment.transforms.families import (
     light,
     mixing,
     noise,
+    policy,
     quality,
     reference,
     resize,
@@ -40,6 +42,7 @@ from augment.transforms.families import (
     weather,
 )
 from augment.transforms.library import A
+from augment.transforms.policies import aug_mix, auto_augment, rand_augment, three_augment, trivial_augment
 from augment.transforms.schema import Place, Schema
 
 _FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
@@ -57,12 +60,31 @@ _FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
     quality,
     dropout,
     weather,
+    policy,
     mixing,
     reference,
     container,
 )
 FAMILIES: Final[tuple[str, ...]] = tuple(module.FAMILY for module in _FAMILY_MODULES)
 """The families in the order in which people look for them."""
+
+ALIASES: Final[Mapping[str, str]] = MappingProxyType({"3-Augment": "ThreeAugment"})
+"""Other names of transforms, under which papers and tutorials know them; a pipeline that is read has ours."""
+
+_CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
+    own,
+    joining,
+    adapting,
+    elements,
+    aug_mix,
+    auto_augment,
+    rand_augment,
+    three_augment,
+    trivial_augment,
+    mended,
+    straight,
+    A,
+)
 
 _NOT_IDEMPOTENT: Final = frozenset({("ShiftScaleRotate", "scale_limit")})
 """Parameters that Albumentations' validation changes each time it runs (this one gains 1): ours is canonical."""
@@ -83,6 +105,7 @@ class TransformInfo:
     ``schema`` is the JSON Schema (2020-12) of its parameters, with a default for each that has one; the rules between
     parameters stand in ``x-rules`` as sentences. ``targets`` follow the picture; those in ``requires`` must be there.
     ``donors``: it takes other records of the same split; ``references``: it takes pictures of another dataset.
+    ``remedy``: what helps where it would leave targets behind.
     """
 
     name: str
@@ -95,6 +118,7 @@ class TransformInfo:
     requires: frozenset[str]
     donors: bool
     references: bool
+    remedy: str
 
 
 @functools.cache
@@ -168,8 +192,7 @@ def children_problem(name: str, params: Mapping[str, Any], children: Sequence[No
 
 def transform_class(name: str) -> Any:
     """The class behind a name of the catalogue: ours, Albumentations' mended, or Albumentations'."""
-    modules = (own, joining, adapting, elements, mended, straight, A)
-    return next(getattr(module, name) for module in modules if hasattr(module, name))
+    return next(getattr(module, name) for module in _CLASS_MODULES if hasattr(module, name))
 
 
 def unknown_name(name: str) -> str:
@@ -265,6 +288,7 @@ def _info(name: str) -> TransformInfo:
         item.requires,
         item.donors,
         item.references,
+        item.remedy,
     )
 
 

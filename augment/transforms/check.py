@@ -134,34 +134,35 @@ class _Resolver:
 
     def node(self, step: Step, *, depth: int) -> Node | None:
         """Resolve one step and all below it; None where a problem was noted."""
-        info = self._catalogue.get(step.name)
+        name = catalogue.ALIASES.get(step.name, step.name)
+        info = self._catalogue.get(name)
         if info is None:
-            self._note(step.loc, catalogue.unknown_name(step.name))
+            self._note(step.loc, catalogue.unknown_name(name))
             return None
         try:
-            params: dict[str, JSON] = catalogue.fill(step.name, step.params)
+            params: dict[str, JSON] = catalogue.fill(name, step.params)
         except catalogue.ParamsError as error:
             for place, msg in error.problems:
-                former = renamed.hint(step.name, place) if place and place[0] not in info.schema["properties"] else ""
+                former = renamed.hint(name, place) if place and place[0] not in info.schema["properties"] else ""
                 self._note((*step.params_loc, *place), msg + former)
             params = {}
         if depth > MAX_DEPTH:
             self._note(step.loc, f"containers nest more than {MAX_DEPTH} deep (MAX_DEPTH); flatten the pipeline")
             return None
         if step.children is None and not info.container:
-            return Node(step.name, params)
+            return Node(name, params)
         if not info.container:
-            self._note((*step.params_loc, CHILDREN), f"`{step.name}` is not a container and has no `{CHILDREN}`")
+            self._note((*step.params_loc, CHILDREN), f"`{name}` is not a container and has no `{CHILDREN}`")
             return None
         if not step.children:
-            msg = f"`{step.name}` is a container; give it `{CHILDREN}:` and a list of at least one transform"
+            msg = f"`{name}` is a container; give it `{CHILDREN}:` and a list of at least one transform"
             self._note(step.params_loc, msg)
             return None
         children = tuple(self.node(child, depth=depth + 1) for child in step.children)
         known = tuple(child for child in children if child is not None)
-        if params and len(known) == len(children) and (wrong := catalogue.children_problem(step.name, params, known)):
+        if params and len(known) == len(children) and (wrong := catalogue.children_problem(name, params, known)):
             self._note(step.params_loc, wrong)
-        return Node(step.name, params, known)
+        return Node(name, params, known)
 
     def section(
         self, parse: Callable[[Mapping[str, Any]], _Section], section: Mapping[str, Any] | None, loc: Loc

@@ -91,6 +91,13 @@ def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str 
         raise PipelineError(problems)
 
 
+def _check_names(spec: PipelineSpec) -> None:
+    known = catalogue.catalogue()
+    unknown = [(path, node.name) for path, node in spec.places() if node.name not in known]
+    if unknown:
+        raise PipelineError([Problem(path, catalogue.unknown_name(name)) for path, name in unknown])
+
+
 class Compiled:
     """A pipeline that is ready to be applied; not safe between threads (each has its own)."""
 
@@ -104,6 +111,7 @@ class Compiled:
         references: Mapping[str, Source],
         points: bool,
     ) -> None:
+        _check_names(spec)
         check_references(spec, references)
         self._chance = Chance()
         self._provenance = provenance
@@ -124,6 +132,7 @@ class Compiled:
             self._steps.append(Donating(node, donors, self._chance))
         if run or not self._steps or isinstance(self._steps[-1], Donating):
             self._steps.append(Segment(run, carrier, self._chance, references))  # the last one judges the rules
+        self._drops_keypoints = carrier.keypoints.outside == "drop" and len(self._steps) > 1
 
     def __call__(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> Made:
         """The sample at this address and what was done to it, in order; the given sample is left as it is.
@@ -155,4 +164,7 @@ class Compiled:
                 )
                 matrix = None if matrix is None or moved is None else moved @ matrix
             applied += noted
-        return Made(piece.sample, applied, carried.dropped(sample, piece.sample), matrix)
+        out = piece.sample
+        if self._drops_keypoints:
+            carried.drop_lost(out, numbers.placed)
+        return Made(out, applied, carried.dropped(sample, out), matrix)

@@ -1,5 +1,6 @@
 """CopyPaste: objects of donors, cut out by their masks, upon the picture."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -9,7 +10,15 @@ from numpy.typing import NDArray
 
 from augment.sample import Sample
 from augment.transforms.library import A, cv2
-from augment.transforms.piece import Piece, lose_keypoints, stack_of, together, with_boxes, with_keypoints
+from augment.transforms.piece import (
+    Piece,
+    lose_keypoints,
+    stack_of,
+    together,
+    with_boxes,
+    with_keypoints,
+    without_orphans,
+)
 from augment.transforms.tile import Rect, Tile
 
 _Range = tuple[float, float]
@@ -64,11 +73,11 @@ class CopyPaste:
         for piece in (base, *donors):
             if piece.sample.boxes is None or piece.sample.instance_masks is None:
                 raise ValueError("it needs boxes with instance masks, which this record or a donor does not have")
-        joined = Piece(_copy(base.sample), base.visible.copy())
+        joined = copy.deepcopy(base)
         said = {}
         for nth, donor in enumerate(donors, 1):
             joined, said[f"picture_{nth}"] = self._paste(joined, donor, generator)
-        return joined, said
+        return without_orphans(joined, base), said
 
     def _paste(self, base: Piece, donor: Piece, generator: np.random.Generator) -> tuple[Piece, dict[str, Any]]:
         frame = base.sample.image.shape[:2]
@@ -80,7 +89,7 @@ class CopyPaste:
         masked = np.flatnonzero(_stack(donor.sample).any(axis=(1, 2)))
         count = min(self.max_objects, max(1, round(generator.uniform(*self.share_range) * len(masked))))
         rows = np.sort(generator.permutation(masked)[:count])
-        pasted = tile.targets(_objects(donor, rows), frame)
+        pasted = tile.targets(_objects(donor, rows))
         said = {
             "factor": factor,
             "flipped": flips,
@@ -106,8 +115,9 @@ class CopyPaste:
     def _covered(self, base: Piece, pasted: Piece, donor: Sample, tile: Tile) -> Piece:
         """The base under what is pasted, and with it."""
         sample = base.sample
-        cover = _stack(pasted.sample).any(axis=0)
         window = tile.seen.slices
+        cover = np.zeros(sample.image.shape[:2], bool)
+        cover[window] = _stack(pasted.sample).any(axis=0)
         image = sample.image.copy()
         image[window] = self._blend(image[window], tile.pixels(donor.image), cover, tile)
         mask = sample.mask
@@ -120,7 +130,7 @@ class CopyPaste:
             classes = classes[classes >= 0]
             labels[classes] = np.maximum(labels[classes], donor.labels[classes])
         under = _hidden(Piece(replace(sample, image=image, mask=mask, labels=labels), base.visible), cover)
-        return together([under, pasted])
+        return together([under, pasted], [(slice(None), slice(None)), window])
 
     def _blend(
         self, under: NDArray[np.uint8], over: NDArray[np.uint8], cover: NDArray[np.bool_], tile: Tile
@@ -128,8 +138,10 @@ class CopyPaste:
         if not self.blend_sigma:
             hard: NDArray[np.uint8] = np.where(cover[tile.seen.slices][..., np.newaxis], over, under)
             return hard
-        alpha = cv2.GaussianBlur(cover.astype(np.float32), (0, 0), self.blend_sigma)[tile.seen.slices][..., np.newaxis]
-        return np.rint(under * (1 - alpha) + over * alpha).astype(np.uint8)
+        # whole numbers throughout: OpenCV's blur of them is the same on every machine
+        soft = cv2.GaussianBlur(cover.astype(np.uint8) * 255, (0, 0), self.blend_sigma)
+        share = soft[tile.seen.slices][..., np.newaxis].astype(np.uint32)
+        return ((under * (255 - share) + over * share + 127) // 255).astype(np.uint8)
 
 
 def _hidden(piece: Piece, cover: NDArray[np.bool_]) -> Piece:
@@ -192,7 +204,7 @@ def _objects(donor: Piece, rows: NDArray[np.int64]) -> Piece:
     if sample.keypoint_boxes is not None and chosen.sample.box_rows is not None:
         theirs = np.isin(sample.keypoint_boxes, chosen.sample.box_rows)
     else:
-        theirs = _covers(_stack(chosen.sample).any(axis=0), sample.keypoints)
+        theirs = _covers(np.asarray(_stack(chosen.sample).any(axis=0)), sample.keypoints)
     return with_keypoints(chosen, theirs)
 
 
@@ -204,11 +216,6 @@ def _mirrored(sample: Sample) -> Sample:
     mask = None if sample.mask is None else sample.mask[:, ::-1]
     masks = _stack(sample)[..., ::-1]
     return replace(sample, image=sample.image[:, ::-1], mask=mask, boxes=boxes, instance_masks=masks)
-
-
-def _copy(sample: Sample) -> Sample:
-    arrays = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
-    return Sample(**{name: value.copy() if isinstance(value, np.ndarray) else value for name, value in arrays.items()})
 
 
 def _stack(sample: Sample) -> NDArray[np.uint8]:

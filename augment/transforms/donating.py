@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from augment.chance import Chance
 from augment.pipeline import Node
 from augment.sample import Applied, Sample
+from augment.transforms import carried
 from augment.transforms import source as sources
 from augment.transforms.drawn import drawn
 from augment.transforms.joining import Joining, joining
@@ -18,14 +19,16 @@ from augment.transforms.source import Source
 
 @dataclass(slots=True)
 class Numbers:
-    """The next rows that no box and no keypoint of a sample has yet."""
+    """The next rows that no box and no keypoint of a sample has; ``placed`` are keypoints that came with a place."""
 
     box: int
     keypoint: int
+    placed: set[int]
 
     @classmethod
     def after(cls, sample: Sample) -> "Numbers":
-        return cls(_next(sample.box_rows, sample.boxes), _next(sample.keypoint_rows, sample.keypoints))
+        placed = set(carried.placed(sample).tolist())
+        return cls(_next(sample.box_rows, sample.boxes), _next(sample.keypoint_rows, sample.keypoints), placed)
 
 
 class Donating:
@@ -75,6 +78,7 @@ def _numbered(sample: Sample, numbers: Numbers) -> Piece:
     if (owners := numbered.keypoint_boxes) is not None:
         numbered.keypoint_boxes = np.where(owners < 0, owners, owners + numbers.box)
     num_boxes = 0 if sample.boxes is None else len(sample.boxes)
+    numbers.placed.update(carried.placed(numbered).tolist())
     numbers.box += num_boxes
     numbers.keypoint += 0 if sample.keypoints is None else len(sample.keypoints)
     return Piece(numbered, np.ones(num_boxes))

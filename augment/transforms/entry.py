@@ -18,11 +18,12 @@ Rule = Callable[[Mapping[str, Any]], str | None]
 class Entry:
     """A transform: its name in Albumentations (or ours), what it does in our words, and its parameters without ``p``.
 
-    ``moves_pixels``: pixels change places, so that masks, boxes and keypoints must follow. ``requires``: targets
-    without which it cannot work, ``requires_by`` those that follow from its parameters. ``still_where`` tells from the
-    parameters that one which may move pixels does not. ``rules`` are sentences (shown in the schema as ``x-rules``)
-    with their check. ``donors``: it takes other records of the same split. ``references``: its parameter of that name
-    is a dataset that pictures are taken from.
+    ``moves_pixels``: pixels change places, so that masks, boxes and keypoints must follow. ``requires``: targets (and
+    ``instance_masks``) without which it cannot work, ``requires_by`` those that follow from its parameters.
+    ``still_where`` tells from the parameters that one which may move pixels does not. ``rules`` are sentences (shown in
+    the schema as ``x-rules``) with their check. ``donors``: it takes other records of the same split. ``references``:
+    its parameter of that name is a dataset that pictures are taken from. ``remedy``: what a user can do who has targets
+    that it cannot move.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Entry:
     container: bool = False
     donors: bool = False
     references: bool = False
+    remedy: str = "leave it out"
 
 
 P: Final = schema.number(0, 1, "probability that it is applied to a sample")

@@ -1,9 +1,10 @@
-"""What Albumentations has and the catalogue has not, each with the reason that is shown to whoever asks for it."""
+"""What is known elsewhere and the catalogue has not, each with the reason that is shown to whoever asks for it."""
 
 from collections.abc import Mapping
 from typing import Final
 
 _VOLUME = "it works on volumes; samples are pictures"
+_MIX = "it joins rows of a batch; give it as the `mix` of a stream"
 _UINT8 = "samples are uint8 RGB from end to end"
 
 EXCLUDED: Final[Mapping[str, str]] = {
@@ -30,5 +31,7 @@ EXCLUDED: Final[Mapping[str, str]] = {
     "SelectiveChannelTransform": "its children would see one or two channels, which most of them "
     "refuse, and no targets",
     "Compose": "the document itself is the outermost sequence; use Sequential inside it",
+    "MixUp": _MIX,
+    "CutMix": _MIX,
     "ReplayCompose": "every sample can be rendered again from its address; leave it out",
 }

@@ -178,6 +178,8 @@ def _is_noise(name: str, key: str, value: object) -> bool:
     info = catalogue.catalogue().get(name)
     if info is None or key in info.schema["properties"]:
         return False
+    if not hasattr(A, name):
+        return False
     parameter = inspect.signature(getattr(A, name)).parameters.get(key)
     return parameter is not None and parameter.default == value
 

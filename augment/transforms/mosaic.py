@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms.library import A, cv2
-from augment.transforms.piece import Piece, together, with_keypoints
+from augment.transforms.piece import Piece, together, without_orphans
 from augment.transforms.tile import Rect, Tile
 
 _Span = tuple[int, int, float]
@@ -21,13 +21,13 @@ class Mosaic:
     """Joins the picture with donors on a grid of 2 x 2 or 3 x 3 cells.
 
     Of four cells, the point where they meet is drawn from ``center_range``, a share of height and of width. Of nine,
-    the middle cell is half as high and wide as the result and has its middle there, as in Ultralytics' ``_mosaic9``.
+    the middle cell is half as high and wide as the result and has its middle there (Ultralytics' ``_mosaic9``: at 0.5).
     Which picture lies in which cell is drawn. ``fit_mode``: ``cover`` fills the cell with a part of the picture (at a
     random place), ``contain`` shows all of it in its cell, ``half`` scales it to fit into half the height and width of
     the result and cuts it at its cell, as Ultralytics' ``_mosaic4``. Where a picture leaves room in its cell, it
     touches the cells in the middle.
 
-    Bochkovskiy et al., "YOLOv4: Optimal Speed and Accuracy of Object Detection" (2020), section 3.2.
+    Bochkovskiy et al., "YOLOv4: Optimal Speed and Accuracy of Object Detection" (2020).
     """
 
     class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
@@ -115,11 +115,11 @@ class Mosaic:
         if len(masks) not in (0, len(pieces)):
             raise ValueError("some of the pictures that are joined have a mask and others have none; give all or none")
         mask = np.full(self.size, self.fill_mask, np.result_type(*masks)) if masks else None
-        moved = []
+        moved, windows = [], []
         labels = None if base.labels is None else base.labels.copy()
         for picture, piece in enumerate(pieces):
             tile = tiles[picture]
-            placed = tile.targets(piece, self.size)
+            placed = tile.targets(piece)
             if tile.seen.height and tile.seen.width:
                 image[tile.seen.slices] = tile.pixels(piece.sample.image)
                 if mask is not None:
@@ -128,14 +128,7 @@ class Mosaic:
                     np.maximum(labels, piece.sample.labels, out=labels)
             elif picture:
                 continue
-            moved.append(_without_gone(placed) if picture else placed)
+            moved.append(placed)
+            windows.append(tile.seen.slices)
         first = Piece(replace(moved[0].sample, image=image, mask=mask, labels=labels), moved[0].visible)
-        return together([first, *moved[1:]])
-
-
-def _without_gone(donor: Piece) -> Piece:
-    """A donor without the keypoints of objects that are not there any more."""
-    owners, rows = donor.sample.keypoint_boxes, donor.sample.box_rows
-    if owners is None or rows is None:
-        return donor
-    return with_keypoints(donor, (owners < 0) | np.isin(owners, rows))
+        return without_orphans(together([first, *moved[1:]], windows), pieces[0])

@@ -69,6 +69,9 @@ def read(document: Document) -> Outline:
     for key, value in root.items():
         if key == "seed":
             outline.notices.append(document.notice(("seed",), SEED_DROPPED))
+        elif key == "mix":
+            msg = "`mix` joins rows of a batch, which only a stream has; give it to the stream, beside the pipeline"
+            outline.problems.append(document.problem((key,), msg))
         elif key not in SECTIONS:
             hint = did_you_mean(key, SECTIONS)
             msg = f"`{shown(key)}` is not a section of a pipeline{hint}; there are {', '.join(SECTIONS)}"

@@ -56,32 +56,50 @@ def lose_keypoints(sample: Sample, lost: NDArray[np.bool_]) -> None:
             values[lost] = 0
 
 
-def together(pieces: Sequence[Piece]) -> Piece:
+def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) -> Piece:
     """All boxes and keypoints in one piece, in their order, new arrays; the rest is that of the first.
+
+    Instance masks of each piece show the part of the first's image that ``windows`` says, and are put there.
 
     Raises ValueError where one has a target that another lacks, or where the masks of all objects are too large.
     """
     first = pieces[0].sample
-    rows: dict[str, NDArray[Any]] = {}
+    rows: dict[str, Any] = {}
     for name in (*_OF_BOXES, *_OF_KEYPOINTS):
         values = [getattr(piece.sample, name) for piece in pieces]
         there = [value for value in values if value is not None]
         if len(there) not in (0, len(values)):
             raise ValueError(f"some of the pictures that are joined have {name} and others have none; give all or none")
         if there:
-            if name == "instance_masks":
-                check_masks(sum(map(len, there)), *first.image.shape[:2])
-            rows[name] = np.concatenate(there)
+            masks = name == "instance_masks"
+            rows[name] = _framed(there, windows, first.image.shape[:2]) if masks else np.concatenate(there)
     return Piece(replace(first, **rows), np.concatenate([piece.visible for piece in pieces]))
 
 
-def check_masks(count: int, height: int, width: int) -> None:
-    """Raise ValueError where so many masks of objects on a picture of this size take more than ``MAX_MASK_BYTES``."""
+def _framed(
+    stacks: Sequence[NDArray[np.uint8]], windows: Sequence[tuple[slice, slice]], frame: tuple[int, int]
+) -> NDArray[np.uint8]:
+    count, (height, width) = sum(map(len, stacks)), frame
     if (num_bytes := count * height * width) > MAX_MASK_BYTES:
         raise ValueError(
             f"{count} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} allowed "
             "(MAX_MASK_BYTES); join fewer pictures or make the result smaller"
         )
+    framed = np.zeros((count, *frame), np.uint8)
+    row = 0
+    for stack, window in zip(stacks, windows, strict=True):
+        framed[row : row + len(stack), *window] = stack
+        row += len(stack)
+    return framed
+
+
+def without_orphans(joined: Piece, base: Piece) -> Piece:
+    """Donors' keypoints go with their object; those of the base keep number and order, whatever became of its boxes."""
+    owners, rows, points = joined.sample.keypoint_boxes, joined.sample.box_rows, base.sample.keypoints
+    if owners is None or rows is None or points is None:
+        return joined
+    own = np.arange(len(owners)) < len(points)
+    return with_keypoints(joined, own | (owners < 0) | np.isin(owners, rows))
 
 
 def stack_of(sample: Sample) -> NDArray[np.uint8] | None:

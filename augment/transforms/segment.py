@@ -117,10 +117,11 @@ class Segment:
             raise PipelineError([Problem(loc, f"{node.name} refuses these parameters: {error}")]) from error
         if info.references:
             transform.bind(self._references[str(node.params["references"])])
-        self._moves_targets |= info.targets > {"image"}
+        moves_pixels = catalogue.moves_pixels(node.name, params)
+        self._moves_targets |= moves_pixels or info.targets > {"image"}
         if info.targets > {"image"}:
             following.follow(transform)
-        self._trace.watch(transform, info, moves_pixels=catalogue.moves_pixels(node.name, params))
+        self._trace.watch(transform, info, moves_pixels=moves_pixels)
         return transform
 
 
@@ -129,11 +130,12 @@ def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordErr
     if isinstance(error, RecordError):
         return RecordError(key, error.reason, f"{name} takes `{error.key}`: {error.detail}")
     height, width = sample.image.shape[:2]
-    missing = (catalogue.catalogue()[name].requires - sample.target_names()) if name else frozenset()
+    there = sample.target_names() | ({"instance_masks"} if sample.instance_masks is not None else set())
+    missing = (catalogue.catalogue()[name].requires - there) if name else frozenset()
     if isinstance(error, mended.MissingTargetError):
         missing = frozenset({error.target})
     if missing:
-        words = f"{name} needs {' and '.join(sorted(missing))}, which this record does not have"
+        words = f"{name} needs {' and '.join(sorted(missing)).replace('_', ' ')}, which this record does not have"
         return RecordError(key, Reason.NOT_RENDERABLE, words)
     if isinstance(error, cv2.error):
         words = f"OpenCV's {error.func} says: {error.err}"

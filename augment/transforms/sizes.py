@@ -11,6 +11,7 @@ from typing import Final
 
 from augment.errors import PipelineError, Problem
 from augment.pipeline import Node, PipelineSpec
+from augment.targets import moved as moved_targets
 from augment.transforms import catalogue, cropping, extent, limits, resizing
 from augment.transforms.extent import Change, Extent
 
@@ -47,21 +48,28 @@ def check_fits(
 
     The size is that of the smallest picture of a dataset, ``key`` its name for the message. Pictures of
     another shape may still be refused one by one when they are rendered, as a long one that ``LongestMaxSize`` makes
-    too narrow for a crop. ``targets`` are those the dataset has beside the image: ``mask``, ``boxes``, ``keypoints``.
+    too narrow for a crop. ``targets`` are those the dataset has, by the names of ``Sample``'s fields.
     """
     walk = follow(spec, extent.point(min_height, min_width))
     size = f"{min_height} x {min_width}"
     _refuse(spec, walk.findings, f"`{key}` ({size})" if key else f"a picture of {size}")
     problems = []
     known = catalogue.catalogue()
+    moved = moved_targets(targets)
     for path, node in walk.reached.items():
         info = known[node.name]
         loc = location(spec, path)
-        if missing := sorted(catalogue.required(node.name, node.params) - targets):
+        if missing := sorted(catalogue.required(node.name, node.params) - moved - targets):
             msg = f"`{node.name}` needs {_listed(missing)} with each picture, and the dataset has none; leave it out"
             problems.append(Problem(loc, msg))
-        if catalogue.moves_pixels(node.name, node.params) and (left := sorted(targets - info.targets)):
-            msg = f"`{node.name}` moves pixels but cannot move {_listed(left)}, which the dataset has; leave it out"
+        if catalogue.moves_pixels(node.name, node.params) and (left := sorted(moved - info.targets)):
+            msg = f"`{node.name}` moves pixels but cannot move {_listed(left)}, which the dataset has; {info.remedy}"
+            problems.append(Problem(loc, msg))
+        if info.donors and targets == {"label"}:
+            msg = (
+                f"`{node.name}` joins pictures of several classes, and the dataset has one class for each and nothing "
+                "else; leave it out, and mix rows with their classes by `mix: CutMix` of a stream"
+            )
             problems.append(Problem(loc, msg))
     if problems:
         raise PipelineError(problems)
@@ -116,7 +124,7 @@ def _only(outputs: Iterable[Extent]) -> tuple[int, int] | None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return " and ".join(names)
+    return " and ".join(name.replace("_", " ") for name in names)
 
 
 Extents = frozenset[Extent]

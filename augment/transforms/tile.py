@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from augment.sample import Sample
 from augment.transforms.library import cv2
-from augment.transforms.piece import Piece, check_masks, lose_keypoints, stack_of, with_boxes
+from augment.transforms.piece import Piece, lose_keypoints, stack_of, with_boxes
 from augment.transforms.straight import points_through, resized, shifted
 
 _Array = NDArray[Any]
@@ -69,7 +69,7 @@ class Tile:
     def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What is seen of the image."""
         part, place = self.part, self.place
-        cut: NDArray[np.uint8] = np.ascontiguousarray(image[part.slices])
+        cut: _Array = np.ascontiguousarray(image[part.slices])
         if (part.height, part.width) != (place.height, place.width):
             shrinks = self.area and place.height <= part.height and place.width <= part.width
             interpolation = cv2.INTER_AREA if shrinks else self.interpolation
@@ -84,15 +84,15 @@ class Tile:
         taken: _Array = masks[..., rows[:, np.newaxis], columns]
         return taken
 
-    def targets(self, piece: Piece, frame: tuple[int, int]) -> Piece:
-        """Boxes, instance masks and keypoints in a frame of this height and width; new arrays, the rest is shared.
+    def targets(self, piece: Piece) -> Piece:
+        """Boxes and keypoints in the frame, instance masks in what is seen of it; new arrays, the rest is shared.
 
         Boxes are cut at what is seen, those of which nothing is left are left out; so are those whose mask was there
         and is gone. Keypoints keep number and order; those that are not seen are lost.
         """
         piece = Piece(replace(piece.sample), piece.visible)
         self._move_keypoints(piece.sample)
-        return piece if piece.sample.boxes is None else self._move_boxes(piece, frame)
+        return piece if piece.sample.boxes is None else self._move_boxes(piece)
 
     @property
     def _window(self) -> Rect:
@@ -100,7 +100,7 @@ class Tile:
         seen = self.seen
         return Rect(seen.top - self.place.top, seen.left - self.place.left, seen.height, seen.width)
 
-    def _move_boxes(self, piece: Piece, frame: tuple[int, int]) -> Piece:
+    def _move_boxes(self, piece: Piece) -> Piece:
         boxes = np.asarray(piece.sample.boxes, np.float64).reshape(-1, 4)
         y, x = self.place.height / self.part.height, self.place.width / self.part.width
         corner = np.array([self.part.left, self.part.top] * 2)
@@ -117,13 +117,10 @@ class Tile:
             parts = np.zeros((len(masks), seen.height, seen.width), np.uint8)
             parts[left] = self.nearest(masks[left]) != 0
             left &= ~there | parts.any(axis=(1, 2))
-            check_masks(int(left.sum()), *frame)
-            moved = np.zeros((int(left.sum()), *frame), np.uint8)
-            moved[:, *seen.slices] = parts[left]
         kept = with_boxes(piece, left)
         sample = replace(kept.sample, boxes=boxes[left].astype(np.float32))
         if masks is not None:
-            sample.instance_masks = moved
+            sample.instance_masks = parts[left]
         return Piece(sample, kept.visible * (sides[left].prod(axis=1) / whole[left]))
 
     def _move_keypoints(self, sample: Sample) -> None:
@@ -141,9 +138,10 @@ class Tile:
             sample.keypoint_angles = np.where(turned > 2 * np.pi - 1e-6, 0, turned).astype(np.float32)
         if sample.keypoint_scales is not None:
             sample.keypoint_scales = (sample.keypoint_scales * np.sqrt(x * y)).astype(np.float32)
-        low = np.array([self.seen.left, self.seen.top]) - 0.5
-        inside = (points >= low) & (points < (*low, self.seen.width, self.seen.height))
-        lose_keypoints(sample, ~inside.all(axis=1))
+        seen = self.seen
+        counted = points - (seen.left - 0.5, seen.top - 0.5)
+        inside = ((counted >= 0) & (counted < (seen.width, seen.height))).all(axis=1)
+        lose_keypoints(sample, np.asarray(~inside))
 
 
 def _nearest(before: int, after: int) -> NDArray[np.int64]:

@@ -56,7 +56,7 @@ class Trace:
             limits.check_output(name, params)
             for target in sorted(left_behind):
                 if any(data.get(passed) is not None for passed in _PASSED_AS[target]):
-                    raise ValueError(f"it moves pixels but cannot move {target}; leave it out")
+                    raise ValueError(f"it moves pixels but cannot move {target}; {info.remedy}")
             if may_mirror and self._counts_mirrors:
                 self.mirrored ^= following.is_mirrored(transform, params)
             if moves_pixels and self._follows_points and self.matrix is not None:

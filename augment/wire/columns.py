@@ -76,6 +76,10 @@ _TENSORS = {
     "inverse": "inverses",
     "source_size": "source_sizes",
 }
+
+COLUMNS: Mapping[str, str] = {"label": "labels", **_TENSORS, **{name: name for name in RAGGED}}
+"""The columns of a view's pictures and targets, and the fields of ``Batch`` that hold them."""
+
 _ONCE = frozenset({"label", "label_weights", "source_size"})
 _NUMBERED = re.compile(r"(\w+?)_([1-9][0-9]*)")
 
@@ -210,7 +214,7 @@ def _column_of_view(batch: Batch, field: pa.Field) -> pa.Array:
 
 def targets_in(record_batch: pa.RecordBatch, view: int = 0) -> dict[str, Any]:
     """The fields of ``Batch`` that a record batch holds of a view; arrays share memory where Arrow allows it."""
-    there = {name: view_name(name, view) for name in ("label", *_TENSORS, *RAGGED)}
+    there = {name: view_name(name, view) for name in COLUMNS}
     columns = {
         name: record_batch.column(column) for name, column in there.items() if column in record_batch.schema.names
     }

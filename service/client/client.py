@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from augment.merging.merge import Merged, merge
+from augment.sample import Batch
 from service.client import job
 from service.client.stream import ClientStream
 from service.client.transport import Transport
@@ -123,6 +125,13 @@ class Client:
         stream = ClientStream(self._transport, declaration, prefetch=prefetch, max_failures=max_failures)
         self._streams.add(stream)
         return stream
+
+    def merge(self, predictions: Sequence[Mapping[str, Any]], batch: Batch, **options: Any) -> Merged:
+        """What a model predicted for each view of a batch, joined to one prediction for each row, here.
+
+        ``options`` are those of ``augment.merge_predictions``; no server is asked.
+        """
+        return merge(predictions, batch, **options)
 
     def augment(
         self,

@@ -1,7 +1,7 @@
 """A declared stream as its reader sees it: epochs of batches, each batch exactly once whatever the network does."""
 
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from augment import normalize
 from augment.errors import CallError
+from augment.merging.merge import Merged, merge
 from augment.sample import Batch
 from augment.wire import arrow
 from service.client.errors import ClientError, RefusedError, TooManyFailuresError
@@ -70,6 +71,13 @@ class ClientStream:
         if section is None:
             raise ClientError("the pipeline has no `normalize` section; add one, or scale the pictures yourself")
         return normalize.parse(section).apply(images)
+
+    def merge(self, predictions: Sequence[Mapping[str, Any]], batch: Batch, **options: Any) -> Merged:
+        """What a model predicted for each view of a batch, joined to one prediction for each row.
+
+        ``options`` are those of ``augment.merge_predictions``.
+        """
+        return merge(predictions, batch, **options)
 
     def epoch(
         self, epoch: int, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1

@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from augment.errors import PipelineError, Problem
+from augment.mixing import parse as mixing
 from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX
 from augment.views import VIEWS_MAX
 from service import schemas
@@ -37,7 +38,11 @@ class StreamRequest(schemas.StrictSchema):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"dataset": "photos", "pipeline": "inception", "batch_size": 64, "seed": 7}],
+            "examples": [
+                {"dataset": "photos", "pipeline": "inception", "batch_size": 64, "seed": 7},
+                {"dataset": "photos", "pipeline": "inception", "mix": {"MixUp": {"alpha": 0.8}}},
+                {"dataset": "photos", "views": [{"pipeline": "inception", "count": 2}, {"pipeline": "light"}]},
+            ],
         }
     )
 
@@ -56,10 +61,11 @@ class StreamRequest(schemas.StrictSchema):
     repeats: int = Field(
         1, ge=1, le=REPEATS_MAX, description="Rows of each record in a batch, each another draw; divides `batch_size`."
     )
-    mix: str | dict[str, Any] | None = Field(
+    mix: Annotated[Any, WithJsonSchema({"anyOf": [*mixing.json_schema()["anyOf"], {"type": "null"}]})] = Field(
         None,
-        description="What joins rows of a batch: `MixUp`, `CutMix`, or `OneOf` them.",
-        examples=[{"MixUp": {"alpha": 0.8}}],
+        description="How rows of a batch are mixed with each other, written as a step of a pipeline. Batches then have "
+        "`label_weights`. Omitted: not at all.",
+        examples=["MixUp", {"CutMix": {"alpha": 1.0, "per": "row"}}, {"OneOf": {"transforms": ["MixUp", "CutMix"]}}],
     )
 
 
@@ -87,7 +93,10 @@ class StreamDocument(BaseModel):
     views: list[ViewDocument] | None = Field(description="What each record is shown as; null where it is one picture.")
     references: dict[str, str] = Field(description="The datasets that transforms take pictures of, with their digests.")
     repeats: int = Field(description="Rows of each record in a batch.")
-    mix: dict[str, Any] | None = Field(description="What joins rows of a batch, every default filled in.")
+    mix: dict[str, Any] | None = Field(
+        description="How rows are mixed, every default filled in; null where they are not.",
+        examples=[{"MixUp": {"alpha": 0.8, "per": "batch", "p": 1.0}}],
+    )
     batch_size: int
     seed: int
     shuffle: bool
@@ -145,8 +154,8 @@ async def declare_stream(state: Joined, wanted: StreamRequest, response: Respons
 
 
 def _placed(problem: Problem) -> Problem:
-    """Where in the request a problem lies: what says nothing of a view or of the mix is the pipeline's."""
-    if problem.loc[:1] in {("views",), ("mix",)}:
+    """Where in the request a problem lies: what says nothing else is of how the pipeline fits the dataset."""
+    if problem.loc[:1] in {("pipeline",), ("views",), ("mix",)}:
         return problem
     return Problem(("pipeline", *problem.loc), problem.msg, problem.line)
 

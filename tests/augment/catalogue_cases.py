@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 
 from augment.pictures import Loose
 from augment.pipeline import Node, PipelineSpec
-from augment.sample import Sample
+from augment.sample import Applied, Sample
 from augment.transforms import catalogue
 from augment.transforms.compile import Compiled, compile_pipeline
 
-LEAVES = tuple(name for name, info in catalogue.catalogue().items() if not info.container)
+LEAVES = tuple(
+    name for name, info in catalogue.catalogue().items() if not (info.container or info.donors or info.references)
+)
+"""What needs nothing but a sample."""
+POLICIES = tuple(name for name, info in catalogue.catalogue().items() if info.family == "policy")
 CONTAINERS = tuple(name for name, info in catalogue.catalogue().items() if info.container)
+EVERY = tuple(sorted((*LEAVES, *CONTAINERS)))
+"""Whatever is applied to a sample alone; nodes that join it with donors have tests of their own."""
 MOVING = tuple(name for name in LEAVES if catalogue.catalogue()[name].moves_pixels)
 
 NEEDED: Mapping[str, Mapping[str, Any]] = {
@@ -55,6 +61,12 @@ def compiled(*nodes: Node) -> Compiled:
     return compile_pipeline(PipelineSpec(nodes), references={"others": Loose(others())})
 
 
+def operations_of(applied: Applied) -> list[tuple[str, float | None]]:
+    """What a policy did, as its provenance says."""
+    steps: Any = applied.params["operations"]
+    return [(name, magnitude) for name, magnitude in steps]
+
+
 def some(array: np.ndarray | None) -> np.ndarray:
     """The target, which must be there."""
     assert array is not None
@@ -90,6 +102,8 @@ def movable(name: str, given: Sample) -> Sample:
         given.mask = None
     if info.moves_pixels and "boxes" not in info.targets:
         given.boxes = given.box_labels = None
+    if info.moves_pixels and "keypoints" not in info.targets:
+        given.keypoints = None
     return given
 
 

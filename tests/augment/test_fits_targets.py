@@ -48,3 +48,28 @@ def test_target_that_a_parameter_names_must_be_there(params: str, needed: str) -
     sizes.check_fits(spec, 30, 50, frozenset({needed}))
     with pytest.raises(PipelineError, match=f"needs {needed} with each picture, and the dataset has none"):
         sizes.check_fits(spec, 30, 50, frozenset({"mask", "boxes", "keypoints"} - {needed}))
+
+
+ALL = frozenset({"label", "mask", "boxes", "box_labels", "instance_masks", "keypoints"})
+
+
+def test_copy_paste_needs_the_masks_of_objects() -> None:
+    spec = spec_of("[CopyPaste]")
+    sizes.check_fits(spec, 30, 50, ALL)
+    with pytest.raises(PipelineError, match="`CopyPaste` needs instance masks with each picture, and the dataset has"):
+        sizes.check_fits(spec, 30, 50, ALL - {"instance_masks"})
+    with pytest.raises(PipelineError, match="`CopyPaste` needs boxes with each picture, and the dataset has none"):
+        sizes.check_fits(spec, 30, 50, ALL - {"boxes"})
+
+
+@pytest.mark.parametrize("targets", [ALL, {"boxes"}, {"label", "mask"}, {"labels"}, {"label", "labels"}, set()])
+def test_mosaic_takes_whatever_can_be_told_apart(targets: set[str]) -> None:
+    sizes.check_fits(spec_of("[Mosaic: {size: [8, 8]}]"), 30, 50, frozenset(targets))
+
+
+def test_mosaic_of_pictures_with_one_class_each_is_refused() -> None:
+    with pytest.raises(
+        PipelineError, match="one class for each and nothing else; leave it out, and mix rows"
+    ) as caught:
+        sizes.check_fits(spec_of("[HorizontalFlip, Mosaic: {size: [8, 8]}]"), 30, 50, frozenset({"label"}))
+    assert caught.value.problems[0].loc == ("transforms", 1, "Mosaic")

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment import normalize
 from augment.errors import PipelineError
+from augment.normalize.min_max import MinMax
+from augment.normalize.section import parse
+from augment.normalize.standard import Standard
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
 ALL_LEVELS = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
@@ -23,13 +25,13 @@ def test_standard_is_its_formula_rounded_once(mean: tuple[float, ...], std: tupl
     section = {"method": "standard", "mean": list(mean), "std": list(std), "max_pixel_value": top}
     for images in (IMAGES, ALL_LEVELS):
         expected = ((images.astype(np.float64) / top - np.array(mean)) / np.array(std)).astype(np.float32)
-        result = normalize.parse(section).apply(images)
+        result = parse(section).apply(images)
         assert result.dtype == np.float32
         np.testing.assert_array_equal(result, expected)
 
 
 def test_min_max_goes_from_nought_to_one() -> None:
-    result = normalize.parse({"method": "min_max"}).apply(ALL_LEVELS)
+    result = parse({"method": "min_max"}).apply(ALL_LEVELS)
     np.testing.assert_array_equal(result, (ALL_LEVELS.astype(np.float64) / 255).astype(np.float32))
     assert result.min() == 0
     assert result.max() == 1
@@ -38,9 +40,9 @@ def test_min_max_goes_from_nought_to_one() -> None:
 def test_views_are_normalised_and_left_alone() -> None:
     images = IMAGES[::2, 1:, ::-1]
     before = images.copy()
-    result = normalize.Standard().apply(images)
+    result = Standard().apply(images)
     np.testing.assert_array_equal(images, before)
-    np.testing.assert_array_equal(result, normalize.Standard().apply(np.ascontiguousarray(images)))
+    np.testing.assert_array_equal(result, Standard().apply(np.ascontiguousarray(images)))
     assert result.flags.c_contiguous
     assert result.flags.writeable
 
@@ -55,13 +57,13 @@ def test_views_are_normalised_and_left_alone() -> None:
     ],
 )
 def test_canonical_section_reads_back(section: dict[str, Any]) -> None:
-    read = normalize.parse(section)
-    assert normalize.parse(read.canonical()) == read
-    assert normalize.parse(read.canonical()).canonical() == read.canonical()
+    read = parse(section)
+    assert parse(read.canonical()) == read
+    assert parse(read.canonical()).canonical() == read.canonical()
 
 
 def test_what_is_left_out_is_filled_in() -> None:
-    assert normalize.parse({"method": "standard"}).canonical() == {
+    assert parse({"method": "standard"}).canonical() == {
         "method": "standard",
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
@@ -88,7 +90,7 @@ def test_wrong_sections_are_refused_at_their_place(
     section: dict[str, Any], place: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(PipelineError) as caught:
-        normalize.parse(section)
+        parse(section)
     (found,) = caught.value.problems
     assert found.loc == ("normalize", *place)
     assert message in found.msg
@@ -96,11 +98,11 @@ def test_wrong_sections_are_refused_at_their_place(
 
 def test_all_problems_of_a_section_are_found() -> None:
     with pytest.raises(PipelineError) as caught:
-        normalize.parse({"method": "standard", "mean": "a", "std": "b", "max_pixel_value": "c", "d": 1})
+        parse({"method": "standard", "mean": "a", "std": "b", "max_pixel_value": "c", "d": 1})
     assert {problem.loc[1] for problem in caught.value.problems} == {"mean", "std", "max_pixel_value", "d"}
 
 
 def test_other_arrays_are_refused() -> None:
     for wrong in (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 1), np.uint8)):
         with pytest.raises(TypeError, match="images are uint8"):
-            normalize.MinMax().apply(wrong)  # type: ignore[arg-type]  # what is tested
+            MinMax().apply(wrong)  # type: ignore[arg-type]  # what is tested

@@ -151,7 +151,6 @@ def test_sample_of_a_mixed_stream_is_not_mixed(dataset: Dataset) -> None:
         ({"views": [CROP] * 65}, "VIEWS_MAX"),
         ({"pipeline": CROP, "repeats": 0}, "repeats is 0"),
         ({"pipeline": CROP, "repeats": 3}, "must divide batch_size, which is 4"),
-        ({"views": [CROP, CROP], "mix": "MixUp"}, "several views cannot be mixed"),
         ({"pipeline": CROP, "repeats": 2, "batch_size": 30}, "an epoch has only 28 rows"),
     ],
 )

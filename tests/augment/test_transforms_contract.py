@@ -15,11 +15,10 @@ from augment.pipeline import Node
 from augment.sample import Sample
 from augment.transforms import catalogue
 from augment.transforms.library import cv2
-from tests.augment.catalogue_cases import LEAVES, MOVING, compiled, movable, node, noise_image, sample
+from tests.augment.catalogue_cases import EVERY, LEAVES, MOVING, compiled, movable, node, noise_image, sample
 
 SIZES = ((1, 1), (2, 3), (33, 65), (7, 100), (96, 96))
 CATALOGUE = catalogue.catalogue()
-EVERY = tuple(CATALOGUE)
 
 
 def digest(rendered: Sample) -> str:

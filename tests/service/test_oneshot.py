@@ -97,6 +97,7 @@ def test_a_pipeline_may_be_text(service: TestClient) -> None:
         ([*_images("a.png"), ("images", ("cut.png", _png()[:99]))], {"pipeline": "light"}, 422, "cut.png"),
         (_images("a.png"), {}, 422, "pipeline"),
         (_images("a.png"), {"pipeline": "no-such"}, 404, "no-such"),
+        (_images("a.png"), {"pipeline": "yolo"}, 422, "use it in a stream or an expansion"),
         (_images("a.png"), {"pipeline": "light", "copies": "65"}, 422, "AUGMENT_MAX_PICTURES"),
         (_images("a.png"), {"pipeline": "light", "copies": "0"}, 422, "copies"),
         (_images("a.png"), {"pipeline": "light", "image_format": "gif"}, 422, "image_format"),

@@ -58,7 +58,7 @@ ENTRIES = (
         },
         ALL_TARGETS,
         moves_pixels=True,
-        requires=frozenset({"boxes", "mask"}),
+        requires=frozenset({"boxes", "instance_masks"}),
         donors=True,
     ),
 )

@@ -1,0 +1,105 @@
+"""What all policies do once their operations are drawn: apply them in order, to the picture and all its targets."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.transforms.following import VISIBLE
+from augment.transforms.library import A, cv2
+from augment.transforms.policies import operations
+from augment.transforms.policies.clipped import boxes_through_steps
+from augment.transforms.policies.operations import COLOURS, GEOMETRIC, Magnitudes, Shape
+from augment.transforms.straight import Placed, Straight
+
+_Array = NDArray[Any]
+
+Step = tuple[str, float | None]
+"""An operation and its magnitude."""
+
+TARGETS: Final = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes and keypoints; no volumes
+
+
+class Policy(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Applies ``operations``, which its subclass draws, one after another.
+
+    Geometric ones move all targets: masks by nearest neighbour, keypoints by the product of the matrices, boxes as
+    ``boxes_through_steps`` says. Each is resampled on its own, as its authors did.
+    """
+
+    _targets = TARGETS
+
+    def __init__(
+        self, interpolation: int, fill: tuple[float, float, float] | float, fill_mask: float, p: float
+    ) -> None:
+        super().__init__(p=p)
+        self.interpolation = interpolation
+        self.fill = fill
+        self.fill_mask = fill_mask
+
+    def apply(self, img: _Array, *_: Any, operations: Sequence[Step], **params: Any) -> _Array:  # noqa: ARG002
+        return applied(img, operations, self.interpolation, self.fill)
+
+    def apply_to_mask(self, mask: _Array, *_: Any, operations: Sequence[Step], **params: Any) -> _Array:  # noqa: ARG002
+        return applied(mask, _moving(operations), cv2.INTER_NEAREST, self.fill_mask)
+
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        shape = params["shape"][:2]
+        product = np.eye(3)
+        for matrix in matrices(params["operations"], shape):
+            product = matrix @ product
+        return product, shape
+
+    def apply_to_bboxes(self, bboxes: _Array, **params: Any) -> _Array:
+        height, width = params["shape"][:2]
+        size = np.array([width, height, width, height])
+        boxes = np.array(bboxes, dtype=np.float64)
+        boxes[:, :4] *= size
+        boxes = boxes_through_steps(boxes, matrices(params["operations"], (height, width)), (height, width), VISIBLE)
+        boxes[:, :4] /= size
+        return boxes
+
+    def draw(self, space: operations.Space, share: float, shape: Shape) -> Step:
+        """One operation of the space, all equally likely, at this share of its magnitudes."""
+        name = self.py_random.choice(tuple(space))
+        return name, draw_magnitude(space[name], share, shape, self.py_random)
+
+
+def draw_magnitude(magnitudes: Magnitudes | None, share: float, shape: Shape, py_random: random.Random) -> float | None:
+    """The magnitude at this share; where it has a sign, a fair coin chooses that."""
+    if magnitudes is None:
+        return None
+    return magnitudes.at(share, shape, negative=magnitudes.signed and py_random.random() < 0.5)
+
+
+def applied(
+    array: _Array, steps: Sequence[Step], interpolation: int, fill: tuple[float, float, float] | float
+) -> _Array:
+    """A picture, or with geometric steps alone a mask, after the steps; itself where there is none."""
+    values = tuple(fill) if isinstance(fill, tuple | list) else (fill,) * 3
+    height, width = array.shape[:2]
+    for name, magnitude in steps:
+        if name in GEOMETRIC and magnitude:
+            moved = operations.matrix(name, magnitude, (height, width))
+            array = cv2.warpAffine(
+                array,
+                moved[:2],
+                (width, height),
+                flags=interpolation,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=values,
+            )
+        elif name in COLOURS:
+            array = COLOURS[name](array, magnitude)
+    return array
+
+
+def matrices(steps: Sequence[Step], shape: Shape) -> list[operations.Matrix]:
+    """Where each step that moves pixels moves them, in order."""
+    return [operations.matrix(name, magnitude, shape) for name, magnitude in _moving(steps) if magnitude]
+
+
+def _moving(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if step[0] in GEOMETRIC]
