@@ -35,16 +35,14 @@ class Taken:
 def taken(predictions: Sequence[Mapping[str, Any]], batch: Batch) -> list[Taken]:
     """One for each view of the batch, all with the same entries and shapes."""
     num_views = len(batch.views)
-    if isinstance(predictions, Mapping) or not all(
-        isinstance(each, Mapping) for each in arguments.many("predictions", predictions)
-    ):
+    given = list(arguments.many("predictions", predictions))
+    if isinstance(predictions, Mapping) or not all(isinstance(each, Mapping) for each in given):
         raise CallError("predictions is a list of one mapping for each view, such as {'labels': array}")
-    if len(predictions) != num_views:
+    if len(given) != num_views:
         raise CallError(
-            f"predictions has {len(predictions)} entries, the batch {num_views} views; give one for each view, in "
-            "their order"
+            f"predictions has {len(given)} entries, the batch {num_views} views; give one for each view, in their order"
         )
-    found = [_of_view(view, each, len(batch)) for view, each in enumerate(predictions)]
+    found = [_of_view(view, each, len(batch)) for view, each in enumerate(given)]
     _check_alike(found)
     return found
 

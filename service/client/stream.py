@@ -175,7 +175,8 @@ class ClientStream:
         if limit is None:
             return
         # A fraction is one of an epoch at least, so that one bad record in the first batch is not half of the run.
-        rows = max(self.num_rows, int(self.document["num_records"]) // world_size)
+        rows_of_epoch = int(self.document["num_records"]) * int(self.document["repeats"])
+        rows = max(self.num_rows, rows_of_epoch // world_size)
         allowed = limit * rows if 0 < limit < 1 else limit
         if self.num_failed > allowed:
             raise TooManyFailuresError(

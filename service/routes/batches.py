@@ -16,7 +16,7 @@ from augment.errors import CallError, DatasetError, Reason
 from augment.laid import Laid
 from augment.stream_spec import Place
 from augment.wire import arrow, tar
-from service import answers, formats, schemas
+from service import answers, formats, referred, schemas
 from service.admission import Lane
 from service.answers import Chunk
 from service.batch_files import BatchFile
@@ -190,7 +190,7 @@ async def _several(
         wanted = state.readers.read(
             lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
         )
-        async with state.rendering.reading(stream), aclosing(wanted) as files:
+        async with referred.reading(state.datasets, stream.entries), aclosing(wanted) as files:
             index = indices.start
             async for file in files:
                 turn.leave()

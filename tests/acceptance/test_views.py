@@ -150,13 +150,13 @@ def test_views_are_the_same_bytes_with_one_and_three_workers(
 
 
 def test_repeats_are_the_epochs_of_the_plain_stream_side_by_side(server: Server) -> None:
-    options = {"dataset": "pairs", "pipeline": GLOBAL, "seed": 5}
+    options: dict[str, Any] = {"dataset": "pairs", "pipeline": GLOBAL, "seed": 5}
     with Client(server.url) as client:
         plain = client.stream(**options, batch_size=BATCH_SIZE)
         repeated = client.stream(**options, batch_size=3 * BATCH_SIZE, repeats=3)
         assert repeated.num_batches == plain.num_batches
         assert repeated.document["repeats"] == 3
-        epochs = [{} for _ in range(6)]  # type: list[dict[str, NDArray[np.uint8]]]
+        epochs: list[dict[str, NDArray[np.uint8]]] = [{} for _ in range(6)]
         for epoch, rows in enumerate(epochs):
             for batch in plain.epoch(epoch):
                 rows |= dict(zip(batch.keys, batch.images, strict=True))
@@ -187,7 +187,7 @@ def test_predicted_masks_come_back_as_one_for_each_picture(server: Server, data:
 def scores(view: Batch) -> list[NDArray[np.float64]]:
     """What a model without a fault says of a view: its own mask, class by class."""
     classes = np.arange(NUM_CLASSES)[:, np.newaxis, np.newaxis]
-    return [(mask == classes).astype(float) for mask in some(view.masks)]
+    return [(mask == classes).astype(float) for mask in masks_of(view)]
 
 
 def test_predicted_boxes_come_back_as_one_for_each_object(server: Server, data: Path) -> None:
@@ -196,11 +196,16 @@ def test_predicted_boxes_come_back_as_one_for_each_object(server: Server, data: 
     with Client(server.url) as client:
         stream = client.stream(**asked(views=flipped))
         batch = next(iter(stream.epoch(1)))
-        found = [[box_about(mask)[np.newaxis] for mask in some(view.masks)] for view in batch.views]
+        found = [[box_about(mask)[np.newaxis] for mask in masks_of(view)] for view in batch.views]
         merged = stream.merge([{"boxes": boxes, "scores": [[0.9]] * BATCH_SIZE} for boxes in found], batch)
     for key, boxes, sure in zip(batch.keys, some(merged.boxes), some(merged.scores), strict=True):
         assert np.allclose(boxes, [truths[key]], atol=1e-4)
         assert np.allclose(sure, [0.9])
+
+
+def masks_of(view: Batch) -> list[NDArray[Any]]:
+    assert view.masks is not None
+    return list(view.masks)
 
 
 def some(values: T | None) -> T:

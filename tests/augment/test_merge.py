@@ -154,6 +154,18 @@ def test_keypoints_are_those_of_the_views_that_have_them() -> None:
     assert np.allclose(merged.keypoints, [[[2, 1], [2, 4], nan]], equal_nan=True)  # type: ignore[arg-type]
 
 
+def test_pictures_may_have_their_channels_first() -> None:
+    batch = batch_of(MIRRORED)
+    batch.images = np.zeros((1, 3, 10, 20), np.float32)
+    merged = merge([{"masks": [np.arange(20.0) * np.ones((10, 1))]}], batch)
+    assert np.allclose(merged.masks[0], np.arange(20)[::-1])  # type: ignore[index]
+
+
+def test_predictions_may_come_one_after_another() -> None:
+    predictions: Any = ({"labels": [[share]]} for share in (0.0, 1.0))
+    assert merge(predictions, batch_of(WHOLE, MIRRORED)).labels.tolist() == [[0.5]]  # type: ignore[union-attr]
+
+
 def test_merged_of_no_rows_has_no_rows() -> None:
     predictions = [
         {"labels": np.zeros((0, 4)), "masks": [], "boxes": [], "scores": [], "keypoints": np.zeros((0, 5, 2))}

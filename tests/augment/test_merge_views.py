@@ -45,8 +45,10 @@ BENT: tuple[str, ...] = (
 BENT += ("RandomGridShuffle", "ThinPlateSpline")
 """No matrix says where pixels went."""
 
-KEEPING_LINES = [name for name in MOVING if name not in {*BENT, "Morphological"} and not catalogue.is_joining(name)]
-"""``Morphological`` makes shapes thicker or thinner; it leaves them where they are, and not as large."""
+APART = {"Morphological", "AugMix", "RandAugment", "AutoAugment"}
+"""The first makes shapes thicker or thinner, the second moves no box, the others may lose a place and show it again."""
+
+KEEPING_LINES = [name for name in MOVING if name not in {*BENT, *APART} and not catalogue.is_joining(name)]
 
 NEEDED: dict[str, dict[str, Any]] = {
     "CenterCrop": {"height": 60, "width": 70},

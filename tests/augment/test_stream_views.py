@@ -19,7 +19,7 @@ from augment.transforms.check import resolve
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.load import Pipeline
 from augment.workers import LocalWorkers
-from tests.augment.catalogue_cases import MOVING, node
+from tests.augment.catalogue_cases import MOVING, POLICIES, node
 from tests.augment.test_stream import write_pictures
 
 CROP = Pipeline.parse("""
@@ -177,7 +177,7 @@ def places(height: int, width: int) -> np.ndarray:
     return picture
 
 
-@pytest.mark.parametrize("name", [name for name in MOVING if not catalogue.is_joining(name)])
+@pytest.mark.parametrize("name", [name for name in MOVING if name not in POLICIES])
 @pytest.mark.parametrize("draw", [1, 2])
 def test_matrix_leads_from_each_pixel_to_the_one_it_shows(name: str, draw: int) -> None:
     height, width = 61, 83
@@ -201,6 +201,20 @@ def test_matrix_leads_from_each_pixel_to_the_one_it_shows(name: str, draw: int) 
     away = np.hypot(shown[..., 0] - x, shown[..., 1] - y)[seen]
     assert seen.any()
     assert np.quantile(away, 0.98) < 1.5, "what resampling and a dilation may shift"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_matrix_of_a_policy_is_where_keypoints_went(name: str) -> None:
+    """Their other operations change the colours that the test above reads."""
+    points = np.array([[5, 5], [40, 10], [20, 50], [70, 30]], np.float32)
+    transform = compile_pipeline(
+        PipelineSpec((node(name, **({"geometric": False} if name == "AugMix" else {})),)), points=True
+    )
+    for draw in range(20):
+        made = transform(Sample(places(61, 83), keypoints=points), seed=0, draw=draw, view=0, key="k")
+        assert made.matrix is not None
+        there = np.column_stack([points, np.ones(4)]) @ made.matrix.T
+        assert np.allclose(there[:, :2], made.sample.keypoints, atol=1e-3)
 
 
 def test_distortions_have_no_matrix() -> None:
