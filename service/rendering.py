@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Rendering:
         draw = stream.stream.draw(epoch, repeat)
 
         async def produce(into: Path) -> Laid | None:
-            async with referred.reading(self._datasets, stream.entries):
+            async with self.reading(stream):
                 return await self._run(SampleTask(stream.sources[view], key, epoch, draw, view, into))
 
         return Wanted((stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view]))
@@ -65,7 +66,7 @@ class Rendering:
         layout = _layout(stream, place.epoch)
 
         async def produce(into: Path) -> Laid | None:
-            async with referred.reading(self._datasets, stream.entries):
+            async with self.reading(stream):
                 laid = await self._run(BatchTask(stream.sources, spec, layout, place, into))
             for refusal in laid.refusals if laid is not None else ():
                 self._metrics.records_refused.labels(str(refusal.reason)).inc()
@@ -73,6 +74,10 @@ class Rendering:
 
         expected = spec.num_rows(place.index) * (sum(map(_picture_bytes, stream.stream.image_shapes)) + _ROW_BYTES)
         return Wanted((stream.id, place), produce, expected)
+
+    def reading(self, stream: OpenStream) -> AbstractAsyncContextManager[None]:
+        """Hold all that a stream reads of the home."""
+        return referred.reading(self._datasets, stream.entries)
 
     async def _run(self, task: Task[Laid | None]) -> Laid | None:
         started = time.perf_counter()

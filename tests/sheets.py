@@ -5,12 +5,13 @@
     python -m tests.sheets --policies docs/images/policies.jpg
     python -m tests.sheets --joined docs/images/mosaic.jpg
     python -m tests.sheets --mixing docs/images/mixing.jpg
+    python -m tests.sheets --references docs/images/references.jpg
 
 The second draws one pipeline and the targets that move with it, the third what each policy drew and did, the fourth
-pictures joined with others, the fifth rows of a batch that are mixed. The photographs are those that scikit-image
-ships, with boxes, masks and keypoints set by hand and drawn upon them. Parameters are the defaults, p is 1; where a
-transform needs an argument, or its default does nothing to be seen on a photograph of this size, the label says what
-was given.
+pictures joined with others, the fifth rows of a batch that are mixed, the sixth one that takes after others. The
+photographs are those that scikit-image ships, with boxes, masks and keypoints set by hand and drawn upon them.
+Parameters are the defaults, p is 1; where a transform needs an argument, or its default does nothing to be seen on a
+photograph of this size, the label says what was given.
 """
 
 import sys
@@ -27,6 +28,7 @@ from augment import stacking
 from augment.document import parse
 from augment.mixing.parse import parse as parse_mix
 from augment.overlay import Overlay
+from augment.pictures import Loose
 from augment.pipeline import Node, PipelineSpec
 from augment.sample import Batch, Provenance, Sample
 from augment.sheet import contact_sheet
@@ -47,11 +49,15 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
     "CropAndPad": {"percent": [-0.2, 0.2]},
     "CropNonEmptyMaskIfExists": {"height": 120, "width": 120},
     "ElasticTransform": {"alpha": 300, "sigma": 12},
+    "FDA": {"references": "photographs"},
     "GridElasticDeform": {"num_grid_xy": [5, 5], "magnitude": 10},
+    "HistogramMatching": {"references": "photographs"},
     "LongestMaxSize": {"max_size": 200},
     "Mosaic": {"size": [256, 256]},
+    "OverlayElements": {"references": "objects"},
     "Pad": {"padding": 30},
     "PadIfNeeded": {"min_height": 320, "min_width": 320},
+    "PixelDistributionAdaptation": {"references": "photographs"},
     "PlasmaShadow": {"roughness": 0.5},
     "RandomCrop": {"height": 160, "width": 160},
     "RandomResizedCrop": {"size": [224, 224]},
@@ -59,6 +65,7 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
     "RandomSizedCrop": {"min_max_height": [100, 200], "size": [224, 224]},
     "Resize": {"height": 224, "width": 224},
     "SmallestMaxSize": {"max_size": 160},
+    "TemplateTransform": {"references": "photographs"},
     "XYMasking": {"num_masks_x": [1, 4], "num_masks_y": [1, 4], "mask_x_length": [5, 30], "mask_y_length": [5, 30]},
 }
 _CONTAINER_GIVEN: Mapping[str, Mapping[str, Any]] = {"SomeOf": {"n": 2}, "RandomOrder": {"n": 2}}
@@ -93,6 +100,16 @@ JOINED: Mapping[str, Mapping[str, Any]] = {
     "CopyPaste: 3 donors": {"num_donors": 3, "scale_range": [0.4, 1.2]},
     "CopyPaste: soft edges": {"num_donors": 3, "scale_range": [0.4, 1.2], "blend_sigma": 3},
     "CopyPaste: 8 donors": {"num_donors": 8, "scale_range": [0.2, 0.8]},
+}
+
+
+REFERRING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "FDA, beta 0.01": ("FDA", {"beta_limit": [0.01, 0.01]}),
+    "HistogramMatching": ("HistogramMatching", {"blend_ratio": [1, 1]}),
+    "PixelDistributionAdaptation, pca": ("PixelDistributionAdaptation", {"blend_ratio": [1, 1]}),
+    "the same, standard": ("PixelDistributionAdaptation", {"blend_ratio": [1, 1], "transform_type": "standard"}),
+    "TemplateTransform": ("TemplateTransform", {"img_weight": 0.7}),
+    "OverlayElements": ("OverlayElements", {"num_elements": 3}),
 }
 
 
@@ -143,6 +160,12 @@ def photographs_with_objects() -> list[Sample]:
     return [alone[0], replace(coffee, mask=None), *alone[1:]]
 
 
+def styles() -> list[Sample]:
+    """References: a rocket by night, a cat, a slide of tissue."""
+    images = (data.rocket(), data.chelsea(), data.immunohistochemistry())  # type: ignore[no-untyped-call]  # the same
+    return [Sample(np.array(Image.fromarray(each).resize((256, 256), Image.Resampling.BOX))) for each in images]
+
+
 def _box(mask: np.ndarray) -> np.ndarray:
     rows, columns = np.nonzero(mask)
     return np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
@@ -183,7 +206,12 @@ def sheet(family: str) -> np.ndarray:
         donors = photographs_with_objects()
         original = donors[row % 2] if catalogue.is_joining(name) else movable(name, samples[row % 2])
         spec = PipelineSpec((node(name),))
-        transform = compile_pipeline(spec, keypoint_names=KEYPOINT_NAMES, donors=Donors(donors))
+        transform = compile_pipeline(
+            spec,
+            keypoint_names=KEYPOINT_NAMES,
+            donors=Donors(donors),
+            references={"photographs": Loose(styles()), "objects": Loose(donors)},
+        )
         given = ", ".join(f"{key} {value}" for key, value in GIVEN.get(name, {}).items())
         shown.append(original)
         labels.append(f"{name} {given}")
@@ -267,6 +295,23 @@ def mixing_sheet() -> np.ndarray:
     return _drawn(samples, captions, columns=len(shown))
 
 
+def references_sheet() -> np.ndarray:
+    """One row a reference: the photograph, the reference, and what each transform makes of the two."""
+    cup = replace(photographs()[1], boxes=None, box_labels=None, instance_masks=None, mask=None)
+    face, _, cat, rocket = photographs_with_objects()
+    shown, labels = [], []
+    for look, element in zip(styles(), (rocket, cat, face), strict=True):
+        shown += [cup, look]
+        labels += ["photograph", "reference"]
+        for label, (name, params) in REFERRING.items():
+            one = Node(name, catalogue.fill(name, {"references": "one", "p": 1, **params}))
+            taken = Loose([element if name == "OverlayElements" else look])
+            transform = compile_pipeline(PipelineSpec((one,)), references={"one": taken})
+            shown.append(transform(cup, seed=1, draw=0, view=0, key="photograph").sample)
+            labels.append(label)
+    return _drawn(shown, labels, columns=2 + len(REFERRING))
+
+
 def _drawn(samples: Sequence[Sample], labels: Sequence[str], *, columns: int, title: str = "") -> np.ndarray:
     overlays = [Overlay(sample, CLASSES) for sample in samples]
     return contact_sheet([sample.image for sample in samples], labels, columns=columns, title=title, overlays=overlays)
@@ -280,6 +325,7 @@ def main(arguments: list[str]) -> None:
         "--policies": policies_sheet,
         "--joined": joined_sheet,
         "--mixing": mixing_sheet,
+        "--references": references_sheet,
     }
     if arguments[0] in drawings:
         Image.fromarray(drawings[arguments[0]]()).save(arguments[1], quality=85)

@@ -48,7 +48,7 @@ def render(
     root: Path,
     spec: "PipelineSpec",
     *,
-    references: "Mapping[str, Dataset]",
+    references: "Mapping[str, Dataset] | None" = None,
     num: int,
     seed: int,
     split: str | None,

@@ -54,8 +54,8 @@ class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentati
             change = _change(_low(img[..., channel], most), _low(reference[..., channel], most), height * width)
             rows = np.zeros((height, most + 1), complex)
             rows[_within(most, height)] = change
-            change = np.fft.irfft(np.fft.ifft(rows, axis=0), n=width, axis=1)
-            out[..., channel] = as_pixels(img[..., channel] + change)
+            added = np.fft.irfft(np.fft.ifft(rows, axis=0), n=width, axis=1)
+            out[..., channel] = as_pixels(img[..., channel] + added)
         return out
 
 
@@ -181,7 +181,9 @@ def _to_axes(picture: _Image, reference: _Image) -> _Affine:
     (mean, covariance), (wanted_mean, wanted) = _moments(picture), _moments(reference)
     (_, _, there), (_, _, then) = cv2.eigen(covariance), cv2.eigen(wanted)
     signs = np.where((there * then).sum(axis=1) < 0, -1.0, 1.0)
-    factors = sum(np.outer(then[i] * signs[i], there[i]) for i in range(3))
+    factors = np.zeros((3, 3))
+    for axis, wanted_axis, sign in zip(there, then, signs, strict=True):
+        factors += np.outer(sign * wanted_axis, axis)
     shift = wanted_mean - (factors * mean).sum(axis=1)
     return factors, shift
 

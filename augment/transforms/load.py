@@ -132,15 +132,18 @@ class Pipeline:
 
     def _compile(self, names: tuple[str, ...], references: References) -> compiling.Compiled:
         """What this thread compiled last, where it is the same."""
-        given = arguments.instance("references", references, Mapping, "give datasets by name")
-        wanted = (names, tuple(sorted((name, id(each)) for name, each in given.items())))
+        if not isinstance(references, Mapping):
+            raise CallError(f"references is {arguments.shown(references)}; give datasets by name")
+        wanted = (names, tuple(sorted((name, id(each)) for name, each in references.items())))
         known: compiling.Compiled | None = getattr(self._compiled, "value", None)
         if known is not None and self._compiled.wanted == wanted:
             return known
-        sources = {name: pictures.source_of(each) for name, each in given.items()}
+        sources = {name: pictures.source_of(each) for name, each in references.items()}
         made = compiling.compile_pipeline(self.spec, keypoint_names=names, provenance=False, references=sources)
         self._compiled.value, self._compiled.wanted = made, wanted
-        self._compiled.held = dict(given)  # no other object gets the place of one in memory, by which they are known
+        self._compiled.held = dict(
+            references
+        )  # no other object gets the place of one in memory, by which they are known
         return made
 
     @classmethod

@@ -56,4 +56,5 @@ def fitted(picture: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
 def as_pixels(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Real values as a picture's: rounded, and cut at 0 and 255."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    cut: NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return cut

@@ -147,13 +147,18 @@ def disc(colour: tuple[int, int, int]) -> Sample:
     return Sample(image, mask=np.where(inside, 7, 0).astype(np.uint8))
 
 
+def places(made: Made) -> list[list[int]]:
+    drawn: Any = made.applied[0].params["places"]
+    return list(drawn)
+
+
 def grey(height: int = 100, width: int = 120) -> Sample:
     return Sample(np.full((height, width, 3), 128, np.uint8), mask=np.full((height, width), 3, np.uint8))
 
 
 def test_element_is_what_the_mask_shows_in_its_drawn_place_and_size() -> None:
     made = render("OverlayElements", grey(), Loose([disc((200, 0, 0))]), num_elements=1, scale_range=[0.3, 0.3])
-    ((x, y, width, height),) = made.applied[0].params["places"]  # type: ignore[misc]  # drawn, so an object
+    ((x, y, width, height),) = places(made)
     changed = (made.sample.image != 128).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     assert (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) == (x, y, x + width, y + height)
@@ -167,7 +172,7 @@ def test_element_is_what_the_mask_shows_in_its_drawn_place_and_size() -> None:
 
 def test_picture_without_a_mask_is_an_element_of_its_own_shape() -> None:
     made = render("OverlayElements", grey(), Loose([np.zeros((10, 40, 3), np.uint8)]), num_elements=1)
-    ((x, y, width, height),) = made.applied[0].params["places"]  # type: ignore[misc]  # the same
+    ((x, y, width, height),) = places(made)
     assert np.array_equal((made.sample.image == 0).all(axis=2).sum(), width * height)
     assert width == pytest.approx(4 * height, abs=3)
     assert 0 <= x <= 120 - width
@@ -181,9 +186,8 @@ def test_one_object_of_several_is_an_element_and_none_of_a_picture_without() -> 
     both = Sample(image, boxes=np.array([[5, 5, 15, 15], [25, 20, 30, 40]], np.float32), instance_masks=masks)
     shapes = set()
     for draw in range(8):
-        params = {"num_elements": 1, "scale_range": [0.4, 0.4], "draw": draw}
-        made = render("OverlayElements", grey(), Loose([both]), **params)
-        ((_, _, width, height),) = made.applied[0].params["places"]  # type: ignore[misc]  # the same
+        made = render("OverlayElements", grey(), Loose([both]), draw=draw, num_elements=1, scale_range=[0.4, 0.4])
+        ((_, _, width, height),) = places(made)
         shapes.add((width, height, int(np.unique(made.sample.image)[0])))
     assert shapes == {(40, 40, 10), (10, 40, 128)}
     none = Sample(image, boxes=np.zeros((0, 4), np.float32), instance_masks=np.zeros((0, 40, 50), np.uint8))
@@ -205,11 +209,11 @@ def test_covered_boxes_go_and_masks_get_the_class_that_is_named() -> None:
         assert not whole.sample.image.any()
         assert whole.dropped == {"boxes": 3}
         assert np.array_equal(some(whole.sample.keypoints), some(given.keypoints))
-        assert np.array_equal(some(whole.sample.mask), given.mask) == (fill_mask is None)
+        assert np.array_equal(some(whole.sample.mask), some(given.mask)) == (fill_mask is None)
         part = render(
             "OverlayElements", given, Loose([cover]), num_elements=1, scale_range=[0.2, 0.2], fill_mask=fill_mask
         )
-        ((x, y, width, height),) = part.applied[0].params["places"]  # type: ignore[misc]  # the same
+        ((x, y, width, height),) = places(part)
         inside = np.zeros((100, 120), bool)
         inside[y : y + height, x : x + width] = True
         assert np.array_equal(some(part.sample.boxes), some(given.boxes))

@@ -17,10 +17,12 @@ from augment.transforms.load import Pipeline
 from augment.wire.bundle import Bundle
 from service.batch_files import CHUNK_BYTES, BatchFiles
 from service.batches import Batches, Wanted
+from service.datasets import Datasets
 from service.home import Home
 from service.metrics import Metrics
 from service.oneshot import OneShot, Options, pack
 from service.pictures import Pictures
+from service.quota import Quota
 from service.readers import Readers
 from service.settings import Settings
 
@@ -249,7 +251,9 @@ def test_what_nobody_reads_goes_where_pictures_are_larger_than_expected(home: Ho
         oven.go.set()
         files, metrics = BatchFiles(home, memory), Metrics()
         batches = Batches(files, 2**30, metrics)
-        oneshot = OneShot(files, FullOfIdle(), metrics, Settings())  # type: ignore[arg-type]
+        workers: Any = FullOfIdle()
+        datasets = Datasets(home, Quota(home, 2**30), workers, Settings())
+        oneshot = OneShot(files, datasets, workers, metrics, Settings())
         options = Options(Pipeline.load("light"), 0, 1, "jpeg", 90)
         pictures = Pictures(files, 1, KIB)
         pictures.begin("cat")

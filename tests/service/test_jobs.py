@@ -114,6 +114,28 @@ def test_a_job_takes_splits_formats_and_rules_as_the_command_line_does(service: 
     assert "allow_leaks" in answer.text
 
 
+def test_a_job_takes_pictures_of_a_dataset_which_stays_until_its_end(
+    service: TestClient, photos: str, data_root: Path, tmp_path: Path
+) -> None:
+    styles = write_folder(data_root / "styles", "a.png", "b.png")
+    fda = {"transforms": [{"FDA": {"references": _registered(service, styles), "p": 1}}]}
+    wanted = _wanted("styled", dataset=photos, pipeline=fda)
+    job = service.post("/v1/jobs", json=wanted).json()
+    refused = service.delete("/v1/datasets/styles")
+    assert (refused.status_code, job["id"] in refused.text) == (409, True)
+    assert job["references"] == ["styles"]
+    job = _ended(service, job["id"])
+    assert job["state"] == "succeeded", job["error"]
+    pipeline = tmp_path / "fda.json"
+    pipeline.write_text(json.dumps(fda))
+    expand(data_root / photos, tmp_path / "out", pipeline, copies=2, seed=7, references={"styles": styles})
+    assert _files(Path(job["output"])) == _files(tmp_path / "out")
+    assert service.delete("/v1/datasets/styles").status_code == 204
+    problem = service.post("/v1/jobs", json=wanted | {"output": {"name": "other"}})
+    assert problem.status_code == 422
+    assert problem.json()["errors"][0]["loc"] == ["pipeline", "transforms", 0, "FDA", "references"]
+
+
 def _done(service: TestClient, wanted: dict[str, Any]) -> dict[str, Any]:
     answer = service.post("/v1/jobs", json=wanted)
     assert answer.status_code == 202, answer.text
