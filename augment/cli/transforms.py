@@ -90,6 +90,7 @@ def _show_one(info: "TransformInfo") -> None:
     targets = ", ".join(target for target in ("image", "mask", "boxes", "keypoints") if target in info.targets)
     screen.print(info.name, style="bold")
     needs = [name.replace("_", " ") for name in sorted(info.requires)] + ["other records of the split"] * info.donors
+    needs += ["pictures of another dataset"] * info.references
     needed = f"; needs: {', '.join(needs)}" if needs else ""
     screen.print(f"{info.help}\nfamily: {info.family}; targets: {targets}{needed}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
