@@ -1,0 +1,14 @@
+"""The comparisons, one file each; their order is that of the report."""
+
+NAMES = (
+    "uncached",
+    "second_epoch",
+    "twelve_megapixels",
+    "four_trainers",
+    "repeats",
+    "beyond_bare",
+    "expansion",
+    "one_shot",
+    "many_records",
+    "far_start",
+)

@@ -1,0 +1,61 @@
+"""The same decode and the same transforms in one loop of one process: our library without its service.
+
+``Stream.batch`` of the library is more than this: here is what no one can leave out, reading, decoding, transforming,
+and the copy into the batch.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from augment import decode
+from augment.transforms import reduce
+from augment.transforms.load import Pipeline
+from bench.peers import loader
+from bench.trainer import Trainer
+from bench.work import SIZE, Work, spec
+
+TITLE = "augment, bare loop in one process"
+NEEDS = {"augment": "-e ."}
+
+
+def run(trainer: Trainer) -> None:
+    alone()
+    trainer.train(batches(trainer.work))
+
+
+def alone() -> None:
+    """Let OpenCV work in the calling thread alone."""
+    cv2.setNumThreads(0)
+
+
+def batches(work: Work) -> Iterator[np.ndarray[Any, Any]]:
+    """Endless batches; each is a new array."""
+    files = [Path(name) for name in loader.files_in(work.folder)]
+    pipeline = compiled(work.pipeline)
+    chance = np.random.default_rng(0)
+    draw = 0
+    while True:
+        order = chance.permutation(len(files))
+        for start in range(0, len(files) - work.batch_size + 1, work.batch_size):
+            images = np.empty((work.batch_size, SIZE, SIZE, 3), np.uint8)
+            for row, index in enumerate(order[start : start + work.batch_size]):
+                images[row] = pipeline(files[index].read_bytes(), draw)
+            yield images
+        draw += 1
+
+
+def compiled(name: str) -> Callable[[bytes, int], np.ndarray[Any, Any]]:
+    """Encoded bytes and a draw to an augmented picture."""
+    pipeline = Pipeline.parse(json.dumps(spec(name)))
+    eighths = functools.partial(reduce.eighths, pipeline.spec)
+
+    def augmented(data: bytes, draw: int) -> np.ndarray[Any, Any]:
+        return pipeline(decode.decode(data, eighths=eighths), draw=draw)
+
+    return augmented

@@ -1,0 +1,55 @@
+"""augment over HTTP, with a synthetic manifest of ``records`` rows; with ``start``, only how long a stream takes to begin.
+
+``start`` is a batch, ``epoch`` the first epoch: the median of ``STARTS`` starts at that batch, one an epoch, of a
+service whose workers have rendered before, is the figure ``median_ms``.
+"""
+
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from bench import synthetic
+from bench.peers import ours, served
+from bench.trainer import Trainer
+from bench.work import Work
+
+TITLE = "augment, synthetic manifest"
+NEEDS = ours.NEEDS
+STARTS = 9
+
+
+def run(trainer: Trainer) -> None:
+    work = _prepared(trainer.work)
+    if "start" not in work.options:
+        ours.run(Trainer(work))
+        return
+    with served.service(work) as client:
+        stream = ours.declared(client, work)
+        epoch, start = work.options["epoch"], work.options["start"]
+        trainer.say("ready")
+        for batch in stream.epoch(0, 0, 4):
+            trainer.touch(batch.images)
+        trainer.say("first")
+        trainer.say("begin")
+        times = []
+        for number in range(STARTS):
+            began = time.perf_counter()
+            for batch in stream.epoch(epoch + number, start, start + 1):
+                trainer.touch(batch.images)
+                times.append(time.perf_counter() - began)
+        trainer.say("figures", median_ms=statistics.median(times) * 1e3)
+        trainer.say("end", pictures=STARTS * work.batch_size)
+
+
+def _prepared(work: Work) -> Work:
+    """The work with a home of its own, whose dataset has as many records as are wanted."""
+    records = work.options["records"]
+    home = Path(work.home) / f"records-{records}"
+    home.mkdir(exist_ok=True)
+    work = replace(work, home=str(home))
+    if not served.is_registered(work.home):
+        with served.service(work) as client:
+            served.register(client, work.folder)
+        synthetic.grow(home, records)
+    return work

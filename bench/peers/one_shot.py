@@ -1,0 +1,17 @@
+"""What ``POST /v1/augment`` does of a picture, in one process without a service: decode, transform, encode."""
+
+from pathlib import Path
+
+from augment import encode
+from bench.peers import bare, loader, post
+from bench.trainer import Trainer
+
+TITLE = "the same work in process"
+NEEDS = {"augment": "-e ."}
+
+
+def run(trainer: Trainer) -> None:
+    work = trainer.work
+    pictures = [Path(name).read_bytes() for name in loader.files_in(work.folder)[: work.num_batches]]
+    augmented = bare.compiled(work.pipeline)
+    post.median_of(trainer, pictures, lambda data: encode.encode(augmented(data, 0), "jpeg", encode.DEFAULT_QUALITY))

@@ -1,0 +1,14 @@
+"""Imports torchvision also beside a PyTorch for CPUs, where its compiled operators cannot be loaded.
+
+Its transforms of Pillow's pictures use none of them; importing it only asks that two operators are declared.
+"""
+
+import torch
+
+try:
+    import torchvision  # noqa: F401 - importing it is what this module does
+except RuntimeError:
+    _declared = torch.library.Library("torchvision", "DEF")
+    for _name in ("nms", "qnms"):
+        _declared.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision  # noqa: F401 - as above

@@ -1,0 +1,56 @@
+"""What a run is asked to do: plain data, sent as JSON to a process of its own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+CROP_FLIP = "crop-flip"
+"""A random area of 8-100 %, aspect 3/4-4/3, to 224 x 224, bilinear; mirrored half the time."""
+
+RESIZE_CROP_FLIP = "resize-crop-flip"
+"""The shorter side to 256, bilinear; a random 224 x 224 of it; mirrored half the time."""
+
+SIZE, SHORT_SIDE, SCALE, RATIO = 224, 256, (0.08, 1.0), (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A folder of photographs (class folders), what to do with them, and how much of it is measured.
+
+    The first ``num_warm`` batches are not measured; the source goes on behind the last one that is, so that what is
+    fetched ahead at the end was fetched ahead at the beginning too. ``home`` is the service's, kept between runs.
+    """
+
+    folder: str
+    home: str
+    pipeline: str = CROP_FLIP
+    batch_size: int = 64
+    num_warm: int = 8
+    num_batches: int = 40
+    num_workers: int = 2
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_pictures(self) -> int:
+        """How many pictures the folder holds, so that what is measured lies in one epoch."""
+        return (self.num_warm + self.num_batches + 12) * self.batch_size
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Work":
+        return cls(**json.loads(text))
+
+
+def spec(pipeline: str) -> dict[str, Any]:
+    """One of the pipelines in the words of our own."""
+    first: list[dict[str, Any]] = {
+        CROP_FLIP: [{"RandomResizedCrop": {"size": [SIZE, SIZE], "scale": list(SCALE), "ratio": list(RATIO)}}],
+        RESIZE_CROP_FLIP: [
+            {"SmallestMaxSize": {"max_size": SHORT_SIDE}},
+            {"RandomCrop": {"height": SIZE, "width": SIZE}},
+        ],
+    }[pipeline]
+    return {"transforms": [*first, {"HorizontalFlip": {"p": 0.5}}]}
