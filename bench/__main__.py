@@ -7,6 +7,7 @@ Each case's runs take turns, A B A B, each in fresh processes. What is written: 
 
 import argparse
 import importlib
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +29,7 @@ def main() -> None:
     chosen = [case for case in chosen if not options.case or case.name in options.case]
     pythons = Pythons(peers=str(options.peers) if options.peers and options.peers.exists() else None)
     meter.become_reaper()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # what runs is ended with it
     options.output.mkdir(parents=True, exist_ok=True)
     about = machine.describe(pythons, pairs=options.pairs, command=" ".join(["python -m bench", *sys.argv[1:]]))
     results: list[CaseResult] = []

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from augment import decode
 from augment.transforms import reduce
+from augment.transforms.library import cv2
 from augment.transforms.load import Pipeline
 from bench.peers import loader
 from bench.trainer import Trainer

@@ -1,0 +1,136 @@
+"""A gate against getting slower: ``python -m bench.gate``; exit status 1 where the code costs too much CPU.
+
+Two ratios of CPU-seconds, each the median of rounds in which the loops take turns:
+
+- the bare loop (decode and transforms of photographs) over a calibration loop of NumPy and OpenCV alone, which tells how
+  fast this machine is just now;
+- what a worker does for a batch (the same, with the address, the batch, its provenance and the file it is laid down in)
+  over the bare loop.
+
+The bounds have a wide margin: a machine's caches and vector units move the first by a fifth, its neighbours as much.
+What fails here has become slower by half, not by a hundredth; `make bench` is for hundredths.
+"""
+# ruff: noqa: T201 - a benchmark prints
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from skimage import data
+
+from augment import encode
+from augment.batch_task import BatchTask
+from augment.formats import registry
+from augment.guard import InProcessGuard
+from augment.memory_file import MemoryFile
+from augment.stream import Stream
+from augment.stream_spec import Place
+from augment.transforms.library import cv2
+from augment.transforms.load import Pipeline
+from bench.peers import bare
+from bench.photographs import TAKEN_S
+from bench.work import CROP_FLIP, spec
+
+NUM_PICTURES = 48
+NUM_ROUNDS = 5
+MARGIN = 1.5
+
+RENDER_OVER_CALIBRATION = 0.0
+TASK_OVER_RENDER = 0.0
+"""Medians of five runs on 2026-11-21, 2 CPUs of a virtual Xeon. Lower them when the code has become faster."""
+
+
+def main() -> None:
+    """Measure, print, judge."""
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as folder, MemoryFile("gate") as into:
+        files = _photographs(Path(folder))
+        loops = [_calibration, _render(files), _task(Path(folder), into.path)]
+        for loop in loops:
+            loop()
+        rounds = [[_cpu_s(loop) for loop in loops] for _ in range(NUM_ROUNDS)]
+    wanted = {
+        "render over calibration": (1, 0, RENDER_OVER_CALIBRATION),
+        "task over render": (2, 1, TASK_OVER_RENDER),
+    }
+    slow = False
+    for name, (upper, lower, stored) in wanted.items():
+        ratio = statistics.median(seconds[upper] / seconds[lower] for seconds in rounds)
+        slow |= ratio > MARGIN * stored
+        print(f"{name}: {ratio:.2f}, stored {stored:.2f}, at most {MARGIN * stored:.2f}")
+    if slow:
+        sys.exit(
+            "the code costs more CPU than it did: find the cause (python -m bench.profile FOLDER), or, where the cost "
+            "is wanted, store the new ratio in bench/gate.py and say why in the commit"
+        )
+
+
+def _photographs(folder: Path) -> list[bytes]:
+    """JPEGs of ImageNet's size, cut from scikit-image's photographs, in a class folder."""
+    sources = [np.asarray(picture) for picture in (data.astronaut(), data.coffee(), data.chelsea())]
+    chance = np.random.default_rng(0)
+    encoded = []
+    (folder / "class").mkdir()
+    for number in range(NUM_PICTURES):
+        source = sources[number % len(sources)]
+        zoom = chance.uniform(1.3, 2.0)
+        large = cv2.resize(source, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+        top, left = (int(chance.integers(0, side - wanted)) for side, wanted in zip(large.shape, (375, 500), strict=False))
+        picture = np.ascontiguousarray(large[top : top + 375, left : left + 500])
+        encoded.append(encode.encode(picture, "jpeg", 95))
+        path = folder / "class" / f"{number:03d}.jpg"
+        path.write_bytes(encoded[-1])
+        os.utime(path, (TAKEN_S, TAKEN_S))
+    return encoded
+
+
+def _calibration() -> None:
+    """Work of the kinds that decoding and rendering are made of: integers, floats, memory; never this project's code."""
+    chance = np.random.default_rng(1)
+    picture = chance.integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    for _ in range(NUM_PICTURES):
+        blurred = cv2.GaussianBlur(picture, (5, 5), 0)
+        small = cv2.resize(blurred, (224, 224), interpolation=cv2.INTER_LINEAR)
+        table = np.take(np.arange(256, dtype=np.uint8)[::-1], small)
+        np.sort(table.reshape(-1)[:40_000])
+        np.cumsum(blurred, dtype=np.int64)
+
+
+def _render(files: list[bytes]) -> Callable[[], None]:
+    pipeline = bare.compiled(CROP_FLIP)
+
+    def render() -> None:
+        for draw, encoded in enumerate(files):
+            pipeline(encoded, draw)
+
+    return render
+
+
+def _task(folder: Path, into: Path) -> Callable[[], None]:
+    dataset = registry.scan(folder, format="folder")
+    stream = Stream(dataset, Pipeline.parse(json.dumps(spec(CROP_FLIP))), batch_size=NUM_PICTURES)
+    sources: Any = stream._sources()  # noqa: SLF001 - what it gives its workers
+    task = BatchTask(sources, stream.spec, stream.layout(0), Place(0, 0), into)
+
+    def run() -> None:
+        if task.run(InProcessGuard()) is None:
+            raise RuntimeError(f"there is no room in memory for a batch of {stream.spec.batch_size}")
+
+    return run
+
+
+def _cpu_s(loop: Callable[[], None]) -> float:
+    start = time.process_time()
+    loop()
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()
