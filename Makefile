@@ -4,10 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The libraries that `make bench` compares with lie outside the project, some gigabytes of them.
+PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/augment-bench-peers
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint format lock golden settings sheets clean
+.PHONY: help demo test test-long check gate lint bench profile format lock golden settings sheets clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +23,16 @@ test: $(READY)  ## run the tests and the documentation's examples
 test-long: $(READY)  ## run the tests that take their time
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-check: lint test  ## all that CI runs
+check: lint test gate  ## all that CI runs
+
+gate: $(READY)  ## fail where rendering costs much more CPU than it did
+	$(BIN)/python -m bench.gate
+
+bench: $(READY) $(PEERS)/.ready  ## compare with other loaders on FOLDER of photographs: make bench FOLDER=/path
+	$(BIN)/python -m bench "$(FOLDER)" -o bench-output --peers $(PEERS)/bin/python $(BENCH)
+
+profile: $(READY) $(PEERS)/.ready  ## where the CPU-seconds of a stream go: make profile FOLDER=/path
+	$(BIN)/python -m bench.profile "$(FOLDER)" --py-spy $(PEERS)/bin/py-spy
 
 lint: $(READY)  ## format, lint, types, import layers: look, change nothing
 	$(BIN)/ruff format --check
@@ -51,7 +62,7 @@ sheets: $(READY)  ## draw a contact sheet of every family of transforms into dem
 	$(BIN)/python -m tests.sheets demo-output/sheets
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) bench-output demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find augment service tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip comes from $(PYTHON), so that this also works where the system's Python cannot put a pip into a new environment.
@@ -66,4 +77,10 @@ $(READY): requirements.lock pyproject.toml
 		-r requirements.lock
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		-e .
+	@touch $@
+
+$(PEERS)/.ready: bench/requirements-peers.txt
+	@echo "installing the libraries to compare with into $(PEERS) (once; again when their list changes)"
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv --without-pip $(PEERS)
+	@$(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -1,5 +1,6 @@
 """A case from beginning to end: its photographs are laid down, its pairs take turns, what came out is kept."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,9 +71,7 @@ def run_case(
     return CaseResult(case, photographs.describe(folder), results)
 
 
-def _try_each(
-    case: Case, results: list[PairResult], folder: Path, home: Path, pythons: Pythons, tell: Tell
-) -> None:
+def _try_each(case: Case, results: list[PairResult], folder: Path, home: Path, pythons: Pythons, tell: Tell) -> None:
     """A short run of each, unmeasured: it fills the page cache and the home, and finds out what is missing."""
     tried: dict[str, str | None] = {}
     for result in results:
@@ -115,6 +114,4 @@ def _round(
 
 def title(run: Run) -> str:
     """What a run is called in tables."""
-    import importlib
-
     return run.title or str(importlib.import_module(f"bench.peers.{run.peer}").TITLE)

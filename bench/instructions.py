@@ -1,4 +1,4 @@
-"""Instructions that a tree retires, counted by ``perf stat`` where the machine gives them (most virtual ones do not)."""
+"""Instructions of a tree of processes, counted by ``perf stat`` where the machine gives them; few virtual ones do."""
 
 import functools
 import shutil
@@ -29,9 +29,7 @@ def missing() -> str | None:
     """Why there are no counts on this machine; None where there are."""
     if shutil.which("perf") is None:
         return "perf is not installed"
-    done = subprocess.run(
-        ["perf", "stat", "-x,", "-e", EVENT, "true"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["perf", "stat", "-x,", "-e", EVENT, "true"], capture_output=True, text=True, check=False)
     return None if _counted(done.stderr) else f"perf stat does not count {EVENT} on this machine"
 
 

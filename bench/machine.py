@@ -1,6 +1,6 @@
 """Where and with what a comparison ran: machine, date, versions, commit."""
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -13,7 +13,15 @@ from bench import instructions
 from bench.measure import ROOT, Pythons
 
 OURS = ("numpy", "opencv-python-headless", "albumentations", "simplejpeg", "pillow", "pyarrow", "uvicorn")
-PEERS = ("torch", "torchvision", "tensorflow-cpu", "nvidia-dali-cuda120", "opencv-python-headless", "albumentations", "pillow")
+PEERS = (
+    "torch",
+    "torchvision",
+    "tensorflow-cpu",
+    "nvidia-dali-cuda120",
+    "opencv-python-headless",
+    "albumentations",
+    "pillow",
+)
 
 _VERSIONS = """
 import json, sys
@@ -31,7 +39,7 @@ print(json.dumps(found))
 def describe(pythons: Pythons, **more: Any) -> dict[str, Any]:
     """Everything about a comparison that its figures hang on but its photographs."""
     about: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{len(os.sched_getaffinity(0))} CPUs, {_processor()}, {_memory_gb():.0f} GB",
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -64,4 +72,5 @@ def _commit() -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    return f"{git('rev-parse', '--short=12', 'HEAD') or 'unknown'}{' with changes' if git('status', '--porcelain') else ''}"
+    changed = " with changes" if git("status", "--porcelain") else ""
+    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + changed

@@ -92,7 +92,7 @@ def measure(peer: str, work: Work, pythons: Pythons) -> Measured:
         signal.alarm(TIMEOUT_S)
         try:
             with os.fdopen(reading, encoding="utf-8") as events:
-                measured = _follow(events, tree, peer)
+                measured = _follow(events, tree)
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         except TimeoutError:
             measured = None
@@ -107,7 +107,7 @@ def measure(peer: str, work: Work, pythons: Pythons) -> Measured:
         return measured
 
 
-def _follow(events: Any, tree: meter.Meter, peer: str) -> Measured | None:
+def _follow(events: Any, tree: meter.Meter) -> Measured | None:
     """Read the run's events to the end of the run."""
     at: dict[str, float] = {}
     figures: dict[str, float] = {}

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -64,7 +64,7 @@ class Meter:
         self._shared_before = _shared_bytes()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "Meter":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -134,8 +134,8 @@ def end(root: int, patience_s: float = 10.0) -> None:
 
 
 def _all() -> Iterator[Process]:
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for folder in Path("/proc").iterdir():
+        if (name := folder.name).isdigit():
             with suppress(OSError):
                 text = Path(f"/proc/{name}/stat").read_text(encoding="ascii", errors="replace")
                 fields = text.rpartition(")")[2].split()  # a name may hold blanks and brackets

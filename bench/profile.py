@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +52,7 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("batches, readers, metrics", ("(service/",)),
     ("event loop", ("(asyncio/",)),
 )
-"""Of the frames of a stack the first stage that has a mark in any of them: what is inside stands above what is around."""
+"""Of a stack the first stage that has a mark in any of them: what is inside stands above what is around."""
 
 _SAMPLES_S = 200
 _BATCHES = 60
@@ -144,8 +144,8 @@ def stage_of(stack: str) -> str | None:
 
 
 def table(found: Sequence[Profiled], num_pictures: int) -> str:
-    """Microseconds of CPU a picture and their share, by process and stage; what has no stage is named after its process."""
-    stages: Counter[tuple[str, str]] = Counter()
+    """Microseconds of CPU a picture and their share, by process and stage."""
+    stages: dict[tuple[str, str], float] = defaultdict(float)
     for each in found:
         total = sum(each.stacks.values())
         for stack, number in each.stacks.items():
@@ -154,7 +154,7 @@ def table(found: Sequence[Profiled], num_pictures: int) -> str:
             stages[each.who, "anything else"] += each.cpu_s
     whole = sum(stages.values())
     lines = ["| process | stage | us a picture | share |", "|---|---|---|---|"]
-    for (who, stage), seconds in stages.most_common():
+    for (who, stage), seconds in sorted(stages.items(), key=lambda item: -item[1]):
         if seconds / whole >= 0.001:
             lines.append(f"| {who} | {stage} | {seconds / num_pictures * 1e6:.0f} | {seconds / whole:.1%} |")
     return "\n".join([*lines, f"| all | | {whole / num_pictures * 1e6:.0f} | 100 % |"])

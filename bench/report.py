@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from bench.case import DIFFERENCE, Pair
 from bench.compare import CaseResult, PairResult, title
 from bench.measure import Measured
@@ -133,10 +136,9 @@ def _run_json(run: Measured) -> dict[str, Any]:
 
 def plot(path: Path, results: Sequence[CaseResult], about: dict[str, Any]) -> None:
     """Each pair of runs as a point, the median as a bar, the goal as a line: ratios on one axis."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    shown = [(result, pair) for result in results for pair in result.pairs if pair.values and pair.pair.how != DIFFERENCE]
+    shown = [
+        (result, pair) for result in results for pair in result.pairs if pair.values and pair.pair.how != DIFFERENCE
+    ]
     figure = Figure(figsize=(9, 1.2 + 0.5 * max(1, len(shown))), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -149,7 +151,10 @@ def plot(path: Path, results: Sequence[CaseResult], about: dict[str, Any]) -> No
             axes.plot([wanted, wanted], [row - 0.4, row + 0.4], color="#c0392b", linewidth=2)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(shown)))
-    axes.set_yticklabels([f"{result.case.name}: {title(pair.pair.first)}\nto {title(pair.pair.second)}" for result, pair in shown], fontsize=7)
+    axes.set_yticklabels(
+        [f"{result.case.name}: {title(pair.pair.first)}\nto {title(pair.pair.second)}" for result, pair in shown],
+        fontsize=7,
+    )
     axes.invert_yaxis()
     axes.set_xlabel(f"ratio (bar: median, points: pairs, red: goal), {about['date']}, {about['machine']}", fontsize=8)
     figure.savefig(path, dpi=120)

@@ -46,11 +46,11 @@ class Work:
 
 def spec(pipeline: str) -> dict[str, Any]:
     """One of the pipelines in the words of our own."""
-    first: list[dict[str, Any]] = {
+    firsts: dict[str, list[dict[str, Any]]] = {
         CROP_FLIP: [{"RandomResizedCrop": {"size": [SIZE, SIZE], "scale": list(SCALE), "ratio": list(RATIO)}}],
         RESIZE_CROP_FLIP: [
             {"SmallestMaxSize": {"max_size": SHORT_SIDE}},
             {"RandomCrop": {"height": SIZE, "width": SIZE}},
         ],
-    }[pipeline]
-    return {"transforms": [*first, {"HorizontalFlip": {"p": 0.5}}]}
+    }
+    return {"transforms": [*firsts[pipeline], {"HorizontalFlip": {"p": 0.5}}]}

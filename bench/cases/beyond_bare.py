@@ -11,6 +11,6 @@ CASE = Case(
         Pair(Run("ours"), Run("bare_twice"), figure="cpu_s_per_1000"),
     ),
     prepare=photographs.lay_down,
-    notes="A ratio of 1.08 is 8 % beyond. The second line has one bare loop on each core at once: where two cores share "
-    "caches or one physical core, the same work takes more CPU-seconds than alone, and that is no cost of the service.",
+    notes="A ratio of 1.08 is 8 % beyond. The second line has one bare loop on each CPU at once: where two CPUs "
+    "share one core, the same work takes more CPU-seconds than alone, and that is no cost of the service.",
 )

@@ -37,6 +37,6 @@ class Photographs:
     def __getitem__(self, index: int) -> np.ndarray[Any, Any]:
         import cv2
 
-        image = cv2.cvtColor(cv2.imread(self._files[index]), cv2.COLOR_BGR2RGB)
+        image = cv2.imread(self._files[index], cv2.IMREAD_COLOR_RGB)
         augmented: np.ndarray[Any, Any] = self._transform(image=image)["image"]
         return augmented

@@ -1,4 +1,4 @@
-"""PyTorch's DataLoader with its default (Pillow) reading and torchvision's transforms v2, as torchvision's references."""
+"""PyTorch's DataLoader with torchvision's default reading (Pillow) and its transforms v2."""
 
 from typing import Any
 

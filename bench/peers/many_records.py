@@ -1,4 +1,4 @@
-"""augment over HTTP, with a synthetic manifest of ``records`` rows; with ``start``, only how long a stream takes to begin.
+"""augment over HTTP, with a synthetic manifest of ``records`` rows; with ``start``, how long a stream takes to begin.
 
 ``start`` is a batch, ``epoch`` the first epoch: the median of ``STARTS`` starts at that batch, one an epoch, of a
 service whose workers have rendered before, is the figure ``median_ms``.

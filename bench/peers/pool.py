@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from bench.peers import dataloader_cv2, loader
@@ -28,7 +29,7 @@ def run(trainer: Trainer) -> None:
                 if first:
                     trainer.say("first")
                     first = False
-        trainer.say("end", pictures=len(os.listdir(out)))
+        trainer.say("end", pictures=sum(1 for _ in Path(out).iterdir()))
 
 
 def _begin(pipeline: str, copies: int, out: str) -> None:
@@ -41,7 +42,7 @@ def _begin(pipeline: str, copies: int, out: str) -> None:
 def _expand(name: str) -> None:
     import cv2
 
-    image = cv2.cvtColor(cv2.imread(name), cv2.COLOR_BGR2RGB)
+    image = cv2.imread(name, cv2.IMREAD_COLOR_RGB)
     stem = os.path.splitext(os.path.basename(name))[0]  # noqa: PTH119, PTH122 - as such scripts have it
     for copy in range(_here["copies"]):
         augmented = _here["transform"](image=image)["image"]

@@ -64,7 +64,8 @@ def main() -> None:
             sys.stdin.readline()
             for _ in range(num):
                 trainer.touch(next(batches).images)
-            print(phase, flush=True)
+            sys.stdout.write(f"{phase}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

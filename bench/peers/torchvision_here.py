@@ -6,7 +6,7 @@ Its transforms of Pillow's pictures use none of them; importing it only asks tha
 import torch
 
 try:
-    import torchvision  # noqa: F401 - importing it is what this module does
+    import torchvision
 except RuntimeError:
     _declared = torch.library.Library("torchvision", "DEF")
     for _name in ("nms", "qnms"):

@@ -1,0 +1,78 @@
+"""The bench's meter misses no process: each tells its own CPU-seconds, and the meter finds as many."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+METER = """
+import json, os, subprocess, sys, time
+from pathlib import Path
+from bench import meter
+
+meter.become_reaper()
+said = Path(sys.argv[1])
+with meter.Meter() as tree:
+    before = tree.cpu()
+    subprocess.Popen([sys.executable, "-c", Path(sys.argv[2]).read_text(), sys.argv[1], "root"])
+    while len(list(said.iterdir())) < 6:
+        time.sleep(0.05)
+    after = tree.cpu()
+    peak = tree.memory()
+meter.end(os.getpid())
+own = sum(float(path.read_text()) for path in said.iterdir())
+print(json.dumps([own, after.total_s - before.total_s, peak, len(list(meter.tree(os.getpid(), set())))]))
+"""
+
+BURN = """
+import os, signal, subprocess, sys, threading, time
+from pathlib import Path
+
+def burn(seconds=0.3):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+def start(role):
+    return subprocess.Popen([sys.executable, "-c", sys.argv[3] if len(sys.argv) > 3 else CODE, said, role, CODE])
+
+said, role = sys.argv[1], sys.argv[2]
+CODE = sys.argv[3] if len(sys.argv) > 3 else open("/proc/self/cmdline").read().split("\\0")[2]
+if role == "root":
+    start("waited").wait()
+    start("parent-that-leaves").wait()
+    start("ignores").wait()
+    thread = threading.Thread(target=burn)
+    thread.start()
+    thread.join()
+elif role == "parent-that-leaves":
+    start("orphan")
+elif role == "ignores":
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    start("nobody-waits")
+    time.sleep(1.5)
+if role in ("waited", "orphan", "nobody-waits"):
+    burn(0.6 if role == "nobody-waits" else 0.3)
+written = Path(said, f".{role}")
+written.write_text(str(time.process_time()))
+if role == "nobody-waits":
+    time.sleep(0.7)  # the meter reads twice a second, and of this one nothing is left
+written.rename(Path(said, role))
+if role == "root":
+    time.sleep(60)
+"""
+
+
+def test_meter_counts_threads_orphans_and_children_nobody_waits_for(tmp_path: Path) -> None:
+    said, code = tmp_path / "said", tmp_path / "burn.py"
+    said.mkdir()
+    code.write_text(BURN)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", METER, str(said), str(code)], capture_output=True, text=True, cwd=root, check=True
+    )
+    own_s, metered_s, peak_bytes, num_left = json.loads(done.stdout)
+    assert own_s > 1.4
+    assert abs(metered_s - own_s) < 0.1 + 0.05 * own_s  # what ends and begins outside of Python is in neither's clock
+    assert peak_bytes > 5_000_000
+    assert num_left == 0
