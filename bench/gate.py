@@ -57,7 +57,7 @@ class Bound:
 
 RENDER_OVER_CALIBRATION = Bound(0.52, 1.5)
 TASK_OVER_RENDER = Bound(1.17, 1.25)
-"""Stored on 2026-11-21, on two CPUs of a virtual Xeon. Lower them when the code has become faster."""
+"""Stored on 2026-11-21, on two CPUs of a virtual AMD EPYC. Lower them when the code has become faster."""
 
 
 def main() -> None:
