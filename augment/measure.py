@@ -6,17 +6,15 @@ exact up to the one rounding at the end. Every pixel counts the same, and so a l
 """
 
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import census, decode, masks
+from augment import census, decode, levels, masks
 from augment.census import Census
 from augment.dataset import Dataset
 from augment.errors import RecordError
@@ -25,10 +23,8 @@ from augment.memory_file import MemoryFile
 from augment.sample import Record, Refusal
 from augment.task import Guard, Workers
 
-LEVELS = 256
+_TOP = levels.LEVELS - 1
 _PICTURES_A_TASK = 32
-_PIXELS_AT_ONCE = 1 << 20
-"""Counting turns each into eight bytes."""
 _REFUSALS_KEPT = 1000
 
 Progress = Callable[[int, int, int], None]
@@ -53,13 +49,13 @@ class Pixels:
     @property
     def mean(self) -> tuple[float, float, float]:
         """Of red, green and blue in [0, 1], as normalisation takes them; NaN where there is no pixel."""
-        red, green, blue = (_mean_and_std(channel)[0] for channel in self.counts)
+        red, green, blue = (levels.mean_and_std(channel, _TOP)[0] for channel in self.counts)
         return red, green, blue
 
     @property
     def std(self) -> tuple[float, float, float]:
         """The standard deviation (of all pixels, divided by their number) of red, green and blue, likewise."""
-        red, green, blue = (_mean_and_std(channel)[1] for channel in self.counts)
+        red, green, blue = (levels.mean_and_std(channel, _TOP)[1] for channel in self.counts)
         return red, green, blue
 
 
@@ -95,7 +91,7 @@ class Statistics:
 
 @dataclass(slots=True)
 class _Sum:
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, LEVELS), np.int64))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, levels.LEVELS), np.int64))
     mask_values: Counter[int] = field(default_factory=Counter)
     num_records: int = 0
     refusals: list[Refusal] = field(default_factory=list)
@@ -133,22 +129,11 @@ class MeasureTask:
         return self.part, total
 
     def _count(self, record: Record) -> tuple[NDArray[np.int64], dict[int, int]]:
-        counts = count(decode.decode(self.dataset.read(record)))
+        counts = levels.count(decode.decode(self.dataset.read(record)))
         if record.mask is None:
             return counts, {}
         values, numbers = np.unique(masks.decode_mask(self.dataset.read_mask(record)), return_counts=True)
         return counts, dict(zip(values.tolist(), numbers.tolist(), strict=True))
-
-
-def count(image: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How often each value occurs in each channel of uint8 (H, W, 3): int64 (3, 256)."""
-    flat = image.reshape(-1, 3)
-    counts = np.zeros((3, LEVELS), np.int64)
-    for start in range(0, len(flat), _PIXELS_AT_ONCE):
-        some = flat[start : start + _PIXELS_AT_ONCE]
-        for channel in range(3):
-            counts[channel] += np.bincount(some[:, channel], minlength=LEVELS)
-    return counts
 
 
 def dataset_statistics(
@@ -204,16 +189,3 @@ def _tasks(views: list[Dataset]) -> Iterator[MeasureTask]:
     for part, view in enumerate(views):
         for start in range(0, view.num_records, _PICTURES_A_TASK):
             yield MeasureTask(view, part, range(start, min(start + _PICTURES_A_TASK, view.num_records)))
-
-
-def _mean_and_std(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Exact in whole numbers, of values divided by 255."""
-    numbers = counts.tolist()
-    number = sum(numbers)
-    if not number:
-        return math.nan, math.nan
-    total = sum(level * each for level, each in enumerate(numbers))
-    squares = sum(level * level * each for level, each in enumerate(numbers))
-    top = LEVELS - 1
-    variance = Fraction(number * squares - total * total, (number * top) ** 2)
-    return float(Fraction(total, number * top)), math.sqrt(variance)

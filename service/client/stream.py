@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import normalize
 from augment.errors import CallError
+from augment.normalize import section as sections
 from augment.sample import Batch
 from augment.wire import arrow
 from service.client.errors import ClientError, RefusedError, TooManyFailuresError
@@ -69,7 +69,7 @@ class ClientStream:
         section = self.document["pipeline"].get("normalize")
         if section is None:
             raise ClientError("the pipeline has no `normalize` section; add one, or scale the pictures yourself")
-        return normalize.parse(section).apply(images)
+        return sections.parse(section).apply(images)
 
     def epoch(
         self, epoch: int, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
