@@ -31,7 +31,8 @@ class Address:
 
     ``engine``, ``record`` and ``pipeline`` are hexadecimal digests: of the code that renders, of the encoded bytes
     and annotations that go in, of the canonical pipeline. ``draw`` counts epochs (times repeats) in a stream and
-    copies in an expansion; ``view`` is 0 unless a stream asks for several views.
+    copies in an expansion; ``view`` is 0 unless a stream asks for several views. ``others`` are the digests of what
+    else the pipeline takes pictures from: the split that donors are of, datasets of references.
     """
 
     engine: str
@@ -41,8 +42,10 @@ class Address:
     draw: int
     view: int
     key: str
+    others: tuple[str, ...] = ()
 
     @property
     def render_key(self) -> str:
         """The name of the sample: 32 hexadecimal digits; equal where the pixels are equal by construction."""
-        return digest_fields((self.engine, self.record, self.pipeline, self.seed, self.draw, self.view, self.key)).hex()
+        numbers = (self.seed, self.draw, self.view)
+        return digest_fields((self.engine, self.record, self.pipeline, *numbers, self.key, *self.others)).hex()

@@ -11,11 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from augment import encode, laid
-from augment.batch import BatchRenderer, Place, StreamSpec
+from augment.batch import BatchRenderer
 from augment.errors import DatasetError
 from augment.laid import Laid
 from augment.render import RenderSource
-from augment.sample import Provenance, Record
+from augment.sample import Batch, Provenance, Record
+from augment.stream_spec import Place, StreamSpec
 from augment.task import Guard
 from augment.wire import arrow, npz, tar
 from augment.wire.columns import Layout
@@ -40,9 +41,12 @@ class PartFormat:
 
 @dataclass(frozen=True, slots=True)
 class BatchTask:
-    """One batch (or one rank's slice of it), laid down in ``into`` as an Arrow message; None where there is no room."""
+    """One batch (or one rank's slice of it), laid down in ``into`` as an Arrow message; None where there is no room.
 
-    source: RenderSource
+    ``sources`` has one for each view.
+    """
+
+    sources: tuple[RenderSource, ...]
     spec: StreamSpec
     layout: Layout
     place: Place
@@ -51,17 +55,35 @@ class BatchTask:
     def run(self, guard: Guard) -> Laid | None:
         """Render and write; what the file held before is replaced."""
         started = time.perf_counter()
-        renderer = self.source.renderer()
-        renderer.stages.take()  # what is there is of a task that failed
-        batch = BatchRenderer(renderer, self.spec, self.layout.image_shape).render(self.place, guard)
+        renderers = [source.renderer() for source in self.sources]
+        for renderer in renderers:
+            renderer.stages.take()  # what is there is of a task that failed
+        shapes = [self.layout.image_shape, *(view.image_shape for view in self.layout.views)]
+        batch = BatchRenderer(renderers, self.spec, shapes).render(self.place, guard)
         rendered = time.perf_counter()
         message = arrow.batch_message(batch, arrow.schema_of(self.layout))
-        sizes = laid.write(self.into, [message], [each.as_json() for each in batch.provenance])
-        seconds = renderer.stages.take()
+        sizes = laid.write(self.into, [message], _described(batch))
+        seconds: dict[str, float] = {}
+        for renderer in renderers:
+            for stage, taken in renderer.stages.take().items():
+                seconds[stage] = seconds.get(stage, 0.0) + taken
         seconds["assemble"] = rendered - started - sum(seconds.values())
         seconds["write"] = time.perf_counter() - rendered
         num_replaced = sum(other is not None for other in batch.replaces)
         return sizes and Laid(*sizes, tuple(batch.refusals), num_replaced, seconds)
+
+
+def _described(batch: Batch) -> list[list[dict[str, object]]]:
+    """What is said of each row, view by view."""
+    return [[each.as_json() for each in view.provenance] for view in batch.views]
+
+
+def _with_provenance(batch: Batch, described: list[list[dict[str, object]]]) -> Batch:
+    views = [
+        replace(view, provenance=[Provenance.from_json(row) for row in rows])
+        for view, rows in zip(batch.views, described, strict=True)
+    ]
+    return replace(views[0], other_views=tuple(views[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +117,7 @@ class PartTask:
         positions = self.spec.positions(self.place)
         batch = replace(batch, epoch=self.place.epoch, index=self.place.index)
         if self.part_format.name is Format.TAR:
-            described = laid.read_description(self.whole, self.laid)
-            batch = replace(batch, provenance=[Provenance.from_json(each) for each in described])
+            batch = _with_provenance(batch, laid.read_description(self.whole, self.laid))
         part = batch.rows(positions.start - first, positions.stop - first)
         match self.part_format.name:
             case Format.ARROW:
@@ -109,11 +130,16 @@ class PartTask:
 
 @dataclass(frozen=True, slots=True)
 class SampleTask:
-    """One record as an epoch's batches hold it, laid down in ``into`` as PNG, its provenance behind it."""
+    """One record as an epoch's batches hold it, laid down in ``into`` as PNG, its provenance behind it.
+
+    ``source`` is that of the view; ``draw`` is the epoch, or with repeats counts those of all epochs.
+    """
 
     source: RenderSource
     key: str
     epoch: int
+    draw: int
+    view: int
     into: Path
 
     def run(self, guard: Guard) -> Laid | None:
@@ -131,7 +157,7 @@ class SampleTask:
 
     def _render(self, record: Record) -> tuple[bytes, dict[str, object]]:
         renderer = self.source.renderer()
-        rendered = renderer.render(record, draw=self.epoch)
+        rendered = renderer.render(record, draw=self.draw, view=self.view)
         sample = rendered.sample
         description: dict[str, object] = {
             "key": record.key,

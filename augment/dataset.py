@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from augment import arguments, manifest, read
+from augment.address import digest_fields
 from augment.errors import CallError, DatasetError
 from augment.manifest import Manifest, MaskRow, Size, SplitSummary
 from augment.sample import MaskFile, Record, Refusal
@@ -204,6 +205,18 @@ class Dataset:
         """The digests of all records, as 16 bytes each, in their order."""
         parts = [np.array(part.to_pylist(), "V16") for part in self._column("digest", None)]
         return np.concatenate(parts) if parts else np.empty(0, "V16")
+
+    @functools.cached_property
+    def split_digest(self) -> str:
+        """32 hexadecimal digits over each (key, record digest) of the chosen split; reads both of every record."""
+        pairs = zip(self._column("key", None), self._column("digest", None), strict=True)
+        fields = (
+            value
+            for keys, digests in pairs
+            for pair in zip(keys.to_pylist(), digests.to_pylist(), strict=True)
+            for value in pair
+        )
+        return digest_fields(fields, person=b"augment.split").hex()
 
     def _column(self, name: str, places: range | None) -> Iterator[pa.Array]:
         start, stop = (0, self.num_records) if places is None else (places.start, places.stop)

@@ -77,6 +77,16 @@ class PipelineSpec:
         for node in self.transforms:
             yield from node.walk()
 
+    def places(self) -> Iterator[tuple[tuple[str | int, ...], Node]]:
+        """Yield every node with its place in the canonical document."""
+        waiting: list[tuple[tuple[str | int, ...], Node]] = [
+            (("transforms", i, node.name), node) for i, node in enumerate(self.transforms)
+        ]
+        while waiting:
+            loc, node = waiting.pop(0)
+            yield loc, node
+            waiting += [((*loc, "transforms", i, child.name), child) for i, child in enumerate(node.children)]
+
     def to_json(self) -> str:
         """Write it as JSON that reads back to the same digest; ends with a newline."""
         return json.dumps(self._named(), indent=2, ensure_ascii=False) + "\n"

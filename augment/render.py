@@ -7,19 +7,24 @@ longer than running it.
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment import arguments, decode, decoded, engine, targets
+import numpy as np
+from numpy.typing import NDArray
+
+from augment import arguments, decode, engine, pictures, targets
 from augment.address import Address
 from augment.annotations import NOTHING, Annotations
 from augment.dataset import Dataset
-from augment.errors import DatasetError, RecordError
+from augment.errors import DatasetError
+from augment.pictures import Pictures
 from augment.pipeline import PipelineSpec
 from augment.sample import Record, Rendered, Sample
 from augment.stages import Stages
 from augment.transforms import compile as compiling
-from augment.transforms import reduce
+from augment.transforms import reduce, straight
 
 SEED_MAX = 2**64 - 1
 """The largest seed: what a client in any language can hold."""
@@ -32,7 +37,14 @@ class Renderer:
     """
 
     def __init__(
-        self, dataset: Dataset, spec: PipelineSpec, *, seed: int = 0, max_pixels: int = decode.DEFAULT_MAX_PIXELS
+        self,
+        dataset: Dataset,
+        spec: PipelineSpec,
+        *,
+        seed: int = 0,
+        max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+        references: Mapping[str, Dataset] | None = None,
+        inverses: bool = False,
     ) -> None:
         check_seed(seed)
         self.dataset = dataset
@@ -40,13 +52,21 @@ class Renderer:
         self.seed = seed
         self.stages = Stages()
         self._max_pixels = max_pixels
+        self._inverses = inverses
         self._engine = engine.engine_id()
         self._vocabulary = dataset.vocabulary
-        self._transform = compiling.compile_pipeline(spec, keypoint_names=self._vocabulary.keypoint_names)
+        self._others = others(spec, dataset, references or {})
+        self._transform = compiling.compile_pipeline(
+            spec,
+            keypoint_names=self._vocabulary.keypoint_names,
+            donors=Pictures(dataset, max_pixels=max_pixels),
+            references={name: Pictures(each, max_pixels=max_pixels) for name, each in (references or {}).items()},
+            points=inverses,
+        )
 
     def address(self, record: Record, *, draw: int, view: int = 0) -> Address:
         """The address of this record's sample in this draw and view."""
-        return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key)
+        return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key, self._others)
 
     def subject(self, record: Record) -> str:
         """What a verdict on this record is about: the record under this pipeline.
@@ -61,26 +81,9 @@ class Renderer:
         Raises RecordError with the record's key where the file is not what the manifest describes or no picture,
         StorageError where the machine fails to read it.
         """
-        self.stages.begin()
-        encoded = self.dataset.read(record)
-        annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
-        mask = None if record.mask is None else self.dataset.read_mask(record)
-        self.stages.end("read")
-        try:
-            sample = decoded.decode_picture(
-                encoded,
-                annotations,
-                mask,
-                self._vocabulary,
-                full_size=(record.height, record.width),
-                max_pixels=self._max_pixels,
-                eighths=self._eighths,
-            )
-        except RecordError as error:
-            raise RecordError(record.key, error.reason, error.detail) from error
-        sample.label = record.label
-        self.stages.end("decode")
-        return sample
+        return pictures.decode_record(
+            self.dataset, record, max_pixels=self._max_pixels, eighths=self._eighths, stages=self.stages
+        )
 
     def transform(self, record: Record, sample: Sample, *, draw: int, view: int = 0) -> Rendered:
         """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
@@ -88,7 +91,8 @@ class Renderer:
         address = self.address(record, draw=draw, view=view)
         made = self._transform(sample, seed=self.seed, draw=draw, view=view, key=record.key)
         self.stages.end("transform")
-        return Rendered(made.sample, address.render_key, made.applied, made.dropped)
+        inverse = self._inverse(record, sample, made.matrix) if self._inverses else None
+        return Rendered(made.sample, address.render_key, made.applied, made.dropped, inverse)
 
     def annotations(self, record: Record, sample: Sample) -> Annotations:
         """What can be said of an augmented sample of a record, in the words of its dataset."""
@@ -99,8 +103,30 @@ class Renderer:
         """Read, decode and augment one record."""
         return self.transform(record, self.decode(record), draw=draw, view=view)
 
+    def eighths(self, record: Record) -> int:
+        """How many eighths of the record's picture are decoded, of its height and of its width."""
+        return self._eighths(record.height, record.width)
+
+    def _inverse(
+        self, record: Record, decoded: Sample, matrix: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        """From the pixels of the sample back to those of the upright picture, which may have been decoded smaller."""
+        if matrix is None or np.linalg.matrix_rank(matrix) < len(matrix):
+            return None
+        reduced = straight.resized((record.height, record.width), decoded.image.shape[:2])
+        return np.asarray(np.linalg.inv(matrix @ reduced), np.float64)
+
     def _eighths(self, height: int, width: int) -> int:
         return reduce.eighths(self.spec, height, width, targets=self.dataset.moved_targets)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSource:
+    """A dataset that transforms call by a name: where its manifest lies, and what that must hold."""
+
+    name: str
+    manifest: Path
+    dataset_digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +134,7 @@ class RenderSource:
     """What a worker needs to make a Renderer of its own: names and digests, no pixels.
 
     ``manifest`` is a saved dataset; ``dataset_digest`` is what that file must hold, so that a file replaced under
-    the same name is noticed.
+    the same name is noticed. ``references`` are the datasets that transforms name.
     """
 
     manifest: Path
@@ -117,13 +143,17 @@ class RenderSource:
     spec: PipelineSpec
     seed: int
     max_pixels: int = decode.DEFAULT_MAX_PIXELS
+    references: tuple[ReferenceSource, ...] = ()
+    inverses: bool = False
 
     def renderer(self) -> Renderer:
         """The renderer of this process for this source; the same one each time (never share it between threads)."""
-        # the file itself, because its name may be that of a closed memory file: equal datasets may lie in two places
-        file = self.manifest.stat()
-        manifest = (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns)
-        identity = (manifest, self.dataset_digest, self.split, self.spec.digest, self.seed, self.max_pixels)
+        manifests = (_identity(self.manifest), *(_identity(each.manifest) for each in self.references))
+        named = tuple((each.name, each.dataset_digest) for each in self.references)
+        identity = (
+            *(manifests, self.dataset_digest, named, self.split, self.spec.digest),
+            *(self.seed, self.max_pixels, self.inverses),
+        )
         return _renderer(_Hashable(identity, self))
 
 
@@ -139,16 +169,46 @@ class _Hashable:
         return hash(self.identity)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _renderer(hashable: _Hashable) -> Renderer:
     source = hashable.source
-    dataset = Dataset.open(source.manifest)
-    if dataset.digest != source.dataset_digest:
+    dataset = _opened(source.manifest, source.dataset_digest)
+    return Renderer(
+        dataset.choose(source.split),
+        source.spec,
+        seed=source.seed,
+        max_pixels=source.max_pixels,
+        references={each.name: _opened(each.manifest, each.dataset_digest) for each in source.references},
+        inverses=source.inverses,
+    )
+
+
+def _identity(manifest: Path) -> tuple[int, ...]:
+    """The file itself, because its name may be that of a closed memory file: equal datasets may lie in two places."""
+    file = manifest.stat()
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
+
+
+def _opened(manifest: Path, digest: str) -> Dataset:
+    dataset = Dataset.open(manifest)
+    if dataset.digest != digest:
         raise DatasetError(
-            f"{source.manifest} holds dataset {dataset.digest}, not {source.dataset_digest}: it was scanned again "
-            "since; declare the stream or expansion again"
+            f"{manifest} holds dataset {dataset.digest}, not {digest}: it was scanned again since; declare the stream "
+            "or expansion again"
         )
-    return Renderer(dataset.choose(source.split), source.spec, seed=source.seed, max_pixels=source.max_pixels)
+    return dataset
+
+
+def others(spec: PipelineSpec, dataset: Dataset, references: Mapping[str, Dataset]) -> tuple[str, ...]:
+    """What else than the record the pixels of a sample depend on: digests, for its address.
+
+    The split's where a node takes donors of it; of references the name and the dataset's, in the order of the names.
+    """
+    found = [dataset.split_digest] if compiling.takes_donors(spec) else []
+    for name in sorted(compiling.references_of(spec)):
+        if name in references:
+            found += [name, references[name].digest]
+    return tuple(found)
 
 
 def check_seed(seed: object) -> int:

@@ -112,17 +112,51 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One augmented sample, the name of its address and what was done to it."""
+    """One augmented sample, the name of its address and what was done to it.
+
+    ``inverse`` is float64 (3, 3), from the middles of the sample's pixels to those of the upright picture; None where a
+    distortion has no such matrix, or nobody asked.
+    """
 
     sample: Sample
     render_key: str
     applied: tuple[Applied, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    inverse: NDArray[np.float64] | None = None
 
     @property
     def provenance(self) -> "Provenance":
         """All of it but the sample."""
-        return Provenance(self.render_key, self.applied, self.dropped)
+        inverse = None if self.inverse is None else tuple(tuple(row) for row in self.inverse.tolist())
+        return Provenance(self.render_key, self.applied, self.dropped, inverse)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What came into a row of a batch from another: by which method, and from the record of which key and position.
+
+    ``weight`` is the share of the row's own picture. ``box`` is x_min, y_min, x_max, y_max of the pixels that were
+    pasted, where they were.
+    """
+
+    name: str
+    weight: float
+    partner: str
+    partner_position: int
+    box: tuple[int, int, int, int] | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """What people and files are shown."""
+        members = {"name": self.name, "weight": self.weight, "partner": self.partner}
+        members["partner_position"] = self.partner_position
+        return members | ({} if self.box is None else {"box": list(self.box)})
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any]) -> "Mixed":
+        """Read what ``as_json`` gave."""
+        x_min, y_min, x_max, y_max = members.get("box") or (0, 0, 0, 0)
+        box = (x_min, y_min, x_max, y_max) if "box" in members else None
+        return cls(members["name"], members["weight"], members["partner"], members["partner_position"], box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,26 +164,42 @@ class Provenance:
     """Where a sample comes from: the name of its address, each transform that was applied, in order, and what it lost.
 
     ``dropped`` has ``boxes`` and ``keypoints`` where any were: boxes of the record of which none is left, keypoints
-    that had a place and have none now.
+    that had a place and have none now. ``inverse`` has the rows of ``Rendered.inverse``. ``mixed`` says what came from
+    another row of the batch; the render key names the sample without it.
     """
 
     render_key: str
     applied: tuple[Applied, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    inverse: tuple[tuple[float, ...], ...] | None = None
+    mixed: Mixed | None = None
 
     def as_json(self) -> dict[str, object]:
-        """What people and files are shown; ``dropped`` is there where something was."""
+        """What people and files are shown; what there is nothing to say of is left out."""
         members: dict[str, object] = {
             "render_key": self.render_key,
             "applied": [{"name": each.name, "params": each.params} for each in self.applied],
         }
-        return members | ({"dropped": dict(self.dropped)} if self.dropped else {})
+        if self.dropped:
+            members["dropped"] = dict(self.dropped)
+        if self.inverse is not None:
+            members["inverse"] = [list(row) for row in self.inverse]
+        if self.mixed is not None:
+            members["mixed"] = self.mixed.as_json()
+        return members
 
     @classmethod
     def from_json(cls, members: Mapping[str, Any]) -> "Provenance":
         """Read what ``as_json`` gave."""
         applied = tuple(Applied(each["name"], each["params"]) for each in members["applied"])
-        return cls(members["render_key"], applied, dict(members.get("dropped", {})))
+        inverse = members.get("inverse")
+        return cls(
+            members["render_key"],
+            applied,
+            dict(members.get("dropped", {})),
+            None if inverse is None else tuple(tuple(row) for row in inverse),
+            Mixed.from_json(members["mixed"]) if "mixed" in members else None,
+        )
 
 
 @dataclass(slots=True)
@@ -168,6 +218,11 @@ class Batch:
     replaces:  for each row None, or the key of the refused record whose place it takes.
     refusals:  the records that were refused while this batch was rendered.
     provenance: one for each row, or none at all where the batch was read from a wire that carries none.
+    inverses:  float64 (N, 3, 3), from the middles of pixels of ``images`` to those of the upright original pictures;
+        NaN where a distortion has no matrix. None where nobody asked for views.
+    source_sizes: int64 (N, 2), height and width of those originals.
+    other_views: views 1, 2, … of the same rows: batches with the same keys, positions, labels and ``source_sizes``,
+        each with its own pictures, targets that move with them, inverses and provenance.
     """
 
     epoch: int
@@ -190,18 +245,27 @@ class Batch:
     replaces: list[str | None] = field(default_factory=list)
     refusals: Sequence[Refusal] = ()
     provenance: Sequence[Provenance] = ()
+    inverses: NDArray[np.float64] | None = None
+    source_sizes: NDArray[np.int64] | None = None
+    other_views: "tuple[Batch, ...]" = ()
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def views(self) -> "tuple[Batch, ...]":
+        """This batch, which is view 0, and the others."""
+        return (self, *self.other_views)
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Rows ``start`` to ``stop`` as a batch of the same place; its arrays are views."""
         start, stop = (arguments.integer(name, row, -len(self)) for name, row in (("start", start), ("stop", stop)))
         by_row = {name: values[start:stop] for name in _BY_ROW if (values := getattr(self, name)) is not None}
-        return replace(self, **by_row)
+        others = tuple(view.rows(start, stop) for view in self.other_views)
+        return replace(self, **by_row, other_views=others)
 
 
-_BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals"})
+_BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals", "other_views"})
 
 
 def as_image(image: ArrayLike) -> NDArray[np.uint8]:

@@ -7,14 +7,15 @@ integer and any process may answer.
 import functools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from augment import arguments, engine
-from augment.batch import BATCH_SIZE_MAX, BatchRenderer, Place, StreamSpec
+from augment import arguments, decode, engine
+from augment.batch import BatchRenderer, Shape
 from augment.batch_task import BatchTask
 from augment.chance import NUMBER_MAX
 from augment.dataset import Dataset
@@ -23,11 +24,15 @@ from augment.formats import registry
 from augment.guard import InProcessGuard
 from augment.laid import Laid
 from augment.memory_file import MemoryFile
-from augment.render import Renderer, RenderSource, check_seed
+from augment.render import ReferenceSource, Renderer, RenderSource, check_seed
 from augment.sample import Batch, Rendered
+from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX, Place, StreamSpec
 from augment.task import Workers
+from augment.mixing.parse import parse as parse_mix
+from augment.transforms import compile as compiling
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
+from augment.views import take_references, take_views
 from augment.wire import arrow
 from augment.wire.columns import Layout
 
@@ -47,6 +52,12 @@ class Stream:
             for batch in stream.batches(epoch):
                 train(batch.images, batch.labels)
 
+    ``batch_size`` counts rows. With ``repeats`` each record stands that many times in its batch, each time another draw,
+    decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``: each row then has
+    a picture of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``. ``normalize`` (a
+    section, in place of the pipelines' own), ``dtype`` and ``layout`` say how pictures are handed out. ``references``
+    are datasets by the names that transforms call them by.
+
     Raises PipelineError at once where the pipeline cannot hold for the dataset, CallError for arguments out of range.
     With workers a stream may be read from several threads, without them from one.
     """
@@ -54,46 +65,97 @@ class Stream:
     def __init__(
         self,
         dataset: Dataset | str | os.PathLike[str],
-        pipeline: Pipeline | str | os.PathLike[str],
+        pipeline: Pipeline | str | os.PathLike[str] | None = None,
         *,
+        views: Sequence[object] | None = None,
         batch_size: int = 64,
         seed: int = 0,
         split: str | None = None,
         shuffle: bool = True,
         drop_last: bool = True,
+        repeats: int = 1,
+        mix: object = None,
+        references: Mapping[str, Dataset | str | os.PathLike[str]] | None = None,
         workers: Workers | None = None,
     ) -> None:
         # All that can be judged at once is judged before a scan that may take minutes.
-        self.pipeline = Pipeline.take(pipeline)
+        self.views = take_views(pipeline, views)
+        self._pipelines = [view.pipeline for view in self.views for _ in range(view.count)]
         seed, batch_size = check_seed(seed), arguments.integer("batch_size", batch_size, 1, BATCH_SIZE_MAX)
         shuffle, drop_last = arguments.flag("shuffle", shuffle), arguments.flag("drop_last", drop_last)
+        repeats = arguments.integer("repeats", repeats, 1, REPEATS_MAX)
+        mixed = None if mix is None else parse_mix(mix)
         self._workers: Workers | None = arguments.workers("workers", workers)
         whole = registry.take(dataset)
         self.dataset = whole.choose(split)
-        smallest = self.dataset.min_size()
-        sizes.check_fits(
-            self.pipeline.spec, smallest.height, smallest.width, self.dataset.moved_targets, key=smallest.key
-        )
+        self._references = take_references(references)
+        self._check_fits()
+        self.image_shapes = tuple(self._image_shape(each) for each in self._pipelines)
+        if mixed is not None and (problem := mixed.problem(self.dataset.targets, self.image_shape)):
+            raise CallError(problem)
+        if mixed is not None and len(self._pipelines) > 1:
+            raise CallError("a stream of several views cannot be mixed; leave out `mix`, or take one view")
         self.spec = StreamSpec(
             engine=engine.engine_id(),
             dataset=whole.digest,
             split=self.dataset.split,
-            pipeline=self.pipeline.digest,
+            pipelines=tuple(each.digest for each in self._pipelines),
             seed=seed,
             batch_size=batch_size,
             shuffle=shuffle,
             drop_last=drop_last,
             num_records=self.dataset.num_records,
+            has_views=views is not None,
+            references=self._referred(),
+            repeats=repeats,
+            mix=mixed,
         )
-        self.image_shape = self._image_shape()
         self._whole = whole
-        self._shared: MemoryFile | None = None
+        self._shared: dict[str, MemoryFile] = {}
+
+    def _check_fits(self) -> None:
+        smallest = self.dataset.min_size()
+        for view in self.views:
+            spec = view.pipeline.spec
+            sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.moved_targets, key=smallest.key)
+
+    def _referred(self) -> tuple[tuple[str, str], ...]:
+        """The names and digests of the references that some pipeline takes pictures of; PipelineError where one lacks."""
+        names = sorted(set().union(*(compiling.references_of(view.pipeline.spec) for view in self.views)))
+        for view in self.views:
+            compiling.check_references(view.pipeline.spec, self._references)
+        return tuple((name, self._references[name].digest) for name in names)
 
     @functools.cached_property
     def _here(self) -> BatchRenderer:
         """Compiled when it is first needed: whoever only describes a stream, or has workers, never renders here."""
-        renderer = Renderer(self.dataset, self.pipeline.spec, seed=self.spec.seed)
-        return BatchRenderer(renderer, self.spec, self.image_shape)
+        renderers = {
+            each.digest: Renderer(
+                self.dataset,
+                each.spec,
+                seed=self.spec.seed,
+                references=self._references,
+                inverses=self.spec.has_views,
+            )
+            for each in self._pipelines
+        }
+        return BatchRenderer([renderers[digest] for digest in self.spec.pipelines], self.spec, self.image_shapes)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of the first view, which is the only one unless ``views`` were asked for."""
+        return self._pipelines[0]
+
+    @property
+    def image_shape(self) -> Shape | None:
+        """(H, W, 3) of all pictures of the first view; None where they differ."""
+        return self.image_shapes[0]
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """What the rows have beside pictures, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
+        there = self.dataset.targets
+        return there if self.spec.mix is None else self.spec.mix.targets(there)
 
     @property
     def id(self) -> str:
@@ -141,19 +203,23 @@ class Stream:
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(epoch=0)
 
-    def sample(self, epoch: int, key: str) -> Rendered:
-        """What the model sees of one record in one epoch, with what was done to it."""
-        epoch = arguments.integer("epoch", epoch, 0, NUMBER_MAX)
+    def sample(self, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> Rendered:
+        """What the model sees of one record in one epoch, with what was done to it; rows are not mixed here."""
+        draw, view = self.draw(epoch, repeat), arguments.integer("view", view, 0, len(self._pipelines) - 1)
         position = self.dataset.find(key)
         if position is None:
             raise DatasetError(f"the dataset has no record {arguments.shown(key)}; keys are paths without extension")
-        return self._here.renderer.render(self.dataset.record(position), draw=epoch)
+        return self._here.renderers[view].render(self.dataset.record(position), draw=draw, view=view)
+
+    def draw(self, epoch: int, repeat: int = 0) -> int:
+        """The draw of a repeat in an epoch, as addresses count them."""
+        epoch = arguments.integer("epoch", epoch, 0, NUMBER_MAX // self.spec.repeats - 1)
+        return epoch * self.spec.repeats + arguments.integer("repeat", repeat, 0, self.spec.repeats - 1)
 
     def close(self) -> None:
         """Give back what workers needed of this stream; the workers themselves stay with whoever made them."""
-        if self._shared is not None:
-            self._shared.close()
-            self._shared = None
+        while self._shared:
+            self._shared.popitem()[1].close()
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +232,7 @@ class Stream:
     def _batches_ahead(self, workers: Workers, epoch: int, places: Sequence[Place]) -> Iterator[Batch]:
         layout = self.layout(epoch)
         schema = arrow.schema_of(layout)
-        source = self._source()
+        sources = self._sources()
         pending: deque[tuple[Place, Future[Laid | None], MemoryFile]] = deque()
         waiting = iter(places)
         ahead = max(1, _PREFETCH * workers.num_workers)
@@ -174,7 +240,7 @@ class Stream:
             while True:
                 while len(pending) < ahead and (place := next(waiting, None)) is not None:
                     file = MemoryFile(f"batch-{place.index}")
-                    future = workers.submit(BatchTask(source, self.spec, layout, place, file.path))
+                    future = workers.submit(BatchTask(sources, self.spec, layout, place, file.path))
                     pending.append((place, future, file))
                 if not pending:
                     return
@@ -194,9 +260,11 @@ class Stream:
 
     def layout(self, epoch: int) -> Layout:
         """What all batches of one epoch have in common."""
-        return Layout(
-            self.image_shape, self.dataset.targets, len(self.classes), self.dataset.mask_bits, self.metadata(epoch)
-        )
+        views = [
+            Layout(shape, self.targets, len(self.classes), self.dataset.mask_bits, has_inverses=self.spec.has_views)
+            for shape in self.image_shapes
+        ]
+        return replace(views[0], metadata=self.metadata(epoch), views=tuple(views[1:]))
 
     def metadata(self, epoch: int) -> dict[str, object]:
         """What travels beside the pixels: the address of the batches, the class names, the normalisation."""
@@ -205,26 +273,49 @@ class Stream:
             "epoch": epoch,
             "seed": self.spec.seed,
             "batch_size": self.spec.batch_size,
+            "repeats": self.spec.repeats,
+            "num_views": len(self._pipelines),
+            "mix": None if self.spec.mix is None else self.spec.mix.canonical(),
             "classes": list(self.classes),
             "keypoint_names": list(self.dataset.keypoint_names),
             "normalize": self.pipeline.spec.canonical().get("normalize"),
         }
 
-    def _source(self) -> RenderSource:
-        """The manifest in a memory file that workers of this machine open by its path in ``/proc``."""
-        if self._shared is None:
-            self._shared = MemoryFile("manifest")
-            self._shared.write(self._whole.to_buffer())
-        return RenderSource(
-            manifest=self._shared.path,
-            dataset_digest=self._whole.digest,
-            split=self.dataset.split,
-            spec=self.pipeline.spec,
-            seed=self.spec.seed,
+    def sources(
+        self,
+        manifest: Path,
+        references: Mapping[str, Path],
+        *,
+        max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+    ) -> tuple[RenderSource, ...]:
+        """What workers need to render each view; ``manifest`` and ``references`` are where they find the datasets."""
+        referred = tuple(ReferenceSource(name, references[name], digest) for name, digest in self.spec.references)
+        return tuple(
+            RenderSource(
+                manifest=manifest,
+                dataset_digest=self._whole.digest,
+                split=self.dataset.split,
+                spec=each.spec,
+                seed=self.spec.seed,
+                max_pixels=max_pixels,
+                references=referred,
+                inverses=self.spec.has_views,
+            )
+            for each in self._pipelines
         )
 
-    def _image_shape(self) -> tuple[int, int, int] | None:
-        size = sizes.fixed_output(self.pipeline.spec)
+    def _sources(self) -> tuple[RenderSource, ...]:
+        """Manifests in memory files that workers of this machine open by their paths in ``/proc``."""
+        there = {"": self._whole} | {name: self._references[name] for name, _ in self.spec.references}
+        for name, dataset in there.items():
+            if name not in self._shared:
+                self._shared[name] = MemoryFile("manifest")
+                self._shared[name].write(dataset.to_buffer())
+        paths = {name: file.path for name, file in self._shared.items()}
+        return self.sources(paths[""], paths)
+
+    def _image_shape(self, pipeline: Pipeline) -> Shape | None:
+        size = sizes.fixed_output(pipeline.spec)
         if size is None and (common := self.dataset.common_size()) is not None:
-            size = sizes.output_size(self.pipeline.spec, *common)
+            size = sizes.output_size(pipeline.spec, *common)
         return None if size is None else (*size, 3)

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from augment.document import JSON, shown
 from augment.errors import PipelineError, Problem
 from augment.spelling import did_you_mean
@@ -16,6 +19,9 @@ LARGEST: Final = 1e9
 """The largest area or side that a rule may ask for; no picture has it."""
 
 OUTSIDE: Final = ("keep", "drop", "mark")
+
+_ROUNDING: Final = 1e-3
+"""Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,13 @@ class BoxRules:
     def canonical(self) -> dict[str, JSON]:
         """Return the section with everything filled in; ``parse_boxes`` reads it back to an equal value."""
         return asdict(self)
+
+    def keeps(self, boxes: NDArray[np.float64], visible: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which boxes (N, 4) stay, of which the shares ``visible`` (N,) are left; none without an area stays."""
+        width, height = (boxes[:, 2:4] - boxes[:, :2]).T
+        stays: NDArray[np.bool_] = (width >= self.min_width - _ROUNDING) & (height >= self.min_height - _ROUNDING)
+        stays &= (width * height >= self.min_area - _ROUNDING) & (width > 0) & (height > 0)
+        return stays & (visible >= self.min_visibility - _ROUNDING)
 
 
 @dataclass(frozen=True, slots=True)

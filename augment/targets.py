@@ -82,7 +82,7 @@ def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> No
 def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) -> Annotations:
     """What can be said about an augmented sample: its targets, and of ``source`` (the record's) what is carried along.
 
-    Instance masks become run lengths.
+    Instance masks become run lengths. Rows beyond those of ``source`` are of donors: of them only the arrays are known.
     """
     rows = _rows(sample.box_rows, sample.boxes)
     members: dict[str, Any] = {"extra": _still_true(source.extra), "labels": source.labels}
@@ -92,20 +92,32 @@ def annotations_of(sample: Sample, source: Annotations, vocabulary: Vocabulary) 
         }
     if sample.boxes is not None:
         members["boxes"] = _pairs(sample.boxes)
-        if source.box_labels is not None and sample.box_labels is not None:
-            members["box_labels"] = tuple(vocabulary.classes[i] for i in sample.box_labels)
-        if source.box_attributes is not None:
-            members["box_attributes"] = tuple(_still_true(source.box_attributes[i]) or {} for i in rows)
+        if _is_named(source.box_labels, sample.box_labels):
+            members["box_labels"] = tuple(vocabulary.classes[i] for i in _there(sample.box_labels))
+        if (attributes := source.box_attributes) is not None:
+            members["box_attributes"] = tuple(
+                _still_true(attributes[i]) or {} if i < len(attributes) else {} for i in rows
+            )
     if sample.instance_masks is not None:
+        unmasked = {row for row, mask in enumerate(source.instance_masks or ()) if mask is None}
         members["instance_masks"] = tuple(
-            None
-            if source.instance_masks is not None and source.instance_masks[row] is None
-            else masks.run_lengths(mask)
+            None if row in unmasked else masks.run_lengths(mask)
             for row, mask in zip(rows, sample.instance_masks, strict=True)
         )
     if sample.keypoints is not None:
         members |= _keypoint_members(sample, source, vocabulary, rows)
     return Annotations(**members)
+
+
+def _is_named(said: Sequence[str] | None, indices: NDArray[np.int64] | None) -> bool:
+    """Whether each of them has a name: the record's own all have one or none, those of donors may have others."""
+    if indices is None or not (indices >= 0).all():
+        return False
+    return said is not None or bool(len(indices))
+
+
+def _there(indices: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    return np.empty(0, np.int64) if indices is None else indices
 
 
 def _still_true(said: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -143,8 +155,8 @@ def _keypoint_members(
     members: dict[str, Any] = {"keypoints": _pairs(np.where(lost[:, np.newaxis], 0, points))}
     if visibility is not None:
         members["keypoint_visibility"] = tuple(np.where(lost, 0, visibility).tolist())
-    if source.keypoint_labels is not None and sample.keypoint_labels is not None:
-        members["keypoint_labels"] = tuple(vocabulary.keypoint_names[i] for i in sample.keypoint_labels)
+    if _is_named(source.keypoint_labels, sample.keypoint_labels):
+        members["keypoint_labels"] = tuple(vocabulary.keypoint_names[i] for i in _there(sample.keypoint_labels))
     for name in ("keypoint_angles", "keypoint_scales"):
         values = getattr(sample, name)
         if values is not None:

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from augment.batch import Place
+from augment.stream_spec import Place
 from augment.batch_task import BatchTask, Format, PartFormat, PartTask, SampleTask
 from augment.laid import Laid
 from augment.task import Task, Workers

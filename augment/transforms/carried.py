@@ -17,6 +17,7 @@ from augment.sample import Sample
 from augment.target_rules import BoxRules, KeypointRules
 from augment.transforms import sides
 from augment.transforms.following import BOX_ROW, LABEL, VISIBLE
+from augment.transforms.piece import Piece
 
 _Array = NDArray[Any]
 
@@ -38,6 +39,7 @@ _BESIDE_KEYPOINTS: Final = (
     "keypoint_rows",
 )
 _TARGETS: Final = ("labels", "mask", "boxes", *_BESIDE_BOXES, "instance_masks", "keypoints", *_BESIDE_KEYPOINTS)
+_ALL_BOXES: Final = BoxRules(0.0, 0.0, 0.0, 0.0)
 _targets_of: Final = operator.attrgetter(*_TARGETS)
 
 
@@ -68,47 +70,55 @@ class Carrier:
         """Whether it matters to this sample how often it was mirrored."""
         return self.keypoints.swap_sides and bool(self.keypoint_names) and sample.keypoint_labels is not None
 
-    def take_in(self, sample: Sample) -> dict[str, Any]:
+    def take_in(self, piece: Piece) -> dict[str, Any]:
         """The targets as Albumentations takes them, by its names.
 
         A box's fifth column is its label, where transforms that choose objects look for it.
         """
+        sample = piece.sample
         data: dict[str, Any] = {}
         if sample.mask is not None:
             data["mask"] = _small_mask(sample.mask)
         if sample.instance_masks is not None:
             data["masks"] = (sample.instance_masks != 0) * np.uint8(self.mark) if len(sample.instance_masks) else []
         if sample.boxes is not None:
-            data["bboxes"] = _box_columns(sample)
+            data["bboxes"] = _box_columns(sample, piece.visible)
         if sample.keypoints is not None and len(points := _keypoint_columns(sample)):
             data["keypoints"] = points
         return data
 
-    def take_out(self, sample: Sample, result: Mapping[str, Any], *, mirrored: bool) -> tuple[Sample, dict[str, int]]:
-        """The sample as it is now, every array of it new, and how many boxes and keypoints were dropped, if any.
+    def take_out(self, sample: Sample, result: Mapping[str, Any], *, mirrored: bool, last: bool) -> Piece:
+        """The sample as it is now, every array of it new.
 
-        ``result`` is what Albumentations made of the image and ``take_in``; the image is taken as it is.
+        ``result`` is what Albumentations made of the image and ``take_in``; the image is taken as it is. Before the
+        ``last`` part of a pipeline nothing is dropped that is still to be seen.
         """
         image = result["image"]
         out = replace(sample, image=image)
-        dropped: dict[str, int] = {}
+        visible = np.empty(0)
         if sample.labels is not None:
             out.labels = sample.labels.copy()
         if sample.mask is not None:
             out.mask = np.ascontiguousarray(result["mask"]).astype(sample.mask.dtype)
         if sample.boxes is not None:
-            dropped["boxes"] = self._boxes_out(sample, out, result)
+            visible = self._boxes_out(sample, out, result, self.boxes if last else _ALL_BOXES)
         elif sample.instance_masks is not None:
             masks = np.asarray(result["masks"], np.uint8).reshape(-1, *image.shape[:2])
             out.instance_masks = (masks == self.mark).astype(np.uint8)
         if sample.keypoints is not None:
-            dropped["keypoints"] = self._keypoints_out(sample, out, result, mirrored=mirrored)
-        return out, {name: count for name, count in dropped.items() if count}
+            outside = self.keypoints.outside if last else "keep"
+            self._keypoints_out(sample, out, result, mirrored=mirrored, outside=outside)
+        return Piece(out, visible)
 
-    def _boxes_out(self, sample: Sample, out: Sample, result: Mapping[str, Any]) -> int:
+    def _boxes_out(self, sample: Sample, out: Sample, result: Mapping[str, Any], rules: BoxRules) -> _Array:
+        """Returns the share of each box that is left."""
         columns = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, VISIBLE + 1)
         columns = columns[np.argsort(columns[:, BOX_ROW], kind="stable")]
-        columns = columns[self._stay(columns)]
+<<<<<<< HEAD
+        columns = columns[_stay(columns, rules)]
+=======
+        columns = columns[self.boxes.keeps(columns[:, :4], columns[:, VISIBLE])]
+>>>>>>> mixing
         rows = columns[:, BOX_ROW].astype(np.int64)
         if sample.instance_masks is not None:
             masks = self._masks_out(sample.instance_masks, out, result, columns[:, :4], rows)
@@ -119,14 +129,11 @@ class Carrier:
         if sample.box_labels is not None:
             out.box_labels = sample.box_labels[rows]
         out.box_rows = rows if sample.box_rows is None else sample.box_rows[rows]
+<<<<<<< HEAD
+        return columns[:, VISIBLE]
+=======
         return len(_some(sample.boxes)) - len(np.unique(rows))
-
-    def _stay(self, columns: _Array) -> NDArray[np.bool_]:
-        rules = self.boxes
-        width, height = (columns[:, 2:4] - columns[:, :2]).T
-        stay: NDArray[np.bool_] = (width >= rules.min_width - _ROUNDING) & (height >= rules.min_height - _ROUNDING)
-        stay &= (width * height >= rules.min_area - _ROUNDING) & (width > 0) & (height > 0)
-        return stay & (columns[:, VISIBLE] >= rules.min_visibility - _ROUNDING)
+>>>>>>> mixing
 
     def _masks_out(
         self, before: _Array, out: Sample, result: Mapping[str, Any], boxes: _Array, rows: NDArray[np.int64]
@@ -146,15 +153,17 @@ class Carrier:
             masks[i, y_min:y_max, x_min:x_max] = part
         return masks
 
-    def _keypoints_out(self, sample: Sample, out: Sample, result: Mapping[str, Any], *, mirrored: bool) -> int:
+    def _keypoints_out(
+        self, sample: Sample, out: Sample, result: Mapping[str, Any], *, mirrored: bool, outside: str
+    ) -> None:
         before = _some(sample.keypoints)
         columns = _keypoint_columns(sample)
         had_place = np.zeros(len(before), bool)
         had_place[columns[:, _ROW].astype(np.int64)] = True
         columns = np.asarray(result.get("keypoints", columns[:0]), dtype=np.float64).reshape(-1, columns.shape[1])
         height, width = out.image.shape[:2]
-        outside = ~((columns[:, :2] >= -0.5) & (columns[:, :2] < (width - 0.5, height - 0.5))).all(axis=1)
-        left = columns if self.keypoints.outside == "keep" else columns[~outside]
+        beyond = ~((columns[:, :2] >= -0.5) & (columns[:, :2] < (width - 0.5, height - 0.5))).all(axis=1)
+        left = columns if outside == "keep" else columns[~beyond]
         left = left[np.isfinite(left[:, :2]).all(axis=1)]
         rows = left[:, _ROW].astype(np.int64)
         out.keypoints = np.full((len(before), 2), np.nan, np.float32)
@@ -183,9 +192,25 @@ class Carrier:
             out.keypoint_labels, out.keypoint_boxes = labels, owners
             had_place, has_place = had_place[order], has_place[order]
         lost = had_place & ~has_place
-        if self.keypoints.outside == "drop" and lost.any():
+        if outside == "drop" and lost.any():
             _select(out, np.flatnonzero(~lost))
-        return int(lost.sum())
+
+
+def dropped(before: Sample, after: Sample) -> dict[str, int]:
+    """How many boxes of a sample are gone and how many keypoints have lost their place, where any."""
+    lost: dict[str, int] = {}
+    if before.boxes is not None:
+        lost["boxes"] = len(np.setdiff1d(_ids(before.box_rows, before.boxes), _ids(after.box_rows, after.boxes)))
+    if before.keypoints is not None:
+        there = _ids(before.keypoint_rows, before.keypoints)[_keypoint_columns(before)[:, _ROW].astype(np.int64)]
+        left = _some(after.keypoints)
+        seen = _ids(after.keypoint_rows, left)[np.isfinite(left).all(axis=1)]
+        lost["keypoints"] = len(np.setdiff1d(there, seen))
+    return {name: count for name, count in lost.items() if count}
+
+
+def _ids(rows: NDArray[np.int64] | None, values: NDArray[Any] | None) -> NDArray[np.int64]:
+    return np.arange(len(_some(values))) if rows is None else rows
 
 
 def has_targets(sample: Sample) -> bool:
@@ -199,13 +224,21 @@ def _select(out: Sample, rows: NDArray[np.int64]) -> None:
             setattr(out, name, values[rows])
 
 
-def _box_columns(sample: Sample) -> NDArray[np.float64]:
+def _stay(columns: _Array, rules: BoxRules) -> NDArray[np.bool_]:
+    width, height = (columns[:, 2:4] - columns[:, :2]).T
+    stay: NDArray[np.bool_] = (width >= rules.min_width - _ROUNDING) & (height >= rules.min_height - _ROUNDING)
+    stay &= (width * height >= rules.min_area - _ROUNDING) & (width > 0) & (height > 0)
+    return stay & (columns[:, VISIBLE] >= rules.min_visibility - _ROUNDING)
+
+
+def _box_columns(sample: Sample, visible: _Array) -> NDArray[np.float64]:
     boxes = np.asarray(sample.boxes, dtype=np.float64).reshape(-1, 4)
     columns = np.ones((len(boxes), VISIBLE + 1))
     height, width = sample.image.shape[:2]
     columns[:, :4] = np.clip(boxes, 0.0, (width, height, width, height))
     columns[:, LABEL] = -1.0 if sample.box_labels is None else sample.box_labels
     columns[:, BOX_ROW] = np.arange(len(boxes))
+    columns[:, VISIBLE] = visible
     return columns
 
 

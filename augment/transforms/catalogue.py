@@ -1,7 +1,7 @@
 """Every transform a pipeline may name: what it does, what it takes, and the check of what it was given.
 
 The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, the
-containers, and two of our own. ``fill`` is the only way parameters get past it.
+containers, and four of our own. ``fill`` is the only way parameters get past it.
 """
 
 import functools
@@ -15,8 +15,9 @@ from typing import Any, Final
 import pydantic
 
 from augment.document import JSON
+from augment.pipeline import Node
 from augment.spelling import did_you_mean
-from augment.transforms import entry, mended, own, schema, straight
+from augment.transforms import entry, joining, mended, own, schema, straight
 from augment.transforms.entry import Entry
 from augment.transforms.excluded import EXCLUDED
 from augment.transforms.families import (
@@ -29,6 +30,7 @@ from augment.transforms.families import (
     flip,
     geometry,
     light,
+    mixing,
     noise,
     quality,
     resize,
@@ -54,6 +56,7 @@ _FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
     quality,
     dropout,
     weather,
+    mixing,
     container,
 )
 FAMILIES: Final[tuple[str, ...]] = tuple(module.FAMILY for module in _FAMILY_MODULES)
@@ -139,8 +142,17 @@ def moves_pixels(name: str, params: Mapping[str, Any]) -> bool:
     return item.moves_pixels and not item.still_where(params)
 
 
-def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[float]) -> str | None:
-    """Why a container cannot hold these children (given by their ``p``), or None."""
+def is_joining(name: str) -> bool:
+    """Whether it joins a sample with other records of its split, and so stands outside of Albumentations."""
+    item = _entries().get(name)
+    return item is not None and item[0].donors
+
+
+def children_problem(name: str, params: Mapping[str, Any], children: Sequence[Node]) -> str | None:
+    """Why a container cannot hold these children, or None."""
+    children_p = [float(str(child.params.get("p", 1.0))) for child in children]
+    if joined := next((child.name for child in children if is_joining(child.name)), None):
+        return f"{joined} takes other records and cannot stand in a container; write it beside {name}, with its own p"
     if not children_p:
         return f"{name} needs at least one transform"
     if name == "OneOf" and sum(children_p) <= 0:
@@ -154,7 +166,7 @@ def children_problem(name: str, params: Mapping[str, Any], children_p: Sequence[
 
 def transform_class(name: str) -> Any:
     """The class behind a name of the catalogue: ours, Albumentations' mended, or Albumentations'."""
-    return next(getattr(module, name) for module in (own, mended, straight, A) if hasattr(module, name))
+    return next(getattr(module, name) for module in (own, joining, mended, straight, A) if hasattr(module, name))
 
 
 def unknown_name(name: str) -> str:

@@ -160,10 +160,8 @@ class _Resolver:
             return None
         children = tuple(self.node(child, depth=depth + 1) for child in step.children)
         known = tuple(child for child in children if child is not None)
-        if params and len(known) == len(children):
-            weights = [float(str(child.params.get("p", 1.0))) for child in known]
-            if wrong := catalogue.children_problem(step.name, params, weights):
-                self._note(step.params_loc, wrong)
+        if params and len(known) == len(children) and (wrong := catalogue.children_problem(step.name, params, known)):
+            self._note(step.params_loc, wrong)
         return Node(step.name, params, known)
 
     def section(

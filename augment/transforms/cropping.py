@@ -109,6 +109,7 @@ CHANGES: Final[Mapping[str, Change]] = {
     "Crop": _crop_rectangle,
     "CropAndPad": _crop_and_pad,
     "CropNonEmptyMaskIfExists": _crop_to_size,
+    "Mosaic": _to_size,
     "RandomCrop": _crop_to_size,
     "RandomCropFromBorders": _crop_from_borders,
     "RandomResizedCrop": _to_size,

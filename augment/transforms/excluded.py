@@ -13,7 +13,6 @@ EXCLUDED: Final[Mapping[str, str]] = {
     "PixelDistributionAdaptation": _METADATA,
     "TemplateTransform": _METADATA,
     "OverlayElements": _METADATA,
-    "Mosaic": _METADATA,
     "RandomCropNearBBox": "it needs a box from the caller for each sample; use AtLeastOneBBoxRandomCrop",
     "MaskDropout": "it takes each connected part of the mask for an object and erases it from the mask's classes; use "
     "ConstrainedCoarseDropout",

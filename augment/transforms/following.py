@@ -63,6 +63,23 @@ def is_mirrored(transform: Any, params: Mapping[str, Any]) -> bool:
     return bool(a * d - b * c < 0)
 
 
+def matrix_of(transform: Any, params: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Where this call takes the middles of pixels: (3, 3); None where it bends lines, so that no matrix says it."""
+    if hasattr(transform, "placed"):
+        return np.asarray(transform.placed(params)[0], np.float64)
+    if follows_itself(transform):
+        return None
+    height, width = params["shape"][:2]
+    probes = np.zeros((4, ANGLE))
+    probes[1:, :2] = [(width, 0), (0, height), (width, height)]
+    start, right, down, across = np.asarray(transform.apply_to_keypoints(probes, **params), np.float64)[:, :2]
+    if not np.allclose(start + across, right + down, atol=1e-6 * max(height, width)):
+        return None  # it keeps no parallels
+    matrix = np.eye(3)
+    matrix[:2] = np.stack([(right - start) / width, (down - start) / height, start], axis=1)
+    return matrix
+
+
 def turned(keypoints: _Array, along_x: _Array, along_y: _Array) -> None:
     """Turn and scale keypoints in place; where a step of a pixel along x and along y leads them is (N, 2) each."""
     if keypoints.shape[1] <= ANGLE:

@@ -60,6 +60,12 @@ SCALE_FACTOR: Final = 8.0
 HOLES: Final = 512
 """Holes a dropout may cut; each costs a Python call."""
 
+DONORS: Final = 8
+"""Other pictures that objects are pasted from, each decoded at its full size; a mosaic of nine has as many."""
+
+PASTED_OBJECTS: Final = 100
+"""Objects of one donor that are pasted; each has a mask as large as the picture. COCO's pictures have 93 at most."""
+
 GRID_CELLS: Final = 64
 """Cells of a grid along one side."""
 

@@ -22,7 +22,6 @@ STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """The end-of-stream marker of Arrow's encapsulated message format: what a cut stream lacks."""
 
 METADATA_KEY = b"augment"
-_DIM_NAMES = ("H", "W", "C")
 _NAMES = (
     pa.field("key", pa.string(), nullable=False),
     pa.field("position", pa.int64(), nullable=False),
@@ -32,13 +31,9 @@ _NAMES = (
 
 def schema_of(layout: Layout) -> pa.Schema:
     """The Arrow schema of a stream; its metadata is one JSON object under the key ``augment``."""
-    fields = [
-        columns.tensor_field("image", pa.uint8(), layout.image_shape or (None, None, 3), _DIM_NAMES),
-        *columns.fields_of(layout),
-        *_NAMES,
-    ]
-    metadata = json.dumps(layout.metadata, sort_keys=True, separators=(",", ":"))
-    return pa.schema(fields, metadata={METADATA_KEY: metadata.encode()})
+    described = dict(layout.metadata) | ({"num_views": 1 + len(layout.views)} if layout.views else {})
+    metadata = json.dumps(described, sort_keys=True, separators=(",", ":"))
+    return pa.schema([*columns.fields_of(layout), *_NAMES], metadata={METADATA_KEY: metadata.encode()})
 
 
 def stream_start(schema: pa.Schema) -> bytes:
@@ -49,8 +44,7 @@ def stream_start(schema: pa.Schema) -> bytes:
 def batch_message(batch: Batch, schema: pa.Schema) -> memoryview:
     """One batch as an encapsulated Arrow message: bytes, padded to 8; new memory."""
     arrays = [
-        columns.tensor_column(batch.images, schema.field("image").type),
-        *(columns.column_of(batch, field) for field in list(schema)[1 : -len(_NAMES)]),
+        *(columns.column_of(batch, field) for field in list(schema)[: -len(_NAMES)]),
         pa.array(batch.keys, pa.string()),
         pa.array(batch.positions, pa.int64()),
         pa.array(batch.replaces, pa.string()),
@@ -117,12 +111,14 @@ def _is_ended(source: Any) -> bool:
 
 def _batch(record_batch: pa.RecordBatch, metadata: Mapping[str, Any]) -> Batch:
     positions = record_batch.column("position").to_numpy()
-    return Batch(
-        epoch=int(metadata.get("epoch", 0)),
-        index=int(positions[0]) // int(metadata["batch_size"]) if len(positions) and "batch_size" in metadata else 0,
-        images=columns.tensors(record_batch.column("image")),
-        keys=record_batch.column("key").to_pylist(),
-        positions=positions,
-        replaces=record_batch.column("replaces").to_pylist(),
-        **columns.targets_in(record_batch),
-    )
+    shared = {
+        "epoch": int(metadata.get("epoch", 0)),
+        "index": int(positions[0]) // int(metadata["batch_size"]) if len(positions) and "batch_size" in metadata else 0,
+        "keys": record_batch.column("key").to_pylist(),
+        "positions": positions,
+        "replaces": record_batch.column("replaces").to_pylist(),
+    }
+    num_views = columns.num_views(record_batch.schema.names)
+    first, *others = (Batch(**shared, **columns.targets_in(record_batch, view)) for view in range(num_views))
+    first.other_views = tuple(others)
+    return first

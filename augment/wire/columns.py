@@ -1,4 +1,4 @@
-"""The columns of a batch's targets, in Arrow: which there are, of what type, and between them and arrays.
+"""The columns of a batch's pictures and targets, in Arrow: which there are, of what type, and between them and arrays.
 
 label             int64: index of the class, -1 for none
 label_weights     arrow.fixed_shape_tensor float32 [C]: a weight for each class
@@ -10,10 +10,18 @@ keypoints         list of float32 [2]: x, y
 keypoint_labels   list of int64;   keypoint_visibility  list of int8
 keypoint_angles   list of float32; keypoint_scales      list of float32
 keypoint_boxes    list of int64: the place of the object's box in the row, or -1
+inverse           arrow.fixed_shape_tensor float64 [3, 3]: from the view's pixels to the original picture's, or NaN
+source_size       arrow.fixed_shape_tensor int64 [2]: height and width of the original picture
+
+Further views of the same rows have columns of their own for the picture and what belongs to it, with the view's number
+behind the name: ``image_1``, ``mask_1``, ``boxes_1``, …, ``inverse_1``. ``label``, ``label_weights`` and
+``source_size`` are there once.
 """
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +53,8 @@ class Layout:
 
     ``image_shape`` is (H, W, 3), or None where pictures differ in size. ``targets`` are names of ``Sample``'s fields;
     ``num_classes`` and ``mask_bits`` (8 or 16) say how large some of them are. ``metadata`` (JSON) holds the
-    normalisation, the class names and the address.
+    normalisation, the class names and the address. ``views`` are the layouts of views 1, 2, …; ``has_inverses`` counts
+    for all of them.
     """
 
     image_shape: tuple[int, int, int] | None
@@ -53,6 +62,33 @@ class Layout:
     num_classes: int = 0
     mask_bits: int = 8
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    views: "tuple[Layout, ...]" = ()
+    has_inverses: bool = False
+
+
+MASKS: Mapping[str, str] = {"mask": "masks", "instance_masks": "instance_masks"}
+"""The columns of masks, and the fields of ``Batch`` that hold them."""
+
+_TENSORS = {
+    "image": "images",
+    "label_weights": "label_weights",
+    **MASKS,
+    "inverse": "inverses",
+    "source_size": "source_sizes",
+}
+_ONCE = frozenset({"label", "label_weights", "source_size"})
+_NUMBERED = re.compile(r"(\w+?)_([1-9][0-9]*)")
+
+
+def view_name(name: str, view: int) -> str:
+    """The name that a column has for a view."""
+    return f"{name}_{view}" if view and name not in _ONCE else name
+
+
+def num_views(names: Iterable[str]) -> int:
+    """How many views the columns of these names hold."""
+    there = set(names)
+    return next(view for view in itertools.count(1) if view_name("image", view) not in there)
 
 
 def tensor_field(name: str, value_type: pa.DataType, shape: Sequence[int | None], dims: Sequence[str]) -> pa.Field:
@@ -115,10 +151,18 @@ def tensors(column: pa.Array) -> Any:
 
 
 def fields_of(layout: Layout) -> list[pa.Field]:
-    """The columns of the targets of a layout, in their order."""
+    """The columns of the pictures and targets of a layout, in their order: all of view 0, all of view 1, …."""
+    fields = []
+    for view, each in enumerate((layout, *layout.views)):
+        found = _fields_of_view(each, has_inverses=layout.has_inverses)
+        fields += [one.with_name(view_name(one.name, view)) for one in found if view == 0 or one.name not in _ONCE]
+    return fields
+
+
+def _fields_of_view(layout: Layout, *, has_inverses: bool) -> list[pa.Field]:
     targets = layout.targets
     shape = (None, None) if layout.image_shape is None else layout.image_shape[:2]
-    fields = []
+    fields = [tensor_field("image", pa.uint8(), layout.image_shape or (None, None, 3), ["H", "W", "C"])]
     if "label" in targets:
         fields.append(pa.field("label", pa.int64(), nullable=False))
     if "labels" in targets:
@@ -129,41 +173,50 @@ def fields_of(layout: Layout) -> list[pa.Field]:
     fields += [pa.field(name, pa.list_(kind), nullable=False) for name, kind in RAGGED.items() if name in names]
     if "instance_masks" in targets:
         fields.append(tensor_field("instance_masks", pa.uint8(), [None, None, None], ["N", "H", "W"]))
+    if has_inverses:
+        fields.append(tensor_field("inverse", pa.float64(), [3, 3], ["row", "column"]))
+        fields.append(tensor_field("source_size", pa.int64(), [2], ["side"]))
     return fields
 
 
 def column_of(batch: Batch, field: pa.Field) -> pa.Array:
     """The column of a batch that one of ``fields_of`` describes."""
+    numbered = _NUMBERED.fullmatch(field.name)
+    if numbered is None:
+        return _column_of_view(batch, field)
+    view = int(numbered[2])
+    if view >= len(batch.views):
+        raise CallError(f"the batch has {len(batch.views)} views, its layout promises view {view}")
+    return _column_of_view(batch.views[view], field.with_name(numbered[1]))
+
+
+def _column_of_view(batch: Batch, field: pa.Field) -> pa.Array:
     match field.name:
+        case "image":
+            return tensor_column(batch.images, field.type)
+        case "inverse":
+            return tensor_column(_there(batch.inverses, field.name), field.type)
+        case "source_size":
+            return tensor_column(_there(batch.source_sizes, field.name), field.type)
         case "label":
             return pa.array(batch.labels, pa.int64())
         case "label_weights":
             return tensor_column(_there(batch.label_weights, field.name), field.type)
-        case "mask":
-            return tensor_column(_there(batch.masks, field.name), field.type)
-        case "instance_masks":
-            return tensor_column(_there(batch.instance_masks, field.name), field.type)
+        case name if name in MASKS:
+            return tensor_column(_there(getattr(batch, MASKS[name]), name), field.type)
         case name:
             return _ragged(_there(getattr(batch, name), name), field.type)
 
 
-def targets_in(record_batch: pa.RecordBatch) -> dict[str, Any]:
-    """The fields of ``Batch`` that a record batch holds; arrays are views where Arrow allows it."""
-    names = record_batch.schema.names
-    found: dict[str, Any] = {}
-    if "label" in names:
-        found["labels"] = record_batch.column("label").to_numpy()
-    for column, attribute in (
-        ("label_weights", "label_weights"),
-        ("mask", "masks"),
-        ("instance_masks", "instance_masks"),
-    ):
-        if column in names:
-            found[attribute] = tensors(record_batch.column(column))
-    for name in RAGGED:
-        if name in names:
-            found[name] = _arrays(record_batch.column(name))
-    return found
+def targets_in(record_batch: pa.RecordBatch, view: int = 0) -> dict[str, Any]:
+    """The fields of ``Batch`` that a record batch holds of a view; arrays share memory where Arrow allows it."""
+    there = {name: view_name(name, view) for name in ("label", *_TENSORS, *RAGGED)}
+    columns = {
+        name: record_batch.column(column) for name, column in there.items() if column in record_batch.schema.names
+    }
+    found: dict[str, Any] = {"labels": columns["label"].to_numpy()} if "label" in columns else {}
+    found |= {field: tensors(columns[name]) for name, field in _TENSORS.items() if name in columns}
+    return found | {name: _arrays(columns[name]) for name in RAGGED if name in columns}
 
 
 def _there(values: Any, name: str) -> Any:

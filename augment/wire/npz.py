@@ -11,6 +11,9 @@ mask       like image, less its channels; so is mask_shape
 boxes, box_labels, keypoints, keypoint_labels, …   of all rows one behind the other, and
 {name}_count   int64 (N,) says how many each row has
 instance_masks uint8, all values in one row, and instance_masks_shape int64 (N, 3)
+inverse    float64 (N, 3, 3), NaN where a distortion has no matrix, and
+source_size    int64 (N, 2), where the stream has views
+image_1, mask_1, boxes_1, inverse_1, …   as those above, of the next view of the same rows; so is image_1_shape
 epoch, index    int64 ()
 """
 
@@ -46,21 +49,15 @@ def from_bytes(data: bytes | memoryview) -> Batch:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             content = {name: arrays[name] for name in arrays.files}
-        return Batch(
-            epoch=int(content["epoch"]),
-            index=int(content["index"]),
-            images=_tensors(content, "image"),
-            keys=content["key"].tolist(),
-            positions=content["position"],
-            labels=content.get("label"),
-            label_weights=content.get("label_weights"),
-            masks=_tensors(content, "mask") if "mask" in content else None,
-            instance_masks=_tensors(content, "instance_masks") if "instance_masks" in content else None,
-            replaces=[text or None for text in content["replaces"].tolist()],
-            **_all_ragged(content),
-        )
+        return _batch(content)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, ValueError) as error:
         raise CallError(f"this is no complete .npz file of a batch: {error}; ask for it again") from error
+
+
+def _batch(content: dict[str, NDArray[Any]]) -> Batch:
+    first, *others = (_view(content, view) for view in range(columns.num_views(content)))
+    first.other_views = tuple(others)
+    return first
 
 
 def _arrays(batch: Batch) -> dict[str, NDArray[Any]]:
@@ -68,7 +65,7 @@ def _arrays(batch: Batch) -> dict[str, NDArray[Any]]:
         "epoch": np.array(batch.epoch, np.int64),
         "index": np.array(batch.index, np.int64),
     }
-    _add_tensors(arrays, "image", batch.images)
+    arrays |= _arrays_of_view(batch, 0)
     arrays["key"] = np.array(batch.keys, dtype=np.str_)
     arrays["position"] = np.asarray(batch.positions, np.int64)
     arrays["replaces"] = np.array([other or "" for other in batch.replaces], dtype=np.str_)
@@ -76,15 +73,51 @@ def _arrays(batch: Batch) -> dict[str, NDArray[Any]]:
         arrays["label"] = np.asarray(batch.labels, np.int64)
     if batch.label_weights is not None:
         arrays["label_weights"] = np.asarray(batch.label_weights, np.float32)
-    for name, tensors in (("mask", batch.masks), ("instance_masks", batch.instance_masks)):
+    if batch.source_sizes is not None:
+        arrays["source_size"] = np.asarray(batch.source_sizes, np.int64)
+    for view, other in enumerate(batch.other_views, start=1):
+        arrays |= _arrays_of_view(other, view)
+    return arrays
+
+
+def _arrays_of_view(batch: Batch, view: int) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    _add_tensors(arrays, columns.view_name("image", view), batch.images)
+    for column, field in columns.MASKS.items():
+        tensors = getattr(batch, field)
         if tensors is not None:
-            _add_tensors(arrays, name, tensors)
-    for name in columns.RAGGED:
-        rows = getattr(batch, name)
+            _add_tensors(arrays, columns.view_name(column, view), tensors)
+    for field in columns.RAGGED:
+        rows = getattr(batch, field)
         if rows is not None:
+            name = columns.view_name(field, view)
             arrays[name] = np.concatenate(rows) if rows else np.empty(0)
             arrays[f"{name}_count"] = np.array([len(row) for row in rows], np.int64)
+    if batch.inverses is not None:
+        arrays[columns.view_name("inverse", view)] = np.asarray(batch.inverses, np.float64)
     return arrays
+
+
+def _view(content: dict[str, NDArray[Any]], view: int) -> Batch:
+    moved = {name: columns.view_name(name, view) for name in (*columns.MASKS, *columns.RAGGED)}
+    there = {name: column for name, column in moved.items() if column in content}
+    targets: dict[str, Any] = {
+        field: _tensors(content, there[name]) for name, field in columns.MASKS.items() if name in there
+    }
+    targets |= {name: _ragged(content, there[name]) for name in columns.RAGGED if name in there}
+    return Batch(
+        epoch=int(content["epoch"]),
+        index=int(content["index"]),
+        images=_tensors(content, columns.view_name("image", view)),
+        keys=content["key"].tolist(),
+        positions=content["position"],
+        labels=content.get("label"),
+        label_weights=content.get("label_weights"),
+        replaces=[text or None for text in content["replaces"].tolist()],
+        inverses=content.get(columns.view_name("inverse", view)),
+        source_sizes=content.get("source_size"),
+        **targets,
+    )
 
 
 def _add_tensors(arrays: dict[str, NDArray[Any]], name: str, tensors: NDArray[Any] | list[NDArray[Any]]) -> None:
@@ -103,10 +136,6 @@ def _tensors(content: dict[str, NDArray[Any]], name: str) -> Any:
     cuts = np.cumsum(shapes.prod(axis=1))[:-1]
     parts = np.split(content[name], cuts) if len(shapes) else []
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-
-def _all_ragged(content: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    return {name: _ragged(content, name) for name in columns.RAGGED if name in content}
 
 
 def _ragged(content: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:

@@ -5,7 +5,12 @@
     {epoch:06d}-{position:012d}.mask.png class indices, where the dataset has masks
     {epoch:06d}-{position:012d}.json     key, replaces, position, render_key, applied; and as they are there
                                          label_weights, boxes, box_labels, keypoints, … (indices, as in Arrow),
-                                         instance_masks as COCO's run lengths
+                                         instance_masks as COCO's run lengths, inverse, source_size
+    {epoch:06d}-{position:012d}.1.png, {epoch:06d}-{position:012d}.1.mask.png, …
+                                         where there are several views: the next one's picture and mask
+
+With several views, what the .json says of each (its targets, inverse, render_key, applied) stands in its list
+``views``, whose first is that of .png.
 
 A stream is the members of any number of batches and ``STREAM_END``: pure bytes that can be cut and joined, because each
 batch is whole members. Names are unique by construction, headers (ustar, POSIX.1-1988) hold no time and no owner.
@@ -48,15 +53,17 @@ def batch_members(batch: Batch, image_format: str = "png", quality: int = encode
     check_options(image_format, quality)
     for row, key in enumerate(batch.keys):
         name = f"{batch.epoch:06d}-{int(batch.positions[row]):012d}"
-        try:
-            picture = _picture(batch.images[row], image_format, quality)
-        except RecordError as error:
-            raise RecordError(key, error.reason, error.detail) from error
-        yield from _member(f"{name}.{image_format}", picture)
-        if batch.labels is not None:
-            yield from _member(f"{name}.cls", str(int(batch.labels[row])).encode())
-        if batch.masks is not None:
-            yield from _member(f"{name}.mask.png", masks.encode_mask(batch.masks[row]))
+        for number, view in enumerate(batch.views):
+            try:
+                picture = _picture(view.images[row], image_format, quality)
+            except RecordError as error:
+                raise RecordError(key, error.reason, error.detail) from error
+            of_view = f"{name}.{number}" if number else name
+            yield from _member(f"{of_view}.{image_format}", picture)
+            if number == 0 and batch.labels is not None:
+                yield from _member(f"{name}.cls", str(int(batch.labels[row])).encode())
+            if view.masks is not None:
+                yield from _member(f"{of_view}.mask.png", masks.encode_mask(view.masks[row]))
         yield from _member(f"{name}.json", _description(batch, row))
 
 
@@ -80,6 +87,17 @@ def _description(batch: Batch, row: int) -> bytes:
     }
     if batch.label_weights is not None:
         members["label_weights"] = batch.label_weights[row].tolist()
+    if batch.source_sizes is not None:
+        members["source_size"] = batch.source_sizes[row].tolist()
+    if batch.other_views:
+        members["views"] = [_of_view(view, row) for view in batch.views]
+    else:
+        members |= _of_view(batch, row)
+    return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _of_view(batch: Batch, row: int) -> dict[str, Any]:
+    members: dict[str, Any] = {}
     for each in columns.RAGGED:
         rows = getattr(batch, each)
         if rows is not None:
@@ -89,9 +107,11 @@ def _description(batch: Batch, row: int) -> bytes:
             {"size": [runs.height, runs.width], "counts": runs.counts}
             for runs in map(masks.run_lengths, batch.instance_masks[row])
         ]
+    if batch.inverses is not None:
+        members["inverse"] = _finite(batch.inverses[row])
     if batch.provenance:
         members |= batch.provenance[row].as_json()
-    return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+    return members
 
 
 def _finite(values: NDArray[Any]) -> object:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, field_validator
 
 from augment import encode
-from augment.batch import Place
+from augment.stream_spec import Place
 from augment.batch_task import Format, PartFormat
 from augment.errors import CallError, DatasetError, Reason
 from augment.laid import Laid

@@ -6,7 +6,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from augment.batch import BATCH_SIZE_MAX
+from augment.stream_spec import BATCH_SIZE_MAX
 from augment.errors import PipelineError, Problem
 from service import schemas
 from service.routes import paging

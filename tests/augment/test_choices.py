@@ -123,7 +123,7 @@ def test_drawn_values_do_not_depend_on_whether_another_was_applied() -> None:
     given = Sample(noise_image(4, 4))
     factors: dict[bool, list[float]] = {False: [], True: []}
     for draw in range(2_000):
-        _, found, _ = transform(given, seed=0, draw=draw, view=0, key="k")
+        _, found, *_ = transform(given, seed=0, draw=draw, view=0, key="k")
         factor = found[-1].params["factor"]
         assert isinstance(factor, float)
         factors[len(found) == 2].append(factor)

@@ -16,7 +16,7 @@ DETERMINISTIC = settings(max_examples=60, deadline=None, database=None, derandom
 
 
 def rendered(name: str, given_sample: Sample, draw: int = 0, **params: Any) -> tuple[Sample, dict[str, Any]]:
-    out, applied, _ = compiled(node(name, **params))(given_sample, seed=3, draw=draw, view=0, key="k")
+    out, applied, *_ = compiled(node(name, **params))(given_sample, seed=3, draw=draw, view=0, key="k")
     return out, applied[-1].params
 
 

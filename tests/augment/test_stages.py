@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from augment import oneshot
-from augment.batch import Place
+from augment.stream_spec import Place
 from augment.batch_task import BatchTask, SampleTask
 from augment.encode import encode
 from augment.formats import registry

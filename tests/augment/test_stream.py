@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.batch import REPLACEMENTS, Place, StreamSpec
+from augment.batch import REPLACEMENTS
+from augment.stream_spec import Place, StreamSpec
 from augment.dataset import Dataset
 from augment.encode import encode
 from augment.errors import CallError, DatasetError, PipelineError, Reason

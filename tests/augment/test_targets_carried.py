@@ -337,7 +337,7 @@ def test_half_of_the_symmetries_of_the_square_mirror(name: str) -> None:
     transform = compile_pipeline(resolve({"transforms": [{name: {"p": 1}}]}), keypoint_names=NAMES)
     swapped = set()
     for draw in range(60):
-        out, (applied,), _ = transform(full(), **ADDRESS | {"draw": draw})
+        out, (applied,), *_ = transform(full(), **ADDRESS | {"draw": draw})
         mirrored = applied.params["group_element"] in {"v", "h", "t", "hvt"}
         assert some(out.keypoint_labels).tolist() == ([0, 1, 2, 3, 2] if mirrored else [0, 1, 2, 3, 1])
         swapped.add(applied.params["group_element"])

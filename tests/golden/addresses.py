@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from augment.address import Address
-from augment.batch import StreamSpec
+from augment.stream_spec import StreamSpec
 from augment.chance import Chance, EpochOrder
 from augment.transforms.load import Pipeline, preset_names
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from augment.batch import Place
+from augment.stream_spec import Place
 from augment.batch_task import Format, PartFormat
 from augment.formats import registry
 from augment.sample import Batch

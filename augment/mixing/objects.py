@@ -1,0 +1,188 @@
+"""Boxes, masks of objects and keypoints of two rows in one: what is covered goes, what is pasted comes.
+
+The objects of a row are a mapping of the fields of ``Batch`` that hold an array for each row to that row's array;
+functions give new mappings and leave arrays as they are.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.sample import Batch
+from augment.target_rules import BoxRules, KeypointRules
+
+_Array = NDArray[Any]
+_Flags = NDArray[np.bool_]
+Objects = Mapping[str, _Array]
+Box = tuple[int, int, int, int]
+
+_OF_BOXES: Final = ("boxes", "box_labels", "instance_masks")
+_OF_KEYPOINTS: Final = (
+    "keypoints",
+    "keypoint_labels",
+    "keypoint_visibility",
+    "keypoint_angles",
+    "keypoint_scales",
+    "keypoint_boxes",
+)
+FIELDS: Final = (*_OF_BOXES, *_OF_KEYPOINTS)
+
+
+def of_rows(batch: Batch) -> list[Objects]:
+    """The objects of each row; mappings are empty where the batch has none."""
+    there = {name: rows for name in FIELDS if (rows := getattr(batch, name)) is not None}
+    return [{name: rows[row] for name, rows in there.items()} for row in range(len(batch))]
+
+
+def by_field(rows: list[Objects]) -> dict[str, list[_Array]]:
+    """``of_rows`` the other way: the fields of ``Batch``."""
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def cover(objects: Objects, box: Box, boxes: BoxRules, keypoints: KeypointRules) -> Objects:
+    """What is left of a row's objects where other pixels were pasted into ``box``.
+
+    A box of which a part is covered becomes the upright box about the rest; ``boxes`` judges it again. Keypoints in
+    ``box`` are lost.
+    """
+    found = dict(objects)
+    if (num_boxes := _num_boxes(objects)) is not None:
+        x_min, y_min, x_max, y_max = box
+        stays: _Flags = np.ones(num_boxes, np.bool_)
+        if "boxes" in found:
+            before = found["boxes"].astype(np.float64)
+            shared = _area(_overlap(before, box))
+            left = _rest(before, box)
+            found["boxes"] = left.astype(np.float32)
+            stays = (shared == 0) | boxes.keeps(left, _share(_area(before) - shared, _area(before)))
+        if "instance_masks" in found:
+            masks = found["instance_masks"].copy()
+            masks[:, y_min:y_max, x_min:x_max] = 0
+            stays = stays & (masks.any(axis=(1, 2)) | ~found["instance_masks"].any(axis=(1, 2)))
+            found["instance_masks"] = masks
+        found = _choose_boxes(found, stays)
+    if "keypoints" in found:
+        lost = _within(found["keypoints"], box)
+        found = _lose(found, lost)
+        if keypoints.outside == "drop":
+            found = _choose_keypoints(found, ~lost)
+    return found
+
+
+def cut(objects: Objects, box: Box, boxes: BoxRules, keypoints: KeypointRules) -> Objects:
+    """What comes with the pixels in ``box`` where these are pasted elsewhere, at the same place.
+
+    Boxes are cut at ``box``, and ``boxes`` judges them again. Keypoints in it come, and all of an object that comes:
+    those outside as lost.
+    """
+    found = dict(objects)
+    if (num_boxes := _num_boxes(objects)) is not None:
+        x_min, y_min, x_max, y_max = box
+        comes: _Flags = np.ones(num_boxes, np.bool_)
+        if "boxes" in found:
+            before = found["boxes"].astype(np.float64)
+            left = _overlap(before, box)
+            found["boxes"] = left.astype(np.float32)
+            comes = boxes.keeps(left, _share(_area(left), _area(before)))
+        if "instance_masks" in found:
+            masks = np.zeros_like(found["instance_masks"])
+            masks[:, y_min:y_max, x_min:x_max] = found["instance_masks"][:, y_min:y_max, x_min:x_max]
+            seen = masks.any(axis=(1, 2))
+            if "boxes" in found:  # an object without a mask is where its box is
+                seen |= ~found["instance_masks"].any(axis=(1, 2))
+            comes = comes & seen
+            found["instance_masks"] = masks
+        found = _choose_boxes(found, comes)
+    if "keypoints" in found:
+        inside = _within(found["keypoints"], box)
+        lost = np.isfinite(found["keypoints"]).all(axis=1) & ~inside
+        owned: _Flags = np.zeros(len(inside), np.bool_)
+        if "keypoint_boxes" in found:
+            owned = found["keypoint_boxes"] >= 0
+        if keypoints.outside == "drop":
+            owned &= ~lost
+        found = _choose_keypoints(_lose(found, lost), inside | owned)
+    return found
+
+
+def union(first: Objects, second: Objects) -> Objects:
+    """The objects of both, the second's behind the first's."""
+    found = {name: np.concatenate([first[name], second[name]]) for name in first}
+    if "keypoint_boxes" in found:
+        belongs = second["keypoint_boxes"]
+        moved = np.where(belongs >= 0, belongs + (_num_boxes(first) or 0), -1)
+        found["keypoint_boxes"] = np.concatenate([first["keypoint_boxes"], moved])
+    return found
+
+
+def _num_boxes(objects: Objects) -> int | None:
+    return next((len(objects[name]) for name in _OF_BOXES if name in objects), None)
+
+
+def _choose_boxes(objects: Objects, stays: _Flags) -> dict[str, _Array]:
+    found = {name: values[stays] if name in _OF_BOXES else values for name, values in objects.items()}
+    if "keypoint_boxes" in found:
+        places = np.append(np.where(stays, np.cumsum(stays) - 1, -1), -1)  # the last is the place of -1
+        found["keypoint_boxes"] = places[found["keypoint_boxes"]].astype(np.int64)
+    return found
+
+
+def _choose_keypoints(objects: Objects, stays: _Flags) -> dict[str, _Array]:
+    return {name: values[stays] if name in _OF_KEYPOINTS else values for name, values in objects.items()}
+
+
+def _lose(objects: Objects, lost: _Flags) -> dict[str, _Array]:
+    """With these keypoints marked as lost: NaN and visibility 0, as a transform of a pipeline marks them."""
+    found = dict(objects)
+    for name, value in (
+        ("keypoints", np.nan),
+        ("keypoint_visibility", 0),
+        ("keypoint_angles", 0),
+        ("keypoint_scales", 0),
+    ):
+        if name in found:
+            found[name] = found[name].copy()
+            found[name][lost] = value
+    return found
+
+
+def _within(points: _Array, box: Box) -> _Flags:
+    """Whether the pixel that a point lies in is one of the box's; coordinates of points count from pixels' middles."""
+    x_min, y_min, x_max, y_max = box
+    low, high = np.array([x_min, y_min]) - 0.5, np.array([x_max, y_max]) - 0.5
+    return np.asarray(((points >= low) & (points < high)).all(axis=1), np.bool_)
+
+
+def _overlap(boxes: _Array, box: Box) -> _Array:
+    """The part of each box inside ``box``; sides are 0 where there is none."""
+    low = np.maximum(boxes[:, :2], box[:2])
+    return np.concatenate([low, np.maximum(np.minimum(boxes[:, 2:], box[2:]), low)], axis=1)
+
+
+def _rest(boxes: _Array, box: Box) -> _Array:
+    """The upright box about the part of each box outside ``box``; sides are 0 where there is none.
+
+    A side moves only where ``box`` covers it in its whole length.
+    """
+    rest = boxes.copy()
+    shared = _overlap(boxes, box)
+    any_shared = _area(shared) > 0
+    for axis in (0, 1):
+        across = 1 - axis
+        whole = any_shared & (shared[:, across] <= boxes[:, across]) & (shared[:, across + 2] >= boxes[:, across + 2])
+        low = whole & (shared[:, axis] <= boxes[:, axis])
+        high = whole & (shared[:, axis + 2] >= boxes[:, axis + 2])
+        rest[low, axis] = shared[low, axis + 2]
+        rest[high, axis + 2] = np.maximum(shared[high, axis], rest[high, axis])
+    return rest
+
+
+def _area(boxes: _Array) -> _Array:
+    area: _Array = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return area
+
+
+def _share(part: _Array, whole: _Array) -> _Array:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -1,0 +1,95 @@
+"""A step of a pipeline that takes other records: draws them, decodes them, and lets the node join them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.chance import Chance
+from augment.pipeline import Node
+from augment.sample import Applied, Sample
+from augment.transforms import source as sources
+from augment.transforms.drawn import drawn
+from augment.transforms.joining import Joining, joining
+from augment.transforms.piece import Piece
+from augment.transforms.segment import refusing
+from augment.transforms.source import Source
+
+
+@dataclass(slots=True)
+class Numbers:
+    """The next rows that no box and no keypoint of a sample has yet."""
+
+    box: int
+    keypoint: int
+
+    @classmethod
+    def after(cls, sample: Sample) -> "Numbers":
+        return cls(_next(sample.box_rows, sample.boxes), _next(sample.keypoint_rows, sample.keypoints))
+
+
+class Donating:
+    """One node that joins a sample with donors; not safe between threads."""
+
+    def __init__(self, node: Node, donors: Source, chance: Chance) -> None:
+        params = dict(node.params)
+        self._p = float(str(params.pop("p")))
+        self._name = node.name
+        self._joining: Joining = joining(node.name, params)
+        self._donors = donors
+        self._chance = chance
+
+    def __call__(self, piece: Piece, key: str, numbers: Numbers) -> tuple[Piece, tuple[Applied, ...]]:
+        """The joined piece and what was done; the piece itself where chance leaves the node out.
+
+        ``numbers`` go on behind the donors' rows. RecordError where donors cannot be decoded or joined.
+        """
+        if self._chance.py_random.random() >= self._p:
+            return piece, ()
+        num_records = self._donors.num_records
+        places = self._chance.generator.integers(num_records, size=self._joining.num_donors).tolist()
+        with refusing(lambda: self._name, piece.sample, key):
+            taken = [sources.take(self._donors, place) for place in places]
+            pieces = [_numbered(sample, numbers) for _, sample in taken]
+            base = Piece(_with_rows(piece.sample), piece.visible)
+            joined, params = self._joining.join(base, pieces, self._chance.generator)
+        noted = Applied(self._name, drawn({"donors": [name for name, _ in taken], **params}))
+        return joined, (noted,)
+
+
+def without_donors(name: str) -> str:
+    """Why a node cannot stand in a pipeline that is applied to a picture alone."""
+    return (
+        f"`{name}` takes other records of the same split, and here is one picture alone; use it in a stream or an "
+        "expansion of a dataset"
+    )
+
+
+def _numbered(sample: Sample, numbers: Numbers) -> Piece:
+    """A donor, its rows counted on from ``numbers``, which go on behind it."""
+    numbered = _with_rows(sample)
+    if numbered.box_rows is not None:
+        numbered.box_rows = numbered.box_rows + numbers.box
+    if numbered.keypoint_rows is not None:
+        numbered.keypoint_rows = numbered.keypoint_rows + numbers.keypoint
+    if (owners := numbered.keypoint_boxes) is not None:
+        numbered.keypoint_boxes = np.where(owners < 0, owners, owners + numbers.box)
+    num_boxes = 0 if sample.boxes is None else len(sample.boxes)
+    numbers.box += num_boxes
+    numbers.keypoint += 0 if sample.keypoints is None else len(sample.keypoints)
+    return Piece(numbered, np.ones(num_boxes))
+
+
+def _with_rows(sample: Sample) -> Sample:
+    out = replace(sample)
+    if sample.boxes is not None and sample.box_rows is None:
+        out.box_rows = np.arange(len(sample.boxes))
+    if sample.keypoints is not None and sample.keypoint_rows is None:
+        out.keypoint_rows = np.arange(len(sample.keypoints))
+    return out
+
+
+def _next(rows: NDArray[np.int64] | None, values: NDArray[np.float32] | None) -> int:
+    if rows is not None:
+        return int(rows.max(initial=-1)) + 1
+    return 0 if values is None else len(values)

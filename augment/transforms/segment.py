@@ -1,0 +1,159 @@
+"""A run of transforms that see nothing but the sample they are given: a pipeline, or the part of it between donors.
+
+This is where Albumentations runs.
+"""
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.chance import Chance
+from augment.errors import PipelineError, Problem, Reason, RecordError
+from augment.pipeline import Node
+from augment.sample import Applied, Sample, as_image
+from augment.transforms import catalogue, following, mended
+from augment.transforms.carried import Carrier, has_targets
+from augment.transforms.library import A, cv2
+from augment.transforms.piece import Piece
+from augment.transforms.source import Source
+from augment.transforms.trace import Trace
+
+Loc = tuple[str | int, ...]
+
+_EXPECTED_WARNINGS: Final = ("This augmenter is very slow", "ShiftScaleRotate is a special case of Affine")
+"""What two transforms say whenever they are built; any other warning while building is an error."""
+
+_BUILDING: Final = threading.Lock()
+"""``warnings.catch_warnings`` changes the whole process, so only one thread builds at a time."""
+
+
+class Moved(NamedTuple):
+    """What a segment made of a piece; ``matrix`` is where it took the middles of pixels, None where no matrix says."""
+
+    piece: Piece
+    applied: tuple[Applied, ...]
+    matrix: NDArray[np.float64] | None
+
+
+class Segment:
+    """Transforms that are ready to be applied; not safe between threads.
+
+    All transforms and containers share one pair of generators, which is set to the sample's address before each
+    call of the pipeline. (Albumentations' own seeding gives each a copy of the same generator, and so the same draws.)
+    """
+
+    def __init__(
+        self, nodes: Sequence[tuple[Loc, Node]], carrier: Carrier, chance: Chance, references: Mapping[str, Source]
+    ) -> None:
+        self._carrier = carrier
+        self._references = references
+        self._trace = Trace()
+        self._moves_targets = False
+        with _BUILDING, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            built = [self._build(node, loc) for loc, node in nodes]
+            targets = {}
+            if self._moves_targets:
+                targets = {
+                    "bbox_params": A.BboxParams("pascal_voc", clip=True, filter_invalid_bboxes=True),
+                    "keypoint_params": A.KeypointParams("xy", remove_invisible=False),
+                }
+            self._compose = A.Compose(built, **targets)
+        unexpected = [str(one.message) for one in caught if not str(one.message).startswith(_EXPECTED_WARNINGS)]
+        if unexpected:
+            raise PipelineError([Problem(("transforms",), message) for message in unexpected])
+        self._compose.set_random_state(chance.generator, chance.py_random)
+
+    def __call__(self, piece: Piece, key: str, *, last: bool, points: bool, provenance: bool) -> Moved:
+        """Apply the transforms; the given piece is left as it is.
+
+        ``last`` says that the pipeline's rules are judged now, ``points`` that a matrix is wanted. RecordError (not
+        renderable) where a transform cannot be applied to this picture or lacks a target; MemoryError and OSError pass.
+        """
+        sample = piece.sample
+        carries = has_targets(sample)
+        self._trace.start(mirrors=carries and self._carrier.swaps_sides(sample), points=points)
+        data: dict[str, Any] = {"image": sample.image.copy()}
+        targets = self._carrier.take_in(piece) if carries else {}
+        if self._moves_targets:
+            data |= targets
+        with refusing(lambda: self._trace.current, sample, key):
+            result = targets | self._compose(**data)
+            result["image"] = np.ascontiguousarray(result["image"])
+            as_image(result["image"])
+            out = Piece(replace(sample, image=result["image"]), piece.visible)
+            if carries:
+                out = self._carrier.take_out(sample, result, mirrored=self._trace.mirrored, last=last)
+        return Moved(out, self._trace.applied(provenance=provenance), self._trace.matrix)
+
+    def _build(self, node: Node, loc: Loc) -> Any:
+        try:
+            params = catalogue.fill(node.name, node.params)
+        except catalogue.ParamsError as error:
+            raise PipelineError([Problem((*loc, *place), message) for place, message in error.problems]) from error
+        info = catalogue.catalogue()[node.name]
+        cls = catalogue.transform_class(node.name)
+        try:
+            if info.container:
+                children = [
+                    self._build(child, (*loc, "transforms", i, child.name)) for i, child in enumerate(node.children)
+                ]
+                problem = catalogue.children_problem(node.name, params, node.children)
+                if problem is not None:
+                    raise PipelineError([Problem(loc, problem)])
+                return cls(transforms=children, **params)
+            if node.children:
+                raise PipelineError([Problem(loc, f"{node.name} is no container; it has no transforms of its own")])
+            transform = cls(**params)
+        except PipelineError:
+            raise
+        except Exception as error:
+            raise PipelineError([Problem(loc, f"{node.name} refuses these parameters: {error}")]) from error
+        if info.references:
+            transform.bind(self._references[str(node.params["references"])])
+        self._moves_targets |= info.targets > {"image"}
+        if info.targets > {"image"}:
+            following.follow(transform)
+        self._trace.watch(transform, info, moves_pixels=catalogue.moves_pixels(node.name, params))
+        return transform
+
+
+def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordError:
+    """Why a record cannot be rendered, in words: ``error`` is what a transform raised."""
+    if isinstance(error, RecordError):
+        return RecordError(key, error.reason, f"{name} takes `{error.key}`: {error.detail}")
+    height, width = sample.image.shape[:2]
+    missing = (catalogue.catalogue()[name].requires - sample.target_names()) if name else frozenset()
+    if isinstance(error, mended.MissingTargetError):
+        missing = frozenset({error.target})
+    if missing:
+        words = f"{name} needs {' and '.join(sorted(missing))}, which this record does not have"
+        return RecordError(key, Reason.NOT_RENDERABLE, words)
+    if isinstance(error, cv2.error):
+        words = f"OpenCV's {error.func} says: {error.err}"
+    else:
+        words = " ".join(str(error).split()) or type(error).__name__
+    place = f"{name} on {height} x {width} pixels: " if name else ""
+    return RecordError(key, Reason.NOT_RENDERABLE, place + words)
+
+
+@contextlib.contextmanager
+def refusing(name: Callable[[], str], sample: Sample, key: str) -> Iterator[None]:
+    """Whatever is raised inside means that this record cannot be rendered; MemoryError and OSError pass."""
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except (MemoryError, OSError):
+        raise
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from error
+        raise _refusal(name(), sample, key, error) from error
+    except Exception as error:  # transforms raise anything
+        raise _refusal(name(), sample, key, error) from error

@@ -1,0 +1,70 @@
+"""What a stream is asked to show of each record: one pipeline, or several views; and the datasets they refer to."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from augment import arguments
+from augment.dataset import Dataset
+from augment.errors import CallError, PipelineError, Problem
+from augment.formats import registry
+from augment.transforms.load import Pipeline
+
+VIEWS_MAX: Final = 64
+"""Pictures of one record in a row; DINO (Caron et al. 2021) takes 2 global and up to 10 local ones."""
+
+_MEMBERS: Final = ("pipeline", "count")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """``count`` views through one pipeline: draws of their own, since each has its number in the address."""
+
+    pipeline: Pipeline
+    count: int = 1
+
+
+def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, ...]:
+    """What a stream is given: a pipeline or a list of views, never both.
+
+    A view is what ``Pipeline.take`` takes, or a mapping with ``pipeline`` and ``count``. Raises CallError, and
+    PipelineError with the place below ``views``.
+    """
+    if (pipeline is None) == (views is None):
+        raise CallError(
+            "give a `pipeline`, or `views` (a list of pipelines) in its place" + " (not both)" * bool(views)
+        )
+    if views is None:
+        return (View(Pipeline.take(pipeline)),)
+    if isinstance(views, str | Mapping) or not isinstance(views, Sequence) or not views:
+        raise CallError(
+            f"views is {arguments.shown(views)}; give a list such as [{{'pipeline': 'simclr', 'count': 2}}]"
+        )
+    found = tuple(_view(given, i) for i, given in enumerate(views))
+    if (total := sum(view.count for view in found)) > VIEWS_MAX:
+        raise CallError(f"views come to {total}, a row may have {VIEWS_MAX} (VIEWS_MAX); lower a count")
+    return found
+
+
+def take_references(references: Mapping[str, Any] | None) -> dict[str, Dataset]:
+    """The datasets by name; folders are scanned. CallError where a name is no text or a value no dataset."""
+    given: object = references or {}
+    if not isinstance(given, Mapping):
+        raise CallError(f"references is {arguments.shown(given)}; give datasets by name, as {{'styles': FOLDER}}")
+    return {arguments.text("the name of references", name): registry.take(each) for name, each in given.items()}
+
+
+def _view(given: object, place: int) -> View:
+    if not isinstance(given, Mapping):
+        given = {"pipeline": given}
+    if unknown := [name for name in given if name not in _MEMBERS]:
+        raise CallError(f"views.{place} has {arguments.shown(unknown[0])}; a view has pipeline and count")
+    count = arguments.integer(f"views.{place}.count", given.get("count", 1), 1, VIEWS_MAX)
+    try:
+        return View(Pipeline.take(given.get("pipeline")), count)
+    except PipelineError as error:
+        loc = ("views", place, "pipeline")
+        raise PipelineError(
+            [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
+        ) from error
