@@ -108,11 +108,13 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True)
 class MeasureTask:
-    """Decode the records of a view from one place to another, and their masks, and count values."""
+    """Decode the records of a view from one place to another, and their masks unless nobody asks, and count values."""
 
     dataset: Dataset
     part: int
     records: range
+    masks: bool = True
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS
 
     def run(self, guard: Guard) -> tuple[int, _Sum]:
         """The number of the part comes with what was counted; a refused record counts for nothing."""
@@ -129,8 +131,8 @@ class MeasureTask:
         return self.part, total
 
     def _count(self, record: Record) -> tuple[NDArray[np.int64], dict[int, int]]:
-        counts = levels.count(decode.decode(self.dataset.read(record)))
-        if record.mask is None:
+        counts = levels.count(decode.decode(self.dataset.read(record), max_pixels=self.max_pixels))
+        if record.mask is None or not self.masks:
             return counts, {}
         values, numbers = np.unique(masks.decode_mask(self.dataset.read_mask(record)), return_counts=True)
         return counts, dict(zip(values.tolist(), numbers.tolist(), strict=True))
@@ -148,7 +150,7 @@ def dataset_statistics(
     taken = [census.take(view) for view in views]
     sums = [_Sum() for _ in views]
     if pixels:
-        _measure(dataset, views, sums, workers, progress or (lambda _done, _total, _failed: None))
+        _measure(dataset, views, sums, workers, progress or _unseen)
     refused = Counter(str(each.reason) for each in dataset.refused)
     refusals = [
         Refusal(
@@ -171,13 +173,46 @@ def dataset_statistics(
     )
 
 
-def _measure(dataset: Dataset, views: list[Dataset], sums: list[_Sum], workers: Workers | None, show: Progress) -> None:
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The pixels of one view, without its masks, and which records could not be decoded, by key."""
+
+    pixels: Pixels
+    refusals: tuple[Refusal, ...]
+
+
+def pixels_of(
+    dataset: Dataset,
+    workers: Workers | None = None,
+    *,
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+    progress: Progress | None = None,
+) -> Counted:
+    """Count the pixels of a view, each picture decoded once; otherwise as ``dataset_statistics``."""
+    total = _Sum()
+    asked = partial(MeasureTask, masks=False, max_pixels=max_pixels)
+    _measure(dataset, [dataset], [total], workers, progress or _unseen, asked)
+    return Counted(total.pixels(), tuple(sorted(total.refusals, key=lambda each: each.key.encode())))
+
+
+def _unseen(_done: int, _total: int, _failed: int) -> None:
+    pass
+
+
+def _measure(
+    dataset: Dataset,
+    views: list[Dataset],
+    sums: list[_Sum],
+    workers: Workers | None,
+    show: Progress,
+    asked: Callable[[Dataset, int, range], MeasureTask] = MeasureTask,
+) -> None:
     done = failed = 0
     with MemoryFile("dataset") as file:
         file.write(dataset.to_buffer())
         shared = Dataset.open(file.path)
         opened = [shared if view.split is None else shared.choose(view.split) for view in views]
-        with contextlib.closing(tasks.run_all(workers, _tasks(opened), lambda _: None)) as results:
+        with contextlib.closing(tasks.run_all(workers, _tasks(opened, asked), lambda _: None)) as results:
             for part, counted in results:
                 sums[part].add(counted)
                 done += counted.num_records + len(counted.refusals)
@@ -185,7 +220,7 @@ def _measure(dataset: Dataset, views: list[Dataset], sums: list[_Sum], workers: 
                 show(done, dataset.num_records, failed)
 
 
-def _tasks(views: list[Dataset]) -> Iterator[MeasureTask]:
+def _tasks(views: list[Dataset], asked: Callable[[Dataset, int, range], MeasureTask]) -> Iterator[MeasureTask]:
     for part, view in enumerate(views):
         for start in range(0, view.num_records, _PICTURES_A_TASK):
-            yield MeasureTask(view, part, range(start, min(start + _PICTURES_A_TASK, view.num_records)))
+            yield asked(view, part, range(start, min(start + _PICTURES_A_TASK, view.num_records)))
