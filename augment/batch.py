@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from augment import stacking
 from augment.chance import NUMBER_MAX, EpochOrder
@@ -95,7 +95,7 @@ class BatchRenderer:
         )
 
     @staticmethod
-    def _origins(rows: "Sequence[_Row]", rendered: Sequence[Rendered]) -> dict[str, NDArray[np.float64 | np.int64]]:
+    def _origins(rows: "Sequence[_Row]", rendered: Sequence[Rendered]) -> dict[str, Any]:
         nowhere = np.full((3, 3), np.nan)
         inverses = [nowhere if each.inverse is None else each.inverse for each in rendered]
         sizes = [(row.record.height, row.record.width) for row in rows]

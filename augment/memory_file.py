@@ -13,6 +13,8 @@ class MemoryFile:
     It is gone with the last process that has it open or mapped, however that process ends. Linux only.
     """
 
+    _close = staticmethod(os.close)  # at the interpreter's end modules are emptied before the last objects go
+
     def __init__(self, name: str) -> None:
         self._fd = os.memfd_create(f"augment-{name}")
         self.path = Path(f"/proc/{os.getpid()}/fd/{self._fd}")
@@ -30,7 +32,7 @@ class MemoryFile:
     def close(self) -> None:
         """Give up this process's hold on the file."""
         if self._fd >= 0:
-            os.close(self._fd)
+            self._close(self._fd)
             self._fd = -1
 
     def __enter__(self) -> Self:

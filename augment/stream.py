@@ -24,11 +24,11 @@ from augment.formats import registry
 from augment.guard import InProcessGuard
 from augment.laid import Laid
 from augment.memory_file import MemoryFile
+from augment.mixing.parse import parse as parse_mix
 from augment.render import ReferenceSource, Renderer, RenderSource, check_seed
 from augment.sample import Batch, Rendered
 from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX, Place, StreamSpec
 from augment.task import Workers
-from augment.mixing.parse import parse as parse_mix
 from augment.transforms import compile as compiling
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
@@ -52,11 +52,10 @@ class Stream:
             for batch in stream.batches(epoch):
                 train(batch.images, batch.labels)
 
-    ``batch_size`` counts rows. With ``repeats`` each record stands that many times in its batch, each time another draw,
-    decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``: each row then has
-    a picture of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``. ``normalize`` (a
-    section, in place of the pipelines' own), ``dtype`` and ``layout`` say how pictures are handed out. ``references``
-    are datasets by the names that transforms call them by.
+    ``batch_size`` counts rows. With ``repeats`` each record stands that many times in its batch, each time another
+    draw, decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``: each row
+    then has a picture of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
+    ``references`` are datasets by the names that transforms call them by.
 
     Raises PipelineError at once where the pipeline cannot hold for the dataset, CallError for arguments out of range.
     With workers a stream may be read from several threads, without them from one.
@@ -120,7 +119,7 @@ class Stream:
             sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.moved_targets, key=smallest.key)
 
     def _referred(self) -> tuple[tuple[str, str], ...]:
-        """The names and digests of the references that some pipeline takes pictures of; PipelineError where one lacks."""
+        """Names and digests of the references that pipelines take pictures of; PipelineError where one lacks."""
         names = sorted(set().union(*(compiling.references_of(view.pipeline.spec) for view in self.views)))
         for view in self.views:
             compiling.check_references(view.pipeline.spec, self._references)

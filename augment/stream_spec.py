@@ -25,10 +25,10 @@ REPEATS_MAX: Final = 64
 class StreamSpec:
     """Everything the batches of a stream depend on; its digest is the stream's id on every replica.
 
-    ``pipelines`` has the digest of each view's pipeline: one, unless ``has_views``. ``references`` are names and digests
-    of the datasets that they take pictures of. Each record stands ``repeats`` times in a batch, in rows side by side.
-    ``mix`` joins rows; ``normalize`` (a canonical section, None for that of each pipeline), ``dtype`` and ``layout`` say
-    how pictures are sent.
+    ``pipelines`` has the digest of each view's pipeline: one, unless ``has_views``. ``references`` are names and
+    digests of the datasets that they take pictures of. Each record stands ``repeats`` times in a batch, in rows side by
+    side. ``mix`` joins rows; ``normalize`` (a canonical section, None for that of each pipeline), ``dtype`` and
+    ``layout`` say how pictures are sent.
     """
 
     engine: str
@@ -54,8 +54,8 @@ class StreamSpec:
         arguments.integer("repeats", self.repeats, 1, REPEATS_MAX)
         if self.batch_size % self.repeats:
             raise CallError(
-                f"repeats is {self.repeats}; it must divide batch_size, which is {self.batch_size} and counts rows: all "
-                "repeats of a record stand in one batch"
+                f"repeats is {self.repeats}; it must divide batch_size, which is {self.batch_size} and counts rows, so "
+                "that all repeats of a record stand in one batch"
             )
         if self.num_batches == 0:
             raise CallError(

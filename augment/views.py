@@ -1,6 +1,5 @@
 """What a stream is asked to show of each record: one pipeline, or several views; and the datasets they refer to."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,11 +36,12 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
         )
     if views is None:
         return (View(Pipeline.take(pipeline)),)
-    if isinstance(views, str | Mapping) or not isinstance(views, Sequence) or not views:
+    given: object = views
+    if isinstance(given, str | Mapping) or not isinstance(given, Sequence) or not given:
         raise CallError(
-            f"views is {arguments.shown(views)}; give a list such as [{{'pipeline': 'simclr', 'count': 2}}]"
+            f"views is {arguments.shown(given)}; give a list such as [{{'pipeline': 'simclr', 'count': 2}}]"
         )
-    found = tuple(_view(given, i) for i, given in enumerate(views))
+    found = tuple(_view(each, i) for i, each in enumerate(views))
     if (total := sum(view.count for view in found)) > VIEWS_MAX:
         raise CallError(f"views come to {total}, a row may have {VIEWS_MAX} (VIEWS_MAX); lower a count")
     return found

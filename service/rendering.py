@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from augment.stream_spec import Place
 from augment.batch_task import BatchTask, Format, PartFormat, PartTask, SampleTask
 from augment.laid import Laid
+from augment.stream_spec import Place
 from augment.task import Task, Workers
 from augment.wire.columns import Layout
 from service.batches import Batches, Wanted
@@ -48,14 +50,15 @@ class Rendering:
         address = (stream.id, place, part_format)
         return Wanted(address, produce, whole.expected_bytes // place.world_size)
 
-    def sample(self, stream: OpenStream, epoch: int, key: str) -> Wanted:
-        """One record as the batches of an epoch hold it, as PNG with its provenance."""
+    def sample(self, stream: OpenStream, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> Wanted:
+        """One record as the batches of an epoch hold it before rows are mixed, as PNG with its provenance."""
+        draw = stream.stream.draw(epoch, repeat)
 
         async def produce(into: Path) -> Laid | None:
-            async with self._datasets.reading(stream.entry):
-                return await self._run(SampleTask(stream.source, key, epoch, into))
+            async with self.reading(stream):
+                return await self._run(SampleTask(stream.sources[view], key, epoch, draw, view, into))
 
-        return Wanted((stream.id, "sample", epoch, key), produce, _picture_bytes(stream))
+        return Wanted((stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view]))
 
     def _whole(self, stream: OpenStream, place: Place) -> Wanted:
         spec = stream.stream.spec
@@ -63,14 +66,22 @@ class Rendering:
         layout = _layout(stream, place.epoch)
 
         async def produce(into: Path) -> Laid | None:
-            async with self._datasets.reading(stream.entry):
-                laid = await self._run(BatchTask(stream.source, spec, layout, place, into))
+            async with self.reading(stream):
+                laid = await self._run(BatchTask(stream.sources, spec, layout, place, into))
             for refusal in laid.refusals if laid is not None else ():
                 self._metrics.records_refused.labels(str(refusal.reason)).inc()
             return laid
 
-        expected = spec.num_rows(place.index) * (_picture_bytes(stream) + _ROW_BYTES)
+        expected = spec.num_rows(place.index) * (sum(map(_picture_bytes, stream.stream.image_shapes)) + _ROW_BYTES)
         return Wanted((stream.id, place), produce, expected)
+
+    @asynccontextmanager
+    async def reading(self, stream: OpenStream) -> AsyncIterator[None]:
+        """Hold all that a stream reads of the home."""
+        async with AsyncExitStack() as stack:
+            for entry in stream.entries:
+                await stack.enter_async_context(self._datasets.reading(entry))
+            yield
 
     async def _run(self, task: Task[Laid | None]) -> Laid | None:
         started = time.perf_counter()
@@ -88,6 +99,5 @@ def _layout(stream: OpenStream, epoch: int) -> Layout:
     return replace(layout, metadata={"epoch": epoch, "batch_size": stream.stream.spec.batch_size})
 
 
-def _picture_bytes(stream: OpenStream) -> int:
-    shape = stream.stream.image_shape
+def _picture_bytes(shape: tuple[int, int, int] | None) -> int:
     return 3 * (_UNKNOWN_PIXELS if shape is None else shape[0] * shape[1])

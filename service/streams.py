@@ -7,13 +7,16 @@ id, and a stream whose dataset or engine has changed is noticed instead of conti
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augment.dataset import Dataset
+from augment.errors import PipelineError, Problem
 from augment.render import RenderSource
 from augment.stream import Stream
+from augment.transforms import compile as compiling
 from augment.transforms.load import Pipeline
 from service.datasets import Datasets
 from service.errors import ConflictError, NotFoundError
@@ -27,26 +30,36 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a client asks for."""
+    """What a client asks for: of ``pipeline`` and ``views`` one is None."""
 
     dataset: str
-    pipeline: str | Mapping[str, Any]
+    pipeline: str | Mapping[str, Any] | None
+    views: Sequence[Mapping[str, Any]] | None
     split: str | None
     batch_size: int
     seed: int
     shuffle: bool
     drop_last: bool
+    repeats: int
+    mix: Any
+
+    def options(self) -> dict[str, Any]:
+        """What ``augment.Stream`` takes as it is."""
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+
+_OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """A stream that can be read: its description, and what a worker needs to render it."""
+    """A stream that can be read: its description, and what a worker needs to render each view of it."""
 
     id: str
     stream: Stream
-    source: RenderSource
-    entry: Entry
-    """What of the home it reads, as long as ``Datasets.reading`` holds it."""
+    sources: tuple[RenderSource, ...]
+    entries: tuple[Entry, ...]
+    """What of the home it reads, its dataset and its references, as long as ``Datasets.reading`` holds it."""
 
 
 class Streams:
@@ -66,15 +79,15 @@ class Streams:
 
         Raises NotFoundError, PipelineError, DatasetError or CallError where there can be no such stream.
         """
-        pipeline = self._pipelines.get(wanted.pipeline)
+        pipeline = None if wanted.pipeline is None else self._pipelines.get(wanted.pipeline)
+        views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
+        used = [pipeline, *(view["pipeline"] for view in views or ())]
         stream = Stream(
             self._datasets.get(wanted.dataset),
             pipeline,
-            batch_size=wanted.batch_size,
-            seed=wanted.seed,
-            split=wanted.split,
-            shuffle=wanted.shuffle,
-            drop_last=wanted.drop_last,
+            views=views,
+            references=self._references(each for each in used if each is not None),
+            **wanted.options(),
         )
         document = _document(stream, wanted.dataset)
         with self._lock:
@@ -104,22 +117,13 @@ class Streams:
     def open(self, stream_id: str) -> OpenStream:
         """The stream, ready to be read; ConflictError where its dataset or the engine is no longer what it was."""
         document = self.document(stream_id)
-        name = document["dataset"]
-        try:
-            entry = self._datasets.entry(name)
-        except NotFoundError:
-            raise ConflictError(
-                f"the dataset {name!r} of this stream is gone; register it again, with the same content for the same id"
-            ) from None
-        if entry.digest != document["dataset_digest"]:
-            raise ConflictError(
-                f"the dataset {name!r} holds other content than when this stream was declared; declare it again "
-                "(POST /v1/streams), which gives another id"
-            )
+        referred = sorted(document["references"].items())
+        read = [(document["dataset"], document["dataset_digest"]), *referred]
+        entries = tuple(self._entry(name, digest) for name, digest in read)
         with self._lock:
             opened = self._opened.get(stream_id)
-        if opened is None or opened.entry != entry:
-            opened = self._open(stream_id, document, entry)
+        if opened is None or opened.entries != entries:
+            opened = self._open(stream_id, document, entries)
             with self._lock:
                 self._opened[stream_id] = opened
         return opened
@@ -133,30 +137,57 @@ class Streams:
             self._documents.pop(stream_id, None)
             self._opened.pop(stream_id, None)
 
-    def _open(self, stream_id: str, document: Mapping[str, Any], entry: Entry) -> OpenStream:
+    def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
+        try:
+            return {**view, "pipeline": self._pipelines.get(view["pipeline"])}
+        except PipelineError as error:
+            raise PipelineError(
+                [
+                    Problem(("views", place, "pipeline", *problem.loc), problem.msg, problem.line)
+                    for problem in error.problems
+                ]
+            ) from error
+
+    def _references(self, pipelines: Iterable[Pipeline]) -> dict[str, Dataset]:
+        """The registered datasets that transforms take pictures of; NotFoundError where there is none of a name."""
+        names = sorted(set().union(*(compiling.references_of(pipeline.spec) for pipeline in pipelines)))
+        return {name: self._datasets.get(name) for name in names}
+
+    def _entry(self, name: str, digest: str) -> Entry:
+        """A dataset that a stream was declared with; ConflictError where it is gone or another."""
+        try:
+            entry = self._datasets.entry(name)
+        except NotFoundError:
+            raise ConflictError(
+                f"the dataset {name!r} of this stream is gone; register it again, with the same content for the same id"
+            ) from None
+        if entry.digest != digest:
+            raise ConflictError(
+                f"the dataset {name!r} holds other content than when this stream was declared; declare it again "
+                "(POST /v1/streams), which gives another id"
+            )
+        return entry
+
+    def _open(self, stream_id: str, document: Mapping[str, Any], entries: tuple[Entry, ...]) -> OpenStream:
+        opened = {entry.name: self._datasets.open_entry(entry) for entry in entries}
+        views = document["views"]
         stream = Stream(
-            self._datasets.open_entry(entry),
-            Pipeline.parse(json.dumps(document["pipeline"])),
-            batch_size=document["batch_size"],
-            seed=document["seed"],
-            split=document["split"],
-            shuffle=document["shuffle"],
-            drop_last=document["drop_last"],
+            opened[document["dataset"]],
+            Pipeline.parse(json.dumps(document["pipeline"])) if views is None else None,
+            views=None
+            if views is None
+            else [{"pipeline": Pipeline.parse(json.dumps(view["pipeline"])), "count": view["count"]} for view in views],
+            references={name: opened[name] for name in document["references"]},
+            **{name: document[name] for name in _OPTIONS},
         )
         if stream.id != stream_id:
             raise ConflictError(
                 "this stream was declared for another engine (GET /version), which renders other pixels; declare it "
                 "again (POST /v1/streams), which gives another id"
             )
-        source = RenderSource(
-            manifest=self._datasets.manifest(entry),
-            dataset_digest=stream.spec.dataset,
-            split=stream.spec.split,
-            spec=stream.pipeline.spec,
-            seed=stream.spec.seed,
-            max_pixels=self._max_pixels,
-        )
-        return OpenStream(stream_id, stream, source, entry)
+        manifests = {entry.name: self._datasets.manifest(entry) for entry in entries}
+        sources = stream.sources(manifests[document["dataset"]], manifests, max_pixels=self._max_pixels)
+        return OpenStream(stream_id, stream, sources, entries)
 
     def _read_home(self) -> list[tuple[str, dict[str, Any]]]:
         found = []
@@ -182,6 +213,10 @@ def _document(stream: Stream, dataset: str) -> dict[str, Any]:
         "pipeline": stream.pipeline.spec.canonical(),
         "pipeline_name": stream.pipeline.name,
         "pipeline_digest": stream.pipeline.digest,
+        "views": _views(stream) if spec.has_views else None,
+        "references": dict(spec.references),
+        "repeats": spec.repeats,
+        "mix": None if spec.mix is None else spec.mix.canonical(),
         "batch_size": spec.batch_size,
         "seed": spec.seed,
         "shuffle": spec.shuffle,
@@ -190,6 +225,23 @@ def _document(stream: Stream, dataset: str) -> dict[str, Any]:
         "num_batches": stream.num_batches,
         "image_shape": None if stream.image_shape is None else list(stream.image_shape),
         "classes": list(stream.classes),
-        "targets": sorted(stream.dataset.targets),
-        "notices": list(stream.pipeline.notices),
+        "targets": sorted(stream.targets),
+        "notices": [notice for view in stream.views for notice in view.pipeline.notices],
     }
+
+
+def _views(stream: Stream) -> list[dict[str, Any]]:
+    found, first = [], 0
+    for view in stream.views:
+        shape = stream.image_shapes[first]
+        found.append(
+            {
+                "pipeline": view.pipeline.spec.canonical(),
+                "pipeline_name": view.pipeline.name,
+                "pipeline_digest": view.pipeline.digest,
+                "count": view.count,
+                "image_shape": None if shape is None else list(shape),
+            }
+        )
+        first += view.count
+    return found

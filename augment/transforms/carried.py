@@ -114,11 +114,7 @@ class Carrier:
         """Returns the share of each box that is left."""
         columns = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, VISIBLE + 1)
         columns = columns[np.argsort(columns[:, BOX_ROW], kind="stable")]
-<<<<<<< HEAD
-        columns = columns[_stay(columns, rules)]
-=======
-        columns = columns[self.boxes.keeps(columns[:, :4], columns[:, VISIBLE])]
->>>>>>> mixing
+        columns = columns[rules.keeps(columns[:, :4], columns[:, VISIBLE])]
         rows = columns[:, BOX_ROW].astype(np.int64)
         if sample.instance_masks is not None:
             masks = self._masks_out(sample.instance_masks, out, result, columns[:, :4], rows)
@@ -129,11 +125,7 @@ class Carrier:
         if sample.box_labels is not None:
             out.box_labels = sample.box_labels[rows]
         out.box_rows = rows if sample.box_rows is None else sample.box_rows[rows]
-<<<<<<< HEAD
         return columns[:, VISIBLE]
-=======
-        return len(_some(sample.boxes)) - len(np.unique(rows))
->>>>>>> mixing
 
     def _masks_out(
         self, before: _Array, out: Sample, result: Mapping[str, Any], boxes: _Array, rows: NDArray[np.int64]
@@ -222,13 +214,6 @@ def _select(out: Sample, rows: NDArray[np.int64]) -> None:
     for name in ("keypoints", *_BESIDE_KEYPOINTS):
         if (values := getattr(out, name)) is not None:
             setattr(out, name, values[rows])
-
-
-def _stay(columns: _Array, rules: BoxRules) -> NDArray[np.bool_]:
-    width, height = (columns[:, 2:4] - columns[:, :2]).T
-    stay: NDArray[np.bool_] = (width >= rules.min_width - _ROUNDING) & (height >= rules.min_height - _ROUNDING)
-    stay &= (width * height >= rules.min_area - _ROUNDING) & (width > 0) & (height > 0)
-    return stay & (columns[:, VISIBLE] >= rules.min_visibility - _ROUNDING)
 
 
 def _box_columns(sample: Sample, visible: _Array) -> NDArray[np.float64]:

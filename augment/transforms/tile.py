@@ -142,7 +142,7 @@ class Tile:
         if sample.keypoint_scales is not None:
             sample.keypoint_scales = (sample.keypoint_scales * np.sqrt(x * y)).astype(np.float32)
         low = np.array([self.seen.left, self.seen.top]) - 0.5
-        inside = (points >= low) & (points < low + (self.seen.width, self.seen.height))
+        inside = (points >= low) & (points < (*low, self.seen.width, self.seen.height))
         lose_keypoints(sample, ~inside.all(axis=1))
 
 

@@ -99,22 +99,26 @@ class Client:
         self,
         *,
         dataset: str,
-        pipeline: str | Mapping[str, Any],
+        pipeline: str | Mapping[str, Any] | None = None,
+        views: Sequence[Mapping[str, Any]] | None = None,
         batch_size: int = 64,
         seed: int = 0,
         split: str | None = None,
         shuffle: bool = True,
         drop_last: bool = True,
+        repeats: int = 1,
+        mix: str | Mapping[str, Any] | None = None,
         prefetch: int = 2,
         max_failures: float | None = None,
     ) -> ClientStream:
         """Declare a stream; ``prefetch`` batches wait for their reader.
 
+        ``views`` (in place of ``pipeline``), ``repeats`` and ``mix`` are those of ``augment.Stream``.
         ``max_failures`` bounds the rows of this run that stand for refused records: a count, or a fraction below 1.
         """
         declaration = {
-            "dataset": dataset, "pipeline": pipeline, "batch_size": batch_size, "seed": seed, "split": split,
-            "shuffle": shuffle, "drop_last": drop_last,
+            "dataset": dataset, "pipeline": pipeline, "views": views, "batch_size": batch_size, "seed": seed,
+            "split": split, "shuffle": shuffle, "drop_last": drop_last, "repeats": repeats, "mix": mix,
         }  # fmt: skip
         stream = ClientStream(self._transport, declaration, prefetch=prefetch, max_failures=max_failures)
         self._streams.add(stream)

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, field_validator
 
 from augment import encode
-from augment.stream_spec import Place
 from augment.batch_task import Format, PartFormat
 from augment.errors import CallError, DatasetError, Reason
 from augment.laid import Laid
+from augment.stream_spec import Place
 from augment.wire import arrow, tar
 from service import answers, formats, schemas
 from service.admission import Lane
@@ -190,7 +190,7 @@ async def _several(
         wanted = state.readers.read(
             lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
         )
-        async with state.datasets.reading(stream.entry), aclosing(wanted) as files:
+        async with state.rendering.reading(stream), aclosing(wanted) as files:
             index = indices.start
             async for file in files:
                 turn.leave()

@@ -6,8 +6,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from augment.stream_spec import BATCH_SIZE_MAX
 from augment.errors import PipelineError, Problem
+from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX
+from augment.views import VIEWS_MAX
 from service import schemas
 from service.routes import paging
 from service.routing import Route
@@ -21,6 +22,16 @@ StreamId = Annotated[
 ]
 
 
+_PIPELINE = "The name of a preset or a saved pipeline, YAML text, or a JSON document."
+
+
+class ViewRequest(schemas.StrictSchema):
+    """So many pictures of each record through one pipeline."""
+
+    pipeline: str | dict[str, Any] = Field(description=_PIPELINE, examples=["simclr"])
+    count: int = Field(1, ge=1, le=VIEWS_MAX, description="How many views, each another draw.")
+
+
 class StreamRequest(schemas.StrictSchema):
     """What a stream is made of."""
 
@@ -31,8 +42,9 @@ class StreamRequest(schemas.StrictSchema):
     )
 
     dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
-    pipeline: str | dict[str, Any] = Field(
-        description="The name of a preset or a saved pipeline, YAML text, or a JSON document.", examples=["inception"]
+    pipeline: str | dict[str, Any] | None = Field(None, description=_PIPELINE, examples=["inception"])
+    views: list[ViewRequest] | None = Field(
+        None, min_length=1, max_length=VIEWS_MAX, description="In place of `pipeline`: several pictures of each record."
     )
     split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
     batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
@@ -41,6 +53,24 @@ class StreamRequest(schemas.StrictSchema):
         default=True, description="Whether each epoch has an order of its own; else records come by key."
     )
     drop_last: bool = Field(default=True, description="Whether an epoch leaves out a last batch that is not full.")
+    repeats: int = Field(
+        1, ge=1, le=REPEATS_MAX, description="Rows of each record in a batch, each another draw; divides `batch_size`."
+    )
+    mix: str | dict[str, Any] | None = Field(
+        None,
+        description="What joins rows of a batch: `MixUp`, `CutMix`, or `OneOf` them.",
+        examples=[{"MixUp": {"alpha": 0.8}}],
+    )
+
+
+class ViewDocument(BaseModel):
+    """A view of a declared stream."""
+
+    pipeline: dict[str, Any] = Field(description="The canonical document, every default filled in.")
+    pipeline_name: str
+    pipeline_digest: str
+    count: int
+    image_shape: list[int] | None = Field(description="`[H, W, 3]` of every picture; null where they differ in size.")
 
 
 class StreamDocument(BaseModel):
@@ -51,9 +81,13 @@ class StreamDocument(BaseModel):
     dataset: str
     dataset_digest: str
     split: str | None = Field(description="The split that was chosen; null where it is all records.")
-    pipeline: dict[str, Any] = Field(description="The canonical document, every default filled in.")
+    pipeline: dict[str, Any] = Field(description="The canonical document, every default filled in; of the first view.")
     pipeline_name: str
     pipeline_digest: str
+    views: list[ViewDocument] | None = Field(description="What each record is shown as; null where it is one picture.")
+    references: dict[str, str] = Field(description="The datasets that transforms take pictures of, with their digests.")
+    repeats: int = Field(description="Rows of each record in a batch.")
+    mix: dict[str, Any] | None = Field(description="What joins rows of a batch, every default filled in.")
     batch_size: int
     seed: int
     shuffle: bool
@@ -104,12 +138,17 @@ async def declare_stream(state: Joined, wanted: StreamRequest, response: Respons
     try:
         document, is_new = await to_thread.run_sync(state.streams.declare, declaration)
     except PipelineError as error:
-        raise PipelineError(
-            [Problem(("pipeline", *problem.loc), problem.msg, problem.line) for problem in error.problems]
-        ) from error
+        raise PipelineError([_placed(problem) for problem in error.problems]) from error
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/streams/{document['id']}"
     return document
+
+
+def _placed(problem: Problem) -> Problem:
+    """Where in the request a problem lies: what says nothing of a view or of the mix is the pipeline's."""
+    if problem.loc[:1] in {("views",), ("mix",)}:
+        return problem
+    return Problem(("pipeline", *problem.loc), problem.msg, problem.line)
 
 
 @router.get("", summary="All streams", response_model=StreamPage)

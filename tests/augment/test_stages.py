@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from augment import oneshot
-from augment.stream_spec import Place
 from augment.batch_task import BatchTask, SampleTask
 from augment.encode import encode
 from augment.formats import registry
@@ -16,6 +15,7 @@ from augment.oneshot import OneShotTask
 from augment.render import RenderSource
 from augment.stages import Stages
 from augment.stream import Stream
+from augment.stream_spec import Place
 from augment.transforms.load import Pipeline
 
 PIPELINE = Pipeline.parse('{"transforms": [{"Resize": {"height": 64, "width": 64}}, {"MedianBlur": {"p": 1}}]}')

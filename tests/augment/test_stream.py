@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment.batch import REPLACEMENTS
-from augment.stream_spec import Place, StreamSpec
 from augment.dataset import Dataset
 from augment.encode import encode
 from augment.errors import CallError, DatasetError, PipelineError, Reason
 from augment.formats import registry
 from augment.sample import Batch
 from augment.stream import Stream
+from augment.stream_spec import Place, StreamSpec
 from augment.transforms.load import Pipeline
 from augment.wire import arrow
 from augment.workers import LocalWorkers

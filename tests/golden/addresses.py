@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from augment.address import Address
-from augment.stream_spec import StreamSpec
 from augment.chance import Chance, EpochOrder
+from augment.stream_spec import StreamSpec
 from augment.transforms.load import Pipeline, preset_names
 
 FILE = Path(__file__).with_suffix(".json")

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from augment.stream_spec import Place
 from augment.batch_task import Format, PartFormat
 from augment.formats import registry
 from augment.sample import Batch
 from augment.stream import Stream
+from augment.stream_spec import Place
 from augment.transforms.load import Pipeline
 from augment.wire import arrow, npz
 from service.admission import Lane
@@ -322,17 +322,17 @@ def test_what_is_being_read_is_read_to_its_end(run: Run, tmp_path: Path, how: st
             assert file.laid.num_replaced == 0
 
     async def scenario() -> None:
-        async with state.datasets.reading(stream.entry):
+        async with state.datasets.reading(stream.entries[0]):
             await render(0)
             if how == "deleted":
                 await state.datasets.delete("photos")
             else:
                 await state.datasets.register(Wanted("photos", str(other), replace=True))
             await render(1)
-            async with state.datasets.reading(stream.entry):
+            async with state.datasets.reading(stream.entries[0]):
                 await render(2)
-            assert state.datasets.manifest(stream.entry).exists()
-        assert not state.datasets.manifest(stream.entry).exists(), "the last reader has left"
+            assert state.datasets.manifest(stream.entries[0]).exists()
+        assert not state.datasets.manifest(stream.entries[0]).exists(), "the last reader has left"
         with pytest.raises(ConflictError, match="ask again"):
             await render(3)
 
