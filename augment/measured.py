@@ -13,8 +13,10 @@ from typing import Any
 from augment import decode, engine, measure, state_folder
 from augment.address import digest_fields
 from augment.dataset import Dataset
-from augment.errors import DatasetError, Reason
+from augment.errors import DatasetError, PipelineError, Reason
 from augment.measure import Progress
+from augment.normalize import choose
+from augment.normalize.choose import Sections
 from augment.normalize.statistics import Channels
 from augment.task import Workers
 
@@ -64,6 +66,17 @@ def measured(
     if (note := _note(dataset, folder)) is not None:
         state_folder.write_note(note, asdict(made))
     return made
+
+
+def resolved(sections: Sections, dataset: Dataset, numbers: Measured) -> Sections:
+    """The sections with these numbers where the dataset's are wanted; DatasetError where they cannot be divided by."""
+    try:
+        return choose.resolve(sections, numbers.mean, numbers.std)
+    except PipelineError as error:
+        raise DatasetError(
+            f"the deviations of {dataset.root} are {', '.join(f'{each:.3g}' for each in numbers.std)} in red, green "
+            "and blue, and what is divided by one of them is no use; give a mean and std in `normalize`"
+        ) from error
 
 
 def kept(dataset: Dataset, folder: Path | None = None) -> Measured | None:

@@ -1,17 +1,17 @@
 """What a stream is, and which rows its batches have."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import rfc8785
 
 from augment import arguments
 from augment.address import digest_fields
 from augment.chance import NUMBER_MAX
-from augment.document import JSON
 from augment.errors import CallError
 from augment.mixing.mix import Mix
+from augment.normalize.choose import Sections
+from augment.normalize.pixel_format import PixelFormat
 from augment.render import check_seed
 
 BATCH_SIZE_MAX: Final = 65_536
@@ -27,8 +27,8 @@ class StreamSpec:
 
     ``pipelines`` has the digest of each view's pipeline: one, unless ``has_views``. ``references`` are names and
     digests of the datasets that they take pictures of. Each record stands ``repeats`` times in a batch, in rows side by
-    side. ``mix`` joins rows; ``normalize`` (a canonical section, None for that of each pipeline), ``dtype`` and
-    ``layout`` say how pictures are sent.
+    side. ``mix`` joins rows; ``normalize`` (the canonical section of each view, numbers of the dataset put in),
+    ``dtype`` and ``layout`` say how pictures are sent.
     """
 
     engine: str
@@ -44,7 +44,7 @@ class StreamSpec:
     references: tuple[tuple[str, str], ...] = ()
     repeats: int = 1
     mix: Mix | None = None
-    normalize: Mapping[str, JSON] | None = None
+    normalize: Sections = ()
     dtype: str = "uint8"
     layout: str = "NHWC"
 
@@ -66,7 +66,20 @@ class StreamSpec:
     @property
     def id(self) -> str:
         """32 hexadecimal digits."""
-        content = {
+        sent = {
+            "normalize": [None if each is None else dict(each) for each in self.normalize],
+            "dtype": self.dtype,
+            "layout": self.layout,
+        }
+        return digest_fields((rfc8785.dumps(self._rows() | sent),), person=b"augment.stream").hex()
+
+    @property
+    def rows_id(self) -> str:
+        """What names the rows, however their pictures are sent: mixing hangs on it, so that floats are mixed alike."""
+        return digest_fields((rfc8785.dumps(self._rows()),), person=b"augment.rows").hex()
+
+    def _rows(self) -> dict[str, Any]:
+        return {
             "engine": self.engine,
             "dataset": self.dataset,
             "split": self.split,
@@ -79,11 +92,12 @@ class StreamSpec:
             "drop_last": self.drop_last,
             "repeats": self.repeats,
             "mix": None if self.mix is None else self.mix.canonical(),
-            "normalize": None if self.normalize is None else dict(self.normalize),
-            "dtype": self.dtype,
-            "layout": self.layout,
         }
-        return digest_fields((rfc8785.dumps(content),), person=b"augment.stream").hex()
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """How the pictures of all views come."""
+        return PixelFormat(self.dtype, self.layout)
 
     @property
     def epoch_rows(self) -> int:

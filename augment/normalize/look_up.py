@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.errors import CallError
 from augment.levels import LEVELS
 
 Table: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[Any]]
@@ -43,6 +44,6 @@ def look_up(images: NDArray[np.uint8], table: Table, dtype: np.dtype[Any], *, fi
 
 
 def check_images(images: NDArray[Any]) -> None:
-    """Raise TypeError unless these are pictures."""
+    """Raise CallError unless these are pictures."""
     if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
-        raise TypeError(f"images are uint8 (..., H, W, 3), not {images.dtype} {images.shape}")
+        raise CallError(f"images are uint8 (..., H, W, 3), not {images.dtype} {images.shape}; give them as they come")

@@ -1,8 +1,7 @@
 """How the pictures of a batch come: uint8 or floats, channels last or first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,8 @@ from augment.normalize.look_up import check_images, look_up
 from augment.normalize.method import Normalization
 from augment.normalize.min_max import MinMax
 from augment.spelling import did_you_mean
+
+T = TypeVar("T")
 
 DTYPES: Final = ("uint8", "float32", "float16")
 LAYOUTS: Final = ("NHWC", "NCHW")
@@ -44,14 +45,23 @@ class PixelFormat:
         """The names of one picture's axes."""
         return ("C", "H", "W") if self.channels_first else ("H", "W", "C")
 
-    def shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    @property
+    def value_bytes(self) -> int:
+        """What one value of one pixel takes."""
+        return np.dtype(self.dtype).itemsize
+
+    def shape(self, image_shape: tuple[T, T, T]) -> tuple[T, T, T]:
         """The shape that a picture (H, W, 3) comes in."""
         height, width, channels = image_shape
         return (channels, height, width) if self.channels_first else image_shape
 
 
+PLAIN: Final = PixelFormat()
+"""Pictures as everything here makes them."""
+
+
 def convert(
-    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
+    images: NDArray[np.uint8] | list[NDArray[np.uint8]] | tuple[NDArray[np.uint8], ...],
     normalization: Normalization | None = None,
     dtype: str = "float32",
     layout: str = "NHWC",
@@ -61,13 +71,14 @@ def convert(
     Floats are rounded once from float64. Without a ``normalization`` they lie in [0, 1]; uint8 has none.
     """
     form = PixelFormat(dtype, layout)
-    if not isinstance(images, np.ndarray):
+    if isinstance(images, list | tuple):
         return [convert(image, normalization, dtype, layout) for image in images]
+    array = np.asarray(images)
     if not form.is_float:
-        check_images(images)
-        return np.array(np.moveaxis(images, -1, -3) if form.channels_first else images, order="C")
+        check_images(array)
+        return np.array(np.moveaxis(array, -1, -3) if form.channels_first else array, order="C")
     method, kind = normalization or MinMax(), np.dtype(dtype)
-    return look_up(images, lambda image: method.table(image, kind), kind, first=form.channels_first)
+    return look_up(array, lambda image: method.table(image, kind), kind, first=form.channels_first)
 
 
 def denormalise(images: Any, normalization: Normalization | None = None, layout: str = "NHWC") -> Any:

@@ -245,7 +245,7 @@ def test_section_of_a_dataset_has_no_floats_until_it_is_resolved() -> None:
 
 def test_other_arrays_are_refused() -> None:
     for wrong in (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 1), np.uint8)):
-        with pytest.raises(TypeError, match="images are uint8"):
+        with pytest.raises(CallError, match="images are uint8"):
             MinMax().apply(wrong)  # type: ignore[arg-type]  # what is tested
 
 
