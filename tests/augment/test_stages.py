@@ -52,8 +52,8 @@ def test_batches_and_samples_say_what_each_stage_took(folder: Path, tmp_path: Pa
     into = tmp_path / "laid"
     into.touch()
     tasks: dict[str, BatchTask | SampleTask] = {
-        "assemble": BatchTask(source, stream.spec, stream.layout(0), Place(0, 0), into),
-        "encode": SampleTask(source, "0", 0, into),
+        "assemble": BatchTask((source,), stream.spec, stream.layout(0), Place(0, 0), into),
+        "encode": SampleTask(source, "0", epoch=0, draw=0, view=0, into=into),
     }
     for further, task in tasks.items():
         source.renderer().stages.end("left by a task that failed")
