@@ -120,7 +120,9 @@ def test_clipped_values_come_back_as_the_ends() -> None:
     np.testing.assert_array_equal(convert(back, method), convert(ALL_LEVELS, method))
 
 
-@pytest.mark.parametrize("section", [{"method": "standard", "statistics": "picture"}, {"method": "min_max", "input": "picture_channels"}])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    "section", [{"method": "standard", "statistics": "picture"}, {"method": "min_max", "input": "picture_channels"}]
+)
 def test_pictures_own_floats_are_stretched_for_display(section: dict[str, Any]) -> None:
     method = parse(section)
     image = np.random.default_rng(5).integers(40, 90, (6, 7, 3), np.uint8)
