@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from augment.expand import expand as expand_dataset
     from augment.formats.registry import scan
     from augment.measure import dataset_statistics
+    from augment.normalize.pictures import denormalise_images, normalize_images
     from augment.overlay import Overlay
     from augment.sample import Batch, Sample
     from augment.sheet import contact_sheet
@@ -44,10 +45,12 @@ _EXPORTS = {
     "contact_sheet": ("augment.sheet", "contact_sheet"),
     "dataset_statistics": ("augment.measure", "dataset_statistics"),
     "decode_image": ("augment.decode", "decode"),
+    "denormalise_images": ("augment.normalize.pictures", "denormalise_images"),
     "divide_dataset": ("augment.split", "divide"),
     "encode_image": ("augment.encode", "encode"),
     "engine_id": ("augment.engine", "engine_id"),
     "expand_dataset": ("augment.expand", "expand"),
+    "normalize_images": ("augment.normalize.pictures", "normalize_images"),
     "scan": ("augment.formats.registry", "scan"),
     "verify_expansion": ("augment.verify", "verify"),
 }
@@ -66,11 +69,13 @@ __all__ = [
     "contact_sheet",
     "dataset_statistics",
     "decode_image",
+    "denormalise_images",
     "divide_dataset",
     "encode_image",
     "engine_id",
     "errors",
     "expand_dataset",
+    "normalize_images",
     "scan",
     "verify_expansion",
 ]

@@ -1,8 +1,8 @@
 """A stream as a PyTorch dataset: whole batches, this process's rank, exact to resume.
 
 ``DataLoader(StreamDataset(stream), batch_size=None)`` or the dataset itself; both yield dictionaries of tensors, whose
-images are uint8 (N, H, W, C). On the accelerator, ``images.permute(0, 3, 1, 2).float()`` and the pipeline's
-normalisation cost less than float batches cost on the network.
+images are uint8 (N, H, W, C) unless the stream was declared with another ``dtype`` or ``layout``. On the accelerator,
+``images.permute(0, 3, 1, 2).float()`` and the stream's normalisation cost less than float batches cost on the network.
 """
 
 from collections.abc import Iterator, Mapping

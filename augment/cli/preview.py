@@ -63,6 +63,8 @@ def preview(
 ) -> None:
     """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw.
 
+    Where the pipeline normalises, cells show its floats made pixels again.
+
     Of a dataset's folder, a record a cell, spread evenly over its keys, with its boxes, masks and keypoints drawn upon
     it: the copies that `augment expand` writes with this seed.
     """
@@ -83,7 +85,9 @@ def preview(
         copies = preview_dataset.render(
             picture, loaded.spec, num=num, seed=seed, split=split, data_format=from_format, as_json=as_json
         )
-        grid = preview_dataset.draw(copies, title=f"{picture.name} · {pipeline} · seed {seed}")
+        grid = preview_dataset.draw(
+            copies, normalize=loaded.spec.normalize, title=f"{picture.name} · {pipeline} · seed {seed}"
+        )
         _write(grid, output, formats[output.suffix.lower()])
         if as_json:
             shown = [cell.as_json() for cell in copies]
@@ -150,6 +154,7 @@ def _draw(
     from functools import partial
 
     from augment import decode
+    from augment.normalize import pictures
     from augment.sample import Sample
     from augment.transforms import compile as compiling
     from augment.transforms import reduce
@@ -157,7 +162,8 @@ def _draw(
     transform = compiling.compile_pipeline(loaded.spec)
     sample = Sample(decode.decode(encoded, eighths=partial(reduce.eighths, loaded.spec)))
     drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
-    return [sample.image, *(made.sample.image for made in drawn)], [made.applied for made in drawn]
+    shown = [pictures.seen(made.sample.image, loaded.spec.normalize) for made in drawn]
+    return [sample.image, *shown], [made.applied for made in drawn]
 
 
 def _label(draw: int, applied: "tuple[Applied, ...]") -> str:

@@ -8,9 +8,12 @@ from augment.cli import scanning, terminal
 from augment.errors import DatasetError, RecordError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from augment.document import JSON
     from augment.pipeline import PipelineSpec
     from augment.sample import Rendered
 
@@ -74,13 +77,14 @@ def render(
     return cells
 
 
-def draw(cells: list[Cell], *, title: str) -> "NDArray[np.uint8]":
-    """The grid."""
+def draw(cells: list[Cell], *, normalize: "Mapping[str, JSON] | None", title: str) -> "NDArray[np.uint8]":
+    """The grid; pictures are shown as they look when what ``normalize`` made of them is made pixels again."""
     from augment import sheet
+    from augment.normalize import pictures
     from augment.overlay import Overlay
 
     return sheet.contact_sheet(
-        [cell.rendered.sample.image for cell in cells],
+        [pictures.seen(cell.rendered.sample.image, normalize) for cell in cells],
         [cell.label for cell in cells],
         cell_px=320,
         title=title,

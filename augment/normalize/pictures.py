@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augment import arguments
 from augment.document import JSON
 from augment.errors import CallError
 from augment.normalize import pixel_format, section
+from augment.normalize.by_dataset import ByDataset
 from augment.normalize.method import Normalization
 from augment.normalize.pixel_format import PixelFormat
 
@@ -32,6 +34,15 @@ def denormalise_images(images: Any, normalize: Mapping[str, Any] | None = None, 
     picture`` it is a stretch for display, since the floats no longer say how bright the picture was.
     """
     return pixel_format.denormalise(images, _method(normalize), layout)
+
+
+def seen(image: NDArray[np.uint8], normalize: Mapping[str, Any] | None) -> NDArray[np.uint8]:
+    """A picture uint8 (H, W, 3) as it looks when its floats are made pixels again: the same where nothing is lost."""
+    method = _method(normalize)
+    if method is None or isinstance(method, ByDataset):
+        return image
+    made: NDArray[np.uint8] = pixel_format.denormalise(method.apply(image), method)
+    return made
 
 
 def normalize(images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat) -> Any:
