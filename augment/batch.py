@@ -10,6 +10,8 @@ from augment import stacking
 from augment.chance import NUMBER_MAX, EpochOrder
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, RecordError
+from augment.normalize.pixel_format import PLAIN, convert
+from augment.normalize.section import parse
 from augment.render import Renderer
 from augment.sample import Batch, Record, Refusal, Rendered, Sample
 from augment.stream_spec import Place, StreamSpec
@@ -37,8 +39,17 @@ class BatchRenderer:
         """Render one rank's slice of one batch.
 
         A row whose record is refused takes the first acceptable of the next ``REPLACEMENTS`` in the epoch's order,
-        round its end; DatasetError where there is none. Where rows are mixed, all of the batch is rendered.
+        round its end; DatasetError where there is none. Where rows are mixed, all of the batch is rendered. Pictures
+        become floats, or get another layout, when all else is done.
         """
+        batch = self._mixed(place, guard)
+        form = self.spec.pixel_format
+        if form != PLAIN:
+            for view, section in zip(batch.views, self.spec.normalize, strict=True):
+                view.images = convert(view.images, None if section is None else parse(section), form.dtype, form.layout)
+        return batch
+
+    def _mixed(self, place: Place, guard: Guard) -> Batch:
         positions = self.spec.positions(place)
         if self.spec.mix is None:
             return self._rows(place, positions, guard)
@@ -47,7 +58,7 @@ class BatchRenderer:
         rules = self.renderers[0].spec
         mixed = self.spec.mix.apply(
             whole,
-            stream_id=self.spec.id,
+            stream_id=self.spec.pixels_id,
             epoch=place.epoch,
             index=place.index,
             num_classes=len(self._dataset.classes),

@@ -123,7 +123,8 @@ class PartTask:
             case Format.ARROW:
                 return [arrow.batch_message(part, schema)]
             case Format.TAR:
-                return list(tar.batch_members(part, self.part_format.image_format, self.part_format.quality))
+                form = self.part_format
+                return list(tar.batch_members(part, form.image_format, form.quality, self.layout.pixel_format))
             case Format.NPZ:
                 return [npz.to_bytes(part)]
 

@@ -45,6 +45,12 @@ def engine_id() -> str:
     return _digest(describe())
 
 
+@functools.cache
+def decode_id() -> str:
+    """The digest of what decides a decoded pixel, whatever transforms may come behind it."""
+    return _digest({**describe(), "libraries": dict(sorted(decode.versions().items()))})
+
+
 def _digest(description: Mapping[str, Any]) -> str:
     fields: list[str | int] = [description["revision"], description["architecture"]]
     for name, version in description["libraries"].items():

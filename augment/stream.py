@@ -12,9 +12,9 @@ from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from augment import arguments, decode, engine
+from augment import arguments, decode, engine, measured
 from augment import references as referred
 from augment.batch import BatchRenderer, Shape
 from augment.batch_task import BatchTask
@@ -26,6 +26,8 @@ from augment.guard import InProcessGuard
 from augment.laid import Laid
 from augment.memory_file import MemoryFile
 from augment.mixing.parse import parse as parse_mix
+from augment.normalize import choose, pictures
+from augment.normalize.pixel_format import PixelFormat
 from augment.references import References
 from augment.render import ReferenceSource, Renderer, RenderSource, check_seed
 from augment.sample import Batch, Rendered
@@ -75,6 +77,9 @@ class Stream:
         drop_last: bool = True,
         repeats: int = 1,
         mix: object = None,
+        normalize: object = None,
+        dtype: str = "uint8",
+        layout: str = "NHWC",
         references: References | None = None,
         workers: Workers | None = None,
     ) -> None:
@@ -85,6 +90,8 @@ class Stream:
         shuffle, drop_last = arguments.flag("shuffle", shuffle), arguments.flag("drop_last", drop_last)
         repeats = arguments.integer("repeats", repeats, 1, REPEATS_MAX)
         mixed = None if mix is None else parse_mix(mix)
+        form = PixelFormat(dtype, layout)
+        sections = choose.choose([each.spec.normalize for each in self._pipelines], normalize, form)
         self._workers: Workers | None = arguments.workers("workers", workers)
         specs = [view.pipeline.spec for view in self.views]
         self._references = referred.take(references, specs, has_views=views is not None)
@@ -108,9 +115,18 @@ class Stream:
             references=tuple((name, each.digest) for name, each in self._references.items()),
             repeats=repeats,
             mix=mixed,
+            normalize=self._resolved(sections),
+            dtype=form.dtype,
+            layout=form.layout,
         )
         self._whole = whole
         self._shared: dict[str, MemoryFile] = {}
+
+    def _resolved(self, sections: choose.Sections) -> choose.Sections:
+        """With the numbers of the split where they are wanted: read from their note, or measured now."""
+        if not choose.needs_dataset(sections):
+            return sections
+        return measured.resolved(sections, self.dataset, measured.measured(self.dataset, self._workers))
 
     def _check_pipelines(self, *, has_views: bool) -> None:
         """PipelineError, with the place of the view, where one cannot hold for the dataset."""
@@ -150,6 +166,25 @@ class Stream:
         """What the rows have beside pictures, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
         there = self.dataset.targets
         return there if self.spec.mix is None else self.spec.mix.targets(there)
+
+    @property
+    def normalization(self) -> Any:
+        """The canonical section, or None; of a stream with views a list with one for each of them."""
+        return list(self.spec.normalize) if self.spec.has_views else self.spec.normalize[0]
+
+    def normalize(self, images: Any, *, view: int = 0) -> Any:
+        """Float32 of uint8 pictures, as the section of a view says and a stream of floats would hand them out.
+
+        CallError where there is no section, or the stream's pictures are floats already.
+        """
+        return pictures.normalize(images, self.spec.normalize[self._view(view)], self.spec.pixel_format)
+
+    def denormalise(self, images: Any, *, view: int = 0) -> Any:
+        """Pictures to look at, uint8 (..., H, W, 3), of what a batch has or ``normalize`` made of it."""
+        return pictures.denormalise(images, self.spec.normalize[self._view(view)], self.spec.pixel_format)
+
+    def _view(self, view: int) -> int:
+        return arguments.integer("view", view, 0, len(self._pipelines) - 1)
 
     @property
     def id(self) -> str:
@@ -199,7 +234,7 @@ class Stream:
 
     def sample(self, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> Rendered:
         """What the model sees of one record in one epoch, with what was done to it; rows are not mixed here."""
-        draw, view = self.draw(epoch, repeat), arguments.integer("view", view, 0, len(self._pipelines) - 1)
+        draw, view = self.draw(epoch, repeat), self._view(view)
         position = self.dataset.find(key)
         if position is None:
             raise DatasetError(f"the dataset has no record {arguments.shown(key)}; keys are paths without extension")
@@ -255,7 +290,14 @@ class Stream:
     def layout(self, epoch: int) -> Layout:
         """What all batches of one epoch have in common."""
         views = [
-            Layout(shape, self.targets, len(self.classes), self.dataset.mask_bits, has_inverses=self.spec.has_views)
+            Layout(
+                shape,
+                self.targets,
+                len(self.classes),
+                self.dataset.mask_bits,
+                has_inverses=self.spec.has_views,
+                pixel_format=self.spec.pixel_format,
+            )
             for shape in self.image_shapes
         ]
         return replace(views[0], metadata=self.metadata(epoch), views=tuple(views[1:]))
@@ -272,7 +314,9 @@ class Stream:
             "mix": None if self.spec.mix is None else self.spec.mix.canonical(),
             "classes": list(self.classes),
             "keypoint_names": list(self.dataset.keypoint_names),
-            "normalize": self.pipeline.spec.canonical().get("normalize"),
+            "normalize": self.normalization,
+            "dtype": self.spec.dtype,
+            "layout": self.spec.layout,
         }
 
     def sources(

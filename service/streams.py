@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augment import measured
 from augment.dataset import Dataset
 from augment.errors import PipelineError, Problem
+from augment.measured import Measured
+from augment.normalize import choose
+from augment.normalize.pixel_format import PixelFormat
 from augment.pipeline import PipelineSpec
 from augment.render import RenderSource
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
+from augment.views import View, take_views
 from service import referred
 from service.datasets import Datasets
 from service.errors import ConflictError, NotFoundError
@@ -43,13 +48,16 @@ class Declaration:
     drop_last: bool
     repeats: int
     mix: Any
+    normalize: Any
+    dtype: str
+    layout: str
 
     def options(self) -> dict[str, Any]:
         """What ``augment.Stream`` takes as it is."""
         return {name: getattr(self, name) for name in _OPTIONS}
 
 
-_OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix")
+_OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix", "dtype", "layout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +83,36 @@ class Streams:
         self._opened: dict[str, OpenStream] = {}
         self._documents = dict(self._read_home())
 
-    def declare(self, wanted: Declaration) -> tuple[dict[str, Any], bool]:
+    @staticmethod
+    def check_options(wanted: Declaration) -> None:
+        """Raise PipelineError or CallError where ``normalize``, ``dtype`` or ``layout`` can be no stream's."""
+        num_sections = len(wanted.normalize) if isinstance(wanted.normalize, list) else 1
+        choose.choose([None] * num_sections, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+
+    def needs_numbers(self, wanted: Declaration) -> bool:
+        """Whether it asks for mean and deviation of the dataset; raises what ``declare`` raises of pipelines."""
+        return choose.needs_dataset(_sections(wanted, self._views(wanted)))
+
+    def declare(self, wanted: Declaration, numbers: Measured | None = None) -> tuple[dict[str, Any], bool]:
         """The stream's document, durably kept before this returns; the bool says whether it is new.
 
-        Raises NotFoundError, PipelineError, DatasetError or CallError where there can be no such stream.
+        ``numbers`` are those of the split, where ``needs_numbers`` says so. Raises NotFoundError, PipelineError,
+        DatasetError or CallError where there can be no such stream.
         """
-        pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
-        views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
-        used = [pipeline] if pipeline is not None else [view["pipeline"] for view in views or ()]
-        for i, each in enumerate(used):
-            referred.check(self._datasets, each.spec, () if views is None else ("views", i, "pipeline"))
+        views = self._views(wanted)
+        has_views = wanted.views is not None
+        for i, view in enumerate(views):
+            referred.check(self._datasets, view.pipeline.spec, ("views", i, "pipeline") if has_views else ())
+        dataset = self._datasets.get(wanted.dataset)
+        sections = _sections(wanted, views)
+        if numbers is not None:
+            sections = measured.resolved(sections, dataset, numbers)
         stream = Stream(
-            self._datasets.get(wanted.dataset),
-            pipeline,
-            views=views,
-            references=self._references(each.spec for each in used),
+            dataset,
+            None if has_views else views[0].pipeline,
+            views=[{"pipeline": view.pipeline, "count": view.count} for view in views] if has_views else None,
+            references=self._references(view.pipeline.spec for view in views),
+            normalize=sections,
             **wanted.options(),
         )
         document = _document(stream, wanted.dataset)
@@ -140,6 +163,11 @@ class Streams:
             self._documents.pop(stream_id, None)
             self._opened.pop(stream_id, None)
 
+    def _views(self, wanted: Declaration) -> tuple[View, ...]:
+        pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
+        views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
+        return take_views(pipeline, views)
+
     def _pipeline(self, wanted: str | Mapping[str, Any], *loc: str | int) -> Pipeline:
         """The pipeline; what is wrong in it is placed below ``loc``."""
         try:
@@ -180,6 +208,7 @@ class Streams:
             if views is None
             else [{"pipeline": Pipeline.parse(json.dumps(view["pipeline"])), "count": view["count"]} for view in views],
             references={name: opened[name] for name in document["references"]},
+            normalize=[document["normalize"]] if views is None else document["normalize"],
             **{name: document[name] for name in _OPTIONS},
         )
         if stream.id != stream_id:
@@ -204,6 +233,11 @@ class Streams:
         return self._folder / f"{stream_id}.json"
 
 
+def _sections(wanted: Declaration, views: Sequence[View]) -> choose.Sections:
+    own = [view.pipeline.spec.normalize for view in views for _ in range(view.count)]
+    return choose.choose(own, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+
+
 def _document(stream: Stream, dataset: str) -> dict[str, Any]:
     spec = stream.spec
     return {
@@ -219,6 +253,9 @@ def _document(stream: Stream, dataset: str) -> dict[str, Any]:
         "references": dict(spec.references),
         "repeats": spec.repeats,
         "mix": None if spec.mix is None else spec.mix.canonical(),
+        "normalize": stream.normalization,
+        "dtype": spec.dtype,
+        "layout": spec.layout,
         "batch_size": spec.batch_size,
         "seed": spec.seed,
         "shuffle": spec.shuffle,
