@@ -18,7 +18,6 @@ from augment import arguments, decode, engine, measured
 from augment import references as referred
 from augment.batch import BatchRenderer, Shape
 from augment.batch_task import BatchTask
-from augment.chance import NUMBER_MAX
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, StorageError
 from augment.formats import registry
@@ -219,7 +218,7 @@ class Stream:
         """
         start = arguments.integer("start", start, 0)
         end = self.num_batches if stop is None else arguments.integer("stop", stop, 0)
-        arguments.integer("epoch", epoch, 0, NUMBER_MAX)
+        arguments.integer("epoch", epoch, 0, self.spec.epoch_max)
         if not 0 <= start <= end <= self.num_batches:
             raise CallError(f"start {start} and stop {end} must satisfy 0 <= start <= stop <= {self.num_batches}")
         places = [Place(epoch, index, rank, world_size) for index in range(start, end)]
@@ -242,7 +241,7 @@ class Stream:
 
     def draw(self, epoch: int, repeat: int = 0) -> int:
         """The draw of a repeat in an epoch, as addresses count them."""
-        epoch = arguments.integer("epoch", epoch, 0, NUMBER_MAX // self.spec.repeats - 1)
+        epoch = arguments.integer("epoch", epoch, 0, self.spec.epoch_max)
         return epoch * self.spec.repeats + arguments.integer("repeat", repeat, 0, self.spec.repeats - 1)
 
     def close(self) -> None:

@@ -96,6 +96,11 @@ class StreamSpec:
         return PixelFormat(self.dtype, self.layout)
 
     @property
+    def epoch_max(self) -> int:
+        """The last epoch, all of whose draws can be part of an address."""
+        return (NUMBER_MAX + 1) // self.repeats - 1
+
+    @property
     def epoch_rows(self) -> int:
         """Rows of an epoch, those of a short last batch among them."""
         return self.num_records * self.repeats

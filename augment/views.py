@@ -29,9 +29,12 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
     A view is what ``Pipeline.take`` takes, or a mapping with ``pipeline`` and ``count``. Raises CallError, and
     PipelineError with the place below ``views``.
     """
-    if (pipeline is None) == (views is None):
+    if pipeline is not None and views is not None:
+        raise CallError("pipeline and views are both given; `views` stands in the place of `pipeline`, leave one out")
+    if pipeline is None and views is None:
         raise CallError(
-            "give a `pipeline`, or `views` (a list of pipelines) in its place" + " (not both)" * bool(views)
+            "pipeline is None; give an augment.Pipeline, the name of a preset or the path of a file, or `views`, a "
+            "list of them"
         )
     if views is None:
         return (View(Pipeline.take(pipeline)),)

@@ -141,8 +141,8 @@ def test_sample_of_a_mixed_stream_is_not_mixed(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pipeline": CROP, "views": VIEWS}, "not both"),
-        ({}, "give a `pipeline`, or `views`"),
+        ({"pipeline": CROP, "views": VIEWS}, "both given"),
+        ({}, "or `views`, a list of them"),
         ({"views": []}, "views is"),
         ({"views": "dino"}, "views is 'dino'"),
         ({"views": [{"pipeline": CROP, "count": 0}]}, r"views\.0\.count"),
