@@ -1,7 +1,9 @@
 """The curves of docs/normalisation.md: ``python -m tests.curves docs/images/normalisation.png``."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,7 +36,7 @@ def draw(path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _curves(axes: Axes, methods: tuple[tuple[str, dict[str, object]], ...], title: str) -> None:
+def _curves(axes: Axes, methods: Sequence[tuple[str, Mapping[str, Any]]], title: str) -> None:
     for name, section in methods:
         axes.plot(np.arange(256), normalize_images(LEVELS, section)[0, :, 0], label=name)
     axes.set_title(title, fontsize=10, loc="left")

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,12 @@ def test_an_epoch_holds_every_record_once_and_a_part_of_it_is_the_same(server: S
 )
 def test_floats_of_the_server_are_the_clients_bit_for_bit(server: Server, section: dict[str, str], layout: str) -> None:
     with Client(server.url) as client:
-        declared = {"dataset": "photos", "pipeline": PIPELINE, "batch_size": BATCH_SIZE, "normalize": section}
+        declared: dict[str, Any] = {
+            "dataset": "photos",
+            "pipeline": PIPELINE,
+            "batch_size": BATCH_SIZE,
+            "normalize": section,
+        }
         pixels = client.stream(**declared, layout=layout)
         floats = client.stream(**declared, layout=layout, dtype="float32")
         assert pixels.document["normalize"] == floats.document["normalize"]

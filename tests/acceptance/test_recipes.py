@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
-from skimage.transform import resize
 
 from augment.encode import encode
 from augment.masks import encode_mask
@@ -20,8 +20,9 @@ _SIZE = 240, 320
 
 
 def _photographs() -> list[np.ndarray]:
-    found = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
-    return [(resize(each, _SIZE, anti_aliasing=True) * 255).astype(np.uint8) for each in found]
+    folder = Path(data.__file__).parent
+    names = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
+    return [np.asarray(Image.open(folder / name).convert("RGB").resize(_SIZE[::-1])) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,8 @@ def _lay_photos(root: Path, pictures: list[np.ndarray]) -> None:
 
 def _lay_objects(root: Path, pictures: list[np.ndarray]) -> None:
     _lay(root / "images", "scene", pictures)
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for i in range(len(pictures)):
         images.append({"id": i + 1, "file_name": f"scene{i}.jpg", "height": _SIZE[0], "width": _SIZE[1]})
         for x, y, category in ((30 + 10 * i, 40, 1), (150, 90 + 10 * i, 2)):

@@ -214,7 +214,7 @@ def test_matrix_of_a_policy_is_where_keypoints_went(name: str) -> None:
         made = transform(Sample(places(61, 83), keypoints=points), seed=0, draw=draw, view=0, key="k")
         assert made.matrix is not None
         there = np.column_stack([points, np.ones(4)]) @ made.matrix.T
-        assert np.allclose(there[:, :2], made.sample.keypoints, atol=1e-3)
+        assert np.allclose(there[:, :2], np.asarray(made.sample.keypoints), atol=1e-3)
 
 
 def test_distortions_have_no_matrix() -> None:

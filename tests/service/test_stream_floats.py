@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -74,7 +75,7 @@ def test_batches_are_floats_of_the_pixels_in_every_format(service: TestClient, d
 def test_head_of_a_stream_tells_how_to_normalise(service: TestClient) -> None:
     stream = declare(service, normalize=OF_DATASET, dtype="float32")
     content = service.get(f"/v1/streams/{stream['id']}/batches", params={"stop": 1}).content
-    metadata = json.loads(arrow.pa.ipc.open_stream(content).schema.metadata[arrow.METADATA_KEY])
+    metadata = json.loads(pa.ipc.open_stream(content).schema.metadata[arrow.METADATA_KEY])
     told = {name: metadata[name] for name in ("normalize", "dtype", "layout")}
     assert told == {name: stream[name] for name in told}
 
