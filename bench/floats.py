@@ -7,6 +7,7 @@ that of NumPy's own cast of the same pixels into new memory, channels first.
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def main() -> None:
         method = parse(section)
         for dtype in ("float32", "float16"):
             for layout in ("NCHW", "NHWC"):
-                took = _best(lambda dtype=dtype, layout=layout, method=method: convert(images, method, dtype, layout))
+                took = _best(partial(convert, images, method, dtype, layout))
                 name = f"{' '.join(section.values())} {dtype} {layout}"
                 print(f"{name:50} {took:6.1f} ms {took / floor:6.2f}")
 

@@ -26,6 +26,9 @@ StreamId = Annotated[
 _PIPELINE = "The name of a preset or a saved pipeline, YAML text, or a JSON document."
 
 
+_SectionOfEachView = Annotated[list[dict[str, Any] | None], Field(max_length=VIEWS_MAX)]
+
+
 class ViewRequest(schemas.StrictSchema):
     """So many pictures of each record through one pipeline."""
 
@@ -67,7 +70,7 @@ class StreamRequest(schemas.StrictSchema):
         "`label_weights`. Omitted: not at all.",
         examples=["MixUp", {"CutMix": {"alpha": 1.0, "per": "row"}}, {"OneOf": {"transforms": ["MixUp", "CutMix"]}}],
     )
-    normalize: dict[str, Any] | list[dict[str, Any] | None] | None = Field(
+    normalize: dict[str, Any] | _SectionOfEachView | None = Field(
         None,
         description="How pixels become floats, in place of the pipelines' own section; of a stream with views also a "
         "list with a section for each of them.",
@@ -166,7 +169,7 @@ async def declare_stream(state: Joined, wanted: StreamRequest, response: Respons
     than AUGMENT_SCAN_WAIT_S (10 s) the answer is 503 until it is done.
     """
     declaration = Declaration(**wanted.model_dump())
-    state.streams.check_options(declaration)
+    await to_thread.run_sync(state.streams.check_options, declaration)
     try:
         numbers = None
         if await to_thread.run_sync(state.streams.needs_numbers, declaration):
