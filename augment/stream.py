@@ -5,6 +5,7 @@ integer and any process may answer.
 """
 
 import functools
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from augment import arguments, decode, engine, measured
+from augment import arguments, decode, engine, laid, measured
 from augment import references as referred
 from augment.batch import BatchRenderer, Shape
-from augment.batch_task import BatchTask
+from augment.batch_task import BatchTask, with_provenance
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, StorageError
 from augment.formats import registry
@@ -161,6 +162,14 @@ class Stream:
         return self.image_shapes[0]
 
     @property
+    def batch_bytes(self) -> int | None:
+        """Bytes of the pictures of a full batch as they are handed out; None where sizes differ."""
+        pixels = [math.prod(shape) for shape in self.image_shapes if shape is not None]
+        if len(pixels) < len(self.image_shapes):
+            return None
+        return self.spec.num_rows(0) * sum(pixels) * self.spec.pixel_format.itemsize
+
+    @property
     def targets(self) -> frozenset[str]:
         """What the rows have beside pictures, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
         there = self.dataset.targets
@@ -274,10 +283,11 @@ class Stream:
                     return
                 place, future, file = pending.popleft()
                 with file:
-                    if (laid := future.result()) is None:
+                    if (written := future.result()) is None:
                         raise StorageError("a batch does not fit into memory; take a smaller batch_size")
-                    batch = arrow.from_message(file.map(), schema)
-                yield replace(batch, epoch=place.epoch, index=place.index, refusals=laid.refusals)
+                    batch = arrow.from_message(laid.read_content(file.path, written), schema)
+                    batch = with_provenance(batch, laid.read_description(file.path, written))
+                yield replace(batch, epoch=place.epoch, index=place.index, refusals=written.refusals)
         finally:
             for _, future, _ in pending:
                 future.cancel()

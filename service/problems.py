@@ -66,7 +66,7 @@ _TITLES: Mapping[type[Exception], str] = {
 _EXPECTED = (errors.MeasuringError, errors.StartingError, errors.DrainingError)
 """What takes its time, and what every life of a service begins and ends with: nothing for a log of faults."""
 
-_OF_STREAMS = ("mix", "repeats", "views")
+_OF_STREAMS = ("dtype", "layout", "mix", "normalize", "repeats", "views")
 """What is asked of other requests too, and what none of them has."""
 
 _log = logging.getLogger(__name__)

@@ -63,7 +63,10 @@ class Settings(BaseSettings):
         description="How many times its size an uploaded archive may unpack to; 100, as Apache POI.",
     )
     scan_wait_s: float = Field(
-        10.0, ge=0, description="Seconds that a client waits for a scan before it gets 202; gateways wait 30 to 60."
+        10.0,
+        ge=0,
+        description="Seconds that a client waits for a scan before it gets 202, and for a dataset's mean and deviation "
+        "before it gets 503; gateways wait 30 to 60.",
     )
     max_pictures: int = Field(64, ge=1, description="Pictures, and copies of all of them, of one one-shot request.")
     max_home_bytes: int = Field(100 * _GIB, ge=_MIB, description="Bytes of uploads and outputs together.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from augment import measured
 from augment.dataset import Dataset
-from augment.errors import PipelineError, Problem
+from augment.errors import CallError, PipelineError, Problem
 from augment.measured import Measured
 from augment.normalize import choose
 from augment.normalize.pixel_format import PixelFormat
@@ -32,6 +32,9 @@ from service.registration import Entry
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_PARTS_OF_MEMORY = 4
+"""Rows, the batch they become, its floats and the message of it lie in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Streams:
         self._datasets = datasets
         self._pipelines = pipelines
         self._max_pixels = settings.max_pixels
+        self._worker_memory_bytes = settings.worker_memory_bytes
         self._lock = threading.Lock()
         self._opened: dict[str, OpenStream] = {}
         self._documents = dict(self._read_home())
@@ -115,14 +119,25 @@ class Streams:
             normalize=sections,
             **wanted.options(),
         )
+        self._check_bytes(stream)
         document = _document(stream, wanted.dataset)
         with self._lock:
             known = self._documents.get(stream.id)
-            if known is None or known["dataset"] != wanted.dataset:  # equal datasets may have two names, and lose one
+            if known is None or not self._holds(known["dataset"], known["dataset_digest"]):
                 write_json(self._path(stream.id), document)
                 self._documents[stream.id] = document
                 self._opened.pop(stream.id, None)
             return self._documents[stream.id], known is None
+
+    def _check_bytes(self, stream: Stream) -> None:
+        """Raise CallError where a batch is more than a worker can put together."""
+        num_bytes, limit = stream.batch_bytes or 0, self._worker_memory_bytes // _PARTS_OF_MEMORY
+        if num_bytes > limit:
+            raise CallError(
+                f"the pictures of a batch are {num_bytes} bytes, and at most {limit} are put together: a quarter of "
+                "what a worker may use (AUGMENT_WORKER_MEMORY_BYTES); take a smaller batch_size, fewer views, smaller "
+                "pictures or dtype uint8"
+            )
 
     def ids(self) -> list[str]:
         """All ids in order."""
@@ -185,6 +200,8 @@ class Streams:
 
     def _entry(self, name: str, digest: str) -> Entry:
         """A dataset that a stream was declared with; ConflictError where it is gone or another."""
+        if not self._holds(name, digest):  # equal datasets may have two names, and one of them may go
+            name = next((other for other in self._datasets.names() if self._holds(other, digest)), name)
         try:
             entry = self._datasets.entry(name)
         except NotFoundError:
@@ -198,16 +215,23 @@ class Streams:
             )
         return entry
 
+    def _holds(self, name: str, digest: str) -> bool:
+        try:
+            return self._datasets.entry(name).digest == digest
+        except (NotFoundError, ConflictError):
+            return False
+
     def _open(self, stream_id: str, document: Mapping[str, Any], entries: tuple[Entry, ...]) -> OpenStream:
-        opened = {entry.name: self._datasets.open_entry(entry) for entry in entries}
+        dataset, *referred_to = [self._datasets.open_entry(entry) for entry in entries]
+        names = sorted(document["references"])
         views = document["views"]
         stream = Stream(
-            opened[document["dataset"]],
+            dataset,
             Pipeline.parse(json.dumps(document["pipeline"])) if views is None else None,
             views=None
             if views is None
             else [{"pipeline": Pipeline.parse(json.dumps(view["pipeline"])), "count": view["count"]} for view in views],
-            references={name: opened[name] for name in document["references"]},
+            references=dict(zip(names, referred_to, strict=True)),
             normalize=[document["normalize"]] if views is None else document["normalize"],
             **{name: document[name] for name in _OPTIONS},
         )
@@ -216,8 +240,8 @@ class Streams:
                 "this stream was declared for another engine (GET /version), which renders other pixels; declare it "
                 "again (POST /v1/streams), which gives another id"
             )
-        manifests = {entry.name: self._datasets.manifest(entry) for entry in entries}
-        sources = stream.sources(manifests[document["dataset"]], manifests, max_pixels=self._max_pixels)
+        manifest, *others = [self._datasets.manifest(entry) for entry in entries]
+        sources = stream.sources(manifest, dict(zip(names, others, strict=True)), max_pixels=self._max_pixels)
         return OpenStream(stream_id, stream, sources, entries)
 
     def _read_home(self) -> list[tuple[str, dict[str, Any]]]:

@@ -37,6 +37,11 @@ class PixelFormat:
         return self.dtype != "uint8"
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of one value."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
     def channels_first(self) -> bool:
         return self.layout == "NCHW"
 

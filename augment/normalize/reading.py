@@ -40,7 +40,8 @@ class Reader:
         """Raise PipelineError with all that was wrong, parameters that nobody asked for among it."""
         for name in self._params:
             if name not in self._known:
-                self.wrong(f"`{str(name)[:100]}` is unknown here{did_you_mean(str(name), self._known)}", str(name))
+                hint = did_you_mean(str(name), self._known) or f"; there are {listed(self._known)}"
+                self.wrong(f"`{str(name)[:100]}` is unknown here{hint}", str(name))
         if self._problems:
             raise PipelineError(self._problems)
 
