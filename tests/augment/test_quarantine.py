@@ -166,8 +166,8 @@ def test_memory_that_runs_out_between_records_blames_none(bench: Bench, quaranti
 
 def test_record_is_not_blamed_for_memory_that_its_batch_holds(bench: Bench) -> None:
     """The child begins with what its parent holds, and both have one limit."""
-    with pytest.raises(CallError, match="what is rendered so far takes .* smaller batch_size"):
-        held = {name: ("hold", 60 << 20) for name in "abcde"}
+    held = dict.fromkeys("abcde", ("hold", 60 << 20))
+    with pytest.raises(CallError, match=r"what is rendered so far takes .* smaller batch_size"):
         bench.run(Records((*held, "last"), {**held, "last": ("eat", 300 << 20)}), quarantine=True)
     assert bench.verdicts == {}
 
