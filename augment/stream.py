@@ -19,6 +19,7 @@ from augment import arguments, decode, engine, laid, measured
 from augment import references as referred
 from augment.batch import BatchRenderer, Shape
 from augment.batch_task import BatchTask, with_provenance
+from augment.cache import CachePlace
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, StorageError
 from augment.formats import registry
@@ -334,8 +335,12 @@ class Stream:
         references: Mapping[str, Path],
         *,
         max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+        cache: CachePlace | None = None,
     ) -> tuple[RenderSource, ...]:
-        """What workers need to render each view; ``manifest`` and ``references`` are where they find the datasets."""
+        """What workers need to render each view; ``manifest`` and ``references`` are where they find the datasets.
+
+        ``cache`` is where decoded pictures are kept.
+        """
         referred = tuple(ReferenceSource(name, references[name], digest) for name, digest in self.spec.references)
         return tuple(
             RenderSource(
@@ -347,6 +352,7 @@ class Stream:
                 max_pixels=max_pixels,
                 references=referred,
                 inverses=self.spec.has_views,
+                cache=cache,
             )
             for each in self._pipelines
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from augment import measured
+from augment.cache import CachePlace
 from augment.dataset import Dataset
 from augment.errors import CallError, PipelineError, Problem
 from augment.measured import Measured
@@ -83,6 +84,9 @@ class Streams:
         self._pipelines = pipelines
         self._max_pixels = settings.max_pixels
         self._worker_memory_bytes = settings.worker_memory_bytes
+        self._cache = None
+        if settings.decode_cache_bytes:
+            self._cache = CachePlace(home.path / "decoded", settings.decode_cache_bytes)
         self._lock = threading.Lock()
         self._opened: dict[str, OpenStream] = {}
         self._documents = dict(self._read_home())
@@ -241,7 +245,8 @@ class Streams:
                 "again (POST /v1/streams), which gives another id"
             )
         manifest, *others = [self._datasets.manifest(entry) for entry in entries]
-        sources = stream.sources(manifest, dict(zip(names, others, strict=True)), max_pixels=self._max_pixels)
+        found = dict(zip(names, others, strict=True))
+        sources = stream.sources(manifest, found, max_pixels=self._max_pixels, cache=self._cache)
         return OpenStream(stream_id, stream, sources, entries)
 
     def _read_home(self) -> list[tuple[str, dict[str, Any]]]:
