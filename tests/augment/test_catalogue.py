@@ -393,15 +393,3 @@ def test_children_a_container_can_hold_are_no_problem() -> None:
 
 def children(*each_p: float) -> list[Node]:
     return [Node("NoOp", {"p": p}) for p in each_p]
-
-
-@pytest.mark.parametrize("name", catalogue._ELSEWHERE)
-def test_names_of_other_libraries_lead_to_ours(name: str) -> None:
-    with pytest.raises(catalogue.ParamsError, match=f"here it is `{catalogue._ELSEWHERE[name]}`"):
-        catalogue.fill(name, {})
-    assert name not in CATALOGUE
-    assert catalogue._ELSEWHERE[name] in CATALOGUE
-
-
-def test_misspelt_alias_leads_to_the_alias() -> None:
-    assert "did you mean `3-Augment`" in catalogue.unknown_name("3-augment")

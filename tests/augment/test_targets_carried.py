@@ -391,13 +391,3 @@ def test_holes_leave_boxes_as_they_are_unless_all_of_one_is_erased(name: str) ->
         gone = not out.image[20, 25].any()
         assert (1 in some(out.box_rows)) == (not gone)
     assert max(kept) == 2
-
-
-def test_mirrored_boxes_of_whole_pixels_stay_whole() -> None:
-    corners = np.array([[x, 3, x + 7, 20] for x in range(173)], np.float32)
-    given = Sample(np.zeros((40, 180, 3), np.uint8), boxes=corners)
-    out = compile_pipeline(resolve(parse("transforms: [{HorizontalFlip: {p: 1}}]")))(given, **ADDRESS).sample
-    assert out.boxes is not None
-    assert np.array_equal(
-        out.boxes, np.stack([173 - corners[:, 0], corners[:, 1], 180 - corners[:, 0], corners[:, 3]], 1)
-    )
