@@ -9,7 +9,7 @@ PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/augment-bench-peers
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check gate lint bench profile format lock golden settings sheets clean
+.PHONY: help demo test test-long check gate lint bench profile format lock golden settings sheets curves clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ settings: $(READY)  ## write docs/settings.md from the settings
 
 sheets: $(READY)  ## draw a contact sheet of every family of transforms into demo-output/sheets
 	$(BIN)/python -m tests.sheets demo-output/sheets
+
+curves: $(READY)  ## draw the curves of docs/normalisation.md again
+	$(BIN)/python -m tests.curves docs/images/normalisation.png
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) bench-output demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from augment.formats.registry import scan
     from augment.measure import dataset_statistics
     from augment.merging.merge import merge as merge_predictions
+    from augment.normalize.pictures import denormalise_images, normalize_images
     from augment.overlay import Overlay
     from augment.sample import Batch, Sample
     from augment.sheet import contact_sheet
@@ -45,11 +46,13 @@ _EXPORTS = {
     "contact_sheet": ("augment.sheet", "contact_sheet"),
     "dataset_statistics": ("augment.measure", "dataset_statistics"),
     "decode_image": ("augment.decode", "decode"),
+    "denormalise_images": ("augment.normalize.pictures", "denormalise_images"),
     "divide_dataset": ("augment.split", "divide"),
     "encode_image": ("augment.encode", "encode"),
     "engine_id": ("augment.engine", "engine_id"),
     "expand_dataset": ("augment.expand", "expand"),
     "merge_predictions": ("augment.merging.merge", "merge"),
+    "normalize_images": ("augment.normalize.pictures", "normalize_images"),
     "scan": ("augment.formats.registry", "scan"),
     "verify_expansion": ("augment.verify", "verify"),
 }
@@ -68,12 +71,14 @@ __all__ = [
     "contact_sheet",
     "dataset_statistics",
     "decode_image",
+    "denormalise_images",
     "divide_dataset",
     "encode_image",
     "engine_id",
     "errors",
     "expand_dataset",
     "merge_predictions",
+    "normalize_images",
     "scan",
     "verify_expansion",
 ]

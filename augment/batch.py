@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from augment import stacking
-from augment.chance import NUMBER_MAX, EpochOrder
+from augment import arguments, stacking
+from augment.chance import EpochOrder
 from augment.dataset import Dataset
-from augment.errors import CallError, DatasetError, RecordError
+from augment.errors import DatasetError, RecordError
+from augment.normalize.pixel_format import PLAIN, convert
+from augment.normalize.section import parse
 from augment.render import Renderer
 from augment.sample import Batch, Record, Refusal, Rendered, Sample
 from augment.stream_spec import Place, StreamSpec
@@ -37,8 +39,17 @@ class BatchRenderer:
         """Render one rank's slice of one batch.
 
         A row whose record is refused takes the first acceptable of the next ``REPLACEMENTS`` in the epoch's order,
-        round its end; DatasetError where there is none. Where rows are mixed, all of the batch is rendered.
+        round its end; DatasetError where there is none. Where rows are mixed, all of the batch is rendered. Pictures
+        become floats, or get another layout, when all else is done.
         """
+        batch = self._mixed(place, guard)
+        form = self.spec.pixel_format
+        if form != PLAIN:
+            for view, section in zip(batch.views, self.spec.normalize, strict=True):
+                view.images = convert(view.images, None if section is None else parse(section), form.dtype, form.layout)
+        return batch
+
+    def _mixed(self, place: Place, guard: Guard) -> Batch:
         positions = self.spec.positions(place)
         if self.spec.mix is None:
             return self._rows(place, positions, guard)
@@ -47,7 +58,7 @@ class BatchRenderer:
         rules = self.renderers[0].spec
         mixed = self.spec.mix.apply(
             whole,
-            stream_id=self.spec.id,
+            stream_id=self.spec.pixels_id,
             epoch=place.epoch,
             index=place.index,
             num_classes=len(self._dataset.classes),
@@ -58,9 +69,8 @@ class BatchRenderer:
 
     def _rows(self, place: Place, positions: range, guard: Guard) -> Batch:
         spec = self.spec
-        if place.epoch > NUMBER_MAX // spec.repeats - 1:
-            raise CallError(f"epoch is {place.epoch}; with repeats {spec.repeats} draws end before {NUMBER_MAX}")
-        order = EpochOrder(spec.num_records, spec.seed, place.epoch, shuffle=spec.shuffle)
+        epoch = arguments.integer("epoch", place.epoch, 0, spec.epoch_max)
+        order = EpochOrder(spec.num_records, spec.seed, epoch, shuffle=spec.shuffle)
         places = np.arange(positions.start // spec.repeats, -(-positions.stop // spec.repeats), dtype=np.int64)
         wanted = self._dataset.records(order.take(places))
         attempts = _Attempts(self.renderers, guard)
@@ -68,7 +78,7 @@ class BatchRenderer:
         for position in positions:
             turn, repeat = divmod(position, spec.repeats)
             record = wanted[turn - places[0]]
-            rows.append(self._row(attempts, record, turn, order, place.epoch * spec.repeats + repeat))
+            rows.append(self._row(attempts, record, turn, order, epoch * spec.repeats + repeat))
         views = [self._view(view, place, positions, rows) for view in range(len(self.renderers))]
         views[0].other_views = tuple(views[1:])
         views[0].refusals = tuple(attempts.refusals.values())

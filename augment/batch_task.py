@@ -78,7 +78,8 @@ def _described(batch: Batch) -> list[list[dict[str, object]]]:
     return [[each.as_json() for each in view.provenance] for view in batch.views]
 
 
-def _with_provenance(batch: Batch, described: list[list[dict[str, object]]]) -> Batch:
+def with_provenance(batch: Batch, described: list[list[dict[str, object]]]) -> Batch:
+    """The batch of a ``BatchTask``'s message with what its description says of each row, view by view."""
     views = [
         replace(view, provenance=[Provenance.from_json(row) for row in rows])
         for view, rows in zip(batch.views, described, strict=True)
@@ -88,7 +89,10 @@ def _with_provenance(batch: Batch, described: list[list[dict[str, object]]]) -> 
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """One rank's slice of a whole batch in a format, made from the file ``whole`` that a ``BatchTask`` laid down."""
+    """One rank's slice of a whole batch in a format, made from the file ``whole`` that a ``BatchTask`` laid down.
+
+    What was refused is that of the whole batch: it decides whether the part may be kept, too.
+    """
 
     whole: Path
     laid: Laid
@@ -106,7 +110,6 @@ class PartTask:
             self.laid,
             content_bytes=sizes[0],
             num_bytes=sizes[1],
-            refusals=(),
             seconds={"convert": time.perf_counter() - started},
         )
 
@@ -117,13 +120,14 @@ class PartTask:
         positions = self.spec.positions(self.place)
         batch = replace(batch, epoch=self.place.epoch, index=self.place.index)
         if self.part_format.name is Format.TAR:
-            batch = _with_provenance(batch, laid.read_description(self.whole, self.laid))
+            batch = with_provenance(batch, laid.read_description(self.whole, self.laid))
         part = batch.rows(positions.start - first, positions.stop - first)
         match self.part_format.name:
             case Format.ARROW:
                 return [arrow.batch_message(part, schema)]
             case Format.TAR:
-                return list(tar.batch_members(part, self.part_format.image_format, self.part_format.quality))
+                form = self.part_format
+                return list(tar.batch_members(part, form.image_format, form.quality, self.layout.pixel_format))
             case Format.NPZ:
                 return [npz.to_bytes(part)]
 

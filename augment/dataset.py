@@ -252,6 +252,10 @@ class Dataset:
         scanned_ns = self.source.summary.scanned_ns
         return read.read_record(record, class_name, root=self.root, scanned_ns=scanned_ns)
 
+    def is_unmoved(self, record: Record) -> bool:
+        """Whether the record's file cannot have changed since the scan; nothing of it is read."""
+        return read.is_unmoved(record, self.source.summary.scanned_ns)
+
     def read_mask(self, record: Record) -> bytes:
         """The encoded bytes of the record's mask, proven likewise; raises as ``read``, CallError if it has none."""
         return read.read_mask(record, root=self.root, scanned_ns=self.source.summary.scanned_ns)

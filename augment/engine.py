@@ -13,7 +13,7 @@ from augment import decode
 from augment.address import digest_fields
 from augment.transforms import library
 
-RENDER_REVISION = 2
+RENDER_REVISION = 3
 """Counts our own changes that alter a pixel of any address; raised in the same commit as the change."""
 
 _PERSON = b"augment.engine"
@@ -43,6 +43,12 @@ def describe() -> dict[str, Any]:
 def engine_id() -> str:
     """The digest of ``describe()``: 32 hexadecimal digits, the same in every process of machines of one class."""
     return _digest(describe())
+
+
+@functools.cache
+def decode_id() -> str:
+    """The digest of what decides a decoded pixel, whatever transforms may come behind it."""
+    return _digest({**describe(), "libraries": dict(sorted(decode.versions().items()))})
 
 
 def _digest(description: Mapping[str, Any]) -> str:

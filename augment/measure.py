@@ -6,17 +6,15 @@ exact up to the one rounding at the end. Every pixel counts the same, and so a l
 """
 
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import census, decode, masks
+from augment import census, decode, levels, masks
 from augment.census import Census
 from augment.dataset import Dataset
 from augment.errors import RecordError
@@ -25,10 +23,8 @@ from augment.memory_file import MemoryFile
 from augment.sample import Record, Refusal
 from augment.task import Guard, Workers
 
-LEVELS = 256
+_TOP = levels.LEVELS - 1
 _PICTURES_A_TASK = 32
-_PIXELS_AT_ONCE = 1 << 20
-"""Counting turns each into eight bytes."""
 _REFUSALS_KEPT = 1000
 
 Progress = Callable[[int, int, int], None]
@@ -53,13 +49,13 @@ class Pixels:
     @property
     def mean(self) -> tuple[float, float, float]:
         """Of red, green and blue in [0, 1], as normalisation takes them; NaN where there is no pixel."""
-        red, green, blue = (_mean_and_std(channel)[0] for channel in self.counts)
+        red, green, blue = (levels.mean_and_std(channel, _TOP)[0] for channel in self.counts)
         return red, green, blue
 
     @property
     def std(self) -> tuple[float, float, float]:
         """The standard deviation (of all pixels, divided by their number) of red, green and blue, likewise."""
-        red, green, blue = (_mean_and_std(channel)[1] for channel in self.counts)
+        red, green, blue = (levels.mean_and_std(channel, _TOP)[1] for channel in self.counts)
         return red, green, blue
 
 
@@ -95,7 +91,7 @@ class Statistics:
 
 @dataclass(slots=True)
 class _Sum:
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, LEVELS), np.int64))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, levels.LEVELS), np.int64))
     mask_values: Counter[int] = field(default_factory=Counter)
     num_records: int = 0
     refusals: list[Refusal] = field(default_factory=list)
@@ -112,11 +108,13 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True)
 class MeasureTask:
-    """Decode the records of a view from one place to another, and their masks, and count values."""
+    """Decode the records of a view from one place to another, and their masks unless nobody asks, and count values."""
 
     dataset: Dataset
     part: int
     records: range
+    masks: bool = True
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS
 
     def run(self, guard: Guard) -> tuple[int, _Sum]:
         """The number of the part comes with what was counted; a refused record counts for nothing."""
@@ -133,22 +131,11 @@ class MeasureTask:
         return self.part, total
 
     def _count(self, record: Record) -> tuple[NDArray[np.int64], dict[int, int]]:
-        counts = count(decode.decode(self.dataset.read(record)))
-        if record.mask is None:
+        counts = levels.count(decode.decode(self.dataset.read(record), max_pixels=self.max_pixels))
+        if record.mask is None or not self.masks:
             return counts, {}
         values, numbers = np.unique(masks.decode_mask(self.dataset.read_mask(record)), return_counts=True)
         return counts, dict(zip(values.tolist(), numbers.tolist(), strict=True))
-
-
-def count(image: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How often each value occurs in each channel of uint8 (H, W, 3): int64 (3, 256)."""
-    flat = image.reshape(-1, 3)
-    counts = np.zeros((3, LEVELS), np.int64)
-    for start in range(0, len(flat), _PIXELS_AT_ONCE):
-        some = flat[start : start + _PIXELS_AT_ONCE]
-        for channel in range(3):
-            counts[channel] += np.bincount(some[:, channel], minlength=LEVELS)
-    return counts
 
 
 def dataset_statistics(
@@ -163,7 +150,7 @@ def dataset_statistics(
     taken = [census.take(view) for view in views]
     sums = [_Sum() for _ in views]
     if pixels:
-        _measure(dataset, views, sums, workers, progress or (lambda _done, _total, _failed: None))
+        _measure(dataset, views, sums, workers, progress or _unseen)
     refused = Counter(str(each.reason) for each in dataset.refused)
     refusals = [
         Refusal(
@@ -186,13 +173,46 @@ def dataset_statistics(
     )
 
 
-def _measure(dataset: Dataset, views: list[Dataset], sums: list[_Sum], workers: Workers | None, show: Progress) -> None:
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The pixels of one view, without its masks, and which records could not be decoded, by key."""
+
+    pixels: Pixels
+    refusals: tuple[Refusal, ...]
+
+
+def pixels_of(
+    dataset: Dataset,
+    workers: Workers | None = None,
+    *,
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+    progress: Progress | None = None,
+) -> Counted:
+    """Count the pixels of a view, each picture decoded once; otherwise as ``dataset_statistics``."""
+    total = _Sum()
+    asked = partial(MeasureTask, masks=False, max_pixels=max_pixels)
+    _measure(dataset, [dataset], [total], workers, progress or _unseen, asked)
+    return Counted(total.pixels(), tuple(sorted(total.refusals, key=lambda each: each.key.encode())))
+
+
+def _unseen(_done: int, _total: int, _failed: int) -> None:
+    pass
+
+
+def _measure(
+    dataset: Dataset,
+    views: list[Dataset],
+    sums: list[_Sum],
+    workers: Workers | None,
+    show: Progress,
+    asked: Callable[[Dataset, int, range], MeasureTask] = MeasureTask,
+) -> None:
     done = failed = 0
     with MemoryFile("dataset") as file:
         file.write(dataset.to_buffer())
         shared = Dataset.open(file.path)
         opened = [shared if view.split is None else shared.choose(view.split) for view in views]
-        with contextlib.closing(tasks.run_all(workers, _tasks(opened), lambda _: None)) as results:
+        with contextlib.closing(tasks.run_all(workers, _tasks(opened, asked), lambda _: None)) as results:
             for part, counted in results:
                 sums[part].add(counted)
                 done += counted.num_records + len(counted.refusals)
@@ -200,20 +220,7 @@ def _measure(dataset: Dataset, views: list[Dataset], sums: list[_Sum], workers: 
                 show(done, dataset.num_records, failed)
 
 
-def _tasks(views: list[Dataset]) -> Iterator[MeasureTask]:
+def _tasks(views: list[Dataset], asked: Callable[[Dataset, int, range], MeasureTask]) -> Iterator[MeasureTask]:
     for part, view in enumerate(views):
         for start in range(0, view.num_records, _PICTURES_A_TASK):
-            yield MeasureTask(view, part, range(start, min(start + _PICTURES_A_TASK, view.num_records)))
-
-
-def _mean_and_std(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Exact in whole numbers, of values divided by 255."""
-    numbers = counts.tolist()
-    number = sum(numbers)
-    if not number:
-        return math.nan, math.nan
-    total = sum(level * each for level, each in enumerate(numbers))
-    squares = sum(level * level * each for level, each in enumerate(numbers))
-    top = LEVELS - 1
-    variance = Fraction(number * squares - total * total, (number * top) ** 2)
-    return float(Fraction(total, number * top)), math.sqrt(variance)
+            yield asked(view, part, range(start, min(start + _PICTURES_A_TASK, view.num_records)))

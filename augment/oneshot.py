@@ -195,14 +195,14 @@ class _Work:
             sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
         try:
             self._said = sent.check(self._said, header.height, header.width)
-            sample = decoded.decode_picture(
-                self.data,
+            eighths = functools.partial(reduce.eighths, task.spec, targets=moved)
+            mask = self._mask
+            sample = decoded.with_targets(
+                decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths),
                 self._said.annotations,
-                self._mask,
+                None if mask is None else lambda: masks.decode_mask(mask, max_pixels=task.max_pixels),
                 self._vocabulary,
                 full_size=(header.height, header.width),
-                max_pixels=task.max_pixels,
-                eighths=functools.partial(reduce.eighths, task.spec, targets=moved),
             )
         except ValueError as error:
             raise RecordError(task.source.name, Reason.ANNOTATION, str(error)) from error

@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from augment import arguments, decode, decoded
+from augment import arguments, decode, decoded, masks
+from augment import cache as cached
 from augment.annotations import NOTHING, Annotations
+from augment.cache import DecodedCache
 from augment.dataset import Dataset
 from augment.errors import CallError, RecordError
 from augment.sample import Record, Sample, as_image, as_sample
@@ -16,31 +20,47 @@ Eighths = Callable[[int, int], int]
 
 
 def decode_record(
-    dataset: Dataset, record: Record, *, max_pixels: int, eighths: Eighths, stages: Stages | None = None
+    dataset: Dataset,
+    record: Record,
+    *,
+    max_pixels: int,
+    eighths: Eighths,
+    cache: DecodedCache | None = None,
+    stages: Stages | None = None,
 ) -> Sample:
     """Read and decode one record; ``eighths`` says from height and width how much of it is decoded.
+
+    ``cache`` keeps what was decoded. It is asked only where the file cannot have changed since the scan, so that
+    whether a record is refused does not depend on what is kept. Nobody changes the arrays of the sample.
 
     Raises RecordError with the record's key where the file is not what the manifest describes or no picture,
     StorageError where the machine fails to read it.
     """
     stages = stages or Stages()
     stages.begin()
-    encoded = dataset.read(record)
+
+    def image() -> NDArray[np.uint8]:
+        encoded = dataset.read(record)
+        stages.end("read")
+        return decode.decode(encoded, max_pixels=max_pixels, eighths=eighths)
+
+    def mask() -> NDArray[np.integer[Any]]:
+        return masks.decode_mask(dataset.read_mask(record), max_pixels=max_pixels)
+
+    known = cache if cache is not None and dataset.is_unmoved(record) else None
     annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
-    mask = None if record.mask is None else dataset.read_mask(record)
-    stages.end("read")
     try:
-        sample = decoded.decode_picture(
-            encoded,
+        name = cached.name_of(record.digest, eighths(record.height, record.width))
+        picture = image() if known is None else known.array(name, image)
+        sample = decoded.with_targets(
+            picture,
             annotations,
-            mask,
+            None if record.mask is None else mask,
             dataset.vocabulary,
             full_size=(record.height, record.width),
-            max_pixels=max_pixels,
-            eighths=eighths,
         )
     except RecordError as error:
-        raise RecordError(record.key, error.reason, error.detail) from error
+        raise error if error.key else RecordError(record.key, error.reason, error.detail) from error
     sample.label = record.label
     stages.end("decode")
     return sample
@@ -49,9 +69,12 @@ def decode_record(
 class Pictures:
     """The records of a dataset (of its chosen split) that transforms may take from: a ``transforms.source.Source``."""
 
-    def __init__(self, dataset: Dataset, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS) -> None:
+    def __init__(
+        self, dataset: Dataset, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS, cache: DecodedCache | None = None
+    ) -> None:
         self._dataset = dataset
         self._max_pixels = max_pixels
+        self._cache = cache
 
     @property
     def num_records(self) -> int:
@@ -62,7 +85,7 @@ class Pictures:
 
     def sample(self, index: int) -> Sample:
         record = self._dataset.record(index)
-        return decode_record(self._dataset, record, max_pixels=self._max_pixels, eighths=_full)
+        return decode_record(self._dataset, record, max_pixels=self._max_pixels, eighths=_full, cache=self._cache)
 
 
 class Loose:
@@ -92,10 +115,15 @@ class Loose:
 
 
 def source_of(
-    given: Dataset | Sequence[Sample | ArrayLike], *, max_pixels: int = decode.DEFAULT_MAX_PIXELS
+    given: Dataset | Sequence[Sample | ArrayLike],
+    *,
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+    cache: DecodedCache | None = None,
 ) -> Pictures | Loose:
     """Where transforms find the references that somebody gave: of a dataset with splits those of the training split."""
-    return Pictures(given.choose(None), max_pixels=max_pixels) if isinstance(given, Dataset) else Loose(given)
+    if isinstance(given, Dataset):
+        return Pictures(given.choose(None), max_pixels=max_pixels, cache=cache)
+    return Loose(given)
 
 
 def _full(height: int, width: int) -> int:

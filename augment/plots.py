@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from augment.measure import LEVELS, Statistics
+from augment.levels import LEVELS
+from augment.measure import Statistics
 
 BARS_MAX = 30
 """Classes in a plot, the most frequent ones; a table names them all."""

@@ -148,6 +148,22 @@ def read_record(record: Record, class_name: str | None, *, root: Path, scanned_n
     return data
 
 
+def is_unmoved(record: Record, scanned_ns: int) -> bool:
+    """Whether size and mtime of the record's file are the scan's, and old enough to tell that it is the same.
+
+    False where it cannot be told: whoever reads it then finds out why.
+    """
+    in_parquet = record.offset is not None and record.path.parent.suffix == ".parquet"
+    try:
+        file = record.path.parent if in_parquet and record.path.parent.is_file() else record.path
+        status = file.stat()
+    except OSError:
+        return False
+    same_size = record.offset is not None or status.st_size == record.size_bytes
+    same = same_size and status.st_mtime_ns == record.mtime_ns and stat.S_ISREG(status.st_mode)
+    return same and is_settled(record.mtime_ns, scanned_ns)
+
+
 def read_mask(record: Record, *, root: Path, scanned_ns: int) -> bytes:
     """The encoded bytes of a record's mask, which are those that were scanned; raises as ``read_record``."""
     mask = record.mask

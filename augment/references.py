@@ -25,6 +25,8 @@ def take(given: References | None, pipelines: Iterable[PipelineSpec], *, has_vie
     found: object = {} if given is None else given
     if not isinstance(found, Mapping):
         raise CallError(f"references is {arguments.shown(found)}; give datasets by name, as {{'styles': FOLDER}}")
+    for name in found:
+        arguments.text("the name of references", name)
     specs = tuple(pipelines)
     for place, spec in enumerate(specs):
         with problems_of_view(place if has_views else None):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from augment import arguments, decode, engine, pictures, targets
 from augment.address import Address, digest_fields
 from augment.annotations import NOTHING, Annotations
+from augment.cache import CachePlace, DecodedCache
 from augment.dataset import Dataset
 from augment.errors import DatasetError
 from augment.pictures import Pictures
@@ -45,6 +46,7 @@ class Renderer:
         max_pixels: int = decode.DEFAULT_MAX_PIXELS,
         references: Mapping[str, Dataset] | None = None,
         inverses: bool = False,
+        cache: DecodedCache | None = None,
     ) -> None:
         check_seed(seed)
         self.dataset = dataset
@@ -53,6 +55,7 @@ class Renderer:
         self.stages = Stages()
         self._max_pixels = max_pixels
         self._inverses = inverses
+        self._cache = cache
         self._engine = engine.engine_id()
         self._vocabulary = dataset.vocabulary
         bound = references or {}
@@ -60,8 +63,10 @@ class Renderer:
         self._transform = compiling.compile_pipeline(
             spec,
             keypoint_names=self._vocabulary.keypoint_names,
-            donors=Pictures(dataset, max_pixels=max_pixels),
-            references={name: pictures.source_of(each, max_pixels=max_pixels) for name, each in bound.items()},
+            donors=Pictures(dataset, max_pixels=max_pixels, cache=cache),
+            references={
+                name: pictures.source_of(each, max_pixels=max_pixels, cache=cache) for name, each in bound.items()
+            },
             points=inverses,
         )
 
@@ -83,7 +88,12 @@ class Renderer:
         StorageError where the machine fails to read it.
         """
         return pictures.decode_record(
-            self.dataset, record, max_pixels=self._max_pixels, eighths=self._eighths, stages=self.stages
+            self.dataset,
+            record,
+            max_pixels=self._max_pixels,
+            eighths=self._eighths,
+            cache=self._cache,
+            stages=self.stages,
         )
 
     def transform(self, record: Record, sample: Sample, *, draw: int, view: int = 0) -> Rendered:
@@ -156,13 +166,14 @@ class RenderSource:
     max_pixels: int = decode.DEFAULT_MAX_PIXELS
     references: tuple[ReferenceSource, ...] = ()
     inverses: bool = False
+    cache: CachePlace | None = None
 
     def renderer(self) -> Renderer:
         """The renderer of this process for this source; the same one each time (never share it between threads)."""
         references = tuple(each.identity for each in self.references)
         identity = (
             *(_identity(self.manifest), self.dataset_digest, references, self.split, self.spec.digest),
-            *(self.seed, self.max_pixels, self.inverses),
+            *(self.seed, self.max_pixels, self.inverses, self.cache),
         )
         return _renderer(_Hashable(identity, self))
 
@@ -190,6 +201,7 @@ def _renderer(hashable: _Hashable) -> Renderer:
         max_pixels=source.max_pixels,
         references={each.name: each.open() for each in source.references},
         inverses=source.inverses,
+        cache=None if source.cache is None else source.cache.open(),
     )
 
 

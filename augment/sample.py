@@ -206,7 +206,8 @@ class Provenance:
 class Batch:
     """Samples of one training step; rows in the order of the epoch.
 
-    images:    uint8 (N, H, W, 3) where all rows have one size, else a list of uint8 (H, W, 3).
+    images:    uint8 (N, H, W, 3) where all rows have one size, else a list of uint8 (H, W, 3); float32 or float16
+        where a stream asks for it, and (N, 3, H, W) where it asks for the layout NCHW.
     keys:      the key of the record in each row.
     positions: int64 (N,), the place of each row in its epoch.
     labels:    int64 (N,), UNLABELLED where a record has no class; None where the records have no single class.
@@ -227,7 +228,7 @@ class Batch:
 
     epoch: int
     index: int
-    images: NDArray[np.uint8] | list[NDArray[np.uint8]]
+    images: NDArray[Any] | list[NDArray[Any]]
     keys: list[str]
     positions: NDArray[np.int64]
     labels: NDArray[np.int64] | None = None

@@ -5,6 +5,7 @@ integer and any process may answer.
 """
 
 import functools
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +13,13 @@ from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from augment import arguments, decode, engine
+from augment import arguments, decode, engine, laid, measured
 from augment import references as referred
 from augment.batch import BatchRenderer, Shape
-from augment.batch_task import BatchTask
-from augment.chance import NUMBER_MAX
+from augment.batch_task import BatchTask, with_provenance
+from augment.cache import CachePlace
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, StorageError
 from augment.formats import registry
@@ -26,6 +27,8 @@ from augment.guard import InProcessGuard
 from augment.laid import Laid
 from augment.memory_file import MemoryFile
 from augment.mixing.parse import parse as parse_mix
+from augment.normalize import choose, pictures
+from augment.normalize.pixel_format import PixelFormat
 from augment.references import References
 from augment.render import ReferenceSource, Renderer, RenderSource, check_seed
 from augment.sample import Batch, Rendered
@@ -75,6 +78,9 @@ class Stream:
         drop_last: bool = True,
         repeats: int = 1,
         mix: object = None,
+        normalize: object = None,
+        dtype: str = "uint8",
+        layout: str = "NHWC",
         references: References | None = None,
         workers: Workers | None = None,
     ) -> None:
@@ -85,6 +91,8 @@ class Stream:
         shuffle, drop_last = arguments.flag("shuffle", shuffle), arguments.flag("drop_last", drop_last)
         repeats = arguments.integer("repeats", repeats, 1, REPEATS_MAX)
         mixed = None if mix is None else parse_mix(mix)
+        form = PixelFormat(dtype, layout)
+        sections = choose.choose([each.spec.normalize for each in self._pipelines], normalize, form)
         self._workers: Workers | None = arguments.workers("workers", workers)
         specs = [view.pipeline.spec for view in self.views]
         self._references = referred.take(references, specs, has_views=views is not None)
@@ -108,9 +116,18 @@ class Stream:
             references=tuple((name, each.digest) for name, each in self._references.items()),
             repeats=repeats,
             mix=mixed,
+            normalize=self._resolved(sections),
+            dtype=form.dtype,
+            layout=form.layout,
         )
         self._whole = whole
         self._shared: dict[str, MemoryFile] = {}
+
+    def _resolved(self, sections: choose.Sections) -> choose.Sections:
+        """With the numbers of the split where they are wanted: read from their note, or measured now."""
+        if not choose.needs_dataset(sections):
+            return sections
+        return measured.resolved(sections, self.dataset, measured.measured(self.dataset, self._workers))
 
     def _check_pipelines(self, *, has_views: bool) -> None:
         """PipelineError, with the place of the view, where one cannot hold for the dataset."""
@@ -146,10 +163,37 @@ class Stream:
         return self.image_shapes[0]
 
     @property
+    def batch_bytes(self) -> int | None:
+        """Bytes of the pictures of a full batch as they are handed out; None where sizes differ."""
+        pixels = [math.prod(shape) for shape in self.image_shapes if shape is not None]
+        if len(pixels) < len(self.image_shapes):
+            return None
+        return self.spec.num_rows(0) * sum(pixels) * self.spec.pixel_format.itemsize
+
+    @property
     def targets(self) -> frozenset[str]:
         """What the rows have beside pictures, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
         there = self.dataset.targets
         return there if self.spec.mix is None else self.spec.mix.targets(there)
+
+    @property
+    def normalization(self) -> Any:
+        """The canonical section, or None; of a stream with views a list with one for each of them."""
+        return list(self.spec.normalize) if self.spec.has_views else self.spec.normalize[0]
+
+    def normalize(self, images: Any, *, view: int = 0) -> Any:
+        """Float32 of uint8 pictures, as the section of a view says and a stream of floats would hand them out.
+
+        CallError where there is no section, or the stream's pictures are floats already.
+        """
+        return pictures.normalize(images, self.spec.normalize[self._view(view)], self.spec.pixel_format)
+
+    def denormalise(self, images: Any, *, view: int = 0) -> Any:
+        """Pictures to look at, uint8 (..., H, W, 3), of what a batch has or ``normalize`` made of it."""
+        return pictures.denormalise(images, self.spec.normalize[self._view(view)], self.spec.pixel_format)
+
+    def _view(self, view: int) -> int:
+        return arguments.integer("view", view, 0, len(self._pipelines) - 1)
 
     @property
     def id(self) -> str:
@@ -184,7 +228,7 @@ class Stream:
         """
         start = arguments.integer("start", start, 0)
         end = self.num_batches if stop is None else arguments.integer("stop", stop, 0)
-        arguments.integer("epoch", epoch, 0, NUMBER_MAX)
+        arguments.integer("epoch", epoch, 0, self.spec.epoch_max)
         if not 0 <= start <= end <= self.num_batches:
             raise CallError(f"start {start} and stop {end} must satisfy 0 <= start <= stop <= {self.num_batches}")
         places = [Place(epoch, index, rank, world_size) for index in range(start, end)]
@@ -199,7 +243,7 @@ class Stream:
 
     def sample(self, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> Rendered:
         """What the model sees of one record in one epoch, with what was done to it; rows are not mixed here."""
-        draw, view = self.draw(epoch, repeat), arguments.integer("view", view, 0, len(self._pipelines) - 1)
+        draw, view = self.draw(epoch, repeat), self._view(view)
         position = self.dataset.find(key)
         if position is None:
             raise DatasetError(f"the dataset has no record {arguments.shown(key)}; keys are paths without extension")
@@ -207,7 +251,7 @@ class Stream:
 
     def draw(self, epoch: int, repeat: int = 0) -> int:
         """The draw of a repeat in an epoch, as addresses count them."""
-        epoch = arguments.integer("epoch", epoch, 0, NUMBER_MAX // self.spec.repeats - 1)
+        epoch = arguments.integer("epoch", epoch, 0, self.spec.epoch_max)
         return epoch * self.spec.repeats + arguments.integer("repeat", repeat, 0, self.spec.repeats - 1)
 
     def close(self) -> None:
@@ -240,10 +284,11 @@ class Stream:
                     return
                 place, future, file = pending.popleft()
                 with file:
-                    if (laid := future.result()) is None:
+                    if (written := future.result()) is None:
                         raise StorageError("a batch does not fit into memory; take a smaller batch_size")
-                    batch = arrow.from_message(file.map(), schema)
-                yield replace(batch, epoch=place.epoch, index=place.index, refusals=laid.refusals)
+                    batch = arrow.from_message(laid.read_content(file.path, written), schema)
+                    batch = with_provenance(batch, laid.read_description(file.path, written))
+                yield replace(batch, epoch=place.epoch, index=place.index, refusals=written.refusals)
         finally:
             for _, future, _ in pending:
                 future.cancel()
@@ -255,7 +300,14 @@ class Stream:
     def layout(self, epoch: int) -> Layout:
         """What all batches of one epoch have in common."""
         views = [
-            Layout(shape, self.targets, len(self.classes), self.dataset.mask_bits, has_inverses=self.spec.has_views)
+            Layout(
+                shape,
+                self.targets,
+                len(self.classes),
+                self.dataset.mask_bits,
+                has_inverses=self.spec.has_views,
+                pixel_format=self.spec.pixel_format,
+            )
             for shape in self.image_shapes
         ]
         return replace(views[0], metadata=self.metadata(epoch), views=tuple(views[1:]))
@@ -272,7 +324,9 @@ class Stream:
             "mix": None if self.spec.mix is None else self.spec.mix.canonical(),
             "classes": list(self.classes),
             "keypoint_names": list(self.dataset.keypoint_names),
-            "normalize": self.pipeline.spec.canonical().get("normalize"),
+            "normalize": self.normalization,
+            "dtype": self.spec.dtype,
+            "layout": self.spec.layout,
         }
 
     def sources(
@@ -281,8 +335,12 @@ class Stream:
         references: Mapping[str, Path],
         *,
         max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+        cache: CachePlace | None = None,
     ) -> tuple[RenderSource, ...]:
-        """What workers need to render each view; ``manifest`` and ``references`` are where they find the datasets."""
+        """What workers need to render each view; ``manifest`` and ``references`` are where they find the datasets.
+
+        ``cache`` is where decoded pictures are kept.
+        """
         referred = tuple(ReferenceSource(name, references[name], digest) for name, digest in self.spec.references)
         return tuple(
             RenderSource(
@@ -294,6 +352,7 @@ class Stream:
                 max_pixels=max_pixels,
                 references=referred,
                 inverses=self.spec.has_views,
+                cache=cache,
             )
             for each in self._pipelines
         )

@@ -1,7 +1,6 @@
 """What a stream is, and which rows its batches have."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import rfc8785
@@ -9,9 +8,10 @@ import rfc8785
 from augment import arguments
 from augment.address import digest_fields
 from augment.chance import NUMBER_MAX
-from augment.document import JSON
 from augment.errors import CallError
 from augment.mixing.mix import Mix
+from augment.normalize.choose import Sections
+from augment.normalize.pixel_format import PixelFormat
 from augment.render import check_seed
 
 BATCH_SIZE_MAX: Final = 65_536
@@ -27,8 +27,8 @@ class StreamSpec:
 
     ``pipelines`` has the digest of each view's pipeline: one, unless ``has_views``. ``references`` are names and
     digests of the datasets that they take pictures of. Each record stands ``repeats`` times in a batch, in rows side by
-    side. ``mix`` joins rows; ``normalize`` (a canonical section, None for that of each pipeline), ``dtype`` and
-    ``layout`` say how pictures are sent.
+    side. ``mix`` joins rows; ``normalize`` (the canonical section of each view, numbers of the dataset put in),
+    ``dtype`` and ``layout`` say how pictures are sent.
     """
 
     engine: str
@@ -44,7 +44,7 @@ class StreamSpec:
     references: tuple[tuple[str, str], ...] = ()
     repeats: int = 1
     mix: Mix | None = None
-    normalize: Mapping[str, JSON] | None = None
+    normalize: Sections = ()
     dtype: str = "uint8"
     layout: str = "NHWC"
 
@@ -79,11 +79,26 @@ class StreamSpec:
             "drop_last": self.drop_last,
             "repeats": self.repeats,
             "mix": None if self.mix is None else self.mix.canonical(),
-            "normalize": None if self.normalize is None else dict(self.normalize),
+            "normalize": [None if each is None else dict(each) for each in self.normalize],
             "dtype": self.dtype,
             "layout": self.layout,
         }
         return digest_fields((rfc8785.dumps(content),), person=b"augment.stream").hex()
+
+    @property
+    def pixels_id(self) -> str:
+        """The id of the stream of the same rows as plain pixels: mixing hangs on it, so that floats mix alike."""
+        return replace(self, normalize=(None,) * len(self.pipelines), dtype="uint8", layout="NHWC").id
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """How the pictures of all views come."""
+        return PixelFormat(self.dtype, self.layout)
+
+    @property
+    def epoch_max(self) -> int:
+        """The last epoch, all of whose draws can be part of an address."""
+        return (NUMBER_MAX + 1) // self.repeats - 1
 
     @property
     def epoch_rows(self) -> int:

@@ -1,5 +1,6 @@
 """What a stream is asked to show of each record: one pipeline, or several views."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Final
 
 from augment import arguments
 from augment.errors import CallError, PipelineError, Problem
+from augment.pipeline import PipelineSpec
 from augment.transforms.load import Pipeline
 
 VIEWS_MAX: Final = 64
@@ -29,9 +31,12 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
     A view is what ``Pipeline.take`` takes, or a mapping with ``pipeline`` and ``count``. Raises CallError, and
     PipelineError with the place below ``views``.
     """
-    if (pipeline is None) == (views is None):
+    if pipeline is not None and views is not None:
+        raise CallError("pipeline and views are both given; `views` stands in the place of `pipeline`, leave one out")
+    if pipeline is None and views is None:
         raise CallError(
-            "give a `pipeline`, or `views` (a list of pipelines) in its place" + " (not both)" * bool(views)
+            "pipeline is None; give an augment.Pipeline, the name of a preset or the path of a file, or `views`, a "
+            "list of them"
         )
     if views is None:
         return (View(Pipeline.take(pipeline)),)
@@ -64,5 +69,11 @@ def _view(given: object, place: int) -> View:
     if unknown := [name for name in given if name not in _MEMBERS]:
         raise CallError(f"views.{place} has {arguments.shown(unknown[0])}; a view has pipeline and count")
     count = arguments.integer(f"views.{place}.count", given.get("count", 1), 1, VIEWS_MAX)
+    pipeline = given.get("pipeline")
+    if not isinstance(pipeline, Pipeline | PipelineSpec | str | os.PathLike):
+        raise CallError(
+            f"views.{place}.pipeline is {arguments.shown(pipeline)}; give an augment.Pipeline, the name of a preset or "
+            "the path of a file"
+        )
     with problems_of_view(place):
-        return View(Pipeline.take(given.get("pipeline")), count)
+        return View(Pipeline.take(pipeline), count)

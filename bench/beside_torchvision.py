@@ -23,7 +23,7 @@ from augment.transforms.policies import colours
 from augment.transforms.policies.policy import applied
 
 Picture = np.ndarray[Any, Any]
-FACTORS = (0.01, 0.1, 0.37, 0.73, 1.0, 1.27, 1.63, 1.9, 1.99)
+FACTORS = (0.01, 0.1, 0.37, 0.46, 0.73, 1.0, 1.18, 1.27, 1.54, 1.63, 1.9, 1.99)
 DEGREES = (-135, -30, -13.5, -1, 4.5, 9, 27, 45, 117, 135)
 FILTERS = {"nearest": (0, InterpolationMode.NEAREST), "bilinear": (1, InterpolationMode.BILINEAR)}
 
@@ -71,7 +71,7 @@ def cases() -> Iterator[tuple[str, Callable[[Picture], Picture], Callable[[Any],
             yield f"Rotate, {title}", _ours("Rotate", degrees, ours), _turned(degrees, theirs)
         for degrees in (-90, 90):
             yield f"Rotate by 90, {title}", _ours("Rotate", degrees, ours), _turned(degrees, theirs)
-        for factor in (-0.99, -0.3, -0.09, 0.01, 0.27, 0.66, 0.99):
+        for factor in (-0.99, -0.3, -0.2, -0.09, 0.01, 1 / 15, 0.2, 0.27, 0.66, 0.99):
             angle = math.degrees(math.atan(factor))
             yield f"ShearX, {title}", _ours("ShearX", factor, ours), _moved(theirs, shear=[angle, 0.0], center=[0, 0])
             yield f"ShearY, {title}", _ours("ShearY", factor, ours), _moved(theirs, shear=[0.0, angle], center=[0, 0])

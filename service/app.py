@@ -19,6 +19,7 @@ from service.batches import Batches
 from service.datasets import Datasets
 from service.home import Home
 from service.jobs import Jobs
+from service.measuring import Measuring
 from service.metrics import Metrics
 from service.oneshot import OneShot
 from service.openapi import Application
@@ -64,13 +65,14 @@ def create_app(settings: Settings) -> FastAPI:
             await parts.enter_async_context(warming.of(workers))
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
             version_now = await to_thread.run_sync(_describe_engine)
-            scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task"))
+            scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task", "augment.measure"))
             quota = Quota(home, settings.max_home_bytes)
             datasets = await parts.enter_async_context(aclosing(Datasets(home, quota, scanners, settings)))
             job_workers = parts.enter_context(
                 _pool(settings, settings.jobs_workers or workers.num_workers, *_RENDERING, in_background=True)
             )
             jobs = await parts.enter_async_context(aclosing(Jobs(home, datasets, job_workers, settings)))
+            measuring = await parts.enter_async_context(aclosing(Measuring(datasets, scanners, settings)))
             await datasets.open()
             files = await to_thread.run_sync(BatchFiles, home, settings.batch_folder)
             batches = parts.enter_context(closing(Batches(files, settings.batch_cache_bytes, counted)))
@@ -84,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
                 metrics=counted,
                 pipelines=pipelines,
                 datasets=datasets,
+                measuring=measuring,
                 streams=await to_thread.run_sync(Streams, home, datasets, pipelines, settings),
                 jobs=jobs,
                 oneshot=OneShot(files, datasets, workers, counted, settings),

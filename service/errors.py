@@ -12,6 +12,7 @@ ServiceError
 ├── MediaTypeError          415  a content type or format that is not served
 ├── RepeatedKeyError        422  an Idempotency-Key that came with another request before
 ├── BusyError               429  the queue is full; carries the seconds after which to ask again
+├── MeasuringError          503  a dataset's mean and deviation are not there yet
 ├── StartingError           503  the workers are not ready yet
 └── DrainingError           503  the service is about to stop
 """
@@ -67,6 +68,10 @@ class BusyError(ServiceError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class MeasuringError(ServiceError):
+    """A dataset's mean and deviation are being measured; the same request succeeds once they are."""
 
 
 class StartingError(ServiceError):

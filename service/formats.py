@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from augment.batch_task import Format, PartFormat
+from augment.normalize.pixel_format import PLAIN, PixelFormat
 from augment.wire import tar
 from service.errors import MediaTypeError
 
@@ -23,7 +24,13 @@ SINGLE = tuple(Format)
 
 
 def chosen(
-    name: str | None, accept: str | None, *, among: Sequence[Format], image_format: str, quality: int
+    name: str | None,
+    accept: str | None,
+    *,
+    among: Sequence[Format],
+    image_format: str,
+    quality: int,
+    pixel_format: PixelFormat = PLAIN,
 ) -> PartFormat:
     """The format that a request means: ``?format=`` beats ``Accept``, and what accepts anything gets the first.
 
@@ -32,7 +39,7 @@ def chosen(
     found = _by_name(name, among) if name else _by_accept(accept, among)
     if found is not Format.TAR:
         return PartFormat(found)
-    tar.check_options(image_format, quality)
+    tar.check_options(image_format, quality, pixel_format)
     return PartFormat(found, image_format, quality)
 
 

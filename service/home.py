@@ -6,6 +6,7 @@ pipelines/NAME.yaml       saved pipelines
 streams/ID.json           declared streams
 jobs.sqlite               the list of jobs
 outputs/NAME/             what jobs write
+decoded/                  decoded pictures that are kept between epochs; emptied at start
 tmp/                      uploads under way; emptied at start
 """
 
@@ -48,7 +49,7 @@ class Home:
             raise ServiceError(
                 f"another service uses the home {self.path}; stop it, or set AUGMENT_HOME to another folder"
             ) from error
-        for left in (self.path / "tmp").iterdir():
+        for left in (self.path / "decoded", *(self.path / "tmp").iterdir()):
             remove(left)
 
     def folder(self, kind: str, name: str) -> Path:

@@ -43,6 +43,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.MediaTypeError: 415,
     errors.RepeatedKeyError: 422,
     errors.BusyError: 429,
+    errors.MeasuringError: 503,
     errors.StartingError: 503,
     errors.DrainingError: 503,
 }
@@ -62,10 +63,10 @@ _TITLES: Mapping[type[Exception], str] = {
     engine.WorkerError: "A worker died",
 }
 
-_EXPECTED = (errors.StartingError, errors.DrainingError)
-"""What every life of a service begins and ends with: nobody's fault, so nothing for a log of faults."""
+_EXPECTED = (errors.MeasuringError, errors.StartingError, errors.DrainingError)
+"""What takes its time, and what every life of a service begins and ends with: nothing for a log of faults."""
 
-_OF_STREAMS = ("mix", "repeats", "views")
+_OF_STREAMS = ("dtype", "layout", "mix", "normalize", "repeats", "views")
 """What is asked of other requests too, and what none of them has."""
 
 _log = logging.getLogger(__name__)

@@ -72,7 +72,8 @@ class Rendering:
                 self._metrics.records_refused.labels(str(refusal.reason)).inc()
             return laid
 
-        expected = spec.num_rows(place.index) * (sum(map(_picture_bytes, stream.stream.image_shapes)) + _ROW_BYTES)
+        pictures = spec.pixel_format.value_bytes * sum(map(_picture_bytes, stream.stream.image_shapes))
+        expected = spec.num_rows(place.index) * (pictures + _ROW_BYTES)
         return Wanted((stream.id, place), produce, expected)
 
     def reading(self, stream: OpenStream) -> AbstractAsyncContextManager[None]:

@@ -49,7 +49,12 @@ class Settings(BaseSettings):
         description="A memory-backed folder for rendered batches, as PyTorch's loaders use it; the home's disk "
         "takes what finds no room there.",
     )
-    decode_cache_bytes: int = Field(0, ge=0, description="Decoded pictures that are kept between epochs; 0 keeps none.")
+    decode_cache_bytes: int = Field(
+        8 * _GIB,
+        ge=0,
+        description="Decoded pictures that are kept on the home's disk from one epoch to the next, the first that "
+        "come, as long as a GiB is left there: 15,000 photographs of ImageNet's size. 0 keeps none.",
+    )
     max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="Pixels of one picture; 50 megapixels, as imgproxy.")
     max_body_bytes: int = Field(
         256 * _MIB, ge=_KIB, description="Bytes of one request's body, uploads of datasets excepted: 50 photographs."
@@ -63,7 +68,10 @@ class Settings(BaseSettings):
         description="How many times its size an uploaded archive may unpack to; 100, as Apache POI.",
     )
     scan_wait_s: float = Field(
-        10.0, ge=0, description="Seconds that a client waits for a scan before it gets 202; gateways wait 30 to 60."
+        10.0,
+        ge=0,
+        description="Seconds that a client waits for a scan before it gets 202, and for a dataset's mean and deviation "
+        "before it gets 503; gateways wait 30 to 60.",
     )
     max_pictures: int = Field(64, ge=1, description="Pictures, and copies of all of them, of one one-shot request.")
     max_home_bytes: int = Field(100 * _GIB, ge=_MIB, description="Bytes of uploads and outputs together.")

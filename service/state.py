@@ -12,6 +12,7 @@ from service.batches import Batches
 from service.datasets import Datasets
 from service.home import Home
 from service.jobs import Jobs
+from service.measuring import Measuring
 from service.metrics import Metrics
 from service.oneshot import OneShot
 from service.pipelines import Pipelines
@@ -36,6 +37,7 @@ class State:
     metrics: Metrics
     pipelines: Pipelines
     datasets: Datasets
+    measuring: Measuring
     streams: Streams
     jobs: Jobs
     oneshot: OneShot

@@ -12,12 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augment import measured
+from augment.cache import CachePlace
 from augment.dataset import Dataset
-from augment.errors import PipelineError, Problem
+from augment.errors import CallError, PipelineError, Problem
+from augment.measured import Measured
+from augment.normalize import choose
+from augment.normalize.pixel_format import PixelFormat
 from augment.pipeline import PipelineSpec
 from augment.render import RenderSource
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
+from augment.views import View, take_views
 from service import referred
 from service.datasets import Datasets
 from service.errors import ConflictError, NotFoundError
@@ -27,6 +33,9 @@ from service.registration import Entry
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_PARTS_OF_MEMORY = 4
+"""Rows, the batch they become, its floats and the message of it lie in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +52,16 @@ class Declaration:
     drop_last: bool
     repeats: int
     mix: Any
+    normalize: Any
+    dtype: str
+    layout: str
 
     def options(self) -> dict[str, Any]:
         """What ``augment.Stream`` takes as it is."""
         return {name: getattr(self, name) for name in _OPTIONS}
 
 
-_OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix")
+_OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix", "dtype", "layout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +83,65 @@ class Streams:
         self._datasets = datasets
         self._pipelines = pipelines
         self._max_pixels = settings.max_pixels
+        self._worker_memory_bytes = settings.worker_memory_bytes
+        self._cache = None
+        if settings.decode_cache_bytes:
+            self._cache = CachePlace(home.path / "decoded", settings.decode_cache_bytes)
         self._lock = threading.Lock()
         self._opened: dict[str, OpenStream] = {}
         self._documents = dict(self._read_home())
 
-    def declare(self, wanted: Declaration) -> tuple[dict[str, Any], bool]:
+    @staticmethod
+    def check_options(wanted: Declaration) -> None:
+        """Raise PipelineError or CallError where ``normalize``, ``dtype`` or ``layout`` can be no stream's."""
+        num_sections = len(wanted.normalize) if isinstance(wanted.normalize, list) else 1
+        choose.choose([None] * num_sections, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+
+    def needs_numbers(self, wanted: Declaration) -> bool:
+        """Whether it asks for mean and deviation of the dataset; raises what ``declare`` raises of pipelines."""
+        return choose.needs_dataset(_sections(wanted, self._views(wanted)))
+
+    def declare(self, wanted: Declaration, numbers: Measured | None = None) -> tuple[dict[str, Any], bool]:
         """The stream's document, durably kept before this returns; the bool says whether it is new.
 
-        Raises NotFoundError, PipelineError, DatasetError or CallError where there can be no such stream.
+        ``numbers`` are those of the split, where ``needs_numbers`` says so. Raises NotFoundError, PipelineError,
+        DatasetError or CallError where there can be no such stream.
         """
-        pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
-        views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
-        used = [pipeline] if pipeline is not None else [view["pipeline"] for view in views or ()]
-        for i, each in enumerate(used):
-            referred.check(self._datasets, each.spec, () if views is None else ("views", i, "pipeline"))
+        views = self._views(wanted)
+        has_views = wanted.views is not None
+        for i, view in enumerate(views):
+            referred.check(self._datasets, view.pipeline.spec, ("views", i, "pipeline") if has_views else ())
+        dataset = self._datasets.get(wanted.dataset)
+        sections = _sections(wanted, views)
+        if numbers is not None:
+            sections = measured.resolved(sections, dataset, numbers)
         stream = Stream(
-            self._datasets.get(wanted.dataset),
-            pipeline,
-            views=views,
-            references=self._references(each.spec for each in used),
+            dataset,
+            None if has_views else views[0].pipeline,
+            views=[{"pipeline": view.pipeline, "count": view.count} for view in views] if has_views else None,
+            references=self._references(view.pipeline.spec for view in views),
+            normalize=sections,
             **wanted.options(),
         )
+        self._check_bytes(stream)
         document = _document(stream, wanted.dataset)
         with self._lock:
             known = self._documents.get(stream.id)
-            if known is None or known["dataset"] != wanted.dataset:  # equal datasets may have two names, and lose one
+            if known is None or not self._holds(known["dataset"], known["dataset_digest"]):
                 write_json(self._path(stream.id), document)
                 self._documents[stream.id] = document
                 self._opened.pop(stream.id, None)
             return self._documents[stream.id], known is None
+
+    def _check_bytes(self, stream: Stream) -> None:
+        """Raise CallError where a batch is more than a worker can put together."""
+        num_bytes, limit = stream.batch_bytes or 0, self._worker_memory_bytes // _PARTS_OF_MEMORY
+        if num_bytes > limit:
+            raise CallError(
+                f"the pictures of a batch are {num_bytes} bytes, and at most {limit} are put together: a quarter of "
+                "what a worker may use (AUGMENT_WORKER_MEMORY_BYTES); take a smaller batch_size, fewer views, smaller "
+                "pictures or dtype uint8"
+            )
 
     def ids(self) -> list[str]:
         """All ids in order."""
@@ -140,6 +182,11 @@ class Streams:
             self._documents.pop(stream_id, None)
             self._opened.pop(stream_id, None)
 
+    def _views(self, wanted: Declaration) -> tuple[View, ...]:
+        pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
+        views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
+        return take_views(pipeline, views)
+
     def _pipeline(self, wanted: str | Mapping[str, Any], *loc: str | int) -> Pipeline:
         """The pipeline; what is wrong in it is placed below ``loc``."""
         try:
@@ -157,6 +204,8 @@ class Streams:
 
     def _entry(self, name: str, digest: str) -> Entry:
         """A dataset that a stream was declared with; ConflictError where it is gone or another."""
+        if not self._holds(name, digest):  # equal datasets may have two names, and one of them may go
+            name = next((other for other in self._datasets.names() if self._holds(other, digest)), name)
         try:
             entry = self._datasets.entry(name)
         except NotFoundError:
@@ -170,16 +219,24 @@ class Streams:
             )
         return entry
 
+    def _holds(self, name: str, digest: str) -> bool:
+        try:
+            return self._datasets.entry(name).digest == digest
+        except (NotFoundError, ConflictError):
+            return False
+
     def _open(self, stream_id: str, document: Mapping[str, Any], entries: tuple[Entry, ...]) -> OpenStream:
-        opened = {entry.name: self._datasets.open_entry(entry) for entry in entries}
+        dataset, *referred_to = [self._datasets.open_entry(entry) for entry in entries]
+        names = sorted(document["references"])
         views = document["views"]
         stream = Stream(
-            opened[document["dataset"]],
+            dataset,
             Pipeline.parse(json.dumps(document["pipeline"])) if views is None else None,
             views=None
             if views is None
             else [{"pipeline": Pipeline.parse(json.dumps(view["pipeline"])), "count": view["count"]} for view in views],
-            references={name: opened[name] for name in document["references"]},
+            references=dict(zip(names, referred_to, strict=True)),
+            normalize=[document["normalize"]] if views is None else document["normalize"],
             **{name: document[name] for name in _OPTIONS},
         )
         if stream.id != stream_id:
@@ -187,8 +244,9 @@ class Streams:
                 "this stream was declared for another engine (GET /version), which renders other pixels; declare it "
                 "again (POST /v1/streams), which gives another id"
             )
-        manifests = {entry.name: self._datasets.manifest(entry) for entry in entries}
-        sources = stream.sources(manifests[document["dataset"]], manifests, max_pixels=self._max_pixels)
+        manifest, *others = [self._datasets.manifest(entry) for entry in entries]
+        found = dict(zip(names, others, strict=True))
+        sources = stream.sources(manifest, found, max_pixels=self._max_pixels, cache=self._cache)
         return OpenStream(stream_id, stream, sources, entries)
 
     def _read_home(self) -> list[tuple[str, dict[str, Any]]]:
@@ -202,6 +260,11 @@ class Streams:
 
     def _path(self, stream_id: str) -> Path:
         return self._folder / f"{stream_id}.json"
+
+
+def _sections(wanted: Declaration, views: Sequence[View]) -> choose.Sections:
+    own = [view.pipeline.spec.normalize for view in views for _ in range(view.count)]
+    return choose.choose(own, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
 
 
 def _document(stream: Stream, dataset: str) -> dict[str, Any]:
@@ -219,6 +282,9 @@ def _document(stream: Stream, dataset: str) -> dict[str, Any]:
         "references": dict(spec.references),
         "repeats": spec.repeats,
         "mix": None if spec.mix is None else spec.mix.canonical(),
+        "normalize": stream.normalization,
+        "dtype": spec.dtype,
+        "layout": spec.layout,
         "batch_size": spec.batch_size,
         "seed": spec.seed,
         "shuffle": spec.shuffle,

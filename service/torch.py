@@ -1,10 +1,10 @@
 """A stream as a PyTorch dataset: whole batches, this process's rank, exact to resume.
 
 ``DataLoader(StreamDataset(stream), batch_size=None)`` or the dataset itself; both yield dictionaries of tensors, whose
-images are uint8 (N, H, W, C). On the accelerator, ``images.permute(0, 3, 1, 2).float()`` and the pipeline's
-normalisation cost less than float batches cost on the network. Keys are the wire's columns: ``image``, ``label``,
-``mask``, ``boxes`` and so on, of further views ``image_1``, ``mask_1`` and so on; in a stream with views also
-``inverse``, ``inverse_1`` and so on, and ``source_size``.
+images are uint8 (N, H, W, C) unless the stream was declared with another ``dtype`` or ``layout``. On the accelerator,
+``images.permute(0, 3, 1, 2).float()`` and the stream's normalisation cost less than float batches cost on the network.
+Keys are the wire's columns: ``image``, ``label``, ``mask``, ``boxes`` and so on, of further views ``image_1``,
+``mask_1`` and so on; in a stream with views also ``inverse``, ``inverse_1`` and so on, and ``source_size``.
 """
 
 from collections.abc import Iterator, Mapping

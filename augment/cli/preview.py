@@ -76,6 +76,8 @@ def preview(
 ) -> None:
     """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw.
 
+    Where the pipeline normalises, cells show its floats made pixels again.
+
     Of a dataset's folder, a record a cell, spread evenly over its keys, with its boxes, masks and keypoints drawn upon
     it: the copies that `augment expand` writes with this seed. With `--mix`, the first batch of a stream.
     """
@@ -97,7 +99,8 @@ def preview(
             raise CallError("--key is for a picture; a dataset's records have their own")
         asked = {"num": num, "seed": seed, "split": split, "data_format": from_format, "as_json": as_json}
         copies = _cells(picture, loaded, mix, {**asked, "references": named})
-        grid = preview_dataset.draw(copies, title=f"{picture.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}")
+        title = f"{picture.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}"
+        grid = preview_dataset.draw(copies, normalize=loaded.spec.normalize, title=title)
         _write(grid, output, formats[output.suffix.lower()])
         if as_json:
             shown = [cell.as_json() for cell in copies]
@@ -172,6 +175,7 @@ def _draw(
     from functools import partial
 
     from augment import decode, pictures
+    from augment.normalize import pictures as normalized
     from augment.sample import Sample
     from augment.transforms import compile as compiling
     from augment.transforms import reduce
@@ -180,7 +184,8 @@ def _draw(
     transform = compiling.compile_pipeline(loaded.spec, references=sources)
     sample = Sample(decode.decode(encoded, eighths=partial(reduce.eighths, loaded.spec)))
     drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
-    return [sample.image, *(made.sample.image for made in drawn)], [made.applied for made in drawn]
+    shown = [normalized.seen(made.sample.image, loaded.spec.normalize) for made in drawn]
+    return [sample.image, *shown], [made.applied for made in drawn]
 
 
 def _label(draw: int, applied: "tuple[Applied, ...]") -> str:

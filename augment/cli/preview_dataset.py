@@ -9,13 +9,14 @@ from augment.cli import scanning, terminal
 from augment.errors import DatasetError, RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from augment.cli.preview_mix import MixedCell
     from augment.dataset import Dataset
+    from augment.document import JSON
     from augment.pipeline import PipelineSpec
     from augment.sample import Rendered, Sample
 
@@ -84,13 +85,16 @@ def render(
     return cells
 
 
-def draw(cells: "Sequence[Cell | MixedCell]", *, title: str) -> "NDArray[np.uint8]":
-    """The grid."""
+def draw(
+    cells: "Sequence[Cell | MixedCell]", *, normalize: "Mapping[str, JSON] | None", title: str
+) -> "NDArray[np.uint8]":
+    """The grid; pictures are shown as they look when what ``normalize`` made of them is made pixels again."""
     from augment import sheet
+    from augment.normalize import pictures
     from augment.overlay import Overlay
 
     return sheet.contact_sheet(
-        [cell.sample.image for cell in cells],
+        [pictures.seen(cell.sample.image, normalize) for cell in cells],
         [cell.label for cell in cells],
         cell_px=320,
         title=title,

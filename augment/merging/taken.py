@@ -59,7 +59,7 @@ def _of_view(view: int, given: Mapping[str, Any], num_rows: int) -> Taken:
         raise CallError(f"{where} is empty; give at least one of labels, masks, boxes, keypoints")
     return Taken(
         names,
-        labels=_rows(f"{where}['labels']", given["labels"], (num_rows, None)) if "labels" in names else None,
+        labels=_labels(where, given["labels"], num_rows) if "labels" in names else None,
         masks=_maps(f"{where}['masks']", given["masks"], num_rows) if "masks" in names else None,
         boxes=_boxes(where, given, num_rows) if "boxes" in names else None,
         keypoints=_keypoints(where, given["keypoints"], num_rows) if "keypoints" in names else None,
@@ -127,9 +127,20 @@ def _boxes(where: str, given: Mapping[str, Any], num_rows: int) -> list[Boxes]:
         scores = arrays[1].astype(np.float64)
         if not (np.isfinite(places).all() and np.isfinite(scores).all() and (scores >= 0).all()):
             raise CallError(f"{where} has boxes or scores that are no numbers, or scores below 0, in row {row}")
+        if (places[:, 2:] < places[:, :2]).any():
+            raise CallError(
+                f"{where}['boxes'][{row}] has a box that ends before it begins; give x_min, y_min, x_max, y_max"
+            )
         classes = arrays[2].astype(np.int64) if len(arrays) > 2 else np.zeros(num_boxes, np.int64)
         found.append(Boxes(places.astype(np.float64), scores, classes))
     return found
+
+
+def _labels(where: str, value: Any, num_rows: int) -> NDArray[np.float64]:
+    labels = _rows(f"{where}['labels']", value, (num_rows, None))
+    if not np.isfinite(labels).all():
+        raise CallError(f"{where}['labels'] holds what is no number; look at what the model gave")
+    return labels
 
 
 def _keypoints(where: str, value: Any, num_rows: int) -> NDArray[np.float64]:

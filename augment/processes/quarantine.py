@@ -7,11 +7,13 @@ dies twice is refused, and the verdict is kept.
 """
 
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterable, MutableMapping
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from augment.errors import Reason, RecordError, WorkerError
+from augment.errors import CallError, Reason, RecordError, WorkerError
 from augment.processes import lifeline, outcome
 from augment.sample import Refusal
 
@@ -90,6 +92,8 @@ class QuarantineGuard:
                     f"{key}: its process was killed (SIGKILL) {_MAX_KILLS} times, by the system's out-of-memory killer "
                     "or by somebody; run fewer workers (AUGMENT_WORKERS) or give the machine more memory"
                 )
+            if exit_code == _OUT_OF_MEMORY:
+                _check_own_memory()
             if deaths == _MAX_DEATHS:
                 refusal = self._verdict(key, exit_code)
                 self._verdicts[subject] = refusal
@@ -143,6 +147,22 @@ class QuarantineGuard:
             exit_code = _OUT_OF_MEMORY
         finally:
             os._exit(exit_code)
+
+
+def _check_own_memory() -> None:
+    """Raise CallError where this process holds so much, for records that are done, that no child had a fair share.
+
+    A child begins with the memory of its parent, and both have one limit: the record is not to blame.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if limit == resource.RLIM_INFINITY:
+        return
+    held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
+    if held > limit // 2:
+        raise CallError(
+            f"what is rendered so far takes {held} bytes, of {limit} that a worker may use "
+            "(AUGMENT_WORKER_MEMORY_BYTES); ask for a smaller batch_size, fewer views or smaller pictures"
+        )
 
 
 def _refuse_known(verdicts: MutableMapping[str, Refusal], subject: str, key: str) -> None:

@@ -29,6 +29,9 @@ _SCALE: Final = 4
 _ROUNDING: Final = 1e-3
 """Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the picture."""
 
+_DECIMALS: Final = 3
+"""Of a box's pixels: what is behind them is the noise of shares in float32."""
+
 _BESIDE_BOXES: Final = ("box_labels", "box_rows")
 _BESIDE_KEYPOINTS: Final = (
     "keypoint_labels",
@@ -114,6 +117,7 @@ class Carrier:
         """Returns the share of each box that is left."""
         columns = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, VISIBLE + 1)
         columns = columns[np.argsort(columns[:, BOX_ROW], kind="stable")]
+        columns[:, :4] = np.round(columns[:, :4], _DECIMALS)
         columns = columns[rules.keeps(columns[:, :4], columns[:, VISIBLE])]
         rows = columns[:, BOX_ROW].astype(np.int64)
         if sample.instance_masks is not None:

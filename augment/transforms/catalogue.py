@@ -71,6 +71,26 @@ FAMILIES: Final[tuple[str, ...]] = tuple(module.FAMILY for module in _FAMILY_MOD
 ALIASES: Final[Mapping[str, str]] = MappingProxyType({"3-Augment": "ThreeAugment"})
 """Other names of transforms, under which papers and tutorials know them; a pipeline that is read has ours."""
 
+_ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "RandomErasing": "Erasing",
+        "RandomHorizontalFlip": "HorizontalFlip",
+        "RandomVerticalFlip": "VerticalFlip",
+        "RandomRotation": "Rotate",
+        "RandomAffine": "Affine",
+        "RandomPerspective": "Perspective",
+        "RandomGrayscale": "ToGray",
+        "RandomSolarize": "Solarize",
+        "RandomPosterize": "Posterize",
+        "RandomEqualize": "Equalize",
+        "RandomAutocontrast": "AutoContrast",
+        "RandomAdjustSharpness": "Sharpen",
+        "RandomInvert": "InvertImg",
+        "GaussianNoise": "GaussNoise",
+    }
+)
+"""Names of torchvision's transforms whose nearest spelling here is another transform."""
+
 _CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
     own,
     joining,
@@ -199,7 +219,9 @@ def unknown_name(name: str) -> str:
     """Why there is no such transform here, and what to use instead."""
     if name in EXCLUDED:
         return f"{name} is not available: {EXCLUDED[name]}"
-    return f"there is no transform {name!r}{did_you_mean(name, _entries())}"
+    if name in _ELSEWHERE:
+        return f"there is no transform {name!r}; here it is `{_ELSEWHERE[name]}`"
+    return f"there is no transform {name!r}{did_you_mean(name, {**_entries(), **ALIASES})}"
 
 
 def _unknown_parameter(name: str, key: str, properties: Mapping[str, Schema]) -> str:

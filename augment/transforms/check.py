@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from augment import document as documents
-from augment import normalize, target_rules
+from augment import target_rules
 from augment.document import JSON, Document, Loc
 from augment.errors import PipelineError, Problem
+from augment.normalize import section
 from augment.pipeline import Node, PipelineSpec
 from augment.target_rules import BoxRules, KeypointRules
 from augment.transforms import catalogue, imported, outline, renamed, sizes
@@ -47,7 +48,7 @@ def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineS
     resolver = _Resolver(document)
     nodes = [resolver.node(step, depth=1) for step in drawn.steps]
     normalization = resolver.section(
-        lambda given: normalize.parse(given).canonical(), drawn.normalize, drawn.normalize_loc
+        lambda given: section.parse(given).canonical(), drawn.normalize, drawn.normalize_loc
     )
     boxes = resolver.section(target_rules.parse_boxes, drawn.boxes, ("boxes",))
     keypoints = resolver.section(target_rules.parse_keypoints, drawn.keypoints, ("keypoints",))

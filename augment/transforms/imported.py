@@ -8,6 +8,7 @@ moved is moved, what has no meaning here is dropped, and both are said; the rest
 import functools
 import inspect
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from augment.document import Document, Loc
@@ -19,6 +20,15 @@ _CLASS: Final = "__class_fullname__"
 _ROOTS: Final = frozenset({"Compose", "ReplayCompose"})
 _DROPPED: Final = frozenset({"is_check_shapes", "strict", "save_applied_params", "save_key", "p"})
 _ENDINGS: Final = frozenset({"Normalize", "ToFloat", "ToTensorV2"})
+_BY_PICTURE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "image": {"method": "standard", "statistics": "picture", "epsilon": 1e-4, "limit": 20},
+        "image_per_channel": {"method": "standard", "statistics": "picture_channels", "epsilon": 1e-4, "limit": 20},
+        "min_max": {"method": "min_max", "input": "picture", "epsilon": 1e-4},
+        "min_max_per_channel": {"method": "min_max", "input": "picture_channels", "epsilon": 1e-4},
+    }
+)
+"""What ``Normalize`` calls its ways to take the numbers from each picture; mean and std mean nothing to them."""
 _OLD_P: Final = 0.5
 """The probability that ``A.from_dict`` gives a transform which is written without one."""
 
@@ -157,8 +167,12 @@ class _Import:
             if top is None or top == 255:
                 return {"method": "min_max"}
             return {"method": "standard", "mean": [0.0] * 3, "std": [1.0] * 3, "max_pixel_value": top}
-        if (method := params.get("normalization", "standard")) != "standard":
-            msg = f"normalization is {kind(method)}, whose numbers come from each picture; only `standard` is imported"
+        word = params.get("normalization", "standard")
+        if word != "standard":
+            if isinstance(word, str) and word in _BY_PICTURE:
+                return dict(_BY_PICTURE[word])
+            known = ", ".join(f"`{each}`" for each in ("standard", *_BY_PICTURE))
+            msg = f"normalization is {kind(word)}; Albumentations 2.0.8 has {known}"
             self._note((*step.loc, "normalization"), msg)
             return None
         section = {key: params[key] for key in ("mean", "std", "max_pixel_value") if key in params}

@@ -8,6 +8,7 @@ in place of a pair stands for; the words are those of ``SCALARS``).
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -59,9 +60,9 @@ def flag(description: str) -> Schema:
     return {"type": "boolean", "description": description}
 
 
-def text(description: str, *, longest: int = 128) -> Schema:
-    """Text of 1 to ``longest`` characters."""
-    return {"type": "string", "minLength": 1, "maxLength": longest, "description": description}
+def name(description: str) -> Schema:
+    """The name of something that a user named, as datasets have them: never a path."""
+    return {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", "description": description}
 
 
 def choice(options: Mapping[Any, str], description: str) -> Schema:
@@ -132,7 +133,7 @@ def check(value: object, schema: Schema, place: Place = ()) -> tuple[JSON, list[
     if kind == "null":
         return None, [] if value is None else [(place, f"is {show(value)}; it must be null")]
     if kind == "string":
-        return _check_text(value, schema, place)
+        return _check_name(value, schema, place)
     if kind == "boolean":
         return (
             (value, []) if isinstance(value, bool) else (None, [(place, f"is {show(value)}; it must be true or false")])
@@ -179,11 +180,11 @@ def _bounds(value: float, schema: Schema) -> Iterator[tuple[bool, str]]:
         yield value % 2 == 1, "odd"
 
 
-def _check_text(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
-    low, high = schema["minLength"], schema["maxLength"]
-    if isinstance(value, str) and low <= len(value) <= high:
+def _check_name(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
+    if isinstance(value, str) and re.fullmatch(schema["pattern"], value):
         return value, []
-    return None, [(place, f"is {show(value)}; it must be text of {low} to {high} characters")]
+    limit = "a name of up to 100 letters, digits, dots, dashes and underscores"
+    return None, [(place, f"is {show(value)}; it must be {limit}")]
 
 
 def _check_choice(value: object, options: list[Schema], place: Place) -> tuple[JSON, list[tuple[Place, str]]]:

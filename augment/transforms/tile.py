@@ -73,6 +73,8 @@ class Tile:
         if (part.height, part.width) != (place.height, place.width):
             shrinks = self.area and place.height <= part.height and place.width <= part.width
             interpolation = cv2.INTER_AREA if shrinks else self.interpolation
+            if interpolation == cv2.INTER_NEAREST:  # it takes the pixel at a corner, masks the one in the middle
+                interpolation = cv2.INTER_NEAREST_EXACT
             cut = cv2.resize(cut, (place.width, place.height), interpolation=interpolation)
         return cut[self._window.slices]
 

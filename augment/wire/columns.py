@@ -30,6 +30,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from augment.errors import CallError
+from augment.normalize.pixel_format import PLAIN, PixelFormat
 from augment.sample import Batch
 
 _LIST_MAX = 2**31 - 1
@@ -64,6 +65,7 @@ class Layout:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     views: "tuple[Layout, ...]" = ()
     has_inverses: bool = False
+    pixel_format: PixelFormat = PLAIN
 
 
 MASKS: Mapping[str, str] = {"mask": "masks", "instance_masks": "instance_masks"}
@@ -80,6 +82,7 @@ _TENSORS = {
 COLUMNS: Mapping[str, str] = {"label": "labels", **_TENSORS, **{name: name for name in RAGGED}}
 """The columns of a view's pictures and targets, and the fields of ``Batch`` that hold them."""
 
+_PIXEL_TYPES = {"uint8": pa.uint8(), "float32": pa.float32(), "float16": pa.float16()}
 _ONCE = frozenset({"label", "label_weights", "source_size"})
 _NUMBERED = re.compile(r"(\w+?)_([1-9][0-9]*)")
 
@@ -166,7 +169,9 @@ def fields_of(layout: Layout) -> list[pa.Field]:
 def _fields_of_view(layout: Layout, *, has_inverses: bool) -> list[pa.Field]:
     targets = layout.targets
     shape = (None, None) if layout.image_shape is None else layout.image_shape[:2]
-    fields = [tensor_field("image", pa.uint8(), layout.image_shape or (None, None, 3), ["H", "W", "C"])]
+    form = layout.pixel_format
+    pictures = form.shape(layout.image_shape or (None, None, 3))
+    fields = [tensor_field("image", _PIXEL_TYPES[form.dtype], pictures, form.dim_names)]
     if "label" in targets:
         fields.append(pa.field("label", pa.int64(), nullable=False))
     if "labels" in targets:

@@ -1,6 +1,7 @@
 """Batch to the members of a tar, by the conventions of WebDataset: one sample is the files that share a base name.
 
-    {epoch:06d}-{position:012d}.png      the picture: png, jpg, or npy for uint8 (H, W, 3)
+    {epoch:06d}-{position:012d}.png      the picture: png, jpg, or npy for arrays; floats, and channels first,
+                                         only as npy
     {epoch:06d}-{position:012d}.cls      the index of its class, where the dataset has classes
     {epoch:06d}-{position:012d}.mask.png class indices, where the dataset has masks
     {epoch:06d}-{position:012d}.json     key, replaces, position, render_key, applied; and as they are there mixed,
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from augment import encode, masks
 from augment.errors import CallError, RecordError
+from augment.normalize.pixel_format import PLAIN, PixelFormat
 from augment.sample import Batch
 from augment.wire import columns
 
@@ -37,20 +39,30 @@ IMAGE_FORMATS = ("png", "jpg", "npy")
 """How pictures may be written, by the extensions that readers know them by."""
 
 
-def check_options(image_format: str, quality: int = encode.DEFAULT_QUALITY) -> None:
-    """Raise CallError unless pictures can be written so."""
+def check_options(image_format: str, quality: int = encode.DEFAULT_QUALITY, pixel_format: PixelFormat = PLAIN) -> None:
+    """Raise CallError unless pictures that come so can be written so."""
     if image_format not in IMAGE_FORMATS:
         raise CallError(f"image_format is {image_format!r}; in a tar it is one of {', '.join(IMAGE_FORMATS)}")
     if image_format != "npy":
         encode.check_options(_ENCODERS[image_format], quality)
+        if pixel_format != PLAIN:
+            raise CallError(
+                f"image_format is {image_format}, which holds uint8 pictures with their channels last; this stream's "
+                f"are {pixel_format.dtype} {pixel_format.layout}: ask for image_format npy, or for format arrow or npz"
+            )
 
 
-def batch_members(batch: Batch, image_format: str = "png", quality: int = encode.DEFAULT_QUALITY) -> Iterator[bytes]:
+def batch_members(
+    batch: Batch,
+    image_format: str = "png",
+    quality: int = encode.DEFAULT_QUALITY,
+    pixel_format: PixelFormat = PLAIN,
+) -> Iterator[bytes]:
     """The members of one batch, header, content and padding in turn; ``quality`` is that of jpg.
 
     Raises RecordError where a picture is longer than its format allows.
     """
-    check_options(image_format, quality)
+    check_options(image_format, quality, pixel_format)
     for row, key in enumerate(batch.keys):
         name = f"{batch.epoch:06d}-{int(batch.positions[row]):012d}"
         for number, view in enumerate(batch.views):

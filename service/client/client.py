@@ -110,17 +110,22 @@ class Client:
         drop_last: bool = True,
         repeats: int = 1,
         mix: str | Mapping[str, Any] | None = None,
+        normalize: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        dtype: str = "uint8",
+        layout: str = "NHWC",
         prefetch: int = 2,
         max_failures: float | None = None,
     ) -> ClientStream:
         """Declare a stream; ``prefetch`` batches wait for their reader.
 
-        ``views`` (in place of ``pipeline``), ``repeats`` and ``mix`` are those of ``augment.Stream``.
-        ``max_failures`` bounds the rows of this run that stand for refused records: a count, or a fraction below 1.
+        ``views`` (in place of ``pipeline``), ``repeats``, ``mix``, ``normalize``, ``dtype`` and ``layout`` are those
+        of ``augment.Stream``. ``max_failures`` bounds the rows of this run that stand for refused records: a count, or
+        a fraction below 1.
         """
         declaration = {
             "dataset": dataset, "pipeline": pipeline, "views": views, "batch_size": batch_size, "seed": seed,
             "split": split, "shuffle": shuffle, "drop_last": drop_last, "repeats": repeats, "mix": mix,
+            "normalize": normalize, "dtype": dtype, "layout": layout,
         }  # fmt: skip
         stream = ClientStream(self._transport, declaration, prefetch=prefetch, max_failures=max_failures)
         self._streams.add(stream)

@@ -5,12 +5,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from augment import normalize
 from augment.errors import CallError
 from augment.merging.merge import Merged, merge
+from augment.normalize import pictures
+from augment.normalize.pixel_format import PixelFormat
 from augment.sample import Batch
 from augment.wire import arrow
 from service.client.errors import ClientError, RefusedError, TooManyFailuresError
@@ -65,12 +63,35 @@ class ClientStream:
         """The names that labels index."""
         return tuple(self.document["classes"])
 
-    def normalize(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Float32 as the pipeline's ``normalize`` section says: batches travel as uint8, a quarter of the bytes."""
-        section = self.document["pipeline"].get("normalize")
-        if section is None:
-            raise ClientError("the pipeline has no `normalize` section; add one, or scale the pictures yourself")
-        return normalize.parse(section).apply(images)
+    def normalize(self, images: Any, *, view: int = 0) -> Any:
+        """Float32 of a batch's pictures, as the stream's ``normalize`` says: uint8 travels as a quarter of the bytes.
+
+        They are the floats of a stream with ``dtype="float32"``, bit for bit. ClientError where no section says how, or
+        where the stream's pictures are floats already.
+        """
+        try:
+            return pictures.normalize(images, self._section(view), self.pixel_format)
+        except CallError as error:
+            raise ClientError(str(error)) from error
+
+    def denormalise(self, images: Any, *, view: int = 0) -> Any:
+        """Pictures to look at, uint8 (..., H, W, 3): of a batch of floats, or of what ``normalize`` gave."""
+        try:
+            return pictures.denormalise(images, self._section(view), self.pixel_format)
+        except CallError as error:
+            raise ClientError(str(error)) from error
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """The type and the layout of the pictures in batches."""
+        return PixelFormat(self.document["dtype"], self.document["layout"])
+
+    def _section(self, view: int) -> Mapping[str, Any] | None:
+        sections = self.document["normalize"] if self.document["views"] else [self.document["normalize"]]
+        if not 0 <= view < len(sections):
+            raise ClientError(f"view is {view}; this stream has views 0 to {len(sections) - 1}")
+        found: Mapping[str, Any] | None = sections[view]
+        return found
 
     def merge(self, predictions: Sequence[Mapping[str, Any]], batch: Batch, **options: Any) -> Merged:
         """What a model predicted for each view of a batch, joined to one prediction for each row.

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.routes import augment, batches, datasets, health, jobs, pipelines, samples, streams, transforms
+from service.routes import augment, batches, datasets, health, jobs, pipelines, samples, statistics, streams, transforms
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
@@ -10,6 +10,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     transforms.router,
     pipelines.router,
     datasets.router,
+    statistics.router,
     streams.router,
     batches.router,
     samples.router,

@@ -117,7 +117,7 @@ async def read_batches(
     is a status, after it the connection is reset. `start` resumes an epoch exactly.
     """
     stream = await to_thread.run_sync(state.streams.open, stream_id)
-    part_format = _format(request, query, formats.STREAMED)
+    part_format = _format(request, query, formats.STREAMED, stream)
     indices = query.indices(stream)
     stream.stream.spec.positions(query.place(query.epoch, 0))  # raises where there is no such rank
     return await answers.streamed(
@@ -152,7 +152,7 @@ async def read_batch(
 ) -> Response:
     """One batch as a complete stream of its format: any cache may keep it, any replica answers with the same bytes."""
     stream = await to_thread.run_sync(state.streams.open, stream_id)
-    part_format = _format(request, query, formats.SINGLE)
+    part_format = _format(request, query, formats.SINGLE, stream)
     if index >= stream.stream.num_batches:
         raise NotFoundError(f"batch {index} does not exist; an epoch of this stream has {stream.stream.num_batches}")
     place = query.place(epoch, index)
@@ -216,9 +216,15 @@ async def _content(state: State, file: BatchFile) -> AsyncGenerator[Chunk, None]
     state.metrics.stage_seconds.labels("send").observe(time.perf_counter() - started)
 
 
-def _format(request: Request, query: PartQuery, among: tuple[Format, ...]) -> PartFormat:
-    accept = request.headers.get("accept")
-    return formats.chosen(query.format, accept, among=among, image_format=query.image_format, quality=query.quality)
+def _format(request: Request, query: PartQuery, among: tuple[Format, ...], stream: OpenStream) -> PartFormat:
+    return formats.chosen(
+        query.format,
+        request.headers.get("accept"),
+        among=among,
+        image_format=query.image_format,
+        quality=query.quality,
+        pixel_format=stream.stream.spec.pixel_format,
+    )
 
 
 def _frame(stream: OpenStream, epoch: int, part_format: PartFormat) -> tuple[bytes, bytes]:

@@ -1,6 +1,6 @@
 """Streams: declared once, known by the same id on every replica."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Response
@@ -24,6 +24,9 @@ StreamId = Annotated[
 
 
 _PIPELINE = "The name of a preset or a saved pipeline, YAML text, or a JSON document."
+
+
+_SectionOfEachView = Annotated[list[dict[str, Any] | None], Field(max_length=VIEWS_MAX)]
 
 
 class ViewRequest(schemas.StrictSchema):
@@ -67,6 +70,16 @@ class StreamRequest(schemas.StrictSchema):
         "`label_weights`. Omitted: not at all.",
         examples=["MixUp", {"CutMix": {"alpha": 1.0, "per": "row"}}, {"OneOf": {"transforms": ["MixUp", "CutMix"]}}],
     )
+    normalize: dict[str, Any] | _SectionOfEachView | None = Field(
+        None,
+        description="How pixels become floats, in place of the pipelines' own section; of a stream with views also a "
+        "list with a section for each of them.",
+        examples=[{"method": "standard", "statistics": "dataset"}],
+    )
+    dtype: Literal["uint8", "float32", "float16"] = Field(
+        "uint8", description="What batches hold: pixels, normalised by the client, or floats."
+    )
+    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Channels of a picture last, or first.")
 
 
 class ViewDocument(BaseModel):
@@ -97,6 +110,12 @@ class StreamDocument(BaseModel):
         description="How rows are mixed, every default filled in; null where they are not.",
         examples=[{"MixUp": {"alpha": 0.8, "per": "batch", "p": 1.0}}],
     )
+    normalize: dict[str, Any] | list[dict[str, Any] | None] | None = Field(
+        description="How pixels become floats, every default and the dataset's numbers filled in; of a stream with "
+        "views a list with one for each. Batches are floats of it where `dtype` is one, else the client's business."
+    )
+    dtype: str = Field(description="`uint8`, `float32` or `float16`.")
+    layout: str = Field(description="`NHWC`, or `NCHW`: channels first.")
     batch_size: int
     seed: int
     shuffle: bool
@@ -104,7 +123,7 @@ class StreamDocument(BaseModel):
     num_records: int = Field(description="Records of the chosen split.")
     num_batches: int = Field(description="Batches of an epoch.")
     image_shape: list[int] | None = Field(
-        description="`[H, W, 3]` of every picture of every batch; null where they differ in size."
+        description="`[H, W, 3]` of every picture of every batch, whatever the layout; null where they differ in size."
     )
     classes: list[str] = Field(description="The names that labels index; empty where the dataset has none.")
     targets: list[str] = Field(description="What moves with the pixels: mask, boxes, keypoints.")
@@ -136,16 +155,27 @@ UNKNOWN: dict[int | str, dict[str, Any]] = {
             "model": schemas.Problem,
             "description": "The pipeline cannot hold for the dataset.",
         },
+        503: {
+            "model": schemas.Problem,
+            "description": "The dataset's mean and deviation are being measured; `Retry-After` says when to ask again.",
+        },
     },
 )
 async def declare_stream(state: Joined, wanted: StreamRequest, response: Response) -> dict[str, Any]:
     """Name everything that batches depend on, and get the id to ask for them with.
 
-    Nothing is rendered. The same declaration gives the same id again, on any replica that has the same dataset.
+    Nothing is rendered. The same declaration gives the same id again, on any replica that has the same dataset. Where
+    `statistics: dataset` is asked for the first time, all pictures of the split are decoded once; where that takes more
+    than AUGMENT_SCAN_WAIT_S (10 s) the answer is 503 until it is done.
     """
     declaration = Declaration(**wanted.model_dump())
+    await to_thread.run_sync(state.streams.check_options, declaration)
     try:
-        document, is_new = await to_thread.run_sync(state.streams.declare, declaration)
+        numbers = None
+        if await to_thread.run_sync(state.streams.needs_numbers, declaration):
+            with state.admission.place():
+                _, numbers = await state.measuring.measured(declaration.dataset, declaration.split)
+        document, is_new = await to_thread.run_sync(state.streams.declare, declaration, numbers)
     except PipelineError as error:
         raise PipelineError([_placed(problem) for problem in error.problems]) from error
     response.status_code = 201 if is_new else 200

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,38 @@ def test_an_epoch_holds_every_record_once_and_a_part_of_it_is_the_same(server: S
         joined = [np.concatenate(pair) for pair in zip(*([b.images for b in rank] for rank in ranks), strict=True)]
         assert all(np.array_equal(one, batch.images) for one, batch in zip(joined, whole, strict=True))
     assert num_prefetching() == 0
+
+
+@pytest.mark.parametrize(
+    ("section", "layout"),
+    [
+        ({"method": "standard", "statistics": "dataset"}, "NCHW"),
+        ({"method": "standard", "statistics": "picture"}, "NHWC"),
+        ({"method": "tanh", "statistics": "imagenet"}, "NCHW"),
+    ],
+)
+def test_floats_of_the_server_are_the_clients_bit_for_bit(server: Server, section: dict[str, str], layout: str) -> None:
+    with Client(server.url) as client:
+        declared: dict[str, Any] = {
+            "dataset": "photos",
+            "pipeline": PIPELINE,
+            "batch_size": BATCH_SIZE,
+            "normalize": section,
+        }
+        pixels = client.stream(**declared, layout=layout)
+        floats = client.stream(**declared, layout=layout, dtype="float32")
+        assert pixels.document["normalize"] == floats.document["normalize"]
+        for one, other in zip(pixels.epoch(0, 0, 3), floats.epoch(0, 0, 3), strict=True):
+            assert one.keys == other.keys
+            made = pixels.normalize(one.images)
+            assert made.dtype == np.float32
+            assert made.shape == (BATCH_SIZE, 3, 32, 32) if layout == "NCHW" else (BATCH_SIZE, 32, 32, 3)
+            assert made.tobytes() == np.asarray(other.images).tobytes()
+            if section["statistics"] != "picture":
+                shown = pixels.denormalise(one.images)
+                np.testing.assert_array_equal(floats.denormalise(other.images), shown)
+        with pytest.raises(ClientError, match="normalised already"):
+            floats.normalize(np.zeros((1, 2, 2, 3), np.uint8))
 
 
 def test_a_reader_that_leaves_leaves_no_thread(server: Server) -> None:

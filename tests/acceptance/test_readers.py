@@ -125,6 +125,10 @@ def test_torch_reads_its_rank_and_resumes_exactly(client: Client) -> None:
     assert whole[0]["image"].shape == (BATCH_SIZE, 32, 32, 3)
     assert whole[0]["image"].dtype == torch.uint8
     assert whole[0]["label"].dtype == torch.int64
+    floats = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE, dtype="float16", layout="NCHW")
+    made = next(iter(StreamDataset(floats)))["image"]
+    assert made.dtype == torch.float16
+    assert torch.equal(made, (whole[0]["image"].permute(0, 3, 1, 2).double() / 255).half())
     half = next(iter(StreamDataset(stream, rank=1, world_size=2)))
     assert torch.equal(half["image"], whole[0]["image"][BATCH_SIZE // 2 :])
     first = StreamDataset(stream)

@@ -143,6 +143,11 @@ def eat(num_bytes: int) -> int:
     return int(np.ones(num_bytes, dtype=np.uint8)[-1])
 
 
+def hold(num_bytes: int) -> np.ndarray[Any, Any]:
+    """This much memory, as a rendered picture takes it."""
+    return np.ones(num_bytes, dtype=np.uint8)
+
+
 def map_shared(path: str) -> int:
     """Map a whole file, as a dataset's manifest is."""
     with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:

@@ -18,7 +18,9 @@ from augment.pipeline import Node, PipelineSpec
 from augment.sample import Applied, Sample
 from augment.transforms import catalogue, library, limits
 from augment.transforms import compile as compiling
+from augment.transforms.compile import Compiled
 from augment.transforms.drawn import INLINE_MAX, drawn
+from augment.transforms.segment import Segment
 from tests.augment.catalogue_cases import compiled, node, noise_image, sample
 
 ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
@@ -26,6 +28,12 @@ ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
 
 def container(name: str, *children: Node, **params: Any) -> Node:
     return Node(name, catalogue.fill(name, params), children)
+
+
+def compose_of(transform: Compiled) -> Any:
+    (segment,) = transform._steps
+    assert isinstance(segment, Segment)
+    return segment._compose
 
 
 def everything(transform: Any) -> Iterator[Any]:
@@ -48,7 +56,7 @@ NESTED = (
 
 def test_every_node_shares_the_very_same_generators() -> None:
     transform = compiled(*NESTED)
-    found = list(everything(transform._steps[0]._compose))
+    found = list(everything(compose_of(transform)))
     assert len(found) == 15
     assert {id(one.random_generator) for one in found} == {id(transform._chance.generator)}
     assert {id(one.py_random) for one in found} == {id(transform._chance.py_random)}
@@ -58,7 +66,7 @@ def test_generators_stay_shared_after_many_samples() -> None:
     transform = compiled(*NESTED)
     for draw in range(50):
         transform(sample(), seed=0, draw=draw, view=0, key="k")
-    found = list(everything(transform._steps[0]._compose))
+    found = list(everything(compose_of(transform)))
     assert {id(one.random_generator) for one in found} == {id(transform._chance.generator)}
     assert {id(one.py_random) for one in found} == {id(transform._chance.py_random)}
 
@@ -272,7 +280,7 @@ class Failing:
 @pytest.mark.parametrize("error", [MemoryError("no memory"), OSError(5, "input/output error"), KeyboardInterrupt()])
 def test_faults_of_the_machine_pass(error: BaseException) -> None:
     transform = compiled(node("HorizontalFlip"))
-    transform._steps[0]._compose.transforms.append(Failing(error))
+    compose_of(transform).transforms.append(Failing(error))
     with pytest.raises(type(error)):
         transform(sample(), **ADDRESS)
 
@@ -281,7 +289,7 @@ def test_opencv_without_memory_is_a_memory_error() -> None:
     transform = compiled(node("HorizontalFlip"))
     error = library.cv2.error("Insufficient memory")
     error.code = library.cv2.Error.StsNoMem
-    transform._steps[0]._compose.transforms.append(Failing(error))
+    compose_of(transform).transforms.append(Failing(error))
     with pytest.raises(MemoryError):
         transform(sample(), **ADDRESS)
 

@@ -5,12 +5,14 @@ import json
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from augment.document import Loc, parse
 from augment.errors import PipelineError, Problem
+from augment.normalize.section import parse as parse_section
 from augment.pipeline import PipelineSpec
 from augment.transforms import catalogue
 from augment.transforms.check import resolve
@@ -158,11 +160,14 @@ def test_a_normalize_at_the_end_moves_to_its_section() -> None:
     assert [node.name for node in resolve(parse(written)).transforms] == ["HorizontalFlip"]
 
 
+UNIT = {"method": "min_max", "input": [0.0, 255.0], "output": [0.0, 1.0], "clip": False}
+
+
 @pytest.mark.parametrize(
     ("max_value", "section"),
     [
-        (None, {"method": "min_max"}),
-        (255.0, {"method": "min_max"}),
+        (None, UNIT),
+        (255.0, UNIT),
         (100, {"method": "standard", "mean": [0.0] * 3, "std": [1.0] * 3, "max_pixel_value": 100.0}),
     ],
 )
@@ -170,6 +175,23 @@ def test_to_float_at_the_end_is_a_section_too(max_value: float | None, section: 
     spec = resolve(A.to_dict(A.Compose([A.HorizontalFlip(), A.ToFloat(max_value=max_value, p=1.0)])))
     assert spec.normalize == section
     assert len(spec.notices) == 1
+
+
+FLAT = np.full((8, 9, 3), 77, np.uint8)
+SPIKE = FLAT.copy()
+SPIKE[3, 4] = [78, 255, 0]
+
+
+@pytest.mark.parametrize("word", ["standard", "image", "image_per_channel", "min_max", "min_max_per_channel"])
+def test_floats_of_a_normalize_that_is_moved_are_those_of_albumentations(word: Any) -> None:
+    theirs = A.Normalize(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), normalization=word)
+    section = resolve(A.to_dict(A.Compose([A.HorizontalFlip(), theirs]))).normalize
+    assert section is not None
+    ours = parse_section(section)
+    assert ours.canonical() == section
+    noise = np.random.default_rng(3).integers(20, 200, (31, 17, 3), np.uint8)
+    for image in (noise, SPIKE, FLAT):
+        np.testing.assert_allclose(ours.apply(image), theirs(image=image)["image"], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +202,11 @@ def test_to_float_at_the_end_is_a_section_too(max_value: float | None, section: 
         ([compose(NORMALIZE, p=0.5)], ("transform", "transforms", 0, "transforms", 0), "write it as `normalize:`"),
         ([NORMALIZE, NORMALIZE], ("transform", "transforms", 0), "write it as `normalize:`"),
         ([NORMALIZE | {"p": 0.5}], ("transform", "transforms", 0, "p"), "every sample is normalised"),
-        ([NORMALIZE | {"normalization": "image"}], ("transform", "transforms", 0, "normalization"), "only `standard`"),
+        (
+            [NORMALIZE | {"normalization": "z"}],
+            ("transform", "transforms", 0, "normalization"),
+            "has `standard`, ",
+        ),
         ([NORMALIZE | {"std": [0, 0, 0]}], ("transform", "transforms", 0, "std"), "is not three numbers"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from augment import census, measure, report
+from augment import census, levels, report
 from augment.cli import app
 from augment.errors import CallError
 from augment.formats import registry
@@ -68,16 +68,16 @@ def test_statistics_do_not_depend_on_the_number_of_workers(data: Path) -> None:
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=200))
 def test_mean_and_deviation_of_a_channel_are_numpys(values: list[int]) -> None:
     channel = np.array(values, np.uint8).reshape(1, -1, 1)
-    counts = measure.count(np.repeat(channel, 3, axis=2))
-    mean, std = measure._mean_and_std(counts[0])
+    counts = levels.count(np.repeat(channel, 3, axis=2))
+    mean, std = levels.mean_and_std(counts[0], 255)
     np.testing.assert_allclose(mean, np.mean(values) / 255, rtol=1e-12)
     np.testing.assert_allclose(std, np.std(values) / 255, rtol=1e-9, atol=1e-15)
 
 
 def test_counts_of_a_picture_above_the_piece_that_is_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = measure.count(pixels(1))
-    monkeypatch.setattr(measure, "_PIXELS_AT_ONCE", 7)
-    assert (measure.count(pixels(1)) == whole).all()
+    whole = levels.count(pixels(1))
+    monkeypatch.setattr(levels, "_PIXELS_AT_ONCE", 7)
+    assert (levels.count(pixels(1)) == whole).all()
     assert whole.sum(axis=1).tolist() == [600] * 3
 
 

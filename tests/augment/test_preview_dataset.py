@@ -122,5 +122,18 @@ def test_sheet_of_targets_is_the_same_each_time(streets: Path) -> None:
         cells = preview_dataset.render(
             streets, resolve(parse("[Rotate: {p: 1}]")), num=4, seed=1, split=None, data_format=None, as_json=True
         )
-        grids.append(preview_dataset.draw(cells, title="streets"))
+        grids.append(preview_dataset.draw(cells, normalize=None, title="streets"))
     assert np.array_equal(grids[0], grids[1])
+
+
+def test_preview_shows_what_normalisation_left_of_a_picture(streets: Path, tmp_path: Path) -> None:
+    sections = [None, "{method: gamma}", "{method: min_max, input: [100, 101], clip: true}"]
+    grids = []
+    for section in sections:
+        text = "transforms: [{HorizontalFlip: {p: 1}}]" + (f"\nnormalize: {section}" if section else "")
+        for data in (streets, streets / "JPEGImages/3.png"):
+            grid = tmp_path / "grid.png"
+            assert run("preview", data, "-p", pipeline(tmp_path, text), "-n", 2, "-o", grid) == exit_codes.OK
+            grids.append(decode.decode(grid.read_bytes()))
+    assert all((one == other).all() for one, other in zip(grids[:2], grids[2:4], strict=True))
+    assert all((one != other).any() for one, other in zip(grids[:2], grids[4:], strict=True))

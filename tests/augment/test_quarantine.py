@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from augment.errors import Reason, RecordError, WorkerError
+from augment.errors import CallError, Reason, RecordError, WorkerError
 from augment.processes import launcher, outcome, worker
 from augment.sample import Refusal
 from tests.augment.tasks_for_tests import Call, Records, picture
@@ -161,6 +161,14 @@ def test_memory_that_runs_out_in_a_record_sends_the_task_to_quarantine(bench: Be
 @pytest.mark.parametrize("quarantine", [False, True])
 def test_memory_that_runs_out_between_records_blames_none(bench: Bench, quarantine: bool) -> None:
     assert isinstance(bench.reply(Call("eat", (1 << 30,)), quarantine=quarantine), worker.OutOfMemory)
+    assert bench.verdicts == {}
+
+
+def test_record_is_not_blamed_for_memory_that_its_batch_holds(bench: Bench) -> None:
+    """The child begins with what its parent holds, and both have one limit."""
+    held = dict.fromkeys("abcde", ("hold", 60 << 20))
+    with pytest.raises(CallError, match=r"what is rendered so far takes .* smaller batch_size"):
+        bench.run(Records((*held, "last"), {**held, "last": ("eat", 300 << 20)}), quarantine=True)
     assert bench.verdicts == {}
 
 

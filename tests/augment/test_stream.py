@@ -144,7 +144,7 @@ def test_positions_of_ranks_cover_each_batch_once(
     batch_size = share * world_size
     if drop_last and num_records < batch_size:
         return
-    spec = StreamSpec("e", "d", None, "p", 0, batch_size, True, drop_last, num_records)
+    spec = StreamSpec("e", "d", None, ("p",), 0, batch_size, True, drop_last, num_records)
     places = [
         position
         for index in range(spec.num_batches)

@@ -115,6 +115,7 @@ def test_views_are_the_same_with_workers_and_cut_for_ranks(dataset: Dataset, wor
             for ours, theirs in zip(one.views, other.views, strict=True):
                 assert np.array_equal(ours.images, theirs.images)
                 assert np.array_equal(ours.inverses, theirs.inverses)  # type: ignore[arg-type]  # both are there
+                assert list(ours.provenance) == list(theirs.provenance)
     whole, ranks = here.batch(1, 0), [here.batch(1, 0, rank=rank, world_size=2) for rank in (0, 1)]
     for number, view in enumerate(whole.views):
         parts = [np.asarray(rank.views[number].images) for rank in ranks]
@@ -141,14 +142,17 @@ def test_sample_of_a_mixed_stream_is_not_mixed(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pipeline": CROP, "views": VIEWS}, "not both"),
-        ({}, "give a `pipeline`, or `views`"),
+        ({"pipeline": CROP, "views": VIEWS}, "both given"),
+        ({}, "or `views`, a list of them"),
         ({"views": []}, "views is"),
         ({"views": "dino"}, "views is 'dino'"),
         ({"views": [{"pipeline": CROP, "count": 0}]}, r"views\.0\.count"),
         ({"views": [{"pipeline": CROP, "counts": 2}]}, "views.0 has 'counts'"),
         ({"views": [{"pipeline": CROP, "count": 65}]}, "64"),
         ({"views": [CROP] * 65}, "VIEWS_MAX"),
+        ({"views": [CROP, 5]}, r"views\.1\.pipeline is 5"),
+        ({"views": [{"count": 2}]}, r"views\.0\.pipeline is None"),
+        ({"pipeline": CROP, "references": {5: "folder"}}, "the name of references is 5"),
         ({"pipeline": CROP, "repeats": 0}, "repeats is 0"),
         ({"pipeline": CROP, "repeats": 3}, "must divide batch_size, which is 4"),
         ({"pipeline": CROP, "repeats": 2, "batch_size": 30}, "an epoch has only 28 rows"),
@@ -214,7 +218,7 @@ def test_matrix_of_a_policy_is_where_keypoints_went(name: str) -> None:
         made = transform(Sample(places(61, 83), keypoints=points), seed=0, draw=draw, view=0, key="k")
         assert made.matrix is not None
         there = np.column_stack([points, np.ones(4)]) @ made.matrix.T
-        assert np.allclose(there[:, :2], made.sample.keypoints, atol=1e-3)
+        assert np.allclose(there[:, :2], np.asarray(made.sample.keypoints), atol=1e-3)
 
 
 def test_distortions_have_no_matrix() -> None:

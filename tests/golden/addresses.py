@@ -20,8 +20,8 @@ FILE = Path(__file__).with_suffix(".json")
 def compute() -> dict[str, Any]:
     """Everything that hangs on an address but not on the engine."""
     address = Address("engine", "record", "pipeline", 7, 3, 1, "cat/ü 1")
-    stream = StreamSpec("engine", "dataset", None, "pipeline", 7, 64, True, True, 200)
-    split = StreamSpec("engine", "dataset", "train", "pipeline", 2**64 - 1, 64, False, False, 200)
+    stream = StreamSpec("engine", "dataset", None, ("pipeline",), 7, 64, True, True, 200)
+    split = StreamSpec("engine", "dataset", "train", ("pipeline",), 2**64 - 1, 64, False, False, 200)
     return {
         "render_key": address.render_key,
         "stream_ids": [stream.id, split.id],

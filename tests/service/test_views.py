@@ -137,12 +137,16 @@ def test_crop_that_is_too_large_is_refused_in_the_view_that_has_it(
     assert answer.json()["errors"][0]["loc"][:3] == ["views", 1, "pipeline"], json.dumps(answer.json())
 
 
-@pytest.mark.parametrize("fields", [{}, {"pipeline": CROP, "views": VIEWS}])
-def test_stream_has_a_pipeline_or_views(service: TestClient, declared: dict[str, Any], fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("fields", "words"), [({}, "or `views`, a list of them"), ({"pipeline": CROP, "views": VIEWS}, "both given")]
+)
+def test_stream_has_a_pipeline_or_views(
+    service: TestClient, declared: dict[str, Any], fields: dict[str, Any], words: str
+) -> None:
     assert declared
     answer = service.post("/v1/streams", json=asked(**fields))
     assert answer.status_code == 422
-    assert "`pipeline`, or `views`" in answer.text
+    assert words in answer.text
 
 
 def test_repeats_divide_the_batch(service: TestClient, declared: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from augment.transforms.entry import ALL_TARGETS, Entry
 
 FAMILY = "reference"
 
-_REFERENCES = {"references": schema.text("name of the dataset that the references are taken from")}
+_REFERENCES = {"references": schema.name("name of the dataset that the references are taken from")}
 _BLEND = {"blend_ratio": schema.pair(schema.number(0, 1, "weight of the result; at 0 the picture stays"))}
 
 ENTRIES = (

@@ -234,7 +234,7 @@ def test_description_of_a_later_revision_is_refused(data: Path, out: Path) -> No
         expand(data, out, PIPELINE)
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"revision": 2, "seed": 0}', b"not json", b'{"\xff": 1}'])
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"revision": 3, "seed": 0}', b"not json", b'{"\xff": 1}'])
 def test_damaged_description_is_refused(data: Path, out: Path, text: bytes) -> None:
     out.mkdir()
     (out / "expansion.json").write_bytes(text)

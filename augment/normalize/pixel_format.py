@@ -1,0 +1,108 @@
+"""How the pictures of a batch come: uint8 or floats, channels last or first."""
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment import arguments
+from augment.errors import CallError
+from augment.normalize.look_up import check_images, look_up
+from augment.normalize.method import Normalization
+from augment.normalize.min_max import MinMax
+from augment.spelling import did_you_mean
+
+T = TypeVar("T")
+
+DTYPES: Final = ("uint8", "float32", "float16")
+LAYOUTS: Final = ("NHWC", "NCHW")
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """``dtype`` is one of ``DTYPES``, ``layout`` one of ``LAYOUTS``; CallError says what else it is."""
+
+    dtype: str = "uint8"
+    layout: str = "NHWC"
+
+    def __post_init__(self) -> None:
+        for name, value, words in (("dtype", self.dtype, DTYPES), ("layout", self.layout, LAYOUTS)):
+            if value not in words:
+                hint = did_you_mean(str(value), words)
+                raise CallError(f"{name} is {arguments.shown(value)}; it is one of {', '.join(words)}{hint}")
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype != "uint8"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one value."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def channels_first(self) -> bool:
+        return self.layout == "NCHW"
+
+    @property
+    def dim_names(self) -> tuple[str, str, str]:
+        """The names of one picture's axes."""
+        return ("C", "H", "W") if self.channels_first else ("H", "W", "C")
+
+    @property
+    def value_bytes(self) -> int:
+        """What one value of one pixel takes."""
+        return np.dtype(self.dtype).itemsize
+
+    def shape(self, image_shape: tuple[T, T, T]) -> tuple[T, T, T]:
+        """The shape that a picture (H, W, 3) comes in."""
+        height, width, channels = image_shape
+        return (channels, height, width) if self.channels_first else image_shape
+
+
+PLAIN: Final = PixelFormat()
+"""Pictures as everything here makes them."""
+
+
+def convert(
+    images: NDArray[np.uint8] | list[NDArray[np.uint8]] | tuple[NDArray[np.uint8], ...],
+    normalization: Normalization | None = None,
+    dtype: str = "float32",
+    layout: str = "NHWC",
+) -> Any:
+    """Pictures uint8 (..., H, W, 3), or a list of such, in another type and layout: new arrays, without one between.
+
+    Floats are rounded once from float64. Without a ``normalization`` they lie in [0, 1]; uint8 has none.
+    """
+    form = PixelFormat(dtype, layout)
+    if isinstance(images, list | tuple):
+        return [convert(image, normalization, dtype, layout) for image in images]
+    array = np.asarray(images)
+    if not form.is_float:
+        check_images(array)
+        return np.array(np.moveaxis(array, -1, -3) if form.channels_first else array, order="C")
+    method, kind = normalization or MinMax(), np.dtype(dtype)
+    return look_up(array, lambda image: method.table(image, kind), kind, first=form.channels_first)
+
+
+def denormalise(images: Any, normalization: Normalization | None = None, layout: str = "NHWC") -> Any:
+    """Pictures to look at: uint8 (..., H, W, 3) of what ``convert`` gave, or a list of such; new arrays.
+
+    Each method says how exact that is. uint8 only gets its channels last.
+    """
+    first = PixelFormat(layout=layout).channels_first
+    if isinstance(images, list | tuple):
+        return [denormalise(image, normalization, layout) for image in images]
+    array = np.asarray(images)
+    if array.ndim < 3 or array.shape[-3 if first else -1] != 3 or (array.dtype.kind != "f" and array.dtype != np.uint8):
+        axes = "(..., 3, H, W)" if first else "(..., H, W, 3)"
+        raise CallError(f"pictures are floats {axes} in the layout {layout}, not {array.dtype} {array.shape}")
+    last = np.moveaxis(array, -3, -1) if first else array
+    if array.dtype == np.uint8:
+        return np.array(last, order="C")
+    method = normalization or MinMax()
+    made = np.empty(last.shape, np.uint8)
+    for place in np.ndindex(*last.shape[:-3]):
+        made[place] = method.denormalise(last[place])
+    return made
