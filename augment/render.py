@@ -193,6 +193,7 @@ class _Hashable:
 @functools.lru_cache(maxsize=64)
 def _renderer(hashable: _Hashable) -> Renderer:
     source = hashable.source
+    compiling.use_one_thread()
     dataset = _opened(source.manifest, source.dataset_digest)
     return Renderer(
         dataset.choose(source.split),

@@ -14,12 +14,12 @@ from augment.spelling import did_you_mean
 from augment.transforms import carried, catalogue, donating
 from augment.transforms.carried import Carrier
 from augment.transforms.donating import Donating, Numbers
-from augment.transforms.library import cpu_problem, disable_ipp, versions
+from augment.transforms.library import cpu_problem, disable_ipp, use_one_thread, versions
 from augment.transforms.piece import Piece
 from augment.transforms.segment import Segment
 from augment.transforms.source import Source
 
-__all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "versions"]
+__all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "use_one_thread", "versions"]
 
 _GIVE_THEM: Final = "say which one it is, with references={{'{name}': DATASET}} or --references {name}=FOLDER"
 

@@ -17,7 +17,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns t
 import albumentations as A  # noqa: N812 - the name its documentation uses
 import cv2
 
-__all__ = ["A", "cpu_problem", "cv2", "disable_ipp", "versions"]
+__all__ = ["A", "cpu_problem", "cv2", "disable_ipp", "use_one_thread", "versions"]
 
 _PIXEL_LIBRARIES = ("albumentations", "albucore", "numpy", "scipy", "simsimd", "stringzilla")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -29,6 +29,11 @@ def disable_ipp() -> None:
     Costs 0.1 microseconds.
     """
     cv2.ipp.setUseIPP(False)
+
+
+def use_one_thread() -> None:
+    """Let OpenCV work in the caller's thread alone: where each core has a worker, threads of its own would fight them."""
+    cv2.setNumThreads(0)
 
 
 def versions() -> dict[str, str]:

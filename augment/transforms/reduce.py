@@ -4,6 +4,7 @@ A JPEG decoder can give N/8 of a picture's size for much less work than all of i
 follow from the pipeline and the size of the picture alone, never from the crop that is drawn, nor from a setting.
 """
 
+import functools
 import math
 from typing import Final
 
@@ -18,6 +19,7 @@ _ROUNDING: Final = 1 - 1e-9
 """Exponentials and roots of a draw may fall this much short of their bound (a few units in the last of 53 bits)."""
 
 
+@functools.lru_cache(maxsize=4096)
 def eighths(spec: PipelineSpec, height: int, width: int, *, targets: frozenset[str] = frozenset()) -> int:
     """N in 1..8: the picture may be decoded at ceil(height * N / 8) x ceil(width * N / 8). 8 is the full size.
 

@@ -1,8 +1,11 @@
 """A service that cannot start says why in one line, with the exit code of whose fault it is."""
 
+import http.client
 import os
 import subprocess
 import sys
+import time
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,18 @@ def test_what_is_no_dataset_and_no_setting_is_warned_of(tmp_path: Path, stray: s
         log = "".join(server.log)
     assert f"dataset {stray} cannot be read" in log
     assert "AUGMENT_MAX_PIXLES is no setting and changes nothing; did you mean `AUGMENT_MAX_PIXELS`?" in log
+
+
+def test_small_answers_on_a_kept_connection_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Without TCP_NODELAY each waits for the acknowledgement of the one before: 40 ms on Linux."""
+    with Server(tmp_path / "home") as server:
+        address = urllib.parse.urlsplit(server.url)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
+        taken_s = []
+        for _ in range(20):
+            started = time.perf_counter()
+            connection.request("GET", "/health/live")
+            connection.getresponse().read()
+            taken_s.append(time.perf_counter() - started)
+        connection.close()
+    assert sorted(taken_s)[10] < 0.03
