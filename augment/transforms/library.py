@@ -32,7 +32,7 @@ def disable_ipp() -> None:
 
 
 def use_one_thread() -> None:
-    """Let OpenCV work in the caller's thread alone: where each core has a worker, threads of its own would fight them."""
+    """Let OpenCV work in the caller's thread alone: where each core has a worker, its threads would fight them."""
     cv2.setNumThreads(0)
 
 
