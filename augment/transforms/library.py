@@ -7,6 +7,7 @@ OpenCV is loaded: with IPP some transforms give other bytes on AVX2 than on AVX-
 
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -14,8 +15,17 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["OPENCV_IPP"] = "disabled"
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns that IPP is off
 
-import albumentations as A  # noqa: N812 - the name its documentation uses
-import cv2
+# Where PyTorch is installed Albumentations imports it, seconds and hundreds of megabytes in every worker, for two
+# transforms that no pipeline may name. Without it, it goes on without them.
+_KEPT_OUT = "torch" not in sys.modules
+if _KEPT_OUT:
+    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's own way to say that a module is not there
+try:
+    import albumentations as A  # noqa: N812 - the name its documentation uses
+finally:
+    if _KEPT_OUT:
+        del sys.modules["torch"]
+import cv2  # noqa: E402 - behind what it must not see
 
 __all__ = ["A", "cpu_problem", "cv2", "disable_ipp", "use_one_thread", "versions"]
 

@@ -78,3 +78,14 @@ def test_importing_asks_nobody_and_says_nothing() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=60)
     assert done.stdout.split() == ["disabled", library.cv2.__version__]
     assert done.stderr == ""
+
+
+def test_pytorch_is_left_to_those_who_import_it() -> None:
+    pytest.importorskip("torch")
+    program = (
+        "import sys, augment.transforms.compile; loaded = 'torch' in sys.modules; import torch;"
+        "print(loaded, torch.ones(2).sum().item())"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["False", "2.0"]
