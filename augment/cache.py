@@ -57,10 +57,11 @@ class DecodedCache:
     def __init__(self, place: CachePlace) -> None:
         self._folder = place.folder
         self._process = os.getpid()
-        self._is_full = False
+        self._is_full = self._is_broken = False
+        self._environment: lmdb.Environment | None = None  # once open it stays: with it would go what views show
         try:
             place.folder.mkdir(parents=True, exist_ok=True)
-            self._environment: lmdb.Environment | None = lmdb.open(
+            self._environment = lmdb.open(
                 str(place.folder),
                 map_size=place.max_bytes,
                 max_readers=_READERS_MAX,
@@ -69,6 +70,7 @@ class DecodedCache:
                 metasync=False,
                 meminit=False,
             )
+            self._environment.reader_check()  # the slots of readers that were killed
         except (OSError, lmdb.Error) as error:
             self._give_up(error)
 
@@ -87,10 +89,14 @@ class DecodedCache:
         return made
 
     def _get(self, name: bytes) -> NDArray[np.uint8] | None:
-        if self._environment is None:
+        if self._environment is None or self._is_broken:
             return None
-        with self._environment.begin(buffers=True) as reading:
-            value = reading.get(name)
+        try:
+            with self._environment.begin(buffers=True) as reading:
+                value = reading.get(name)
+        except lmdb.Error as error:
+            self._give_up(error)
+            return None
         if value is None:
             return None
         # The memory outlives the transaction, because nothing that was written is ever written over (see above).
@@ -99,7 +105,7 @@ class DecodedCache:
         return pixels if len(value) >= _MOVED_BELOW_BYTES else pixels.copy()
 
     def _put(self, name: bytes, array: NDArray[np.uint8]) -> None:
-        if self._is_full or self._environment is None or array.dtype != np.uint8:
+        if self._is_full or self._is_broken or self._environment is None or array.dtype != np.uint8:
             return
         disk = os.statvfs(self._folder)
         if disk.f_bavail * disk.f_frsize < _LEFT_ON_DISK_BYTES:
@@ -115,7 +121,7 @@ class DecodedCache:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        self._environment = None
+        self._is_broken = True
         _log.warning("decoded pictures are not kept any more: %s", error)
 
 
@@ -130,6 +136,6 @@ def _prefix() -> bytes:
     return digest_fields(versions, person=b"augment.decoders")[:8]
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache
 def _opened(place: CachePlace) -> DecodedCache:
     return DecodedCache(place)

@@ -181,3 +181,34 @@ def test_names_tell_records_sizes_and_decoders_apart() -> None:
     names = {cache.name_of(digest * 16, eighths) for digest in ("ab", "ac") for eighths in (1, 8)}
     assert len(names) == 4
     assert all(len(name) <= 511 for name in names), "the longest key of LMDB"
+
+
+NO_ROOM = """
+import gc, os, resource, signal, sys
+import numpy as np
+from pathlib import Path
+from augment.cache import CachePlace, DecodedCache
+
+def noise(seed, side=200):
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+folder = Path(sys.argv[1])
+kept = DecodedCache(CachePlace(folder, 2**26))
+kept.array(b"0", lambda: noise(0))
+view = kept.array(b"0", None)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+size = (folder / "data.mdb").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # what a full disk is to a writer
+for seed in range(1, 9):
+    assert np.array_equal(kept.array(str(seed).encode(), lambda: noise(seed)), noise(seed))
+gc.collect()
+assert np.array_equal(view, noise(0)), "what was handed out stays"
+print("alive")
+"""
+
+
+def test_write_that_fails_leaves_what_was_handed_out(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, str(tmp_path / "decoded")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
