@@ -59,7 +59,9 @@ class Stream:
     ``batch_size`` counts rows. With ``repeats`` each record stands that many times in its batch, each time another
     draw, decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``: each row
     then has a picture of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
-    ``references`` are datasets by the names that transforms call them by.
+    ``normalize`` (a section, in place of the pipelines' own; of views a list with one for each), ``dtype`` (``uint8``,
+    ``float32``, ``float16``) and ``layout`` (``NHWC``, ``NCHW``) say how pictures are handed out: ``uint8`` leaves the
+    arithmetic to the reader. ``references`` are datasets by the names that transforms call them by.
 
     Raises PipelineError at once where the pipeline cannot hold for the dataset, CallError for arguments out of range.
     With workers a stream may be read from several threads, without them from one.
