@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augment import arguments, stacking
 from augment.chance import EpochOrder
@@ -74,12 +75,16 @@ class BatchRenderer:
         places = np.arange(positions.start // spec.repeats, -(-positions.stop // spec.repeats), dtype=np.int64)
         wanted = self._dataset.records(order.take(places))
         attempts = _Attempts(self.renderers, guard)
+        images = [stacking.Images(len(positions), shape) for shape in self.image_shapes]
+        first = positions.start // spec.repeats
         rows = []
         for position in positions:
             turn, repeat = divmod(position, spec.repeats)
-            record = wanted[turn - places[0]]
-            rows.append(self._row(attempts, record, turn, order, epoch * spec.repeats + repeat))
-        views = [self._view(view, place, positions, rows) for view in range(len(self.renderers))]
+            row = self._row(attempts, wanted[turn - first], turn, order, epoch * spec.repeats + repeat)
+            for rendered, pictures in zip(row.views, images, strict=True):
+                rendered.sample.image = pictures.take(rendered.sample.image)
+            rows.append(row)
+        views = [self._view(view, place, positions, rows, made.rows) for view, made in enumerate(images)]
         views[0].other_views = tuple(views[1:])
         views[0].refusals = tuple(attempts.refusals.values())
         return views[0]
@@ -88,14 +93,21 @@ class BatchRenderer:
     def _dataset(self) -> Dataset:
         return self.renderers[0].dataset
 
-    def _view(self, view: int, place: Place, positions: range, rows: "Sequence[_Row]") -> Batch:
+    def _view(
+        self,
+        view: int,
+        place: Place,
+        positions: range,
+        rows: "Sequence[_Row]",
+        images: NDArray[np.uint8] | list[NDArray[np.uint8]],
+    ) -> Batch:
         rendered = [row.views[view] for row in rows]
         samples = [each.sample for each in rendered]
         shape = self.image_shapes[view]
         return Batch(
             epoch=place.epoch,
             index=place.index,
-            images=stacking.images([sample.image for sample in samples], shape),
+            images=images,
             keys=[row.record.key for row in rows],
             positions=np.asarray(positions, dtype=np.int64),
             **stacking.targets(samples, self._dataset.targets, fixed=shape is not None),

@@ -6,6 +6,7 @@ formats are made from that file.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -62,7 +63,7 @@ class BatchTask:
         batch = BatchRenderer(renderers, self.spec, shapes).render(self.place, guard)
         rendered = time.perf_counter()
         message = arrow.batch_message(batch, arrow.schema_of(self.layout))
-        sizes = laid.write(self.into, [message], _described(batch))
+        sizes = laid.write(self.into, message, _described(batch))
         seconds: dict[str, float] = {}
         for renderer in renderers:
             for stage, taken in renderer.stages.take().items():
@@ -113,7 +114,7 @@ class PartTask:
             seconds={"convert": time.perf_counter() - started},
         )
 
-    def _content(self) -> list[bytes | memoryview]:
+    def _content(self) -> Sequence[bytes | memoryview]:
         schema = arrow.schema_of(self.layout)
         batch = arrow.from_message(laid.read_content(self.whole, self.laid), schema)
         first = self.place.index * self.spec.batch_size
@@ -124,7 +125,7 @@ class PartTask:
         part = batch.rows(positions.start - first, positions.stop - first)
         match self.part_format.name:
             case Format.ARROW:
-                return [arrow.batch_message(part, schema)]
+                return arrow.batch_message(part, schema)
             case Format.TAR:
                 form = self.part_format
                 return list(tar.batch_members(part, form.image_format, form.quality, self.layout.pixel_format))

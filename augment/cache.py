@@ -9,6 +9,7 @@ removed, so that what was read stays where it is, and pictures are views of the 
 import functools
 import logging
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ from augment.address import digest_fields
 
 _log = logging.getLogger(__name__)
 
-_HEADER: Final = np.dtype("<u4")
-_SHAPE_BYTES: Final = 3 * _HEADER.itemsize
+_HEADER: Final = struct.Struct("<3I")
+"""Height, width and number of channels, 0 where there is none of its own."""
 _MOVED_BELOW_BYTES: Final = 4096
 """LMDB moves small values when it writes beside them; larger ones have pages of their own."""
 
@@ -100,8 +101,9 @@ class DecodedCache:
         if value is None:
             return None
         # The memory outlives the transaction, because nothing that was written is ever written over (see above).
-        shape = tuple(int(side) for side in np.frombuffer(value, _HEADER, 3))
-        pixels = np.frombuffer(value, np.uint8, offset=_SHAPE_BYTES).reshape(shape if shape[2] else shape[:2])
+        height, width, num_channels = _HEADER.unpack_from(value)
+        shape = (height, width, num_channels) if num_channels else (height, width)
+        pixels: NDArray[np.uint8] = np.ndarray(shape, np.uint8, value, _HEADER.size)
         return pixels if len(value) >= _MOVED_BELOW_BYTES else pixels.copy()
 
     def _put(self, name: bytes, array: NDArray[np.uint8]) -> None:
@@ -111,10 +113,10 @@ class DecodedCache:
         if disk.f_bavail * disk.f_frsize < _LEFT_ON_DISK_BYTES:
             self._is_full = True
             return
-        shape = np.array([*array.shape, 0][:3], _HEADER)
+        shape = _HEADER.pack(*[*array.shape, 0][:3])
         try:
             with self._environment.begin(write=True) as writing:
-                writing.put(name, b"".join((shape.tobytes(), np.ascontiguousarray(array).data)), overwrite=False)
+                writing.put(name, b"".join((shape, np.ascontiguousarray(array).data)), overwrite=False)
         except lmdb.MapFullError:
             self._is_full = True
         except (OSError, lmdb.Error) as error:

@@ -16,6 +16,9 @@ from typing import Any
 from augment.errors import StorageError
 from augment.sample import Refusal
 
+_PARTS_AT_ONCE = 1024
+"""As many as Linux takes in one call (IOV_MAX)."""
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -37,8 +40,8 @@ class Laid:
 def write(into: Path, content: Sequence[bytes | memoryview], description: object = None) -> tuple[int, int] | None:
     """Lay content and description (JSON) down in an existing file: the bytes of the content, and of all.
 
-    Space is reserved first, because a full memory file system kills whoever writes through a map. None where there is
-    no room, StorageError where the file cannot be written.
+    It is written, never mapped, so that a full file system is an error and not a signal. None where there is no room,
+    StorageError where the file cannot be written.
     """
     parts = [memoryview(part).cast("B") for part in content]
     content_bytes = sum(map(len, parts))
@@ -49,10 +52,7 @@ def write(into: Path, content: Sequence[bytes | memoryview], description: object
         descriptor = os.open(into, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(descriptor, 0)
-            if num_bytes:
-                os.posix_fallocate(descriptor, 0, num_bytes)
-            for part in parts:
-                _write_all(descriptor, part)
+            _write_all(descriptor, parts)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -85,6 +85,11 @@ def _map(path: Path, laid: Laid) -> mmap.mmap | bytes:
         raise StorageError(f"a rendered batch cannot be read: {error}; ask for it again") from error
 
 
-def _write_all(descriptor: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+def _write_all(descriptor: int, parts: list[memoryview]) -> None:
+    left = [part for part in parts if part]
+    while left:
+        written = os.writev(descriptor, left[:_PARTS_AT_ONCE])
+        while written:  # what was written in part is first in the next round
+            part = left[0][written:]
+            written -= len(left[0]) - len(part)
+            left[:1] = [part] if part else []

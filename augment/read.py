@@ -56,13 +56,23 @@ def read_file(path: str | Path, *, max_bytes: int) -> FileContent:
     NotAFileError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         before = os.fstat(descriptor)
         check_regular(before)
-        data = file.read(min(before.st_size, max_bytes) + 1)
+        data = _read_all(descriptor, min(before.st_size, max_bytes) + 1)
         after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
     steady = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     return FileContent(data, after.st_size, after.st_mtime_ns, steady)
+
+
+def _read_all(descriptor: int, max_bytes: int) -> bytes:
+    """What is there up to so many bytes: one call where the file system gives all it has, as local ones do."""
+    data = os.read(descriptor, max_bytes)
+    while len(data) < max_bytes and (more := os.read(descriptor, max_bytes - len(data))):
+        data += more
+    return data
 
 
 def read_part(path: Path, offset: int, *, size_bytes: int | None) -> FileContent:

@@ -56,6 +56,7 @@ class Renderer:
         self._max_pixels = max_pixels
         self._inverses = inverses
         self._cache = cache
+        self._eighths = functools.partial(reduce.eighths, spec, targets=dataset.moved_targets)
         self._engine = engine.engine_id()
         self._vocabulary = dataset.vocabulary
         bound = references or {}
@@ -100,7 +101,7 @@ class Renderer:
         """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
         self.stages.begin()
         address = self.address(record, draw=draw, view=view)
-        made = self._transform(sample, seed=self.seed, draw=draw, view=view, key=record.key)
+        made = self._transform.made(sample, seed=self.seed, draw=draw, view=view, key=record.key)
         self.stages.end("transform")
         inverse = self._inverse(record, sample, made.matrix) if self._inverses else None
         return Rendered(made.sample, address.render_key, made.applied, made.dropped, inverse)
@@ -128,8 +129,6 @@ class Renderer:
         reduced = straight.resized((record.height, record.width), decoded.image.shape[:2])
         return np.asarray(np.linalg.inv(matrix @ reduced), np.float64)
 
-    def _eighths(self, height: int, width: int) -> int:
-        return reduce.eighths(self.spec, height, width, targets=self.dataset.moved_targets)
 
 
 @dataclass(frozen=True, slots=True)

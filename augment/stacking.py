@@ -20,13 +20,30 @@ _BY_ROW = (
 )
 
 
-def images(
-    rows: list[NDArray[np.uint8]], image_shape: tuple[int, int, int] | None
-) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-    """One array where all pictures have one shape, else the list itself."""
-    if image_shape is None:
-        return rows
-    return np.stack(rows) if rows else np.empty((0, *image_shape), np.uint8)
+class Images:
+    """The pictures of a batch, row by row: one array where all have one shape, else a list.
+
+    Each is copied as soon as it is there, while the processor's cache still holds it; its own memory is free for the
+    next one.
+    """
+
+    def __init__(self, num_rows: int, image_shape: tuple[int, int, int] | None) -> None:
+        self._taken = 0
+        self.rows: NDArray[np.uint8] | list[NDArray[np.uint8]] = (
+            [] if image_shape is None else np.empty((num_rows, *image_shape), np.uint8)
+        )
+
+    def take(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Add the next row: the picture, as it lies in the batch."""
+        if isinstance(self.rows, list):
+            self.rows.append(image)
+            return image
+        row: NDArray[np.uint8] = self.rows[self._taken]
+        if image.shape != row.shape:
+            raise ValueError(f"a picture is {image.shape}, the others of its batch {row.shape}")
+        row[...] = image
+        self._taken += 1
+        return row
 
 
 def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from augment.transforms.source import Source
 
 __all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "use_one_thread", "versions"]
 
+_NO_BOXES: Final = np.ones(0)
 _GIVE_THEM: Final = "say which one it is, with references={{'{name}': DATASET}} or --references {name}=FOLDER"
 
 
@@ -146,10 +147,13 @@ class Compiled:
         RecordError (not renderable) where a transform cannot be applied to this picture or lacks a target;
         MemoryError and OSError pass.
         """
-        sample = as_sample(sample)
+        return self.made(as_sample(sample), seed=seed, draw=draw, view=view, key=key)
+
+    def made(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> Made:
+        """What a call makes of a sample of our own, which needs no check."""
         disable_ipp()
         self._chance.reset(seed, draw, view, key)
-        piece = Piece(sample, np.ones(0 if sample.boxes is None else len(sample.boxes)))
+        piece = Piece(sample, _NO_BOXES if sample.boxes is None else np.ones(len(sample.boxes)))
         applied: tuple[Applied, ...] = ()
         matrix: NDArray[np.float64] | None = np.eye(3) if self._points else None
         numbers = Numbers.after(sample)

@@ -13,6 +13,8 @@ from augment.address import digest_fields
 INLINE_MAX: Final = 16
 """Lists of more values than these are shown as their length and digest; provenance has to fit a header."""
 
+_AS_IT_IS: Final = frozenset({type(None), bool, int, str})
+
 _NOT_DRAWN: Final = frozenset({"shape", "interpolation", "fill", "fill_mask", "reference_picture", "pieces"})
 """What Albumentations adds to the parameters of each call: its size, and what the pipeline says anyway; and pixels of
 references, whose keys are told."""
@@ -24,6 +26,8 @@ def drawn(params: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _plain(value: Any) -> object:
+    if type(value) in _AS_IT_IS:
+        return value
     match value:
         case None | bool() | str() | int():
             return str(value) if isinstance(value, str) else value

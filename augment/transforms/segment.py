@@ -18,6 +18,7 @@ from augment.errors import PipelineError, Problem, Reason, RecordError
 from augment.pipeline import Node
 from augment.sample import Applied, Sample, as_image
 from augment.transforms import catalogue, following, mended
+from augment.transforms.alone import Alone, alone, applied
 from augment.transforms.carried import Carrier, has_targets
 from augment.transforms.library import A, cv2
 from augment.transforms.piece import Piece
@@ -52,6 +53,7 @@ class Segment:
         self, nodes: Sequence[tuple[Loc, Node]], carrier: Carrier, chance: Chance, references: Mapping[str, Source]
     ) -> None:
         self._carrier = carrier
+        self._chance = chance
         self._references = references
         self._trace = Trace()
         self._moves_targets = False
@@ -65,6 +67,9 @@ class Segment:
                     "keypoint_params": A.KeypointParams("xy", remove_invisible=False),
                 }
             self._compose = A.Compose(built, **targets)
+        self._alone: list[Alone] = [
+            alone(transform, node.name, self._trace) for transform, (_, node) in zip(built, nodes, strict=True)
+        ]
         unexpected = [str(one.message) for one in caught if not str(one.message).startswith(_EXPECTED_WARNINGS)]
         if unexpected:
             raise PipelineError([Problem(("transforms",), message) for message in unexpected])
@@ -78,6 +83,8 @@ class Segment:
         """
         sample = piece.sample
         carries = has_targets(sample)
+        if not carries and not points:
+            return Moved(self._picture(piece, key), self._trace.applied(provenance=provenance), None)
         self._trace.start(mirrors=carries and self._carrier.swaps_sides(sample), points=points)
         data: dict[str, Any] = {"image": sample.image.copy()}
         targets = self._carrier.take_in(piece) if carries else {}
@@ -91,6 +98,15 @@ class Segment:
             if carries:
                 out = self._carrier.take_out(sample, result, mirrored=self._trace.mirrored, last=last)
         return Moved(out, self._trace.applied(provenance=provenance), self._trace.matrix)
+
+    def _picture(self, piece: Piece, key: str) -> Piece:
+        """The same for a picture without targets, of which nobody wants to know where its pixels went."""
+        self._trace.start(mirrors=False, points=False)
+        sample = piece.sample
+        with refusing(lambda: self._trace.current, sample, key):
+            self._chance.py_random.random()  # Albumentations asks here whether the pipeline is applied at all
+            image = as_image(applied(self._alone, sample.image))
+        return Piece(Sample(image, label=sample.label), piece.visible)
 
     def _build(self, node: Node, loc: Loc) -> Any:
         try:

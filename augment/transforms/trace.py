@@ -34,7 +34,7 @@ class Trace:
         self._noted.clear()
         self.current = ""
         self.mirrored = False
-        self.matrix = np.eye(3)
+        self.matrix = np.eye(3) if points else None
         self._counts_mirrors = mirrors
         self._follows_points = points
 
@@ -53,7 +53,7 @@ class Trace:
             return applies
 
         def note_params(params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
-            limits.check_output(name, params)
+            self.note(name, params)
             for target in sorted(left_behind):
                 if any(data.get(passed) is not None for passed in _PASSED_AS[target]):
                     raise ValueError(f"it moves pixels but cannot move {target}; {info.remedy}")
@@ -62,11 +62,15 @@ class Trace:
             if moves_pixels and self._follows_points and self.matrix is not None:
                 step = following.matrix_of(transform, params) if may_mirror else None
                 self.matrix = None if step is None else step @ self.matrix
-            self._noted.append((name, params))
             return apply_with_params(params, *args, **data)
 
         transform.should_apply = note_choice
         transform.apply_with_params = note_params
+
+    def note(self, name: str, params: Mapping[str, Any]) -> None:
+        """A transform is about to be applied with these parameters; ValueError where what it would make is too large."""
+        limits.check_output(name, params)
+        self._noted.append((name, params))
 
     def applied(self, *, provenance: bool) -> tuple[Applied, ...]:
         """What was done, in order; without ``provenance`` the names alone."""

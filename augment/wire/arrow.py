@@ -41,15 +41,46 @@ def stream_start(schema: pa.Schema) -> bytes:
     return bytes(memoryview(schema.serialize()))
 
 
-def batch_message(batch: Batch, schema: pa.Schema) -> memoryview:
-    """One batch as an encapsulated Arrow message: bytes, padded to 8; new memory."""
+def batch_message(batch: Batch, schema: pa.Schema) -> list[memoryview]:
+    """One batch as an encapsulated Arrow message, padded to 8 bytes: the parts that make it up, one behind another.
+
+    Pixels are not copied: the parts are views of the batch's arrays.
+    """
     arrays = [
         *(columns.column_of(batch, field) for field in list(schema)[: -len(_NAMES)]),
         pa.array(batch.keys, pa.string()),
         pa.array(batch.positions, pa.int64()),
         pa.array(batch.replaces, pa.string()),
     ]
-    return memoryview(pa.record_batch(arrays, schema=schema).serialize()).cast("B")
+    parts = _Parts(len(stream_start(schema)))
+    with pa.PythonFile(parts, mode="w") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=schema))
+        message = parts.taken
+        parts.taken = []  # the end of the stream, which is no part of the message
+    return message
+
+
+class _Parts:
+    """A file that keeps what is written to it, as it is, without the schema that a stream begins with."""
+
+    closed = False
+
+    def __init__(self, num_before: int) -> None:
+        self._num_before = num_before
+        self.taken: list[memoryview] = []
+
+    def write(self, data: Any) -> None:
+        part = memoryview(data).cast("B")
+        before = min(self._num_before, len(part))
+        self._num_before -= before
+        if before < len(part):
+            self.taken.append(part[before:])
+
+    def flush(self) -> None:
+        """Nothing is on its way."""
+
+    def close(self) -> None:
+        """What was taken stays."""
 
 
 def read_batches(source: Any) -> Iterator[Batch]:
@@ -82,7 +113,7 @@ def to_bytes(batches: list[Batch], layout: Layout) -> bytes:
     sink = io.BytesIO()
     sink.write(stream_start(schema))
     for batch in batches:
-        sink.write(batch_message(batch, schema))
+        sink.writelines(batch_message(batch, schema))
     sink.write(STREAM_END)
     return sink.getvalue()
 

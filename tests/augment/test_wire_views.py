@@ -124,7 +124,7 @@ def test_arrow_keeps_every_view(
         assert_same_views(batch, read)
     schema = arrow.schema_of(layout(sizes, has_targets=has_targets))
     assert schema.names[-1] == "replaces"  # by which a cut stream is known
-    assert_same_views(batch, arrow.from_message(bytes(arrow.batch_message(batch, schema)), schema))
+    assert_same_views(batch, arrow.from_message(b"".join(arrow.batch_message(batch, schema)), schema))
 
 
 @given(st.integers(0, 2**32), some_sizes, st.integers(0, 4), st.booleans())
