@@ -1,4 +1,4 @@
-"""Mirrors: the bytes of the original, whatever the picture's size, channels, type and strides."""
+"""Mirrors and quarter turns: the bytes of the original, whatever the picture's size, channels, type and strides."""
 
 from typing import Any
 
@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from augment.transforms import catalogue
 from augment.transforms.library import A
-from augment.transforms.quick import mirror
+from augment.transforms.quick import mirror, square
 from augment.transforms.quick.mirror import STRIP_BYTES, mirrored
+from augment.transforms.quick.square import SYMMETRIES, TILE_PX, turned
 from tests.augment.catalogue_cases import noise_image
 
-DETERMINISTIC = settings(max_examples=200, deadline=None, database=None, derandomize=True)
+DETERMINISTIC = settings(max_examples=100, deadline=None, database=None, derandomize=True)
+_geometry: Any = A.augmentations.geometric.functional
 DTYPES = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, np.float64)
 
 
@@ -68,14 +70,50 @@ def test_mirror_refuses_an_array_that_does_not_fit(out: np.ndarray) -> None:
         mirrored(noise_image(5, 6), out)
 
 
-@given(arrays())
+@given(arrays(), st.sampled_from(sorted(SYMMETRIES)))
 @DETERMINISTIC
-def test_flip_gives_the_bytes_of_the_original(image: np.ndarray) -> None:
-    theirs: Any = A.HorizontalFlip(p=1).apply(image)
-    ours = mirror.HorizontalFlip(p=1).apply(image)
-    assert np.array_equal(ours, theirs)
+def test_every_symmetry_gives_the_bytes_of_the_original(image: np.ndarray, element: str) -> None:
+    before = image.copy()
+    ours, theirs = turned(image, element), _geometry.d4(before, element)
     assert ours.dtype == theirs.dtype
+    assert np.array_equal(ours, theirs)
+    assert np.array_equal(image, before)
+    if element != "e":
+        assert ours.flags.c_contiguous
+        assert not np.shares_memory(ours, image)
 
 
-def test_the_catalogue_has_the_quick_one() -> None:
-    assert catalogue.transform_class("HorizontalFlip") is mirror.HorizontalFlip
+@pytest.mark.parametrize("element", sorted(SYMMETRIES))
+@pytest.mark.parametrize("size", [(TILE_PX, TILE_PX), (TILE_PX + 1, TILE_PX - 1), (2 * TILE_PX + 1, 70), (3, 600)])
+def test_symmetry_of_a_picture_of_several_tiles_has_no_seams(element: str, size: tuple[int, int]) -> None:
+    image = noise_image(*size)
+    assert np.array_equal(turned(image, element), _geometry.d4(image, element))
+
+
+TRANSFORMS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
+    "HorizontalFlip": (mirror.HorizontalFlip, [{}]),
+    "Transpose": (square.Transpose, [{}]),
+    "RandomRotate90": (square.RandomRotate90, [{"factor": factor} for factor in range(4)]),
+    "D4": (square.D4, [{"group_element": element} for element in SYMMETRIES]),
+    "SquareSymmetry": (square.SquareSymmetry, [{"group_element": element} for element in SYMMETRIES]),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transform_of_the_catalogue_gives_the_bytes_of_the_original(name: str) -> None:
+    cls, drawn = TRANSFORMS[name]
+    assert catalogue.transform_class(name) is cls
+    ours, theirs = cls(p=1), getattr(A, name)(p=1)
+    for image in (noise_image(40, 31), noise_image(40, 31)[..., 0].astype(np.int32)):
+        for params in drawn:
+            assert np.array_equal(ours.apply(image, **params), theirs.apply(image, **params))
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transform_draws_what_the_original_draws(name: str) -> None:
+    image = noise_image(23, 17)
+    ours, theirs = TRANSFORMS[name][0](p=0.7), getattr(A, name)(p=0.7)
+    for transform in (ours, theirs):
+        transform.set_random_seed(5)
+    for _ in range(40):
+        assert np.array_equal(ours(image=image)["image"], theirs(image=image)["image"])
