@@ -7,6 +7,7 @@ longer than rendering a flip, and its *whole* state is set before each sample: w
 
 import functools
 import random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class Chance:
         self.generator = np.random.Generator(self._philox)
         self.py_random = random.Random()  # noqa: S311 - augmentation, not cryptography
         self._key: dict[str, tuple[int, ...]] = {"counter": (0, 0, 0, 0), "key": (0, 0)}
-        self._state = {  # plain integers, because Philox takes them five times as fast as arrays
+        self._state: Any = {  # plain integers, because Philox takes them five times as fast as arrays
             "bit_generator": "Philox",
             "state": self._key,
             "buffer": (0, 0, 0, 0),

@@ -130,7 +130,6 @@ class Renderer:
         return np.asarray(np.linalg.inv(matrix @ reduced), np.float64)
 
 
-
 @dataclass(frozen=True, slots=True)
 class ReferenceSource:
     """A dataset that transforms call by a name: where its manifest lies, and what that must hold."""

@@ -22,6 +22,7 @@ from augment.transforms.source import Source
 __all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "use_one_thread", "versions"]
 
 _NO_BOXES: Final = np.ones(0)
+_UNNUMBERED: Final = Numbers(0, 0, set())
 _GIVE_THEM: Final = "say which one it is, with references={{'{name}': DATASET}} or --references {name}=FOLDER"
 
 
@@ -133,6 +134,7 @@ class Compiled:
             self._steps.append(Donating(node, donors, self._chance))
         if run or not self._steps or isinstance(self._steps[-1], Donating):
             self._steps.append(Segment(run, carrier, self._chance, references))  # the last one judges the rules
+        self._joins = any(isinstance(step, Donating) for step in self._steps)
         self._drops_keypoints = carrier.keypoints.outside == "drop" and len(self._steps) > 1
 
     def __call__(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> Made:
@@ -156,7 +158,7 @@ class Compiled:
         piece = Piece(sample, _NO_BOXES if sample.boxes is None else np.ones(len(sample.boxes)))
         applied: tuple[Applied, ...] = ()
         matrix: NDArray[np.float64] | None = np.eye(3) if self._points else None
-        numbers = Numbers.after(sample)
+        numbers = Numbers.after(sample) if self._joins else _UNNUMBERED
         for step in self._steps:
             if isinstance(step, Donating):
                 piece, noted = step(piece, key, numbers)

@@ -14,7 +14,7 @@ from augment.transforms import source as sources
 from augment.transforms.drawn import drawn
 from augment.transforms.joining import Joining, joining
 from augment.transforms.piece import Piece
-from augment.transforms.segment import refusing
+from augment.transforms.segment import Refusing
 from augment.transforms.source import Source
 
 
@@ -52,7 +52,7 @@ class Donating:
             return piece, ()
         num_records = self._donors.num_records
         places = self._chance.generator.integers(num_records, size=self._joining.num_donors).tolist()
-        with refusing(lambda: self._name, piece.sample, key):
+        with Refusing(lambda: self._name, piece.sample, key):
             taken = [sources.take(self._donors, place) for place in places]
             pieces = [_numbered(sample, numbers) for _, sample in taken]
             base = Piece(_with_rows(piece.sample), piece.visible)

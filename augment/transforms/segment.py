@@ -3,11 +3,11 @@
 This is where Albumentations runs.
 """
 
-import contextlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -90,7 +90,7 @@ class Segment:
         targets = self._carrier.take_in(piece) if carries else {}
         if self._moves_targets:
             data |= targets
-        with refusing(lambda: self._trace.current, sample, key):
+        with Refusing(lambda: self._trace.current, sample, key):
             result = targets | self._compose(**data)
             result["image"] = np.ascontiguousarray(result["image"])
             as_image(result["image"])
@@ -103,7 +103,7 @@ class Segment:
         """The same for a picture without targets, of which nobody wants to know where its pixels went."""
         self._trace.start(mirrors=False, points=False)
         sample = piece.sample
-        with refusing(lambda: self._trace.current, sample, key):
+        with Refusing(lambda: self._trace.current, sample, key):
             self._chance.py_random.random()  # Albumentations asks here whether the pipeline is applied at all
             image = as_image(applied(self._alone, sample.image))
         return Piece(Sample(image, label=sample.label), piece.visible)
@@ -161,17 +161,27 @@ def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordErr
     return RecordError(key, Reason.NOT_RENDERABLE, place + words)
 
 
-@contextlib.contextmanager
-def refusing(name: Callable[[], str], sample: Sample, key: str) -> Iterator[None]:
-    """Whatever is raised inside means that this record cannot be rendered; MemoryError and OSError pass."""
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    except (MemoryError, OSError):
-        raise
-    except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:
+class Refusing:
+    """Whatever is raised inside means that this record cannot be rendered; MemoryError and OSError pass.
+
+    ``name`` tells which transform was at work. (A class, because a generator takes three times as long.)
+    """
+
+    __slots__ = ("_key", "_name", "_sample", "_silence")
+
+    def __init__(self, name: Callable[[], str], sample: Sample, key: str) -> None:
+        self._name, self._sample, self._key = name, sample, key
+        self._silence = np.errstate(all="ignore")
+
+    def __enter__(self) -> None:
+        self._silence.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._silence.__exit__(kind, error, trace)
+        if not isinstance(error, Exception) or isinstance(error, MemoryError | OSError):
+            return
+        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
             raise MemoryError(str(error)) from error
-        raise _refusal(name(), sample, key, error) from error
-    except Exception as error:  # transforms raise anything
-        raise _refusal(name(), sample, key, error) from error
+        raise _refusal(self._name(), self._sample, self._key, error) from error  # transforms raise anything

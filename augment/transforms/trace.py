@@ -68,7 +68,7 @@ class Trace:
         transform.apply_with_params = note_params
 
     def note(self, name: str, params: Mapping[str, Any]) -> None:
-        """A transform is about to be applied with these parameters; ValueError where what it would make is too large."""
+        """A transform is about to be applied with these parameters; ValueError where it would make too many pixels."""
         limits.check_output(name, params)
         self._noted.append((name, params))
 
