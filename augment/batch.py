@@ -1,5 +1,6 @@
 """How one batch of a stream is rendered: its rows, each with its views, and what joins them."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,11 +173,11 @@ class _Attempts:
 
     def _views(self, record: Record, draw: int) -> Iterator[Rendered]:
         for view, renderer in enumerate(self._renderers):
-
-            def work(view: int = view, renderer: Renderer = renderer) -> Rendered:
-                return renderer.transform(record, self._decode(renderer, record), draw=draw, view=view)
-
+            work = functools.partial(self._view, renderer, record, draw, view)
             yield self._guard(renderer.subject(record), record.key, work)
+
+    def _view(self, renderer: Renderer, record: Record, draw: int, view: int) -> Rendered:
+        return renderer.transform(record, self._decode(renderer, record), draw=draw, view=view)
 
     def _decode(self, renderer: Renderer, record: Record) -> Sample:
         """What all repeats, and all views that need as much of the picture, are made from."""

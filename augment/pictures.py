@@ -1,5 +1,6 @@
 """Records of a dataset as samples: read and decoded, each with the targets that its dataset has."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -38,24 +39,17 @@ def decode_record(
     """
     stages = stages or Stages()
     stages.begin()
-
-    def image() -> NDArray[np.uint8]:
-        encoded = dataset.read(record)
-        stages.end("read")
-        return decode.decode(encoded, max_pixels=max_pixels, eighths=eighths)
-
-    def mask() -> NDArray[np.integer[Any]]:
-        return masks.decode_mask(dataset.read_mask(record), max_pixels=max_pixels)
-
-    known = cache if cache is not None and dataset.is_unmoved(record) else None
+    read = functools.partial(_picture, dataset, record, max_pixels, eighths, stages)
     annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
     try:
-        name = cached.name_of(record.digest, eighths(record.height, record.width))
-        picture = image() if known is None else known.array(name, image)
+        if cache is not None and dataset.is_unmoved(record):
+            picture = cache.array(cached.name_of(record.digest, eighths(record.height, record.width)), read)
+        else:
+            picture = read()
         sample = decoded.with_targets(
             picture,
             annotations,
-            None if record.mask is None else mask,
+            None if record.mask is None else functools.partial(_mask, dataset, record, max_pixels),
             dataset.vocabulary,
             full_size=(record.height, record.width),
         )
@@ -64,6 +58,18 @@ def decode_record(
     sample.label = record.label
     stages.end("decode")
     return sample
+
+
+def _picture(
+    dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages
+) -> NDArray[np.uint8]:
+    encoded = dataset.read(record)
+    stages.end("read")
+    return decode.decode(encoded, max_pixels=max_pixels, eighths=eighths)
+
+
+def _mask(dataset: Dataset, record: Record, max_pixels: int) -> NDArray[np.integer[Any]]:
+    return masks.decode_mask(dataset.read_mask(record), max_pixels=max_pixels)
 
 
 class Pictures:

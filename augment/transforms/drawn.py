@@ -26,8 +26,11 @@ def drawn(params: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _plain(value: Any) -> object:
-    if type(value) in _AS_IT_IS:
+    kind = type(value)
+    if kind in _AS_IT_IS:
         return value
+    if kind is tuple and len(value) <= INLINE_MAX and all(type(item) in _AS_IT_IS for item in value):
+        return list(value)
     match value:
         case None | bool() | str() | int():
             return str(value) if isinstance(value, str) else value
