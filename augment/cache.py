@@ -1,13 +1,16 @@
-"""Decoded pictures that are kept between epochs: one memory-mapped file, shared by all who render on a machine.
+"""Decoded pictures that are kept between epochs: memory-mapped files, shared by all who render on a machine.
 
 It fills and then stops. Under an order of its own for each epoch a cache that replaces the least recently used hits
-15 % at half capacity, and one that keeps what came first 50 % (measured). LMDB holds it: any number of processes read
-without a lock, writers take turns, and a writer that is killed leaves nothing behind. Nothing is ever replaced or
-removed, so that what was read stays where it is, and pictures are views of the file.
+15 % at half capacity, and one that keeps what came first 50 % (measured). Nothing is ever replaced or removed, so that
+what was read stays where it is, and pictures are views of the files.
+
+Each process appends pixels to files of its own, in one write and without a lock; then an index in LMDB, where writers
+take turns for microseconds, is told where they lie. What a killed writer leaves is bytes that no index knows.
 """
 
 import functools
 import logging
+import mmap
 import os
 import struct
 from collections.abc import Callable
@@ -24,10 +27,20 @@ from augment.address import digest_fields
 
 _log = logging.getLogger(__name__)
 
-_HEADER: Final = struct.Struct("<3I")
-"""Height, width and number of channels, 0 where there is none of its own."""
-_MOVED_BELOW_BYTES: Final = 4096
-"""LMDB moves small values when it writes beside them; larger ones have pages of their own."""
+_ENTRY: Final = struct.Struct("<IQ3I")
+"""Number of the file, offset, height, width and number of channels, 0 where there is none of its own."""
+_COUNT: Final = struct.Struct("<Q")
+_NUM_FILES: Final = b"files"
+_NUM_BYTES: Final = b"bytes"
+_PICTURE: Final = b"picture/"
+
+_FILE_BYTES: Final = 2**30
+"""Room of one file of pixels, most of it a hole at first; a larger picture has a file of its own."""
+_ALIGNMENT_BYTES: Final = 64
+
+_INDEX_SHARE: Final = 16
+_INDEX_MIN_BYTES: Final = 2**17
+"""The index may have a 16th of all bytes, enough for pictures of 32 x 32, and no less than LMDB needs to begin."""
 
 _LEFT_ON_DISK_BYTES: Final = 2**30
 """A disk with less room than this is left to what nobody can make again."""
@@ -38,7 +51,7 @@ _READERS_MAX: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class CachePlace:
-    """Where a cache lies, and how many bytes its file may have."""
+    """Where a cache lies, and how many bytes of the disk it may take."""
 
     folder: Path
     max_bytes: int
@@ -59,19 +72,22 @@ class DecodedCache:
         self._folder = place.folder
         self._process = os.getpid()
         self._is_full = self._is_broken = False
-        self._environment: lmdb.Environment | None = None  # once open it stays: with it would go what views show
+        self._maps: dict[int, mmap.mmap] = {}
+        self._file: _OwnFile | None = None
+        index_bytes = max(place.max_bytes // _INDEX_SHARE, _INDEX_MIN_BYTES)
+        self._max_bytes = place.max_bytes - index_bytes
+        self._index: lmdb.Environment | None = None
         try:
             place.folder.mkdir(parents=True, exist_ok=True)
-            self._environment = lmdb.open(
+            self._index = lmdb.open(
                 str(place.folder),
-                map_size=place.max_bytes,
+                map_size=index_bytes,
                 max_readers=_READERS_MAX,
-                readahead=False,
                 sync=False,  # it is made anew after a crash of the machine
                 metasync=False,
                 meminit=False,
             )
-            self._environment.reader_check()  # the slots of readers that were killed
+            self._index.reader_check()  # the slots of readers that were killed
         except (OSError, lmdb.Error) as error:
             self._give_up(error)
 
@@ -80,51 +96,114 @@ class DecodedCache:
 
         What ``make`` raises passes, and nothing is kept.
         """
-        if os.getpid() != self._process:
+        if self._index is None or self._is_broken or os.getpid() != self._process:
             return make()
-        found = self._get(name)
+        try:
+            found = self._get(self._index, name)
+        except (OSError, ValueError, lmdb.Error) as error:
+            self._give_up(error)
+            found = None
         if found is not None:
             return found
         made = make()
-        self._put(name, made)
+        if made.dtype == np.uint8 and self._takes_more():
+            try:
+                self._put(self._index, name, np.ascontiguousarray(made))
+            except lmdb.MapFullError:
+                self._is_full = True
+            except (OSError, lmdb.Error) as error:
+                self._give_up(error)
         return made
 
-    def _get(self, name: bytes) -> NDArray[np.uint8] | None:
-        if self._environment is None or self._is_broken:
-            return None
-        try:
-            with self._environment.begin(buffers=True) as reading:
-                value = reading.get(name)
-        except lmdb.Error as error:
-            self._give_up(error)
-            return None
-        if value is None:
-            return None
-        # The memory outlives the transaction, because nothing that was written is ever written over (see above).
-        height, width, num_channels = _HEADER.unpack_from(value)
-        shape = (height, width, num_channels) if num_channels else (height, width)
-        pixels: NDArray[np.uint8] = np.ndarray(shape, np.uint8, value, _HEADER.size)
-        return pixels if len(value) >= _MOVED_BELOW_BYTES else pixels.copy()
+    def _takes_more(self) -> bool:
+        return not (self._is_full or self._is_broken)
 
-    def _put(self, name: bytes, array: NDArray[np.uint8]) -> None:
-        if self._is_full or self._is_broken or self._environment is None or array.dtype != np.uint8:
-            return
+    def _get(self, index: lmdb.Environment, name: bytes) -> NDArray[np.uint8] | None:
+        with index.begin(buffers=True) as reading:
+            value = reading.get(_PICTURE + name)
+            if value is None:
+                return None
+            number, offset, height, width, num_channels = _ENTRY.unpack(value)
+        if number not in self._maps:
+            self._maps[number] = _mapped(self._path(number))
+        shape = (height, width, num_channels) if num_channels else (height, width)
+        return np.ndarray(shape, np.uint8, self._maps[number], offset)
+
+    def _put(self, index: lmdb.Environment, name: bytes, array: NDArray[np.uint8]) -> None:
         disk = os.statvfs(self._folder)
-        if disk.f_bavail * disk.f_frsize < _LEFT_ON_DISK_BYTES:
+        with index.begin() as reading:
+            num_bytes = _count(reading, _NUM_BYTES) + array.nbytes
+        if num_bytes > self._max_bytes or disk.f_bavail * disk.f_frsize < _LEFT_ON_DISK_BYTES:
             self._is_full = True
             return
-        shape = _HEADER.pack(*[*array.shape, 0][:3])
-        try:
-            with self._environment.begin(write=True) as writing:
-                writing.put(name, b"".join((shape, np.ascontiguousarray(array).data)), overwrite=False)
-        except lmdb.MapFullError:
-            self._is_full = True
-        except (OSError, lmdb.Error) as error:
-            self._give_up(error)
+        if self._file is None or not self._file.has_room(array.nbytes):
+            self._file = self._new_file(index, array.nbytes)
+        file = self._file
+        file.write(array)
+        with index.begin(write=True) as writing:  # pixels first: what the index knows is there
+            num_bytes = _count(writing, _NUM_BYTES) + array.nbytes
+            entry = _ENTRY.pack(file.number, file.end, *[*array.shape, 0][:3])
+            self._is_full = num_bytes > self._max_bytes
+            if not self._is_full and writing.put(_PICTURE + name, entry, overwrite=False):
+                writing.put(_NUM_BYTES, _COUNT.pack(num_bytes))
+                file.advance(array.nbytes)
+
+    def _new_file(self, index: lmdb.Environment, num_bytes: int) -> "_OwnFile":
+        with index.begin(write=True) as writing:
+            number = _count(writing, _NUM_FILES)
+            writing.put(_NUM_FILES, _COUNT.pack(number + 1))
+        return _OwnFile(self._path(number), number, max(num_bytes, min(_FILE_BYTES, self._max_bytes)))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"pixels-{number:06d}"
 
     def _give_up(self, error: Exception) -> None:
-        self._is_broken = True
+        self._is_broken = True  # its maps stay: with them would go what views show
         _log.warning("decoded pictures are not kept any more: %s", error)
+
+
+class _OwnFile:
+    """A file that this process alone appends to. It has its full size from the start, so that it is mapped once."""
+
+    def __init__(self, path: Path, number: int, max_bytes: int) -> None:
+        self.number = number
+        self.end = 0
+        self._max_bytes = max_bytes
+        self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self._descriptor, max_bytes)
+
+    def has_room(self, num_bytes: int) -> bool:
+        return self.end + num_bytes <= self._max_bytes
+
+    def write(self, array: NDArray[np.uint8]) -> None:
+        """Behind the last that counts; what is there now is nobody's."""
+        left, at = memoryview(array.data).cast("B"), self.end
+        while left:
+            num_written = os.pwrite(self._descriptor, left, at)
+            left, at = left[num_written:], at + num_written
+
+    def advance(self, num_bytes: int) -> None:
+        """What was written counts."""
+        self.end += -(-num_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            self._close(self._descriptor)
+
+    _close = staticmethod(os.close)  # at the interpreter's end modules are emptied before the last objects go
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+    finally:
+        os.close(descriptor)
+
+
+def _count(transaction: lmdb.Transaction, name: bytes) -> int:
+    value = transaction.get(name)
+    return 0 if value is None else int(_COUNT.unpack(value)[0])
 
 
 def name_of(digest: str, eighths: int) -> bytes:

@@ -38,7 +38,7 @@ def test_what_was_made_is_found(tmp_path: Path, shape: tuple[int, ...]) -> None:
     found = kept.array(b"a", never)
     assert found.shape == shape
     assert np.array_equal(found, made)
-    assert not found.flags.writeable or found.base is None or len(found.tobytes()) < 4096
+    assert not found.flags.writeable
 
 
 def test_views_stay_what_they_were_while_others_are_written(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_full_cache_keeps_what_it_has_and_takes_no_more(tmp_path: Path) -> None:
     for number in range(40):
         assert np.array_equal(kept.array(bytes([number]), lambda number=number: noise(number)), noise(number))  # type: ignore[misc]
     assert np.array_equal(kept.array(bytes([0]), never), noise(0))
-    assert (tmp_path / "data.mdb").stat().st_size <= 2**18
+    assert sum(512 * each.stat().st_blocks for each in tmp_path.iterdir() if each.name != "lock.mdb") <= 2**18
     with pytest.raises(AssertionError, match="it is kept"):
         kept.array(bytes([39]), never)
 
@@ -197,8 +197,7 @@ kept = DecodedCache(CachePlace(folder, 2**26))
 kept.array(b"0", lambda: noise(0))
 view = kept.array(b"0", None)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-size = (folder / "data.mdb").stat().st_size
-resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # what a full disk is to a writer
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17))  # what a full disk is to a writer: one picture has room
 for seed in range(1, 9):
     assert np.array_equal(kept.array(str(seed).encode(), lambda: noise(seed)), noise(seed))
 gc.collect()
