@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from skimage import data
 
 from augment.sample import Sample
 from augment.transforms import catalogue
 from augment.transforms.library import A
 from augment.transforms.quick import noise
-from augment.transforms.quick.normal import normals, quantiles, whole_normals
+from augment.transforms.quick.quantiles import normals, poissons, quantiles, whole_normals
 from tests.augment.catalogue_cases import compiled, node, noise_image
 
 # ------------------------------------------------------------------------------------------------------ normal numbers
@@ -54,6 +55,17 @@ def test_whole_levels_have_the_probabilities_of_a_normal_number_between_them(std
     expected = np.diff(np.concatenate([[0.0], stats.norm(2.3, std).cdf(between), [1.0]])) * len(levels)
     seen = np.bincount(np.clip(levels, low, high) - low, minlength=len(expected))
     assert stats.chisquare(seen, expected, sum_check=False).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.003, 0.1, 1.0, 7.3, 50.0])
+def test_poisson_numbers_have_their_probabilities(rate: float) -> None:
+    numbers = poissons((1 << 18,), 5, rate=rate)
+    assert numbers.dtype == np.float32
+    bound = 5 * np.sqrt(rate / len(numbers)) + 1e-4
+    assert abs(numbers.mean() - rate) < bound
+    counts = np.arange(int(rate + 4 * np.sqrt(rate)) + 1)
+    seen = (numbers[:, np.newaxis] <= counts).mean(axis=0)
+    assert np.abs(seen - stats.poisson(rate).cdf(counts)).max() < 5 * np.sqrt(0.25 / len(numbers))
 
 
 # ---------------------------------------------------------------------------------------------------------- GaussNoise
@@ -139,3 +151,35 @@ def test_catalogue_has_the_quick_noise_and_tells_what_was_drawn() -> None:
     params: Any = applied[0].params
     assert set(params) == {"std", "mean", "seed"}
     assert 0.2 * 255 <= params["std"] <= 0.44 * 255
+
+
+# ------------------------------------------------------------------------------------------------------------ ISONoise
+
+
+@pytest.mark.parametrize(("color_shift", "intensity"), [(0.03, 0.1), (0.05, 0.5), (1.0, 3.0), (0.0, 0.0)])
+def test_noise_of_a_camera_has_the_distribution_of_the_original(color_shift: float, intensity: float) -> None:
+    photograph = getattr(data, "astronaut")()[:200, 100:300]  # noqa: B009 - scikit-image has no types
+    params = {"color_shift": (color_shift, color_shift), "intensity": (intensity, intensity)}
+    ours, theirs = (noisy(cls, photograph, params).astype(np.float64) for cls in (noise.ISONoise, A.ISONoise))
+    shares = [(pictures == photograph).all(axis=-1).mean() for pictures in (ours, theirs)]
+    assert abs(shares[0] - shares[1]) < 5 * np.sqrt(0.5 / (ours.size / 3))
+    for level in (10, 60, 128, 200, 250):
+        below = [(pictures <= level).mean() for pictures in (ours, theirs)]
+        assert abs(below[0] - below[1]) < 5 * np.sqrt(0.5 / (ours.size / 3))
+    changes = [pictures - photograph for pictures in (ours, theirs)]
+    error = 5 * changes[1].std() * np.sqrt(2 / (ours.size / 3)) + 1e-9
+    assert abs(changes[0].mean() - changes[1].mean()) < error
+    assert changes[0].std() == pytest.approx(changes[1].std(), rel=0.02, abs=1e-9)
+
+
+def test_noise_of_a_camera_takes_as_much_from_the_generators_as_the_original() -> None:
+    image = noise_image(20, 30)
+    ours, theirs = noise.ISONoise(p=0.6), A.ISONoise(p=0.6)
+    for transform in (ours, theirs):
+        transform.set_random_seed(5)
+    for _ in range(20):
+        ours(image=image)
+        theirs(image=image)
+        assert ours.random_generator.bit_generator.state == theirs.random_generator.bit_generator.state
+        assert ours.py_random.getstate() == theirs.py_random.getstate()
+    assert catalogue.transform_class("ISONoise") is noise.ISONoise

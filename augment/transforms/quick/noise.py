@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms.library import A, cv2
-from augment.transforms.quick.normal import SEEDS, normals, whole_normals
+from augment.transforms.quick.quantiles import SEEDS, normals, poissons, whole_normals
 
 _LEVELS = 255.0
 
@@ -43,3 +43,22 @@ class GaussNoise(A.GaussNoise):  # type: ignore[misc]  # Albumentations' metacla
         if not self.per_channel:
             levels = cv2.cvtColor(levels.view(np.uint16), cv2.COLOR_GRAY2RGB).view(np.int16)
         return added(img, levels)
+
+
+class ISONoise(A.ISONoise):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same distribution of pixels; the draws of the call are the same, those of the noise are not."""
+
+    def apply(
+        self, img: NDArray[np.uint8], color_shift: float, intensity: float, random_seed: int, **_: Any
+    ) -> NDArray[np.uint8]:
+        """``img`` is uint8 (H, W, 3); a new array."""
+        hls: NDArray[Any] = cv2.cvtColor(img.astype(np.float32) / np.float32(_LEVELS), cv2.COLOR_RGB2HLS)
+        shape, seed = img.shape[:2], int(random_seed)
+        rate = float(cv2.meanStdDev(hls)[1][1, 0]) * intensity
+        hls[..., 0] += normals(shape, (seed, 0), mean=0, std=color_shift * intensity)
+        brighter = poissons(shape, (seed, 1), rate=rate)
+        brighter *= np.float32(intensity)
+        brighter *= 1 - hls[..., 1]
+        hls[..., 1] += brighter
+        out: NDArray[Any] = cv2.convertScaleAbs(cv2.cvtColor(hls, cv2.COLOR_HLS2RGB), alpha=_LEVELS)  # none is below 0
+        return out

@@ -1,0 +1,8 @@
+"""The modules of this room whose classes stand in the catalogue, as a list; a new one is added here."""
+
+from types import ModuleType
+from typing import Final
+
+from augment.transforms.quick import colour, histogram, mirror, noise, square
+
+MODULES: Final[tuple[ModuleType, ...]] = (mirror, square, noise, colour, histogram)

@@ -1,0 +1,77 @@
+"""Colours made faster: the bytes of the original, or its neighbours where the docstring says so."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data
+
+from augment.transforms import catalogue
+from augment.transforms.library import A
+from augment.transforms.quick import colour, histogram
+from tests.augment.catalogue_cases import noise_image
+
+DETERMINISTIC = settings(max_examples=60, deadline=None, database=None, derandomize=True)
+
+
+def pictures() -> list[np.ndarray]:
+    grey = np.repeat(noise_image(40, 50)[..., :1], 3, axis=2)
+    photographs = [getattr(data, name)()[:300, :401] for name in ("astronaut", "coffee", "chelsea")]
+    return [noise_image(40, 50), grey, np.full((30, 20, 3), (7, 200, 99), np.uint8), *photographs]
+
+
+# ------------------------------------------------------------------------------------------------------------ FancyPCA
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0, 5.0])
+def test_shifted_colours_are_those_of_the_original_or_their_neighbours(alpha: float) -> None:
+    rng = np.random.default_rng(4)
+    ours, theirs = colour.FancyPCA(p=1), A.FancyPCA(p=1)
+    for image in pictures():
+        for _ in range(5):
+            drawn = rng.normal(0, alpha, 3).astype(np.float32)
+            before = image.copy()
+            apart = np.abs(ours.apply(image, drawn).astype(int) - theirs.apply(image, drawn).astype(int))
+            assert apart.max() <= 1
+            assert apart.mean() < 0.25  # of fixed-point numbers; the more the further the shift
+            assert np.array_equal(image, before)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99))
+@DETERMINISTIC
+def test_moments_are_exact(height: int, width: int, seed: int) -> None:
+    image = noise_image(height, width, seed)
+    mean, covariance = colour.moments(image)
+    values = image.reshape(-1, 3) / 255
+    assert np.allclose(mean, values.mean(axis=0), rtol=1e-12)
+    if len(values) > 1:
+        assert np.allclose(covariance, np.cov(values, rowvar=False), rtol=1e-10, atol=1e-14)
+    else:
+        assert not covariance.any()
+
+
+# ------------------------------------------------------------------------------------------------------------ Equalize
+
+
+@pytest.mark.parametrize("params", [{}, {"mode": "pil"}, {"by_channels": False}, {"mode": "pil", "by_channels": False}])
+def test_evened_channels_are_the_bytes_of_the_original(params: dict[str, Any]) -> None:
+    ours, theirs = histogram.Equalize(p=1, **params), A.Equalize(p=1, **params)
+    for image in pictures():
+        for strided in (image, image[::2, ::3], image[:, ::-1]):
+            assert np.array_equal(ours(image=strided)["image"], theirs(image=strided)["image"])
+
+
+@pytest.mark.parametrize(("name", "cls"), [("FancyPCA", colour.FancyPCA), ("Equalize", histogram.Equalize)])
+def test_catalogue_has_the_quick_one_and_it_draws_what_the_original_draws(name: str, cls: Any) -> None:
+    assert catalogue.transform_class(name) is cls
+    image = noise_image(20, 30)
+    ours, theirs = cls(p=0.6), getattr(A, name)(p=0.6)
+    for transform in (ours, theirs):
+        transform.set_random_seed(5)
+    for _ in range(20):
+        ours(image=image)
+        theirs(image=image)
+        assert ours.random_generator.bit_generator.state == theirs.random_generator.bit_generator.state
+        assert ours.py_random.getstate() == theirs.py_random.getstate()
