@@ -1,5 +1,6 @@
 """Colours made faster: the bytes of the original, or its neighbours where the docstring says so."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ from skimage import data
 
 from augment.transforms import catalogue
 from augment.transforms.library import A
-from augment.transforms.quick import colour, histogram
+from augment.transforms.quick import colour, histogram, jitter
 from tests.augment.catalogue_cases import noise_image
 
 DETERMINISTIC = settings(max_examples=60, deadline=None, database=None, derandomize=True)
 
 
+@functools.cache
 def pictures() -> list[np.ndarray]:
     grey = np.repeat(noise_image(40, 50)[..., :1], 3, axis=2)
     photographs = [getattr(data, name)()[:300, :401] for name in ("astronaut", "coffee", "chelsea")]
@@ -63,7 +65,53 @@ def test_evened_channels_are_the_bytes_of_the_original(params: dict[str, Any]) -
             assert np.array_equal(ours(image=strided)["image"], theirs(image=strided)["image"])
 
 
-@pytest.mark.parametrize(("name", "cls"), [("FancyPCA", colour.FancyPCA), ("Equalize", histogram.Equalize)])
+# --------------------------------------------------------------------------------------- ColorJitter and its neighbour
+
+FACTORS = st.sampled_from((0.0, 1.0)) | st.floats(0, 4)
+PICTURES = st.sampled_from(range(len(pictures())))
+
+
+@given(PICTURES, FACTORS, FACTORS, FACTORS, st.just(0.0) | st.floats(-0.5, 0.5), st.permutations(range(4)))
+@DETERMINISTIC
+def test_jittered_colours_are_the_bytes_of_the_original(
+    which: int, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
+) -> None:
+    image = pictures()[which]
+    before = image.copy()
+    amounts: dict[str, Any] = {
+        "brightness": brightness,
+        "contrast": contrast,
+        "saturation": saturation,
+        "hue": hue,
+        "order": order,
+    }
+    ours, theirs = (cls(p=1).apply(image, **amounts) for cls in (jitter.ColorJitter, A.ColorJitter))
+    assert np.array_equal(ours, theirs)
+    assert np.array_equal(image, before)
+
+
+@given(PICTURES, *[st.just(0.0) | st.floats(-255, 255)] * 3)
+@DETERMINISTIC
+def test_shifted_hues_saturations_and_values_are_the_bytes_of_the_original(
+    which: int, hue: float, saturation: float, value: float
+) -> None:
+    image = pictures()[which]
+    before = image.copy()
+    amounts = {"hue_shift": hue, "sat_shift": saturation, "val_shift": value}
+    ours, theirs = (cls(p=1).apply(image, **amounts) for cls in (jitter.HueSaturationValue, A.HueSaturationValue))
+    assert np.array_equal(ours, theirs)
+    assert np.array_equal(image, before)
+
+
+QUICK = {
+    "FancyPCA": colour.FancyPCA,
+    "Equalize": histogram.Equalize,
+    "ColorJitter": jitter.ColorJitter,
+    "HueSaturationValue": jitter.HueSaturationValue,
+}
+
+
+@pytest.mark.parametrize(("name", "cls"), QUICK.items())
 def test_catalogue_has_the_quick_one_and_it_draws_what_the_original_draws(name: str, cls: Any) -> None:
     assert catalogue.transform_class(name) is cls
     image = noise_image(20, 30)

@@ -3,6 +3,6 @@
 from types import ModuleType
 from typing import Final
 
-from augment.transforms.quick import colour, dots, histogram, mirror, noise, square
+from augment.transforms.quick import colour, dots, histogram, jitter, mirror, noise, square
 
-MODULES: Final[tuple[ModuleType, ...]] = (mirror, square, noise, dots, colour, histogram)
+MODULES: Final[tuple[ModuleType, ...]] = (mirror, square, noise, dots, colour, jitter, histogram)
