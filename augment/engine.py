@@ -13,7 +13,7 @@ from augment import decode
 from augment.address import digest_fields
 from augment.transforms import library
 
-RENDER_REVISION = 3
+RENDER_REVISION = 4
 """Counts our own changes that alter a pixel of any address; raised in the same commit as the change."""
 
 _PERSON = b"augment.engine"

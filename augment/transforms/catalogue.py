@@ -43,7 +43,7 @@ from augment.transforms.families import (
 )
 from augment.transforms.library import A
 from augment.transforms.policies import aug_mix, auto_augment, rand_augment, three_augment, trivial_augment
-from augment.transforms.quick import mirror, resized_crop, square
+from augment.transforms.quick import modules as quick
 from augment.transforms.schema import Place, Schema
 
 _FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
@@ -102,9 +102,7 @@ _CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
     rand_augment,
     three_augment,
     trivial_augment,
-    mirror,
-    resized_crop,
-    square,
+    *quick.MODULES,
     mended,
     straight,
     A,
