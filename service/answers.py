@@ -16,10 +16,11 @@ from starlette.types import Receive, Scope, Send
 from augment.errors import AugmentError
 from service import protocol
 from service import state as joined
+from service.batch_files import FilePart
 from service.errors import ServiceError
 
 T = TypeVar("T")
-Chunk = bytes | memoryview
+Chunk = bytes | memoryview | FilePart
 
 LEFT = 499
 """What the log says of a client who left before there was an answer (nginx's number; no client ever sees it)."""
@@ -78,7 +79,7 @@ class Streamed(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; a failure cuts the connection."""
-        sending = asyncio.ensure_future(self._send(send))
+        sending = asyncio.ensure_future(self._send(scope, send))
         watching = asyncio.ensure_future(left(receive))
         try:
             await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,13 +101,24 @@ class Streamed(Response):
             await _stop(sending, watching)
             await self._rest.aclose()
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, scope: Scope, send: Send) -> None:
+        takes_files = protocol.ZERO_COPY in scope.get("extensions", ())
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self._first, "more_body": True})
+        await _send_chunk(self._first, send, takes_files=takes_files)
         async for chunk in self._rest:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await asyncio.sleep(0)  # a send that need not wait would not let anybody else run
+            await _send_chunk(chunk, send, takes_files=takes_files)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_chunk(chunk: Chunk, send: Send, *, takes_files: bool) -> None:
+    if isinstance(chunk, FilePart) and takes_files:
+        await send({
+            "type": protocol.ZERO_COPY, "file": chunk.descriptor, "count": chunk.num_bytes, "more_body": True
+        })  # fmt: skip
+        return
+    for body in chunk.pieces() if isinstance(chunk, FilePart) else (chunk,):
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await asyncio.sleep(0)  # a send that need not wait would not let anybody else run
 
 
 async def left(receive: Receive) -> None:

@@ -7,7 +7,8 @@ removes what was left, and two services that share a memory file system never to
 import os
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import to_thread
@@ -18,7 +19,7 @@ from augment.laid import Laid
 from service.home import Home, write_whole
 
 CHUNK_BYTES = 256 * 2**10
-"""What is handed to the connection at once: four times asyncio's high-water mark, so that each waits for the reader."""
+"""What is read at once where bytes pass through this process; each waits for the reader."""
 
 _PREFIX = "augment-"
 
@@ -76,6 +77,19 @@ class BatchFiles:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """The first bytes of an open file in memory, which a connection may take without their passing through here."""
+
+    descriptor: int
+    num_bytes: int
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, for a connection that cannot; StorageError where the file is shorter."""
+        for start in range(0, self.num_bytes, CHUNK_BYTES):
+            yield _read(self.descriptor, min(CHUNK_BYTES, self.num_bytes - start), start)
+
+
 class BatchFile:
     """One finished file, to be streamed out by any number of readers."""
 
@@ -84,27 +98,22 @@ class BatchFile:
         self.laid = laid
         self._in_memory = in_memory
 
-    async def chunks(self) -> AsyncGenerator[memoryview | bytes, None]:
+    async def chunks(self) -> AsyncGenerator[FilePart | bytes, None]:
         """The content in order; once begun it stays readable whatever becomes of the file.
 
-        Memory is mapped and never copied here; a disk is read in a thread. StorageError where that fails.
+        What lies in memory is one part, good until the next step; a disk is read in a thread. StorageError where that
+        fails.
         """
         size = self.laid.content_bytes
         if not size:
             return
-        if self._in_memory:
-            whole = laying.read_content(self.path, self.laid)
-            for start in range(0, size, CHUNK_BYTES):
-                yield whole[start : start + CHUNK_BYTES]
-            return
         descriptor = _open(self.path)
         try:
+            if self._in_memory:
+                yield FilePart(descriptor, size)
+                return
             for start in range(0, size, CHUNK_BYTES):
-                wanted = min(CHUNK_BYTES, size - start)
-                data = await to_thread.run_sync(os.pread, descriptor, wanted, start)
-                if len(data) < wanted:
-                    raise StorageError("a rendered batch was cut on the disk; ask for it again")
-                yield data
+                yield await to_thread.run_sync(_read, descriptor, min(CHUNK_BYTES, size - start), start)
         finally:
             os.close(descriptor)
 
@@ -118,6 +127,13 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise StorageError(f"a rendered batch cannot be opened: {error.strerror}; ask for it again") from error
+
+
+def _read(descriptor: int, num_bytes: int, start: int) -> bytes:
+    data = os.pread(descriptor, num_bytes, start)
+    if len(data) < num_bytes:
+        raise StorageError("a rendered batch was cut; ask for it again")
+    return data
 
 
 def _remove_predecessors(remembered: Path) -> None:

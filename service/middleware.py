@@ -48,8 +48,7 @@ class Outermost:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[requests.HEADER] = request_id
-            elif message["type"] == "http.response.body":
-                num_bytes += len(message.get("body", b""))
+            num_bytes += protocol.num_body_bytes(message)
             await send(message)
 
         self._metrics.requests_running.inc()

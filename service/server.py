@@ -8,6 +8,7 @@ the last of them, then its connections are cut, the workers end and the home is 
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -29,8 +30,10 @@ from service.state import State
 
 _BACKLOG = 2048
 
-_log = logging.getLogger(__name__)
+_OTHER_FILES = 256
+"""Open files beside those of answers (a connection and a file each) and of bodies: manifests, pipes to workers."""
 
+_log = logging.getLogger(__name__)
 
 _END_S = 2.0
 """What is kept of the grace period, or a quarter where that is less, for cutting connections and ending workers."""
@@ -116,6 +119,7 @@ def serve(settings: Settings) -> None:
     logs.configure(settings.log_level)
     for unknown in unknown_variables(os.environ):
         _log.warning("%s", unknown)
+    _allow_open_files(2 * settings.answers_limit + settings.bodies_limit + _OTHER_FILES)
     app = create_app(settings)
     starting = _Starting(app)
     config = uvicorn.Config(
@@ -134,6 +138,15 @@ def serve(settings: Settings) -> None:
         asyncio.run(server.serve(sockets=[_listen(settings)]))
     if not server.started:
         raise starting.error or ServiceError("the service did not start; the log says why")
+
+
+def _allow_open_files(wanted: int) -> None:
+    """As many as all answers need, or as the hard limit allows: a login shell's 1,024 would not do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def _listen(settings: Settings) -> socket.socket:

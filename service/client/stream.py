@@ -13,6 +13,7 @@ from augment.sample import Batch
 from augment.wire import arrow
 from service.client.errors import ClientError, RefusedError, TooManyFailuresError
 from service.client.prefetch import Prefetch, Stop
+from service.client.received import Received
 from service.client.transport import TRANSIENT, Patience, Server, Transport, is_transient
 
 _ARROW = "application/vnd.apache.arrow.stream"
@@ -168,7 +169,7 @@ class ClientStream:
         with self._transport.open(server, "GET", path, query=query, headers={"Accept": _ARROW}) as answer:
             stopped.watch(answer.abort)
             try:
-                yield from arrow.read_batches(answer)
+                yield from arrow.read_batches(Received(answer))
             finally:
                 stopped.watch(None)
 

@@ -21,6 +21,8 @@ TRANSIENT = (OSError, http.client.HTTPException)
 _TRY_AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 5.0
 _PROBLEM_BYTES_MAX = 1 << 20
+_BULK_BYTES = 1 << 18
+"""What a read of much waits for: to be woken for each packet costs an eighth of sending and receiving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,29 @@ class Answer:
     def read(self, size: int | None = None) -> bytes:
         """The next ``size`` bytes, or all."""
         return self._response.read(size)
+
+    def fill(self, memory: memoryview) -> int:
+        """Read on until the memory is full or the answer ends; how many bytes it was."""
+        bulk = len(memory) - _BULK_BYTES  # while these are read at least so many more are to come
+        num_bytes = 0
+        if bulk > 0 and type(self._socket) is socket.socket:  # TLS takes what comes apart by itself
+            self._wake_at(_BULK_BYTES)
+            try:
+                num_bytes = self._read_into(memory[:bulk])
+            finally:
+                self._wake_at(1)
+        return num_bytes + self._read_into(memory[num_bytes:])
+
+    def _read_into(self, memory: memoryview) -> int:
+        num_bytes = 0
+        while num_bytes < len(memory) and (num_more := self._response.readinto(memory[num_bytes:])):
+            num_bytes += num_more
+        return num_bytes
+
+    def _wake_at(self, num_bytes: int) -> None:
+        """How many bytes are to be there before a read that waits goes on; the end, or a reset, always counts."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, num_bytes)
 
     def abort(self) -> None:
         """Cut the connection."""

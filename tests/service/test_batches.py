@@ -1,7 +1,7 @@
 """The rules of what is kept: one rendering for all who wait, a bound, nothing left behind."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from augment.oneshot import Copies
 from augment.sample import Refusal
 from augment.transforms.load import Pipeline
 from augment.wire.bundle import Bundle
-from service.batch_files import CHUNK_BYTES, BatchFiles
+from service.batch_files import CHUNK_BYTES, BatchFiles, FilePart
 from service.batches import Batches, Wanted
 from service.datasets import Datasets
 from service.home import Home
@@ -73,7 +73,11 @@ class Oven:
 
 async def content_of(batches: Batches, wanted: Wanted) -> bytes:
     async with batches.lease(wanted) as file:
-        return b"".join([bytes(chunk) async for chunk in file.chunks()])
+        return b"".join([b"".join(pieces_of(chunk)) async for chunk in file.chunks()])
+
+
+def pieces_of(chunk: FilePart | bytes) -> Iterable[bytes]:
+    return chunk.pieces() if isinstance(chunk, FilePart) else [chunk]
 
 
 def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
