@@ -15,6 +15,7 @@ from augment import encode
 from augment.errors import CallError, PipelineError, Problem
 from augment.laid import Laid
 from augment.render import SEED_MAX
+from augment.transforms.load import Pipeline
 from augment.wire.bundle import Bundle
 from service import answers, formats, oneshot, pictures, referred, requests, schemas
 from service.answers import Chunk
@@ -172,7 +173,7 @@ async def augment_pictures(
             await pictures.receive_raw(request, sent)
         turn.enter()
         wanted = _wanted(_with_format(given, request.headers.get("accept")))
-        options = await to_thread.run_sync(_options, state, wanted)
+        options = _options(state, wanted, await _pipeline(state, wanted.pipeline))
         try:
             made = await answers.unless_left(request, state.oneshot.render(sent, options))
         except answers.ClientLeft:
@@ -221,12 +222,17 @@ def _wanted(given: Mapping[str, str]) -> AugmentRequest:
         raise RequestValidationError(error.errors(include_url=False)) from error
 
 
-def _options(state: State, wanted: AugmentRequest) -> Options:
+async def _pipeline(state: State, source: str) -> Pipeline:
+    """What a request calls by name or sends as text; a thread is asked only for what is not known yet."""
     try:
-        pipeline = state.pipelines.get(wanted.pipeline)
+        pipeline = state.pipelines.known(source) or await to_thread.run_sync(state.pipelines.get, source)
         referred.check(state.datasets, pipeline.spec)
     except PipelineError as error:
         raise PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems]) from error
+    return pipeline
+
+
+def _options(state: State, wanted: AugmentRequest, pipeline: Pipeline) -> Options:
     seed = secrets.randbits(_RANDOM_SEED_BITS) if wanted.seed is None else wanted.seed
     references = referred.entries(state.datasets, [pipeline.spec])
     return Options(pipeline, seed, wanted.copies, wanted.image_format, wanted.quality, references)
