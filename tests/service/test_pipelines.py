@@ -203,7 +203,8 @@ def test_what_is_known_at_once_is_what_was_saved_last(pipelines: Pipelines) -> N
     for p in (0.25, 0.75):
         pipelines.save("mine", YAML.replace("0.25", str(p)))
         known = pipelines.known("mine")
-        assert known is not None and known.spec.transforms[0].params["p"] == p
+        assert known is not None
+        assert known.spec.transforms[0].params["p"] == p
     pipelines.delete("mine")
     assert pipelines.known("mine") is None
     with pytest.raises(NotFoundError):
