@@ -83,7 +83,7 @@ class SizeTask:
                 header = decode.probe(data, max_pixels=self.max_pixels)
             return header.height, header.width
 
-        return guard(_record_digest(data), source.name, probe)
+        return guard(_record_digest(read.content_digest(data)), source.name, probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +151,12 @@ class _Work:
 
     def __post_init__(self) -> None:
         source = self.task.source
-        self.key = read.content_digest(self.data).hex()
+        content = read.content_digest(self.data)
+        self.key = content.hex()
         self._mask = None if source.mask is None else source.mask.read_bytes()
         self._said = source.said
         self._vocabulary = source.said.vocabulary(has_mask=self._mask is not None)
-        self.record = _record_digest(self.data, source.said, self._mask)
+        self.record = _record_digest(content, source.said, self._mask)
 
     @property
     def subject(self) -> str:
@@ -190,6 +191,9 @@ class _Work:
 
     def _decode(self) -> Sample:
         task, moved = self.task, self._vocabulary.moved
+        if self._said == NOTHING_SAID and self._mask is None:
+            eighths = functools.partial(reduce.eighths, task.spec, targets=moved)
+            return Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
         header = decode.probe(self.data, max_pixels=task.max_pixels)
         if moved:  # a transform that cannot move one of them is refused by its name
             sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
@@ -226,8 +230,7 @@ class _named:  # noqa: N801 - reads as the statement that it is
             raise RecordError(self._name, error.reason, error.detail) from error
 
 
-def _record_digest(data: bytes, said: Said = NOTHING_SAID, mask: bytes | None = None) -> str:
-    content = read.content_digest(data)
+def _record_digest(content: bytes, said: Said = NOTHING_SAID, mask: bytes | None = None) -> str:
     label = None if said.label is None else str(said.label)
     return read.record_digest(
         content, label, said.canonical(), None if mask is None else read.content_digest(mask)

@@ -7,7 +7,7 @@ client who left is stopped at once.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -119,6 +119,24 @@ async def _send_chunk(chunk: Chunk, send: Send, *, takes_files: bool) -> None:
     for body in chunk.pieces() if isinstance(chunk, FilePart) else (chunk,):
         await send({"type": "http.response.body", "body": body, "more_body": True})
         await asyncio.sleep(0)  # a send that need not wait would not let anybody else run
+
+
+class Whole(Response):
+    """Sends what is there already; ``held`` is given back when the client has taken it, or has left.
+
+    Nothing can fail once it has begun and nothing is made meanwhile, so nobody need watch for the client's leaving.
+    """
+
+    def __init__(self, content: bytes, held: AbstractContextManager[object], *, headers: Mapping[str, str]) -> None:
+        super().__init__(content, headers=headers)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
+        """Answer."""
+        with self._held:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})  # waits for a slow reader
 
 
 async def left(receive: Receive) -> None:

@@ -121,6 +121,12 @@ class BatchFile:
         """What lies behind the content, as JSON; it reads the file."""
         return laying.read_description(self.path, self.laid)
 
+    def at_once(self) -> bytes | None:
+        """All of the content, copied, where it lies in memory and is one chunk at most; None where it is not."""
+        if not self._in_memory or self.laid.content_bytes > CHUNK_BYTES:
+            return None
+        return bytes(laying.read_content(self.path, self.laid))
+
 
 def _open(path: Path) -> int:
     try:

@@ -22,6 +22,8 @@ MASK_FIELDS = frozenset({"masks", "mask"})
 TEXT_FIELDS = frozenset({"pipeline", "seed", "copies", "image_format", "quality", "format", sent.FIELD})
 
 _FLUSH_BYTES = 2**20
+_FLUSH_IN_MEMORY_BYTES = 2**18
+"""Copied into memory it is a tenth of a millisecond: less than a thread takes to hear of it."""
 _MAX_TEXT_BYTES = 2**16
 """A pipeline's text has at most so many."""
 _MAX_ANNOTATIONS_BYTES = 2**24
@@ -89,12 +91,17 @@ class Pictures:
         self._num_waiting += len(data)
 
     async def flush(self, *, all_of_it: bool = False) -> None:
-        """Write what waits, where it is enough to be worth a thread, or in any case."""
-        if not self._num_waiting or (self._num_waiting < _FLUSH_BYTES and not all_of_it):
+        """Write what waits, where it is enough to be worth it, or in any case; what goes to a disk, in a thread."""
+        in_memory = all(self.files.is_in_memory(path) for path, _ in self._waiting)
+        enough = _FLUSH_IN_MEMORY_BYTES if in_memory else _FLUSH_BYTES
+        if not self._num_waiting or (self._num_waiting < enough and not all_of_it):
             return
         waiting, self._waiting, self._num_waiting = self._waiting, [(self._waiting[-1][0], bytearray())], 0
         try:
-            await to_thread.run_sync(_append, waiting)
+            if in_memory:
+                _append(waiting)
+            else:
+                await to_thread.run_sync(_append, waiting)
         except OSError as error:
             raise StorageError(f"a picture cannot be kept: {error.strerror}; free space and try again") from error
 

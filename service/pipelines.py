@@ -1,6 +1,7 @@
 """Pipelines by name: the presets that come with the engine, and those that clients saved in the home."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from service.errors import ForbiddenError, NotFoundError
 from service.home import NAME, Home, checked_name, storing, write_whole
 
 _SUFFIX = ".yaml"
+
+_MAX_TEXTS = 64
+"""Texts whose pipelines are kept: at most 64 kB each (``document.MAX_TEXT_BYTES``), some MB in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,17 @@ class Pipelines:
         self._folder = home.path / "pipelines"
         self._lock = threading.Lock()
         self._known: dict[str, Named] = {}
+        self._texts = _Texts()
+
+    def known(self, source: str) -> Pipeline | None:
+        """What ``get`` gives of a name or text, where that takes neither the disk nor parsing; None where it does.
+
+        Never waits: for the event loop, whose clients send the same pipeline with each picture.
+        """
+        if not NAME.fullmatch(source):
+            return self._texts.get(source)
+        named = self._known.get(source)
+        return named.usable() if named is not None else None
 
     def get(self, source: str | Mapping[str, Any] | Sequence[Any]) -> Pipeline:
         """The pipeline that a request means: a preset's or a saved one's name, YAML or JSON text, or a JSON document.
@@ -47,17 +62,18 @@ class Pipelines:
         """
         if not isinstance(source, str):
             return Pipeline(check.resolve(source))
+        known = self.known(source)
+        if known is not None:
+            return known
         if not NAME.fullmatch(source):
-            return Pipeline.parse(source)
+            return self._texts.add(source, Pipeline.parse(source))
         return self.named(source).usable()
 
     def named(self, name: str) -> Named:
         """What is under a name; NotFoundError where there is nothing."""
-        if name in load.preset_names():
-            return Named(name, is_preset=True, text=load.preset_text(name), found=Pipeline.load(name))
         with self._lock:
             if name not in self._known:
-                self._known[name] = self._read(checked_name(name))
+                self._known[name] = _preset(name) if name in load.preset_names() else self._read(checked_name(name))
             return self._known[name]
 
     def names(self) -> list[str]:
@@ -113,3 +129,29 @@ class Pipelines:
     def _unknown(self, name: str) -> NotFoundError:
         hint = did_you_mean(name, self.names()) or "; GET /v1/pipelines lists them"
         return NotFoundError(f"there is no pipeline {name!r}{hint}")
+
+
+def _preset(name: str) -> Named:
+    return Named(name, is_preset=True, text=load.preset_text(name), found=Pipeline.load(name))
+
+
+class _Texts:
+    """The pipelines of the texts that came last: parsing one takes longer than rendering with it. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pipelines: OrderedDict[str, Pipeline] = OrderedDict()
+
+    def get(self, text: str) -> Pipeline | None:
+        with self._lock:
+            if text not in self._pipelines:
+                return None
+            self._pipelines.move_to_end(text)
+            return self._pipelines[text]
+
+    def add(self, text: str, pipeline: Pipeline) -> Pipeline:
+        with self._lock:
+            self._pipelines[text] = pipeline
+            if len(self._pipelines) > _MAX_TEXTS:
+                self._pipelines.popitem(last=False)
+        return pipeline

@@ -55,4 +55,8 @@ def of(request: Request) -> State:
     return state
 
 
-Joined = Annotated[State, Depends(of)]
+async def _joined(request: Request) -> State:
+    return of(request)  # FastAPI calls what is not async in a thread, and waits for it: longer than the look takes
+
+
+Joined = Annotated[State, Depends(_joined)]

@@ -15,6 +15,7 @@ from augment import encode
 from augment.errors import CallError, PipelineError, Problem
 from augment.laid import Laid
 from augment.render import SEED_MAX
+from augment.transforms.load import Pipeline
 from augment.wire.bundle import Bundle
 from service import answers, formats, oneshot, pictures, referred, requests, schemas
 from service.answers import Chunk
@@ -51,6 +52,21 @@ class AugmentRequest(schemas.Schema):
     image_format: Literal["jpeg", "png", "webp"] = "jpeg"
     quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100)
     format: Bundle | None = None
+
+
+class AugmentQuery(schemas.Schema):
+    """What may come in the query, as text: ``AugmentRequest`` judges it together with the form."""
+
+    pipeline: str | None = Field(
+        None,
+        description="The name of a preset or a saved pipeline, or YAML or JSON text.",
+        examples=["flip-rotate-crop"],
+    )
+    seed: str | None = Field(None, description="Omitted: random, and returned with the result.")
+    copies: str | None = Field(None, description="Results for each picture; 1 by default.")
+    image_format: str | None = Field(None, description="`jpeg` (the default), `png` or `webp`.")
+    quality: str | None = Field(None, description="Of JPEG and WebP, 1 to 100; 90 by default.")
+    format: str | None = Field(None, description="`zip` (the default of several results), `tar` or `arrow`.")
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -125,24 +141,7 @@ _BODY = {
     },
     openapi_extra=_BODY,
 )
-async def augment_pictures(
-    request: Request,
-    state: Joined,
-    *,
-    pipeline: Annotated[
-        str | None,
-        Query(
-            description="The name of a preset or a saved pipeline, or YAML or JSON text.", examples=["flip-rotate-crop"]
-        ),
-    ] = None,
-    seed: Annotated[str | None, Query(description="Omitted: random, and returned with the result.")] = None,
-    copies: Annotated[str | None, Query(description="Results for each picture; 1 by default.")] = None,
-    image_format: Annotated[str | None, Query(description="`jpeg` (the default), `png` or `webp`.")] = None,
-    quality: Annotated[str | None, Query(description="Of JPEG and WebP, 1 to 100; 90 by default.")] = None,
-    form: Annotated[
-        str | None, Query(alias="format", description="`zip` (the default of several results), `tar` or `arrow`.")
-    ] = None,
-) -> Response:
+async def augment_pictures(request: Request, state: Joined, query: Annotated[AugmentQuery, Query()]) -> Response:
     """Augment what is sent, at once.
 
     `curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop&seed=7' -o out.jpg`, or
@@ -155,11 +154,7 @@ async def augment_pictures(
     kind = requests.media_type(request)
     if kind != _FORM and kind not in _RAW_TYPES and not kind.startswith("image/"):
         raise MediaTypeError(f"the body is {kind[:100]}; send a picture as image/* or {_FORM}")
-    query = {
-        "pipeline": pipeline, "seed": seed, "copies": copies, "image_format": image_format, "quality": quality,
-        "format": form,
-    }  # fmt: skip
-    given = {name: value for name, value in query.items() if value is not None}
+    given = query.model_dump(exclude_none=True)
     with ExitStack() as held:
         turn = held.enter_context(state.admission.place(after_body=True))
         sent = held.enter_context(closing(_pictures(request, state)))
@@ -172,7 +167,7 @@ async def augment_pictures(
             await pictures.receive_raw(request, sent)
         turn.enter()
         wanted = _wanted(_with_format(given, request.headers.get("accept")))
-        options = await to_thread.run_sync(_options, state, wanted)
+        options = _options(state, wanted, await _pipeline(state, wanted.pipeline))
         try:
             made = await answers.unless_left(request, state.oneshot.render(sent, options))
         except answers.ClientLeft:
@@ -188,6 +183,9 @@ async def augment_pictures(
             headers = {"Content-Type": _MEDIA_TYPES[bundle], "Content-Length": str(num_bytes)}
         headers |= {"Cache-Control": "no-store", "Augment-Seed": str(options.seed)}
         turn.leave()
+        content = file.at_once()
+        if content is not None:
+            return answers.Whole(content, held.pop_all(), headers=headers)
         chunks = _chunks(file, held.pop_all())
         return await answers.streamed(request, chunks, media_type=headers["Content-Type"], headers=headers)
 
@@ -221,12 +219,17 @@ def _wanted(given: Mapping[str, str]) -> AugmentRequest:
         raise RequestValidationError(error.errors(include_url=False)) from error
 
 
-def _options(state: State, wanted: AugmentRequest) -> Options:
+async def _pipeline(state: State, source: str) -> Pipeline:
+    """What a request calls by name or sends as text; a thread is asked only for what is not known yet."""
     try:
-        pipeline = state.pipelines.get(wanted.pipeline)
+        pipeline = state.pipelines.known(source) or await to_thread.run_sync(state.pipelines.get, source)
         referred.check(state.datasets, pipeline.spec)
     except PipelineError as error:
         raise PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems]) from error
+    return pipeline
+
+
+def _options(state: State, wanted: AugmentRequest, pipeline: Pipeline) -> Options:
     seed = secrets.randbits(_RANDOM_SEED_BITS) if wanted.seed is None else wanted.seed
     references = referred.entries(state.datasets, [pipeline.spec])
     return Options(pipeline, seed, wanted.copies, wanted.image_format, wanted.quality, references)

@@ -184,3 +184,30 @@ def test_saving_from_many_threads_leaves_one_of_the_texts(pipelines: Pipelines, 
     saved = (tmp_path / "home" / "pipelines" / "mine.yaml").read_text()
     assert saved in texts
     assert pipelines.get("mine").digest == Pipeline.parse(saved).digest
+
+
+def test_texts_are_parsed_once_and_only_the_last_ones_are_kept(pipelines: Pipelines) -> None:
+    texts = [f"transforms: [HorizontalFlip: {{p: {i / 1000}}}]" for i in range(200)]
+    first = pipelines.get(texts[0])
+    assert pipelines.get(texts[0]) is first is pipelines.known(texts[0])
+    assert [pipelines.get(text).digest for text in texts] == [Pipeline.parse(text).digest for text in texts]
+    assert pipelines.known(texts[0]) is None
+    assert pipelines.known(texts[-1]) is not None
+    with pytest.raises(PipelineError):
+        pipelines.get("transforms: [{Rotat: {}}]")
+    assert pipelines.known("transforms: [{Rotat: {}}]") is None
+
+
+def test_what_is_known_at_once_is_what_was_saved_last(pipelines: Pipelines) -> None:
+    assert pipelines.known("mine") is None
+    for p in (0.25, 0.75):
+        pipelines.save("mine", YAML.replace("0.25", str(p)))
+        known = pipelines.known("mine")
+        assert known is not None
+        assert known.spec.transforms[0].params["p"] == p
+    pipelines.delete("mine")
+    assert pipelines.known("mine") is None
+    with pytest.raises(NotFoundError):
+        pipelines.get("mine")
+    assert pipelines.known("light") is None  # nobody has asked for it yet: that reads the disk
+    assert pipelines.get("light") == pipelines.known("light") == Pipeline.load("light")
