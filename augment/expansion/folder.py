@@ -22,6 +22,7 @@ from pathlib import Path
 
 from augment.address import DIGEST_BYTES
 from augment.errors import OutputError, StorageError
+from augment.expansion import disk
 
 DESCRIPTION = "expansion.json"
 HIDDEN = ".augment-"
@@ -192,7 +193,7 @@ def _bring(file: io.FileIO, draft: Path, target: Path, *, durable: bool) -> None
         os.fsync(file.fileno())
     _rename(draft, target)
     if durable:
-        sync(target.parent)
+        disk.sync(target.parent)
 
 
 def _stream_digest(path: Path) -> str | None:
@@ -204,26 +205,6 @@ def _stream_digest(path: Path) -> str | None:
         if error.errno in _ABSENT or error.errno == errno.EISDIR:
             return None
         raise
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_outputs(root: Path, paths: Iterable[str]) -> None:
-    """Wait until these outputs and their names are on the disk."""
-    files = [root / path for path in paths]
-    above = {parent for file in files for parent in file.parents if parent.is_relative_to(root)}
-    for path in [*files, *sorted(above)]:
-        try:
-            sync(path)
-        except OSError as error:
-            raise storage_error("write", path, error) from error
 
 
 def remove(root: Path, relative: str) -> bool:

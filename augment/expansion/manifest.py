@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augment.errors import AugmentError, StorageError
-from augment.expansion import folder
+from augment.expansion import disk, folder
 from augment.expansion.paths import PathSet
 
 _FILE = pa.struct([pa.field("path", pa.string()), pa.field("size_bytes", pa.int64()), pa.field("digest", pa.string())])
@@ -240,9 +240,9 @@ def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
                     left = set(known.missing(paths))
                     rest = table.filter(pa.array([path in left for path in paths], pa.bool_()))
                     writer.write_table(_less_changed(root, rest, since_ns))
-        folder.sync(draft)
+        disk.sync(draft)
         draft.rename(root / folder.PREVIOUS)
-        folder.sync(root)
+        disk.sync(root)
     except AugmentError:
         draft.unlink(missing_ok=True)
         raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from augment.address import digest_fields
 from augment.annotations import NOTHING, Annotations
 from augment.errors import Reason, RecordError
-from augment.expansion import folder, journal, lock, manifest
+from augment.expansion import disk, folder, journal, lock, manifest
 from augment.expansion.copies import CopyMaker, Encoded
 from augment.expansion.folder import file_digest
 from augment.expansion.manifest import File, Row, Status
@@ -177,7 +177,10 @@ class ShardWork(ABC):
     def _finish(self) -> None:
         """All files are on the disk before the part that vouches for them."""
         self.seat.check()
-        folder.sync_outputs(self.root, self._written)
+        try:
+            disk.wait(self.seat.fd, self.root, self._written)
+        except OSError as error:
+            raise folder.storage_error("write", error.filename, error) from error
         self.rows += [
             Row(each.key, Status.REFUSED, split=split, reason=each.reason, detail=each.detail)
             for split, each in self._refused
