@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else importing NumPy starts threads that wait in a busy loop
     if "--debug" not in arguments:
         terminal.silence_libraries()
     standard_output.watch()
