@@ -126,6 +126,13 @@ class LocalWorkers:
         with self._shared.lock:
             return self._shared.restarts.copy()
 
+    def prepare(self) -> None:
+        """Let the imports begin now, beside what this process does meanwhile, and return at once.
+
+        Raises WorkerError where the system refuses; it may be called again, from any thread.
+        """
+        self._shared.launcher.prepare()
+
     def start(self) -> None:
         """Start every process now, and return when all can work; no first task then waits for the imports.
 

@@ -30,6 +30,7 @@ from augment.cli import (
     verify,
 )
 from augment.cli.standard_output import ReaderLeftError
+from augment.kept_out import KeptOut
 
 _EPILOG = "\n".join(["\b", "Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in exit_codes.MEANINGS.items())])
 
@@ -72,10 +73,13 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit with its code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # this process is the command's own
+        arguments = sys.argv[1:]
+        sys.meta_path.insert(0, KeptOut("pandas"))  # which pyarrow would import: a quarter of a second
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else importing NumPy starts threads that wait in a busy loop
     if "--debug" not in arguments:
         terminal.silence_libraries()
     standard_output.watch()

@@ -1,6 +1,7 @@
 """``augment expand``: copies of every picture of a dataset, written to a folder."""
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -128,37 +129,38 @@ def expand(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Write copies of every picture, each a pure function of its address; the same command goes on after any end."""
-    from augment.expand import Expansion
-    from augment.expansion import folder, shares
-    from augment.transforms.load import Pipeline
-
     budget, named = _budget(max_failures), referred.folders(references)
-    rule = shares.check(shares.parse(copies), least=0 if include_originals else 1)
-    if pipeline is None and rule != 0:
-        raise CallError(f"--copies is {copies} and there is no --pipeline; name one, or convert with --copies 0")
-    loaded = None if pipeline is None else Pipeline.load(pipeline)
-    folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
-    for notice in loaded.notices if loaded is not None else ():
-        terminal.note(f"notice: {notice}")
-    dataset = scanning.scan(data, from_format, bad_annotations, as_json=as_json)
-    expansion = Expansion(
-        dataset,
-        out,
-        loaded,
-        copies=rule,
-        seed=seed,
-        split=split,
-        augment_splits=_names(augment_splits),
-        copy_splits=copy_splits,
-        allow_leaks=allow_leaks,
-        include_originals=include_originals,
-        output_format=output_format,
-        drop_targets=_names(drop_targets) or (),
-        image_format=image_format,
-        quality=quality,
-        references=named,
-    )
-    with pool(workers) as rendering:
+    # The workers come first: their imports take as long as those of this process, and go on beside them.
+    with pool(workers, imports=["augment.expansion.shard"]) as rendering:
+        from augment.expand import Expansion
+        from augment.expansion import folder, shares
+        from augment.transforms.load import Pipeline
+
+        rule = shares.check(shares.parse(copies), least=0 if include_originals else 1)
+        if pipeline is None and rule != 0:
+            raise CallError(f"--copies is {copies} and there is no --pipeline; name one, or convert with --copies 0")
+        loaded = None if pipeline is None else Pipeline.load(pipeline)
+        folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
+        for notice in loaded.notices if loaded is not None else ():
+            terminal.note(f"notice: {notice}")
+        dataset = scanning.scan(data, from_format, bad_annotations, as_json=as_json)
+        expansion = Expansion(
+            dataset,
+            out,
+            loaded,
+            copies=rule,
+            seed=seed,
+            split=split,
+            augment_splits=_names(augment_splits),
+            copy_splits=copy_splits,
+            allow_leaks=allow_leaks,
+            include_originals=include_originals,
+            output_format=output_format,
+            drop_targets=_names(drop_targets) or (),
+            image_format=image_format,
+            quality=quality,
+            references=named,
+        )
         if dry_run:
             told.tell_plan(expansion.plan(rendering, update=update), out, as_json=as_json)
             return
@@ -172,11 +174,16 @@ def expand(
     told.tell_summary(summary, out, time.monotonic() - started, as_json=as_json)
 
 
-def pool(num_workers: int | None) -> "AbstractContextManager[Workers | None]":
-    """The processes that ``--workers`` asks for; None renders in this one."""
+def pool(num_workers: int | None, *, imports: Sequence[str] = ()) -> "AbstractContextManager[Workers | None]":
+    """The processes that ``--workers`` asks for; None renders in this one. They begin to import these modules now."""
+    if num_workers == 0:
+        return nullcontext()
     from augment.workers import LocalWorkers
 
-    return nullcontext() if num_workers == 0 else LocalWorkers(num_workers)
+    rendering = LocalWorkers(num_workers, preload=imports)
+    if imports:
+        rendering.prepare()
+    return rendering
 
 
 def _names(text: str | None) -> list[str] | None:

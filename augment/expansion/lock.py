@@ -131,10 +131,10 @@ def end_runs(root: Path) -> None:
 
 
 class Seat:
-    """A worker's place in a run, for one shard."""
+    """A worker's place in a run, for one shard. ``fd`` is of the run's file, opened before the shard's first write."""
 
     def __init__(self, fd: int, index: int, path: Path) -> None:
-        self._fd = fd
+        self.fd = fd
         self._offset = index * _COUNTS.size
         self._path = path
 
@@ -146,7 +146,7 @@ class Seat:
     def report(self, counts: Counts) -> None:
         """Say how far the shard is."""
         with contextlib.suppress(OSError):  # a count for a progress bar must never cost a shard
-            os.pwrite(self._fd, _COUNTS.pack(*astuple(counts)), self._offset)
+            os.pwrite(self.fd, _COUNTS.pack(*astuple(counts)), self._offset)
 
 
 @contextlib.contextmanager

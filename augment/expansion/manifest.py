@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augment.errors import AugmentError, StorageError
-from augment.expansion import folder
+from augment.expansion import disk, folder
 from augment.expansion.paths import PathSet
 
 _FILE = pa.struct([pa.field("path", pa.string()), pa.field("size_bytes", pa.int64()), pa.field("digest", pa.string())])
@@ -117,6 +119,10 @@ class Row:
         return self.files if any(each.path == self.path for each in self.files) else (picture, *self.files)
 
 
+_FIELDS = tuple(Row.__dataclass_fields__)
+_values = attrgetter(*_FIELDS)
+
+
 def part_name(index: int) -> str:
     """The name of a shard's part of the manifest."""
     return f"manifest-{index:05d}.parquet"
@@ -130,7 +136,8 @@ def part_names(root: Path) -> list[str]:
 
 def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> None:
     """Put a shard's part in place, which marks the shard finished: durable when this returns."""
-    columns = {_column(name): [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__}
+    values = [_values(row) for row in rows]
+    columns: dict[str, list[Any]] = {_column(name): [each[i] for each in values] for i, name in enumerate(_FIELDS)}
     columns["files"] = [[asdict(each) for each in row.files] for row in rows]
     table = pa.table(columns, schema=_SCHEMA.with_metadata({_EXPANSION: expansion.encode()}))
     sink = pa.BufferOutputStream()
@@ -240,9 +247,9 @@ def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
                     left = set(known.missing(paths))
                     rest = table.filter(pa.array([path in left for path in paths], pa.bool_()))
                     writer.write_table(_less_changed(root, rest, since_ns))
-        folder.sync(draft)
+        disk.sync(draft)
         draft.rename(root / folder.PREVIOUS)
-        folder.sync(root)
+        disk.sync(root)
     except AugmentError:
         draft.unlink(missing_ok=True)
         raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from augment.address import digest_fields
 from augment.annotations import NOTHING, Annotations
 from augment.errors import Reason, RecordError
-from augment.expansion import folder, journal, lock, manifest
+from augment.expansion import disk, folder, journal, lock, manifest
 from augment.expansion.copies import CopyMaker, Encoded
 from augment.expansion.folder import file_digest
 from augment.expansion.manifest import File, Row, Status
@@ -100,14 +100,16 @@ class ShardWork(ABC):
         """What makes the record's outputs."""
         return CopyMaker(self.renderer, self.spec, self.outputs, self._guard, record)
 
-    def place(self, path: str, data: bytes) -> File:
-        """Write a file."""
+    def place(self, path: str, data: bytes, digest: str | None = None) -> File:
+        """Write a file; ``digest`` where it is known already."""
         folder.place(self.root, path, data, temporary=f"{self.shard.index:05d}", durable=False)
         self._written.append(path)
-        return File(path, len(data), file_digest(data))
+        return File(path, len(data), digest or file_digest(data))
 
-    def row(self, planned: Planned, wanted: Wanted, made: Encoded) -> Row:
-        """The row of an output that was made, but for its files."""
+    def row(
+        self, planned: Planned, wanted: Wanted, made: Encoded, *, path: str | None = None, mask_path: str | None = None
+    ) -> Row:
+        """The row of an output that was made; ``path`` and ``mask_path`` where they are files of their own."""
         record, copy = planned.record, wanted.output.copy
         self.made.add((record.key, copy))
         return Row(
@@ -115,6 +117,7 @@ class ShardWork(ABC):
             status=Status.ORIGINAL if copy is None else Status.RENDERED,
             split=self.split,
             copy=copy,
+            path=path,
             extension=wanted.output.extension,
             label=record.label,
             class_name=self.outputs.class_name(record),
@@ -127,6 +130,7 @@ class ShardWork(ABC):
             applied=made.applied,
             dropped=made.dropped,
             annotations=made.annotations,
+            mask_path=mask_path,
             mask_digest=None if made.mask is None else file_digest(made.mask),
         )
 
@@ -177,7 +181,10 @@ class ShardWork(ABC):
     def _finish(self) -> None:
         """All files are on the disk before the part that vouches for them."""
         self.seat.check()
-        folder.sync_outputs(self.root, self._written)
+        try:
+            disk.wait(self.seat.fd, self.root, self._written)
+        except OSError as error:
+            raise folder.storage_error("write", error.filename, error) from error
         self.rows += [
             Row(each.key, Status.REFUSED, split=split, reason=each.reason, detail=each.detail)
             for split, each in self._refused
@@ -227,10 +234,11 @@ class FileWork(ShardWork):
                 self.num_described += 1
             return wanted.row
         made = maker.make(wanted.output.copy)
-        row = self.row(planned, wanted, made)
-        files = [self.place(each.path, each.data) for each in self._files(wanted, row, made)]
-        mask_path = files[1].path if made.mask is not None else None
-        return replace(row, path=files[0].path, mask_path=mask_path, files=tuple(files[1:]))
+        mask_path = None if made.mask is None else self.outputs.mask_path(wanted.output)
+        row = self.row(planned, wanted, made, path=wanted.paths[0], mask_path=mask_path)
+        digests = {row.path: row.digest, row.mask_path: row.mask_digest}
+        files = [self.place(each.path, each.data, digests.get(each.path)) for each in self._files(wanted, row, made)]
+        return replace(row, files=tuple(files[1:])) if len(files) > 1 else row
 
     def _files(self, wanted: Wanted, row: Row, made: Encoded) -> list[WrittenFile]:
         """The picture, its mask where it has one, and what else the format lays beside it."""
@@ -325,7 +333,7 @@ class PackWork(ShardWork):
 def _unknown(root: Path, paths: Sequence[str], known: Known) -> set[str]:
     """Those of the places where something lies that no manifest names."""
     there = {each.path for row in known.rows.values() for each in row.on_disk()}
-    unknown = {path for path in paths if path not in there and os.path.lexists(root / path)}
+    unknown = {path for path in paths if path not in there and os.path.lexists(f"{root}/{path}")}
     if unknown and (previous := manifest.Previous.open(root)) is not None:
         unknown = set(PathSet(previous.paths()).missing(sorted(unknown)))
     return unknown

@@ -26,8 +26,8 @@ REVISION = 3
 TARGETS = ("label", "labels", "mask", "boxes", "instance_masks", "keypoints")
 """What an output can be without; the words of ``--drop-targets``."""
 
-_OUTPUTS_A_SHARD = 128
-"""A shard is the work that a kill may cost: some seconds of it, at 10 to 100 ms a picture."""
+_OUTPUTS_A_SHARD = 256
+"""A shard is the work that a kill may cost: seconds of it, at 1 to 50 ms a picture."""
 _NUM_SHARDS_MIN = 32
 """Where there are records enough: a few large pictures keep many cores busy."""
 _NUM_SHARDS_WANTED = 4096

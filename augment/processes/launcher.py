@@ -102,6 +102,14 @@ class Launcher:
         self._closed = False
         self._control: Connection | None = None
         self._zygote: subprocess.Popen[bytes] | None = None
+        self._has_answered = False
+
+    def prepare(self) -> None:
+        """Start the zygote and have it import what workers need; return at once. WorkerError where it cannot start."""
+        with self._lock:
+            if not self._closed and self._control is None:
+                with suppress(OSError):  # it died already: a launch starts another, and tells what is wrong
+                    self._ensure_zygote().send(zygote.Preload(tuple(self._modules)))
 
     def launch(self, module: str | None = None) -> WorkerHandle | None:
         """Start a worker that finds ``module`` imported; None once closed, WorkerError where the system refuses."""
@@ -115,6 +123,7 @@ class Launcher:
                 try:
                     control.send(zygote.Fork(tuple(self._modules), self._limits))
                     answer = control.recv()
+                    self._has_answered = True
                     if isinstance(answer, zygote.NotForked):
                         raise WorkerError(f"a worker cannot be started ({answer.reason}); run fewer (AUGMENT_WORKERS)")
                     connection = Connection(reduction.recv_handle(control))
@@ -135,7 +144,8 @@ class Launcher:
             if (importing := self._zygote) is not None:
                 importing.kill()
         try:
-            if self._zygote is not None and self._control is not None:
+            # One that has not answered yet is importing, and has no workers that it would have to take along.
+            if self._zygote is not None and self._control is not None and self._has_answered:
                 with suppress(OSError):
                     self._control.send(None)
                 with suppress(subprocess.TimeoutExpired):
@@ -160,6 +170,7 @@ class Launcher:
         if self._control is not None:
             self._control.close()
         self._control = self._zygote = None
+        self._has_answered = False
 
 
 def _start_zygote(control_fd: int) -> subprocess.Popen[bytes]:

@@ -20,6 +20,7 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection, Pipe
 from typing import NamedTuple, NoReturn
 
+from augment import kept_out
 from augment.processes import lifeline, worker
 
 LEFT_TO_SERVICE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -34,6 +35,12 @@ class Fork(NamedTuple):
 
     modules: tuple[str, ...]
     limits: worker.Limits
+
+
+class Preload(NamedTuple):
+    """To the zygote: import these modules where they are new. There is no answer."""
+
+    modules: tuple[str, ...]
 
 
 class Forked(NamedTuple):
@@ -80,7 +87,10 @@ class Zygote:
                     request = self._control.recv()
                     if request is None:
                         break
-                    self._answer(request)
+                    if isinstance(request, Preload):
+                        _preload(request.modules)
+                    else:
+                        self._answer(request)
         except (EOFError, OSError):  # the service is gone
             pass
         self._end()
@@ -158,9 +168,7 @@ def _preload(modules: Sequence[str]) -> None:
         with suppress(Exception):  # the worker meets the same error when it loads its task, and can tell it
             importlib.import_module(name)
     if "pyarrow" in sys.modules:
-        # It imports pandas, where that is installed, with the first array it makes: better here than in each worker.
-        with suppress(Exception):
-            importlib.import_module("pandas")
+        kept_out.keep_pandas_from_pyarrow()
     signal.setitimer(signal.ITIMER_REAL, 0)
     gc.collect()
     gc.freeze()  # a collection in a worker would touch, and so copy, the pages it shares with this process

@@ -7,25 +7,21 @@ OpenCV is loaded: with IPP some transforms give other bytes on AVX2 than on AVX-
 
 import os
 import platform
-import sys
 from importlib import metadata
 from pathlib import Path
+
+from augment.kept_out import kept_out
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["OPENCV_IPP"] = "disabled"
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns that IPP is off
 
-# Where PyTorch is installed Albumentations imports it, seconds and hundreds of megabytes in every worker, for two
-# transforms that no pipeline may name. Without it, it goes on without them.
-_KEPT_OUT = "torch" not in sys.modules
-if _KEPT_OUT:
-    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's own way to say that a module is not there
-try:
+# Where these are installed Albumentations imports them, and goes on without them where they are not: PyTorch for two
+# transforms that no pipeline may name (seconds, and hundreds of megabytes in every worker), huggingface_hub for sharing
+# pipelines on its hub (a tenth of a second, most of it for a client of HTTP).
+with kept_out("torch"), kept_out("huggingface_hub"):
     import albumentations as A  # noqa: N812 - the name its documentation uses
-finally:
-    if _KEPT_OUT:
-        del sys.modules["torch"]
-import cv2  # noqa: E402 - behind what it must not see
+import cv2
 
 __all__ = ["A", "cpu_problem", "cv2", "disable_ipp", "use_one_thread", "versions"]
 

@@ -1,6 +1,7 @@
 """Tasks for the tests of workers: they sleep, raise, crash, hang, eat memory, and say who ran them."""
 
 import ctypes
+import importlib
 import mmap
 import os
 import signal
@@ -203,6 +204,11 @@ def ignored_signals() -> set[int]:
 
 def modules() -> set[str]:
     return set(sys.modules)
+
+
+def array_then_modules() -> tuple[bool, bool]:
+    importlib.import_module("pyarrow").array(["a list"])
+    return "pyarrow" in sys.modules, "pandas" in sys.modules
 
 
 def core_and_oom() -> tuple[int, str]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from augment import errors
 from augment.cli import app, exit_codes, terminal, transforms
@@ -316,6 +317,19 @@ def test_main_keeps_standard_error_for_its_own_words() -> None:
     ]
     assert shown[0] == "ours\n"
     assert shown[1] == "libtiff: noisenoise of a worker\nours\n"
+
+
+def test_command_scans_without_pandas(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    code = (
+        "import atexit, sys; from augment.cli import app\n"
+        "atexit.register(lambda: print('pyarrow' in sys.modules, 'pandas' in sys.modules))\n"
+        "app.main()"
+    )
+    command = [sys.executable, "-c", code, "check", str(tmp_path)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "True False"
 
 
 def test_main_runs_where_standard_error_is_closed() -> None:

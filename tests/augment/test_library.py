@@ -89,3 +89,12 @@ def test_pytorch_is_left_to_those_who_import_it() -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == ["False", "2.0"]
+
+
+@pytest.mark.parametrize("name", ["torch", "huggingface_hub"])
+def test_what_albumentations_would_import_is_kept_out(name: str) -> None:
+    pytest.importorskip(name)
+    program = f"import sys, augment.transforms.compile; print({name!r} in sys.modules); import {name}"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["False"]

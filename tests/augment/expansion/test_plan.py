@@ -89,8 +89,8 @@ def test_shard_size_keeps_shards_and_their_number_small(data: Path, out: Path, m
         31,
         31,
         1,
-        32,
-        128,
+        64,
+        256,
         244,
         1024,
     ]
