@@ -9,7 +9,7 @@ PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/augment-bench-peers
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check gate lint bench profile format lock golden settings sheets curves clean
+.PHONY: help demo test test-long check gate lint bench profile transforms format lock golden settings sheets curves clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench: $(READY) $(PEERS)/.ready  ## compare with other loaders on FOLDER of phot
 
 profile: $(READY) $(PEERS)/.ready  ## where the CPU-seconds of a stream go: make profile FOLDER=/path
 	$(BIN)/python -m bench.profile "$(FOLDER)" --py-spy $(PEERS)/bin/py-spy
+
+transforms: $(READY)  ## what transforms cost, ours beside Albumentations' own
+	$(BIN)/python -m bench.transforms
 
 lint: $(READY)  ## format, lint, types, import layers: look, change nothing
 	$(BIN)/ruff format --check
