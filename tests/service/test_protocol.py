@@ -52,17 +52,19 @@ class FileApp:
 
 
 @contextmanager
-def served(app: FileApp) -> Iterator[tuple[str, int]]:
-    """A uvicorn with our protocol, in a thread."""
+def served(app: FileApp, *, send_bytes: int | None = None) -> Iterator[tuple[str, int]]:
+    """A uvicorn with our protocol, in a thread; ``send_bytes`` is how little its connections hold."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None)
+        if send_bytes is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
+        config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
         thread.start()
         try:
             yield listening.getsockname()
         finally:
-            server.should_exit = server.force_exit = True
+            server.should_exit = True
             thread.join(10)
             assert not thread.is_alive()
 
@@ -126,6 +128,16 @@ def test_file_waits_for_a_slow_reader_and_may_be_removed_meanwhile(path: Path) -
             pieces.append(piece)
             time.sleep(0.001)
         assert b"".join(pieces) == EXPECTED
+    assert app.errors == []
+
+
+def test_file_is_in_order_where_a_connection_holds_little(path: Path) -> None:
+    app = FileApp(path)
+    with served(app, send_bytes=4096) as address:
+        with begin(address, 4096) as connection, http.client.HTTPResponse(connection) as answer:
+            answer.begin()
+            assert answer.read(2**20) == EXPECTED[: 2**20]
+        wait_until(lambda: app.num_ended == 1)
     assert app.errors == []
 
 

@@ -72,17 +72,22 @@ def test_content_is_the_same_at_any_size_of_read_and_chunk(size: int, num_chunks
     assert received == CONTENT[: len(received)]
 
 
-def test_many_bytes_are_waited_for_no_longer_than_they_take() -> None:
-    """A read of much never waits for bytes behind its own: the sender is silent until it is answered."""
-    ended = threading.Event()
+def test_much_and_little_are_waited_for_no_longer_than_they_take() -> None:
+    """No read waits for bytes behind its own: the sender is silent until it is answered."""
+    answered = [threading.Event(), threading.Event()]
 
     def pieces() -> Iterator[bytes]:
-        yield from list(chunked([len(CONTENT)]))[:-1]
-        assert ended.wait(TIMEOUT_S / 2)
+        yield b"%x\r\n" % len(CONTENT) + CONTENT
+        assert answered[0].wait(TIMEOUT_S / 2)
+        yield b"\r\n6\r\nlittle\r\n"
+        assert answered[1].wait(TIMEOUT_S / 2)
 
     with answering(CHUNKED, pieces()) as answer:
-        assert Received(answer).read(len(CONTENT)) == CONTENT
-        ended.set()
+        source = Received(answer)
+        assert source.read(len(CONTENT)) == CONTENT
+        answered[0].set()
+        assert source.read(6) == b"little"
+        answered[1].set()
 
 
 @pytest.mark.parametrize("sent", [100, 300_000, len(CONTENT) - 1])
