@@ -8,8 +8,9 @@ the same pipeline have one digest, whatever their comments, their order of keys,
 import functools
 import io
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 
 import rfc8785
 from ruamel.yaml import YAML
@@ -72,6 +73,17 @@ class PipelineSpec:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def __reduce__(self) -> tuple[Callable[[bytes], "PipelineSpec"], tuple[bytes]]:
+        """Travels as bytes that are made once; who gets the same bytes again gets the same object, its digest known.
+
+        Tasks carry a spec each, and to take one apart and put it together took as long as hashing a picture.
+        """
+        return _arrived, (self._packed,)
+
+    @functools.cached_property
+    def _packed(self) -> bytes:
+        return pickle.dumps([getattr(self, each.name) for each in fields(self)], protocol=5)
+
     def nodes(self) -> Iterator[Node]:
         """Yield every node, parents before children, in their order."""
         for node in self.transforms:
@@ -109,3 +121,10 @@ class PipelineSpec:
         if self.description:
             head["description"] = self.description
         return head | self.canonical()
+
+
+@functools.lru_cache(maxsize=64)
+def _arrived(packed: bytes) -> PipelineSpec:
+    names = [each.name for each in fields(PipelineSpec)]
+    values = pickle.loads(packed)  # noqa: S301 - part of a pickle that is being read
+    return PipelineSpec(**dict(zip(names, values, strict=True)))

@@ -9,7 +9,7 @@ class.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, SupportsIndex
 
 from augment import annotations as annotating
 from augment.annotations import NOTHING, Annotations
@@ -28,6 +28,10 @@ class Said:
     annotations: Annotations = NOTHING
     label: str | int | None = None
     numbers: frozenset[str] = frozenset()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Most pictures come without a word: that travels by its name."""
+        return "NOTHING_SAID" if self is NOTHING_SAID else object.__reduce_ex__(self, protocol)
 
     def vocabulary(self, *, has_mask: bool) -> Vocabulary:
         """The names that occur here and the targets that are there, for this picture alone."""

@@ -1,5 +1,6 @@
 """What ``POST /v1/augment`` does of a picture, in one process without a service: decode, transform, encode."""
 
+import itertools
 from pathlib import Path
 
 from augment import encode
@@ -14,4 +15,9 @@ def run(trainer: Trainer) -> None:
     work = trainer.work
     pictures = [Path(name).read_bytes() for name in loader.files_in(work.folder)[: work.num_batches]]
     augmented = bare.compiled(work.pipeline)
-    post.median_of(trainer, pictures, lambda data: encode.encode(augmented(data, 0), "jpeg", encode.DEFAULT_QUALITY))
+    draws = itertools.count()  # one after another: the service's crops differ from picture to picture too
+
+    def do(data: bytes) -> bytes:
+        return encode.encode(augmented(data, next(draws)), "jpeg", encode.DEFAULT_QUALITY)
+
+    post.median_of(trainer, pictures, do)

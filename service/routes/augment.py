@@ -222,7 +222,8 @@ def _wanted(given: Mapping[str, str]) -> AugmentRequest:
 async def _pipeline(state: State, source: str) -> Pipeline:
     """What a request calls by name or sends as text; a thread is asked only for what is not known yet."""
     try:
-        pipeline = state.pipelines.known(source) or await to_thread.run_sync(state.pipelines.get, source)
+        known = state.pipelines.known(source)
+        pipeline = known if known is not None else await to_thread.run_sync(state.pipelines.get, source)
         referred.check(state.datasets, pipeline.spec)
     except PipelineError as error:
         raise PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems]) from error

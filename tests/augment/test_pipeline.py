@@ -1,5 +1,6 @@
 """The resolved pipeline: its digest, what counts in it, and its way out and back."""
 
+import dataclasses
 import json
 import pickle
 from typing import Any
@@ -145,3 +146,18 @@ def test_spec_is_a_value() -> None:
 def test_nodes_are_walked_parents_first() -> None:
     inner = Node("OneOf", {"p": 1}, (Node("A", {}), Node("B", {})))
     assert [node.name for node in PipelineSpec((inner, Node("C", {}))).nodes()] == ["OneOf", "A", "B", "C"]
+
+
+def test_a_spec_travels_whole_and_arrives_as_one_object() -> None:
+    spec = resolve(
+        {"name": "mine", "description": "why", "transforms": [{"HorizontalFlip": {"p": 0.25}}, {"Blur": {}}]}
+    )
+    noted = dataclasses.replace(spec, notices=("dropped",))
+    there = pickle.loads(pickle.dumps(noted))  # noqa: S301
+    assert [getattr(there, each.name) for each in dataclasses.fields(there)] == [
+        getattr(noted, each.name) for each in dataclasses.fields(noted)
+    ]
+    assert there.digest == spec.digest
+    assert pickle.loads(pickle.dumps(noted)) is there  # noqa: S301
+    unnoted = pickle.loads(pickle.dumps(spec))  # noqa: S301
+    assert unnoted.notices == ()  # equal to the other, and yet not taken for it

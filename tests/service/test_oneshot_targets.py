@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import zipfile
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from augment import sent
 from augment.encode import encode
 from augment.masks import decode_mask, encode_mask
 
@@ -121,3 +123,9 @@ def test_transform_that_needs_a_target_that_is_not_there_is_refused_by_name(serv
     answer = send(service, {"keypoints": [[1, 1]]}, pipeline=json.dumps(crop))
     assert answer.status_code == 422
     assert "`BBoxSafeRandomCrop` needs boxes" in answer.json()["detail"]
+
+
+def test_nothing_said_travels_as_nothing_and_words_as_themselves() -> None:
+    assert pickle.loads(pickle.dumps(sent.NOTHING_SAID)) is sent.NOTHING_SAID  # noqa: S301
+    said = sent.read('{"label": "cat", "boxes": [[1, 2, 3, 4]], "box_labels": [7]}', ["a.png"])[0]
+    assert pickle.loads(pickle.dumps(said)) == said  # noqa: S301
