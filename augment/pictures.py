@@ -60,9 +60,7 @@ def decode_record(
     return sample
 
 
-def _picture(
-    dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages
-) -> NDArray[np.uint8]:
+def _picture(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages) -> NDArray[np.uint8]:
     encoded = dataset.read(record)
     stages.end("read")
     return decode.decode(encoded, max_pixels=max_pixels, eighths=eighths)

@@ -79,6 +79,9 @@ class CopyMaker:
 
     def _said(self, rendered: Rendered) -> str | None:
         """What a copy's annotations are; None where its record has none, and donors brought nothing."""
+        sample = rendered.sample
+        if self._record.annotations is None and sample.boxes is sample.keypoints is sample.labels is None:
+            return None
         moved = self._renderer.annotations(self._record, rendered)
         if self._record.annotations is None and not (moved.boxes or moved.keypoints or moved.labels):
             return None
@@ -107,5 +110,4 @@ def _applied(applied: Sequence[Applied]) -> list[Mapping[str, object]]:
     return [{"name": each.name, "params": each.params} for each in applied]
 
 
-def _json(content: object) -> str:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode

@@ -1,13 +1,17 @@
-"""The script that people write to expand a folder: multiprocessing.Pool, cv2, Albumentations; option ``copies``."""
+"""The script that people write to expand a folder: multiprocessing.Pool, cv2, Albumentations; option ``copies``.
+
+``python -m bench.peers.pool WORK OUT`` is the script; a run measures all of it, its start and its imports too.
+"""
 
 import multiprocessing
 import os
-import tempfile
+import sys
 from pathlib import Path
 from typing import Any
 
-from bench.peers import dataloader_cv2, loader
+from bench.peers import dataloader_cv2, expand, loader
 from bench.trainer import Trainer
+from bench.work import Work
 
 TITLE = "multiprocessing.Pool, cv2, Albumentations"
 NEEDS = {"cv2": "opencv-python-headless", "albumentations": "albumentations"}
@@ -16,20 +20,19 @@ _here: dict[str, Any] = {}
 
 
 def run(trainer: Trainer) -> None:
-    work = trainer.work
-    files = loader.files_in(work.folder)
-    copies = work.options["copies"]
-    with tempfile.TemporaryDirectory(dir=work.home) as out:
-        trainer.say("ready")
-        trainer.say("begin")
-        arguments = (work.pipeline, copies, out)
-        with multiprocessing.Pool(work.num_workers, _begin, arguments) as pool:
-            first = True
-            for _ in pool.imap_unordered(_expand, files, chunksize=8):
-                if first:
-                    trainer.say("first")
-                    first = False
-        trainer.say("end", pictures=sum(1 for _ in Path(out).iterdir()))
+    expand.time_command(trainer, lambda out: [sys.executable, "-m", __name__, trainer.work.to_json(), str(out)])
+
+
+def main() -> None:
+    import albumentations  # noqa: F401 - at the top of such scripts, so that workers are forked with it
+    import cv2  # noqa: F401
+
+    work, out = Work.from_json(sys.argv[1]), sys.argv[2]
+    Path(out).mkdir()
+    arguments = (work.pipeline, work.options["copies"], out)
+    with multiprocessing.Pool(work.num_workers, _begin, arguments) as pool:
+        for _ in pool.imap_unordered(_expand, loader.files_in(work.folder), chunksize=8):
+            pass
 
 
 def _begin(pipeline: str, copies: int, out: str) -> None:
@@ -48,3 +51,7 @@ def _expand(name: str) -> None:
         augmented = _here["transform"](image=image)["image"]
         path = os.path.join(_here["out"], f"{stem}__{copy}.jpg")  # noqa: PTH118 - as above
         cv2.imwrite(path, cv2.cvtColor(augmented, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+if __name__ == "__main__":
+    main()

@@ -286,23 +286,6 @@ def test_close_does_not_wait_for_an_import(tmp_path: Path, monkeypatch: pytest.M
     assert children() == before
 
 
-def test_close_does_not_wait_for_an_import_that_was_only_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "slow_to_import.py").write_text(
-        "import pathlib, time; pathlib.Path(__file__).with_name('begun').touch(); time.sleep(60)"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    before = children()
-    workers = LocalWorkers(1, preload=["slow_to_import"])
-    workers.prepare()
-    eventually((tmp_path / "begun").exists)
-    start = time.monotonic()
-    workers.close()
-    assert time.monotonic() - start < 0.9  # a zygote that has workers is given a second to end them
-    assert children() == before
-    workers.prepare()  # of a pool that is closed: nothing
-    assert children() == before
-
-
 def test_workers_end_with_their_last_reference_but_not_before_their_last_task() -> None:
     before = children()
     future = LocalWorkers(1).submit(Pid(0.2))
@@ -366,25 +349,6 @@ def test_workers_that_were_started_have_imported_and_are_there_before_the_first_
         workers.start()
         assert {future.result(5) for future in [workers.submit(Pid(0.2)) for _ in range(2)]} == pids
         assert "colorsys" in workers.submit(Call("modules")).result(5)
-
-
-def test_workers_that_are_prepared_import_before_there_is_a_task(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "noted_import.py").write_text("import pathlib; pathlib.Path(__file__).with_name('done').touch()")
-    monkeypatch.syspath_prepend(tmp_path)
-    with LocalWorkers(1, preload=["noted_import"]) as workers:
-        workers.prepare()
-        workers.prepare()
-        eventually((tmp_path / "done").exists)
-        assert workers.submit(Echo(1)).result(5) == 1
-        assert "noted_import" in workers.submit(Call("modules")).result(5)
-
-
-def test_pyarrow_imports_no_pandas_in_workers() -> None:
-    pytest.importorskip("pandas")
-    with LocalWorkers(1, preload=["pyarrow"]) as workers:
-        assert workers.submit(Call("array_then_modules")).result(5) == (True, False)
 
 
 def test_a_worker_whose_task_left_a_thread_is_replaced_when_it_has_answered() -> None:
