@@ -33,9 +33,9 @@ see encoded bytes: small files can kill them.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 import PIL
@@ -114,7 +114,7 @@ def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     What comes behind the header is not looked at.
     """
     data, image_format = _recognise(data, max_pixels)
-    with refusals(image_format):
+    with Refusals(image_format):
         stored = _read_header(data, image_format, max_pixels)
     return Header(image_format, *stored.upright_size)
 
@@ -133,18 +133,18 @@ def decode(
     """
     arguments.function("eighths", eighths)
     data, image_format = _recognise(data, max_pixels)
-    with refusals(image_format):
+    with Refusals(image_format):
         stored = _read_header(data, image_format, max_pixels)
         if stored.jpeg is not None:
             jpeg_header.check_scans(data, stored.jpeg)
     if stored.jpeg is not None and stored.jpeg.plain:
         num_eighths = FULL if eighths is None else eighths(*stored.upright_size)
         size = reduced_size(stored.height, stored.width, num_eighths)
-        with refusals(image_format):
+        with Refusals(image_format):
             image = _simplejpeg(data, *size)
         if image is not None:
             return exif.turn_upright(image, stored.orientation)
-    with refusals(image_format):
+    with Refusals(image_format):
         picture = stored.picture or pillow_decode.open_picture(data, image_format, max_pixels)
         if picture.size != (stored.width, stored.height):
             raise ValueError("it states two different sizes")
@@ -211,25 +211,34 @@ def _simplejpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8] | Non
     return image
 
 
-@contextmanager
-def refusals(image_format: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a refusal of this record.
+class Refusals:
+    """Turns whatever a decoder raises into a refusal of this record.
 
     This is the one place that catches everything: on hostile bytes Pillow raises OSError, ValueError, SyntaxError,
     TypeError, EOFError, struct.error, zlib.error and more, none of them documented. There is no input or output here
     that could be at fault, the bytes are in memory.
     """
-    try:
-        yield
-    except AugmentError:
-        raise
-    except MemoryError as error:  # the number of pixels is bounded, so it is the machine that has too little
-        raise StorageError(f"memory ran out while a {image_format} file was decoded; use fewer workers") from error
-    except DecompressionBombError as error:
-        detail = f"{_detail(image_format, error)} (twice PIL.Image.MAX_IMAGE_PIXELS)"
-        raise RecordError("", Reason.TOO_MANY_PIXELS, detail) from error
-    except Exception as error:
-        raise RecordError("", Reason.UNDECODABLE, _detail(image_format, error)) from error
+
+    __slots__ = ("_format",)
+
+    def __init__(self, image_format: str) -> None:
+        self._format = image_format
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, AugmentError):
+            return
+        if isinstance(error, MemoryError):  # the number of pixels is bounded, so it is the machine that has too little
+            words = f"memory ran out while a {self._format} file was decoded; use fewer workers"
+            raise StorageError(words) from error
+        if isinstance(error, DecompressionBombError):
+            detail = f"{_detail(self._format, error)} (twice PIL.Image.MAX_IMAGE_PIXELS)"
+            raise RecordError("", Reason.TOO_MANY_PIXELS, detail) from error
+        raise RecordError("", Reason.UNDECODABLE, _detail(self._format, error)) from error
 
 
 def _detail(image_format: str, error: Exception) -> str:

@@ -28,6 +28,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # less DHT, JPG and
 _SEQUENTIAL = frozenset({0xC0, 0xC1})  # baseline and extended: a scan codes every block, so it cannot be a short one
 _PLAIN_FRAMES = _SEQUENTIAL | {0xC2}  # progressive; all three are Huffman-coded DCT
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not an escaped byte, a restart or a fill byte
+_MARKER_AND_LENGTH = re.compile(rb"\xff[\x02-\xcf\xda-\xfe](?:\x00[\x02-\xff]|[\x01-\xff].)", re.DOTALL)
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # an escaped byte, TEM, RSTn, SOI: none belongs here
 
 
@@ -98,6 +99,16 @@ def _segments(data: bytes) -> Iterator[_Segment]:
     """The segments behind the start of image, the last of them the header of the first scan."""
     position, junk = 2, 0
     for _ in range(MAX_SEGMENTS):
+        plainly = _MARKER_AND_LENGTH.match(data, position)  # nearly every segment of nearly every file
+        if plainly is not None:
+            marker, start = data[position + 1], position + 2
+            position = start + (data[start] << 8 | data[start + 1])
+            if position <= len(data):
+                yield _Segment(marker, start, position, clean=junk == 0)
+                if marker == _SOS:
+                    return
+                continue
+            raise ValueError("it ends before its first scan")
         at = data.find(b"\xff", position)
         if at < 0:
             raise ValueError("it ends before its first scan")

@@ -263,15 +263,15 @@ class _Columns:
 
     def row(self, i: int) -> Row:
         labelled = self._labelled is None or bool(self._labelled[i >> 3] >> (i & 7) & 1)
-        height, width, size_bytes, mtime_ns = (int(column[i]) for column in self._numbers)
+        heights, widths, sizes, mtimes = self._numbers
         return Row(
             key=self.key[i],
             path=self.path[i],
             label=int(self._label[i]) if labelled else None,
-            height=height,
-            width=width,
-            size_bytes=size_bytes,
-            mtime_ns=mtime_ns,
+            height=heights.item(i),
+            width=widths.item(i),
+            size_bytes=sizes.item(i),
+            mtime_ns=mtimes.item(i),
             digest=bytes(self._digest[16 * i : 16 * i + 16]),
             offset=self._value("offset", i),
             annotations=None if (text := self._value("annotations", i)) is None else text.encode(),

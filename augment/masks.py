@@ -31,7 +31,7 @@ def decode_mask(data: bytes, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS) -> 
     if header.format not in _LOSSLESS:
         detail = f"a mask in {header.format}, which changes values; write masks as PNG with one channel"
         raise RecordError("", Reason.ANNOTATION, detail)
-    with decode.refusals(header.format):
+    with decode.Refusals(header.format):
         indices = pillow_decode.load_indices(pillow_decode.open_picture(data, header.format, max_pixels))
     if indices is None:
         detail = "a mask has one channel of class indices, this file has colours; write their indices as PNG"

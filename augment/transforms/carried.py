@@ -4,6 +4,7 @@ Boxes and keypoints carry their row as a column. Instance masks travel whole, as
 say which of them are. What has no place (NaN, visibility 0) stays behind and comes out as it was.
 """
 
+import itertools
 import operator
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -226,7 +227,7 @@ def drop_lost(sample: Sample, placed: Collection[int]) -> None:
 
 def has_targets(sample: Sample) -> bool:
     """Whether there is anything beside the image and its class."""
-    return any(target is not None for target in _targets_of(sample))
+    return any(map(operator.is_not, _targets_of(sample), itertools.repeat(None)))  # of every sample: no Python in it
 
 
 def _select(out: Sample, rows: NDArray[np.int64]) -> None:
