@@ -1,4 +1,6 @@
-"""Where the CPU-seconds of an uncached stream go: ``python -m bench.profile FOLDER``, which needs py-spy.
+"""Where the CPU-seconds of a stream go: ``python -m bench.profile FOLDER``, which needs py-spy.
+
+Nothing is cached, or with ``--second-epoch`` all pictures are decoded already.
 
 Samples the stacks of every process of the service and of the trainer while a stream is read, gives each process the
 CPU-seconds that the kernel counts for it, and shares these out among stages.
@@ -6,6 +8,7 @@ CPU-seconds that the kernel counts for it, and shares these out among stages.
 # ruff: noqa: T201 - a benchmark prints
 
 import argparse
+import collections
 import itertools
 import os
 import shutil
@@ -21,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench import meter, photographs
+from bench.cases.second_epoch import CACHE_BYTES
 from bench.peers import ours, served
 from bench.work import Work
 
@@ -29,26 +33,27 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("decode: N/8 rule", ("eighths (augment/",)),
     ("decode: header, choice of the decoder", ("decode (augment/decode.py",)),
     ("read: file and its state", ("Dataset.read (",)),
+    ("decode: picture kept", ("DecodedCache._put (",)),
+    ("decode: kept picture found", ("DecodedCache.", "is_unmoved (")),
     ("decode: around it", ("Renderer.decode (",)),
-    ("transform: crop and resize", ("_BaseRandomSizedCrop.apply (",)),
-    ("transform: flip", ("HorizontalFlip.apply (",)),
-    ("transform: drawing parameters", ("get_params", "should_apply (albumentations")),
-    ("transform: Albumentations around these", ("Compose.__call__ (",)),
+    ("transform: crop and resize", ("RandomResizedCrop.apply (",)),
+    ("transform: mirror", ("HorizontalFlip.apply (",)),
+    ("transform: drawing parameters", ("get_params", "should_apply (albumentations", "update_transform_params (")),
     ("transform: generators reset", ("Chance.reset (",)),
     ("transform: provenance of parameters", ("Trace.applied (",)),
-    ("transform: copy of the picture, our frame", ("Renderer.transform (",)),
+    ("transform: around these", ("Renderer.transform (",)),
     ("rows: guard", ("AlarmGuard.__call__ (",)),
-    ("batch: stacking copy", ("images (augment/stacking",)),
+    ("batch: copy of the row", ("Images.take (",)),
     ("batch: Arrow message", ("batch_message (augment/wire",)),
     ("batch: provenance to JSON", ("_described (", "dumps (json/")),
     ("batch: memory file", ("write (augment/laid",)),
     ("batch: records, order, rows", ("BatchTask.run (",)),
     ("tasks in, outcomes out", ("Worker.", "Slot.")),
-    ("receive", ("Answer.read (", "_EndWatch.read (")),
+    ("receive", ("Answer.", "Received.")),
     ("batch from Arrow", ("read_batches (augment/wire",)),
     ("touch the bytes", ("_touched (bench/",)),
     ("fetch ahead", ("(service/client",)),
-    ("send", ("_SelectorSocketTransport.", "Streamed._send (")),
+    ("send", ("_SelectorSocketTransport.", "Protocol._send", "_send_chunk (")),
     ("batches, readers, metrics", ("(service/",)),
     ("event loop", ("(asyncio/",)),
 )
@@ -56,7 +61,13 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 _SAMPLES_S = 200
 _BATCHES = 60
-_WAITING = ("wait (threading.py", "select (selectors.py", "Connection._recv (multi", "_try_wait (subprocess")
+_WAITING = (
+    "wait (threading.py",
+    "select (selectors.py",
+    "Connection._recv (multi",
+    "_try_wait (subprocess",
+    "Slot._serve (",  # in SimpleQueue.get, which is no frame of Python's
+)
 
 
 class Profiled(NamedTuple):
@@ -72,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="a folder of photographs (JPEG)")
     parser.add_argument("--py-spy", default=shutil.which("py-spy"), help="the program py-spy")
+    parser.add_argument("--second-epoch", action="store_true", help="read a first epoch before, with the decoded cache")
     options = parser.parse_args()
     if options.py_spy is None:
         sys.exit("there is no py-spy; pip install py-spy, or give --py-spy PATH")
@@ -79,15 +91,18 @@ def main() -> None:
         folder, home = Path(scratch) / "photographs", Path(scratch) / "home"
         work = Work(str(folder), str(home), num_batches=_BATCHES)
         photographs.lay_down(options.folder, folder, work)
-        found = _profiled(work, options.py_spy)
+        found = _profiled(work, options.py_spy, second_epoch=options.second_epoch)
     print(table(found, _BATCHES * work.batch_size))
 
 
-def _profiled(work: Work, py_spy: str) -> list[Profiled]:
-    with served.service(work) as client, tempfile.TemporaryDirectory() as folder:
+def _profiled(work: Work, py_spy: str, *, second_epoch: bool) -> list[Profiled]:
+    kept_bytes = CACHE_BYTES if second_epoch else 0
+    with served.service(work, decode_cache_bytes=kept_bytes) as client, tempfile.TemporaryDirectory() as folder:
         served.register(client, work.folder)
         stream = ours.declared(client, work)
-        batches = (batch.images for epoch in itertools.count() for batch in stream.epoch(epoch))
+        if second_epoch:
+            collections.deque(stream.epoch(0), maxlen=0)
+        batches = (batch.images for epoch in itertools.count(1) for batch in stream.epoch(epoch))
         for _ in range(work.num_warm):
             _touched(next(batches))
         watched = {each.pid: each.own_s for each in meter.tree(os.getpid(), set())}
