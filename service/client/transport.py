@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import random
+import select
 import socket
 import threading
 import time
@@ -23,6 +24,8 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 5.0
 _PROBLEM_BYTES_MAX = 1 << 20
 _BULK_BYTES = 1 << 18
 """What a read of much waits for: to be woken for each packet costs an eighth of sending and receiving."""
+_BULK_WAIT_MS = 20
+"""How long: a link on which so much takes longer (100 Mbit/s) has few wakes a second anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Answer:
     ) -> None:
         self._connection = connection
         self._socket: socket.socket = connection.sock
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
         try:
             connection.request(method, target, body, headers)
             self._response = connection.getresponse()
@@ -78,18 +83,24 @@ class Answer:
         bulk = len(memory) - _BULK_BYTES  # while these are read at least so many more are to come
         num_bytes = 0
         if bulk > 0 and type(self._socket) is socket.socket:  # TLS takes what comes apart by itself
-            self._wake_at(_BULK_BYTES)
-            try:
-                num_bytes = self._read_into(memory[:bulk])
-            finally:
-                self._wake_at(1)
-        return num_bytes + self._read_into(memory[num_bytes:])
+            num_bytes = self._read_into(memory[:bulk], self._wait_for_much)
+        return num_bytes + self._read_into(memory[num_bytes:], lambda: None)
 
-    def _read_into(self, memory: memoryview) -> int:
+    def _read_into(self, memory: memoryview, wait: Callable[[], None]) -> int:
         num_bytes = 0
-        while num_bytes < len(memory) and (num_more := self._response.readinto(memory[num_bytes:])):
+        while num_bytes < len(memory):
+            wait()
+            num_more = self._response.readinto(memory[num_bytes:])
+            if not num_more:
+                break
             num_bytes += num_more
         return num_bytes
+
+    def _wait_for_much(self) -> None:
+        """Wait until much is there, but no longer than a fast link would need: then whatever comes is taken."""
+        self._wake_at(_BULK_BYTES)
+        self._poll.poll(_BULK_WAIT_MS)
+        self._wake_at(1)
 
     def _wake_at(self, num_bytes: int) -> None:
         """How many bytes are to be there before a read that waits goes on; the end, or a reset, always counts."""

@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -113,6 +114,18 @@ def test_abort_ends_a_read_that_waits_for_much() -> None:
             Received(answer).read(len(CONTENT))
         aborting.join()
         wait.set()
+
+
+def test_link_that_drips_is_no_silence() -> None:
+    """Each wait for bytes is bounded, not the time in which much of them comes."""
+
+    def dripping() -> Iterator[bytes]:
+        for start in range(0, 600_000, 60_000):
+            yield CONTENT[start : start + 60_000]
+            time.sleep(0.4 * TIMEOUT_S)
+
+    with answering(b"Content-Length: 600000", dripping()) as answer:
+        assert Received(answer).read(600_000) == CONTENT[:600_000]
 
 
 def test_silence_in_the_middle_of_much_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
