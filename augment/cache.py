@@ -36,8 +36,10 @@ _PICTURE: Final = b"picture/"
 
 _FILE_BYTES: Final = 2**30
 """Room of one file of pixels, most of it a hole at first; a larger picture has a file of its own."""
-_STEPS: Final = 32
-"""Disk is reserved in so many steps: ext4 then asks for blocks once, not at each page (250 us a picture became 170)."""
+_STEP_BYTES: Final = 2**24
+_STEPS_MIN: Final = 64
+"""Disk is reserved in such steps, and no fewer: ext4 then asks for blocks once, not at each page (250 us a picture became
+140). What is left of a step when its process ends is lost to the cache."""
 _ALIGNMENT_BYTES: Final = 64
 
 _INDEX_SHARE: Final = 16
@@ -132,23 +134,33 @@ class DecodedCache:
         return np.ndarray(shape, np.uint8, self._maps[number], offset)
 
     def _put(self, index: lmdb.Environment, name: bytes, array: NDArray[np.uint8]) -> None:
-        disk = os.statvfs(self._folder)
-        with index.begin() as reading:
-            num_bytes = _count(reading, _NUM_BYTES) + array.nbytes
-        if num_bytes > self._max_bytes or disk.f_bavail * disk.f_frsize < _LEFT_ON_DISK_BYTES:
+        file = self._file
+        if file is None or not file.has_room(array.nbytes):
+            file = self._file = self._new_file(index, array.nbytes)
+        if (missing := file.missing(array.nbytes)) and not self._reserve(index, file, missing):
             self._is_full = True
             return
-        if self._file is None or not self._file.has_room(array.nbytes):
-            self._file = self._new_file(index, array.nbytes)
-        file = self._file
         file.write(array)
+        entry = _ENTRY.pack(file.number, file.end, *[*array.shape, 0][:3])
         with index.begin(write=True) as writing:  # pixels first: what the index knows is there
-            num_bytes = _count(writing, _NUM_BYTES) + array.nbytes
-            entry = _ENTRY.pack(file.number, file.end, *[*array.shape, 0][:3])
-            self._is_full = num_bytes > self._max_bytes
-            if not self._is_full and writing.put(_PICTURE + name, entry, overwrite=False):
-                writing.put(_NUM_BYTES, _COUNT.pack(num_bytes))
+            if writing.put(_PICTURE + name, entry, overwrite=False):
                 file.advance(array.nbytes)
+
+    def _reserve(self, index: lmdb.Environment, file: "_OwnFile", missing: int) -> bool:
+        """Give the file a step more of the disk; False where there is none left to give."""
+        disk = os.statvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < _LEFT_ON_DISK_BYTES:
+            return False
+        with index.begin(write=True) as writing:  # counted before it is taken, and for good, whoever is killed
+            num_bytes = _count(writing, _NUM_BYTES)
+            left = self._max_bytes - num_bytes
+            wanted = max(missing, min(_STEP_BYTES, self._max_bytes // _STEPS_MIN))
+            step = min(wanted, left, file.max_bytes - file.reserved)
+            if step < missing:
+                return False
+            writing.put(_NUM_BYTES, _COUNT.pack(num_bytes + step))
+        file.reserve(step)
+        return True
 
     def _new_file(self, index: lmdb.Environment, num_bytes: int) -> "_OwnFile":
         with index.begin(write=True) as writing:
@@ -169,22 +181,27 @@ class _OwnFile:
 
     def __init__(self, path: Path, number: int, max_bytes: int) -> None:
         self.number = number
+        self.max_bytes = max_bytes
         self.end = 0
-        self._max_bytes = max_bytes
-        self._reserved = 0
-        self._step = max_bytes // _STEPS
+        self.reserved = 0
         self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._descriptor, max_bytes)
 
     def has_room(self, num_bytes: int) -> bool:
-        return self.end + num_bytes <= self._max_bytes
+        """Whether so many bytes more fit into the file."""
+        return self.end + num_bytes <= self.max_bytes
+
+    def missing(self, num_bytes: int) -> int:
+        """How many bytes must be reserved before so many are written."""
+        return max(0, self.end + num_bytes - self.reserved)
+
+    def reserve(self, num_bytes: int) -> None:
+        """Take so many bytes more of the disk."""
+        os.posix_fallocate(self._descriptor, self.reserved, num_bytes)
+        self.reserved += num_bytes
 
     def write(self, array: NDArray[np.uint8]) -> None:
         """Behind the last that counts; what is there now is nobody's."""
-        if (missing := self.end + array.nbytes - self._reserved) > 0:
-            step = min(max(missing, self._step), self._max_bytes - self._reserved)
-            os.posix_fallocate(self._descriptor, self._reserved, step)
-            self._reserved += step
         left, at = memoryview(array.data).cast("B"), self.end
         while left:
             num_written = os.pwrite(self._descriptor, left, at)

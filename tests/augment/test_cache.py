@@ -211,3 +211,29 @@ def test_write_that_fails_leaves_what_was_handed_out(tmp_path: Path) -> None:
         [sys.executable, "-c", NO_ROOM, str(tmp_path / "decoded")], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+def test_killed_writers_do_not_take_more_of_the_disk_than_there_is(tmp_path: Path) -> None:
+    """What a killed process had reserved counts, though nobody can use it."""
+    max_bytes = 2**22
+    for start in range(0, 300, 20):
+        writer = subprocess.Popen([sys.executable, "-c", FILLER, str(tmp_path), str(max_bytes), str(start)])
+        assert writer.wait(30) == -signal.SIGKILL
+    taken = sum(512 * each.stat().st_blocks for each in tmp_path.iterdir() if each.name != "lock.mdb")
+    assert taken <= max_bytes
+    kept = DecodedCache(CachePlace(tmp_path, max_bytes))
+    assert np.array_equal(kept.array(b"0", never), noise(0))
+
+
+FILLER = """
+import os, signal, sys
+import numpy as np
+from pathlib import Path
+from augment.cache import CachePlace, DecodedCache
+
+kept = DecodedCache(CachePlace(Path(sys.argv[1]), int(sys.argv[2])))
+for number in range(int(sys.argv[3]), int(sys.argv[3]) + 20):
+    made = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    kept.array(str(number).encode(), lambda: made)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
