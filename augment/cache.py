@@ -38,8 +38,8 @@ _FILE_BYTES: Final = 2**30
 """Room of one file of pixels, most of it a hole at first; a larger picture has a file of its own."""
 _STEP_BYTES: Final = 2**24
 _STEPS_MIN: Final = 64
-"""Disk is reserved in such steps, and no fewer: ext4 then asks for blocks once, not at each page (250 us a picture became
-140). What is left of a step when its process ends is lost to the cache."""
+"""Disk is reserved in such steps, and no fewer: ext4 then asks for blocks once, not at each page (250 us a picture
+became 140). What is left of a step when its process ends is lost to the cache."""
 _ALIGNMENT_BYTES: Final = 64
 
 _INDEX_SHARE: Final = 16
