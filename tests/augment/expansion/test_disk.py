@@ -67,7 +67,7 @@ def test_file_system_is_waited_for_once_a_shard_between_its_pictures_and_its_par
 
 @pytest.mark.parametrize(
     ("release", "file_system"),
-    [("5.7.19-generic", 0xEF53), ("6.1", 0x6969), ("6.1", 0x794C7630), ("unheard of", 0xEF53)],
+    [("5.16.20-generic", 0xEF53), ("6.1", 0x6969), ("6.1", 0x794C7630), ("unheard of", 0xEF53)],
     ids=["old kernel", "NFS", "overlay", "no version"],
 )
 def test_each_file_is_waited_for_where_one_call_does_not_promise_as_much(
@@ -82,6 +82,19 @@ def test_each_file_is_waited_for_where_one_call_does_not_promise_as_much(
     expand(data, out, PIPELINE, copies=2)
     assert pictures(synced) == {str(path) for path in out.rglob("*.jpg")}
     assert {str(out), str(out / "cat"), str(out / "dog")} <= set(synced)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM], ids=["unknown", "forbidden"])
+def test_each_file_is_waited_for_in_a_sandbox_that_refuses_the_call(
+    number: int, data: Path, out: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def syncfs(_: int) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    monkeypatch.setattr(disk, "_libc", Libc(syncfs))
+    expand(data, out, PIPELINE, copies=2)
+    assert pictures(synced) == {str(path) for path in out.rglob("*.jpg")}
 
 
 def test_disk_that_fails_is_named_and_nothing_vouches_for_what_it_lost(
