@@ -7,6 +7,7 @@ after them, from a new batch on, what was refused, sorted by the bytes of its pa
 """
 
 import json
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -129,6 +130,12 @@ def _split_summary(*, smallest: Any, common_size: Any, **fields: Any) -> SplitSu
     )
 
 
+_SMALL_BYTES = 2**24
+_ROWS_MAPPED = 64
+"""Of a larger manifest the pages are given back after so many rows. Each row maps up to 64 kB a column, since Linux
+maps the neighbours of a page too, and in time all of the file would count as the process's memory."""
+
+
 class Row(NamedTuple):
     """One record as the manifest holds it: bytes and integers, nothing resolved."""
 
@@ -158,10 +165,12 @@ class MaskRow(NamedTuple):
 class Manifest:
     """A manifest that is open for reading. Safe between threads."""
 
-    def __init__(self, buffer: pa.Buffer, name: str) -> None:
-        """Read the footer of a manifest's bytes, mapped or in memory; ``name`` is what messages call it."""
+    def __init__(self, buffer: pa.Buffer, name: str, mapped: mmap.mmap | None = None) -> None:
+        """Read the footer of a manifest's bytes, in memory or ``mapped``; ``name`` is what messages call it."""
         self.buffer = buffer
         self._name = name
+        self._mapped = mapped if mapped is not None and len(mapped) > _SMALL_BYTES else None
+        self._num_read = 0
         try:
             self._reader = pa.ipc.open_file(buffer)
             metadata = self._reader.schema.metadata or {}
@@ -178,7 +187,13 @@ class Manifest:
     def row(self, index: int) -> Row:
         """One record; ``index`` must lie in [0, num_records)."""
         columns, i = self._place(index)
-        return columns.row(i)
+        row = columns.row(i)
+        if self._mapped is not None:
+            self._num_read += 1
+            if self._num_read >= _ROWS_MAPPED:  # threads that count at once give back once more, which costs nothing
+                self._num_read = 0
+                self._mapped.madvise(mmap.MADV_DONTNEED)
+        return row
 
     def key(self, index: int) -> bytes:
         """The UTF-8 key of one record; no other column is touched."""
@@ -299,11 +314,12 @@ def open_file(path: Path) -> Manifest:
     if path.is_dir():
         raise DatasetError(f"{path} is a folder, not a manifest; scan it")
     try:
-        with pa.memory_map(os.fspath(path)) as file:
-            return Manifest(file.read_buffer(), str(path))
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        return Manifest(pa.py_buffer(mapped), str(path), mapped)
     except FileNotFoundError as error:
         raise DatasetError(f"there is no manifest {path}; scan the dataset first") from error
-    except pa.ArrowInvalid as error:  # an empty file cannot be mapped
+    except ValueError as error:  # an empty file cannot be mapped
         raise DatasetError(f"{path} is not a manifest ({error}); scan the dataset again") from error
     except OSError as error:
         raise StorageError(f"the manifest {path} cannot be read: {error}") from error

@@ -189,3 +189,32 @@ def test_damaged_manifest_is_an_error_of_ours_or_still_readable() -> None:
         except (DatasetError, StorageError, UnicodeDecodeError):
             num_refused += 1
     assert 0 < num_refused < 500
+
+
+def mapped_kb(path: Path) -> int:
+    """How much of a file this process has mapped at this moment."""
+    total, is_it = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            is_it = line.endswith(str(path))
+        elif is_it and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_rows_of_a_large_manifest_do_not_stay_in_memory(
+    is_large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assembled = assemble([f"class/{number:05d}.jpg" for number in range(2_000)])
+    path = tmp_path / "manifest.arrow"
+    with manifest.new_file(path) as file:
+        manifest.write(file, assembled.summary, assembled.records, assembled.refused)
+    if is_large:
+        monkeypatch.setattr(manifest, "_SMALL_BYTES", 1)
+    opened = manifest.open_file(path)
+    places = random.Random(0).sample(range(2_000), 64)
+    rows = [opened.row(place) for place in places]
+    assert (mapped_kb(path) == 0) == is_large
+    assert [opened.row(place) for place in places] == rows
+    assert [row.key for row in rows] == [f"class/{place:05d}".encode() for place in places]
