@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from augment.engine import engine_id
     from augment.errors import AugmentError
     from augment.expand import expand as expand_dataset
+    from augment.expansion.verify import verify as verify_expansion
     from augment.formats.registry import scan
     from augment.measure import dataset_statistics
     from augment.merging.merge import merge as merge_predictions
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from augment.stream import Stream
     from augment.transforms.catalogue import catalogue
     from augment.transforms.load import Pipeline
-    from augment.verify import verify as verify_expansion
-    from augment.workers import LocalWorkers
+    from augment.workers.pool import LocalWorkers
 
     __version__: str
 
@@ -37,7 +37,7 @@ _EXPORTS = {
     "AugmentError": ("augment.errors", "AugmentError"),
     "Batch": ("augment.sample", "Batch"),
     "Dataset": ("augment.dataset", "Dataset"),
-    "LocalWorkers": ("augment.workers", "LocalWorkers"),
+    "LocalWorkers": ("augment.workers.pool", "LocalWorkers"),
     "Overlay": ("augment.overlay", "Overlay"),
     "Pipeline": ("augment.transforms.load", "Pipeline"),
     "Sample": ("augment.sample", "Sample"),
@@ -54,7 +54,7 @@ _EXPORTS = {
     "merge_predictions": ("augment.merging.merge", "merge"),
     "normalize_images": ("augment.normalize.pictures", "normalize_images"),
     "scan": ("augment.formats.registry", "scan"),
-    "verify_expansion": ("augment.verify", "verify"),
+    "verify_expansion": ("augment.expansion.verify", "verify"),
 }
 
 __all__ = [

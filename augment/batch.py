@@ -17,7 +17,7 @@ from augment.normalize.section import parse
 from augment.render import Renderer
 from augment.sample import Batch, Record, Refusal, Rendered, Sample
 from augment.stream_spec import Place, StreamSpec
-from augment.task import Guard
+from augment.workers.task import Guard
 
 REPLACEMENTS = 8
 """How many records after a refused one are tried in its place, in the epoch's order."""

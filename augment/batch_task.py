@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from augment import encode, laid
+from augment import laid
 from augment.batch import BatchRenderer
+from augment.encode import DEFAULT_QUALITY, encode
 from augment.errors import DatasetError
 from augment.laid import Laid
 from augment.render import RenderSource
 from augment.sample import Batch, Provenance, Record
 from augment.stream_spec import Place, StreamSpec
-from augment.task import Guard
 from augment.wire import arrow, npz, tar
 from augment.wire.columns import Layout
+from augment.workers.task import Guard
 
 
 class Format(StrEnum):
@@ -37,7 +38,7 @@ class PartFormat:
 
     name: Format = Format.ARROW
     image_format: str = "png"
-    quality: int = encode.DEFAULT_QUALITY
+    quality: int = DEFAULT_QUALITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class SampleTask:
         }
         if self.source.inverses:
             description["source_size"] = [record.height, record.width]
-        png = encode.encode(sample.image, "png")
+        png = encode(sample.image, "png")
         renderer.stages.end("encode")
         if renderer.dataset.targets - {"label"}:
             description["annotations"] = renderer.annotations(record, rendered).members()

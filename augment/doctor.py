@@ -98,9 +98,9 @@ def _system() -> Iterator[Finding]:
 
 def _processor() -> Iterator[Finding]:
     try:
-        from augment.transforms import compile as compiling
+        from augment.transforms.compile import cpu_problem
 
-        problem = compiling.cpu_problem()
+        problem = cpu_problem()
     except ImportError as error:
         yield Finding("processor", Verdict.FAIL, f"cannot be asked: {error}", "see the libraries below")
         return
@@ -151,7 +151,7 @@ def _engine() -> Iterator[Finding]:
 
 
 def _workers() -> Iterator[Finding]:
-    from augment.workers import num_cpus
+    from augment.workers.pool import num_cpus
 
     usable = num_cpus()
     yield Finding("workers", Verdict.OK, f"{usable}, one for each CPU of {os.cpu_count()} that may be used")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from augment import arguments, encode
-from augment import references as referred
 from augment.dataset import Dataset
 from augment.errors import StorageError, WorkerError
 from augment.expansion import changes, closing, folder, handed, journal, lock, manifest, shard, sources, tasks
@@ -26,12 +25,12 @@ from augment.expansion.spec import ExpansionSpec, check, check_same, describe, l
 from augment.expansion.splits import check_leaks, divide, views
 from augment.expansion.tally import Budget, MaxFailures, Progress, Summary, Tally
 from augment.formats import registry
-from augment.pipeline import PipelineSpec
-from augment.references import References
+from augment.pipelines.spec import PipelineSpec
+from augment.references import References, take
 from augment.render import RenderSource
-from augment.task import Task, Workers
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
+from augment.workers.task import Task, Workers
 
 
 def expand(
@@ -125,7 +124,7 @@ class Expansion:
         folder.check_place(self.out, root)
         folder.check_ours(self.out)
         self.pipeline = _pipeline(pipeline, copies)
-        self._references = referred.take(references, [self.pipeline])
+        self._references = take(references, [self.pipeline])
         for each in self._references.values():
             folder.check_place(self.out, each.root)
         self.dataset = registry.take(dataset)

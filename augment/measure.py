@@ -14,14 +14,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import census, decode, levels, masks
+from augment import census, levels, masks
 from augment.census import Census
 from augment.dataset import Dataset
+from augment.decode import DEFAULT_MAX_PIXELS, decode
 from augment.errors import RecordError
 from augment.expansion import tasks
-from augment.memory_file import MemoryFile
 from augment.sample import Record, Refusal
-from augment.task import Guard, Workers
+from augment.workers.files import MemoryFile
+from augment.workers.task import Guard, Workers
 
 _TOP = levels.LEVELS - 1
 _PICTURES_A_TASK = 32
@@ -114,7 +115,7 @@ class MeasureTask:
     part: int
     records: range
     masks: bool = True
-    max_pixels: int = decode.DEFAULT_MAX_PIXELS
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     def run(self, guard: Guard) -> tuple[int, _Sum]:
         """The number of the part comes with what was counted; a refused record counts for nothing."""
@@ -131,7 +132,7 @@ class MeasureTask:
         return self.part, total
 
     def _count(self, record: Record) -> tuple[NDArray[np.int64], dict[int, int]]:
-        counts = levels.count(decode.decode(self.dataset.read(record), max_pixels=self.max_pixels))
+        counts = levels.count(decode(self.dataset.read(record), max_pixels=self.max_pixels))
         if record.mask is None or not self.masks:
             return counts, {}
         values, numbers = np.unique(masks.decode_mask(self.dataset.read_mask(record)), return_counts=True)
@@ -185,7 +186,7 @@ def pixels_of(
     dataset: Dataset,
     workers: Workers | None = None,
     *,
-    max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Counted:
     """Count the pixels of a view, each picture decoded once; otherwise as ``dataset_statistics``."""

@@ -18,7 +18,7 @@ from augment.measure import Progress
 from augment.normalize import choose
 from augment.normalize.choose import Sections
 from augment.normalize.statistics import Channels
-from augment.task import Workers
+from augment.workers.task import Workers
 
 _FOLDER = "statistics"
 _REFUSED_SHOWN = 3

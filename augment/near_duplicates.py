@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from augment import decode
 from augment.dataset import Dataset
+from augment.decode import FULL, decode
 from augment.errors import CallError, RecordError
 from augment.expansion import tasks
-from augment.memory_file import MemoryFile
 from augment.sample import Record
-from augment.task import Guard, Workers
+from augment.workers.files import MemoryFile
+from augment.workers.task import Guard, Workers
 
 MAX_DISTANCE = 6
 """Bits of 64 that may differ."""
@@ -70,7 +70,7 @@ class HashTask:
 
     def _hash(self, record: Record, guard: Guard) -> int | None:
         def work() -> int:
-            image = decode.decode(self.dataset.read(record), eighths=_eighths)
+            image = decode(self.dataset.read(record), eighths=_eighths)
             return picture_hash(image)
 
         try:
@@ -165,5 +165,5 @@ def _tasks(dataset: Dataset) -> Iterator[HashTask]:
 
 def _eighths(height: int, width: int) -> int:
     """The fewest that leave the shorter side long enough; a picture that is smaller stays whole."""
-    wanted = -(-_SMALLEST_SIDE_PX * decode.FULL // min(height, width))
-    return min(wanted, decode.FULL)
+    wanted = -(-_SMALLEST_SIDE_PX * FULL // min(height, width))
+    return min(wanted, FULL)

@@ -10,19 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from augment import decode, decoded, encode, engine, laid, masks, read, sent, targets
+from augment import decode, decoded, engine, laid, masks, read, sent, targets
 from augment.address import Address
+from augment.encode import encode
 from augment.errors import Reason, RecordError, StorageError
 from augment.pictures import Pictures
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.render import ReferenceSource, others, subject
 from augment.sample import Provenance, Sample
 from augment.sent import NOTHING_SAID, Said
 from augment.stages import Stages
 from augment.targets import Vocabulary
-from augment.task import Guard
-from augment.transforms import compile as compiling
 from augment.transforms import reduce, sizes
+from augment.transforms.compile import Compiled, compile_pipeline
+from augment.workers.task import Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ class _Work:
             made = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
             self.stages.end("transform")
             sample = made.sample
-            encoded = encode.encode(sample.image, task.image_format, task.quality)
+            encoded = encode(sample.image, task.image_format, task.quality)
             mask = None if sample.mask is None else masks.encode_mask(sample.mask)
             self.stages.end("encode")
         pipeline, taken_from = task.spec.digest, self._taken_from
@@ -244,6 +245,6 @@ def _compiled(
     references: tuple[ReferenceSource, ...],
     max_pixels: int,
     files: tuple[object, ...],  # noqa: ARG001 - other files may come to lie at the same paths
-) -> compiling.Compiled:
+) -> Compiled:
     sources = {each.name: Pictures(each.open().choose(None), max_pixels=max_pixels) for each in references}
-    return compiling.compile_pipeline(spec, keypoint_names=keypoint_names, references=sources)
+    return compile_pipeline(spec, keypoint_names=keypoint_names, references=sources)

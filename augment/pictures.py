@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from augment import arguments, decode, decoded, masks
-from augment import cache as cached
+from augment import arguments, decoded, masks
 from augment.annotations import NOTHING, Annotations
-from augment.cache import DecodedCache
+from augment.cache import DecodedCache, name_of
 from augment.dataset import Dataset
+from augment.decode import DEFAULT_MAX_PIXELS, decode
 from augment.errors import CallError, RecordError
 from augment.sample import Record, Sample, as_image, as_sample
 from augment.stages import Stages
@@ -43,7 +43,7 @@ def decode_record(
     annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
     try:
         if cache is not None and dataset.is_unmoved(record):
-            picture = cache.array(cached.name_of(record.digest, eighths(record.height, record.width)), read)
+            picture = cache.array(name_of(record.digest, eighths(record.height, record.width)), read)
         else:
             picture = read()
         sample = decoded.with_targets(
@@ -63,7 +63,7 @@ def decode_record(
 def _picture(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages) -> NDArray[np.uint8]:
     encoded = dataset.read(record)
     stages.end("read")
-    return decode.decode(encoded, max_pixels=max_pixels, eighths=eighths)
+    return decode(encoded, max_pixels=max_pixels, eighths=eighths)
 
 
 def _mask(dataset: Dataset, record: Record, max_pixels: int) -> NDArray[np.integer[Any]]:
@@ -74,7 +74,7 @@ class Pictures:
     """The records of a dataset (of its chosen split) that transforms may take from: a ``transforms.source.Source``."""
 
     def __init__(
-        self, dataset: Dataset, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS, cache: DecodedCache | None = None
+        self, dataset: Dataset, *, max_pixels: int = DEFAULT_MAX_PIXELS, cache: DecodedCache | None = None
     ) -> None:
         self._dataset = dataset
         self._max_pixels = max_pixels
@@ -121,7 +121,7 @@ class Loose:
 def source_of(
     given: Dataset | Sequence[Sample | ArrayLike],
     *,
-    max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
     cache: DecodedCache | None = None,
 ) -> Pictures | Loose:
     """Where transforms find the references that somebody gave: of a dataset with splits those of the training split."""

@@ -7,9 +7,9 @@ from augment import arguments
 from augment.dataset import Dataset
 from augment.errors import CallError
 from augment.formats import registry
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.spelling import did_you_mean
-from augment.transforms import compile as compiling
+from augment.transforms.compile import check_references, references_of
 from augment.views import problems_of_view
 
 References = Mapping[str, Dataset | str | os.PathLike[str]]
@@ -30,8 +30,8 @@ def take(given: References | None, pipelines: Iterable[PipelineSpec], *, has_vie
     specs = tuple(pipelines)
     for place, spec in enumerate(specs):
         with problems_of_view(place if has_views else None):
-            compiling.check_references(spec, found)
-    names = frozenset().union(*map(compiling.references_of, specs))
+            check_references(spec, found)
+    names = frozenset().union(*map(references_of, specs))
     for name in found:
         if name not in names:
             told = did_you_mean(name, names) or f"; they take those of {', '.join(sorted(names)) or 'none'}"

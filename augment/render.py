@@ -14,18 +14,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import arguments, decode, engine, pictures, targets
+from augment import arguments, engine, pictures, targets
 from augment.address import Address, digest_fields
 from augment.annotations import NOTHING, Annotations
 from augment.cache import CachePlace, DecodedCache
 from augment.dataset import Dataset
+from augment.decode import DEFAULT_MAX_PIXELS
 from augment.errors import DatasetError
 from augment.pictures import Pictures
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.sample import Record, Rendered, Sample
 from augment.stages import Stages
-from augment.transforms import compile as compiling
 from augment.transforms import donating, reduce, straight
+from augment.transforms.compile import compile_pipeline, references_of, takes_donors, use_one_thread
 
 SEED_MAX = 2**64 - 1
 """The largest seed: what a client in any language can hold."""
@@ -43,7 +44,7 @@ class Renderer:
         spec: PipelineSpec,
         *,
         seed: int = 0,
-        max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
         references: Mapping[str, Dataset] | None = None,
         inverses: bool = False,
         cache: DecodedCache | None = None,
@@ -61,7 +62,7 @@ class Renderer:
         self._vocabulary = dataset.vocabulary
         bound = references or {}
         self._others = others(spec, dataset, {name: each.digest for name, each in bound.items()})
-        self._transform = compiling.compile_pipeline(
+        self._transform = compile_pipeline(
             spec,
             keypoint_names=self._vocabulary.keypoint_names,
             donors=Pictures(dataset, max_pixels=max_pixels, cache=cache),
@@ -161,7 +162,7 @@ class RenderSource:
     split: str | None
     spec: PipelineSpec
     seed: int
-    max_pixels: int = decode.DEFAULT_MAX_PIXELS
+    max_pixels: int = DEFAULT_MAX_PIXELS
     references: tuple[ReferenceSource, ...] = ()
     inverses: bool = False
     cache: CachePlace | None = None
@@ -191,7 +192,7 @@ class _Hashable:
 @functools.lru_cache(maxsize=64)
 def _renderer(hashable: _Hashable) -> Renderer:
     source = hashable.source
-    compiling.use_one_thread()
+    use_one_thread()
     dataset = _opened(source.manifest, source.dataset_digest)
     return Renderer(
         dataset.choose(source.split),
@@ -230,8 +231,8 @@ def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str,
     The split's (``dataset``) where a node takes donors of it; of references, by their digests here, the name and the
     digest of those that transforms name, in the order of the names.
     """
-    found = [dataset.split_digest] if dataset is not None and compiling.takes_donors(spec) else []
-    for name in sorted(compiling.references_of(spec)):
+    found = [dataset.split_digest] if dataset is not None and takes_donors(spec) else []
+    for name in sorted(references_of(spec)):
         found += [name, references[name]]
     return tuple(found)
 

@@ -14,7 +14,7 @@ from augment.errors import DatasetError
 from augment.formats import refusals, registry
 from augment.formats.watch import Watch
 from augment.progress_file import ProgressFile
-from augment.task import Guard
+from augment.workers.task import Guard
 
 _TICK_S = 0.1
 

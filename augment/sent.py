@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, SupportsIndex
 
-from augment import annotations as annotating
+from augment import annotations
 from augment.annotations import NOTHING, Annotations
 from augment.errors import CallError
 from augment.targets import Vocabulary
@@ -107,7 +107,7 @@ def _said(one: Any, place: str) -> Said:
             members[name] = [str(each) for each in given]
             numbers.add(name)
     try:
-        return Said(annotating.parse(members), label, frozenset(numbers))
+        return Said(annotations.parse(members), label, frozenset(numbers))
     except ValueError as error:
         raise CallError(f"{place}: {error}") from error
 

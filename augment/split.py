@@ -27,7 +27,7 @@ from augment.expand import Expansion
 from augment.expansion.tally import Progress, Summary
 from augment.near_duplicates import NearDuplicates
 from augment.render import check_seed
-from augment.task import Workers
+from augment.workers.task import Workers
 
 COLUMNS = ("key", "split", "class", "group", "nearest", "distance")
 """Of the report: ``nearest`` is the key of the record's nearest near-duplicate, ``distance`` how many bits differ."""

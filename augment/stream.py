@@ -15,8 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from augment import arguments, decode, engine, laid, measured
-from augment import references as referred
+from augment import arguments, decode, engine, laid
 from augment.batch import BatchRenderer, Shape
 from augment.batch_task import BatchTask, with_provenance
 from augment.cache import CachePlace
@@ -25,20 +24,22 @@ from augment.errors import CallError, DatasetError, StorageError
 from augment.formats import registry
 from augment.guard import InProcessGuard
 from augment.laid import Laid
-from augment.memory_file import MemoryFile
+from augment.measured import measured, resolved
 from augment.mixing.parse import parse as parse_mix
-from augment.normalize import choose, pictures
+from augment.normalize import pictures
+from augment.normalize.choose import Sections, choose, needs_dataset
 from augment.normalize.pixel_format import PixelFormat
-from augment.references import References
+from augment.references import References, take
 from augment.render import ReferenceSource, Renderer, RenderSource, check_seed
 from augment.sample import Batch, Rendered
 from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX, Place, StreamSpec
-from augment.task import Workers
 from augment.transforms import sizes
 from augment.transforms.load import Pipeline
 from augment.views import problems_of_view, take_views
 from augment.wire import arrow
 from augment.wire.columns import Layout
+from augment.workers.files import MemoryFile
+from augment.workers.task import Workers
 
 _PREFETCH = 2
 """Batches in flight for each worker: one that is rendered and one that waits."""
@@ -94,10 +95,10 @@ class Stream:
         repeats = arguments.integer("repeats", repeats, 1, REPEATS_MAX)
         mixed = None if mix is None else parse_mix(mix)
         form = PixelFormat(dtype, layout)
-        sections = choose.choose([each.spec.normalize for each in self._pipelines], normalize, form)
+        sections = choose([each.spec.normalize for each in self._pipelines], normalize, form)
         self._workers: Workers | None = arguments.workers("workers", workers)
         specs = [view.pipeline.spec for view in self.views]
-        self._references = referred.take(references, specs, has_views=views is not None)
+        self._references = take(references, specs, has_views=views is not None)
         whole = registry.take(dataset)
         self.dataset = whole.choose(split)
         self._check_pipelines(has_views=views is not None)
@@ -125,11 +126,11 @@ class Stream:
         self._whole = whole
         self._shared: dict[str, MemoryFile] = {}
 
-    def _resolved(self, sections: choose.Sections) -> choose.Sections:
+    def _resolved(self, sections: Sections) -> Sections:
         """With the numbers of the split where they are wanted: read from their note, or measured now."""
-        if not choose.needs_dataset(sections):
+        if not needs_dataset(sections):
             return sections
-        return measured.resolved(sections, self.dataset, measured.measured(self.dataset, self._workers))
+        return resolved(sections, self.dataset, measured(self.dataset, self._workers))
 
     def _check_pipelines(self, *, has_views: bool) -> None:
         """PipelineError, with the place of the view, where one cannot hold for the dataset."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from augment import arguments
 from augment.errors import CallError, PipelineError, Problem
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.transforms.load import Pipeline
 
 VIEWS_MAX: Final = 64

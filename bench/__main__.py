@@ -3,7 +3,6 @@
 Each case's runs take turns, A B A B, each in fresh processes. What is written: ``table.md``, ``results.json`` and
 ``plot.png``, again after each case, so that a comparison that is stopped has shown what it had.
 """
-# ruff: noqa: T201 - a benchmark prints
 
 import argparse
 import importlib
@@ -16,6 +15,8 @@ from bench import cases, machine, meter, report
 from bench.case import Case
 from bench.compare import CaseResult, run_case
 from bench.measure import Pythons
+
+# ruff: noqa: T201 - a benchmark prints
 
 
 def main() -> None:

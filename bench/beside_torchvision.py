@@ -4,7 +4,6 @@ This is the table of docs/policies.md. torchvision is no dependency of this pack
 operation and each of torchvision's two kinds of pictures it prints the share of values that differ, the share that
 differs by more than 1 level, the largest difference and the mean.
 """
-# ruff: noqa: T201 - a benchmark prints
 
 import functools
 import math
@@ -21,6 +20,9 @@ from torchvision.transforms.v2 import functional
 from augment.transforms.library import cv2
 from augment.transforms.policies import colours
 from augment.transforms.policies.policy import applied
+
+# ruff: noqa: T201 - a benchmark prints
+
 
 Picture = np.ndarray[Any, Any]
 FACTORS = (0.01, 0.1, 0.37, 0.46, 0.73, 1.0, 1.18, 1.27, 1.54, 1.63, 1.9, 1.99)

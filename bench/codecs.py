@@ -3,7 +3,6 @@
 Prints for each way processor milliseconds a megapixel (the best of some passes, which a busy machine disturbs least),
 kilobytes a megapixel where bytes come out, and whether simplejpeg and Pillow decode the same pixels.
 """
-# ruff: noqa: T201 - a benchmark prints
 
 import argparse
 import functools
@@ -19,8 +18,13 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from augment import decode, encode, pillow_decode
+from augment import pillow_decode
+from augment.decode import DEFAULT_MAX_PIXELS, decode, probe
+from augment.encode import EXTENSIONS, encode
 from augment.errors import RecordError
+
+# ruff: noqa: T201 - a benchmark prints
+
 
 T = TypeVar("T")
 PASSES = 5
@@ -34,21 +38,21 @@ def main() -> None:
     encoded = _photographs(options.folder, options.max_files)
     if not encoded:
         arguments.error(f"{options.folder} holds no picture that decodes")
-    images = [decode.decode(data) for data in encoded]
+    images = [decode(data) for data in encoded]
     megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
     print(f"{len(images)} pictures, {megapixels:.1f} megapixels")
 
-    jpegs = [encode.encode(image, "jpeg") for image in images]
+    jpegs = [encode(image, "jpeg") for image in images]
     same = all(np.array_equal(simplejpeg.decode_jpeg(data), _by_pillow(data)) for data in jpegs)
     print(f"simplejpeg and Pillow decode the same pixels: {same}\n")
-    _line("probe", megapixels, encoded, decode.probe)
-    _line("decode", megapixels, jpegs, decode.decode)
+    _line("probe", megapixels, encoded, probe)
+    _line("decode", megapixels, jpegs, decode)
     for num_eighths in (4, 2, 1):
         _line(f"decode to {num_eighths}/8", megapixels, jpegs, _reduced(num_eighths))
     _line("decode, Pillow", megapixels, jpegs, _by_pillow)
     print()
-    for name in encode.EXTENSIONS:
-        _line(name, megapixels, images, functools.partial(encode.encode, image_format=name))
+    for name in EXTENSIONS:
+        _line(name, megapixels, images, functools.partial(encode, image_format=name))
     _line("jpeg, Pillow", megapixels, images, _saved("JPEG", quality=90))
     for level in (1, 6):
         _line(f"png, Pillow, level {level}", megapixels, images, _saved("PNG", compress_level=level))
@@ -63,7 +67,7 @@ def _photographs(folder: Path, max_files: int) -> list[bytes]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         data = path.read_bytes()
         try:
-            decode.decode(data)
+            decode(data)
         except RecordError:
             continue
         found.append(data)
@@ -85,11 +89,11 @@ def _line(name: str, megapixels: float, inputs: Sequence[T], work: Callable[[T],
 
 
 def _by_pillow(data: bytes) -> NDArray[np.uint8]:
-    return pillow_decode.load_rgb(pillow_decode.open_picture(data, "jpeg", decode.DEFAULT_MAX_PIXELS))
+    return pillow_decode.load_rgb(pillow_decode.open_picture(data, "jpeg", DEFAULT_MAX_PIXELS))
 
 
 def _reduced(num_eighths: int) -> Callable[[bytes], NDArray[np.uint8]]:
-    return lambda data: decode.decode(data, eighths=lambda height, width: num_eighths)  # noqa: ARG005 - same for all
+    return lambda data: decode(data, eighths=lambda height, width: num_eighths)  # noqa: ARG005 - same for all
 
 
 def _saved(image_format: str, **options: Any) -> Callable[[NDArray[np.uint8]], bytes]:

@@ -3,7 +3,6 @@
 64 pictures of 224 x 224: milliseconds, the best of some passes, which a busy machine disturbs least, and how many times
 that of NumPy's own cast of the same pixels into new memory, channels first.
 """
-# ruff: noqa: T201 - a benchmark prints
 
 import time
 from collections.abc import Callable
@@ -13,6 +12,9 @@ import numpy as np
 
 from augment.normalize.pixel_format import convert
 from augment.normalize.section import parse
+
+# ruff: noqa: T201 - a benchmark prints
+
 
 PASSES = 15
 SECTIONS = (

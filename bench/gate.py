@@ -10,7 +10,6 @@ Two ratios of CPU-seconds, each the median of rounds in which the loops take tur
 The margins are wide, because machines differ: what fails here costs about twice what it did. `make bench` is
 for hundredths.
 """
-# ruff: noqa: T201 - a benchmark prints
 
 import json
 import os
@@ -26,18 +25,21 @@ from typing import Any
 import numpy as np
 from skimage import data
 
-from augment import encode
 from augment.batch_task import BatchTask
+from augment.encode import encode
 from augment.formats import registry
 from augment.guard import InProcessGuard
-from augment.memory_file import MemoryFile
 from augment.stream import Stream
 from augment.stream_spec import Place
 from augment.transforms.library import cv2
 from augment.transforms.load import Pipeline
+from augment.workers.files import MemoryFile
 from bench.peers import bare
 from bench.photographs import TAKEN_S
 from bench.work import CROP_FLIP, spec
+
+# ruff: noqa: T201 - a benchmark prints
+
 
 NUM_PICTURES = 48
 NUM_ROUNDS = 5
@@ -97,7 +99,7 @@ def _photographs(folder: Path) -> list[bytes]:
         large = np.asarray(cv2.resize(source, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), np.uint8)
         top, left = (int(chance.integers(0, large.shape[axis] - side)) for axis, side in enumerate((375, 500)))
         picture = np.ascontiguousarray(large[top : top + 375, left : left + 500])
-        encoded.append(encode.encode(picture, "jpeg", 95))
+        encoded.append(encode(picture, "jpeg", 95))
         path = folder / "class" / f"{number:03d}.jpg"
         path.write_bytes(encoded[-1])
         os.utime(path, (TAKEN_S, TAKEN_S))

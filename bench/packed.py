@@ -5,7 +5,6 @@ Lays the folder's pictures down in files, tar shards and Parquet (as we write it
 and in random order, and pictures a second of a shuffled stream. A process keeps some row groups of Parquet
 (``parquet_rows.KEPT_BYTES``): ``--num`` repeats the pictures, so that there are more.
 """
-# ruff: noqa: T201 - a benchmark prints
 
 import argparse
 import random
@@ -21,6 +20,9 @@ import pyarrow.parquet as pq
 from augment.formats import registry
 from augment.formats.writing import Output, Packed, Whole
 from augment.stream import Stream
+
+# ruff: noqa: T201 - a benchmark prints
+
 
 SHARD_ROWS = 256
 READS = 1000

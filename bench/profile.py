@@ -5,7 +5,6 @@ Nothing is cached, or with ``--second-epoch`` all pictures are decoded already.
 Samples the stacks of every process of the service and of the trainer while a stream is read, gives each process the
 CPU-seconds that the kernel counts for it, and shares these out among stages.
 """
-# ruff: noqa: T201 - a benchmark prints
 
 import argparse
 import collections
@@ -27,6 +26,9 @@ from bench import meter, photographs
 from bench.cases.second_epoch import CACHE_BYTES
 from bench.peers import ours, served
 from bench.work import Work
+
+# ruff: noqa: T201 - a benchmark prints
+
 
 STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("decode: libjpeg-turbo", ("_simplejpeg (augment/decode",)),

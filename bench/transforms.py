@@ -4,7 +4,6 @@ Processor microseconds of one call on a uint8 photograph of 224 x 224 in one thr
 turns, with the same draws on both sides. A transform that stands for itself is measured alone, so that its line says
 what is slow.
 """
-# ruff: noqa: T201 - a benchmark prints
 
 import argparse
 import statistics
@@ -16,8 +15,12 @@ from typing import Any, Final
 import numpy as np
 from skimage import data
 
-from augment.transforms import catalogue, mended, quick
+from augment.transforms import mended, quick
+from augment.transforms.catalogue import ParamsError, catalogue, fill, transform_class
 from augment.transforms.library import A, cv2, disable_ipp, use_one_thread
+
+# ruff: noqa: T201 - a benchmark prints
+
 
 SIDE_PX: Final = 224
 SECONDS: Final = 1.0
@@ -66,21 +69,21 @@ def rows(*, every: bool) -> list[tuple[str, float | None, float]]:
     photograph: np.ndarray = data.astronaut()
     image = cv2.resize(photograph, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     found: list[tuple[str, float | None, float]] = []
-    for name, info in catalogue.catalogue().items():
+    for name, info in catalogue().items():
         if info.container or info.donors or info.references or info.requires:
             continue
-        cls = catalogue.transform_class(name)
+        cls = transform_class(name)
         if not (every or cls.__module__.startswith(f"{quick.__name__}.")):
             continue
         try:
-            params = catalogue.fill(name, {"p": 1.0, **NEEDED.get(name, {})})
+            params = fill(name, {"p": 1.0, **NEEDED.get(name, {})})
             ours = side_of(cls, params, image)
             if cls.__module__.startswith(f"{quick.__name__}."):
                 before, after = measure([side_of(getattr(A, name), params, image), ours])
                 found.append((name, before, after))
             else:
                 found.append((name, None, measure([ours])[0]))
-        except (catalogue.ParamsError, ValueError, mended.MissingTargetError):
+        except (ParamsError, ValueError, mended.MissingTargetError):
             continue  # it needs a target: more than a picture
     return sorted(found, key=lambda row: -(row[1] or row[2]))
 

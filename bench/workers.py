@@ -1,5 +1,4 @@
 """What LocalWorkers costs, beside the standard library's pool, in one run: ``python -m bench.workers``."""
-# ruff: noqa: T201 - a benchmark prints
 
 import os
 import signal
@@ -13,8 +12,10 @@ from multiprocessing import get_context
 from typing import Any
 
 from augment.guard import InProcessGuard
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.tasks_for_tests import Echo, Records, Timed, same
+
+# ruff: noqa: T201 - a benchmark prints
 
 
 def median_us(submit: Callable[[], "Future[Any]"], num: int = 1000) -> float:

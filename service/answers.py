@@ -14,8 +14,7 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from augment.errors import AugmentError
-from service import protocol
-from service import state as joined
+from service import protocol, state
 from service.batch_files import FilePart
 from service.errors import ServiceError
 
@@ -56,7 +55,7 @@ async def streamed(
         return Response(status_code=LEFT)
     except asyncio.CancelledError:
         await chunks.aclose()
-        joined.of(request).admission.check_open()  # the grace period is over: a status, since nothing was sent yet
+        state.of(request).admission.check_open()  # the grace period is over: a status, since nothing was sent yet
         raise
     except BaseException:
         await chunks.aclose()

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from prometheus_client.core import Metric
 
 from augment import engine
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from service import metrics, middleware, problems, reference
 from service.admission import Admission
 from service.batch_files import BatchFiles

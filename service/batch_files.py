@@ -13,7 +13,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from augment import laid as laying
+from augment import laid
 from augment.errors import StorageError
 from augment.laid import Laid
 from service.home import Home, write_whole
@@ -119,13 +119,13 @@ class BatchFile:
 
     def description(self) -> object:
         """What lies behind the content, as JSON; it reads the file."""
-        return laying.read_description(self.path, self.laid)
+        return laid.read_description(self.path, self.laid)
 
     def at_once(self) -> bytes | None:
         """All of the content, copied, where it lies in memory and is one chunk at most; None where it is not."""
         if not self._in_memory or self.laid.content_bytes > CHUNK_BYTES:
             return None
-        return bytes(laying.read_content(self.path, self.laid))
+        return bytes(laid.read_content(self.path, self.laid))
 
 
 def _open(path: Path) -> int:

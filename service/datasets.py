@@ -24,7 +24,7 @@ from augment.dataset import Dataset
 from augment.errors import AugmentError, DatasetError
 from augment.scan_task import ScanReport, ScanTask
 from augment.spelling import did_you_mean
-from augment.task import Task, Workers
+from augment.workers.task import Task, Workers
 from service import problems, unpack
 from service.errors import ConflictError, ForbiddenError, NoRoomError, NotFoundError, ServiceError
 from service.home import Home, checked_name, storing

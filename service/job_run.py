@@ -12,9 +12,9 @@ from augment.expand import Expansion
 from augment.expansion import folder
 from augment.expansion.spec import ExpansionSpec, check_same
 from augment.expansion.tally import Budget, Progress, Summary
-from augment.task import Workers
 from augment.transforms import check
 from augment.transforms.load import Pipeline
+from augment.workers.task import Workers
 from service import referred
 from service.datasets import Datasets
 from service.errors import NoRoomError

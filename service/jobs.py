@@ -27,7 +27,7 @@ from anyio import to_thread
 from augment.errors import AugmentError
 from augment.expansion import lock
 from augment.expansion.tally import Summary
-from augment.task import Workers
+from augment.workers.task import Workers
 from service import job_run, problems
 from service.datasets import Datasets
 from service.errors import BusyError, ConflictError, NotFoundError, RepeatedKeyError, ServiceError

@@ -10,10 +10,9 @@ from functools import partial
 import anyio
 from anyio import to_thread
 
-from augment import measured
 from augment.dataset import Dataset
-from augment.measured import Measured
-from augment.task import Workers
+from augment.measured import Measured, kept, measured
+from augment.workers.task import Workers
 from service.datasets import Datasets
 from service.errors import MeasuringError
 from service.registration import Entry
@@ -63,11 +62,11 @@ class Measuring:
 
     def _kept(self, entry: Entry, split: str | None) -> tuple[Dataset, Measured | None]:
         view = self._datasets.open_entry(entry).choose(split)
-        return view, measured.kept(view, self._datasets.manifest(entry).parent)
+        return view, kept(view, self._datasets.manifest(entry).parent)
 
     async def _pass(self, entry: Entry, view: Dataset) -> Measured:
         work = partial(
-            measured.measured,
+            measured,
             view,
             self._workers,
             folder=self._datasets.manifest(entry).parent,

@@ -14,11 +14,11 @@ from augment.errors import CallError, RecordError, StorageError
 from augment.laid import Laid
 from augment.oneshot import Copies, OneShotTask, Result, SizeTask, Source
 from augment.render import ReferenceSource
-from augment.task import Workers
 from augment.transforms.load import Pipeline
 from augment.wire import bundle
 from augment.wire.bundle import Bundle
 from augment.wire.bundle import Entry as Member
+from augment.workers.task import Workers
 from service import referred
 from service.batch_files import BatchFile, BatchFiles
 from service.datasets import Datasets

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from augment.errors import PipelineError, Problem
-from augment.pipeline import PipelineSpec
-from augment.transforms import compile as compiling
+from augment.pipelines.spec import PipelineSpec
+from augment.transforms.compile import check_references, references_of
 from service.datasets import Datasets
 from service.registration import Entry
 
@@ -15,14 +15,14 @@ _REMEDY = "register it under this name (POST /v1/datasets)"
 def check(datasets: Datasets, pipeline: PipelineSpec, place: tuple[str | int, ...] = ()) -> None:
     """Raise PipelineError where no dataset has a name of the pipeline's; ``place`` is the pipeline's in the request."""
     try:
-        compiling.check_references(pipeline, datasets.names(), remedy=_REMEDY)
+        check_references(pipeline, datasets.names(), remedy=_REMEDY)
     except PipelineError as error:
         raise PipelineError([Problem((*place, *one.loc), one.msg, one.line) for one in error.problems]) from error
 
 
 def entries(datasets: Datasets, pipelines: Iterable[PipelineSpec]) -> dict[str, Entry]:
     """What is registered under the names of these pipelines. NotFoundError, or ConflictError where it is not ready."""
-    names: set[str] = set().union(*map(compiling.references_of, pipelines))
+    names: set[str] = set().union(*map(references_of, pipelines))
     return {name: datasets.entry(name) for name in sorted(names)}
 
 

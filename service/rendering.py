@@ -9,8 +9,8 @@ from pathlib import Path
 from augment.batch_task import BatchTask, Format, PartFormat, PartTask, SampleTask
 from augment.laid import Laid
 from augment.stream_spec import Place
-from augment.task import Task, Workers
 from augment.wire.columns import Layout
+from augment.workers.task import Task, Workers
 from service import referred
 from service.batches import Batches, Wanted
 from service.datasets import Datasets

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from augment.decode import DEFAULT_MAX_PIXELS
 from augment.spelling import did_you_mean
-from augment.workers import DEFAULT_MAX_TASKS, DEFAULT_MEMORY_BYTES, DEFAULT_RECORD_TIMEOUT_S
+from augment.workers.pool import DEFAULT_MAX_TASKS, DEFAULT_MEMORY_BYTES, DEFAULT_RECORD_TIMEOUT_S
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from service.admission import Admission
 from service.batches import Batches
 from service.datasets import Datasets

@@ -17,9 +17,9 @@ from augment.cache import CachePlace
 from augment.dataset import Dataset
 from augment.errors import CallError, PipelineError, Problem
 from augment.measured import Measured
-from augment.normalize import choose
+from augment.normalize.choose import Sections, choose, needs_dataset
 from augment.normalize.pixel_format import PixelFormat
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.render import RenderSource
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
@@ -95,11 +95,11 @@ class Streams:
     def check_options(wanted: Declaration) -> None:
         """Raise PipelineError or CallError where ``normalize``, ``dtype`` or ``layout`` can be no stream's."""
         num_sections = len(wanted.normalize) if isinstance(wanted.normalize, list) else 1
-        choose.choose([None] * num_sections, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+        choose([None] * num_sections, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
 
     def needs_numbers(self, wanted: Declaration) -> bool:
         """Whether it asks for mean and deviation of the dataset; raises what ``declare`` raises of pipelines."""
-        return choose.needs_dataset(_sections(wanted, self._views(wanted)))
+        return needs_dataset(_sections(wanted, self._views(wanted)))
 
     def declare(self, wanted: Declaration, numbers: Measured | None = None) -> tuple[dict[str, Any], bool]:
         """The stream's document, durably kept before this returns; the bool says whether it is new.
@@ -262,9 +262,9 @@ class Streams:
         return self._folder / f"{stream_id}.json"
 
 
-def _sections(wanted: Declaration, views: Sequence[View]) -> choose.Sections:
+def _sections(wanted: Declaration, views: Sequence[View]) -> Sections:
     own = [view.pipeline.spec.normalize for view in views for _ in range(view.count)]
-    return choose.choose(own, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+    return choose(own, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
 
 
 def _document(stream: Stream, dataset: str) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from typing import IO, NamedTuple, cast
 
 from augment import keys
 from augment.errors import DatasetError, StorageError
-from augment.formats.walk import LITTER, SPLIT_NAMES
+from augment.formats.files import LITTER, SPLIT_NAMES
 from augment.progress_file import ProgressFile
-from augment.task import Guard
+from augment.workers.task import Guard
 from service.errors import MalformedError, MediaTypeError, NoRoomError, ServiceError, TooLargeError
 
 MAX_PATH_BYTES = 1024

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from anyio import to_thread
 
 from augment.errors import WorkerError
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from service.errors import StartingError
 
 _RETRY_S = 5.0

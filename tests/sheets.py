@@ -29,11 +29,11 @@ from augment.document import parse
 from augment.mixing.parse import parse as parse_mix
 from augment.overlay import Overlay
 from augment.pictures import Loose
-from augment.pipeline import Node, PipelineSpec
+from augment.pipelines.spec import Node, PipelineSpec
 from augment.sample import Batch, Provenance, Sample
 from augment.sheet import contact_sheet
 from augment.target_rules import BoxRules, KeypointRules
-from augment.transforms import catalogue
+from augment.transforms.catalogue import FAMILIES, catalogue, fill, is_joining
 from augment.transforms.check import resolve
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.entry import ALL_TARGETS
@@ -179,7 +179,7 @@ def _ellipse(x: float, y: float, across: float, down: float) -> np.ndarray:
 
 def movable(name: str, given: Sample) -> Sample:
     """The photograph with those of its targets that the transform can move."""
-    info = catalogue.catalogue()[name]
+    info = catalogue()[name]
     if info.moves_pixels and not info.targets >= ALL_TARGETS:
         given = replace(given, mask=None, boxes=None, box_labels=None, instance_masks=None)
     if info.moves_pixels and "keypoints" not in info.targets:
@@ -188,23 +188,23 @@ def movable(name: str, given: Sample) -> Sample:
 
 
 def node(name: str) -> Node:
-    info = catalogue.catalogue()[name]
+    info = catalogue()[name]
     if info.container:
         count = 2 if name == "OneOrOther" else len(_CHILDREN)
-        children = tuple(Node(child, catalogue.fill(child, {"p": 1})) for child in _CHILDREN[:count])
+        children = tuple(Node(child, fill(child, {"p": 1})) for child in _CHILDREN[:count])
         p = 0.5 if name == "OneOrOther" else 1
-        return Node(name, catalogue.fill(name, {"p": p, **_CONTAINER_GIVEN.get(name, {})}), children)
-    return Node(name, catalogue.fill(name, {"p": 1, **GIVEN.get(name, {})}))
+        return Node(name, fill(name, {"p": p, **_CONTAINER_GIVEN.get(name, {})}), children)
+    return Node(name, fill(name, {"p": 1, **GIVEN.get(name, {})}))
 
 
 def sheet(family: str) -> np.ndarray:
     """One row a transform: the photograph as it was, then ``NUM_DRAWS`` draws, on the two photographs in turn."""
     shown, labels = [], []
     samples = photographs()
-    names = [name for name, info in catalogue.catalogue().items() if info.family == family]
+    names = [name for name, info in catalogue().items() if info.family == family]
     for row, name in enumerate(names):
         donors = photographs_with_objects()
-        original = donors[row % 2] if catalogue.is_joining(name) else movable(name, samples[row % 2])
+        original = donors[row % 2] if is_joining(name) else movable(name, samples[row % 2])
         spec = PipelineSpec((node(name),))
         transform = compile_pipeline(
             spec,
@@ -264,7 +264,7 @@ def joined_sheet() -> np.ndarray:
     for number, (label, params) in enumerate(JOINED.items()):
         name = label.partition(":")[0]
         size = {"size": [256, 256]} if name == "Mosaic" else {}
-        spec = PipelineSpec((Node(name, catalogue.fill(name, {"p": 1, **size, **params})),))
+        spec = PipelineSpec((Node(name, fill(name, {"p": 1, **size, **params})),))
         transform = compile_pipeline(spec, donors=Donors(donors))
         shown.append(transform(donors[number % 4], seed=51, draw=number, view=0, key="photograph").sample)
         labels.append(label)
@@ -304,7 +304,7 @@ def references_sheet() -> np.ndarray:
         shown += [cup, look]
         labels += ["photograph", "reference"]
         for label, (name, params) in REFERRING.items():
-            one = Node(name, catalogue.fill(name, {"references": "one", "p": 1, **params}))
+            one = Node(name, fill(name, {"references": "one", "p": 1, **params}))
             taken = Loose([element if name == "OverlayElements" else look])
             transform = compile_pipeline(PipelineSpec((one,)), references={"one": taken})
             shown.append(transform(cup, seed=1, draw=0, view=0, key="photograph").sample)
@@ -332,7 +332,7 @@ def main(arguments: list[str]) -> None:
         return
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
-    for family in arguments[1:] or catalogue.FAMILIES:
+    for family in arguments[1:] or FAMILIES:
         Image.fromarray(sheet(family)).save(folder / f"{family}.png")
 
 

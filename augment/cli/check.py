@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from augment.cli import check_dataset, terminal
-from augment.cli import references as referred
+from augment.cli.references import Option, folders
 from augment.errors import CallError
 
 
@@ -26,7 +26,7 @@ def check(
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Write the pipeline with every default filled in, as YAML.")
     ] = False,
-    references: referred.Option = None,
+    references: Option = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Check a pipeline (every problem with its line) or a dataset (what a scan finds, and what it refuses and why).
@@ -43,18 +43,18 @@ def check(
             raise CallError(f"--references are for a pipeline, and {subject} is a dataset; leave them out")
         check_dataset.check(terminal.path(subject), data_format, as_json=as_json)
     else:
-        _check_pipeline(subject, referred.folders(references), as_yaml=as_yaml, as_json=as_json)
+        _check_pipeline(subject, folders(references), as_yaml=as_yaml, as_json=as_json)
 
 
 def _check_pipeline(pipeline: str, given: dict[str, Path], *, as_yaml: bool, as_json: bool) -> None:
     from augment import references
-    from augment.transforms import compile as compiling
     from augment.transforms import sizes
+    from augment.transforms.compile import references_of
     from augment.transforms.load import Pipeline
 
     loaded = Pipeline.load(pipeline)
     fixed = sizes.fixed_output(loaded.spec)
-    named = dict.fromkeys(sorted(compiling.references_of(loaded.spec)), 0)
+    named = dict.fromkeys(sorted(references_of(loaded.spec)), 0)
     if given:
         found = references.take(given, [loaded.spec])
         named = {name: each.choose(None).num_records for name, each in found.items()}

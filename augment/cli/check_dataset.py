@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from augment.cli import exit_codes, scanning, terminal
+from augment.cli import exit_codes, options, terminal
 
 if TYPE_CHECKING:
     from augment.dataset import Dataset
@@ -18,7 +18,7 @@ def check(root: Path, data_format: str | None, *, as_json: bool) -> None:
     """Scan a dataset and report; exit code 5 where annotations cannot be true."""
     from augment.formats import refusals
 
-    dataset = scanning.scan(root, data_format, refusals.LEAVE_OUT, as_json=as_json)
+    dataset = options.scan(root, data_format, refusals.LEAVE_OUT, as_json=as_json)
     refused = refusals.Refusals()
     for refusal in dataset.refused:
         refused.add(refusal.key, refusal.reason, refusal.detail)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from augment.cli import references as referred
-from augment.cli import scanning, terminal, told
+from augment.cli import options, terminal, told
+from augment.cli.references import Option, folders
 from augment.errors import CallError
 
 if TYPE_CHECKING:
     from augment.expansion.tally import Progress as Tallied
-    from augment.task import Workers
+    from augment.workers.task import Workers
 
 
 def _check_workers(number: int | None) -> int | None:
-    most = 1024  # NUM_MAX of augment/workers.py, which is not imported for `--help`; a test compares them
+    most = 1024  # NUM_MAX of augment/workers/pool.py, which is not imported for `--help`; a test compares them
     if number is not None and not 0 <= number <= most:
         raise CallError(
             f"--workers is {number}; give a number of processes, at most {most}, or 0 to render in this one"
@@ -73,7 +73,7 @@ def expand(
         str | None,
         typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out."),
     ] = None,
-    bad_annotations: scanning.BadAnnotationsOption = "refuse",
+    bad_annotations: options.BadAnnotationsOption = "refuse",
     output_format: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
     ] = None,
@@ -110,7 +110,7 @@ def expand(
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on although a picture is in an augmented split and in another.")
     ] = False,
-    references: referred.Option = None,
+    references: Option = None,
     workers: WorkersOption = None,
     update: Annotated[
         bool, typer.Option("--update", help="The dataset changed: keep what is the same, render the rest.")
@@ -129,7 +129,7 @@ def expand(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Write copies of every picture, each a pure function of its address; the same command goes on after any end."""
-    budget, named = _budget(max_failures), referred.folders(references)
+    budget, named = _budget(max_failures), folders(references)
     # The workers come first: their imports take as long as those of this process, and go on beside them.
     with pool(workers, imports=["augment.expansion.shard"]) as rendering:
         from augment.expand import Expansion
@@ -143,7 +143,7 @@ def expand(
         folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
         for notice in loaded.notices if loaded is not None else ():
             terminal.note(f"notice: {notice}")
-        dataset = scanning.scan(data, from_format, bad_annotations, as_json=as_json)
+        dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
         expansion = Expansion(
             dataset,
             out,
@@ -178,7 +178,7 @@ def pool(num_workers: int | None, *, imports: Sequence[str] = ()) -> "AbstractCo
     """The processes that ``--workers`` asks for; None renders in this one. They begin to import these modules now."""
     if num_workers == 0:
         return nullcontext()
-    from augment.workers import LocalWorkers
+    from augment.workers.pool import LocalWorkers
 
     rendering = LocalWorkers(num_workers, preload=imports)
     if imports:

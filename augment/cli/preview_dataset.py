@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from augment.cli import scanning, terminal
+from augment.cli import options, terminal
 from augment.errors import DatasetError, RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from augment.cli.preview_mix import MixedCell
     from augment.dataset import Dataset
     from augment.document import JSON
-    from augment.pipeline import PipelineSpec
+    from augment.pipelines.spec import PipelineSpec
     from augment.sample import Rendered, Sample
 
 
@@ -63,7 +63,7 @@ def render(
     from augment.render import Renderer
     from augment.transforms import sizes
 
-    dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
+    dataset = options.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
     smallest = dataset.min_size()
     sizes.check_fits(spec, smallest.height, smallest.width, dataset.targets, key=smallest.key)
     renderer = Renderer(dataset, spec, seed=seed, references=references)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from augment.cli import scanning, terminal
+from augment.cli import options, terminal
 
 if TYPE_CHECKING:
     from augment.dataset import Dataset
@@ -49,10 +49,10 @@ class MixedCell:
 
 def parse(text: str) -> "Mix":
     """What ``--mix`` says: a name, or YAML or JSON; raises PipelineError."""
-    from augment import document as documents
+    from augment import document
     from augment.mixing.parse import parse as parse_mix
 
-    return parse_mix(documents.parse(text, lenient=True))
+    return parse_mix(document.parse(text, lenient=True))
 
 
 def render(
@@ -75,7 +75,7 @@ def render(
     from augment import stacking
     from augment.stream import Stream
 
-    dataset = scanning.scan(root, data_format, "leave_out", as_json=as_json)
+    dataset = options.scan(root, data_format, "leave_out", as_json=as_json)
     num_rows = min(num, dataset.choose(split).num_records)
     stream = Stream(
         dataset,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import scanning, terminal
+from augment.cli import options, terminal
 from augment.cli.expand import WorkersOption, pool
 from augment.errors import CallError
 
@@ -72,7 +72,7 @@ def split(
     output_format: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
     ] = None,
-    bad_annotations: scanning.BadAnnotationsOption = "refuse",
+    bad_annotations: options.BadAnnotationsOption = "refuse",
     report: Annotated[
         Path | None,
         typer.Option(
@@ -90,19 +90,19 @@ def split(
 
     OUT is the same dataset with a folder (or list) for each split: `augment expand OUT` then augments train alone.
     """
-    from augment import split as splitting
     from augment.expansion import folder
+    from augment.split import check, divide
 
     if no_validation and ratios is not None:
         raise CallError(f"--no-validation and --ratios {ratios} are given; give two ratios alone, like 70,30")
     distance = max_distance if near_duplicates else None
-    splitting.check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
+    check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
     folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
     table = out.absolute().with_name(f"{out.absolute().name}.csv") if report is None else report
-    dataset = scanning.scan(data, from_format, bad_annotations, as_json=as_json)
+    dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
     with pool(workers) as rendering:
         with terminal.Progress("comparing", as_json=as_json) as bar:
-            division = splitting.divide(
+            division = divide(
                 dataset,
                 ratios=ratios,
                 validation=not no_validation,

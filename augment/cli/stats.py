@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import scanning, terminal
+from augment.cli import options, terminal
 from augment.cli.expand import WorkersOption, pool
 from augment.errors import CallError
 
@@ -40,7 +40,7 @@ def stats(
     data_format: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="The dataset's format; by default it is found out.")
     ] = None,
-    bad_annotations: scanning.BadAnnotationsOption = "leave-out",
+    bad_annotations: options.BadAnnotationsOption = "leave-out",
     pixels: Annotated[
         bool, typer.Option("--pixels/--no-pixels", help="Decode every picture, for mean, deviation and masks.")
     ] = True,
@@ -52,7 +52,7 @@ def stats(
         _check_output(output)
     from augment.measure import dataset_statistics
 
-    dataset = scanning.scan(data, data_format, bad_annotations, as_json=as_json)
+    dataset = options.scan(data, data_format, bad_annotations, as_json=as_json)
     with pool(workers if pixels else 0) as rendering, terminal.Progress("measuring", as_json=as_json) as bar:
         statistics = dataset_statistics(dataset, rendering, pixels=pixels, progress=bar.show)
     if output is not None:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from augment.cli import exit_codes, expand, scanning, terminal
-from augment.cli import references as referred
+from augment.cli import exit_codes, expand, options, terminal
+from augment.cli.references import Option, folders
 
 _MISMATCHES_SHOWN = 20
 
@@ -30,17 +30,17 @@ def verify(
             help="The dataset; by default where it lay when OUT was written.",
         ),
     ] = None,
-    references: referred.Option = None,
+    references: Option = None,
     workers: expand.WorkersOption = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
-    from augment.verify import described
-    from augment.verify import verify as verify_folder
+    from augment.expansion.verify import described
+    from augment.expansion.verify import verify as verify_folder
 
-    dataset, named = None, referred.folders(references)
+    dataset, named = None, folders(references)
     if data is not None:
-        dataset = scanning.scan(data, described(out).source_format, "leave_out", as_json=as_json)
+        dataset = options.scan(data, described(out).source_format, "leave_out", as_json=as_json)
     progress = terminal.Progress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
         report = verify_folder(out, dataset, references=named, workers=rendering, progress=bar.show)

@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from augment import encode, masks
+from augment import masks
+from augment.encode import DEFAULT_QUALITY, encode
 from augment.errors import RecordError
 from augment.expansion.outputs import Outputs
 from augment.expansion.spec import ExpansionSpec
 from augment.render import Renderer
 from augment.sample import Applied, Record, Rendered, Sample
-from augment.task import Guard
+from augment.workers.task import Guard
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -61,7 +62,7 @@ class CopyMaker:
         sample = rendered.sample
         height, width = sample.image.shape[:2]
         try:
-            data = encode.encode(sample.image, self._spec.image_format, self._spec.quality or encode.DEFAULT_QUALITY)
+            data = encode(sample.image, self._spec.image_format, self._spec.quality or DEFAULT_QUALITY)
             has_mask = self._outputs.has_mask(record) and sample.mask is not None
             mask = masks.encode_mask(sample.mask) if has_mask and sample.mask is not None else None
         except RecordError as error:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from augment.dataset import Dataset
 from augment.expansion.spec import ExpansionSpec
-from augment.memory_file import MemoryFile
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.render import ReferenceSource, RenderSource
+from augment.workers.files import MemoryFile
 
 
 def source(

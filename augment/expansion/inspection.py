@@ -15,7 +15,7 @@ from augment.expansion.outputs import Outputs
 from augment.expansion.shard import check_renderer, num_outputs, source_of
 from augment.expansion.spec import ExpansionSpec, Shard
 from augment.render import Renderer, RenderSource
-from augment.task import Guard
+from augment.workers.task import Guard
 
 _AGAIN = "run the same augment expand again"
 

@@ -18,10 +18,10 @@ from augment.expansion.outputs import Outputs
 from augment.expansion.spec import ExpansionSpec, left_out, named_views
 from augment.expansion.splits import views
 from augment.formats import registry
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.render import RenderSource, others
 from augment.sample import Record
-from augment.task import Guard
+from augment.workers.task import Guard
 
 _RECORDS_MEASURED = 8
 _ROW_BYTES = 100

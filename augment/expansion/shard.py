@@ -20,7 +20,7 @@ from augment.expansion.splits import views
 from augment.formats import registry
 from augment.render import Renderer, RenderSource
 from augment.sample import Refusal
-from augment.task import Guard
+from augment.workers.task import Guard
 
 
 @dataclass(frozen=True, slots=True)

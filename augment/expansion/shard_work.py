@@ -25,7 +25,7 @@ from augment.formats import registry
 from augment.formats.writing import Packed, WrittenFile
 from augment.render import Renderer
 from augment.sample import Record, Refusal
-from augment.task import Guard
+from augment.workers.task import Guard
 
 _NAME_MAX_BYTES = 255
 """The longest name on the file systems in use. A constant, because what is refused must not depend on the disk."""

@@ -16,7 +16,7 @@ from augment.expansion.shares import Copies, Share
 from augment.expansion.splits import Division, Part, views
 from augment.formats import registry
 from augment.formats.writing import Whole
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.render import check_seed
 from augment.sample import Refusal
 

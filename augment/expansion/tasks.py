@@ -5,7 +5,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TypeVar
 
 from augment.errors import AugmentError
-from augment.task import Task, Workers
+from augment.workers.task import Task, Workers
 
 _TASKS_A_WORKER = 2
 """One that it works on and one that waits."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from augment import address, keys, manifest
 from augment.annotations import Annotations
-from augment.formats.listing import Listing, RefusedPath
+from augment.formats.format import Listing, RefusedPath
 from augment.formats.refusals import Refusals
 from augment.formats.scan import Found, Mask, Picture
 from augment.manifest import Size, SplitSummary, Summary

@@ -6,7 +6,7 @@ from typing import Any
 
 from augment import keys
 from augment.errors import DatasetError
-from augment.formats.coco_index import Indexed
+from augment.formats.coco.index import Indexed
 from augment.formats.coco_objects import Id
 from augment.formats.named_objects import NO_CLASS
 from augment.formats.writing import Whole

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from augment import keys
 from augment.errors import DatasetError
-from augment.formats import coco_json, tree, walk
+from augment.formats import coco_json, files, tree
+from augment.formats.files import SPLIT_NAMES, join
 from augment.formats.tree import Tree
-from augment.formats.walk import SPLIT_NAMES, join
 
 _KIND = re.compile(r"(instances|person_keypoints|captions|image_info|stuff)[_-](.+)", re.IGNORECASE)
 _YEAR = re.compile(r"[ _-]?(?:19|20)\d\d$")
@@ -40,7 +40,7 @@ class CocoFile:
 
 def recognise(root: Path) -> bool:
     """Whether a JSON file in one of the usual places begins as COCO's do."""
-    top = walk.top(root)
+    top = files.top(root)
     splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
     for folder in ("", *(name for name in top.folders if name.lower() == "annotations"), *splits):
         with os.scandir(root / folder) as entries:
@@ -94,7 +94,7 @@ def resolve(files: Tree, folder: str, name: str) -> str | None:
 
 
 def _is_json(name: str) -> bool:
-    return name.lower().endswith(".json") and not name.startswith(".") and not walk.OF_EXPANSION.fullmatch(name)
+    return name.lower().endswith(".json") and not name.startswith(".") and not files.OF_EXPANSION.fullmatch(name)
 
 
 def _has_place(path: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from augment import keys
 from augment.errors import DatasetError
-from augment.formats import walk
+from augment.formats import files
 from augment.formats.tree import Tree
 
 MAX_BYTES = 2 * 2**30
@@ -45,7 +45,7 @@ class _NotStrictError(ValueError):
 
 def looks_like(path: Path) -> bool:
     """Whether the beginning of a file could be COCO's."""
-    head = walk.head(path, _HEAD_BYTES)
+    head = files.head(path, _HEAD_BYTES)
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and _LOOKS_LIKE.search(head) is not None
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from augment.annotations import NOTHING, Annotations
 from augment.formats.csv_columns import Columns, columns_of
-from augment.formats.listing import Described
+from augment.formats.format import Described
 from augment.formats.named_pictures import Finder, Named
 
 _DELIMITERS = (",", ";", "\t")

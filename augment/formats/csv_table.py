@@ -19,8 +19,8 @@ from pathlib import Path
 
 from augment import keys
 from augment.errors import DatasetError
-from augment.formats import csv_columns, csv_rows, csv_writing, named_pictures, tree, walk
-from augment.formats.listing import Listing
+from augment.formats import csv_columns, csv_rows, csv_writing, files, named_pictures, tree
+from augment.formats.format import Listing
 from augment.formats.named_pictures import Finder, Named
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
@@ -32,17 +32,17 @@ TABLE = "labels.csv"
 _PREFERRED = (TABLE, "_annotations.csv", "annotations.csv")
 _ANOTHERS = "metadata.csv"
 """The table of the ``imagefolder`` format."""
-_OF_SPLIT = re.compile(rf"({'|'.join(sorted(walk.SPLIT_NAMES, key=len, reverse=True))})([_-].*)?\.csv", re.IGNORECASE)
+_OF_SPLIT = re.compile(rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})([_-].*)?\.csv", re.IGNORECASE)
 _HEAD_BYTES = 65_536
 
 
 def recognise(root: Path) -> bool:
     """Whether the root, or a folder of a split in it, has a table with paths and something about them."""
-    top = walk.top(root)
-    places = ["", *(name for name in top.folders if name.lower() in walk.SPLIT_NAMES)]
+    top = files.top(root)
+    places = ["", *(name for name in top.folders if name.lower() in files.SPLIT_NAMES)]
     for place in places:
         names = top.files if not place else sorted(path.name for path in (root / place).glob("*.csv"))
-        if any(_is_table(root, walk.join(place, name)) for name in names if _may_be_table(name)):
+        if any(_is_table(root, files.join(place, name)) for name in names if _may_be_table(name)):
             return True
     return False
 
@@ -69,7 +69,7 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
 
 def picture_path(output: Output) -> str:
     """In the folder of its split, under its name."""
-    return walk.join(output.split or "", output.file_name)
+    return files.join(output.split or "", output.file_name)
 
 
 def mask_path(output: Output) -> str:
@@ -97,7 +97,7 @@ def _may_be_table(name: str) -> bool:
 
 
 def _is_table(root: Path, path: str) -> bool:
-    head = walk.head(root / path, _HEAD_BYTES)
+    head = files.head(root / path, _HEAD_BYTES)
     columns, cells = csv_rows.first(head.decode("utf-8-sig", errors="replace"))
     return columns is not None and (columns.says_something or csv_rows.is_one_hot(columns, [cells]))
 
@@ -107,12 +107,12 @@ def _tables(found: tree.Tree) -> dict[str, str | None]:
     by_folder: dict[str, list[str]] = {}
     for path in sorted(found.paths, key=str.encode):
         folder, _, name = path.rpartition("/")
-        if _may_be_table(name) and (not folder or folder.lower() in walk.SPLIT_NAMES) and _is_table(found.root, path):
+        if _may_be_table(name) and (not folder or folder.lower() in files.SPLIT_NAMES) and _is_table(found.root, path):
             by_folder.setdefault(folder, []).append(name)
     if "" in by_folder:
         return _chosen(found.root, by_folder[""])
     return {
-        walk.join(folder, name): folder for folder, names in by_folder.items() for name in _chosen(found.root, names)
+        files.join(folder, name): folder for folder, names in by_folder.items() for name in _chosen(found.root, names)
     }
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from augment import keys
 from augment.errors import DatasetError
-from augment.formats import walk
-from augment.formats.listing import FileGroup, Listing
+from augment.formats import files
+from augment.formats.format import FileGroup, Listing
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
 NAME = "folder"
@@ -28,9 +28,9 @@ PACKS = False
 
 def find(root: Path, *, max_files: int | None = None) -> Listing:
     """List what may be a record below ``root``; opens no file. Raises DatasetError, StorageError."""
-    listing = Listing(splits=splits(root, walk.top(root).folders))
+    listing = Listing(splits=splits(root, files.top(root).folders))
     beside = f"it lies beside the splits {', '.join(listing.splits)}; move it into one" if listing.splits else None
-    for place in walk.folders(root, listing, max_files=max_files):
+    for place in files.folders(root, listing, max_files=max_files):
         if not place.files:
             continue
         split = place.parts[0] if place.parts and place.parts[0] in listing.splits else None
@@ -60,7 +60,7 @@ def picture_path(output: Output) -> str:
     else:
         _check_folder(name)
         inside = f"{name}/{output.file_name}"
-    return walk.join(output.split or "", inside)
+    return files.join(output.split or "", inside)
 
 
 def mask_path(output: Output) -> str:
@@ -85,7 +85,7 @@ def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: i
 
 def splits(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
     """Which of the folders in a root are splits: all, or none. Raises DatasetError where that is ambiguous."""
-    found = tuple(name for name in folders if name.lower() in walk.SPLIT_NAMES)
+    found = tuple(name for name in folders if name.lower() in files.SPLIT_NAMES)
     others = [keys.printable(name) for name in folders if name not in found]
     if len(found) > 1 and others:
         raise DatasetError(

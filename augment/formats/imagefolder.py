@@ -22,8 +22,8 @@ from typing import Any
 from augment import keys
 from augment.annotations import NOTHING
 from augment.errors import DatasetError
-from augment.formats import metadata_rows, named_pictures, tree, walk
-from augment.formats.listing import Described, Listing, MaskPlace
+from augment.formats import files, metadata_rows, named_pictures, tree
+from augment.formats.format import Described, Listing, MaskPlace
 from augment.formats.metadata_rows import Row
 from augment.formats.named_pictures import Finder, Named
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
@@ -38,7 +38,7 @@ _HEAD_BYTES = 65_536
 
 def recognise(root: Path) -> bool:
     """Whether there is such a table in the root or in a folder in it, that names files."""
-    top = walk.top(root)
+    top = files.top(root)
     places = [root, *(root / name for name in top.folders)]
     return any(_names_files(place / table) for place in places for table in TABLES)
 
@@ -64,12 +64,12 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
 
 def picture_path(output: Output) -> str:
     """In the folder of its split, under its name."""
-    return walk.join(output.split or "", output.file_name)
+    return files.join(output.split or "", output.file_name)
 
 
 def mask_path(output: Output) -> str:
     """Beside its picture."""
-    return walk.join(output.split or "", _mask_name(output))
+    return files.join(output.split or "", _mask_name(output))
 
 
 def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:  # noqa: ARG001 - part of every format
@@ -85,7 +85,7 @@ def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[S
     splits = list(dict.fromkeys(output.split for output in outputs()))
     for split in splits:
         lines = (_line(output, whole, soft=soft) for output in outputs() if output.split == split)
-        yield StreamedFile(walk.join(split or "", TABLES[0]), lines)
+        yield StreamedFile(files.join(split or "", TABLES[0]), lines)
 
 
 def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
@@ -94,7 +94,7 @@ def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: i
 
 
 def _names_files(table: Path) -> bool:
-    return b"file_name" in walk.head(table, _HEAD_BYTES).partition(b"\n")[0]
+    return b"file_name" in files.head(table, _HEAD_BYTES).partition(b"\n")[0]
 
 
 def _mask_name(output: Output) -> str:
@@ -115,7 +115,7 @@ def _add(named: Named, finder: Finder, folder: str, row: Row, where: str) -> Non
         raise DatasetError(f"{named.tree.root}: {where} has no file_name; each row names a picture")
     path = finder.exact(folder, name)
     if path is None:
-        named.missing.setdefault(walk.join(folder, name), f"picture missing: {where} names it")
+        named.missing.setdefault(files.join(folder, name), f"picture missing: {where} names it")
         return
     named.add(path, _described(named, finder, folder, row), where)
 

@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 from augment import keys
 from augment.errors import DatasetError, Reason
-from augment.formats import class_files, folder, tree, walk
-from augment.formats.listing import Described, FileGroup, Listing, MaskPlace
+from augment.formats import class_files, files, folder, tree
+from augment.formats.format import Described, FileGroup, Listing, MaskPlace
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
 NAME = "masks"
@@ -39,7 +39,7 @@ _MASKS = frozenset(
     | {"segmentationclass", "segmentationclasspng", "segmentations", "segmentation"}
 )
 _OF_SPLIT = re.compile(
-    rf"({'|'.join(sorted(walk.SPLIT_NAMES, key=len, reverse=True))})[_-]?(masks?|labels?|annot|annotations?|gt)",
+    rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})[_-]?(masks?|labels?|annot|annotations?|gt)",
     re.IGNORECASE,
 )
 _ENDINGS = re.compile(r"_(mask|masks|label|labels|annot|annotation|gt|seg|segmentation|P|L)$")
@@ -83,11 +83,11 @@ class _Masks:
 
 def recognise(root: Path) -> bool:
     """Whether there are folders of pictures and folders of masks, and pictures in both."""
-    top = walk.top(root)
+    top = files.top(root)
     places = [*top.folders]
     for name in top.folders:
-        if name.lower() in walk.SPLIT_NAMES:
-            places += [f"{name}/{inner}" for inner in walk.top(root / name).folders]
+        if name.lower() in files.SPLIT_NAMES:
+            places += [f"{name}/{inner}" for inner in files.top(root / name).folders]
     found = {place: role for place in places if (role := _place(tuple(place.split("/")))) is not None}
     masks = (place for place, role in found.items() if role.is_mask)
     pictures = (place for place, role in found.items() if not role.is_mask)
@@ -132,12 +132,12 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
 
 def picture_path(output: Output) -> str:
     """In ``images`` in the folder of its split."""
-    return walk.join(output.split or "", f"images/{output.file_name}")
+    return files.join(output.split or "", f"images/{output.file_name}")
 
 
 def mask_path(output: Output) -> str:
     """At the same place in ``masks``."""
-    return walk.join(output.split or "", f"masks/{output.name}.png")
+    return files.join(output.split or "", f"masks/{output.name}.png")
 
 
 def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:  # noqa: ARG001 - part of every format
@@ -163,13 +163,13 @@ def _place(parts: tuple[str, ...]) -> _Place | None:
             return _Place(part.lower() in _MASKS, parts[:i] + parts[i + 1 :])
     if parts and (match := _OF_SPLIT.fullmatch(parts[0])):
         return _Place(True, (match[1], *parts[1:]))  # noqa: FBT003 - the field's name says it
-    if parts and parts[0].lower() in walk.SPLIT_NAMES:
+    if parts and parts[0].lower() in files.SPLIT_NAMES:
         return _Place(False, parts)  # noqa: FBT003
     return None
 
 
 def _holds_pictures(place: Path) -> bool:
-    places = islice(walk.folders(place, Listing()), _PLACES_LOOKED_AT)
+    places = islice(files.folders(place, Listing()), _PLACES_LOOKED_AT)
     return any(tree.is_picture(name) for each in places for name in each.files)
 
 
@@ -190,8 +190,8 @@ def _add_pictures(listing: Listing, pictures: dict[str, _Place], masks: _Masks) 
             described = Described(named=named, problem=f"several masks: {', '.join(map(keys.printable, found[:3]))}")
         seen.setdefault(named, path)
         groups.setdefault((above, split), {})[name] = described
-    for (above, split), files in groups.items():
-        listing.groups.append(FileGroup(above, tuple(files), split, described=dict(enumerate(files.values()))))
+    for (above, split), by_name in groups.items():
+        listing.groups.append(FileGroup(above, tuple(by_name), split, described=dict(enumerate(by_name.values()))))
 
 
 def _add_others(listing: Listing, others: list[str]) -> None:

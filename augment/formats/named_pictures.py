@@ -13,7 +13,7 @@ from pathlib import Path
 
 from augment.errors import DatasetError, Reason
 from augment.formats import folder, tree
-from augment.formats.listing import Described, FileGroup, Listing
+from augment.formats.format import Described, FileGroup, Listing
 from augment.formats.tree import Tree
 
 MAX_TABLE_BYTES = 2**30

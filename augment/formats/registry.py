@@ -14,11 +14,14 @@ import pyarrow as pa
 from augment import arguments, decode, keys, manifest
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError
-from augment.formats import coco, csv_table, folder, imagefolder, mask_folders, parquet, refusals, voc, webdataset, yolo
+from augment.formats import csv_table, folder, imagefolder, mask_folders, refusals, webdataset, yolo
 from augment.formats.assemble import Assembly
-from augment.formats.listing import Listing
+from augment.formats.coco import format as coco
+from augment.formats.format import Listing
+from augment.formats.parquet import format as parquet
 from augment.formats.previous import Previous
 from augment.formats.scan import DEFAULT_MAX_FILE_BYTES, Examiner, Limits
+from augment.formats.voc import format as voc
 from augment.formats.watch import Watch, watching
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 from augment.spelling import did_you_mean

@@ -18,7 +18,7 @@ from threading import Lock
 from augment import decode, keys, masks, read
 from augment.annotations import Annotations
 from augment.errors import Reason, RecordError, StorageError
-from augment.formats.listing import Described, FileGroup, Listing, MaskPlace, Part
+from augment.formats.format import Described, FileGroup, Listing, MaskPlace, Part
 from augment.formats.previous import Previous
 from augment.formats.watch import Watch
 from augment.spelling import did_you_mean

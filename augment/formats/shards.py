@@ -21,8 +21,8 @@ from pathlib import Path
 
 from augment import keys
 from augment.errors import DatasetError, Reason, StorageError
-from augment.formats import walk
-from augment.formats.listing import Listing, RefusedPath
+from augment.formats import files
+from augment.formats.format import Listing, RefusedPath
 
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
 _DESCRIBES = re.compile(r"(readme|license)(\.\w+)?|classes\.txt|dataset_infos?\.json", re.IGNORECASE)
@@ -55,9 +55,9 @@ def find(
     cannot be read in place. Raises DatasetError for these and where the splits are ambiguous, StorageError.
     """
     found = []
-    for folder in walk.folders(root, listing):
+    for folder in files.folders(root, listing):
         for name in folder.files:
-            path = walk.join(folder.path, name)
+            path = files.join(folder.path, name)
             if name.lower().endswith(tuple(refused)):
                 raise DatasetError(
                     f"{_shown(root / path)} is compressed, and pictures in it cannot be read in place; unpack it to a "
@@ -77,13 +77,13 @@ def find(
 def recognise(root: Path, suffix: str) -> bool:
     """Whether there are shards in the root or in a folder of it, and no picture where shards are."""
     try:
-        top = walk.top(root)
+        top = files.top(root)
     except (DatasetError, StorageError):
         return False
     places = [top.files]
     for name in islice(top.folders, _LOOKED_AT):
         try:
-            places.append(walk.top(root / name).files)
+            places.append(files.top(root / name).files)
         except (DatasetError, StorageError):
             continue
     some = [name for names in places for name in names[:_LOOKED_AT]]
@@ -126,9 +126,9 @@ def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str])
     if stated:
         return Shard(path, max(stated, key=len), path)
     for depth, folder in enumerate(folders):
-        if folder.lower() in walk.SPLIT_NAMES:
+        if folder.lower() in files.SPLIT_NAMES:
             return Shard(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
-    words = {word for word in _BETWEEN_WORDS.split(name.rpartition(".")[0]) if word.lower() in walk.SPLIT_NAMES}
+    words = {word for word in _BETWEEN_WORDS.split(name.rpartition(".")[0]) if word.lower() in files.SPLIT_NAMES}
     if len(words) > 1:
         raise DatasetError(f"{_shown(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it")
     return Shard(path, words.pop() if words else None, path)

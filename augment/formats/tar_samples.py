@@ -13,7 +13,7 @@ from pathlib import Path
 from augment import keys, read
 from augment.errors import Reason
 from augment.formats import shards, tar_headers
-from augment.formats.listing import Part, RefusedPath
+from augment.formats.format import Part, RefusedPath
 from augment.formats.tar_headers import Member
 
 TEXT_MAX_BYTES = 2**24

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from augment import keys, read
 from augment.errors import Reason, StorageError
-from augment.formats import walk
-from augment.formats.listing import Described, FileGroup, Listing, RefusedPath
-from augment.formats.walk import SPLIT_NAMES
+from augment.formats import files
+from augment.formats.files import SPLIT_NAMES
+from augment.formats.format import Described, FileGroup, Listing, RefusedPath
 
 PICTURES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -92,8 +92,8 @@ def grow(root: Path, listing: Listing, *, max_files: int | None = None) -> Tree:
     They are counted in ``listing``, which is also told what is refused on the way (see ``walk.folders``).
     """
     paths: set[str] = set()
-    for folder in walk.folders(root, listing, max_files=max_files):
-        paths.update(walk.join(folder.path, name) for name in folder.files)
+    for folder in files.folders(root, listing, max_files=max_files):
+        paths.update(files.join(folder.path, name) for name in folder.files)
     return Tree(root, paths)
 
 

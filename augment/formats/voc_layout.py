@@ -6,9 +6,9 @@ from pathlib import Path
 
 from augment import keys
 from augment.errors import DatasetError
-from augment.formats import walk
+from augment.formats import files
+from augment.formats.files import SPLIT_NAMES, join
 from augment.formats.tree import Tree, has_file, is_picture
-from augment.formats.walk import SPLIT_NAMES, join
 
 _MAX_LIST_BYTES = 256 * 2**20
 _PICTURE_FOLDERS = ("jpegimages", "images")
@@ -31,7 +31,7 @@ class Layout:
 
 def recognise(root: Path) -> bool:
     """Whether the names of folders are VOC's, or XML lies where its pictures do; looks at few names."""
-    top = walk.top(root)
+    top = files.top(root)
     named = {name.lower(): name for name in top.folders}
     if "annotations" in named and has_file(root / named["annotations"], ".xml", depth=2):
         return True

@@ -17,7 +17,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError  # the classes only: what reads is defusedxml
+from xml.etree.ElementTree import (
+    Element,  # the classes only: what reads is defusedxml
+    ParseError,
+)
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring

@@ -29,7 +29,7 @@ from augment.errors import DatasetError, StorageError
 from augment.formats import dataset_info, shards, tar_samples, tar_writing
 from augment.formats.class_values import NO_CLASS, ClassValues
 from augment.formats.dataset_info import DatasetInfo
-from augment.formats.listing import Described, FileGroup, Listing, MaskPlace, RefusedPath
+from augment.formats.format import Described, FileGroup, Listing, MaskPlace, RefusedPath
 from augment.formats.said import HAS_NAMES, carrying, parsed
 from augment.formats.shards import Shard
 from augment.formats.tar_headers import TarError

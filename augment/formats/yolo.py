@@ -29,7 +29,7 @@ from augment import keys
 from augment.annotations import Annotations
 from augment.errors import DatasetError, OutputError, Reason, RecordError
 from augment.formats import named_objects, tree, yolo_labels, yolo_places, yolo_words
-from augment.formats.listing import Described, Listing
+from augment.formats.format import Described, Listing
 from augment.formats.tree import Tree
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 from augment.formats.yolo_labels import Words

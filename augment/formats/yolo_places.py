@@ -7,10 +7,10 @@ from pathlib import Path
 
 from augment import keys
 from augment.errors import DatasetError, Reason
-from augment.formats import tree, walk, yolo_words
-from augment.formats.listing import Listing
+from augment.formats import files, tree, yolo_words
+from augment.formats.files import SPLIT_NAMES
+from augment.formats.format import Listing
 from augment.formats.tree import Tree
-from augment.formats.walk import SPLIT_NAMES
 from augment.formats.yolo_words import Config
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -25,7 +25,7 @@ _SAYS_PLACES = re.compile(rb"^(?:train|val|test)\s*:", re.MULTILINE)
 
 def recognise(root: Path) -> bool:
     """Whether there is a data.yaml, or darknet's list of names beside folders of pictures or labels."""
-    top = walk.top(root)
+    top = files.top(root)
     lower = {name.lower() for name in top.files}
     if any(_is_config(root / name) for name in top.files if name.lower().endswith((".yaml", ".yml"))):
         return True
@@ -35,7 +35,7 @@ def recognise(root: Path) -> bool:
 
 
 def _is_config(path: Path) -> bool:
-    head = walk.head(path, yolo_words.MAX_BYTES)
+    head = files.head(path, yolo_words.MAX_BYTES)
     return _SAYS_NAMES.search(head) is not None and _SAYS_PLACES.search(head) is not None
 
 

@@ -15,9 +15,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from augment import keys
 from augment.errors import DatasetError
+from augment.formats.files import SPLIT_NAMES
 from augment.formats.named_objects import NO_CLASS
 from augment.formats.tree import Tree
-from augment.formats.walk import SPLIT_NAMES
 from augment.formats.yolo_labels import Words
 from augment.transforms import sides
 

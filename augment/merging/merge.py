@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from augment import arguments
 from augment.errors import CallError
-from augment.merging import boxes as box_merging
-from augment.merging import classes, maps, points
+from augment.merging import boxes, classes, maps, points
 from augment.merging.frame import Frame
 from augment.merging.taken import Taken, taken
 from augment.sample import Batch
@@ -117,16 +116,12 @@ def _boxes(found: Sequence[Taken], rows: _Rows, how: str, iou_threshold: float) 
     joined = []
     for row, frames in enumerate(rows):
         views = [
-            box_merging.to_source(view.boxes[row], frame)
+            boxes.to_source(view.boxes[row], frame)
             for view, frame in zip(found, frames, strict=True)
             if view.boxes is not None
         ]
         is_fused = how == "wbf"
-        joined.append(
-            box_merging.fused(views, frames, iou_threshold)
-            if is_fused
-            else box_merging.suppressed(views, iou_threshold)
-        )
+        joined.append(boxes.fused(views, frames, iou_threshold) if is_fused else boxes.suppressed(views, iou_threshold))
     return {
         "boxes": [each.boxes.astype(np.float32) for each in joined],
         "scores": [each.scores.astype(np.float32) for each in joined],

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from augment import document as documents
-from augment.document import JSON, Document, Loc
+from augment.document import JSON, Document, Loc, from_value, shown
 from augment.errors import PipelineError, Problem
 from augment.mixing.mix import CUTMIX, MIXUP, ROOM, Method, Mix
 from augment.spelling import did_you_mean
@@ -63,7 +62,7 @@ def _described(name: str) -> Schema:
 
 def parse(value: object) -> Mix:
     """Read a document or its plain values; raises PipelineError with every problem in it, placed below ``mix``."""
-    document = value if isinstance(value, Document) else documents.from_value(value, lenient=True)
+    document = value if isinstance(value, Document) else from_value(value, lenient=True)
     if not document.problems and not isinstance(document.root, str | Mapping):
         msg = f"`{ROOM}` is a name or a mapping like {{{MIXUP}: {{alpha: 0.8}}}}, not {outline.kind(document.root)}"
         raise PipelineError([Problem((ROOM,), msg)])
@@ -112,7 +111,7 @@ class _Reader:
         if step.name not in {MIXUP, CUTMIX}:
             if not (hint := did_you_mean(step.name, {MIXUP, CUTMIX, ONE_OF} - {step.name})):
                 hint = f"; {remedy}; what is done to single pictures belongs to the pipeline"
-            self._note(step.loc, f"`{documents.shown(step.name)}` does not mix the rows of a batch{hint}")
+            self._note(step.loc, f"`{shown(step.name)}` does not mix the rows of a batch{hint}")
             return None
         if step.children is not None:
             self._note((*step.params_loc, CHILDREN), f"`{step.name}` has no `{CHILDREN}`; only {ONE_OF} has")
@@ -126,7 +125,7 @@ class _Reader:
         for key in step.params:
             if key not in defaults:
                 hint = did_you_mean(key, defaults) or f"; it has {', '.join(defaults)}"
-                self._note((*step.params_loc, key), f"{step.name} has no parameter {documents.shown(key)!r}{hint}")
+                self._note((*step.params_loc, key), f"{step.name} has no parameter {shown(key)!r}{hint}")
         for key, default in defaults.items():
             given = step.params.get(key, default)
             values[key], problems = schema.check(given, _PARAMS[key], (key,))

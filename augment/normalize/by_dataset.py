@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from augment.document import JSON
 from augment.errors import CallError
-from augment.normalize.method import Normalization
+from augment.normalize.methods import Normalization
 from augment.normalize.statistics import DATASET
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from augment.document import JSON
 from augment.levels import LEVELS
-from augment.normalize.method import TOP, ByValue, Normalization
+from augment.normalize.methods import TOP, ByValue, Normalization
 from augment.normalize.reading import LARGEST, Reader
 
 LOG: Final = "log"

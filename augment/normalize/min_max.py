@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from augment import levels
 from augment.document import JSON
-from augment.normalize.method import TOP, ByPicture, ByValue, Normalization
+from augment.normalize.methods import TOP, ByPicture, ByValue, Normalization
 from augment.normalize.reading import LARGEST, Reader
 from augment.normalize.statistics import PICTURE, PICTURE_CHANNELS
 

@@ -11,7 +11,7 @@ from augment.document import JSON
 from augment.errors import CallError
 from augment.normalize import pixel_format, section
 from augment.normalize.by_dataset import ByDataset
-from augment.normalize.method import Normalization
+from augment.normalize.methods import Normalization
 from augment.normalize.pixel_format import PixelFormat
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from augment import arguments
 from augment.errors import CallError
 from augment.normalize.look_up import check_images, look_up
-from augment.normalize.method import Normalization
+from augment.normalize.methods import Normalization
 from augment.normalize.min_max import MinMax
 from augment.spelling import did_you_mean
 

@@ -14,7 +14,7 @@ from augment.document import JSON
 from augment.errors import PipelineError
 from augment.normalize import curve, min_max, squash, standard
 from augment.normalize.by_dataset import ByDataset
-from augment.normalize.method import ByValue, Normalization
+from augment.normalize.methods import ByValue, Normalization
 from augment.normalize.min_max import MinMax
 from augment.normalize.reading import Reader, listed, problem
 from augment.normalize.statistics import Channels

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from augment.document import JSON
 from augment.levels import LEVELS
 from augment.normalize.by_dataset import ByDataset
-from augment.normalize.method import TOP, ByValue, Normalization
+from augment.normalize.methods import TOP, ByValue, Normalization
 from augment.normalize.reading import Reader
 from augment.normalize.statistics import Channels
 

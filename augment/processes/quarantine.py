@@ -39,7 +39,7 @@ class AlarmGuard:
         self._stop_if_cancelled = stop_if_cancelled
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
-        """Do the work, as ``augment.task.Guard`` describes."""
+        """Do the work, as ``augment.workers.task.Guard`` describes."""
         self._stop_if_cancelled()
         _refuse_known(self._verdicts, subject, key)
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
@@ -73,7 +73,7 @@ class QuarantineGuard:
         self._private_fds = tuple(private_fds)
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
-        """Do the work, as ``augment.task.Guard`` describes; WorkerError where its child is killed from outside."""
+        """Do the work, as ``augment.workers.task.Guard`` describes; WorkerError where its child is killed by others."""
         deaths = kills = 0
         while True:
             self._stop_if_cancelled()

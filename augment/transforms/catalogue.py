@@ -16,7 +16,7 @@ from typing import Any, Final
 import pydantic
 
 from augment.document import JSON
-from augment.pipeline import Node
+from augment.pipelines.spec import Node
 from augment.spelling import did_you_mean
 from augment.transforms import adapting, elements, entry, joining, mended, own, schema, straight
 from augment.transforms.entry import Entry
@@ -43,7 +43,7 @@ from augment.transforms.families import (
 )
 from augment.transforms.library import A
 from augment.transforms.policies import aug_mix, auto_augment, rand_augment, three_augment, trivial_augment
-from augment.transforms.quick import modules as quick
+from augment.transforms.quick import modules
 from augment.transforms.schema import Place, Schema
 
 _FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
@@ -102,7 +102,7 @@ _CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
     rand_augment,
     three_augment,
     trivial_augment,
-    *quick.MODULES,
+    *modules.MODULES,
     mended,
     straight,
     A,

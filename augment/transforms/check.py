@@ -7,14 +7,14 @@ value received, the limit and what to write instead.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from augment import document as documents
 from augment import target_rules
-from augment.document import JSON, Document, Loc
+from augment.document import JSON, Document, Loc, from_value
 from augment.errors import PipelineError, Problem
 from augment.normalize import section
-from augment.pipeline import Node, PipelineSpec
+from augment.pipelines.spec import Node, PipelineSpec
 from augment.target_rules import BoxRules, KeypointRules
-from augment.transforms import catalogue, imported, outline, renamed, sizes
+from augment.transforms import imported, outline, renamed, sizes
+from augment.transforms.catalogue import ALIASES, ParamsError, catalogue, children_problem, fill, unknown_name
 from augment.transforms.outline import CHILDREN, Step
 
 _Section = TypeVar("_Section")
@@ -39,7 +39,7 @@ def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineS
     Albumentations' own files are recognised and imported; what that dropped or moved is in the spec's ``notices``.
     """
     if not isinstance(document, Document):
-        document = documents.from_value(document, lenient=True)
+        document = from_value(document, lenient=True)
     drawn = imported.read(document) if imported.recognises(document.root) else outline.read(document)
     count = sum(_num_steps(step) for step in drawn.steps)
     if count > MAX_NODES:
@@ -131,18 +131,18 @@ class _Resolver:
     def __init__(self, document: Document) -> None:
         self.problems: list[Problem] = []
         self._document = document
-        self._catalogue = catalogue.catalogue()
+        self._catalogue = catalogue()
 
     def node(self, step: Step, *, depth: int) -> Node | None:
         """Resolve one step and all below it; None where a problem was noted."""
-        name = catalogue.ALIASES.get(step.name, step.name)
+        name = ALIASES.get(step.name, step.name)
         info = self._catalogue.get(name)
         if info is None:
-            self._note(step.loc, catalogue.unknown_name(name))
+            self._note(step.loc, unknown_name(name))
             return None
         try:
-            params: dict[str, JSON] = catalogue.fill(name, step.params)
-        except catalogue.ParamsError as error:
+            params: dict[str, JSON] = fill(name, step.params)
+        except ParamsError as error:
             for place, msg in error.problems:
                 former = renamed.hint(name, place) if place and place[0] not in info.schema["properties"] else ""
                 self._note((*step.params_loc, *place), msg + former)
@@ -161,7 +161,7 @@ class _Resolver:
             return None
         children = tuple(self.node(child, depth=depth + 1) for child in step.children)
         known = tuple(child for child in children if child is not None)
-        if params and len(known) == len(children) and (wrong := catalogue.children_problem(name, params, known)):
+        if params and len(known) == len(children) and (wrong := children_problem(name, params, known)):
             self._note(step.params_loc, wrong)
         return Node(name, params, known)
 

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from augment.chance import Chance
 from augment.errors import PipelineError, Problem
-from augment.pipeline import Node, PipelineSpec
+from augment.pipelines.spec import Node, PipelineSpec
 from augment.sample import Applied, Sample, as_sample
 from augment.spelling import did_you_mean
-from augment.transforms import carried, catalogue, donating
+from augment.transforms import carried, donating
 from augment.transforms.carried import Carrier
+from augment.transforms.catalogue import catalogue, is_joining, unknown_name
 from augment.transforms.donating import Donating, Numbers
 from augment.transforms.library import cpu_problem, disable_ipp, use_one_thread, versions
 from augment.transforms.piece import Piece
@@ -68,12 +69,12 @@ def compile_pipeline(
 
 def takes_donors(spec: PipelineSpec) -> bool:
     """Whether a node joins samples with other records of their split."""
-    return any(catalogue.is_joining(node.name) for node in spec.transforms)
+    return any(is_joining(node.name) for node in spec.transforms)
 
 
 def references_of(spec: PipelineSpec) -> frozenset[str]:
     """The names of the datasets that its transforms take pictures of."""
-    known = catalogue.catalogue()
+    known = catalogue()
     return frozenset(str(node.params["references"]) for node in spec.nodes() if known[node.name].references)
 
 
@@ -82,7 +83,7 @@ def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str 
 
     ``remedy`` is what to do where no name is near, ``{name}`` in it the missing one.
     """
-    known = catalogue.catalogue()
+    known = catalogue()
     problems = []
     for path, node in spec.places():
         if known[node.name].references and (name := str(node.params["references"])) not in names:
@@ -94,10 +95,10 @@ def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str 
 
 
 def _check_names(spec: PipelineSpec) -> None:
-    known = catalogue.catalogue()
+    known = catalogue()
     unknown = [(path, node.name) for path, node in spec.places() if node.name not in known]
     if unknown:
-        raise PipelineError([Problem(path, catalogue.unknown_name(name)) for path, name in unknown])
+        raise PipelineError([Problem(path, unknown_name(name)) for path, name in unknown])
 
 
 class Compiled:
@@ -123,7 +124,7 @@ class Compiled:
         run: list[tuple[tuple[str | int, ...], Node]] = []
         for i, node in enumerate(spec.transforms):
             loc = ("transforms", i, node.name)
-            if not catalogue.is_joining(node.name):
+            if not is_joining(node.name):
                 run.append((loc, node))
                 continue
             if donors is None:

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.chance import Chance
-from augment.pipeline import Node
+from augment.pipelines.spec import Node
 from augment.sample import Applied, Sample
-from augment.transforms import carried, catalogue
-from augment.transforms import source as sources
+from augment.transforms import carried, catalogue, source
 from augment.transforms.drawn import drawn
 from augment.transforms.joining import Joining, joining
 from augment.transforms.piece import Piece
@@ -53,7 +52,7 @@ class Donating:
         num_records = self._donors.num_records
         places = self._chance.generator.integers(num_records, size=self._joining.num_donors).tolist()
         with Refusing(lambda: self._name, piece.sample, key):
-            taken = [sources.take(self._donors, place) for place in places]
+            taken = [source.take(self._donors, place) for place in places]
             pieces = [_numbered(sample, numbers) for _, sample in taken]
             base = Piece(_with_rows(piece.sample), piece.visible)
             joined, params = self._joining.join(base, pieces, self._chance.generator)

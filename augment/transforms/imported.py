@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from augment.document import Document, Loc
-from augment.transforms import catalogue
+from augment.transforms.catalogue import catalogue
 from augment.transforms.library import A
 from augment.transforms.outline import CHILDREN, SEED_DROPPED, Outline, Step, kind
 
@@ -189,7 +189,7 @@ def _is_noise(name: str, key: str, value: object) -> bool:
     """Whether an argument says nothing: it is a base class's, or one that no pipeline may name, at its default."""
     if key in _inherited_arguments(name):
         return True
-    info = catalogue.catalogue().get(name)
+    info = catalogue().get(name)
     if info is None or key in info.schema["properties"]:
         return False
     if not hasattr(A, name):

@@ -10,6 +10,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+import cv2
+
 from augment.kept_out import kept_out
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -21,7 +23,6 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns t
 # pipelines on its hub (a tenth of a second, most of it for a client of HTTP).
 with kept_out("torch"), kept_out("huggingface_hub"):
     import albumentations as A  # noqa: N812 - the name its documentation uses
-import cv2
 
 __all__ = ["A", "cpu_problem", "cv2", "disable_ipp", "use_one_thread", "versions"]
 

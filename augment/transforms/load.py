@@ -12,16 +12,15 @@ from typing import Final, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from augment import arguments, pictures
-from augment import document as documents
+from augment import arguments, document, pictures
 from augment.chance import check_address
 from augment.dataset import Dataset
 from augment.errors import CallError, PipelineError, Problem
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.sample import Sample, as_image
 from augment.spelling import did_you_mean
 from augment.transforms import check
-from augment.transforms import compile as compiling
+from augment.transforms.compile import Compiled, compile_pipeline
 
 _SUFFIX: Final = ".yaml"
 
@@ -57,14 +56,14 @@ class Pipeline:
         if isinstance(source, str) and source in preset_names():
             return cls(_preset(source))
         path = Path(source)
-        return cls.parse(_read(path, source), name=documents.shown(path.stem))
+        return cls.parse(_read(path, source), name=document.shown(path.stem))
 
     @classmethod
     def parse(cls, text: str, *, name: str = "") -> "Pipeline":
         """Read YAML 1.2 or JSON, ours or a file that Albumentations saved; raises PipelineError with every problem."""
         arguments.instance("text", text, str, "give YAML or JSON as text; Pipeline.load takes a preset or a file")
         arguments.text("name", name)
-        return cls(check.resolve(documents.parse(text, name=name, lenient=True)))
+        return cls(check.resolve(document.parse(text, name=name, lenient=True)))
 
     @property
     def name(self) -> str:
@@ -130,16 +129,16 @@ class Pipeline:
         result, *_ = compiled(sample, seed=seed, draw=draw, view=view, key=key)
         return result if isinstance(picture, Sample) else result.image
 
-    def _compile(self, names: tuple[str, ...], references: References) -> compiling.Compiled:
+    def _compile(self, names: tuple[str, ...], references: References) -> Compiled:
         """What this thread compiled last, where it is the same."""
         if not isinstance(references, Mapping):
             raise CallError(f"references is {arguments.shown(references)}; give datasets by name")
         wanted = (names, tuple(sorted((name, id(each)) for name, each in references.items())))
-        known: compiling.Compiled | None = getattr(self._compiled, "value", None)
+        known: Compiled | None = getattr(self._compiled, "value", None)
         if known is not None and self._compiled.wanted == wanted:
             return known
         sources = {name: pictures.source_of(each) for name, each in references.items()}
-        made = compiling.compile_pipeline(self.spec, keypoint_names=names, provenance=False, references=sources)
+        made = compile_pipeline(self.spec, keypoint_names=names, provenance=False, references=sources)
         self._compiled.value, self._compiled.wanted = made, wanted
         self._compiled.held = dict(
             references
@@ -188,7 +187,7 @@ def preset_text(name: str) -> str:
 
 @functools.cache
 def _preset(name: str) -> PipelineSpec:
-    return check.resolve(documents.parse(preset_text(name), name=name))
+    return check.resolve(document.parse(preset_text(name), name=name))
 
 
 def _read(path: Path, source: str | os.PathLike[str]) -> str:
@@ -197,14 +196,14 @@ def _read(path: Path, source: str | os.PathLike[str]) -> str:
         if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would never end
             raise OSError(errno.EINVAL, "it is no regular file")
         with path.open("rb") as file:
-            data = file.read(documents.MAX_TEXT_BYTES + 1)
+            data = file.read(document.MAX_TEXT_BYTES + 1)
         return data.decode("utf-8")
     except FileNotFoundError:
         names = preset_names()
         hint = did_you_mean(str(source), names)
         msg = f"`{source}` is neither a preset nor a file{hint or '; presets are ' + ', '.join(names)}"
     except UnicodeDecodeError as error:
-        if len(data) > documents.MAX_TEXT_BYTES:
+        if len(data) > document.MAX_TEXT_BYTES:
             return data.decode("utf-8", "replace")  # cut inside a character; its length is refused next
         msg = f"`{source}` is not UTF-8 text (byte {error.start}); save it as UTF-8"
     except (OSError, ValueError) as error:  # ValueError: a null character in the path

@@ -8,7 +8,7 @@ import functools
 import math
 from typing import Final
 
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.transforms.extent import Params
 from augment.transforms.resizing import max_sizes
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.sample import Sample
-from augment.transforms import source as sources
+from augment.transforms import source
 from augment.transforms.library import A, cv2
 from augment.transforms.source import Source
 
@@ -43,7 +43,7 @@ class Referring:
 
     def reference(self) -> tuple[str, Sample]:
         """Draw a record: its key and what it holds. RecordError as ``source.take``."""
-        return sources.take(self._source, self.py_random.randrange(self._source.num_records))
+        return source.take(self._source, self.py_random.randrange(self._source.num_records))
 
 
 def fitted(picture: NDArray[Any], height: int, width: int) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from augment.chance import Chance
 from augment.errors import PipelineError, Problem, Reason, RecordError
-from augment.pipeline import Node
+from augment.pipelines.spec import Node
 from augment.sample import Applied, Sample, as_image
 from augment.transforms import catalogue, following, mended
 from augment.transforms.alone import Alone, alone, applied

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from augment.errors import PipelineError, Problem
-from augment.pipeline import Node, PipelineSpec
+from augment.pipelines.spec import Node, PipelineSpec
 from augment.targets import moved as moved_targets
-from augment.transforms import catalogue, cropping, extent, limits, resizing
+from augment.transforms import cropping, extent, limits, resizing
+from augment.transforms.catalogue import catalogue, moves_pixels, required
 from augment.transforms.extent import Change, Extent
 
 MAX_EXTENTS: Final = 128
@@ -54,15 +55,15 @@ def check_fits(
     size = f"{min_height} x {min_width}"
     _refuse(spec, walk.findings, f"`{key}` ({size})" if key else f"a picture of {size}")
     problems = []
-    known = catalogue.catalogue()
+    known = catalogue()
     moved = moved_targets(targets)
     for path, node in walk.reached.items():
         info = known[node.name]
         loc = location(spec, path)
-        if missing := sorted(catalogue.required(node.name, node.params) - moved - targets):
+        if missing := sorted(required(node.name, node.params) - moved - targets):
             msg = f"`{node.name}` needs {_listed(missing)} with each picture, and the dataset has none; leave it out"
             problems.append(Problem(loc, msg))
-        if catalogue.moves_pixels(node.name, node.params) and (left := sorted(moved - info.targets)):
+        if moves_pixels(node.name, node.params) and (left := sorted(moved - info.targets)):
             msg = f"`{node.name}` moves pixels but cannot move {_listed(left)}, which the dataset has; {info.remedy}"
             problems.append(Problem(loc, msg))
         if info.donors and targets == {"label"}:

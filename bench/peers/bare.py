@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from augment import decode
+from augment.decode import decode
 from augment.transforms import reduce
 from augment.transforms.library import cv2
 from augment.transforms.load import Pipeline
@@ -56,6 +56,6 @@ def compiled(name: str) -> Callable[[bytes, int], np.ndarray[Any, Any]]:
     eighths = functools.partial(reduce.eighths, pipeline.spec)
 
     def augmented(data: bytes, draw: int) -> np.ndarray[Any, Any]:
-        return pipeline(decode.decode(data, eighths=eighths), draw=draw)
+        return pipeline(decode(data, eighths=eighths), draw=draw)
 
     return augmented

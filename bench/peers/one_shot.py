@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from augment import encode
+from augment.encode import DEFAULT_QUALITY, encode
 from bench.peers import bare, loader, post
 from bench.trainer import Trainer
 
@@ -18,6 +18,6 @@ def run(trainer: Trainer) -> None:
     draws = itertools.count()  # one after another: the service's crops differ from picture to picture too
 
     def do(data: bytes) -> bytes:
-        return encode.encode(augmented(data, next(draws)), "jpeg", encode.DEFAULT_QUALITY)
+        return encode(augmented(data, next(draws)), "jpeg", DEFAULT_QUALITY)
 
     post.median_of(trainer, pictures, do)

@@ -13,7 +13,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from augment.errors import PipelineError, Problem
-from augment.transforms import compile as compiling
+from augment.transforms.compile import references_of
 from service import answers, job_output, schemas
 from service.answers import Chunk
 from service.errors import ConflictError, MalformedError
@@ -279,7 +279,7 @@ def _resolve(state: State, wanted: JobRequest) -> JobWanted:
         quality=wanted.output.quality,
         update=wanted.update,
         max_failures=wanted.max_failures,
-        references=() if pipeline is None else sorted(compiling.references_of(pipeline.spec)),
+        references=() if pipeline is None else sorted(references_of(pipeline.spec)),
     )
 
 

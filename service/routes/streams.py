@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from augment.errors import PipelineError, Problem
-from augment.mixing import parse as mixing
+from augment.mixing import parse
 from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX
 from augment.views import VIEWS_MAX
 from service import schemas
@@ -64,7 +64,7 @@ class StreamRequest(schemas.StrictSchema):
     repeats: int = Field(
         1, ge=1, le=REPEATS_MAX, description="Rows of each record in a batch, each another draw; divides `batch_size`."
     )
-    mix: Annotated[Any, WithJsonSchema({"anyOf": [*mixing.json_schema()["anyOf"], {"type": "null"}]})] = Field(
+    mix: Annotated[Any, WithJsonSchema({"anyOf": [*parse.json_schema()["anyOf"], {"type": "null"}]})] = Field(
         None,
         description="How rows of a batch are mixed with each other, written as a step of a pipeline. Batches then have "
         "`label_weights`. Omitted: not at all.",

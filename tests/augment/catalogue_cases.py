@@ -8,23 +8,21 @@ import numpy as np
 from hypothesis import strategies as st
 
 from augment.pictures import Loose
-from augment.pipeline import Node, PipelineSpec
+from augment.pipelines.spec import Node, PipelineSpec
 from augment.sample import Applied, Sample
-from augment.transforms import catalogue
+from augment.transforms.catalogue import catalogue, fill
 from augment.transforms.compile import Compiled, compile_pipeline
 from augment.transforms.entry import ALL_TARGETS
 
-LEAVES = tuple(
-    name for name, info in catalogue.catalogue().items() if not (info.container or info.donors or info.references)
-)
+LEAVES = tuple(name for name, info in catalogue().items() if not (info.container or info.donors or info.references))
 """What needs nothing but a sample."""
-POLICIES = tuple(name for name, info in catalogue.catalogue().items() if info.family == "policy")
-CONTAINERS = tuple(name for name, info in catalogue.catalogue().items() if info.container)
-REFERRING = tuple(name for name, info in catalogue.catalogue().items() if info.references)
+POLICIES = tuple(name for name, info in catalogue().items() if info.family == "policy")
+CONTAINERS = tuple(name for name, info in catalogue().items() if info.container)
+REFERRING = tuple(name for name, info in catalogue().items() if info.references)
 EVERY = tuple(sorted((*LEAVES, *CONTAINERS, *REFERRING)))
 """Whatever is applied to one sample; nodes that join it with donors have tests of their own."""
-MOVING = tuple(name for name in LEAVES if catalogue.catalogue()[name].moves_pixels)
-MOVING_ALL = tuple(name for name in MOVING if catalogue.catalogue()[name].targets >= ALL_TARGETS)
+MOVING = tuple(name for name in LEAVES if catalogue()[name].moves_pixels)
+MOVING_ALL = tuple(name for name in MOVING if catalogue()[name].targets >= ALL_TARGETS)
 """What moves every target with the pixels."""
 
 NEEDED: Mapping[str, Mapping[str, Any]] = {
@@ -58,7 +56,7 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {
 def node(name: str, **params: Any) -> Node:
     """One transform with its needed parameters, these, and p=1 unless they say otherwise; containers get children."""
     children = tuple(node(child, p=0.5) for child in ("HorizontalFlip", "InvertImg")) if name in CONTAINERS else ()
-    return Node(name, catalogue.fill(name, {"p": 1.0, **NEEDED.get(name, {}), **params}), children)
+    return Node(name, fill(name, {"p": 1.0, **NEEDED.get(name, {}), **params}), children)
 
 
 def compiled(*nodes: Node) -> Compiled:
@@ -101,7 +99,7 @@ def sample(height: int = 40, width: int = 50, seed: int = 0) -> Sample:
 
 def movable(name: str, given: Sample) -> Sample:
     """The sample without the targets that this transform cannot move, and would be refused for."""
-    info = catalogue.catalogue()[name]
+    info = catalogue()[name]
     if info.moves_pixels and "mask" not in info.targets:
         given.mask = None
     if info.moves_pixels and "boxes" not in info.targets:

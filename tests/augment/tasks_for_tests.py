@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from augment.errors import RecordError
-from augment.task import AnyTask, Guard
+from augment.workers.task import AnyTask, Guard
 
 
 @dataclass(frozen=True)

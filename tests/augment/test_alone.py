@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.sample import Sample
-from augment.transforms import alone
+from augment.transforms.alone import READERS, alone, applied
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.library import A
 from augment.transforms.load import Pipeline
@@ -70,7 +70,7 @@ def test_the_picture_that_is_given_may_be_read_only_and_is_never_handed_out(tran
     assert np.array_equal(image, before)
 
 
-@pytest.mark.parametrize("name", sorted(alone.READERS))
+@pytest.mark.parametrize("name", sorted(READERS))
 @pytest.mark.parametrize("size", [(16, 16), (40, 23), (16, 40)])
 def test_readers_do_not_write_into_what_they_are_given(name: str, size: tuple[int, int]) -> None:
     """A read-only array, on which writing raises: what they are given when a pipeline begins with them."""
@@ -114,6 +114,6 @@ def test_transforms_that_have_a_call_of_their_own_keep_it() -> None:
         def apply_with_params(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
             return {**super().apply_with_params(params, *args, **kwargs), "image": kwargs["image"] // 2}
 
-    step = alone.alone(Custom(p=1.0), "NoOp", Trace())
+    step = alone(Custom(p=1.0), "NoOp", Trace())
     image = noise_image(4, 4)
-    assert np.array_equal(alone.applied([step], image), image // 2)
+    assert np.array_equal(applied([step], image), image // 2)

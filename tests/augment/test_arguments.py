@@ -11,9 +11,9 @@ import pytest
 
 import augment
 from augment import arguments
-from augment.cli import expand as expand_command
+from augment.cli import expand
 from augment.errors import AugmentError, CallError
-from augment.workers import NUM_MAX
+from augment.workers.pool import NUM_MAX
 from tests.augment.expansion.expansions_for_tests import lay_noise
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -317,8 +317,8 @@ def test_machine_that_starts_fewer_workers_says_so_and_keeps_none(monkeypatch: p
 
 def test_command_bounds_workers_as_the_library_does() -> None:
     with pytest.raises(CallError, match=f"at most {NUM_MAX},"):
-        expand_command._check_workers(NUM_MAX + 1)
-    assert expand_command._check_workers(NUM_MAX) == NUM_MAX
+        expand._check_workers(NUM_MAX + 1)
+    assert expand._check_workers(NUM_MAX) == NUM_MAX
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import rfc8785
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from augment.pipeline import Node
-from augment.transforms import catalogue, entry, limits, schema
-from augment.transforms.catalogue import FAMILIES, ParamsError, fill
+from augment.pipelines.spec import Node
+from augment.transforms import entry, limits, schema
+from augment.transforms.catalogue import FAMILIES, ParamsError, catalogue, children_problem, fill, transform_class
 from augment.transforms.excluded import EXCLUDED
 from augment.transforms.library import A
 from tests.augment.catalogue_cases import CONTAINERS, LEAVES, NEEDED, POLICIES, compiled, values
 
-CATALOGUE = catalogue.catalogue()
+CATALOGUE = catalogue()
 ABSTRACT = frozenset({"BaseCompose", "BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D"})
 OURS = frozenset({"CopyPaste", "RandomCropKeepSize", "RandomShiftScale", "TemplateTransform", *POLICIES})
 REFERRING = frozenset(name for name, info in CATALOGUE.items() if info.references)
@@ -66,14 +66,14 @@ def test_help_is_a_sentence_and_every_parameter_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_parameters_are_those_of_the_class(name: str) -> None:
-    cls = catalogue.transform_class(name)
+    cls = transform_class(name)
     theirs = set(cls.InitSchema.model_fields) - {"strict"} - UNLISTED.get(name, set())
     assert set(CATALOGUE[name].schema["properties"]) == theirs
 
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_targets_are_those_of_the_class(name: str) -> None:
-    cls = catalogue.transform_class(name)
+    cls = transform_class(name)
     names = {"Image": "image", "Mask": "mask", "BBoxes": "boxes", "Keypoints": "keypoints"}
     theirs = {names[target.value] for target in cls._targets if target.value in names}
     left_out = {
@@ -135,7 +135,7 @@ def test_schema_is_plain_json_and_its_defaults_obey_it(name: str) -> None:
 @pytest.mark.parametrize("name", LEAVES)
 def test_defaults_are_albumentations_own(name: str) -> None:
     filled = fill(name, NEEDED.get(name, {}))
-    cls = catalogue.transform_class(name)
+    cls = transform_class(name)
     signature = inspect.signature(cls.__init__).parameters
     for key in CATALOGUE[name].schema["properties"]:
         if key not in NEEDED.get(name, {}):
@@ -382,13 +382,13 @@ def test_params_error_reads_as_a_sentence() -> None:
 def test_children_a_container_cannot_hold_are_refused(
     name: str, params: dict[str, Any], children_p: list[float], words: str
 ) -> None:
-    assert words in str(catalogue.children_problem(name, fill(name, params), children(*children_p)))
+    assert words in str(children_problem(name, fill(name, params), children(*children_p)))
 
 
 def test_children_a_container_can_hold_are_no_problem() -> None:
-    assert catalogue.children_problem("SomeOf", fill("SomeOf", {"n": 3, "replace": True}), children(1, 1)) is None
-    assert catalogue.children_problem("OneOf", fill("OneOf", {}), children(0, 0.1)) is None
-    assert catalogue.children_problem("Sequential", fill("Sequential", {}), children(0)) is None
+    assert children_problem("SomeOf", fill("SomeOf", {"n": 3, "replace": True}), children(1, 1)) is None
+    assert children_problem("OneOf", fill("OneOf", {}), children(0, 0.1)) is None
+    assert children_problem("Sequential", fill("Sequential", {}), children(0)) is None
 
 
 def children(*each_p: float) -> list[Node]:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from augment.document import parse
 from augment.errors import PipelineError, Problem
-from augment.pipeline import PipelineSpec
-from augment.transforms import catalogue, check, renamed
+from augment.pipelines.spec import PipelineSpec
+from augment.transforms import check, renamed
+from augment.transforms.catalogue import catalogue
 from augment.transforms.check import resolve
 
 
@@ -111,9 +112,9 @@ def test_what_is_wrong_is_said_where_it_is(text: str, loc: tuple[str | int, ...]
 
 
 @pytest.mark.parametrize("argument", ["https://example.org/x.png", "file:///etc/passwd", "os.system", "/tmp/x"])
-@pytest.mark.parametrize("name", sorted(catalogue.catalogue()))
+@pytest.mark.parametrize("name", sorted(catalogue()))
 def test_no_argument_of_any_transform_takes_a_name_of_code_or_file(name: str, argument: str) -> None:
-    for key in catalogue.catalogue()[name].schema["properties"]:
+    for key in catalogue()[name].schema["properties"]:
         if key == "references" and argument == "os.system":
             continue  # it names a dataset of the caller's, and may be any name that is no path
         found = problems({"transforms": [{name: {key: argument}}]})
@@ -177,7 +178,7 @@ def test_a_seed_is_dropped_and_said() -> None:
 
 @pytest.mark.parametrize(("name", "argument"), sorted(renamed.OF_ONE))
 def test_former_names_of_arguments_lead_to_present_ones(name: str, argument: str) -> None:
-    properties = catalogue.catalogue()[name].schema["properties"]
+    properties = catalogue()[name].schema["properties"]
     assert argument not in properties
     hint = renamed.hint(name, (argument,))
     assert any(f"`{key}" in hint for key in properties) or "removed" in hint

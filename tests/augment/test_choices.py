@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from augment.pipeline import Node
+from augment.pipelines.spec import Node
 from augment.sample import Sample
 from augment.transforms import catalogue
 from tests.augment.catalogue_cases import compiled, node, noise_image

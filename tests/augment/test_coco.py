@@ -12,7 +12,8 @@ from augment import masks
 from augment.annotations import Annotations, Rle
 from augment.dataset import Dataset
 from augment.errors import Reason, RecordError
-from augment.formats import coco, registry
+from augment.formats import registry
+from augment.formats.coco.format import closing
 from augment.formats.writing import Whole
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats_for_tests import annotations_by_key, convert, output, whole_of, write
@@ -216,7 +217,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
             alive += 1
             yield each
 
-    [file] = coco.closing(again, whole_of(outputs, classes=("dog",)))
+    [file] = closing(again, whole_of(outputs, classes=("dog",)))
     before = alive
     pieces = iter(file.pieces)
     for _ in range(3):

@@ -9,8 +9,9 @@ import pytest
 from augment.annotations import Annotations
 from augment.dataset import Dataset
 from augment.errors import DatasetError, Reason
-from augment.formats import coco, coco_json, registry, tree
-from augment.formats.listing import Listing
+from augment.formats import coco_json, registry, tree
+from augment.formats.coco.format import find, recognise
+from augment.formats.format import Listing
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats_for_tests import annotations_by_key
 
@@ -188,7 +189,7 @@ def test_folder_without_a_coco_file_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["package.json", "annotations/notes.json"])
 def test_other_json_is_not_taken_for_coco(name: str, tmp_path: Path) -> None:
-    assert not coco.recognise(lay(tmp_path, {name: b'{"shapes": []}', "a.png": picture()}))
+    assert not recognise(lay(tmp_path, {name: b'{"shapes": []}', "a.png": picture()}))
 
 
 def test_panoptic_files_are_left_out(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_link_to_the_folder_above_is_refused_and_not_followed_for_ever(tmp_path:
 
 def test_annotations_do_not_wait_in_memory(tmp_path: Path) -> None:
     root = _lay(tmp_path, GOOD)
-    [group] = coco.find(root).groups
+    [group] = find(root).groups
     first, again = group.described[0], group.described[0]
     assert first.annotations is None
     assert first.annotate is not None

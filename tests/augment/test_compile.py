@@ -14,11 +14,10 @@ import pytest
 
 from augment.address import digest_fields
 from augment.errors import CallError, PipelineError, Reason, RecordError
-from augment.pipeline import Node, PipelineSpec
+from augment.pipelines.spec import Node, PipelineSpec
 from augment.sample import Applied, Sample
 from augment.transforms import catalogue, library, limits
-from augment.transforms import compile as compiling
-from augment.transforms.compile import Compiled
+from augment.transforms.compile import Compiled, compile_pipeline
 from augment.transforms.drawn import INLINE_MAX, drawn
 from augment.transforms.segment import Segment
 from tests.augment.catalogue_cases import compiled, node, noise_image, sample
@@ -182,7 +181,7 @@ def test_provenance_is_small_whatever_was_drawn() -> None:
 
 def test_without_provenance_names_remain_and_pixels_are_the_same() -> None:
     spec = PipelineSpec((node("GaussNoise"), node("Rotate")))
-    full, bare = compiling.compile_pipeline(spec), compiling.compile_pipeline(spec, provenance=False)
+    full, bare = compile_pipeline(spec), compile_pipeline(spec, provenance=False)
     one, described, *_ = full(sample(), **ADDRESS)
     other, named, *_ = bare(sample(), **ADDRESS)
     assert np.array_equal(one.image, other.image)

@@ -20,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 from augment import masks
 from augment.annotations import Annotations
 from augment.formats import registry
-from tests.augment import annotations_for_tests as made_up
+from tests.augment import annotations_for_tests
 from tests.augment.formats_for_tests import SIZE, annotations_by_key, convert, output, whole_of, write
 
 FORMATS = ("coco", "yolo", "voc")
@@ -32,7 +32,7 @@ FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck
 def _there_and_back(said: list[Annotations], first: str, second: str) -> Iterator[list[Annotations]]:
     """Pictures in two splits, written in one format, read, written in another, read."""
     outputs = [output(f"{i // 2}/{i}", each, split=("train", "val")[i % 2], copy=i % 3) for i, each in enumerate(said)]
-    whole = whole_of(outputs, classes=made_up.CLASSES, keypoint_names=made_up.KEYPOINTS)
+    whole = whole_of(outputs, classes=annotations_for_tests.CLASSES, keypoint_names=annotations_for_tests.KEYPOINTS)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         read = registry.scan(write(root / "a", first, outputs, whole), format=first)
@@ -41,7 +41,7 @@ def _there_and_back(said: list[Annotations], first: str, second: str) -> Iterato
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-@given(said=st.lists(made_up.boxed(SIZE, whole=True), min_size=2, max_size=4))
+@given(said=st.lists(annotations_for_tests.boxed(SIZE, whole=True), min_size=2, max_size=4))
 @FEW
 def test_boxes_of_whole_pixels_come_back_exactly(said: list[Annotations], first: str, second: str) -> None:
     with _there_and_back(said, first, second) as found:
@@ -50,7 +50,7 @@ def test_boxes_of_whole_pixels_come_back_exactly(said: list[Annotations], first:
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-@given(said=st.lists(made_up.boxed(SIZE), min_size=2, max_size=4))
+@given(said=st.lists(annotations_for_tests.boxed(SIZE), min_size=2, max_size=4))
 @FEW
 def test_boxes_come_back_to_a_hundred_thousandth_and_from_voc_within_half_a_pixel(
     said: list[Annotations], first: str, second: str
@@ -64,7 +64,7 @@ def test_boxes_come_back_to_a_hundred_thousandth_and_from_voc_within_half_a_pixe
 
 
 @pytest.mark.parametrize(("first", "second"), [("coco", "coco"), ("coco", "voc"), ("voc", "voc"), ("voc", "coco")])
-@given(said=st.lists(made_up.boxed(SIZE), min_size=2, max_size=4))
+@given(said=st.lists(annotations_for_tests.boxed(SIZE), min_size=2, max_size=4))
 @FEW
 def test_attributes_of_boxes_are_carried_along(said: list[Annotations], first: str, second: str) -> None:
     usual = {"pose": "Unspecified", "truncated": 0, "difficult": 0} if "voc" in (first, second) else {}
@@ -79,7 +79,7 @@ def _drawn(annotations: Annotations) -> list[NDArray[np.uint8]]:
 
 
 @pytest.mark.parametrize(("first", "second"), [("coco", "yolo"), ("yolo", "coco"), ("yolo", "yolo"), ("coco", "coco")])
-@given(said=st.lists(made_up.outlined(SIZE), min_size=2, max_size=3))
+@given(said=st.lists(annotations_for_tests.outlined(SIZE), min_size=2, max_size=3))
 @FEW
 def test_masks_of_objects_come_back_pixel_by_pixel(said: list[Annotations], first: str, second: str) -> None:
     with _there_and_back(said, first, second) as found:
@@ -93,7 +93,7 @@ def test_masks_of_objects_come_back_pixel_by_pixel(said: list[Annotations], firs
 
 
 @pytest.mark.parametrize(("first", "second"), [("coco", "yolo"), ("yolo", "coco"), ("yolo", "yolo"), ("coco", "coco")])
-@given(said=st.lists(made_up.posed(SIZE), min_size=2, max_size=3))
+@given(said=st.lists(annotations_for_tests.posed(SIZE), min_size=2, max_size=3))
 @FEW
 def test_keypoints_come_back_by_name_and_box(said: list[Annotations], first: str, second: str) -> None:
     with _there_and_back(said, first, second) as found:
@@ -155,12 +155,16 @@ def _result(each: dict[str, object]) -> dict[str, object]:
 _OF_RESULT = {"image_id", "category_id", "bbox", "segmentation", "keypoints"}
 
 
-@given(said=st.lists(made_up.outlined(SIZE), min_size=2, max_size=3).filter(lambda all_: any(a.boxes for a in all_)))
+@given(
+    said=st.lists(annotations_for_tests.outlined(SIZE), min_size=2, max_size=3).filter(
+        lambda all_: any(a.boxes for a in all_)
+    )
+)
 @FEW
 def test_cocoeval_finds_what_was_written_perfect(said: list[Annotations]) -> None:
     outputs = [output(str(i), each, split="train") for i, each in enumerate(said)]
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), "coco", outputs, whole_of(outputs, classes=made_up.CLASSES))
+        write(Path(folder), "coco", outputs, whole_of(outputs, classes=annotations_for_tests.CLASSES))
         path = Path(folder) / "annotations/instances_train.json"
         assert _average_precision(path, "bbox") == pytest.approx(1.0)
         assert _average_precision(path, "segm") == pytest.approx(1.0)
@@ -176,10 +180,15 @@ def test_cocoeval_finds_keypoints_that_were_written_perfect(tmp_path: Path) -> N
         keypoint_boxes=(0, 0, 1),
     )
     outputs = [output("a", said, split="train")]
-    write(tmp_path, "coco", outputs, whole_of(outputs, classes=("person",), keypoint_names=made_up.KEYPOINTS))
+    write(
+        tmp_path,
+        "coco",
+        outputs,
+        whole_of(outputs, classes=("person",), keypoint_names=annotations_for_tests.KEYPOINTS),
+    )
     path = tmp_path / "annotations/instances_train.json"
     written = json.loads(path.read_text())
-    assert written["categories"][0]["keypoints"] == list(made_up.KEYPOINTS)
+    assert written["categories"][0]["keypoints"] == list(annotations_for_tests.KEYPOINTS)
     assert [each["num_keypoints"] for each in written["annotations"]] == [2, 1]
     assert _average_precision(path, "keypoints") == pytest.approx(1.0)
 
@@ -190,7 +199,7 @@ def _average_precision(path: Path, kind: Literal["bbox", "segm", "keypoints"]) -
         own = json.loads(path.read_text())["annotations"]
         evaluation = COCOeval(truth, truth.loadRes([_result(each) for each in own]), kind)
         if kind == "keypoints":
-            evaluation.params.kpt_oks_sigmas = np.full(len(made_up.KEYPOINTS), 0.05)
+            evaluation.params.kpt_oks_sigmas = np.full(len(annotations_for_tests.KEYPOINTS), 0.05)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -96,10 +96,10 @@ def test_console_blocks_are_compared_with_what_is_printed() -> None:
 def test_command_page_names_every_option() -> None:
     import typer
 
-    from augment.cli import app
+    from augment.cli.app import app
 
     page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
-    commands_by_name = typer.main.get_command(app.app).commands  # type: ignore[attr-defined]
+    commands_by_name = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for name, command in commands_by_name.items():
         section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0] or page
         for parameter in command.params:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from augment.document import Loc, parse
 from augment.errors import PipelineError, Problem
 from augment.normalize.section import parse as parse_section
-from augment.pipeline import PipelineSpec
-from augment.transforms import catalogue
+from augment.pipelines.spec import PipelineSpec
+from augment.transforms.catalogue import catalogue
 from augment.transforms.check import resolve
 from augment.transforms.library import A
 from tests.augment.catalogue_cases import LEAVES, NEEDED, values
@@ -55,7 +55,7 @@ def test_what_albumentations_saves_is_what_one_would_write(name: str, data_forma
 @pytest.mark.parametrize("name", [name for name in OF_ALBUMENTATIONS if name != "ShiftScaleRotate"])
 def test_any_arguments_survive_albumentations_file(name: str) -> None:
     """Empty lists excepted, which it does not write; the one argument that may be empty means the same by null."""
-    properties = catalogue.catalogue()[name].schema["properties"]
+    properties = catalogue()[name].schema["properties"]
 
     @given(st.fixed_dictionaries({}, optional={key: values(schema) for key, schema in properties.items()}))
     @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))

@@ -11,17 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from augment.document import parse
-from augment.pipeline import Node, PipelineSpec
+from augment.pipelines.spec import Node, PipelineSpec
 from augment.sample import Sample, as_sample
 from augment.target_rules import BoxRules
-from augment.transforms import catalogue, sizes
+from augment.transforms import sizes
+from augment.transforms.catalogue import catalogue, fill
 from augment.transforms.check import resolve
 from augment.transforms.compile import Compiled, compile_pipeline
 from tests.augment.catalogue_cases import some, values
 from tests.augment.joined_cases import Donors, drawn
 from tests.augment.test_sizes import modest
 
-CATALOGUE = catalogue.catalogue()
+CATALOGUE = catalogue()
 JOINING = tuple(name for name, info in CATALOGUE.items() if info.donors)
 EVERY_BOX = BoxRules(0, 0, 0, 0)
 NEEDED: dict[str, dict[str, Any]] = {"CopyPaste": {"p": 1}, "Mosaic": {"size": [40, 50]}}
@@ -39,7 +40,7 @@ def donors() -> Donors:
 
 
 def compiled(name: str, params: dict[str, Any]) -> Compiled:
-    node = Node(name, catalogue.fill(name, NEEDED[name] | params))
+    node = Node(name, fill(name, NEEDED[name] | params))
     return compile_pipeline(PipelineSpec((node,), boxes=EVERY_BOX), donors=donors(), provenance=False)
 
 

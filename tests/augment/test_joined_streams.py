@@ -19,7 +19,7 @@ from augment.sample import Batch, Sample
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
 from augment.wire import arrow
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.catalogue_cases import some
 from tests.augment.folders_for_tests import lay
 from tests.augment.joined_cases import drawn, extent, shows

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from augment.errors import RecordError
-from augment.pipeline import Node
-from augment.transforms import catalogue
+from augment.pipelines.spec import Node
+from augment.transforms.catalogue import ParamsError, catalogue, fill
 from tests.augment.catalogue_cases import LEAVES, NEEDED, compiled, sample
 
 SIDE_PX = 512
@@ -75,7 +75,7 @@ def alternatives(inner: Mapping[str, Any]) -> Iterator[Any]:
 
 def cases(name: str) -> Iterator[dict[str, Any]]:
     """All parameters at their maximum, all at their minimum, and each other extreme of one beside the rest of those."""
-    properties = catalogue.catalogue()[name].schema["properties"]
+    properties = catalogue()[name].schema["properties"]
     for largest in (True, False):
         base = {key: extreme(inner, largest=largest) for key, inner in properties.items()} | {"p": 1}
         base |= BESIDE.get(name, {})
@@ -95,8 +95,8 @@ def measure(name: str) -> dict[str, Any]:
     worst: dict[str, Any] = {}
     for params in cases(name):
         try:
-            transform = compiled(Node(name, catalogue.fill(name, params)))
-        except catalogue.ParamsError:
+            transform = compiled(Node(name, fill(name, params)))
+        except ParamsError:
             continue  # a rule between parameters forbids it
         start = time.process_time()
         try:

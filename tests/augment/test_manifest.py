@@ -15,7 +15,7 @@ from augment.dataset import Dataset
 from augment.errors import DatasetError, Reason, StorageError
 from augment.formats import registry
 from augment.formats.assemble import Assembled, Assembly
-from augment.formats.listing import Described, FileGroup, Listing, RefusedPath
+from augment.formats.format import Described, FileGroup, Listing, RefusedPath
 from augment.formats.scan import File, Found, Picture
 from tests.augment.folders_for_tests import lay_pictures
 

@@ -17,7 +17,7 @@ from augment.cli import app
 from augment.errors import CallError
 from augment.formats import registry
 from augment.measure import dataset_statistics
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
 
 

@@ -11,7 +11,7 @@ from augment.encode import encode
 from augment.errors import DatasetError
 from augment.formats import registry
 from augment.measured import Measured, kept, measured
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augment.errors import CallError
 from augment.merging.merge import merge
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.sample import Batch, Sample
 from augment.transforms import catalogue
 from augment.transforms.compile import Compiled, Made, compile_pipeline

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from augment import document as documents
+from augment import document
 from augment.errors import PipelineError
 from augment.mixing.parse import parse
 
@@ -46,10 +46,10 @@ def test_mix_fills_in_what_is_left_out(written: object, canonical: object) -> No
 
 
 def test_mix_reads_yaml_and_json_and_names_the_line() -> None:
-    assert parse(documents.parse("CutMix: {alpha: 0.5}")) == parse({"CutMix": {"alpha": 0.5}})
-    assert parse(documents.parse("MixUp")) == parse("MixUp")
+    assert parse(document.parse("CutMix: {alpha: 0.5}")) == parse({"CutMix": {"alpha": 0.5}})
+    assert parse(document.parse("MixUp")) == parse("MixUp")
     with pytest.raises(PipelineError) as caught:
-        parse(documents.parse("OneOf:\n  transforms:\n    - MixUp: {alpha: 1}\n    - CutMix: {alpha: 0}\n"))
+        parse(document.parse("OneOf:\n  transforms:\n    - MixUp: {alpha: 1}\n    - CutMix: {alpha: 0}\n"))
     assert [problem.line for problem in caught.value.problems] == [4]
 
 

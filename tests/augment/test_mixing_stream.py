@@ -15,7 +15,7 @@ from augment.formats import registry
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
 from augment.wire import arrow
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.test_stream import write_pictures
 

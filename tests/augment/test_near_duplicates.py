@@ -13,7 +13,7 @@ from augment import near_duplicates
 from augment.errors import CallError
 from augment.formats import registry
 from augment.near_duplicates import near_pairs, picture_hash
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
 
 

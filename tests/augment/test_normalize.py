@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment.errors import CallError, PipelineError
-from augment.normalize import section as sections
 from augment.normalize.min_max import MinMax
-from augment.normalize.section import METHODS, parse
+from augment.normalize.section import METHODS, needs_dataset, parse, resolve
 from augment.normalize.standard import Standard
 from augment.normalize.statistics import NAMED
 
@@ -238,16 +237,16 @@ def test_all_problems_of_a_section_are_found() -> None:
 
 def test_section_of_a_dataset_has_no_floats_until_it_is_resolved() -> None:
     section = {"method": "tanh", "statistics": "dataset", "output": [0, 1]}
-    assert sections.needs_dataset(section)
+    assert needs_dataset(section)
     with pytest.raises(CallError, match="has no numbers without a dataset"):
         parse(section).apply(IMAGES)
-    resolved = sections.resolve(section, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    resolved = resolve(section, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     written = {"method": "tanh", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "output": [0.0, 1.0]}
     assert resolved == written
-    assert not sections.needs_dataset(resolved)
-    assert sections.resolve(written, (0, 0, 0), (1, 1, 1)) == written
+    assert not needs_dataset(resolved)
+    assert resolve(written, (0, 0, 0), (1, 1, 1)) == written
     with pytest.raises(PipelineError, match="std"):
-        sections.resolve(section, (0.1, 0.2, 0.3), (0.4, 0.0, 0.6))
+        resolve(section, (0.1, 0.2, 0.3), (0.4, 0.0, 0.6))
 
 
 def test_other_arrays_are_refused() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.sample import Sample
 from augment.target_rules import BoxRules
 from augment.transforms.compile import compile_pipeline

@@ -17,7 +17,7 @@ from augment.errors import DatasetError, RecordChangedError
 from augment.formats import registry
 from augment.formats.writing import Output, Packed, Whole
 from augment.stream import Stream
-from tests.augment import annotations_for_tests as made_up
+from tests.augment import annotations_for_tests
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats_for_tests import SIZE, annotations_by_key, output
 from tests.augment.packing_for_tests import pack
@@ -28,7 +28,7 @@ ALL = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoint
 
 
 def whole_of(*splits: str, targets: frozenset[str] = ALL) -> Whole:
-    return Whole(made_up.CLASSES, made_up.KEYPOINTS, targets, splits, "elsewhere")
+    return Whole(annotations_for_tests.CLASSES, annotations_for_tests.KEYPOINTS, targets, splits, "elsewhere")
 
 
 def packed(each: Output, shade: int = 0) -> Packed:
@@ -45,16 +45,22 @@ def there_and_back(format_name: str, outputs: list[Packed], whole: Whole, root: 
 @pytest.mark.parametrize("format_name", FORMATS)
 @given(
     said=st.lists(
-        st.one_of(made_up.boxed(SIZE), made_up.outlined(SIZE), made_up.posed(SIZE), st.just(NOTHING)), min_size=1
+        st.one_of(
+            annotations_for_tests.boxed(SIZE),
+            annotations_for_tests.outlined(SIZE),
+            annotations_for_tests.posed(SIZE),
+            st.just(NOTHING),
+        ),
+        min_size=1,
     ),
-    label=st.sampled_from([None, *made_up.CLASSES]),
+    label=st.sampled_from([None, *annotations_for_tests.CLASSES]),
     extra=st.dictionaries(st.text(max_size=5), st.text() | st.integers(-9, 9) | st.none(), max_size=2),
 )
 @FEW
 def test_annotations_come_back(
     format_name: str, said: list[Annotations], label: str | None, extra: dict[str, object]
 ) -> None:
-    shares = {made_up.CLASSES[0]: 0.25, made_up.CLASSES[2]: 0.75}
+    shares = {annotations_for_tests.CLASSES[0]: 0.25, annotations_for_tests.CLASSES[2]: 0.75}
     outputs = [
         replace(
             output(f"{i % 2}/{i}", replace(each, labels=shares if i % 2 else {}, extra=extra or None), split="train"),
@@ -69,11 +75,11 @@ def test_annotations_come_back(
             format_name, [packed(each, i) for i, each in enumerate(outputs)], whole_of("train"), Path(folder)
         )
         found = annotations_by_key(dataset)
-        assert dataset.classes == made_up.CLASSES
-        assert dataset.keypoint_names == made_up.KEYPOINTS
+        assert dataset.classes == annotations_for_tests.CLASSES
+        assert dataset.keypoint_names == annotations_for_tests.KEYPOINTS
         for i, each in enumerate(outputs):
             record = dataset.record(dataset.find(f"train/{each.name}") or 0)
-            assert record.label == (None if label is None else made_up.CLASSES.index(label))
+            assert record.label == (None if label is None else annotations_for_tests.CLASSES.index(label))
             assert dataset.read(record) == picture(i, height=SIZE[0], width=SIZE[1])
             assert (record.mask is None) == (not each.has_mask)
             if record.mask is not None:
@@ -109,7 +115,7 @@ def test_any_key_comes_back(format_name: str, keys: list[str]) -> None:
 
 def test_a_dataset_is_the_same_in_both_formats(tmp_path: Path) -> None:
     boxes = ((1.0, 2.0, 9.5, 11.25),)
-    said = Annotations(boxes=boxes, box_labels=(made_up.CLASSES[1],), extra={"caption": "a cat"})
+    said = Annotations(boxes=boxes, box_labels=(annotations_for_tests.CLASSES[1],), extra={"caption": "a cat"})
     outputs = [packed(replace(output(f"k/{i}", said, split="val", copy=i), class_name="z:1"), i) for i in range(5)]
     whole = whole_of("val", targets=frozenset({"label", "boxes"}))
     digests = {there_and_back(name, outputs, whole, tmp_path / name).digest for name in FORMATS}

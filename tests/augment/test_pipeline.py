@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from augment.address import digest_fields
 from augment.document import parse
 from augment.errors import PipelineError
-from augment.pipeline import Node, PipelineSpec
-from augment.transforms import catalogue
+from augment.pipelines.spec import Node, PipelineSpec
+from augment.transforms.catalogue import catalogue
 from augment.transforms.check import resolve
 from tests.augment.catalogue_cases import LEAVES, NEEDED, values
 
@@ -79,7 +79,7 @@ def test_an_empty_pipeline_is_the_identity() -> None:
 @st.composite
 def leaves(draw: st.DrawFn) -> dict[str, Any]:
     name = draw(st.sampled_from(LEAVES))
-    properties = catalogue.catalogue()[name].schema["properties"]
+    properties = catalogue()[name].schema["properties"]
     chosen = draw(st.sets(st.sampled_from(sorted(properties))))
     return {name: dict(NEEDED.get(name, {})) | {key: draw(values(properties[key])) for key in chosen}}
 

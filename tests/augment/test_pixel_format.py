@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment.errors import CallError, PipelineError
-from augment.normalize import section as sections
-from augment.normalize.method import ByValue
+from augment.normalize import section
+from augment.normalize.methods import ByValue
 from augment.normalize.pixel_format import PixelFormat, convert, denormalise
 from augment.normalize.section import parse
 from augment.normalize.statistics import NAMED
@@ -101,9 +101,9 @@ def test_float16_that_cannot_tell_values_apart_comes_back_to_one_of_them() -> No
 
 
 def test_float16_that_would_be_infinite_is_refused() -> None:
-    sections.check_dtype(parse({"method": "standard", "std": 1e-6}), "float32")
+    section.check_dtype(parse({"method": "standard", "std": 1e-6}), "float32")
     with pytest.raises(PipelineError, match="take dtype float32"):
-        sections.check_dtype(parse({"method": "standard", "std": 1e-6}), "float16")
+        section.check_dtype(parse({"method": "standard", "std": 1e-6}), "float16")
 
 
 def test_floats_between_and_beyond_become_the_nearest_value() -> None:

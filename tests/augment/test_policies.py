@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from augment.errors import PipelineError, RecordError
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.sample import Sample
-from augment.transforms import catalogue, sizes
+from augment.transforms import sizes
+from augment.transforms.catalogue import catalogue
 from augment.transforms.check import resolve
 from augment.transforms.load import Pipeline
-from augment.transforms.policies import found, operations
+from augment.transforms.policies import operations, published_policies
 from augment.transforms.policies.operations import AUTO, COLOURS, GEOMETRIC, MIX, MIX_ALL, RAND, TRIVIAL_WIDE, Space
 from augment.transforms.policies.policy import applied
 from tests.augment.catalogue_cases import POLICIES, compiled, node, noise_image, operations_of, sample
@@ -117,9 +118,9 @@ def test_auto_augment_posterizes_as_published() -> None:
     assert [posterize.at(level / 9, SHAPE) for level in range(10)] == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
 
 
-@pytest.mark.parametrize("policy", found.POLICIES)
+@pytest.mark.parametrize("policy", published_policies.POLICIES)
 def test_auto_augment_applies_each_operation_as_often_as_its_table_says(policy: str) -> None:
-    table = found.POLICIES[policy]
+    table = published_policies.POLICIES[policy]
     assert len(table) == 25
     expected: dict[str, float] = defaultdict(float)
     for pair in table:
@@ -138,12 +139,12 @@ def test_auto_augment_applies_each_operation_as_often_as_its_table_says(policy: 
 
 def test_auto_augment_tables_are_the_papers() -> None:
     """First and last line of each, by eye from tables 7 to 9."""
-    assert found.POLICIES["cifar10"][0] == (("Invert", 0.1, 0), ("Contrast", 0.2, 6))
-    assert found.POLICIES["cifar10"][-1] == (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, 0))
-    assert found.POLICIES["svhn"][0] == (("ShearX", 0.9, 4), ("Invert", 0.2, 0))
-    assert found.POLICIES["svhn"][-1] == (("ShearX", 0.7, 2), ("Invert", 0.1, 0))
-    assert found.POLICIES["imagenet"][0] == (("Posterize", 0.4, 8), ("Rotate", 0.6, 9))
-    assert found.POLICIES["imagenet"][-1] == (("Equalize", 0.8, 0), ("Equalize", 0.6, 0))
+    assert published_policies.POLICIES["cifar10"][0] == (("Invert", 0.1, 0), ("Contrast", 0.2, 6))
+    assert published_policies.POLICIES["cifar10"][-1] == (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, 0))
+    assert published_policies.POLICIES["svhn"][0] == (("ShearX", 0.9, 4), ("Invert", 0.2, 0))
+    assert published_policies.POLICIES["svhn"][-1] == (("ShearX", 0.7, 2), ("Invert", 0.1, 0))
+    assert published_policies.POLICIES["imagenet"][0] == (("Posterize", 0.4, 8), ("Rotate", 0.6, 9))
+    assert published_policies.POLICIES["imagenet"][-1] == (("Equalize", 0.8, 0), ("Equalize", 0.6, 0))
 
 
 # ------------------------------------------------------------------------------------------------------------- AugMix
@@ -237,7 +238,7 @@ def test_three_augment_answers_to_the_name_of_its_paper() -> None:
 def test_policy_survives_yaml_and_is_shown_with_what_it_drew(name: str) -> None:
     pipeline = Pipeline(resolve([name]))
     assert Pipeline.parse(pipeline.spec.to_yaml()).digest == pipeline.digest
-    assert catalogue.catalogue()[name].family == "policy"
+    assert catalogue()[name].family == "policy"
     for one in drawn(name, 30):
         listed = [one["operations"]] if "operations" in one else list(one["chains"].values())
         for step, magnitude in (step for operations_ in listed for step in operations_):

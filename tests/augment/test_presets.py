@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.sample import Sample
-from augment.transforms import catalogue, load, sizes
+from augment.transforms import load, sizes
+from augment.transforms.catalogue import catalogue
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.load import Pipeline
 from tests.augment.catalogue_cases import noise_image, sample
@@ -104,7 +105,7 @@ def photo() -> np.ndarray:
 
 def test_colour_noise_moves_no_pixel() -> None:
     for node in Pipeline.load("colour-noise").spec.nodes():
-        assert node.children or not catalogue.catalogue()[node.name].moves_pixels
+        assert node.children or not catalogue()[node.name].moves_pixels
 
 
 def test_vgg_scales_the_shorter_side_to_what_the_paper_says() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment import decode, overlay
+from augment import overlay
 from augment.cli import app, exit_codes, preview_dataset
+from augment.decode import decode
 from augment.document import parse
 from augment.errors import DatasetError, PipelineError
 from augment.formats import registry
@@ -56,7 +57,7 @@ def test_preview_of_a_dataset_shows_copies_of_records_spread_evenly(
         assert place is not None
         rendered = renderer.render(dataset.record(place), draw=cell["draw"])
         assert cell["render_key"] == rendered.render_key
-    shown = decode.decode(grid.read_bytes())
+    shown = decode(grid.read_bytes())
     assert (shown == overlay.bright(0)).all(axis=-1).sum() > 500
 
 
@@ -134,6 +135,6 @@ def test_preview_shows_what_normalisation_left_of_a_picture(streets: Path, tmp_p
         for data in (streets, streets / "JPEGImages/3.png"):
             grid = tmp_path / "grid.png"
             assert run("preview", data, "-p", pipeline(tmp_path, text), "-n", 2, "-o", grid) == exit_codes.OK
-            grids.append(decode.decode(grid.read_bytes()))
+            grids.append(decode(grid.read_bytes()))
     assert all((one == other).all() for one, other in zip(grids[:2], grids[2:4], strict=True))
     assert all((one != other).any() for one, other in zip(grids[:2], grids[4:], strict=True))

@@ -9,7 +9,7 @@ from skimage import data, exposure
 
 from augment.errors import CallError, PipelineError, Reason, RecordChangedError, RecordError
 from augment.pictures import Loose
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.sample import Sample
 from augment.transforms import source
 from augment.transforms.compile import Made, check_references, compile_pipeline

@@ -14,7 +14,7 @@ from augment.formats import registry
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
 from augment.wire import arrow
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import lay_noise
 
 PIPELINE = Pipeline.parse("""

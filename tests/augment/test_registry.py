@@ -11,7 +11,7 @@ import pytest
 from augment.dataset import Dataset
 from augment.errors import CallError, DatasetError, Reason
 from augment.formats import refusals, registry
-from augment.formats.listing import Described, FileGroup, Listing
+from augment.formats.format import Described, FileGroup, Listing
 from augment.formats.scan import Examiner, Limits, Refused
 from tests.augment.folders_for_tests import lay, lay_pictures, picture
 

@@ -136,7 +136,7 @@ def test_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
 
 def test_refusals_by_the_hundred_thousand_are_kept_in_order(tmp_path: Path) -> None:
     from augment.formats.assemble import Assembly
-    from augment.formats.listing import Described, FileGroup, Listing, RefusedPath
+    from augment.formats.format import Described, FileGroup, Listing, RefusedPath
     from augment.formats.scan import File, Found, Picture
 
     assembly = Assembly(Listing())

@@ -13,12 +13,12 @@ import pytest
 
 from augment import read, scan_task
 from augment.errors import DatasetError
-from augment.formats import walk
+from augment.formats import files
 from augment.formats.watch import Watch
 from augment.guard import InProcessGuard
 from augment.scan_task import ScanTask
-from augment.task import Guard
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
+from augment.workers.task import Guard
 from tests.augment.folders_for_tests import lay_pictures
 from tests.augment.tasks_for_tests import Pid
 
@@ -68,7 +68,7 @@ def test_a_file_that_is_never_read_is_named_and_its_worker_replaced(task: ScanTa
         assert workers.submit(Pid()).result(5) != pid
 
 
-@pytest.mark.parametrize("room", [walk, scan_task], ids=["listing", "links"])
+@pytest.mark.parametrize("room", [files, scan_task], ids=["listing", "links"])
 def test_a_folder_that_is_never_listed_is_named(task: ScanTask, room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real: Callable[..., Any] = os.scandir
     let = threading.Event()

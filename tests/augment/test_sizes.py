@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from augment.document import parse
 from augment.errors import PipelineError, RecordError
-from augment.pipeline import PipelineSpec
-from augment.transforms import catalogue, extent, limits, sizes
+from augment.pipelines.spec import PipelineSpec
+from augment.transforms import extent, limits, sizes
+from augment.transforms.catalogue import catalogue
 from augment.transforms.check import resolve
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.extent import Extent, point
@@ -42,7 +43,7 @@ def rendered_sizes(spec: PipelineSpec, height: int, width: int, num_draws: int) 
 
 
 def test_every_transform_that_changes_sizes_is_in_the_catalogue() -> None:
-    assert sizes.CHANGES.keys() <= catalogue.catalogue().keys()
+    assert sizes.CHANGES.keys() <= catalogue().keys()
 
 
 @pytest.mark.parametrize("name", LEAVES)
@@ -85,9 +86,7 @@ def modest(schema: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", CHANGING)
 def test_sizes_hold_for_any_arguments(name: str) -> None:
-    properties = {
-        key: values(modest(schema)) for key, schema in catalogue.catalogue()[name].schema["properties"].items()
-    }
+    properties = {key: values(modest(schema)) for key, schema in catalogue()[name].schema["properties"].items()}
 
     @given(st.fixed_dictionaries({}, optional=properties), st.integers(1, 70), st.integers(1, 70))
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

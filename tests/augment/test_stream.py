@@ -20,7 +20,7 @@ from augment.stream import Stream
 from augment.stream_spec import Place, StreamSpec
 from augment.transforms.load import Pipeline
 from augment.wire import arrow
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 
 PIPELINE = Pipeline.parse("""
 transforms:

@@ -17,7 +17,7 @@ from augment.normalize.section import parse
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
 from augment.wire import arrow, npz, tar
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
 
 PIPELINE = Pipeline.parse("transforms: [{RandomCrop: {height: 8, width: 6}}, {HorizontalFlip: {p: 0.5}}]")

@@ -11,14 +11,14 @@ from augment.dataset import Dataset
 from augment.encode import encode
 from augment.errors import CallError, PipelineError
 from augment.formats import registry
-from augment.pipeline import PipelineSpec
+from augment.pipelines.spec import PipelineSpec
 from augment.sample import Batch, Sample
 from augment.stream import Stream
-from augment.transforms import catalogue
+from augment.transforms.catalogue import catalogue
 from augment.transforms.check import resolve
 from augment.transforms.compile import compile_pipeline
 from augment.transforms.load import Pipeline
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.catalogue_cases import MOVING, POLICIES, node
 from tests.augment.test_stream import write_pictures
 
@@ -185,10 +185,10 @@ def places(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("draw", [1, 2])
 def test_matrix_leads_from_each_pixel_to_the_one_it_shows(name: str, draw: int) -> None:
     height, width = 61, 83
-    fixed = {"border_mode": 0} if "border_mode" in catalogue.catalogue()[name].schema["properties"] else {}
+    fixed = {"border_mode": 0} if "border_mode" in catalogue()[name].schema["properties"] else {}
     spec = PipelineSpec((node(name, **fixed), node("HorizontalFlip")))
     given = Sample(places(height, width))
-    if catalogue.catalogue()[name].requires:
+    if catalogue()[name].requires:
         mask = np.zeros((height, width), np.uint8)
         mask[20:40, 30:60] = 1
         given.mask, given.boxes = mask, np.array([[30, 20, 60, 40]], np.float32)

@@ -8,11 +8,11 @@ import pytest
 from scipy import ndimage
 
 from augment.sample import Sample
-from augment.transforms import catalogue
+from augment.transforms.catalogue import catalogue
 from augment.transforms.entry import ALL_TARGETS
 from tests.augment.catalogue_cases import LEAVES, MOVING, POLICIES, compiled, movable, node, sample, some
 
-CATALOGUE = catalogue.catalogue()
+CATALOGUE = catalogue()
 HEIGHT, WIDTH = 120, 160
 
 

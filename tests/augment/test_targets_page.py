@@ -7,7 +7,7 @@ import pytest
 
 from augment.document import parse
 from augment.target_rules import BoxRules, KeypointRules
-from augment.transforms import catalogue
+from augment.transforms.catalogue import FAMILIES, catalogue
 from augment.transforms.check import resolve
 from tests.augment.catalogue_cases import LEAVES
 
@@ -17,10 +17,10 @@ TARGETS = ("mask", "boxes", "keypoints")
 
 def rows() -> list[str]:
     """A row for each transform that moves pixels, by family."""
-    known = catalogue.catalogue()
+    known = catalogue()
     moving = [name for name in LEAVES if known[name].moves_pixels]
     found = []
-    for family in catalogue.FAMILIES:
+    for family in FAMILIES:
         for name in moving:
             if known[name].family == family:
                 cells = ("yes" if target in known[name].targets else "**no**" for target in TARGETS)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from augment.errors import Reason, RecordError
-from augment.pipeline import Node
+from augment.pipelines.spec import Node
 from augment.sample import Sample
-from augment.transforms import catalogue
+from augment.transforms.catalogue import ParamsError, catalogue, fill
 from augment.transforms.library import cv2
 from tests.augment.catalogue_cases import EVERY, LEAVES, MOVING, compiled, movable, node, noise_image, sample
 
 SIZES = ((1, 1), (2, 3), (33, 65), (7, 100), (96, 96))
-CATALOGUE = catalogue.catalogue()
+CATALOGUE = catalogue()
 
 
 def digest(rendered: Sample) -> str:
@@ -135,7 +135,7 @@ def buildable() -> Iterator[Any]:
     for name, key, value in variants():
         try:
             yield pytest.param(node(name, **{key: value}), id=f"{name}-{key}-{value}")
-        except catalogue.ParamsError as error:  # a rule between parameters forbids it alone
+        except ParamsError as error:  # a rule between parameters forbids it alone
             assert {place for place, _ in error.problems} == {()}  # noqa: PT017 - not the exception of a test
 
 
@@ -174,7 +174,7 @@ def test_parameters_survive_json(name: str) -> None:
     params = node(name).params
     again = json.loads(json.dumps(params))
     assert again == params
-    assert catalogue.fill(name, again) == params
+    assert fill(name, again) == params
 
 
 @pytest.mark.parametrize("name", [name for name in LEAVES if CATALOGUE[name].targets == {"image"}])

@@ -36,7 +36,7 @@ def script(body: str, *, use_stdin: bool = False) -> "subprocess.Popen[str]":
 
 HEADER = """
 import os, sys, time, signal
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.tasks_for_tests import Call, Echo, Pid, Records
 """
 

@@ -16,8 +16,8 @@ import pytest
 
 from augment.errors import CallError, Reason, RecordError, WorkerError
 from augment.processes import outcome
-from augment.task import Workers
-from augment.workers import InProcessWorkers, LocalWorkers, num_cpus
+from augment.workers.pool import InProcessWorkers, LocalWorkers, num_cpus
+from augment.workers.task import Workers
 from tests.augment.tasks_for_tests import Call, Echo, Pid, Records
 from tests.augment.waiting import eventually
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.tasks_for_tests import Call, Echo
 from tests.augment.waiting import eventually
 

@@ -15,7 +15,7 @@ from augment.dataset import Dataset
 from augment.errors import DatasetError, OutputError, Reason
 from augment.formats import registry, yolo, yolo_labels, yolo_words
 from augment.formats.writing import Whole
-from tests.augment import annotations_for_tests as made_up
+from tests.augment import annotations_for_tests
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats_for_tests import SIZE, annotations_by_key, output, whole_of, write
 
@@ -165,11 +165,13 @@ def _read_independently(root: Path, height: int, width: int) -> dict[str, list[t
     return found
 
 
-@given(said=st.lists(made_up.boxed(SIZE), min_size=2, max_size=3))
+@given(said=st.lists(annotations_for_tests.boxed(SIZE), min_size=2, max_size=3))
 @settings(max_examples=15, deadline=None)
 def test_independent_reader_finds_the_boxes(said: list[Annotations], tmp_path_factory: pytest.TempPathFactory) -> None:
     outputs = [output(f"x/{i}", each, split=("train", "val")[i % 2]) for i, each in enumerate(said)]
-    root = write(tmp_path_factory.mktemp("yolo"), "yolo", outputs, whole_of(outputs, classes=made_up.CLASSES))
+    root = write(
+        tmp_path_factory.mktemp("yolo"), "yolo", outputs, whole_of(outputs, classes=annotations_for_tests.CLASSES)
+    )
     found = _read_independently(root, *SIZE)
     for each in outputs:
         rows = found[f"{each.split}/{each.key}"]

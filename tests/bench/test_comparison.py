@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import bench.cases
-from augment import encode
 from augment.chance import EpochOrder
 from augment.dataset import Dataset
+from augment.encode import encode
 from augment.formats import registry
-from bench import measure, photographs, profile, report, synthetic
+from bench import photographs, profile, report, synthetic
 from bench.case import DIFFERENCE, Case, Pair, Run
 from bench.compare import CaseResult, PairResult
-from bench.measure import Measured, MissingPeerError, Pythons
+from bench.measure import Measured, MissingPeerError, Pythons, measure
 from bench.pairs import Spread
 from bench.peers.served import DATASET
 from bench.work import Work
@@ -65,9 +65,9 @@ def test_pair_is_judged_by_the_median_of_its_values() -> None:
 def test_missing_peer_is_told_with_the_command_that_installs_it(tmp_path: Path) -> None:
     work = Work(str(tmp_path), str(tmp_path))
     with pytest.raises(MissingPeerError, match=r"no environment of peers.*pip install tensorflow-cpu"):
-        measure.measure("tf_data", work, Pythons(peers=None))
+        measure("tf_data", work, Pythons(peers=None))
     with pytest.raises(MissingPeerError, match=r"tensorflow cannot be imported \(ModuleNotFoundError.*pip install"):
-        measure.measure("tf_data", work, Pythons(peers=sys.executable))
+        measure("tf_data", work, Pythons(peers=sys.executable))
 
 
 def test_report_names_machine_values_and_what_is_missing(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_photographs_are_laid_down_in_rounds_and_differ(tmp_path: Path) -> None:
     source.mkdir()
     for number in range(2):
         picture = np.full((30, 40, 3), number, np.uint8)
-        (source / f"{number}.JPEG").write_bytes(encode.encode(picture, "jpeg", 90))
+        (source / f"{number}.JPEG").write_bytes(encode(picture, "jpeg", 90))
     work = Work(str(into), str(tmp_path), batch_size=1, num_warm=1, num_batches=2)
     photographs.lay_down(source, into, work)
     dataset = registry.scan(into, format="folder")
@@ -105,7 +105,7 @@ def test_grown_manifest_reads_any_record(tmp_path: Path, num_records: int) -> No
     work = Work(str(tmp_path / "into"), str(tmp_path), batch_size=1, num_warm=1, num_batches=2)
     source = tmp_path / "source"
     source.mkdir()
-    (source / "0.jpg").write_bytes(encode.encode(np.zeros((30, 40, 3), np.uint8), "jpeg", 90))
+    (source / "0.jpg").write_bytes(encode(np.zeros((30, 40, 3), np.uint8), "jpeg", 90))
     photographs.lay_down(source, tmp_path / "into", work)
     folder = tmp_path / "datasets" / DATASET
     (folder / "g").mkdir(parents=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from service.app import create_app
 from service.settings import Settings
 from tests.service.folders_for_tests import Run

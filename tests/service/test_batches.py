@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from augment import laid as laying
+from augment import laid
 from augment.errors import Reason, StorageError
 from augment.laid import Laid
 from augment.oneshot import Copies
@@ -65,7 +65,7 @@ class Oven:
                 raise
             if self.error is not None:
                 raise self.error
-            sizes = None if self.has_no_memory(path) else laying.write(path, [self.content])
+            sizes = None if self.has_no_memory(path) else laid.write(path, [self.content])
             return sizes and Laid(*sizes, self.refusals)
 
         return Wanted(address, produce, len(self.content))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment.errors import StorageError
-from service import home as homes
+from service import home
 from service.errors import MalformedError, ServiceError
 from service.home import Home
 
@@ -44,7 +44,7 @@ def test_home_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 @given(st.text())
 def test_a_name_can_be_nothing_but_a_name(text: str) -> None:
     try:
-        name = homes.checked_name(text)
+        name = home.checked_name(text)
     except MalformedError:
         return
     assert Path("above", name).resolve().parent == Path("above").resolve()
@@ -55,22 +55,22 @@ def test_a_name_can_be_nothing_but_a_name(text: str) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "-x", "a\n", "a\0", "x" * 101, "é", "a b"])
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(MalformedError):
-        homes.checked_name(name)
+        home.checked_name(name)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    homes.write_whole(tmp_path / "a", b"old")
-    homes.write_json(tmp_path / "a", {"b": 1})
+    home.write_whole(tmp_path / "a", b"old")
+    home.write_json(tmp_path / "a", {"b": 1})
     assert (tmp_path / "a").read_bytes() == b'{\n "b": 1\n}'
     with pytest.raises(StorageError):
-        homes.write_whole(tmp_path / "missing" / "a", b"x")
+        home.write_whole(tmp_path / "missing" / "a", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_home_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / f".a.{os.getpid()}.tmp").mkdir()  # the draft can neither be written nor removed, as on a read-only disk
     with pytest.raises(StorageError, match=r"a cannot be written: .*make the home writable"):
-        homes.write_whole(tmp_path / "a", b"x")
+        home.write_whole(tmp_path / "a", b"x")
 
 
 def test_used_bytes_counts_uploads_and_outputs(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fastapi import Request
 from starlette.testclient import TestClient
 
 from augment.expand import expand
-from augment.verify import verify
+from augment.expansion.verify import verify
 from service.job_table import JobState
 from service.routes.jobs import read_output
 from tests.service.folders_for_tests import Run, write_folder

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import service.errors
-from augment import errors as engine_errors
+from augment import errors
 from augment.errors import PipelineError, Problem, Reason, RecordError
 from service import problems
 from service.errors import BusyError, DrainingError, UnauthorizedError
@@ -21,7 +21,7 @@ def _all() -> set[type[Exception]]:
     for room in ("augment.expand", "augment.stream", "augment.processes.worker", "service.app"):
         importlib.import_module(room)  # for the classes that it may add
 
-    return {*_tree(engine_errors.AugmentError), *_tree(service.errors.ServiceError)}
+    return {*_tree(errors.AugmentError), *_tree(service.errors.ServiceError)}
 
 
 def test_every_error_has_a_status_and_every_status_an_error() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from augment import decode
+from augment.decode import decode
 from augment.stream import Stream
 from augment.transforms.load import Pipeline
 from augment.wire import arrow, npz
@@ -73,7 +73,7 @@ def test_every_format_carries_the_weights(service: TestClient, declared: dict[st
 def test_a_sample_is_shown_unmixed(service: TestClient, declared: dict[str, Any]) -> None:
     plain = service.post("/v1/streams", json=asked()).json()["id"]
     answers = [service.get(f"/v1/streams/{each}/samples/0/cat/00") for each in (plain, declared["id"])]
-    one, other = (decode.decode(each.content) for each in answers)
+    one, other = (decode(each.content) for each in answers)
     assert np.array_equal(one, other)
     described = service.get(f"/v1/streams/{declared['id']}/samples/0/cat/00", params={"format": "json"}).json()
     assert "mixed" not in described

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from augment.errors import WorkerError
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from service import warming
 from service.errors import StartingError
 from service.warming import Warming

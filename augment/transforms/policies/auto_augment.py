@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from augment.transforms.library import A, cv2
-from augment.transforms.policies import found
+from augment.transforms.policies import published_policies
 from augment.transforms.policies.operations import AUTO
 from augment.transforms.policies.policy import Policy, Step, draw_magnitude
 
@@ -36,7 +36,7 @@ class AutoAugment(Policy):
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         drawn: list[Step] = []
-        for name, chance, level in self.py_random.choice(found.POLICIES[self.policy]):
+        for name, chance, level in self.py_random.choice(published_policies.POLICIES[self.policy]):
             if self.py_random.random() < chance:
                 share = level / _STRONGEST
                 drawn.append((name, draw_magnitude(AUTO[name], share, params["shape"][:2], self.py_random)))

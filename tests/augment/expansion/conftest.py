@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from augment.expansion import lock, spec
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import NAMES, lay_noise
 
 

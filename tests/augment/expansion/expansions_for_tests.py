@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment import encode
+from augment.encode import encode
 from augment.expansion.shard import ShardResult, ShardTask
-from augment.task import Guard, Task
 from augment.transforms.load import Pipeline
+from augment.workers.task import Guard, Task
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def noise(name: str, height: int = 24, width: int = 32) -> bytes:
     """A JPEG of noise that depends on the name alone."""
     seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return encode.encode(pixels, "jpeg")
+    return encode(pixels, "jpeg")
 
 
 def broken(name: str) -> bytes:

@@ -17,7 +17,7 @@ from augment.expansion import folder, manifest, spec
 from augment.formats import registry
 from augment.render import Renderer
 from augment.transforms.load import Pipeline
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import (
     NAMES,
     PIPELINE,
@@ -50,9 +50,9 @@ def test_copy_is_the_draw_of_a_stream(data: Path, out: Path) -> None:
     place = renderer.dataset.find("dog/3")
     assert place is not None
     rendered = renderer.render(renderer.dataset.record(place), draw=2)
-    from augment import decode
+    from augment.decode import decode
 
-    assert (decode.decode((out / "dog/3__2.png").read_bytes()) == rendered.sample.image).all()
+    assert (decode((out / "dog/3__2.png").read_bytes()) == rendered.sample.image).all()
 
 
 def test_manifest_has_the_provenance_of_each_output(data: Path, out: Path) -> None:

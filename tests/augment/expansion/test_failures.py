@@ -13,8 +13,8 @@ from augment.expand import Expansion, expand
 from augment.expansion import spec
 from augment.expansion.shard import ShardTask
 from augment.expansion.tally import Progress
-from augment.task import Task
-from augment.workers import InProcessWorkers, LocalWorkers
+from augment.workers.pool import InProcessWorkers, LocalWorkers
+from augment.workers.task import Task
 from tests.augment.expansion.expansions_for_tests import (
     PIPELINE,
     CrashingShard,

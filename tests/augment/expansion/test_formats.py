@@ -14,9 +14,9 @@ from augment.dataset import Dataset
 from augment.errors import DatasetError, OutputError
 from augment.expand import Expansion, expand
 from augment.expansion.inspection import Finding
+from augment.expansion.verify import verify
 from augment.formats import registry
 from augment.render import Renderer
-from augment.verify import verify
 from tests.augment.expansion.annotated_for_tests import PIPELINE, lay_voc
 from tests.augment.expansion.expansions_for_tests import content, flip_a_bit, identities, lay_noise, rows
 

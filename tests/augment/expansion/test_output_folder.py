@@ -21,7 +21,7 @@ from augment.errors import OutputError, StorageError
 from augment.expand import expand
 from augment.expansion import folder, journal, lock
 from augment.expansion.paths import PathSet
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import PIPELINE, content
 from tests.augment.folders_for_tests import as_nobody
 

@@ -9,10 +9,10 @@ import pytest
 from augment.cli import app
 from augment.errors import CallError, DatasetError, OutputError, PipelineError
 from augment.expand import Expansion, expand
+from augment.expansion.verify import verify
 from augment.formats import registry
 from augment.transforms.load import Pipeline
-from augment.verify import verify
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import lay_noise
 
 TEXT = "transforms: [{FDA: {references: styles, p: 1}}, {HorizontalFlip: {p: 0.5}}]"

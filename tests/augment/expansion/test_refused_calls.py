@@ -8,7 +8,7 @@ import pytest
 from augment.errors import CallError, DatasetError, OutputError, PipelineError, Reason
 from augment.expand import expand
 from augment.transforms.load import Pipeline
-from augment.workers import LocalWorkers
+from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import NAMES, PIPELINE, content, lay_noise
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

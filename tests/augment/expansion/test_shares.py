@@ -9,7 +9,7 @@ import pytest
 from augment.errors import CallError, DatasetError, OutputError
 from augment.expand import Expansion, expand
 from augment.expansion import shares
-from augment.verify import verify
+from augment.expansion.verify import verify
 from tests.augment.expansion.annotated_for_tests import lay_voc
 from tests.augment.expansion.expansions_for_tests import PIPELINE, content, identities, lay_noise, rows
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from augment import decode
+from augment.decode import decode
 from augment.errors import CallError, DatasetError, OutputError
 from augment.expand import Expansion, expand
 from augment.expansion.tally import Progress
+from augment.expansion.verify import verify
 from augment.formats import registry
 from augment.stream import Stream
-from augment.verify import verify
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, lay_noise, rows
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -93,7 +93,7 @@ def test_copy_is_an_epoch_of_a_stream_over_the_training_split(data: Path, tmp_pa
     assert len(batch.keys) == 3
     for key, image in zip(batch.keys, batch.images, strict=True):
         for path in (tmp_path / "all/train" / f"{key}__1.png", tmp_path / "alone" / f"{key}__1.png"):
-            assert (decode.decode(path.read_bytes()) == image).all()
+            assert (decode(path.read_bytes()) == image).all()
 
 
 @pytest.mark.parametrize(

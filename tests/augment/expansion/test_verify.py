@@ -11,8 +11,8 @@ from augment.errors import DatasetError, OutputError
 from augment.expand import expand
 from augment.expansion import lock, manifest, sources, spec
 from augment.expansion.inspection import Finding
-from augment.verify import verify
-from augment.workers import LocalWorkers
+from augment.expansion.verify import verify
+from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, flip_a_bit, lay_noise
 
 NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(4)]

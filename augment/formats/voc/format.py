@@ -30,10 +30,10 @@ from augment import keys
 from augment.annotations import Annotations
 from augment.errors import Reason, RecordError
 from augment.formats import tree, voc_layout, voc_xml
-from augment.formats.listing import Described, Listing, MaskPlace
+from augment.formats.files import join
+from augment.formats.format import Described, Listing, MaskPlace
 from augment.formats.tree import Tree
 from augment.formats.voc_layout import Layout
-from augment.formats.walk import join
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
 NAME = "voc"

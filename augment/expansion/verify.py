@@ -18,8 +18,8 @@ from augment.expansion.spec import ExpansionSpec
 from augment.formats import refusals, registry
 from augment.references import References
 from augment.render import RenderSource
-from augment.task import Workers
 from augment.transforms import check
+from augment.workers.task import Workers
 
 _MISMATCHES_TOLD = 1000
 

@@ -20,7 +20,7 @@ from augment.annotations import Annotations
 from augment.errors import DatasetError
 from augment.formats import dataset_info, parquet_files, parquet_writing, shards
 from augment.formats.dataset_info import DatasetInfo
-from augment.formats.listing import Described, FileGroup, Listing, MaskPlace, Part
+from augment.formats.format import Described, FileGroup, Listing, MaskPlace, Part
 from augment.formats.parquet_files import Meaning, Shelf
 from augment.formats.parquet_said import RowReader
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile

@@ -16,7 +16,7 @@ from pathlib import Path
 from augment import keys, read
 from augment.errors import DatasetError, Reason, StorageError
 from augment.formats import watch
-from augment.formats.listing import Listing, RefusedPath
+from augment.formats.format import Listing, RefusedPath
 
 SPLIT_NAMES = frozenset(
     {"train", "training", "val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing"}

@@ -25,7 +25,7 @@ from augment.errors import CallError
 from augment.guard import InProcessGuard
 from augment.processes import launcher, slot, worker
 from augment.sample import Refusal
-from augment.task import Task
+from augment.workers.task import Task
 
 T = TypeVar("T")
 

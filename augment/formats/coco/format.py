@@ -30,19 +30,11 @@ from typing import Any
 from augment import keys
 from augment.annotations import Annotations
 from augment.errors import Reason, RecordError
-from augment.formats import (
-    coco_categories,
-    coco_files,
-    coco_index,
-    coco_json,
-    coco_objects,
-    coco_writable,
-    coco_writing,
-    tree,
-)
-from augment.formats.coco_index import Entry, Indexed
+from augment.formats import coco_categories, coco_files, coco_json, coco_objects, coco_writable, tree
+from augment.formats.coco import write
+from augment.formats.coco.index import Entry, Indexed, index
 from augment.formats.coco_objects import Categories
-from augment.formats.listing import Described, Listing
+from augment.formats.format import Described, Listing
 from augment.formats.tree import Tree
 from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
 
@@ -56,7 +48,7 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
     listing = Listing()
     files = tree.grow(root, listing, max_files=max_files)
     found = coco_files.find(files)
-    indexed = [coco_index.index(each.path, coco_json.read_text(files, each.path)) for each in found]
+    indexed = [index(each.path, coco_json.read_text(files, each.path)) for each in found]
     categories = coco_categories.united(indexed)
     listing.classes = tuple(dict.fromkeys(each["name"] for each in categories))
     listing.keypoint_names = coco_categories.names_of_keypoints(categories)
@@ -98,7 +90,7 @@ def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
 
 def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
     """One file for each split; see ``coco_writing``."""
-    return coco_writing.files(outputs, whole)
+    return write.files(outputs, whole)
 
 
 def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
