@@ -2,7 +2,7 @@
 
 Everything a user needs is an attribute of this module (``__all__``); each is imported when it is first asked for, so
 that ``import augment`` costs nothing and a script that only reads a pipeline never waits for OpenCV. Where a function
-has the name of the room it lives in (``augment.expand.expand``), the public name says what it works on
+has the name of the room it lives in (``augment.expansion.expand.expand``), the public name says what it works on
 (``augment.expand_dataset``), so that neither hides the other.
 """
 
@@ -11,49 +11,50 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from augment import errors
-    from augment.dataset import Dataset
-    from augment.decode import decode as decode_image
-    from augment.encode import encode as encode_image
+    from augment.dataset_stats.pixels import dataset_statistics
+    from augment.datasets.dataset import Dataset
     from augment.engine import engine_id
     from augment.errors import AugmentError
-    from augment.expand import expand as expand_dataset
+    from augment.expansion.expand import expand as expand_dataset
     from augment.expansion.verify import verify as verify_expansion
-    from augment.formats.registry import scan
-    from augment.measure import dataset_statistics
-    from augment.merging.merge import merge as merge_predictions
-    from augment.normalize.pictures import denormalise_images, normalize_images
-    from augment.overlay import Overlay
-    from augment.sample import Batch, Sample
-    from augment.sheet import contact_sheet
-    from augment.split import divide as divide_dataset
-    from augment.stream import Stream
+    from augment.images.decode import decode as decode_image
+    from augment.images.encode import encode as encode_image
+    from augment.normalize.images import denormalise_images, normalize_images
+    from augment.preview.contact_sheet import contact_sheet
+    from augment.preview.overlay import Overlay
+    from augment.render.pipeline import Pipeline
+    from augment.samples.sample import Batch, Sample
+    from augment.scanning.scan import scan
+    from augment.splitting.divide import divide as divide_dataset
+    from augment.streams.stream import Stream
     from augment.transforms.catalogue import catalogue
-    from augment.transforms.load import Pipeline
+    from augment.tta.merge import merge as merge_predictions
     from augment.workers.pool import LocalWorkers
 
+if TYPE_CHECKING:
     __version__: str
 
 _EXPORTS = {
     "AugmentError": ("augment.errors", "AugmentError"),
-    "Batch": ("augment.sample", "Batch"),
-    "Dataset": ("augment.dataset", "Dataset"),
+    "Batch": ("augment.samples.sample", "Batch"),
+    "Dataset": ("augment.datasets.dataset", "Dataset"),
     "LocalWorkers": ("augment.workers.pool", "LocalWorkers"),
-    "Overlay": ("augment.overlay", "Overlay"),
-    "Pipeline": ("augment.transforms.load", "Pipeline"),
-    "Sample": ("augment.sample", "Sample"),
-    "Stream": ("augment.stream", "Stream"),
+    "Overlay": ("augment.preview.overlay", "Overlay"),
+    "Pipeline": ("augment.render.pipeline", "Pipeline"),
+    "Sample": ("augment.samples.sample", "Sample"),
+    "Stream": ("augment.streams.stream", "Stream"),
     "catalogue": ("augment.transforms.catalogue", "catalogue"),
-    "contact_sheet": ("augment.sheet", "contact_sheet"),
-    "dataset_statistics": ("augment.measure", "dataset_statistics"),
-    "decode_image": ("augment.decode", "decode"),
-    "denormalise_images": ("augment.normalize.pictures", "denormalise_images"),
-    "divide_dataset": ("augment.split", "divide"),
-    "encode_image": ("augment.encode", "encode"),
+    "contact_sheet": ("augment.preview.contact_sheet", "contact_sheet"),
+    "dataset_statistics": ("augment.dataset_stats.pixels", "dataset_statistics"),
+    "decode_image": ("augment.images.decode", "decode"),
+    "denormalise_images": ("augment.normalize.images", "denormalise_images"),
+    "divide_dataset": ("augment.splitting.divide", "divide"),
+    "encode_image": ("augment.images.encode", "encode"),
     "engine_id": ("augment.engine", "engine_id"),
-    "expand_dataset": ("augment.expand", "expand"),
-    "merge_predictions": ("augment.merging.merge", "merge"),
-    "normalize_images": ("augment.normalize.pictures", "normalize_images"),
-    "scan": ("augment.formats.registry", "scan"),
+    "expand_dataset": ("augment.expansion.expand", "expand"),
+    "merge_predictions": ("augment.tta.merge", "merge"),
+    "normalize_images": ("augment.normalize.images", "normalize_images"),
+    "scan": ("augment.scanning.scan", "scan"),
     "verify_expansion": ("augment.expansion.verify", "verify"),
 }
 

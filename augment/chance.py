@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import arguments
+from augment import validation
 from augment.address import digest_fields
 from augment.errors import CallError
 
@@ -35,8 +35,8 @@ def check_address(*, seed: object, draw: object, view: object, key: object) -> N
     """
     for name, value in (("seed", seed), ("draw", draw), ("view", view)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value <= NUMBER_MAX:
-            raise CallError(f"{name} is {arguments.shown(value)}; it must be an integer in [0, {NUMBER_MAX}]")
-    arguments.text("key", key)
+            raise CallError(f"{name} is {validation.shown(value)}; it must be an integer in [0, {NUMBER_MAX}]")
+    validation.text("key", key)
 
 
 class Chance:
@@ -77,7 +77,7 @@ class EpochOrder:
     """
 
     def __init__(self, num_records: int, seed: int, epoch: int, *, shuffle: bool = True) -> None:
-        epoch = arguments.integer("epoch", epoch, 0, NUMBER_MAX)
+        epoch = validation.integer("epoch", epoch, 0, NUMBER_MAX)
         if num_records < 1:
             raise CallError(f"num_records is {num_records}; an order needs at least one record")
         self.num_records = num_records

@@ -98,9 +98,9 @@ def _system() -> Iterator[Finding]:
 
 def _processor() -> Iterator[Finding]:
     try:
-        from augment.transforms.compile import cpu_problem
+        from augment.transforms.runtime import compiler
 
-        problem = cpu_problem()
+        problem = compiler.cpu_problem()
     except ImportError as error:
         yield Finding("processor", Verdict.FAIL, f"cannot be asked: {error}", "see the libraries below")
         return

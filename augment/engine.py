@@ -9,9 +9,9 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from augment import decode
 from augment.address import digest_fields
-from augment.transforms import library
+from augment.images import decode
+from augment.transforms import albumentations_import
 
 RENDER_REVISION = 4
 """Counts our own changes that alter a pixel of any address; raised in the same commit as the change."""
@@ -26,7 +26,7 @@ def architecture() -> str:
     """
     machine = platform.machine().lower()
     if machine in {"x86_64", "amd64"}:
-        return "x86-64" if library.cpu_problem() else "x86-64-avx2"
+        return "x86-64" if albumentations_import.cpu_problem() else "x86-64-avx2"
     return {"arm64": "aarch64"}.get(machine, machine or "unknown")
 
 
@@ -35,7 +35,7 @@ def describe() -> dict[str, Any]:
     return {
         "revision": RENDER_REVISION,
         "architecture": architecture(),
-        "libraries": dict(sorted((library.versions() | decode.versions()).items())),
+        "libraries": dict(sorted((albumentations_import.versions() | decode.versions()).items())),
     }
 
 

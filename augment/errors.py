@@ -10,8 +10,8 @@
     ├── StorageError              the machine's disk or memory: full, unwritable, failing; nobody's data is wrong
     └── WorkerError               ours: a worker process died and no record can be blamed for it
 
-The engine knows nothing of HTTP or exit codes; whoever shows an error (``cli.py``, ``service/problems.py``) maps
-these classes, and a test fails where a class has no row in the map.
+The engine knows nothing of HTTP or exit codes; whoever shows an error (``cli/exit_codes.py``,
+``service/problems.py``) maps these classes, and a test fails where a class has no row in the map.
 """
 
 from collections.abc import Sequence

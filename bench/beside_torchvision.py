@@ -17,8 +17,8 @@ from skimage import data
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from augment.transforms.library import cv2
-from augment.transforms.policies import colours
+from augment.transforms.albumentations_import import cv2
+from augment.transforms.policies import operations
 from augment.transforms.policies.policy import applied
 
 # ruff: noqa: T201 - a benchmark prints
@@ -65,7 +65,7 @@ def cases() -> Iterator[tuple[str, Callable[[Picture], Picture], Callable[[Any],
     yield "AutoContrast", _ours("AutoContrast", None), functional.autocontrast
     yield "Equalize", _ours("Equalize", None), functional.equalize
     yield "Invert", _ours("Invert", None), functional.invert
-    yield "Grayscale", lambda one: np.repeat(colours.luma(one)[..., np.newaxis], 3, axis=2), _grey
+    yield "Grayscale", lambda one: np.repeat(operations.luma(one)[..., np.newaxis], 3, axis=2), _grey
     for sigma in (0.1, 0.3, 0.7, 1.0, 1.5, 2.0):
         yield "GaussianBlur", functools.partial(_blurred, sigma=sigma), functools.partial(_their_blur, sigma=sigma)
     for title, (ours, theirs) in FILTERS.items():

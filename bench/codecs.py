@@ -18,10 +18,10 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from augment import pillow_decode
-from augment.decode import DEFAULT_MAX_PIXELS, decode, probe
-from augment.encode import EXTENSIONS, encode
 from augment.errors import RecordError
+from augment.images import pillow
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode, probe
+from augment.images.encode import EXTENSIONS, encode
 
 # ruff: noqa: T201 - a benchmark prints
 
@@ -89,7 +89,7 @@ def _line(name: str, megapixels: float, inputs: Sequence[T], work: Callable[[T],
 
 
 def _by_pillow(data: bytes) -> NDArray[np.uint8]:
-    return pillow_decode.load_rgb(pillow_decode.open_picture(data, "jpeg", DEFAULT_MAX_PIXELS))
+    return pillow.load_rgb(pillow.open_picture(data, "jpeg", DEFAULT_MAX_PIXELS))
 
 
 def _reduced(num_eighths: int) -> Callable[[bytes], NDArray[np.uint8]]:

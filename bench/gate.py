@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 from skimage import data
 
-from augment.batch_task import BatchTask
-from augment.encode import encode
-from augment.formats import registry
-from augment.guard import InProcessGuard
-from augment.stream import Stream
-from augment.stream_spec import Place
-from augment.transforms.library import cv2
-from augment.transforms.load import Pipeline
+from augment.images.encode import encode
+from augment.render.pipeline import Pipeline
+from augment.scanning.scan import scan
+from augment.streams.spec import BatchSlice
+from augment.streams.stream import Stream
+from augment.streams.tasks import BatchTask
+from augment.transforms.albumentations_import import cv2
 from augment.workers.files import MemoryFile
+from augment.workers.task import InProcessGuard
 from bench.peers import bare
 from bench.photographs import TAKEN_S
 from bench.work import CROP_FLIP, spec
@@ -128,10 +128,10 @@ def _render(files: list[bytes]) -> Callable[[], None]:
 
 
 def _task(folder: Path, into: Path) -> Callable[[], None]:
-    dataset = registry.scan(folder, format="folder")
+    dataset = scan(folder, format="folder")
     stream = Stream(dataset, Pipeline.parse(json.dumps(spec(CROP_FLIP))), batch_size=NUM_PICTURES)
     sources: Any = stream._sources()  # noqa: SLF001 - what it gives its workers
-    task = BatchTask(sources, stream.spec, stream.layout(0), Place(0, 0), into)
+    task = BatchTask(sources, stream.spec, stream.layout(0), BatchSlice(0, 0), into)
 
     def run() -> None:
         if task.run(InProcessGuard()) is None:

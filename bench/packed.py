@@ -17,9 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment.formats import registry
-from augment.formats.writing import Output, Packed, Whole
-from augment.stream import Stream
+from augment.formats.format import Output, Packed, Whole
+from augment.scanning.scan import FORMATS, scan
+from augment.streams.stream import Stream
 
 # ruff: noqa: T201 - a benchmark prints
 
@@ -35,7 +35,7 @@ def main() -> None:
     arguments.add_argument("--num", type=int, default=2000)
     arguments.add_argument("--pipeline", default="inception")
     options = arguments.parse_args()
-    dataset = registry.scan(options.folder)
+    dataset = scan(options.folder)
     encoded = [dataset.read(record) for record in islice(dataset, options.num)]
     pictures = [(f"{i:06d}", encoded[i % len(encoded)]) for i in range(options.num)]
     print(f"{len(pictures)} pictures of {sum(len(data) for _, data in pictures) / len(pictures) / 1000:.0f} kB")
@@ -53,7 +53,7 @@ def _lay(root: Path, pictures: Sequence[tuple[str, bytes]]) -> dict[str, str]:
         for start in range(0, len(pictures), SHARD_ROWS):
             rows = pictures[start : start + SHARD_ROWS]
             some = [Packed(Output(key, None, None, "jpg", 1, 1), data, None) for key, data in rows]
-            file = registry.FORMATS[name].pack(some, whole, split=None, index=start // SHARD_ROWS)
+            file = FORMATS[name].pack(some, whole, split=None, index=start // SHARD_ROWS)
             (root / name / file.path).parent.mkdir(parents=True, exist_ok=True)
             (root / name / file.path).write_bytes(file.data)
     (root / "groups-of-100").mkdir()
@@ -69,7 +69,7 @@ def _lay(root: Path, pictures: Sequence[tuple[str, bytes]]) -> dict[str, str]:
 
 def _line(root: Path, name: str, format_name: str, pipeline: str) -> None:
     start = time.perf_counter()
-    dataset = registry.scan(root, format=format_name)
+    dataset = scan(root, format=format_name)
     scanned = dataset.num_records / (time.perf_counter() - start)
     costs = []
     every = range(dataset.num_records)

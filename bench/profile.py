@@ -31,9 +31,9 @@ from bench.work import Work
 
 
 STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("decode: libjpeg-turbo", ("_simplejpeg (augment/decode",)),
+    ("decode: libjpeg-turbo", ("_simplejpeg (augment/images/decode",)),
     ("decode: N/8 rule", ("eighths (augment/",)),
-    ("decode: header, choice of the decoder", ("decode (augment/decode.py",)),
+    ("decode: header, choice of the decoder", ("decode (augment/images/decode.py",)),
     ("read: file and its state", ("Dataset.read (",)),
     ("decode: picture kept", ("DecodedCache._put (",)),
     ("decode: kept picture found", ("DecodedCache.", "is_unmoved (")),
@@ -48,13 +48,13 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("batch: copy of the row", ("Images.take (",)),
     ("batch: Arrow message", ("batch_message (augment/wire",)),
     ("batch: provenance to JSON", ("_described (", "dumps (json/")),
-    ("batch: memory file", ("write (augment/laid",)),
+    ("batch: memory file", ("write (augment/render/result_file",)),
     ("batch: records, order, rows", ("BatchTask.run (",)),
     ("tasks in, outcomes out", ("Worker.", "Slot.")),
     ("receive", ("Answer.", "Received.")),
     ("batch from Arrow", ("read_batches (augment/wire",)),
     ("touch the bytes", ("_touched (bench/",)),
-    ("fetch ahead", ("(service/client",)),
+    ("fetch ahead", ("(augment/client",)),
     ("send", ("_SelectorSocketTransport.", "Protocol._send", "_send_chunk (")),
     ("batches, readers, metrics", ("(service/",)),
     ("event loop", ("(asyncio/",)),

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment import manifest
-from augment.dataset import Dataset
-from augment.manifest import BATCH_ROWS
+from augment.datasets import manifest
+from augment.datasets.dataset import Dataset
+from augment.datasets.manifest import BATCH_ROWS
 from bench.peers.served import DATASET
 
 _FULL_MAX = 20_000_000

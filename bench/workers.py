@@ -11,9 +11,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from augment.guard import InProcessGuard
 from augment.workers.pool import LocalWorkers
-from tests.augment.tasks_for_tests import Echo, Records, Timed, same
+from augment.workers.task import InProcessGuard
+from tests.augment.workers.tasks_for_tests import Echo, Records, Timed, same
 
 # ruff: noqa: T201 - a benchmark prints
 

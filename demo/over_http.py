@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.client import Client
+from augment.client import Client
 
 PIPELINE = "inception"
 BATCH_SIZE = 4

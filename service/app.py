@@ -12,27 +12,25 @@ from prometheus_client.core import Metric
 
 from augment import engine
 from augment.workers.pool import LocalWorkers
-from service import metrics, middleware, problems, reference
-from service.admission import Admission
-from service.batch_files import BatchFiles
-from service.batches import Batches
-from service.datasets import Datasets
-from service.home import Home
-from service.jobs import Jobs
-from service.measuring import Measuring
-from service.metrics import Metrics
-from service.oneshot import OneShot
+from service import middleware, observe, openapi, problems
+from service.asgi.admission import Admission
+from service.datasets.mean_std import Measuring
+from service.datasets.registry import Datasets
+from service.home import Home, Quota
+from service.jobs.jobs import Jobs
+from service.observe import Metrics
+from service.one_shot import OneShot
 from service.openapi import Application
 from service.pipelines import Pipelines
-from service.quota import Quota
-from service.readers import Readers
-from service.rendering import Rendering
 from service.routes import ROUTERS
 from service.schemas import Problem
 from service.settings import Settings
 from service.state import State
-from service.streams import Streams
-from service.warming import Warming
+from service.streams.batch_cache import Batches, Readers
+from service.streams.batch_files import BatchFiles
+from service.streams.render_tasks import Rendering
+from service.streams.streams import Streams
+from service.warmup import Warming
 
 _DESCRIPTION = """
 Every augmented sample has an address, and its pixels are a pure function of that address: the same URL gives the same
@@ -45,7 +43,7 @@ password of HTTP Basic.
 UPLOAD_PATHS = frozenset({"/v1/datasets"})
 """Whose bodies are bounded by the home's size instead of AUGMENT_MAX_BODY_BYTES."""
 
-_RENDERING = ("augment.batch_task", "augment.oneshot", "augment.expansion.shard")
+_RENDERING = ("augment.streams.tasks", "augment.render.one_shot", "augment.expansion.shard")
 """The modules of the tasks that render: imported before workers are forked."""
 
 _NUM_SCANNERS = 2
@@ -65,7 +63,9 @@ def create_app(settings: Settings) -> FastAPI:
             await parts.enter_async_context(warming.of(workers))
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
             version_now = await to_thread.run_sync(_describe_engine)
-            scanners = parts.enter_context(_pool(settings, _NUM_SCANNERS, "augment.scan_task", "augment.measure"))
+            scanners = parts.enter_context(
+                _pool(settings, _NUM_SCANNERS, "augment.scanning.scan_task", "augment.dataset_stats.pixels")
+            )
             quota = Quota(home, settings.max_home_bytes)
             datasets = await parts.enter_async_context(aclosing(Datasets(home, quota, scanners, settings)))
             job_workers = parts.enter_context(
@@ -113,7 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses={"default": {"model": Problem, "description": "A problem document (RFC 9457)."}},
     )
     problems.install(app, ROUTERS)
-    reference.install(app)
+    openapi.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(
@@ -148,14 +148,14 @@ def _watched(state: State) -> Iterable[Metric]:
     workers, job_workers = state.workers, state.job_workers
     restarts = Counter(workers.restarts) + Counter(job_workers.restarts)
     poisoned = workers.verdicts.keys() | job_workers.verdicts.keys()
-    yield metrics.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
-    yield metrics.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
-    yield metrics.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
-    yield metrics.gauge("augment_bodies_open", "Requests whose body is on its way.", state.admission.num_sending)
-    yield metrics.gauge("augment_answers_open", "Answers that are made or sent.", state.admission.num_open)
-    yield metrics.gauge("augment_workers", "Worker processes, those of jobs not counted.", workers.num_workers)
-    yield metrics.gauge("augment_job_workers_busy", "Worker processes that run a job's shard.", job_workers.num_busy)
-    yield metrics.gauge("augment_workers_busy", "Worker processes that run a task.", workers.num_busy)
-    yield metrics.labelled("augment_worker_restarts", "Workers replaced, by reason.", "reason", restarts, counts=True)
-    yield metrics.labelled("augment_jobs", "Jobs in the list, by state.", "state", state.jobs.counts())
-    yield metrics.gauge("augment_records_poisoned", "Records that killed their worker twice.", len(poisoned))
+    yield observe.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
+    yield observe.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
+    yield observe.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
+    yield observe.gauge("augment_bodies_open", "Requests whose body is on its way.", state.admission.num_sending)
+    yield observe.gauge("augment_answers_open", "Answers that are made or sent.", state.admission.num_open)
+    yield observe.gauge("augment_workers", "Worker processes, those of jobs not counted.", workers.num_workers)
+    yield observe.gauge("augment_job_workers_busy", "Worker processes that run a job's shard.", job_workers.num_busy)
+    yield observe.gauge("augment_workers_busy", "Worker processes that run a task.", workers.num_busy)
+    yield observe.labelled("augment_worker_restarts", "Workers replaced, by reason.", "reason", restarts, counts=True)
+    yield observe.labelled("augment_jobs", "Jobs in the list, by state.", "state", state.jobs.counts())
+    yield observe.gauge("augment_records_poisoned", "Records that killed their worker twice.", len(poisoned))

@@ -1,9 +1,14 @@
 """What happens to every request: an id, a key, a bound on the body, a count and a log line.
 
 Pure ASGI, because the answers are streams: nothing here collects a body.
+
+Who may call: a key as ``Authorization: Bearer``, or as the password of HTTP Basic, so that it can stand in a URL.
 """
 
 import asyncio
+import base64
+import binascii
+import hmac
 import logging
 import time
 from collections.abc import Sequence
@@ -14,15 +19,44 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import answers, auth, problems, protocol, requests
-from service.errors import DrainingError, ServiceError, SlowBodyError, TooLargeError
-from service.metrics import Metrics
+from service import problems, responses
+from service.asgi import requests, uvicorn_protocol
+from service.errors import DrainingError, ServiceError, SlowBodyError, TooLargeError, UnauthorizedError
+from service.observe import Metrics
+
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics", "/version"})
+"""Probes: asked by machines that hold no key, and they tell nothing that one protects."""
+
+
+def check(authorization: str | None, api_keys: Sequence[str]) -> None:
+    """Raise UnauthorizedError unless the header holds one of the keys; where there are no keys, everybody may."""
+    if not api_keys:
+        return
+    given = _key_in(authorization)
+    # All are compared, each in constant time, so that the time tells neither a key's bytes nor its place.
+    matches = [hmac.compare_digest(given, key.encode()) for key in api_keys]
+    if not any(matches):
+        what = "no key was presented" if authorization is None else "the key is not known"
+        raise UnauthorizedError(f"{what}; send it as 'Authorization: Bearer KEY' or as the password of HTTP Basic")
+
+
+def _key_in(authorization: str | None) -> bytes:
+    scheme, _, value = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip().encode("latin-1")  # what ASGI decoded it by
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return b""
+    return b""
+
 
 _log = logging.getLogger("service.requests")
 CLIENT_LEFT = 499
 """The status that is counted and logged where the client left before the answer began (nginx's number)."""
 
-_QUIET = auth.OPEN_PATHS
+_QUIET = OPEN_PATHS
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 """Methods that are counted under their names; clients can invent others without end."""
 
@@ -48,7 +82,7 @@ class Outermost:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[requests.HEADER] = request_id
-            num_bytes += protocol.num_body_bytes(message)
+            num_bytes += uvicorn_protocol.num_body_bytes(message)
             await send(message)
 
         self._metrics.requests_running.inc()
@@ -61,8 +95,8 @@ class Outermost:
                 body, headers = problems.describe(DrainingError())
                 members = body | {"instance": request_id}
                 await problems.response(members, headers | {"Connection": "close"})(scope, receive, send_counted)
-            elif protocol.cut(scope):
-                await answers.left(receive)
+            elif uvicorn_protocol.cut(scope):
+                await responses.left(receive)
             else:
                 raise
         except Exception as error:
@@ -132,9 +166,9 @@ class Keys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
-        if scope["type"] == "http" and scope["path"] not in auth.OPEN_PATHS:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                auth.check(Headers(scope=scope).get("authorization"), self._api_keys)
+                check(Headers(scope=scope).get("authorization"), self._api_keys)
             except ServiceError as error:
                 await _refuse(error, scope, receive, send)
                 return

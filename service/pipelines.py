@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from augment.errors import PipelineError, StorageError
-from augment.spelling import did_you_mean
-from augment.transforms import check, load
-from augment.transforms.load import Pipeline
+from augment.render import pipeline
+from augment.render.pipeline import Pipeline
+from augment.transforms.resolve import resolve
+from augment.validation import did_you_mean
 from service.errors import ForbiddenError, NotFoundError
 from service.home import NAME, Home, checked_name, storing, write_whole
 
@@ -61,7 +62,7 @@ class Pipelines:
         Raises NotFoundError where nothing has that name, PipelineError with every problem in a document.
         """
         if not isinstance(source, str):
-            return Pipeline(check.resolve(source))
+            return Pipeline(resolve(source))
         known = self.known(source)
         if known is not None:
             return known
@@ -73,13 +74,13 @@ class Pipelines:
         """What is under a name; NotFoundError where there is nothing."""
         with self._lock:
             if name not in self._known:
-                self._known[name] = _preset(name) if name in load.preset_names() else self._read(checked_name(name))
+                self._known[name] = _preset(name) if name in pipeline.preset_names() else self._read(checked_name(name))
             return self._known[name]
 
     def names(self) -> list[str]:
         """All names in alphabetical order, presets among them."""
         saved = {path.stem for path in self._folder.glob(f"*{_SUFFIX}") if NAME.fullmatch(path.stem)}
-        return sorted(saved | set(load.preset_names()))
+        return sorted(saved | set(pipeline.preset_names()))
 
     def save(self, name: str, text: str, *, as_json: bool = False) -> tuple[Named, bool]:
         """Keep a text under a name, durably before this returns; the bool says whether the name is new.
@@ -120,7 +121,7 @@ class Pipelines:
             return Named(name, is_preset=False, text=text, found=error)
 
     def _check_writable(self, name: str) -> None:
-        if checked_name(name) in load.preset_names():
+        if checked_name(name) in pipeline.preset_names():
             raise ForbiddenError(f"{name} is a preset, which comes with the engine; save yours under another name")
 
     def _path(self, name: str) -> Path:
@@ -132,7 +133,7 @@ class Pipelines:
 
 
 def _preset(name: str) -> Named:
-    return Named(name, is_preset=True, text=load.preset_text(name), found=Pipeline.load(name))
+    return Named(name, is_preset=True, text=pipeline.preset_text(name), found=Pipeline.load(name))
 
 
 class _Texts:

@@ -15,22 +15,33 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
-from augment import errors as engine
-from augment.errors import Reason
-from service import errors, requests
+from augment.errors import (
+    AugmentError,
+    CallError,
+    DatasetError,
+    OutputError,
+    PipelineError,
+    Reason,
+    RecordChangedError,
+    RecordError,
+    StorageError,
+    WorkerError,
+)
+from service import errors
+from service.asgi import requests
 
 MEDIA_TYPE = "application/problem+json"
 
 STATUSES: Mapping[type[Exception], int] = {
-    engine.AugmentError: 500,
-    engine.CallError: 422,
-    engine.PipelineError: 422,
-    engine.DatasetError: 422,
-    engine.OutputError: 409,
-    engine.RecordError: 422,
-    engine.RecordChangedError: 409,
-    engine.StorageError: 503,
-    engine.WorkerError: 503,
+    AugmentError: 500,
+    CallError: 422,
+    PipelineError: 422,
+    DatasetError: 422,
+    OutputError: 409,
+    RecordError: 422,
+    RecordChangedError: 409,
+    StorageError: 503,
+    WorkerError: 503,
     errors.ServiceError: 500,
     errors.MalformedError: 400,
     errors.UnauthorizedError: 401,
@@ -53,14 +64,14 @@ REASON_STATUSES: Mapping[Reason, int] = {Reason.FORMAT: 415, Reason.TOO_MANY_BYT
 """Where a record's reason says more than its class."""
 
 _TITLES: Mapping[type[Exception], str] = {
-    engine.CallError: "An argument is out of range",
-    engine.PipelineError: "The pipeline is refused",
-    engine.DatasetError: "The dataset is refused",
-    engine.OutputError: "The output is refused",
-    engine.RecordError: "The picture is refused",
-    engine.RecordChangedError: "The picture changed since the scan",
-    engine.StorageError: "Storage failed",
-    engine.WorkerError: "A worker died",
+    CallError: "An argument is out of range",
+    PipelineError: "The pipeline is refused",
+    DatasetError: "The dataset is refused",
+    OutputError: "The output is refused",
+    RecordError: "The picture is refused",
+    RecordChangedError: "The picture changed since the scan",
+    StorageError: "Storage failed",
+    WorkerError: "A worker died",
 }
 
 _EXPECTED = (errors.MeasuringError, errors.StartingError, errors.DrainingError)
@@ -74,7 +85,7 @@ _log = logging.getLogger(__name__)
 
 def status_of(error: Exception) -> int:
     """The HTTP status that tells whose fault the error is."""
-    if isinstance(error, engine.RecordError) and error.reason in REASON_STATUSES:
+    if isinstance(error, RecordError) and error.reason in REASON_STATUSES:
         return REASON_STATUSES[error.reason]
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
@@ -94,13 +105,13 @@ def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
     status = status_of(error)
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
-    if isinstance(error, engine.PipelineError):
+    if isinstance(error, PipelineError):
         members["errors"] = [
             {"loc": list(problem.loc), "msg": problem.msg}
             | ({"line": problem.line} if problem.line is not None else {})
             for problem in error.problems
         ]
-    if isinstance(error, engine.RecordError):
+    if isinstance(error, RecordError):
         members |= {"reason": str(error.reason)} | ({"key": error.key} if error.key else {})
     if isinstance(error, errors.BusyError):
         headers["Retry-After"] = str(error.retry_after_s)
@@ -132,7 +143,7 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     ``routers`` are those of the application: a method that is not allowed is told which are.
     """
     app.state.routes = [route for router in routers for route in router.routes]
-    app.add_exception_handler(engine.AugmentError, _expected)
+    app.add_exception_handler(AugmentError, _expected)
     app.add_exception_handler(errors.ServiceError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -160,7 +171,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what it is installed for
     cause = error.__cause__
-    if isinstance(cause, engine.AugmentError | errors.ServiceError):  # FastAPI makes a 400 of all that a body raises
+    if isinstance(cause, AugmentError | errors.ServiceError):  # FastAPI makes a 400 of all that a body raises
         return await _expected(request, cause)
     detail, headers = error.detail, {}
     if error.status_code == HTTPStatus.NOT_FOUND:

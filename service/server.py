@@ -21,10 +21,10 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from augment.errors import AugmentError
-from service import logs
+from service import observe
 from service.app import create_app
+from service.asgi.uvicorn_protocol import Protocol
 from service.errors import ServiceError
-from service.protocol import Protocol
 from service.settings import Settings, refusal_to_start, unknown_variables
 from service.state import State
 
@@ -116,7 +116,7 @@ def serve(settings: Settings) -> None:
     refusal = refusal_to_start(settings)
     if refusal is not None:
         raise ServiceError(refusal)
-    logs.configure(settings.log_level)
+    observe.configure(settings.log_level)
     for unknown in unknown_variables(os.environ):
         _log.warning("%s", unknown)
     _allow_open_files(2 * settings.answers_limit + settings.bodies_limit + _OTHER_FILES)

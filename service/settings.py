@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from augment.decode import DEFAULT_MAX_PIXELS
-from augment.spelling import did_you_mean
+from augment.images.decode import DEFAULT_MAX_PIXELS
+from augment.validation import did_you_mean
 from augment.workers.pool import DEFAULT_MAX_TASKS, DEFAULT_MEMORY_BYTES, DEFAULT_RECORD_TIMEOUT_S
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30

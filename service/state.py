@@ -7,20 +7,19 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from augment.workers.pool import LocalWorkers
-from service.admission import Admission
-from service.batches import Batches
-from service.datasets import Datasets
+from service.asgi.admission import Admission
+from service.datasets.mean_std import Measuring
+from service.datasets.registry import Datasets
 from service.home import Home
-from service.jobs import Jobs
-from service.measuring import Measuring
-from service.metrics import Metrics
-from service.oneshot import OneShot
+from service.jobs.jobs import Jobs
+from service.observe import Metrics
+from service.one_shot import OneShot
 from service.pipelines import Pipelines
-from service.readers import Readers
-from service.rendering import Rendering
 from service.settings import Settings
-from service.streams import Streams
-from service.warming import Warming
+from service.streams.batch_cache import Batches, Readers
+from service.streams.render_tasks import Rendering
+from service.streams.streams import Streams
+from service.warmup import Warming
 
 
 @dataclass(slots=True)

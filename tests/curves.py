@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from augment.normalize.pictures import normalize_images
+from augment.normalize.images import normalize_images
 
 SPREAD = (
     ("min_max", {"method": "min_max"}),

@@ -24,20 +24,19 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from augment import stacking
-from augment.document import parse
-from augment.mixing.parse import parse as parse_mix
-from augment.overlay import Overlay
-from augment.pictures import Loose
-from augment.pipelines.spec import Node, PipelineSpec
-from augment.sample import Batch, Provenance, Sample
-from augment.sheet import contact_sheet
-from augment.target_rules import BoxRules, KeypointRules
-from augment.transforms.catalogue import FAMILIES, catalogue, fill, is_joining
-from augment.transforms.check import resolve
-from augment.transforms.compile import compile_pipeline
+from augment.mixing.mix import parse as parse_mix
+from augment.pipelines.document import parse
+from augment.pipelines.spec import BoxRules, KeypointRules, Node, PipelineSpec
+from augment.preview.contact_sheet import contact_sheet
+from augment.preview.overlay import Overlay
+from augment.render.records import Loose
+from augment.samples.sample import Batch, Provenance, Sample, sample, targets
+from augment.transforms.catalogue import catalogue, fill, is_joining
 from augment.transforms.entry import ALL_TARGETS
-from tests.augment.joined_cases import Donors
+from augment.transforms.families import FAMILIES
+from augment.transforms.resolve import resolve
+from augment.transforms.runtime.compiler import compile_pipeline
+from tests.augment.transforms.donors_cases import Donors
 
 NUM_DRAWS = 4
 GIVEN: Mapping[str, Mapping[str, Any]] = {
@@ -276,7 +275,7 @@ def mixing_sheet() -> np.ndarray:
     whole = [replace(each, mask=None, instance_masks=None) for each in photographs()]
     for name in ("keypoints", "keypoint_labels", "keypoint_visibility"):
         setattr(whole[1], name, getattr(whole[0], name)[:0])  # every row of a batch has the same targets
-    fields = stacking.targets(whole, frozenset(MIXED_TARGETS), fixed=True)
+    fields = targets(whole, frozenset(MIXED_TARGETS), fixed=True)
     images = np.stack([each.image for each in whole])
     keys = ["person", "coffee"]
     batch = Batch(0, 0, images, keys, np.arange(2), labels=np.arange(2), provenance=[Provenance("")] * 2, **fields)
@@ -289,7 +288,7 @@ def mixing_sheet() -> np.ndarray:
     samples, captions = [], []
     for row in range(2):
         for one, label in zip(shown, labels, strict=True):
-            samples.append(stacking.sample(one, row))
+            samples.append(sample(one, row))
             weights = () if one.label_weights is None else zip(keys, one.label_weights[row].tolist(), strict=True)
             captions.append(label + ", ".join(f" {weight:.2f} {name}" for name, weight in weights))
     return _drawn(samples, captions, columns=len(shown))

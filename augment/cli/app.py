@@ -15,22 +15,9 @@ import typer
 from typer.exceptions import TyperException
 
 from augment import errors
-from augment.cli import (
-    check,
-    doctor,
-    exit_codes,
-    expand,
-    presets,
-    preview,
-    split,
-    standard_output,
-    stats,
-    terminal,
-    transforms,
-    verify,
-)
-from augment.cli.standard_output import ReaderLeftError
-from augment.kept_out import KeptOut
+from augment.cli import check, doctor, exit_codes, expand, output, preview, split, stats, transforms, verify
+from augment.cli.output import ReaderLeftError
+from augment.workers.optional_imports import KeptOut
 
 _EPILOG = "\n".join(["\b", "Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in exit_codes.MEANINGS.items())])
 
@@ -41,8 +28,18 @@ app = typer.Typer(
     epilog=_EPILOG,
     rich_markup_mode=None,  # plain help starts in a third of the time, and reads the same in a pipe
 )
-for command in (expand, split, verify, preview, check, stats, transforms, presets, doctor):
-    command.register(app)
+for register in (
+    expand.register,
+    split.register,
+    verify.register,
+    preview.register,
+    check.register,
+    stats.register,
+    transforms.register,
+    transforms.register_presets,
+    doctor.register,
+):
+    register(app)
 for plugin in entry_points(group="augment.commands"):  # the service adds `serve`; the engine does not know it
     plugin.load()(app)
 
@@ -51,7 +48,7 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
     if value:
         from importlib.metadata import version
 
-        terminal.say(f"augment {version('augment-service')}")
+        output.say(f"augment {version('augment-service')}")
         raise typer.Exit
 
 
@@ -68,7 +65,7 @@ def _root(
 ) -> None:
     """Augment pictures: every sample has an address, and its pixels are a pure function of it."""
     if context.invoked_subcommand is None:
-        terminal.say(context.get_help())
+        output.say(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,13 +78,13 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else importing NumPy starts threads that wait in a busy loop
     if "--debug" not in arguments:
-        terminal.silence_libraries()
-    standard_output.watch()
+        output.silence_libraries()
+    output.watch()
     try:
         code = run(arguments)
     except _EndedError as ended:
         name = signal.Signals(ended.number).name
-        terminal.note(f"{name}; the same command goes on" if _goes_on(arguments) else f"ended by {name}")
+        output.note(f"{name}; the same command goes on" if _goes_on(arguments) else f"ended by {name}")
         code = 128 + ended.number  # as a shell has it
     except ReaderLeftError as left:
         code = left.EXIT_CODE
@@ -124,7 +121,7 @@ def run(arguments: list[str]) -> int:
             traceback.print_exc()
         return _report(error, as_json=as_json)
     if result == exit_codes.INTERRUPTED:
-        terminal.note("interrupted; the same command goes on" if _goes_on(arguments) else "interrupted")
+        output.note("interrupted; the same command goes on" if _goes_on(arguments) else "interrupted")
     return result if isinstance(result, int) else exit_codes.OK
 
 
@@ -132,7 +129,7 @@ def _report(error: Exception, *, as_json: bool) -> int:
     code, lines, document = _describe(error)
     if as_json:
         try:
-            terminal.write_json({"error": document | {"exit_code": code}})
+            output.write_json({"error": document | {"exit_code": code}})
         except errors.StorageError as full:
             lines.append(str(full))
     for line in lines:

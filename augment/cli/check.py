@@ -1,13 +1,88 @@
-"""``augment check``: whether a pipeline holds and what exactly it says, or what a scan finds in a dataset."""
+"""``augment check``: whether a pipeline holds and what exactly it says, or what a scan finds in a dataset.
+
+``augment check DATASET``: what a scan finds in a folder, and what it refuses and why.
+"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import check_dataset, terminal
-from augment.cli.references import Option, folders
+from augment.cli import exit_codes, options, output
 from augment.errors import CallError
+
+if TYPE_CHECKING:
+    from augment.datasets.dataset import Dataset
+    from augment.scanning.assemble import Refusals
+
+_CLASSES_SHOWN = 20
+
+
+def check_dataset(root: Path, data_format: str | None, *, as_json: bool) -> None:
+    """Scan a dataset and report; exit code 5 where annotations cannot be true."""
+    from augment.scanning import assemble
+
+    dataset = options.scan(root, data_format, assemble.LEAVE_OUT, as_json=as_json)
+    refused = assemble.Refusals()
+    for refusal in dataset.refused:
+        refused.add(refusal.key, refusal.reason, refusal.detail)
+    if as_json:
+        output.write_json(_document(dataset, refused))
+    else:
+        _tell(root, dataset, refused)
+    if refused.bad_annotations():
+        raise typer.Exit(exit_codes.FINDINGS)
+
+
+def _document(dataset: "Dataset", refused: "Refusals") -> dict[str, Any]:
+    return {
+        "ok": not refused.bad_annotations(),
+        "format": dataset.format,
+        "digest": dataset.digest,
+        "records": dataset.num_records,
+        "splits": dataset.splits,
+        "classes": list(dataset.classes),
+        "targets": sorted(dataset.targets),
+        "keypoints": list(dataset.keypoint_names),
+        "refused": dataset.num_refused,
+        "refusals": [
+            {
+                "reason": str(kind.reason),
+                "kind": kind.name,
+                "number": kind.number,
+                "examples": [{"path": each.path, "detail": each.detail} for each in kind.examples],
+            }
+            for kind in refused
+        ],
+    }
+
+
+def _tell(root: Path, dataset: "Dataset", refused: "Refusals") -> None:
+    from augment.datasets import keys
+
+    splits = ", ".join(f"{name} {number:,}" for name, number in dataset.splits.items())
+    output.say(f"{root}: {output.count(dataset.num_records, 'record')}")
+    output.say(f"format    {dataset.format}")
+    output.say(f"splits    {splits or 'none'}")
+    output.say(f"classes   {_some(dataset.classes)}")
+    output.say(f"targets   {', '.join(sorted(dataset.targets)) or 'none'}")
+    if dataset.keypoint_names:
+        output.say(f"keypoints {_some(dataset.keypoint_names)}")
+    output.say(f"digest    {dataset.digest}")
+    output.say(f"refused   {dataset.num_refused:,}")
+    for kind in refused:
+        output.say(f"  {kind.number:,} {kind.reason}{f' ({kind.name})' if kind.name else ''}")
+        for each in kind.examples:
+            output.say(f"    {keys.printable(each.path)}: {keys.printable(each.detail)}")
+        if kind.number > len(kind.examples):
+            output.say("    …")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    from augment.datasets import keys
+
+    shown = ", ".join(keys.printable(name) for name in names[:_CLASSES_SHOWN])
+    return f"{len(names):,}: {shown}{', …' if len(names) > _CLASSES_SHOWN else ''}" if names else "none"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,40 +101,40 @@ def check(
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Write the pipeline with every default filled in, as YAML.")
     ] = False,
-    references: Option = None,
-    as_json: terminal.JsonOption = False,
+    references: options.Option = None,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Check a pipeline (every problem with its line) or a dataset (what a scan finds, and what it refuses and why).
 
     What is a preset's name is the preset; write ./NAME for a folder of that name. Exit code 5 where annotations of a
     dataset cannot be true.
     """
-    from augment.transforms.load import preset_names
+    from augment.render.pipeline import preset_names
 
     if subject not in preset_names() and (data_format is not None or Path(subject).is_dir()):
         if as_yaml:
             raise CallError(f"--yaml writes a pipeline, and {subject} is a dataset; leave it out")
         if references:
             raise CallError(f"--references are for a pipeline, and {subject} is a dataset; leave them out")
-        check_dataset.check(terminal.path(subject), data_format, as_json=as_json)
+        check_dataset(output.path(subject), data_format, as_json=as_json)
     else:
-        _check_pipeline(subject, folders(references), as_yaml=as_yaml, as_json=as_json)
+        _check_pipeline(subject, options.folders(references), as_yaml=as_yaml, as_json=as_json)
 
 
 def _check_pipeline(pipeline: str, given: dict[str, Path], *, as_yaml: bool, as_json: bool) -> None:
-    from augment import references
+    from augment.render import references
+    from augment.render.pipeline import Pipeline
     from augment.transforms import sizes
-    from augment.transforms.compile import references_of
-    from augment.transforms.load import Pipeline
+    from augment.transforms.runtime import compiler
 
     loaded = Pipeline.load(pipeline)
     fixed = sizes.fixed_output(loaded.spec)
-    named = dict.fromkeys(sorted(references_of(loaded.spec)), 0)
+    named = dict.fromkeys(sorted(compiler.references_of(loaded.spec)), 0)
     if given:
         found = references.take(given, [loaded.spec])
         named = {name: each.choose(None).num_records for name, each in found.items()}
     if as_json:
-        terminal.write_json(
+        output.write_json(
             {
                 "name": loaded.spec.name,
                 "digest": loaded.digest,
@@ -71,16 +146,16 @@ def _check_pipeline(pipeline: str, given: dict[str, Path], *, as_yaml: bool, as_
         )
         return
     for notice in loaded.notices:
-        terminal.note(f"notice: {notice}")
+        output.note(f"notice: {notice}")
     if as_yaml:
-        terminal.say(loaded.spec.to_yaml().rstrip("\n"))
+        output.say(loaded.spec.to_yaml().rstrip("\n"))
         return
     names = ", ".join(node.name for node in loaded.spec.transforms)
     shape = "that of the picture, or varies" if fixed is None else f"{fixed[0]} x {fixed[1]} (height x width)"
-    terminal.say(f"{pipeline}: the pipeline holds")
-    terminal.say(f"transforms   {names}")
-    terminal.say(f"output size  {shape}")
+    output.say(f"{pipeline}: the pipeline holds")
+    output.say(f"transforms   {names}")
+    output.say(f"output size  {shape}")
     for name, number in named.items():
-        told = f"{terminal.count(number, 'picture')} in {given[name]}" if given else "to be given with --references"
-        terminal.say(f"references   {name}: {told}")
-    terminal.say(f"digest       {loaded.digest}")
+        told = f"{output.count(number, 'picture')} in {given[name]}" if given else "to be given with --references"
+        output.say(f"references   {name}: {told}")
+    output.say(f"digest       {loaded.digest}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from augment.cli import exit_codes, terminal
+from augment.cli import exit_codes, output
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -18,10 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     folder: Annotated[
-        Path, typer.Argument(parser=terminal.path, metavar="FOLDER", help="A folder that you mean to write into.")
+        Path, typer.Argument(parser=output.path, metavar="FOLDER", help="A folder that you mean to write into.")
     ] = Path(),
     *,
-    as_json: terminal.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Say what this machine lacks, each with its remedy; exit code 5 where something will not work."""
     from augment.doctor import Verdict, examine
@@ -29,7 +29,7 @@ def doctor(
     findings = examine(folder)
     failed = any(finding.verdict is Verdict.FAIL for finding in findings)
     if as_json:
-        terminal.write_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
+        output.write_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
     else:
         from rich.table import Table
         from rich.text import Text
@@ -43,6 +43,6 @@ def doctor(
             if finding.remedy:
                 found.append(f"\n→ {finding.remedy}", style="bold")
             table.add_row(Text(finding.verdict, style=_STYLES[finding.verdict]), finding.what, found)
-        terminal.console().print(table)
+        output.console().print(table)
     if failed:
         raise typer.Exit(exit_codes.FINDINGS)

@@ -1,20 +1,131 @@
-"""``augment expand``: copies of every picture of a dataset, written to a folder."""
+"""``augment expand``: copies of every picture of a dataset, written to a folder.
+
+What ``augment expand`` tells of a run and of a plan: in words, or as one JSON document.
+"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import options, terminal, told
-from augment.cli.references import Option, folders
+from augment.cli import options, output
 from augment.errors import CallError
 
 if TYPE_CHECKING:
-    from augment.expansion.tally import Progress as Tallied
+    from augment.expansion.plan import ClassPlan, Plan
+    from augment.expansion.progress import Progress as Tallied
+    from augment.expansion.progress import Summary
+    from augment.samples.sample import Refusal
     from augment.workers.task import Workers
+
+_REFUSALS_SHOWN = 10
+
+
+def tell_refusals(some: "Sequence[Refusal]", num_refused: int, where: Path) -> None:
+    """Name the first few records that were left out, on standard error."""
+    for refusal in some[:_REFUSALS_SHOWN]:
+        output.note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
+    if num_refused > _REFUSALS_SHOWN:
+        output.note(f"refused: and {num_refused - _REFUSALS_SHOWN:,} more; {where}/manifest-*.parquet names them all")
+
+
+def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool) -> None:
+    """What a run did."""
+    num_written = summary.num_rendered + summary.num_originals + summary.num_copied
+    if as_json:
+        document: dict[str, Any] = {
+            "output": str(summary.out),
+            "id": summary.id,
+            "rendered": summary.num_rendered,
+            "originals": summary.num_originals,
+            "copied": summary.num_copied,
+            "kept": summary.num_kept,
+            "removed": summary.num_removed,
+            "refused": summary.num_refused,
+            "size_bytes": summary.size_bytes,
+            "seconds": round(seconds, 3),
+            "refusals": [{"key": one.key, "reason": str(one.reason), "detail": one.detail} for one in summary.refusals],
+        }
+        output.write_json(document)
+        return
+    tell_refusals(summary.refusals, summary.num_refused, out)
+    parts = [f"{output.count(num_written, 'picture')} written in {seconds:.1f} s"]
+    if num_written:
+        parts[0] += f" ({num_written / max(seconds, 1e-9):,.0f} a second)"
+    if summary.num_copied:
+        parts[0] += f", {summary.num_copied:,} of them of splits that pass through"
+    if summary.num_kept:
+        parts.append(f"{summary.num_kept:,} kept")
+    if summary.num_removed:
+        parts.append(f"{summary.num_removed:,} removed")
+    if summary.num_refused:
+        parts.append(f"{output.count(summary.num_refused, 'record')} refused")
+    if summary.nothing_to_do:
+        parts = [f"nothing to do: all {output.count(summary.num_kept, 'picture')} are there", *parts[2:]]
+    output.say(f"{'; '.join(parts)}\n{out}: {output.size(summary.size_bytes)}")
+
+
+def tell_plan(plan: "Plan", out: Path, *, as_json: bool) -> None:
+    """What a run would do."""
+    changes = plan.changes
+    if as_json:
+        output.write_json(
+            {
+                "output": str(out),
+                "id": plan.spec.id,
+                "records": plan.num_records,
+                "refused": plan.num_refused,
+                "outputs": plan.num_outputs,
+                "copied": plan.num_copied,
+                "kept": plan.num_kept,
+                "replaced": plan.num_replaced,
+                "removed": plan.num_removed,
+                "changes": changes and {"added": changes.added, "changed": changes.changed, "gone": changes.gone},
+                "shards": plan.num_shards,
+                "bytes_about": plan.bytes_about,
+                "bytes_free": plan.bytes_free,
+                "classes": [
+                    {
+                        "class": one.class_name,
+                        "before": one.num_before,
+                        "copies": one.num_copies,
+                        "after": one.num_after,
+                    }
+                    for one in plan.classes
+                ],
+            }
+        )
+        return
+    num_new = plan.num_outputs + plan.num_copied - plan.num_kept
+    about = "of unknown size" if plan.bytes_about is None else f"about {output.size(plan.bytes_about)}"
+    replaced = f"{plan.num_replaced:,} of them over former ones, " if plan.num_replaced else ""
+    removed = f", {plan.num_removed:,} removed" if plan.num_removed else ""
+    since = f"\nsince OUT was written: {changes}" if str(changes or "") else ""
+    passing = f" and {plan.num_copied:,} of splits that pass through" if plan.num_copied else ""
+    output.say(
+        f"{out}: {output.count(num_new, 'picture')} would be written ({about}; {output.size(plan.bytes_free)} are "
+        f"free), {replaced}{plan.num_kept:,} kept{removed}{since}\n"
+        f"{output.count(plan.num_outputs, 'output')} from {output.count(plan.num_records, 'record')}{passing}; "
+        f"{output.count(plan.num_refused, 'file')} refused by the scan; nothing was written"
+    )
+    if plan.classes:
+        output.say("\n" + "\n".join(_table(plan.classes)))
+
+
+def _table(classes: "Sequence[ClassPlan]") -> Iterator[str]:
+    """One line a class: its pictures before, the copies, its pictures after."""
+    rows = [("class", "before", "copies", "after")]
+    rows += [
+        (one.class_name or "(none)", f"{one.num_before:,}", f"{one.num_copies:,}", f"{one.num_after:,}")
+        for one in classes
+    ]
+    widths = [max(len(row[place]) for row in rows) for place in range(4)]
+    for name, *numbers in rows:
+        cells = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True))
+        yield "  ".join((name.ljust(widths[0]), *cells))
 
 
 def _check_workers(number: int | None) -> int | None:
@@ -43,10 +154,10 @@ def register(app: typer.Typer) -> None:
 
 
 def expand(
-    data: Annotated[Path, typer.Argument(parser=terminal.path, metavar="DATA", help="The folder of pictures.")],
+    data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The folder of pictures.")],
     out: Annotated[
         Path,
-        typer.Argument(parser=terminal.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
+        typer.Argument(parser=output.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
     ],
     *,
     pipeline: Annotated[
@@ -110,7 +221,7 @@ def expand(
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on although a picture is in an augmented split and in another.")
     ] = False,
-    references: Option = None,
+    references: options.Option = None,
     workers: WorkersOption = None,
     update: Annotated[
         bool, typer.Option("--update", help="The dataset changed: keep what is the same, render the rest.")
@@ -126,23 +237,24 @@ def expand(
             help="Stop beyond this many refused records: a count, or a fraction like 0.01.",
         ),
     ] = None,
-    as_json: terminal.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write copies of every picture, each a pure function of its address; the same command goes on after any end."""
-    budget, named = _budget(max_failures), folders(references)
+    budget, named = _budget(max_failures), options.folders(references)
     # The workers come first: their imports take as long as those of this process, and go on beside them.
     with pool(workers, imports=["augment.expansion.shard"]) as rendering:
-        from augment.expand import Expansion
-        from augment.expansion import folder, shares
-        from augment.transforms.load import Pipeline
+        from augment.expansion import folder
+        from augment.expansion.copies import check, parse
+        from augment.expansion.expand import Expansion
+        from augment.render.pipeline import Pipeline
 
-        rule = shares.check(shares.parse(copies), least=0 if include_originals else 1)
+        rule = check(parse(copies), least=0 if include_originals else 1)
         if pipeline is None and rule != 0:
             raise CallError(f"--copies is {copies} and there is no --pipeline; name one, or convert with --copies 0")
         loaded = None if pipeline is None else Pipeline.load(pipeline)
         folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
         for notice in loaded.notices if loaded is not None else ():
-            terminal.note(f"notice: {notice}")
+            output.note(f"notice: {notice}")
         dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
         expansion = Expansion(
             dataset,
@@ -162,16 +274,16 @@ def expand(
             references=named,
         )
         if dry_run:
-            told.tell_plan(expansion.plan(rendering, update=update), out, as_json=as_json)
+            tell_plan(expansion.plan(rendering, update=update), out, as_json=as_json)
             return
         started = time.monotonic()
-        with terminal.Progress("expanding", as_json=as_json) as bar:
+        with output.Progress("expanding", as_json=as_json) as bar:
 
             def show(progress: "Tallied") -> None:
                 bar.show(progress.done, progress.total, progress.failed, progress.kept)
 
             summary = expansion.run(rendering, update=update, max_failures=budget, progress=show)
-    told.tell_summary(summary, out, time.monotonic() - started, as_json=as_json)
+    tell_summary(summary, out, time.monotonic() - started, as_json=as_json)
 
 
 def pool(num_workers: int | None, *, imports: Sequence[str] = ()) -> "AbstractContextManager[Workers | None]":

@@ -1,15 +1,19 @@
-"""The options of commands that scan a dataset, and the scan while its progress is shown."""
+"""The options of commands that scan a dataset, and the scan while its progress is shown.
 
+``--references NAME=FOLDER``: what a pipeline means by the names of datasets that its transforms take pictures of.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from augment.cli import terminal
+from augment.cli import output
 from augment.errors import CallError
 
 if TYPE_CHECKING:
-    from augment.dataset import Dataset
+    from augment.datasets.dataset import Dataset
 
 
 def _bad_annotations(value: str) -> str:
@@ -31,7 +35,31 @@ BadAnnotationsOption = Annotated[
 
 def scan(data: Path, data_format: str | None, bad_annotations: str, *, as_json: bool) -> "Dataset":
     """Scan a dataset while its progress is shown."""
-    from augment.formats import registry
+    from augment.scanning import scan as registry
 
-    with terminal.Progress("scanning", as_json=as_json) as bar:
+    with output.Progress("scanning", as_json=as_json) as bar:
         return registry.scan(data, format=data_format, bad_annotations=bad_annotations, progress=bar.show)
+
+
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--references",
+        metavar="NAME=FOLDER",
+        help="The dataset that the pipeline calls NAME, for transforms such as FDA; once for each name.",
+        show_default=False,
+    ),
+]
+
+
+def folders(given: Sequence[str] | None) -> dict[str, Path]:
+    """The folders by name; CallError for what is none or comes twice."""
+    found: dict[str, Path] = {}
+    for each in given or ():
+        name, _, folder = each.partition("=")
+        if not name or not folder:
+            raise CallError(f"--references is {each!r}; write NAME=FOLDER, as styles=pictures/styles")
+        if name in found:
+            raise CallError(f"--references names {name!r} twice; give each name once")
+        found[name] = output.path(folder)
+    return found

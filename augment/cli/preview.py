@@ -1,13 +1,19 @@
-"""``augment preview``: what a pipeline makes of a picture or of a dataset's records, as a labelled grid."""
+"""``augment preview``: what a pipeline makes of a picture or of a dataset's records, as a labelled grid.
+
+The cells of ``augment preview DATASET --mix``: a batch of a stream, its rows mixed, their targets drawn.
+
+The cells of ``augment preview DATASET``: augmented copies of records spread evenly, with their targets drawn.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import preview_dataset, preview_mix, terminal
-from augment.cli import references as referred
+from augment.cli import options, output
+from augment.cli.output import JsonOption, count, path, say, write_json
 from augment.errors import CallError, DatasetError, OutputError, RecordError, StorageError
 
 if TYPE_CHECKING:
@@ -16,9 +22,177 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from augment.dataset import Dataset
-    from augment.sample import Applied
-    from augment.transforms.load import Pipeline
+    from augment.datasets.dataset import Dataset
+    from augment.mixing.mix import Mix
+    from augment.pipelines.spec import PipelineSpec
+    from augment.render.pipeline import Pipeline
+    from augment.samples.sample import Applied, Provenance, Rendered, Sample
+    from augment.validation import JSON
+
+_CLASSES_SHOWN = 3
+"""In a caption, the heaviest first; mixed rows of pictures with one class have two."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixedCell:
+    """One row of a mixed batch."""
+
+    key: str
+    position: int
+    sample: "Sample"
+    provenance: "Provenance"
+    classes: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """What it is labelled as, how much of it is its own, and what was mixed into it."""
+        weights = sorted(self.weights().items(), key=lambda item: -item[1])
+        names = ", ".join(f"{name} {weight:.2f}" for name, weight in weights[:_CLASSES_SHOWN])
+        mixed = self.provenance.mixed
+        what = "not mixed" if mixed is None else mixed.name if names else f"{mixed.name} {mixed.weight:.2f}"
+        records = self.key if mixed is None else f"{self.key} with {mixed.partner}"
+        return f"{names + ': ' if names else ''}{what}, {records}"
+
+    def weights(self) -> dict[str, float]:
+        """The classes that have any weight."""
+        given = [] if self.sample.labels is None else self.sample.labels.tolist()
+        return {name: weight for name, weight in zip(self.classes, given, strict=False) if weight}
+
+    def as_json(self) -> dict[str, object]:
+        labelled = {} if self.sample.labels is None else {"label_weights": self.weights()}
+        return {"key": self.key, "position": self.position} | labelled | self.provenance.as_json()
+
+
+def parse(text: str) -> "Mix":
+    """What ``--mix`` says: a name, or YAML or JSON; raises PipelineError."""
+    from augment.mixing.mix import parse as parse_mix
+    from augment.pipelines import document
+
+    return parse_mix(document.parse(text, lenient=True))
+
+
+def render_mix(
+    root: Path,
+    pipeline: "Pipeline",
+    mix: "Mix",
+    *,
+    references: "Mapping[str, Dataset]",
+    num: int,
+    seed: int,
+    split: str | None,
+    data_format: str | None,
+    as_json: bool,
+) -> list[MixedCell]:
+    """The first batch of the stream that these say, of ``num`` rows or as many as there are records.
+
+    Raises PipelineError where pipeline or mix do not fit the dataset, DatasetError where records are refused and so are
+    all that might take their places.
+    """
+    from augment.samples.sample import sample
+    from augment.streams.stream import Stream
+
+    dataset = options.scan(root, data_format, "leave_out", as_json=as_json)
+    num_rows = min(num, dataset.choose(split).num_records)
+    stream = Stream(
+        dataset,
+        pipeline,
+        batch_size=num_rows,
+        seed=seed,
+        split=split,
+        mix=mix.canonical(),
+        references=references,
+    )
+    batch = stream.batch(0, 0)
+    if not as_json:
+        for refusal in batch.refusals:
+            output.note(f"{refusal.key}: {refusal.reason}: {refusal.detail}")
+    places = batch.positions.tolist()
+    return [
+        MixedCell(batch.keys[row], places[row], sample(batch, row), batch.provenance[row], dataset.classes)
+        for row in range(len(batch))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One copy of a record."""
+
+    key: str
+    draw: int
+    rendered: "Rendered"
+    classes: tuple[str, ...]
+
+    @property
+    def sample(self) -> "Sample":
+        return self.rendered.sample
+
+    @property
+    def label(self) -> str:
+        """The record and what was done to it."""
+        names = ", ".join(one.name.removeprefix("Random") or one.name for one in self.rendered.applied)
+        lost = ", ".join(f"dropped {name}: {number}" for name, number in self.rendered.dropped.items())
+        return f"{self.key} {self.draw}: {names or 'nothing applied'}{f' ({lost})' if lost else ''}"
+
+    def as_json(self) -> dict[str, object]:
+        return {"key": self.key, "draw": self.draw} | self.rendered.provenance.as_json()
+
+
+def render_dataset(
+    root: Path,
+    spec: "PipelineSpec",
+    *,
+    references: "Mapping[str, Dataset] | None" = None,
+    num: int,
+    seed: int,
+    split: str | None,
+    data_format: str | None,
+    as_json: bool,
+) -> list[Cell]:
+    """One copy of each of ``num`` records; of fewer records several copies. Records that are refused are left out.
+
+    Raises PipelineError where the pipeline does not fit the dataset, DatasetError where every record is refused.
+    """
+    from augment.render.renderer import Renderer
+    from augment.transforms import sizes
+
+    dataset = options.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
+    smallest = dataset.min_size()
+    sizes.check_fits(spec, smallest.height, smallest.width, dataset.targets, key=smallest.key)
+    renderer = Renderer(dataset, spec, seed=seed, references=references)
+    num_copies = -(-num // dataset.num_records)
+    places = [cell * dataset.num_records * num_copies // num for cell in range(num)]
+    cells, refused = [], None
+    for place in places:
+        record = dataset.record(place // num_copies)
+        try:
+            rendered = renderer.render(record, draw=place % num_copies)
+        except RecordError as error:
+            refused = error
+            if not as_json:
+                output.note(str(error))
+            continue
+        cells.append(Cell(record.key, place % num_copies, rendered, dataset.classes))
+    if not cells:
+        raise DatasetError(f"every record that was tried is refused, the last: {refused}; check the dataset")
+    return cells
+
+
+def draw(
+    cells: "Sequence[Cell | MixedCell]", *, normalize: "Mapping[str, JSON] | None", title: str
+) -> "NDArray[np.uint8]":
+    """The grid; pictures are shown as they look when what ``normalize`` made of them is made pixels again."""
+    from augment.normalize import images
+    from augment.preview.contact_sheet import contact_sheet
+    from augment.preview.overlay import Overlay
+
+    return contact_sheet(
+        [images.seen(cell.sample.image, normalize) for cell in cells],
+        [cell.label for cell in cells],
+        cell_px=320,
+        title=title,
+        overlays=[Overlay(cell.sample, cell.classes) for cell in cells],
+    )
+
 
 NUM_MAX = 400
 """The most cells of a grid: more are smaller than a screen's detail."""
@@ -35,7 +209,7 @@ def preview(
     picture: Annotated[
         Path,
         typer.Argument(
-            parser=terminal.path,
+            parser=path,
             metavar="PICTURE|DATASET",
             help="The picture to augment; or a dataset's folder, whose targets are drawn.",
         ),
@@ -47,7 +221,7 @@ def preview(
     ] = 16,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", parser=terminal.path, metavar="PATH", help="The grid: .png, .jpg or .webp."),
+        typer.Option("--output", "-o", parser=path, metavar="PATH", help="The grid: .png, .jpg or .webp."),
     ] = Path("grid.png"),
     seed: Annotated[int, typer.Option(help="The seed; the same seed draws the same grid.")] = 0,
     key: Annotated[
@@ -71,8 +245,8 @@ def preview(
             help="Of a dataset: a batch whose rows are mixed by this `mix` of a stream: a name, or YAML or JSON.",
         ),
     ] = None,
-    references: referred.Option = None,
-    as_json: terminal.JsonOption = False,
+    references: options.Option = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw.
 
@@ -81,9 +255,10 @@ def preview(
     Of a dataset's folder, a record a cell, spread evenly over its keys, with its boxes, masks and keypoints drawn upon
     it: the copies that `augment expand` writes with this seed. With `--mix`, the first batch of a stream.
     """
-    from augment import encode, sheet
-    from augment import references as datasets
-    from augment.transforms.load import Pipeline
+    from augment.images import encode
+    from augment.preview.contact_sheet import contact_sheet
+    from augment.render.pipeline import Pipeline
+    from augment.render.references import take
 
     if not 1 <= num <= NUM_MAX:
         raise CallError(f"--num is {num}; it lies in 1 to {NUM_MAX}")
@@ -93,20 +268,20 @@ def preview(
     if output.resolve() == picture.resolve():
         raise OutputError(f"--output {output} is the picture itself; choose another name")
     loaded = Pipeline.load(pipeline)
-    named = datasets.take(referred.folders(references), [loaded.spec])
+    named = take(options.folders(references), [loaded.spec])
     if picture.is_dir():
         if key is not None:
             raise CallError("--key is for a picture; a dataset's records have their own")
         asked = {"num": num, "seed": seed, "split": split, "data_format": from_format, "as_json": as_json}
         copies = _cells(picture, loaded, mix, {**asked, "references": named})
         title = f"{picture.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}"
-        grid = preview_dataset.draw(copies, normalize=loaded.spec.normalize, title=title)
+        grid = draw(copies, normalize=loaded.spec.normalize, title=title)
         _write(grid, output, formats[output.suffix.lower()])
         if as_json:
             shown = [cell.as_json() for cell in copies]
-            terminal.write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": shown})
+            write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": shown})
         else:
-            terminal.say(f"{output}: {terminal.count(len(copies), 'cell')} with seed {seed}")
+            say(f"{output}: {count(len(copies), 'cell')} with seed {seed}")
         return
     if split is not None or from_format is not None or mix is not None:
         raise CallError(f"--split, --from-format and --mix are for a dataset's folder; {picture} is none")
@@ -116,38 +291,36 @@ def preview(
     except RecordError as error:
         raise RecordError(str(picture), error.reason, error.detail) from error
     labels = ["original", *(_label(draw, applied) for draw, applied in enumerate(draws))]
-    grid = sheet.contact_sheet(images, labels, title=f"{picture.name} · {pipeline} · seed {seed}")
+    grid = contact_sheet(images, labels, title=f"{picture.name} · {pipeline} · seed {seed}")
     _write(grid, output, formats[output.suffix.lower()])
     if as_json:
         cells = [
             {"draw": draw, "applied": [{"name": one.name, "params": one.params} for one in applied]}
             for draw, applied in enumerate(draws)
         ]
-        terminal.write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": cells})
+        write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": cells})
     else:
-        terminal.say(f"{output}: the original and {terminal.count(num, 'draw')} with seed {seed}")
+        say(f"{output}: the original and {count(num, 'draw')} with seed {seed}")
 
 
-def _cells(
-    root: Path, loaded: "Pipeline", mix: str | None, asked: dict[str, Any]
-) -> "Sequence[preview_dataset.Cell | preview_mix.MixedCell]":
+def _cells(root: Path, loaded: "Pipeline", mix: str | None, asked: dict[str, Any]) -> "Sequence[Cell | MixedCell]":
     if mix is None:
-        return preview_dataset.render(root, loaded.spec, **asked)
-    return preview_mix.render(root, loaded, preview_mix.parse(mix), **asked)
+        return render_dataset(root, loaded.spec, **asked)
+    return render_mix(root, loaded, parse(mix), **asked)
 
 
 def _write(grid: "NDArray[np.uint8]", output: Path, image_format: str) -> None:
-    from augment import encode
+    from augment.images.encode import encode
 
     try:
-        output.write_bytes(encode.encode(grid, image_format))
+        output.write_bytes(encode(grid, image_format))
     except OSError as error:
         raise StorageError(f"cannot write {output}: {error.strerror}; choose another --output") from error
 
 
 def _read(picture: Path) -> bytes:
-    from augment import read
-    from augment.formats.scan import DEFAULT_MAX_FILE_BYTES
+    from augment.datasets import read
+    from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES
 
     try:
         content = read.read_file(picture, max_bytes=DEFAULT_MAX_FILE_BYTES)
@@ -174,17 +347,18 @@ def _draw(
     """The picture itself and its draws, decoded as an expansion decodes it."""
     from functools import partial
 
-    from augment import decode, pictures
-    from augment.normalize import pictures as normalized
-    from augment.sample import Sample
-    from augment.transforms import compile as compiling
-    from augment.transforms import reduce
+    from augment.images.decode import decode
+    from augment.normalize import images
+    from augment.render import records
+    from augment.samples.sample import Sample
+    from augment.transforms import jpeg_reduction
+    from augment.transforms.runtime import compiler
 
-    sources = {name: pictures.source_of(each) for name, each in references.items()}
-    transform = compiling.compile_pipeline(loaded.spec, references=sources)
-    sample = Sample(decode.decode(encoded, eighths=partial(reduce.eighths, loaded.spec)))
+    sources = {name: records.source_of(each) for name, each in references.items()}
+    transform = compiler.compile_pipeline(loaded.spec, references=sources)
+    sample = Sample(decode(encoded, eighths=partial(jpeg_reduction.eighths, loaded.spec)))
     drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
-    shown = [normalized.seen(made.sample.image, loaded.spec.normalize) for made in drawn]
+    shown = [images.seen(made.sample.image, loaded.spec.normalize) for made in drawn]
     return [sample.image, *shown], [made.applied for made in drawn]
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import options, terminal
+from augment.cli import options, output
 from augment.cli.expand import WorkersOption, pool
 from augment.errors import CallError
 
 if TYPE_CHECKING:
-    from augment.expansion.tally import Progress as Tallied
-    from augment.expansion.tally import Summary
-    from augment.split import Division
+    from augment.expansion.progress import Progress as Tallied
+    from augment.expansion.progress import Summary
+    from augment.splitting.divide import Division
 
 _PAIRS_SHOWN = 5
 _CLASSES_SHOWN = 30
@@ -27,10 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def split(
-    data: Annotated[Path, typer.Argument(parser=terminal.path, metavar="DATA", help="The dataset's folder.")],
+    data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The dataset's folder.")],
     out: Annotated[
         Path,
-        typer.Argument(parser=terminal.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
+        typer.Argument(parser=output.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
     ],
     *,
     ratios: Annotated[
@@ -84,25 +84,25 @@ def split(
         bool, typer.Option("--update", help="The dataset changed: keep what is the same, write the rest.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what goes where; write nothing.")] = False,
-    as_json: terminal.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Divide a dataset that has no splits, by class and by group, before anything is augmented.
 
     OUT is the same dataset with a folder (or list) for each split: `augment expand OUT` then augments train alone.
     """
     from augment.expansion import folder
-    from augment.split import check, divide
+    from augment.splitting import divide
 
     if no_validation and ratios is not None:
         raise CallError(f"--no-validation and --ratios {ratios} are given; give two ratios alone, like 70,30")
     distance = max_distance if near_duplicates else None
-    check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
+    divide.check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
     folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
     table = out.absolute().with_name(f"{out.absolute().name}.csv") if report is None else report
     dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
     with pool(workers) as rendering:
-        with terminal.Progress("comparing", as_json=as_json) as bar:
-            division = divide(
+        with output.Progress("comparing", as_json=as_json) as bar:
+            division = divide.divide(
                 dataset,
                 ratios=ratios,
                 validation=not no_validation,
@@ -117,7 +117,7 @@ def split(
             _tell(division, None, out, None, 0.0, as_json=as_json)
             return
         started = time.monotonic()
-        with terminal.Progress("writing", as_json=as_json) as bar:
+        with output.Progress("writing", as_json=as_json) as bar:
 
             def show(progress: "Tallied") -> None:
                 bar.show(progress.done, progress.total, progress.failed, progress.kept)
@@ -131,34 +131,34 @@ def _tell(
     division: "Division", summary: "Summary | None", out: Path, table: Path | None, seconds: float, *, as_json: bool
 ) -> None:
     if as_json:
-        terminal.write_json(_document(division, summary, out, table))
+        output.write_json(_document(division, summary, out, table))
         return
     if division.num_nameless:
-        terminal.note(f"notice: {terminal.count(division.num_nameless, 'record')} have no group and stand alone")
+        output.note(f"notice: {output.count(division.num_nameless, 'record')} have no group and stand alone")
     if division.near.num_undecodable:
-        number = terminal.count(division.near.num_undecodable, "picture")
-        terminal.note(f"notice: {number} could not be decoded, and so not compared")
+        number = output.count(division.near.num_undecodable, "picture")
+        output.note(f"notice: {number} could not be decoded, and so not compared")
     for line in _table(division):
-        terminal.say(line)
+        output.say(line)
     num_pairs = len(division.near.pairs)
-    terminal.say(
-        f"\nratios {division.ratios}; {terminal.count(division.num_units, 'group')} to divide, the largest of "
-        f"{terminal.count(division.largest_unit, 'record')}; {terminal.count(num_pairs, 'pair')} of near-duplicates"
+    output.say(
+        f"\nratios {division.ratios}; {output.count(division.num_units, 'group')} to divide, the largest of "
+        f"{output.count(division.largest_unit, 'record')}; {output.count(num_pairs, 'pair')} of near-duplicates"
     )
     for line in _pairs(division):
-        terminal.say(f"  {line}")
+        output.say(f"  {line}")
     if summary is None:
-        terminal.say("nothing was written")
+        output.say("nothing was written")
         return
     num_written = summary.num_originals + summary.num_copied
     kept = f", {summary.num_kept:,} kept" if summary.num_kept else ""
     refused = f", {summary.num_refused:,} refused" if summary.num_refused else ""
-    terminal.say(f"{terminal.count(num_written, 'picture')} written in {seconds:.1f} s{kept}{refused}\n{out}\n{table}")
+    output.say(f"{output.count(num_written, 'picture')} written in {seconds:.1f} s{kept}{refused}\n{out}\n{table}")
 
 
 def _table(division: "Division") -> Iterator[str]:
     """One line a class: how many of its records are in each split."""
-    from augment import keys
+    from augment.datasets import keys
 
     counts = division.class_counts()
     rows = [("class", *division.ratios.names)]
@@ -179,12 +179,12 @@ def _table(division: "Division") -> Iterator[str]:
 
 def _pairs(division: "Division") -> Iterator[str]:
     """The nearest pairs of near-duplicates."""
-    from augment import keys
+    from augment.datasets import keys
 
     near = division.near
     for i in near.distances.argsort(kind="stable")[:_PAIRS_SHOWN].tolist():
         first, second = (keys.printable(key) for key in division.dataset.keys(near.pairs[i].tolist()))
-        bits = terminal.count(int(near.distances[i]), "bit")
+        bits = output.count(int(near.distances[i]), "bit")
         yield f"{first} and {second} ({bits})"
     if len(near.pairs) > _PAIRS_SHOWN:
         yield "…"

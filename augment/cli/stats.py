@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import options, terminal
+from augment.cli import options
 from augment.cli.expand import WorkersOption, pool
+from augment.cli.output import JsonOption, Progress, count, note, path, say, write_json
 from augment.errors import CallError
 
 if TYPE_CHECKING:
-    from augment.census import Census
-    from augment.measure import Pixels, Statistics
+    from augment.dataset_stats.counts import Census
+    from augment.dataset_stats.pixels import Pixels, Statistics
 
 _ROWS_SHOWN = 40
 _REFUSALS_SHOWN = 10
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def stats(
-    data: Annotated[Path, typer.Argument(parser=terminal.path, metavar="DATASET", help="The dataset's folder.")],
+    data: Annotated[Path, typer.Argument(parser=path, metavar="DATASET", help="The dataset's folder.")],
     *,
     output: Annotated[
         Path | None,
@@ -45,28 +46,28 @@ def stats(
         bool, typer.Option("--pixels/--no-pixels", help="Decode every picture, for mean, deviation and masks.")
     ] = True,
     workers: WorkersOption = None,
-    as_json: terminal.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Describe a dataset, split by split."""
     if output is not None:
         _check_output(output)
-    from augment.measure import dataset_statistics
+    from augment.dataset_stats.pixels import dataset_statistics
 
     dataset = options.scan(data, data_format, bad_annotations, as_json=as_json)
-    with pool(workers if pixels else 0) as rendering, terminal.Progress("measuring", as_json=as_json) as bar:
+    with pool(workers if pixels else 0) as rendering, Progress("measuring", as_json=as_json) as bar:
         statistics = dataset_statistics(dataset, rendering, pixels=pixels, progress=bar.show)
     if output is not None:
-        from augment import report
+        from augment.dataset_stats import report
 
         report.write(statistics, output)
     if as_json:
-        terminal.write_json(_document(statistics, output))
+        write_json(_document(statistics, output))
         return
     for refusal in statistics.refusals[:_REFUSALS_SHOWN]:
-        terminal.note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
+        note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
     _tell(data, statistics)
     if output is not None:
-        terminal.say(f"\n{output}")
+        say(f"\n{output}")
 
 
 def _check_output(output: Path) -> None:
@@ -78,16 +79,16 @@ def _check_output(output: Path) -> None:
 
 
 def _tell(data: Path, statistics: "Statistics") -> None:
-    from augment import report
+    from augment.dataset_stats import report
 
     dataset = statistics.dataset
-    terminal.say(f"{data}: {terminal.count(dataset.num_records, 'record')}, format {dataset.format}")
+    say(f"{data}: {count(dataset.num_records, 'record')}, format {dataset.format}")
     for title, rows in report.tables(statistics):
-        terminal.say(f"\n{title}")
+        say(f"\n{title}")
         for line in _lines(rows):
-            terminal.say(f"  {line}")
+            say(f"  {line}")
         if len(rows) - 1 > _ROWS_SHOWN:
-            terminal.say(f"  … {len(rows) - 1 - _ROWS_SHOWN:,} more; --json and a report (-o) have them all")
+            say(f"  … {len(rows) - 1 - _ROWS_SHOWN:,} more; --json and a report (-o) have them all")
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -159,7 +160,7 @@ def _counts(counted: Mapping[Any, int]) -> list[dict[str, Any]]:
 
 
 def _range(numbers: Any) -> dict[str, float] | None:
-    from augment.census import Range
+    from augment.dataset_stats.counts import Range
 
     found = Range.of(numbers)
     return None if found is None else {"least": found.least, "median": found.median, "largest": found.largest}

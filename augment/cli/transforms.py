@@ -1,12 +1,15 @@
-"""``augment transforms``: what can stand in a pipeline, and the parameters of each."""
+"""``augment transforms``: what can stand in a pipeline, and the parameters of each.
+
+``augment presets``: the pipelines that come with the package.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from augment.cli import terminal
+from augment.cli import output
 from augment.errors import CallError
-from augment.spelling import did_you_mean
+from augment.validation import did_you_mean
 
 if TYPE_CHECKING:
     from augment.transforms.catalogue import TransformInfo
@@ -22,7 +25,7 @@ def list_transforms(
         str | None, typer.Argument(metavar="NAME", help="A transform, whose parameters are then shown.")
     ] = None,
     *,
-    as_json: terminal.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """List all transforms by family, or show the parameters of one with their ranges and defaults."""
     from augment.transforms.catalogue import ALIASES, catalogue
@@ -30,7 +33,7 @@ def list_transforms(
     known = catalogue()
     if name is None:
         if as_json:
-            terminal.write_json([_document(info) for info in known.values()])
+            output.write_json([_document(info) for info in known.values()])
         else:
             _show_families(list(known.values()))
         return
@@ -39,7 +42,7 @@ def list_transforms(
         hint = did_you_mean(name, known) or "; `augment transforms` lists them all"
         raise CallError(f"there is no transform {name!r}{hint}")
     if as_json:
-        terminal.write_json(_document(info))
+        output.write_json(_document(info))
     else:
         _show_one(info)
 
@@ -71,7 +74,7 @@ def _show_families(infos: "list[TransformInfo]") -> None:
         for info in infos:
             if info.family == family:
                 table.add_row(f"  {info.name}", _letters(info.targets), info.help)
-    screen = terminal.console()
+    screen = output.console()
     screen.print(table)
     screen.print(
         "\nmoves: the targets that follow the picture: m mask, b boxes, k keypoints. "
@@ -86,7 +89,7 @@ def _letters(targets: frozenset[str]) -> str:
 def _show_one(info: "TransformInfo") -> None:
     from rich.table import Table
 
-    screen = terminal.console()
+    screen = output.console()
     targets = ", ".join(target for target in ("image", "mask", "boxes", "keypoints") if target in info.targets)
     screen.print(info.name, style="bold")
     needs = [name.replace("_", " ") for name in sorted(info.requires)] + ["other records of the split"] * info.donors
@@ -139,3 +142,51 @@ def _value(value: Any) -> str:
     import json
 
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def register_presets(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("presets", short_help="list the pipelines that come with the package, or show one")(list_presets)
+
+
+def list_presets(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A preset, whose YAML is then shown.")] = None,
+    *,
+    as_json: output.JsonOption = False,
+) -> None:
+    """List the pipelines that come with the package, or show one with its comments, to start your own from."""
+    from augment.render.pipeline import Pipeline, preset_names, preset_text
+
+    if name is not None:
+        _check_known(name, preset_names())
+        pipeline = Pipeline.load(name)
+        if as_json:
+            output.write_json({"name": name, "digest": pipeline.digest, "pipeline": pipeline.spec.canonical()})
+        else:
+            output.say(preset_text(name).rstrip("\n"))
+        return
+    pipelines = {preset: Pipeline.load(preset) for preset in preset_names()}
+    if as_json:
+        output.write_json(
+            [
+                {"name": preset, "digest": pipeline.digest, "description": pipeline.spec.description}
+                for preset, pipeline in pipelines.items()
+            ]
+        )
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("preset", no_wrap=True)
+    table.add_column("what it is", ratio=1)
+    for preset, pipeline in pipelines.items():
+        table.add_row(preset, pipeline.spec.description)
+    output.console().print(table)
+
+
+def _check_known(name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        from augment.errors import CallError
+        from augment.validation import did_you_mean
+
+        raise CallError(f"there is no preset {name!r}{did_you_mean(name, known) or '; there is ' + ', '.join(known)}")

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from augment.cli import exit_codes, expand, options, terminal
-from augment.cli.references import Option, folders
+from augment.cli import exit_codes, expand, options, output
 
 _MISMATCHES_SHOWN = 20
 
@@ -18,34 +17,34 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     out: Annotated[
-        Path, typer.Argument(parser=terminal.path, metavar="OUT", help="The folder that `augment expand` wrote.")
+        Path, typer.Argument(parser=output.path, metavar="OUT", help="The folder that `augment expand` wrote.")
     ],
     *,
     data: Annotated[
         Path | None,
         typer.Option(
             "--data",
-            parser=terminal.path,
+            parser=output.path,
             metavar="DATA",
             help="The dataset; by default where it lay when OUT was written.",
         ),
     ] = None,
-    references: Option = None,
+    references: options.Option = None,
     workers: expand.WorkersOption = None,
-    as_json: terminal.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
     from augment.expansion.verify import described
     from augment.expansion.verify import verify as verify_folder
 
-    dataset, named = None, folders(references)
+    dataset, named = None, options.folders(references)
     if data is not None:
         dataset = options.scan(data, described(out).source_format, "leave_out", as_json=as_json)
-    progress = terminal.Progress("verifying", as_json=as_json, failed_are="different")
+    progress = output.Progress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
         report = verify_folder(out, dataset, references=named, workers=rendering, progress=bar.show)
     if as_json:
-        terminal.write_json(
+        output.write_json(
             {
                 "output": str(report.out),
                 "id": report.id,
@@ -62,13 +61,13 @@ def verify(
         )
     else:
         for one in report.mismatches[:_MISMATCHES_SHOWN]:
-            terminal.say(f"{one.path}: {one.finding}: {one.detail}" if one.detail else f"{one.path}: {one.finding}")
+            output.say(f"{one.path}: {one.finding}: {one.detail}" if one.detail else f"{one.path}: {one.finding}")
         if report.num_mismatches > _MISMATCHES_SHOWN:
-            terminal.say(f"and {report.num_mismatches - _MISMATCHES_SHOWN:,} more")
+            output.say(f"and {report.num_mismatches - _MISMATCHES_SHOWN:,} more")
         how = "compared and rendered again" if report.rendered_again else "compared with the manifest"
-        verdict = "all as it should be" if report.ok else terminal.count(report.num_mismatches, "difference")
-        terminal.say(f"{out}: {terminal.count(report.num_files, 'file')} {how}: {verdict}")
+        verdict = "all as it should be" if report.ok else output.count(report.num_mismatches, "difference")
+        output.say(f"{out}: {output.count(report.num_files, 'file')} {how}: {verdict}")
         if report.note:
-            terminal.note(f"notice: {report.note}")
+            output.note(f"notice: {report.note}")
     if not report.ok:
         raise typer.Exit(exit_codes.FINDINGS)

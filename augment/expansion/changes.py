@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from augment.dataset import Dataset
+from augment.datasets.dataset import Dataset
 from augment.expansion import manifest
 
 _NAMED = 3

@@ -1,114 +1,198 @@
-"""The outputs of one record as bytes: its copies, rendered and encoded, and its own picture."""
+"""How many copies each record gets: a number for all, a number a class, or as many as bring every class to one size.
+
+A rule that goes by classes becomes a share for each class: so many copies of every record, and one more of some. Which
+these are follows from their keys alone: the records whose keys have the smallest digests. So a share says for any key
+how many copies there are, the sum is exact, and what a record gets hardly changes when others are added.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from augment import masks
-from augment.encode import DEFAULT_QUALITY, encode
-from augment.errors import RecordError
-from augment.expansion.outputs import Outputs
-from augment.expansion.spec import ExpansionSpec
-from augment.render import Renderer
-from augment.sample import Applied, Record, Rendered, Sample
-from augment.workers.task import Guard
+from augment import validation
+from augment.address import digest_fields
+from augment.datasets.dataset import Dataset
+from augment.errors import CallError, DatasetError
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+COPIES_MAX = 10_000
+"""More than any published recipe writes to disk; what is larger is a stream."""
+
+OTHERS = "*"
+"""Stands for all classes that are not named, and for records without a class."""
+
+Copies: TypeAlias = int | Mapping[str, int] | str
+"""A number, numbers by class (``*`` for all others), ``"balance"`` or ``"balance:N"``."""
+
+_BALANCE = re.compile(r"balance(?::([1-9]\d*))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """One output. ``mask`` is PNG; ``annotations`` is the text of ``Annotations.to_json``.
+class Share:
+    """The copies of one class. ``class_name`` is None for records without one.
 
-    ``applied`` and ``dropped`` are JSON, what was done to a copy and what it lost; None for an original.
+    Every record gets ``copies``; ``more`` of them get one more: those whose key's digest is at most ``last``.
     """
 
-    data: bytes
-    height: int
-    width: int
-    mask: bytes | None = None
-    annotations: str | None = None
-    render_key: str | None = None
-    applied: str | None = None
-    dropped: str | None = None
+    class_name: str | None
+    num_records: int
+    copies: int
+    more: int = 0
+    last: str | None = None
+
+    @property
+    def num_copies(self) -> int:
+        """Of all its records."""
+        return self.num_records * self.copies + self.more
+
+    def of(self, split: str | None, key: str) -> int:
+        """How many copies the record gets."""
+        return self.copies + int(self.last is not None and _place(split, key) <= self.last)
 
 
-class CopyMaker:
-    """Renders and encodes copies of one record, which it decodes once.
+def parse(text: str) -> Copies:
+    """Read what stands on a command line: ``4``, ``cat=4,dog=2,*=1``, the same as JSON, ``balance`` or ``balance:500``.
 
-    Each copy is a guarded piece of work of its own, so that the limit on time holds for one and not for all. Where the
-    guard does it in another process, the decoded picture stays there and the next copy decodes again.
+    Raises CallError.
     """
+    if re.fullmatch(r"-?\d{1,9}", text) or _BALANCE.fullmatch(text):
+        return text if text.startswith("balance") else int(text)
+    try:
+        if text.startswith("{"):
+            named = json.loads(text)
+        else:
+            pairs = [each.rpartition("=") for each in text.split(",")]
+            named = {name: int(number) for name, _, number in pairs}
+            if len(named) != len(pairs) or not all(name for name in named):
+                raise ValueError
+        return check(named, least=0)
+    except ValueError:
+        raise CallError(
+            f"copies is {validation.shown(text)}; give a number like 4, numbers by class like cat=4,dog=2 (*=1 "
+            "for all others; as JSON where a name has a comma), balance, or balance:500"
+        ) from None
 
-    def __init__(self, renderer: Renderer, spec: ExpansionSpec, outputs: Outputs, guard: Guard, record: Record) -> None:
-        self._renderer = renderer
-        self._spec = spec
-        self._outputs = outputs
-        self._guard = guard
-        self._record = record
-        self._decoded: Sample | None = None
 
-    def make(self, copy: int | None) -> Encoded:
-        """A copy by its number, or the original; RecordError where it cannot be decoded, rendered or encoded."""
-        if copy is None:
-            return self._original()
-        return self._guard(self._renderer.subject(self._record), self._record.key, lambda: self._make(copy))
-
-    def _make(self, copy: int) -> Encoded:
-        record = self._record
-        if self._decoded is None:
-            self._decoded = self._renderer.decode(record)
-        rendered = self._renderer.transform(record, self._decoded, draw=copy)
-        sample = rendered.sample
-        height, width = sample.image.shape[:2]
-        try:
-            data = encode(sample.image, self._spec.image_format, self._spec.quality or DEFAULT_QUALITY)
-            has_mask = self._outputs.has_mask(record) and sample.mask is not None
-            mask = masks.encode_mask(sample.mask) if has_mask and sample.mask is not None else None
-        except RecordError as error:
-            raise RecordError(record.key, error.reason, error.detail) from error
-        return Encoded(
-            data,
-            height,
-            width,
-            mask=mask,
-            annotations=self._said(rendered),
-            render_key=rendered.render_key,
-            applied=_json(_applied(rendered.applied)),
-            dropped=_json(rendered.dropped) if rendered.dropped else None,
+def check(copies: object, *, least: int = 1) -> Copies:
+    """The rule itself where it is one; CallError where it is none, or a number lies outside of [``least``, 10,000]."""
+    if isinstance(copies, str) and _BALANCE.fullmatch(copies):
+        return copies
+    if isinstance(copies, Mapping) and copies and all(isinstance(name, str) for name in copies):
+        return {name: validation.integer(f"copies of {name!r}", copies[name], 0, COPIES_MAX) for name in sorted(copies)}
+    if isinstance(copies, str | Mapping):
+        raise CallError(
+            f"copies is {validation.shown(copies)}; give a number, an object of numbers by class (* for all others), "
+            "'balance' or 'balance:500'"
         )
-
-    def _said(self, rendered: Rendered) -> str | None:
-        """What a copy's annotations are; None where its record has none, and donors brought nothing."""
-        sample = rendered.sample
-        if self._record.annotations is None and sample.boxes is sample.keypoints is sample.labels is None:
-            return None
-        moved = self._renderer.annotations(self._record, rendered)
-        if self._record.annotations is None and not (moved.boxes or moved.keypoints or moved.labels):
-            return None
-        return self._outputs.said(moved.to_json())
-
-    def _original(self) -> Encoded:
-        record, dataset = self._record, self._renderer.dataset
-        return Encoded(
-            dataset.read(record),
-            record.height,
-            record.width,
-            mask=self._original_mask() if self._outputs.has_mask(record) else None,
-            annotations=self._outputs.said(record.annotations),
+    if least and not isinstance(copies, bool) and copies == 0:
+        raise CallError(
+            "copies is 0, which is for converting: take the originals along (include_originals), or ask for at least 1"
         )
-
-    def _original_mask(self) -> bytes:
-        """The record's own mask where it is a PNG, else its indices as one."""
-        data = self._renderer.dataset.read_mask(self._record)
-        if data.startswith(_PNG):
-            return data
-        subject = self._renderer.subject(self._record)
-        return self._guard(subject, self._record.key, lambda: masks.encode_mask(masks.decode_mask(data)))
+    return validation.integer("copies", copies, least, COPIES_MAX)
 
 
-def _applied(applied: Sequence[Applied]) -> list[Mapping[str, object]]:
-    return [{"name": each.name, "params": each.params} for each in applied]
+def shares(
+    datasets: Sequence[tuple[str | None, Dataset]], copies: Copies, *, include_originals: bool
+) -> tuple[Share, ...]:
+    """What each class gets by a rule that goes by classes; empty where it is a number for all.
+
+    ``datasets`` are the splits that are augmented; their records are counted together. Raises DatasetError where the
+    records have no class of their own or the rule cannot hold for them, CallError for a class that is unknown.
+    """
+    if isinstance(copies, int):
+        return ()
+    counts = count(datasets)
+    _check_classes(datasets, copies, counts)
+    if isinstance(copies, Mapping):
+        return tuple(_named(name, number, copies) for name, number in counts.items())
+    wanted = _BALANCE.fullmatch(copies)
+    total = int(wanted[1]) if wanted is not None and wanted[1] else max(counts.values())
+    left = {name: total - (number if include_originals else 0) for name, number in counts.items()}
+    for name, copies_left in left.items():
+        if copies_left < 0:
+            raise CallError(
+                f"copies is {copies!r} and class {name!r} has {counts[name]} pictures already, which stay; give at "
+                f"least balance:{max(counts.values())}, or leave out --include-originals (include_originals)"
+            )
+        if copies_left > COPIES_MAX * counts[name]:
+            raise CallError(
+                f"copies is {copies!r}, which asks for {copies_left} copies of the {counts[name]} pictures of class "
+                f"{name!r}; at most {COPIES_MAX} of each are made: choose a smaller number"
+            )
+    extra = {name: copies_left % counts[name] for name, copies_left in left.items()}
+    last = _last(datasets, {name: number for name, number in extra.items() if number})
+    return tuple(
+        Share(name, number, left[name] // number, extra[name], last.get(name)) for name, number in counts.items()
+    )
 
 
-_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+def count(datasets: Iterable[tuple[str | None, Dataset]]) -> dict[str | None, int]:
+    """How many records each class has, in the classes' order; those without a class come last, under None."""
+    found: Counter[int | None] = Counter()
+    names: tuple[str, ...] = ()
+    for _, dataset in datasets:
+        found.update(dataset.labels())
+        names = dataset.classes
+    counts: dict[str | None, int] = {name: found[label] for label, name in enumerate(names) if found[label]}
+    return counts | ({None: found[None]} if found[None] else {})
+
+
+def _check_classes(
+    datasets: Sequence[tuple[str | None, Dataset]], copies: Mapping[str, int] | str, counts: Mapping[str | None, int]
+) -> None:
+    dataset = datasets[0][1]
+    if "label" not in dataset.targets:
+        has = f"their targets are {', '.join(sorted(dataset.targets))}" if dataset.targets else "they have no targets"
+        raise DatasetError(
+            f"copies is {_shown(copies)}, and the pictures in {dataset.root} have no single class each ({has}); a "
+            "picture with several objects cannot be counted for one class: give one number of copies for all"
+        )
+    if isinstance(copies, str):
+        if None in counts:
+            told = "is 1 picture" if counts[None] == 1 else f"are {counts[None]} pictures"
+            first = next(each.first_unlabelled for _, each in datasets if each.first_unlabelled is not None)
+            raise DatasetError(
+                f"copies is {copies!r}, and there {told} without a class, {first} the first; move them into a class, "
+                "or give numbers by class with * for these"
+            )
+        return
+    for name in copies:
+        if name != OTHERS and name not in dataset.classes:
+            raise CallError(
+                f"copies names class {name!r}, which {dataset.root} does not have; it has {', '.join(dataset.classes)}"
+            )
+    for counted in counts:
+        if (counted is None or counted not in copies) and OTHERS not in copies:
+            what = "pictures without a class" if counted is None else f"class {counted!r}"
+            own = "" if counted is None else f"{counted}=N, or "
+            raise CallError(f"copies does not say how many {what} get; add {own}*=N for all that are not named")
+
+
+def _named(name: str | None, number: int, copies: Mapping[str, int]) -> Share:
+    asked = copies.get(name) if name is not None else None
+    return Share(name, number, copies[OTHERS] if asked is None else asked)
+
+
+def _last(datasets: Iterable[tuple[str | None, Dataset]], extra: Mapping[str | None, int]) -> dict[str | None, str]:
+    """For each class the largest key's digest among so many of its smallest."""
+    places: dict[str | None, list[str]] = {name: [] for name in extra}
+    for split, dataset in datasets:
+        for start in range(0, dataset.num_records, 4096):
+            some = range(start, min(start + 4096, dataset.num_records))
+            for key, label in zip(dataset.keys(some), dataset.labels(some), strict=True):
+                name = None if label is None else dataset.classes[label]
+                if name in places:
+                    places[name].append(_place(split, key))
+    return {name: sorted(places[name])[number - 1] for name, number in extra.items()}
+
+
+def _place(split: str | None, key: str) -> str:
+    """What decides who gets one copy more: by chance, and the same for ever."""
+    fields = (key,) if split is None else (split, key)
+    return digest_fields(fields, person=b"augment.more").hex()
+
+
+def _shown(copies: Mapping[str, int] | str) -> str:
+    return repr(copies) if isinstance(copies, str) else json.dumps(dict(copies))

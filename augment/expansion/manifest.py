@@ -1,5 +1,9 @@
-"""The manifest of an expansion: one row for each output and each refusal, one Parquet file for each shard."""
+"""The manifest of an expansion: one row for each output and each refusal, one Parquet file for each shard.
 
+A set of many paths in little memory.
+"""
+
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -7,13 +11,42 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from augment.errors import AugmentError, StorageError
-from augment.expansion import disk, folder
-from augment.expansion.paths import PathSet
+from augment.expansion import folder
+
+
+class PathSet:
+    """Whether a path is among millions: eight bytes each.
+
+    It keeps 64-bit hashes, so that a path that is not in it is taken for one that is with a probability of
+    (number of paths) / 2**64: 1 in 10**12 for ten million.
+    """
+
+    def __init__(self, groups: Iterable[Sequence[str]]) -> None:
+        parts = [hashed(group) for group in groups]
+        self._hashes = np.unique(np.concatenate(parts)) if parts else np.empty(0, np.uint64)
+
+    def __len__(self) -> int:
+        return int(self._hashes.size)
+
+    def missing(self, paths: Sequence[str]) -> list[str]:
+        """Those of the paths that are not in the set, in their order."""
+        known = np.isin(hashed(paths), self._hashes)
+        return [path for path, is_known in zip(paths, known, strict=True) if not is_known]
+
+
+def hashed(paths: Sequence[str]) -> NDArray[np.uint64]:
+    """Eight bytes for each path."""
+    # surrogateescape: a file that is not ours may have a name that is not UTF-8
+    digests = (hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest() for path in paths)
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
 
 _FILE = pa.struct([pa.field("path", pa.string()), pa.field("size_bytes", pa.int64()), pa.field("digest", pa.string())])
 _SCHEMA = pa.schema(
@@ -247,9 +280,9 @@ def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
                     left = set(known.missing(paths))
                     rest = table.filter(pa.array([path in left for path in paths], pa.bool_()))
                     writer.write_table(_less_changed(root, rest, since_ns))
-        disk.sync(draft)
+        folder.sync(draft)
         draft.rename(root / folder.PREVIOUS)
-        disk.sync(root)
+        folder.sync(root)
     except AugmentError:
         draft.unlink(missing_ok=True)
         raise

@@ -11,17 +11,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from augment import keys
-from augment.dataset import Dataset
+from augment.datasets import keys
+from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, RecordError
-from augment.expansion import closing, folder
+from augment.expansion import dataset_files, folder
+from augment.expansion.manifest import PathSet, hashed
 from augment.expansion.outputs import Outputs
-from augment.expansion.paths import PathSet, hashed
 from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part, views
-from augment.formats import registry
-from augment.formats.writing import Output
-from augment.sample import Record
+from augment.formats.format import Output
+from augment.samples.sample import Record
+from augment.scanning import scan
 
 _AT_A_TIME = 4096
 _OURS = re.compile(rf"{re.escape(folder.DESCRIPTION)}|manifest-\d{{5,}}\.parquet")
@@ -34,14 +34,14 @@ class Names:
 
     def __init__(self, dataset: Dataset, spec: ExpansionSpec) -> None:
         self._spec = spec
-        self._format = registry.FORMATS[spec.format]
+        self._format = scan.FORMATS[spec.format]
         self._parts = [(part, view, Outputs(spec, part, view)) for part, view in views(dataset, spec.parts)]
         self._all: PathSet | None = None
         self._folders: frozenset[str] = frozenset()
 
     def check(self) -> None:
         """Raise DatasetError where two outputs would have one name, or one would lie outside of the output folder."""
-        closing.names(self._spec)  # raises where the format cannot describe the dataset
+        dataset_files.names(self._spec)  # raises where the format cannot describe the dataset
         for part, view, outputs in self._parts:
             _Check(self._spec, part, view, outputs).run()
         if self._format.PACKS:
@@ -58,7 +58,7 @@ class Names:
         """
         if self._format.PACKS:
             return
-        ours = {folder.DESCRIPTION, *closing.names(self._spec)}
+        ours = {folder.DESCRIPTION, *dataset_files.names(self._spec)}
         strange: list[str] = []
         empty: set[str] = set()
         filled: set[str] = set()
@@ -180,7 +180,7 @@ class _Check:
         self._part = part
         self._view = view
         self._outputs = outputs
-        self._packs = registry.FORMATS[spec.format].PACKS
+        self._packs = scan.FORMATS[spec.format].PACKS
         self._whole_names: dict[str, str] = {}
 
     def run(self) -> None:

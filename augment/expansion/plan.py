@@ -7,20 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from augment.address import Address
-from augment.dataset import Dataset
+from augment.datasets.dataset import Dataset
 from augment.errors import RecordError
-from augment.expansion import folder, manifest, shares
+from augment.expansion import copies, folder, manifest
 from augment.expansion.changes import Changes
-from augment.expansion.copies import CopyMaker, Encoded
 from augment.expansion.manifest import Status
 from augment.expansion.names import Names
-from augment.expansion.outputs import Outputs
+from augment.expansion.outputs import CopyMaker, Encoded, Outputs
 from augment.expansion.spec import ExpansionSpec, left_out, named_views
 from augment.expansion.splits import views
-from augment.formats import registry
 from augment.pipelines.spec import PipelineSpec
-from augment.render import RenderSource, others
-from augment.sample import Record
+from augment.render.renderer import RenderSource, others
+from augment.samples.sample import Record
+from augment.scanning import scan
 from augment.workers.task import Guard
 
 _RECORDS_MEASURED = 8
@@ -118,7 +117,7 @@ def _classes(spec: ExpansionSpec, dataset: Dataset) -> Iterator[ClassPlan]:
         return
     augmented = [(part.split, view) for part, view in views(dataset, spec.parts) if not part.copied]
     by_class = {share.class_name: share.num_copies for share in spec.shares}
-    for name, number in shares.count(augmented).items():
+    for name, number in copies.count(augmented).items():
         num_copies = spec.copies * number if isinstance(spec.copies, int) else by_class[name]
         yield ClassPlan(name, number, num_copies, num_copies + (number if spec.include_originals else 0))
 
@@ -174,7 +173,7 @@ def look(
 
     Where pictures lie inside of files, these are kept or made anew as a whole: after any change all count as replaced.
     """
-    packs = registry.FORMATS[new.format].PACKS
+    packs = scan.FORMATS[new.format].PACKS
     datasets = named_views(new, dataset)
     taken_from = {split: others(pipeline, each, new.references) for split, each in datasets.items()}
     num_kept = num_replaced = num_removed = 0

@@ -1,26 +1,359 @@
 """One shard of an expansion: a fixed range of records of one split becomes files and a part of the manifest.
 
 A shard may be done again at any time, by any process: what is there and right is kept, the rest is made.
+
+How one shard is brought to its end, where its outputs are files of their own and where they lie in one file.
+
+what is known -> journal -> decode -> transforms -> encode -> files -> manifest part
 """
 
 import bisect
+import json
+import os
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from augment import engine
-from augment.dataset import Dataset
-from augment.errors import OutputError, Reason
+from augment.address import digest_fields
+from augment.datasets.dataset import Dataset
+from augment.errors import OutputError, Reason, RecordError
 from augment.expansion import folder, lock, manifest
-from augment.expansion.manifest import Row, Status
-from augment.expansion.shard_work import FileWork, PackWork, ShardWork
+from augment.expansion.folder import file_digest
+from augment.expansion.manifest import File, PathSet, Row, Status
+from augment.expansion.outputs import CopyMaker, Encoded, Outputs
+from augment.expansion.shard_plan import Known, Planned, Planner, Wanted
 from augment.expansion.spec import ExpansionSpec, Shard
 from augment.expansion.splits import views
-from augment.formats import registry
-from augment.render import Renderer, RenderSource
-from augment.sample import Refusal
+from augment.formats.format import Packed, WrittenFile
+from augment.render.renderer import Renderer, RenderSource
+from augment.samples.annotations import NOTHING, Annotations
+from augment.samples.sample import Record, Refusal
+from augment.scanning import scan
 from augment.workers.task import Guard
+
+_NAME_MAX_BYTES = 255
+"""The longest name on the file systems in use. A constant, because what is refused must not depend on the disk."""
+
+
+class ShardWork(ABC):
+    """What both kinds share. ``refused`` are files that the scan left out, each with the split of its row."""
+
+    packed = False
+
+    def __init__(
+        self,
+        root: Path,
+        spec: ExpansionSpec,
+        shard: Shard,
+        renderer: Renderer,
+        guard: Guard,
+        seat: lock.Seat,
+        refused: Sequence[tuple[str | None, Refusal]],
+    ) -> None:
+        self.root = root
+        self.spec = spec
+        self.shard = shard
+        self.split = spec.folder(shard.part)
+        self.renderer = renderer
+        self.seat = seat
+        self.outputs = Outputs(spec, shard.part, renderer.dataset)
+        self.known = Known.read(root, spec, shard, renderer.dataset)
+        self.rows: list[Row] = []
+        self.made: set[tuple[str, int | None]] = set()
+        self.num_described = 0
+        self._guard = guard
+        self._refused = refused
+        self._written: list[str] = []
+        self._counts = lock.Counts()
+        self._size_bytes = 0
+
+    def do(self) -> None:
+        """Make what is missing; afterwards ``rows`` are those of the part, and ``made`` tells which are new.
+
+        Where that fails for any reason, what was written is removed again.
+        """
+        records = self.renderer.dataset.records(self.shard.records)
+        planner = Planner(self.root, self.spec, self.renderer, self.outputs, self.known)
+        plan = planner.plan(records, packed=self.packed)
+        missing = self.prepare(plan)
+        try:
+            if missing:
+                folder.begin(self.root, self.shard.index, missing)
+            for place, each in zip(self.shard.records, plan, strict=True):
+                self.seat.check()
+                self._settle(each, place)
+            self.complete(missing)
+            self._finish()
+        except BaseException:
+            self._undo(missing)
+            raise
+
+    @abstractmethod
+    def prepare(self, plan: Sequence[Planned]) -> list[str]:
+        """Check before anything is written; the places that will be."""
+
+    @abstractmethod
+    def settle(self, planned: Planned) -> list[Row]:
+        """The rows of one record's outputs; RecordError where it has to be left out with all of them."""
+
+    @abstractmethod
+    def complete(self, missing: list[str]) -> None:
+        """Write what holds several records, if anything does; its places are added to ``missing`` before that."""
+
+    def maker(self, record: Record) -> CopyMaker:
+        """What makes the record's outputs."""
+        return CopyMaker(self.renderer, self.spec, self.outputs, self._guard, record)
+
+    def place(self, path: str, data: bytes, digest: str | None = None) -> File:
+        """Write a file; ``digest`` where it is known already."""
+        folder.place(self.root, path, data, temporary=f"{self.shard.index:05d}", durable=False)
+        self._written.append(path)
+        return File(path, len(data), digest or file_digest(data))
+
+    def row(
+        self, planned: Planned, wanted: Wanted, made: Encoded, *, path: str | None = None, mask_path: str | None = None
+    ) -> Row:
+        """The row of an output that was made; ``path`` and ``mask_path`` where they are files of their own."""
+        record, copy = planned.record, wanted.output.copy
+        self.made.add((record.key, copy))
+        return Row(
+            key=record.key,
+            status=Status.ORIGINAL if copy is None else Status.RENDERED,
+            split=self.split,
+            copy=copy,
+            path=path,
+            extension=wanted.output.extension,
+            label=record.label,
+            class_name=self.outputs.class_name(record),
+            height=made.height,
+            width=made.width,
+            size_bytes=len(made.data),
+            digest=file_digest(made.data),
+            render_key=made.render_key,
+            record_digest=record.digest,
+            applied=made.applied,
+            dropped=made.dropped,
+            annotations=made.annotations,
+            mask_path=mask_path,
+            mask_digest=None if made.mask is None else file_digest(made.mask),
+        )
+
+    def _settle(self, planned: Planned, place: int) -> None:
+        rows = self._rows(planned)
+        self.rows += rows
+        self._size_bytes += sum(row.size_bytes or 0 for row in rows)
+        self._size_bytes += sum(each.size_bytes for row in rows for each in row.files if each.path != row.path)
+        record = planned.record
+        is_refused = rows[-1].status == Status.REFUSED
+        counted = self.spec.outputs_of(self.shard.part, record.key, self.outputs.class_name(record))
+        self._counts = lock.Counts(
+            num_outputs=self._counts.num_outputs + counted,
+            size_bytes=self._size_bytes,
+            num_refused=self._counts.num_refused + is_refused,
+            refused=place if is_refused else self._counts.refused,
+        )
+        self.seat.report(self._counts)
+
+    def _rows(self, planned: Planned) -> list[Row]:
+        """One for each output, or one that says why there is none."""
+        none = Row(
+            key=planned.record.key,
+            status=Status.SKIPPED,
+            split=self.split,
+            label=planned.record.label,
+            class_name=self.outputs.class_name(planned.record),
+            record_digest=planned.record.digest,
+        )
+        try:
+            if isinstance(planned.refusal, RecordError):
+                raise planned.refusal
+            if planned.refusal is not None:
+                return [planned.refusal]
+            return self.settle(planned) if planned.wanted else [none]
+        except RecordError as error:
+            self._leave_out(planned)
+            return [replace(none, status=Status.REFUSED, reason=error.reason, detail=error.detail)]
+
+    def _leave_out(self, planned: Planned) -> None:
+        """A record is there with all its outputs or with none."""
+        gone = {path for each in planned.wanted for path in each.paths}
+        for path in gone:
+            folder.remove(self.root, path)
+        self._written = [path for path in self._written if path not in gone]
+        self.made -= {(planned.record.key, each.output.copy) for each in planned.wanted}
+
+    def _finish(self) -> None:
+        """All files are on the disk before the part that vouches for them."""
+        self.seat.check()
+        try:
+            folder.wait(self.seat.fd, self.root, self._written)
+        except OSError as error:
+            raise folder.storage_error("write", error.filename, error) from error
+        self.rows += [
+            Row(each.key, Status.REFUSED, split=split, reason=each.reason, detail=each.detail)
+            for split, each in self._refused
+        ]
+        self.rows.sort(key=lambda row: (row.key, row.copy is None, row.copy or 0))
+        manifest.write_part(self.root, self.shard.index, self.spec.id, self.rows)
+        folder.end(self.root, self.shard.index)
+
+    def _undo(self, missing: Iterable[str]) -> None:
+        try:
+            for path in missing:
+                folder.remove(self.root, path)
+            folder.end(self.root, self.shard.index)
+        except Exception:  # noqa: BLE001, S110 - the journal stays, the next run does it; what led here is to be told
+            pass
+
+
+class FileWork(ShardWork):
+    """Where every output has files of its own: what is there and right is kept, the rest is made."""
+
+    def prepare(self, plan: Sequence[Planned]) -> list[str]:
+        """Raise OutputError where a file that no manifest names has an output's place and is not that output.
+
+        It is where it has the output's bytes: then a part of the manifest was lost.
+        """
+        missing = [path for each in plan for path in each.missing]
+        unknown = _unknown(self.root, missing, self.known)
+        for each in plan if unknown else ():
+            for wanted in each.wanted:
+                if strange := unknown.intersection(wanted.missing):
+                    self._check_own(each, wanted, strange)
+        return missing
+
+    def settle(self, planned: Planned) -> list[Row]:
+        """Write what is missing."""
+        _check_names(planned)
+        maker = self.maker(planned.record)
+        return [self._settle_output(planned, wanted, maker) for wanted in planned.wanted]
+
+    def complete(self, missing: list[str]) -> None:
+        """Every output is written by now."""
+
+    def _settle_output(self, planned: Planned, wanted: Wanted, maker: CopyMaker) -> Row:
+        if wanted.row is not None:
+            for sidecar in wanted.stale:
+                self.place(sidecar.path, sidecar.data)
+                self.num_described += 1
+            return wanted.row
+        made = maker.make(wanted.output.copy)
+        mask_path = None if made.mask is None else self.outputs.mask_path(wanted.output)
+        row = self.row(planned, wanted, made, path=wanted.paths[0], mask_path=mask_path)
+        digests = {row.path: row.digest, row.mask_path: row.mask_digest}
+        files = [self.place(each.path, each.data, digests.get(each.path)) for each in self._files(wanted, row, made)]
+        return replace(row, files=tuple(files[1:])) if len(files) > 1 else row
+
+    def _files(self, wanted: Wanted, row: Row, made: Encoded) -> list[WrittenFile]:
+        """The picture, its mask where it has one, and what else the format lays beside it."""
+        files = [WrittenFile(wanted.paths[0], made.data)]
+        if made.mask is not None:
+            files.append(WrittenFile(self.outputs.mask_path(wanted.output), made.mask))
+        files += self.outputs.sidecars(row)
+        if strange := [each.path for each in files if each.path not in wanted.paths]:
+            raise AssertionError(f"the format {self.spec.format} names {strange[0]} after what is said in it")
+        return files
+
+    def _check_own(self, planned: Planned, wanted: Wanted, strange: set[str]) -> None:
+        if wanted.row is not None:
+            files = list(wanted.stale)
+        else:
+            try:
+                made = self.maker(planned.record).make(wanted.output.copy)
+                files = self._files(wanted, self.row(planned, wanted, made), made)
+                self.made.clear()
+            except RecordError:
+                files = []
+        right = {each.path for each in files if folder.read_bytes(self.root, each.path) == each.data}
+        if wrong := strange - right:
+            raise folder.in_the_way(self.root, min(wrong), "a file")
+
+
+class PackWork(ShardWork):
+    """Where a shard's outputs lie in one file: kept if all of them are what they were, else made anew."""
+
+    packed = True
+
+    def prepare(self, plan: Sequence[Planned]) -> list[str]:
+        """Look whether the file is there and right; its place is known when it is made."""
+        self._packed: list[Packed] = []
+        self._format = scan.FORMATS[self.spec.format]
+        self._kept = self._find_kept(plan)
+        return []
+
+    def settle(self, planned: Planned) -> list[Row]:
+        """Make the outputs, and hold them."""
+        if self._kept:
+            return [self.known.rows[planned.record.key, wanted.output.copy] for wanted in planned.wanted]
+        maker = self.maker(planned.record)
+        made = [(wanted, maker.make(wanted.output.copy)) for wanted in planned.wanted]
+        rows = [self.row(planned, wanted, each) for wanted, each in made]
+        for (wanted, each), row in zip(made, rows, strict=True):
+            said = NOTHING if row.annotations is None else Annotations.from_json(row.annotations)
+            output = replace(wanted.output, height=each.height, width=each.width, annotations=said)
+            self._packed.append(Packed(output, each.data, each.mask))
+        return rows
+
+    def complete(self, missing: list[str]) -> None:
+        """Pack all outputs into a file."""
+        if not self._packed:
+            return
+        packed = self._format.pack(self._packed, self.spec.whole, split=self.split, index=self.shard.number)
+        if _unknown(self.root, [packed.path], self.known) and folder.read_bytes(self.root, packed.path) != packed.data:
+            raise folder.in_the_way(self.root, packed.path, "a file")
+        missing.append(packed.path)
+        folder.begin(self.root, self.shard.index, missing)
+        file = self.place(packed.path, packed.data)
+        made_of = self._made_of((row.key, row.copy, row.record_digest, row.render_key) for row in self._outputs())
+        self.rows = [
+            row if row.digest is None else replace(row, path=file.path, files=(file,), made_of=made_of)
+            for row in self.rows
+        ]
+
+    def _outputs(self) -> list[Row]:
+        return [row for row in self.rows if row.digest is not None]
+
+    def _find_kept(self, plan: Sequence[Planned]) -> bool:
+        wanted = [(each.record, output) for each in plan for output in each.wanted]
+        rows = [self.known.rows.get((record.key, each.output.copy)) for record, each in wanted]
+        made_of = self._made_of(
+            (record.key, each.output.copy, record.digest, each.render_key) for record, each in wanted
+        )
+        if not rows or any(row is None or row.made_of != made_of or row.record_digest is None for row in rows):
+            return False
+        files = {file for row in rows if row is not None for file in row.on_disk()}
+        return all(
+            folder.has_output(self.root, each.path, each.size_bytes, each.digest, self.known.since_ns) for each in files
+        )
+
+    def _made_of(self, outputs: Iterable[tuple[str, int | None, str | None, str | None]]) -> str:
+        """A digest of all that the file's bytes follow from."""
+        whole = json.dumps(asdict(self.spec.whole), sort_keys=True, default=sorted)
+        fields: list[str | int] = [whole, self.split or "", self.shard.number]
+        fields += ["" if each is None else str(each) for output in outputs for each in output]
+        return digest_fields(fields, person=b"augment.pack").hex()
+
+
+def _unknown(root: Path, paths: Sequence[str], known: Known) -> set[str]:
+    """Those of the places where something lies that no manifest names."""
+    there = {each.path for row in known.rows.values() for each in row.on_disk()}
+    unknown = {path for path in paths if path not in there and os.path.lexists(f"{root}/{path}")}
+    if unknown and (previous := manifest.Previous.open(root)) is not None:
+        unknown = set(PathSet(previous.paths()).missing(sorted(unknown)))
+    return unknown
+
+
+def _check_names(planned: Planned) -> None:
+    names = [path.rpartition("/")[2] for each in planned.wanted for path in each.paths]
+    longest = max(len(os.fsencode(name)) for name in names)
+    if longest > _NAME_MAX_BYTES:
+        detail = (
+            f"an output's name would have {longest} bytes, of {_NAME_MAX_BYTES} that file systems allow; shorten it"
+        )
+        raise RecordError(planned.record.key, Reason.NOT_RENDERABLE, detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +399,7 @@ class ShardTask:
         with lock.seat(self.root, self.run_name, self.index) as seat:
             renderer = source_of(self.source, shard).renderer()
             check_renderer(renderer, self.spec, shard)
-            kind = PackWork if registry.FORMATS[self.spec.format].PACKS else FileWork
+            kind = PackWork if scan.FORMATS[self.spec.format].PACKS else FileWork
             work = kind(self.root, self.spec, shard, renderer, guard, seat, self.refused)
             work.do()
         return _result(work)

@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from augment import arguments, encode, engine
+from augment import engine, validation
 from augment.address import digest_fields
-from augment.dataset import Dataset
+from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError
-from augment.expansion import changes, shares
-from augment.expansion.shares import Copies, Share
+from augment.expansion import changes
+from augment.expansion import copies as shares
+from augment.expansion.copies import Copies, Share
 from augment.expansion.splits import Division, Part, views
-from augment.formats import registry
-from augment.formats.writing import Whole
+from augment.formats.format import Format, Whole
+from augment.images import encode
 from augment.pipelines.spec import PipelineSpec
-from augment.render import check_seed
-from augment.sample import Refusal
+from augment.render.renderer import check_seed
+from augment.samples.sample import Refusal
+from augment.scanning import scan
 
 REVISION = 3
 """Counts changes of what ``expansion.json``, the manifest's columns and the names of outputs mean."""
@@ -71,7 +73,7 @@ class ExpansionSpec:
     folder can be rendered again without its file. ``refused`` digests what the scan left out, since the manifest names
     it. ``references`` are digests of the datasets that transforms name, by name. ``split``, ``augmented`` and
     ``copy_splits`` are as ``splits.Division`` has them, ``parts`` what they come to. ``copies`` is the rule that was
-    asked for, ``shares`` what it comes to by class, empty where it is a number.
+    asked for, ``copies`` what it comes to by class, empty where it is a number.
     ``quality`` is None for a format that has none. ``source_format`` is the dataset's format and ``details`` what that
     keeps for itself; ``targets`` are those that the outputs have. A shard is ``shard_size`` records.
     """
@@ -220,7 +222,7 @@ class ExpansionSpec:
             spec = cls(**content)
             shares.check(spec.copies, least=0)
             numbers = [part.num_records for part in spec.parts]
-            if min(*numbers, sum(numbers), spec.shard_size) < 1 or spec.format not in registry.FORMATS:
+            if min(*numbers, sum(numbers), spec.shard_size) < 1 or spec.format not in scan.FORMATS:
                 raise ValueError
             encode.check_options(spec.image_format)
         except (ValueError, KeyError, TypeError, AttributeError, CallError):
@@ -232,7 +234,7 @@ def check(
     *, copies: object, seed: int, include_originals: bool, image_format: str, quality: int
 ) -> tuple[int, Copies, bool, int]:
     """The numbers as Python's own: seed, copies, include_originals, quality; CallError for an argument out of range."""
-    include_originals = arguments.flag("include_originals", include_originals)
+    include_originals = validation.flag("include_originals", include_originals)
     encode.check_options(image_format, quality)
     return check_seed(seed), shares.check(copies, least=0 if include_originals else 1), include_originals, int(quality)
 
@@ -259,8 +261,8 @@ def describe(
     seed, copies, include_originals, quality = check(
         copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
     )
-    name = dataset.format if output_format is None else arguments.text("output_format", output_format)
-    targets = _targets(dataset, registry.named(name), drop_targets)
+    name = dataset.format if output_format is None else validation.text("output_format", output_format)
+    targets = _targets(dataset, scan.named(name), drop_targets)
     augmented = [(part.split, each) for part, each in views(dataset, division.parts) if not part.copied]
     by_class = shares.shares(augmented, copies, include_originals=include_originals)
     refused = (field for each in left_out(dataset, division) for field in (each.key, each.reason, each.detail))
@@ -307,7 +309,7 @@ def left_out(dataset: Dataset, division: "Division | ExpansionSpec") -> Iterator
     return (refusal for refusal in dataset.refused if refusal.key.startswith(prefixes))
 
 
-def _targets(dataset: Dataset, chosen: registry.Format, drop_targets: Collection[str]) -> tuple[str, ...]:
+def _targets(dataset: Dataset, chosen: Format, drop_targets: Collection[str]) -> tuple[str, ...]:
     """The targets that outputs have: the dataset's less those that are dropped."""
     for name in drop_targets:
         if name not in TARGETS:

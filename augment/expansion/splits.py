@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from augment.dataset import Dataset
+from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError
 
 _NAMED = 3

@@ -1,25 +1,182 @@
 """Whether an expanded folder is what its manifest says, and whether rendering it again gives the same bytes.
 
 description -> each shard: files, manifest part, a new rendering -> files that nobody wrote
+
+One shard looked at again: its files against its manifest part, and its manifest part against a new rendering.
 """
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
-from augment import arguments, engine
-from augment.dataset import Dataset
-from augment.errors import CallError, DatasetError, OutputError, PipelineError
-from augment.expansion import closing, folder, handed, lock, manifest, sources, tasks
-from augment.expansion.inspection import Finding, InspectTask, Mismatch
-from augment.expansion.spec import ExpansionSpec
-from augment.formats import refusals, registry
-from augment.references import References
-from augment.render import RenderSource
-from augment.transforms import check
-from augment.workers.task import Workers
+from augment import engine, user_state, validation
+from augment.datasets.dataset import Dataset
+from augment.errors import CallError, DatasetError, OutputError, PipelineError, RecordError
+from augment.expansion import dataset_files, expand, folder, lock, manifest
+from augment.expansion.folder import file_digest
+from augment.expansion.manifest import File, Row, Status
+from augment.expansion.outputs import CopyMaker, Encoded, Outputs
+from augment.expansion.shard import check_renderer, num_outputs, source_of
+from augment.expansion.spec import ExpansionSpec, Shard
+from augment.render.references import References
+from augment.render.renderer import Renderer, RenderSource
+from augment.scanning import assemble
+from augment.scanning.scan import scan
+from augment.transforms.resolve import resolve
+from augment.workers import task
+from augment.workers.task import Guard, Workers
+
+_AGAIN = "run the same augment expand again"
+
+
+class Finding(StrEnum):
+    """What can be wrong in an expanded folder."""
+
+    UNFINISHED = "unfinished"
+    """A shard has no manifest part, a damaged one or another expansion's; or a run is under way or was killed."""
+    INCOMPLETE = "incomplete"
+    """A record has neither all of its rows nor one that says why it was left out."""
+    MISSING = "missing"
+    """A file that the manifest names is not there."""
+    CHANGED = "changed"
+    """A file has other bytes than the manifest says."""
+    UNKNOWN = "unknown"
+    """A file is there that the manifest does not name."""
+    DIFFERENT = "different"
+    """Rendering it again gives other bytes than the manifest says, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One thing that is wrong. ``path`` is relative to the output folder; key and copy where it is about a record."""
+
+    finding: Finding
+    path: str
+    detail: str
+    key: str | None = None
+    copy: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What was seen of one shard: files that were read, their bytes, outputs that count as done, what is wrong."""
+
+    index: int
+    num_files: int
+    size_bytes: int
+    num_outputs: int
+    mismatches: tuple[Mismatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectTask:
+    """Look at one shard of the expansion in the folder ``root``; render it again where there is a ``source``."""
+
+    spec: ExpansionSpec
+    root: Path
+    index: int
+    source: RenderSource | None
+
+    def run(self, guard: Guard) -> ShardReport:
+        """Write nothing."""
+        shard = self.spec.shard(self.index)
+        rows = manifest.read_part(self.root, self.index, self.spec.id)
+        if rows is None:
+            detail = f"the shard is not finished or its part is damaged; {_AGAIN}"
+            found = Mismatch(Finding.UNFINISHED, manifest.part_name(self.index), detail)
+            return ShardReport(self.index, 0, 0, 0, (found,))
+        mismatches = list(_incomplete(self.spec, shard, rows))
+        files = {file: row for row in reversed(rows) for file in row.on_disk()}
+        size_bytes = 0
+        for file in sorted(files, key=lambda each: each.path):
+            found_bytes = folder.read_bytes(self.root, file.path)
+            size_bytes += len(found_bytes or b"")
+            mismatches += _file_mismatches(files[file], file, found_bytes)
+        if self.source is not None:
+            mismatches += self._render_again(source_of(self.source, shard).renderer(), guard, rows, shard)
+        counted = num_outputs(self.spec, shard, rows)
+        return ShardReport(self.index, len(files), size_bytes, counted, tuple(mismatches))
+
+    def _render_again(self, renderer: Renderer, guard: Guard, rows: Sequence[Row], shard: Shard) -> Iterator[Mismatch]:
+        check_renderer(renderer, self.spec, shard)
+        outputs = Outputs(self.spec, shard.part, renderer.dataset)
+        for key, of_record in _by_key(rows).items():
+            place = renderer.dataset.find(key)
+            if place is None:
+                yield Mismatch(Finding.DIFFERENT, of_record[0].path or key, "the dataset has no such record", key)
+                continue
+            record = renderer.dataset.record(place)
+            maker = CopyMaker(renderer, self.spec, outputs, guard, record)
+            for row in of_record:
+                if row.path is None:
+                    continue
+                try:
+                    differing = _differing(row, maker.make(row.copy), outputs)
+                except RecordError as error:
+                    yield Mismatch(Finding.DIFFERENT, row.path, f"{error.reason}: {error.detail}", key, row.copy)
+                    continue
+                if differing:
+                    detail = f"rendering it again gives another {differing} than the manifest describes"
+                    yield Mismatch(Finding.DIFFERENT, row.path, detail, key, row.copy)
+
+
+def _differing(row: Row, made: Encoded, outputs: Outputs) -> str:
+    """What a new rendering has otherwise than a row says; empty where nothing."""
+    if (file_digest(made.data), made.render_key, made.applied, made.dropped) != (
+        row.digest,
+        row.render_key,
+        row.applied,
+        row.dropped,
+    ):
+        return "file"
+    if (None if made.mask is None else file_digest(made.mask)) != row.mask_digest:
+        return "mask"
+    if made.annotations != row.annotations:
+        return "set of annotations"
+    if row.made_of is None:
+        there = {each.path: each.digest for each in row.files if each.path != row.mask_path}
+        if {each.path: file_digest(each.data) for each in outputs.sidecars(row)} != there:
+            return "annotation file"
+    return ""
+
+
+def _file_mismatches(row: Row, file: File, found: bytes | None) -> Iterator[Mismatch]:
+    if found is None:
+        yield Mismatch(Finding.MISSING, file.path, f"the file is not there; {_AGAIN}", row.key, row.copy)
+    elif len(found) != file.size_bytes:
+        detail = f"the file has {len(found)} bytes, it was written with {file.size_bytes}; {_AGAIN}"
+        yield Mismatch(Finding.CHANGED, file.path, detail, row.key, row.copy)
+    elif file_digest(found) != file.digest:
+        detail = f"the file has other bytes than were written; remove it and {_AGAIN}"
+        yield Mismatch(Finding.CHANGED, file.path, detail, row.key, row.copy)
+
+
+def _incomplete(spec: ExpansionSpec, shard: Shard, rows: Sequence[Row]) -> Iterator[Mismatch]:
+    records = _by_key(rows)
+    if len(records) != len(shard.records):
+        detail = f"it has rows of {len(records)} records, not of {len(shard.records)}"
+        yield Mismatch(Finding.INCOMPLETE, manifest.part_name(shard.index), detail)
+    originals = [-1] if spec.has_original(shard.part) else []
+    for key, of_record in records.items():
+        complete = [*originals, *range(spec.copies_of(shard.part, key, of_record[0].class_name))]
+        there = sorted(-1 if row.copy is None else row.copy for row in of_record if row.path is not None)
+        whole = there == complete and (there != [] or of_record[0].status == Status.SKIPPED)
+        if not whole and [row.status for row in of_record] != [Status.REFUSED]:
+            yield Mismatch(Finding.INCOMPLETE, manifest.part_name(shard.index), f"record {key} lacks rows", key)
+
+
+def _by_key(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
+    """The rows of each record; what the scan refused never was one."""
+    records = defaultdict(list)
+    for row in rows:
+        if row.record_digest is not None:
+            records[row.key].append(row)
+    return records
+
 
 _MISMATCHES_TOLD = 1000
 
@@ -64,16 +221,16 @@ def verify(
     Raises OutputError where the folder is no expansion or a run works in it, DatasetError where a dataset that was
     given is not the one that was used.
     """
-    root = arguments.path("out", out).absolute()
-    workers, progress = arguments.workers("workers", workers), arguments.function("progress", progress)
+    root = validation.path("out", out).absolute()
+    workers, progress = validation.workers("workers", workers), validation.function("progress", progress)
     if dataset is not None and not isinstance(dataset, Dataset):
-        dataset = arguments.path("dataset", dataset, "an augment.Dataset or the path of a folder")
+        dataset = validation.path("dataset", dataset, "an augment.Dataset or the path of a folder")
     with lock.locked(root, shared=True), contextlib.ExitStack() as stack:
         spec = described(root)
         source, note = _source(spec, dataset, references or {}, stack)
         found = _Found(progress or (lambda _done, _total, _failed: None), spec.num_outputs)
         work = (InspectTask(spec, root, index, source) for index in range(spec.num_shards))
-        with contextlib.closing(tasks.run_all(workers, work, tick=lambda _: found.show())) as reports:
+        with contextlib.closing(task.run_all(workers, work, tick=lambda _: found.show())) as reports:
             for report in reports:
                 found.add(report.mismatches, report.num_outputs)
                 found.num_files += report.num_files
@@ -134,7 +291,7 @@ def _source(
     if spec.engine != engine.engine_id():
         return None, "another engine (version of augment or of its libraries) wrote it: not rendered again"
     try:
-        pipeline = check.resolve(spec.pipeline)
+        pipeline = resolve(spec.pipeline)
     except PipelineError as error:
         raise OutputError(f"the pipeline in {folder.DESCRIPTION} cannot be read: {error}") from error
     if pipeline.digest != spec.pipeline_digest:
@@ -150,7 +307,7 @@ def _source(
         }
     except _NotFound as reason:
         return None, str(reason)
-    return handed.source(spec, pipeline, dataset, taken, stack), ""
+    return expand.source(spec, pipeline, dataset, taken, stack), ""
 
 
 def _dataset(
@@ -158,20 +315,20 @@ def _dataset(
 ) -> Dataset:
     """The dataset of this digest: the one that was given, or where it was noted."""
     if given is None:
-        place = sources.recall(digest)
+        place = user_state.recall(digest)
         if place is None:
             raise _NotFound(f"no note on this machine says where {what} lies: not rendered again; give its folder")
         if not place.is_dir():
             raise _NotFound(f"{what} is no longer in {place}: not rendered again; give its folder")
         try:
-            dataset = registry.scan(place, format=data_format, bad_annotations=refusals.LEAVE_OUT)
+            dataset = scan(place, format=data_format, bad_annotations=assemble.LEAVE_OUT)
         except DatasetError as error:
             raise _NotFound(f"{what} cannot be scanned ({error}): not rendered again") from error
         if dataset.digest != digest:
             raise _NotFound(f"{what} in {place} changed since, or was divided by augment split: not rendered again")
         return dataset
     if not isinstance(given, Dataset):
-        given = registry.scan(given, format=data_format, bad_annotations=refusals.LEAVE_OUT)
+        given = scan(given, format=data_format, bad_annotations=assemble.LEAVE_OUT)
     if given.digest != digest:
         raise DatasetError(
             f"{what} in {given.root} is not the one that was expanded (its digest is {given.digest}, not {digest}); "
@@ -183,7 +340,7 @@ def _dataset(
 def _described(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
     """Files that describe all outputs and are not what the manifest says; judged once it is whole."""
     if manifest.is_whole(root, spec.num_shards, spec.id):
-        for path, there in closing.differences(root, spec):
+        for path, there in dataset_files.differences(root, spec):
             if there:
                 detail = "the file says something else than the manifest; run the same augment expand again"
                 yield Mismatch(Finding.CHANGED, path, detail)
@@ -198,7 +355,7 @@ def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
     if not manifest.is_whole(root, spec.num_shards, spec.id):
         detail = "no part of the manifest that can be read names this file; run the same augment expand again before "
         detail += "you move it: it may be an output of an unfinished shard"
-    described = set(closing.names(spec))
+    described = set(dataset_files.names(spec))
     ours = {folder.DESCRIPTION, *(manifest.part_name(index) for index in range(spec.num_shards))}
     for above, paths in folder.walk(root):
         for path in known.missing(paths):

@@ -2,24 +2,23 @@
 
 Layout, from the folders' names alone:
 
-- **Splits.** Where every folder in the root has the name of a split (``walk.SPLIT_NAMES``, in any case), each is one,
+- **Splits.** Where every folder in the root has the name of a split (``files.SPLIT_NAMES``, in any case), each is one,
   under its own name. Two or more such folders beside others are ambiguous, which is an error; one alone beside others
   (the class *train* among vehicles) is a class like them.
 - **Classes.** The first folder below the split (or the root) that a picture lies in is its class, however deep it
   lies. A folder without a usable picture is no class: empty folders survive neither git nor most archives. A picture
   beside class folders has no class; where no picture has one, the dataset has none. Pictures beside splits are refused.
 - **Every other file** that is no usable picture is refused by name. What is left out in silence, and what becomes of
-  links, is said in ``walk``.
+  links, is said in ``files``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from augment import keys
+from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.format import FileGroup, Listing
-from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.formats.format import FileGroup, Listing, Output, Packed, StreamedFile, Whole, WrittenFile
 
 NAME = "folder"
 WRITES = frozenset({"label"})

@@ -1,11 +1,22 @@
-"""What a format finds in a dataset's folder, before any picture is opened."""
+"""What a format finds in a dataset's folder, before any picture is opened.
 
-from collections.abc import Callable, Mapping
+What a format is asked to write: the outputs of an expansion, one after another, and what describes all of them.
+
+A format is a module with the names of ``registry.Format``. Where a picture is a file of its own, the format says where
+it goes (``picture_path``), where its mask goes (``mask_path``) and what else lies beside it (``sidecars``); what
+describes the whole dataset is written last (``closing``). Where pictures lie inside of files (``PACKS``), the format
+packs the outputs of one shard into one file (``pack``).
+
+All of it is a function of what it is given: no time, no host, no order of calls.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from augment.annotations import Annotations
 from augment.errors import Reason
+from augment.samples.annotations import NOTHING, Annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +100,119 @@ class Listing:
     keypoint_names: tuple[str, ...] = ()
     num_mask_values: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One picture of an expansion. ``copy`` is None for a record's own, unchanged picture.
+
+    ``key`` is relative to the split. ``extension`` is that of the picture's file, without a dot; it is empty where the
+    key holds it already (of two originals that differ by their extension only). ``height`` and ``width`` are the
+    output's, ``class_name`` is the picture's single class.
+    """
+
+    key: str
+    split: str | None
+    copy: int | None
+    extension: str
+    height: int
+    width: int
+    class_name: str | None = None
+    annotations: Annotations = NOTHING
+    has_mask: bool = False
+
+    @property
+    def name(self) -> str:
+        """The key with the number of the copy: what a file is called, less its extension."""
+        return self.key if self.copy is None else f"{self.key}__{self.copy}"
+
+    @property
+    def file_name(self) -> str:
+        """The name with the extension."""
+        return f"{self.name}.{self.extension}" if self.extension else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An output with its bytes: the encoded picture, and its mask as PNG."""
+
+    output: Output
+    picture: bytes
+    mask: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a format may know of the dataset that it writes. ``details`` are those of the format that was read.
+
+    ``source_format`` says which that was: only a format that reads its own ``details`` may look into them. ``targets``
+    are names of ``Sample``'s fields.
+    """
+
+    classes: tuple[str, ...]
+    keypoint_names: tuple[str, ...]
+    targets: frozenset[str]
+    splits: tuple[str, ...]
+    source_format: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file to be written: its path relative to the output folder, and its bytes."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedFile:
+    """A file that is written piece by piece, because it describes every output and may be large."""
+
+    path: str
+    pieces: Iterator[bytes]
+
+
+class Format(Protocol):
+    """How a dataset lies on disk: how its files are found, and where the files of an expansion go.
+
+    ``WRITES`` names the targets (fields of ``Sample``) that it can hold; an expansion of a dataset with others is
+    refused. ``PACKS`` says that outputs lie inside of files, one file a shard; only then is ``pack`` called, and only
+    else the paths, ``sidecars``.
+    """
+
+    NAME: str
+    WRITES: frozenset[str]
+    PACKS: bool
+
+    def recognise(self, root: Path) -> bool:
+        """Whether a folder that was named without its format is of this one; looks at a few names, opens little."""
+        ...
+
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """List the files that may be records; open no picture. Raises DatasetError where the layout is ambiguous."""
+        ...
+
+    def picture_path(self, output: Output) -> str:
+        """Where a picture lies, relative to the output folder; different outputs never share a path."""
+        ...
+
+    def mask_path(self, output: Output) -> str:
+        """Where its mask lies (PNG); called only where there is one and ``WRITES`` has ``mask``."""
+        ...
+
+    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+        """What else lies beside one picture: its annotations, where they are a file of their own."""
+        ...
+
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """The files that describe all of it, written last; ``outputs()`` begins at the first output each time.
+
+        Outputs come sorted by (split, UTF-8 key, copy), the unchanged original last among a key's. The pieces of each
+        file are consumed before the next file is asked for.
+        """
+        ...
+
+    def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+        """Shard ``index`` of a split as one file."""
+        ...

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.sample import Batch
-from augment.target_rules import BoxRules, KeypointRules
+from augment.pipelines.spec import BoxRules, KeypointRules
+from augment.samples.sample import Batch
 
 _Array = NDArray[Any]
 _Flags = NDArray[np.bool_]

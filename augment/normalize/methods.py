@@ -4,18 +4,107 @@ Samples stay uint8 on their way; normalisation is arithmetic on a finished batch
 are 256 values in a channel, so every method is a table of 256 floats for each channel: one table for all pictures
 (``ByValue``), or one that a picture's own pixels decide (``ByPicture``). Tables are computed in float64 and rounded
 once. No method looks beyond one picture, so that nothing depends on batches, workers or an order.
+
+Pixels through tables of 256 floats, straight into the type and layout that is wanted.
+
+Min-max: one range of values becomes another, in proportion.
+
+    y = low + (high - low) · (x - a) / (b - a)
+
+for values x from 0 to 255, ``output: [low, high]`` and ``input: [a, b]``. Where the input is ``picture`` or
+``picture_channels``, a and b are the least and the greatest value of each picture, or of each of its channels, and
+``epsilon`` is added to b - a (I. H. Witten, E. Frank, M. A. Hall, Data Mining, 3rd ed., 2011, section 2.4; the formula
+of scikit-learn's MinMaxScaler, and with ``epsilon: 0.0001`` of Albumentations' min_max).
+
+Log and gamma: curves from black to white that spread the dark values, or the bright ones.
+
+    v = x / 255
+    log      y = low + (high - low) · log(1 + gain · v) / log(1 + gain)
+    gamma    y = low + (high - low) · v^gamma
+
+The log transformation s = c · log(1 + r) and the power law s = c · r^gamma of R. C. Gonzalez and R. E. Woods (Digital
+Image Processing, section 3.2), with c such that white stays white. ``gain: 255`` is r = x, ``gain: 1`` scikit-image's
+``adjust_log``. ``gamma: 2.2`` takes back about the coding of a display and so gives light; 1/2.2 lifts the shadows.
+
+A method whose numbers are those of the split that is read: known once a stream is declared, and not before.
+
+Standard score: how many deviations a value lies from the mean.
+
+    y = (x / max_pixel_value - mean) / std        for each channel, with fixed numbers
+    y = (x - mean) / (std + epsilon)              with each picture's own, or each channel's; cut to ±limit where given
+
+The fixed form is torchvision's ``Normalize`` behind ``ToTensor``. A picture's own is TensorFlow's
+``per_image_standardization`` (which keeps std above 1/sqrt(number of values): no picture of more than one value is
+below that), and with ``epsilon: 0.0001, limit: 20`` Albumentations' ``image`` and ``image_per_channel``. Deviations are
+those of all values, divided by their number.
+
+Tanh and arctan: a standard score whose tails are bent to a finite range, so that no outlier reaches far.
+
+    z = (x / 255 - mean) / std                         for each channel
+    tanh      y = low + (high - low) · (tanh z + 1) / 2
+    arctan    y = low + (high - low) · (2/π · arctan z + 1) / 2
+
+With the default ``output: [-1, 1]`` that is tanh z and 2/π · arctan z. F. R. Hampel's tanh estimators as A. Jain,
+K. Nandakumar and A. Ross give them (Score normalization in multimodal biometric systems, Pattern Recognition 38, 2005:
+0.5 · (tanh(0.01 · (x - mean)/std) + 1)) are ``output: [0, 1]`` and a
+hundred times that deviation as ``std``.
 """
 
 import functools
+import math
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.document import JSON
-from augment.levels import LEVELS
-from augment.normalize.look_up import look_up
+from augment.errors import CallError
+from augment.images import histogram
+from augment.images.histogram import LEVELS
+from augment.normalize.parameters import DATASET, LARGEST, NAMED, PICTURE, PICTURE_CHANNELS, Channels, Reader
+from augment.validation import JSON
+
+Table: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[Any]]
+"""From the pixels (H, W, 3) of one picture to its table (3, 256), in the type that is wanted."""
+
+_PIXELS_AT_ONCE: Final = 1 << 16
+"""NumPy takes indices of eight bytes: so many of them stay in a processor's cache."""
+
+
+def look_up(images: NDArray[np.uint8], table: Table, dtype: np.dtype[Any], *, first: bool) -> NDArray[Any]:
+    """Map uint8 (..., H, W, 3): (..., 3, H, W) where ``first`` says that channels come first, else of the same shape.
+
+    A new array, contiguous in the order of its axes.
+    """
+    check_images(images)
+    *outer, height, width, _ = images.shape
+    shape = (*outer, 3, height, width) if first else images.shape
+    result = np.empty(shape, dtype)
+    if not result.size:
+        return result
+    rows = min(height, max(1, _PIXELS_AT_ONCE // width))
+    begins = np.tile(np.arange(3, dtype=np.intp) * LEVELS, rows * width)
+    for place in np.ndindex(*outer):
+        picture, into = images[place], result[place]
+        floats = table(picture)
+        for top in range(0, height, rows):
+            part = picture[top : top + rows]
+            if first:
+                for channel in range(3):
+                    np.take(floats[channel], part[..., channel], out=into[channel, top : top + rows], mode="clip")
+            else:
+                places = part.reshape(-1) + begins[: part.size]
+                np.take(floats.reshape(-1), places, out=into[top : top + rows].reshape(-1), mode="clip")
+    return result
+
+
+def check_images(images: NDArray[Any]) -> None:
+    """Raise CallError unless these are pictures."""
+    if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
+        raise CallError(f"images are uint8 (..., H, W, 3), not {images.dtype} {images.shape}; give them as they come")
+
 
 TOP: Final = LEVELS - 1
 """White."""
@@ -106,3 +195,274 @@ def _rounded(method: ByValue, dtype: np.dtype[Any]) -> NDArray[Any]:
         table: NDArray[Any] = method.floats().astype(dtype)
     table.setflags(write=False)
     return table
+
+
+MIN_MAX: Final = "min_max"
+FORMAT: Final = "format"
+"""The input range that uint8 pictures have: 0 to 255."""
+
+_BLACK_TO_WHITE: Final = (0.0, float(TOP))
+_UNIT: Final = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MinMax(ByValue):
+    """From a fixed range. Values outside it lie outside ``output`` likewise; ``clip`` makes them its ends."""
+
+    input: tuple[float, float] = _BLACK_TO_WHITE
+    output: tuple[float, float] = _UNIT
+    clip: bool = False
+
+    def canonical(self) -> dict[str, JSON]:
+        return {"method": MIN_MAX, "input": list(self.input), "output": list(self.output), "clip": self.clip}
+
+    def floats(self) -> NDArray[np.float64]:
+        return np.tile(_scaled(self.input, self.output, clip=self.clip), (3, 1))
+
+    def denormalise(self, image: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """What was clipped comes back as the value of the input range that is nearest to it."""
+        shown = ByValue.denormalise(self, image)
+        return shown.clip(max(0, math.ceil(self.input[0])), min(TOP, math.floor(self.input[1]))) if self.clip else shown
+
+
+@dataclass(frozen=True, slots=True)
+class PictureMinMax(ByPicture):
+    """From each picture's own range, or each channel's. What has one value only becomes the low end of ``output``."""
+
+    input: str
+    output: tuple[float, float] = _UNIT
+    epsilon: float = 0.0
+
+    def canonical(self) -> dict[str, JSON]:
+        return {"method": MIN_MAX, "input": self.input, "output": list(self.output), "epsilon": self.epsilon}
+
+    def floats(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        if self.input == PICTURE:
+            return np.tile(self._of(int(image.min()), int(image.max())), (3, 1))
+        ends = zip(image.min(axis=(0, 1)).tolist(), image.max(axis=(0, 1)).tolist(), strict=True)
+        return np.stack([self._of(low, high) for low, high in ends])
+
+    def _of(self, low: int, high: int) -> NDArray[np.float64]:
+        wide = high - low + self.epsilon
+        return _scaled((low, low + wide) if wide else (low, np.inf), self.output, clip=False)
+
+
+def read_min_max(params: Reader) -> Normalization:
+    """The method of these parameters."""
+    output = params.interval("output", _UNIT)
+    if params.is_text("input"):
+        word = params.word("input", (FORMAT, PICTURE, PICTURE_CHANNELS))
+        if word in {PICTURE, PICTURE_CHANNELS}:
+            params.absent(("clip",), f"input: {word}")
+            return PictureMinMax(word, output, params.number("epsilon", 0.0, 0.0, LARGEST))
+        ends = _BLACK_TO_WHITE
+    else:
+        ends = params.interval("input", _BLACK_TO_WHITE)
+    clip = params.flag("clip", default=False)
+    is_within = ends[0] <= 0 and ends[1] >= TOP
+    return MinMax(ends, output, clip and not is_within)  # where nothing lies outside, clipping is no difference
+
+
+def _scaled(ends: tuple[float, float], output: tuple[float, float], *, clip: bool) -> NDArray[np.float64]:
+    values = np.arange(histogram.LEVELS, dtype=np.float64)
+    if clip:
+        values = values.clip(*ends)
+    return output[0] + (output[1] - output[0]) * ((values - ends[0]) / (ends[1] - ends[0]))
+
+
+LOG: Final = "log"
+GAMMA: Final = "gamma"
+
+_GAIN: Final = (float(TOP), 1e-6)
+_GAMMA: Final = (2.2, 1e-3, 100.0)
+"""The default and the bounds: beyond them a float32 cannot tell 256 values apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log(ByValue):
+    """The larger ``gain``, the more of the range is given to the dark values."""
+
+    gain: float = _GAIN[0]
+    output: tuple[float, float] = _UNIT
+
+    def canonical(self) -> dict[str, JSON]:
+        return {"method": LOG, "gain": self.gain, "output": list(self.output)}
+
+    def floats(self) -> NDArray[np.float64]:
+        white = math.log1p(self.gain)
+        return _scaled_curve([math.log1p(self.gain * level / TOP) / white for level in range(LEVELS)], self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class Gamma(ByValue):
+    """Above 1 more of the range is given to the bright values, below 1 to the dark ones."""
+
+    gamma: float = _GAMMA[0]
+    output: tuple[float, float] = _UNIT
+
+    def canonical(self) -> dict[str, JSON]:
+        return {"method": GAMMA, "gamma": self.gamma, "output": list(self.output)}
+
+    def floats(self) -> NDArray[np.float64]:
+        return _scaled_curve([math.pow(level / TOP, self.gamma) for level in range(LEVELS)], self.output)
+
+
+def read_log(params: Reader) -> Normalization:
+    """The method of these parameters."""
+    gain, least = _GAIN
+    return Log(params.number("gain", gain, least, LARGEST), params.interval("output", _UNIT))
+
+
+def read_gamma(params: Reader) -> Normalization:
+    """The method of these parameters."""
+    return Gamma(params.number("gamma", *_GAMMA), params.interval("output", _UNIT))
+
+
+def _scaled_curve(curve: list[float], output: tuple[float, float]) -> NDArray[np.float64]:
+    low, high = output
+    return np.tile(low + (high - low) * np.array(curve), (3, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class ByDataset(Normalization):
+    """The rest of the section, without ``mean`` and ``std``. It has a canonical form and no floats."""
+
+    rest: Mapping[str, JSON]
+
+    def canonical(self) -> dict[str, JSON]:
+        return {**self.rest, "statistics": DATASET}
+
+    def table(self, image: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:  # noqa: ARG002
+        raise _unknown()
+
+    def denormalise(self, image: NDArray[np.floating]) -> NDArray[np.uint8]:  # noqa: ARG002
+        raise _unknown()
+
+
+def _unknown() -> CallError:
+    return CallError(
+        f"`statistics: {DATASET}` has no numbers without a dataset: take the section of a stream (its document has "
+        "them), or write the mean and std that `augment stats` prints"
+    )
+
+
+STANDARD: Final = "standard"
+_IMAGENET: Final = NAMED["imagenet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standard(ByValue):
+    """With fixed numbers; by default those of ImageNet."""
+
+    mean: Channels = _IMAGENET.mean
+    std: Channels = _IMAGENET.std
+    max_pixel_value: float = float(TOP)
+
+    def canonical(self) -> dict[str, JSON]:
+        return {
+            "method": STANDARD,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "max_pixel_value": self.max_pixel_value,
+        }
+
+    def floats(self) -> NDArray[np.float64]:
+        values = np.arange(histogram.LEVELS, dtype=np.float64) / self.max_pixel_value
+        return np.stack([(values - mean) / std for mean, std in zip(self.mean, self.std, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStandard(ByPicture):
+    """With each picture's own numbers, or each channel's. A picture, or channel, of one value becomes 0."""
+
+    statistics: str
+    epsilon: float = 0.0
+    limit: float | None = None
+
+    def canonical(self) -> dict[str, JSON]:
+        return {"method": STANDARD, "statistics": self.statistics, "epsilon": self.epsilon, "limit": self.limit}
+
+    def floats(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        counts = histogram.count(image)
+        if self.statistics == PICTURE:
+            counts = np.tile(counts.sum(axis=0), (3, 1))
+        known = [histogram.mean_and_std(each) for each in counts]
+        values = np.arange(histogram.LEVELS, dtype=np.float64)
+        made = np.stack([(values - mean) / (std + self.epsilon or np.inf) for mean, std in known])
+        return made if self.limit is None else made.clip(-self.limit, self.limit)
+
+
+def read_standard(params: Reader) -> Normalization:
+    """The method of these parameters."""
+    found = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, PICTURE, PICTURE_CHANNELS))
+    if isinstance(found, str):
+        params.absent(("max_pixel_value",), f"statistics: {found}")
+        if found == DATASET:
+            return ByDataset({"method": STANDARD})
+        epsilon = params.number("epsilon", 0.0, 0.0, LARGEST)
+        limit = params.number("limit", LARGEST, 0.0, LARGEST, above=True) if params.is_given("limit") else None
+        params.allow("limit")
+        return PictureStandard(found, epsilon, limit)
+    if params.is_given("statistics"):  # they are of values in [0, 1]
+        params.absent(("max_pixel_value",), "statistics")
+    top = params.number("max_pixel_value", float(TOP), 0.0, LARGEST, above=True, hint="; 255 is usual")
+    mean, std = found
+    return Standard(mean, std, top)
+
+
+TANH: Final = "tanh"
+ARCTAN: Final = "arctan"
+
+_HALF: Final = (0.5, 0.5, 0.5)
+_AROUND_0: Final = (-1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Squash(ByValue):
+    """``method`` is ``tanh`` or ``arctan``. Without numbers of their own black is z = -1 and white z = 1."""
+
+    method: str
+    mean: Channels = _HALF
+    std: Channels = _HALF
+    output: tuple[float, float] = _AROUND_0
+
+    def canonical(self) -> dict[str, JSON]:
+        return {
+            "method": self.method,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "output": list(self.output),
+        }
+
+    def floats(self) -> NDArray[np.float64]:
+        low, high = self.output
+        # not NumPy's functions, whose last bit depends on the processor
+        bend = math.tanh if self.method == TANH else _arctan
+        return np.array(
+            [
+                [low + (high - low) * ((bend((level / TOP - mean) / std) + 1) / 2) for level in range(LEVELS)]
+                for mean, std in zip(self.mean, self.std, strict=True)
+            ]
+        )
+
+
+def read_tanh(params: Reader) -> Normalization:
+    """The method of these parameters."""
+    return _read(TANH, params)
+
+
+def read_arctan(params: Reader) -> Normalization:
+    """The method of these parameters."""
+    return _read(ARCTAN, params)
+
+
+def _read(method: str, params: Reader) -> Normalization:
+    output = params.interval("output", _AROUND_0)
+    found = params.statistics(_HALF, _HALF)
+    if isinstance(found, str):
+        return ByDataset({"method": method, "output": list(output)})
+    return Squash(method, *found, output)
+
+
+def _arctan(z: float) -> float:
+    return math.atan(z) * 2 / math.pi

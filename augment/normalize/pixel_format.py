@@ -6,12 +6,10 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import arguments
+from augment import validation
 from augment.errors import CallError
-from augment.normalize.look_up import check_images, look_up
-from augment.normalize.methods import Normalization
-from augment.normalize.min_max import MinMax
-from augment.spelling import did_you_mean
+from augment.normalize.methods import MinMax, Normalization, check_images, look_up
+from augment.validation import did_you_mean
 
 T = TypeVar("T")
 
@@ -30,7 +28,7 @@ class PixelFormat:
         for name, value, words in (("dtype", self.dtype, DTYPES), ("layout", self.layout, LAYOUTS)):
             if value not in words:
                 hint = did_you_mean(str(value), words)
-                raise CallError(f"{name} is {arguments.shown(value)}; it is one of {', '.join(words)}{hint}")
+                raise CallError(f"{name} is {validation.shown(value)}; it is one of {', '.join(words)}{hint}")
 
     @property
     def is_float(self) -> bool:

@@ -2,32 +2,32 @@
 
 The section is canonical: whatever was left out is filled in and names of statistics become numbers, so that two texts
 that mean the same have one form and a pipeline one digest.
+
+Which section counts for the pictures of each view, and the numbers of a dataset put in where one asks for them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from augment.document import JSON
-from augment.errors import PipelineError
-from augment.normalize import curve, min_max, squash, standard
-from augment.normalize.by_dataset import ByDataset
-from augment.normalize.methods import ByValue, Normalization
-from augment.normalize.min_max import MinMax
-from augment.normalize.reading import Reader, listed, problem
-from augment.normalize.statistics import Channels
-from augment.spelling import did_you_mean
+from augment import validation
+from augment.errors import CallError, PipelineError, Problem
+from augment.normalize import methods
+from augment.normalize.methods import ByDataset, ByValue, MinMax, Normalization
+from augment.normalize.parameters import Channels, Reader, listed, problem
+from augment.normalize.pixel_format import PixelFormat
+from augment.validation import JSON, did_you_mean
 
 METHODS: Final[Mapping[str, Callable[[Reader], Normalization]]] = MappingProxyType(
     {
-        standard.METHOD: standard.read,
-        min_max.METHOD: min_max.read,
-        curve.LOG: curve.read_log,
-        curve.GAMMA: curve.read_gamma,
-        squash.TANH: squash.read_tanh,
-        squash.ARCTAN: squash.read_arctan,
+        methods.STANDARD: methods.read_standard,
+        methods.MIN_MAX: methods.read_min_max,
+        methods.LOG: methods.read_log,
+        methods.GAMMA: methods.read_gamma,
+        methods.TANH: methods.read_tanh,
+        methods.ARCTAN: methods.read_arctan,
     }
 )
 
@@ -83,3 +83,53 @@ def _check_distinct(method: ByValue) -> None:
                 )
             ]
         )
+
+
+Sections: TypeAlias = tuple[Mapping[str, JSON] | None, ...]
+"""The canonical section of each view; None where its pictures are uint8 and nobody said how to normalise them."""
+
+
+def choose(own: Sequence[Mapping[str, JSON] | None], given: object, form: PixelFormat) -> Sections:
+    """What is given counts (one section for all views, or a list with one for each), else the pipelines' own.
+
+    Floats without any lie in [0, 1]. Raises PipelineError with the place below ``normalize``, CallError.
+    """
+    chosen: list[Mapping[str, JSON] | None] = list(own)
+    if isinstance(given, Mapping):
+        chosen = [parse(given).canonical()] * len(own)
+    elif isinstance(given, list | tuple):
+        if len(given) != len(own):
+            raise CallError(f"normalize has {len(given)} sections for {len(own)} views; give one, or one for each")
+        chosen = [_of_view(each, view) for view, each in enumerate(given)]
+    elif given is not None:
+        like = "{'method': 'standard', 'statistics': 'imagenet'}"
+        raise CallError(f"normalize is {validation.shown(given)}; give a section such as {like}")
+    if form.is_float:
+        chosen = [each or MinMax().canonical() for each in chosen]
+    for each in chosen:
+        if each is not None and form.is_float:
+            check_dtype(parse(each), form.dtype)
+    return tuple(chosen)
+
+
+def any_needs_dataset(sections: Sections) -> bool:
+    """Whether the numbers of the dataset are wanted somewhere."""
+    return any(map(needs_dataset, sections))
+
+
+def resolve_all(sections: Sections, mean: Channels, std: Channels) -> Sections:
+    """The same with these numbers where those of the dataset are wanted."""
+    return tuple(None if each is None else resolve(each, mean, std) for each in sections)
+
+
+def _of_view(given: object, view: int) -> Mapping[str, JSON] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise CallError(f"normalize.{view} is {validation.shown(given)}; give a section or None")
+    try:
+        return parse(given).canonical()
+    except PipelineError as error:
+        raise PipelineError(
+            [Problem(("normalize", view, *problem.loc[1:]), problem.msg) for problem in error.problems]
+        ) from error

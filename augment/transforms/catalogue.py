@@ -3,6 +3,8 @@
 The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, those that take
 pictures of another dataset, the containers, policies, and four of our own. ``fill`` is the only way parameters get past
 it.
+
+What is known elsewhere and the catalogue has not, each with the reason that is shown to whoever asks for it.
 """
 
 import functools
@@ -15,59 +17,49 @@ from typing import Any, Final
 
 import pydantic
 
-from augment.document import JSON
 from augment.pipelines.spec import Node
-from augment.spelling import did_you_mean
-from augment.transforms import adapting, elements, entry, joining, mended, own, schema, straight
+from augment.transforms import albumentations_fixes, entry, matrix_geometry, schema
+from augment.transforms.albumentations_import import A
+from augment.transforms.donors import copy_paste, mosaic
 from augment.transforms.entry import Entry
-from augment.transforms.excluded import EXCLUDED
-from augment.transforms.families import (
-    blur,
-    colour,
-    container,
-    crop,
-    distortion,
-    dropout,
-    flip,
-    geometry,
-    light,
-    mixing,
-    noise,
-    policy,
-    quality,
-    reference,
-    resize,
-    rotation,
-    sharpness,
-    weather,
-)
-from augment.transforms.library import A
-from augment.transforms.policies import aug_mix, auto_augment, rand_augment, three_augment, trivial_augment
-from augment.transforms.quick import modules
+from augment.transforms.families import CLASS_MODULES, FAMILIES
+from augment.transforms.policies import published_policies
 from augment.transforms.schema import Place, Schema
+from augment.validation import JSON, did_you_mean
 
-_FAMILY_MODULES: Final[tuple[ModuleType, ...]] = (
-    flip,
-    rotation,
-    crop,
-    resize,
-    geometry,
-    distortion,
-    colour,
-    light,
-    noise,
-    blur,
-    sharpness,
-    quality,
-    dropout,
-    weather,
-    policy,
-    mixing,
-    reference,
-    container,
-)
-FAMILIES: Final[tuple[str, ...]] = tuple(module.FAMILY for module in _FAMILY_MODULES)
-"""The families in the order in which people look for them."""
+_VOLUME = "it works on volumes; samples are pictures"
+_MIX = "it joins rows of a batch; give it as the `mix` of a stream"
+_UINT8 = "samples are uint8 RGB from end to end"
+
+EXCLUDED: Final[Mapping[str, str]] = {
+    "RandomCropNearBBox": "it needs a box from the caller for each sample; use AtLeastOneBBoxRandomCrop",
+    "MaskDropout": "it takes each connected part of the mask for an object and erases it from the mask's classes; use "
+    "ConstrainedCoarseDropout",
+    "TextImage": "it needs a font file, and a pipeline names no files",
+    "Lambda": "it runs code, and a pipeline names no code",
+    "CenterCrop3D": _VOLUME,
+    "RandomCrop3D": _VOLUME,
+    "Pad3D": _VOLUME,
+    "PadIfNeeded3D": _VOLUME,
+    "CoarseDropout3D": _VOLUME,
+    "CubicSymmetry": _VOLUME,
+    "TimeReverse": "it is HorizontalFlip under another name; use that",
+    "TimeMasking": "it is one column of XYMasking; use that",
+    "FrequencyMasking": "it is one row of XYMasking; use that",
+    "Normalize": f"{_UINT8}; write it as `normalize:` beside `transforms:`",
+    "ToFloat": f"{_UINT8}; write it as `normalize:` beside `transforms:`",
+    "FromFloat": _UINT8,
+    "ToRGB": f"{_UINT8}, whatever the file was",
+    "ToTensorV2": "batches become tensors at the client; leave it out",
+    "ToTensor3D": _VOLUME,
+    "SelectiveChannelTransform": "its children would see one or two channels, which most of them "
+    "refuse, and no targets",
+    "Compose": "the document itself is the outermost sequence; use Sequential inside it",
+    "MixUp": _MIX,
+    "CutMix": _MIX,
+    "ReplayCompose": "every sample can be rendered again from its address; leave it out",
+}
+
 
 ALIASES: Final[Mapping[str, str]] = MappingProxyType({"3-Augment": "ThreeAugment"})
 """Other names of transforms, under which papers and tutorials know them; a pipeline that is read has ours."""
@@ -93,18 +85,12 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
 """Names of torchvision's transforms whose nearest spelling here is another transform."""
 
 _CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
-    own,
-    joining,
-    adapting,
-    elements,
-    aug_mix,
-    auto_augment,
-    rand_augment,
-    three_augment,
-    trivial_augment,
-    *modules.MODULES,
-    mended,
-    straight,
+    *CLASS_MODULES,
+    copy_paste,
+    mosaic,
+    published_policies,
+    albumentations_fixes,
+    matrix_geometry,
     A,
 )
 
@@ -233,7 +219,7 @@ def _unknown_parameter(name: str, key: str, properties: Mapping[str, Schema]) ->
 
 @functools.cache
 def _entries() -> Mapping[str, tuple[Entry, str]]:
-    return {item.name: (item, module.FAMILY) for module in _FAMILY_MODULES for item in module.ENTRIES}
+    return {item.name: (item, family) for family, entries in FAMILIES.items() for item in entries}
 
 
 @functools.cache

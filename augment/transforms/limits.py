@@ -3,7 +3,7 @@
 Albumentations leaves most of these open: a kernel of 100,001 pixels, a million holes or a picture padded to a
 terabyte are valid there. Here they are refused when a pipeline is checked, and the catalogue's schemas carry the
 same numbers. At any combination of them a picture of 512 x 512 takes seconds and less than a gigabyte (measured by
-``tests/augment/test_limits.py``, marked long).
+``tests/augment/transforms/test_limits.py``, marked long).
 """
 
 from collections.abc import Mapping

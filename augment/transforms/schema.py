@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from augment.document import JSON
+from augment.validation import JSON
 
 Schema = dict[str, Any]
 Place = tuple[str | int, ...]

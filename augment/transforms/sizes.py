@@ -9,18 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from augment.datasets.targets import moved as moved_targets
 from augment.errors import PipelineError, Problem
 from augment.pipelines.spec import Node, PipelineSpec
-from augment.targets import moved as moved_targets
-from augment.transforms import cropping, extent, limits, resizing
+from augment.transforms import entry, limits
 from augment.transforms.catalogue import catalogue, moves_pixels, required
-from augment.transforms.extent import Change, Extent
+from augment.transforms.entry import Change, Extent
+from augment.transforms.families import crop, resize
 
 MAX_EXTENTS: Final = 128
 """Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64, and a
 picture may lie or stand."""
 
-CHANGES: Final[Mapping[str, Change]] = {**cropping.CHANGES, **resizing.CHANGES}
+CHANGES: Final[Mapping[str, Change]] = {**crop.CHANGES, **resize.CHANGES}
 """The transforms that change the size of a picture; a test over the whole catalogue holds that no other does."""
 
 Path = tuple[int, ...]
@@ -29,7 +30,7 @@ Path = tuple[int, ...]
 
 def fixed_output(spec: PipelineSpec) -> tuple[int, int] | None:
     """Height and width of everything this pipeline gives, whatever goes in; None where it depends."""
-    return _only(follow(spec, extent.ANY).outputs)
+    return _only(follow(spec, entry.ANY).outputs)
 
 
 def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] | None:
@@ -37,7 +38,7 @@ def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] 
 
     Raises PipelineError where such a picture cannot pass the pipeline.
     """
-    walk = follow(spec, extent.point(height, width))
+    walk = follow(spec, entry.point(height, width))
     _refuse(spec, walk.findings, f"a picture of {height} x {width}")
     return _only(walk.outputs)
 
@@ -51,7 +52,7 @@ def check_fits(
     another shape may still be refused one by one when they are rendered, as a long one that ``LongestMaxSize`` makes
     too narrow for a crop. ``targets`` are those the dataset has, by the names of ``Sample``'s fields.
     """
-    walk = follow(spec, extent.point(min_height, min_width))
+    walk = follow(spec, entry.point(min_height, min_width))
     size = f"{min_height} x {min_width}"
     _refuse(spec, walk.findings, f"`{key}` ({size})" if key else f"a picture of {size}")
     problems = []
@@ -87,10 +88,10 @@ class Finding:
 
 def impossible(spec: PipelineSpec) -> list[Finding]:
     """What can pass no picture at all: a crop larger than the resize before it, an output beyond the limit."""
-    return follow(spec, extent.ANY).findings
+    return follow(spec, entry.ANY).findings
 
 
-def after(name: str, params: extent.Params, before: Extent) -> Iterable[Extent]:
+def after(name: str, params: entry.Params, before: Extent) -> Iterable[Extent]:
     """Return the sizes that leave a transform which is applied to a picture of ``before``; raises extent.Unfit."""
     change = CHANGES.get(name)
     return (before,) if change is None else change(params, before)
@@ -173,7 +174,7 @@ class Walk:
     def _one_size(self, node: Node, before: Extent, path: Path) -> Extents:
         try:
             made = frozenset(after(node.name, node.params, before))
-        except extent.Unfit as unfit:
+        except entry.Unfit as unfit:
             return self._find(path, node, str(unfit))
         pixels = max((_certain_pixels(before, new) for new in made), default=0)
         if pixels > limits.OUTPUT_PIXELS and pixels > before.max_height * before.max_width:

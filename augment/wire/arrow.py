@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from augment.errors import CallError
-from augment.sample import Batch
+from augment.samples.sample import Batch
 from augment.wire import columns
 from augment.wire.columns import Layout
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from augment.errors import CallError
 from augment.normalize.pixel_format import PLAIN, PixelFormat
-from augment.sample import Batch
+from augment.samples.sample import Batch
 
 _LIST_MAX = 2**31 - 1
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.errors import CallError
-from augment.sample import Batch
+from augment.samples.sample import Batch
 from augment.wire import columns
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import encode, masks
 from augment.errors import CallError, RecordError
+from augment.images import encode, masks
 from augment.normalize.pixel_format import PLAIN, PixelFormat
-from augment.sample import Batch
+from augment.samples.sample import Batch
 from augment.wire import columns
 
 STREAM_END = bytes(2 * tarfile.BLOCKSIZE)

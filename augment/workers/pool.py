@@ -20,12 +20,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Self, TypeVar
 
-from augment import arguments
+from augment import validation
 from augment.errors import CallError
-from augment.guard import InProcessGuard
-from augment.processes import launcher, slot, worker
-from augment.sample import Refusal
-from augment.workers.task import Task
+from augment.samples.sample import Refusal
+from augment.workers import launcher, process, slot
+from augment.workers.task import InProcessGuard, Task
 
 T = TypeVar("T")
 
@@ -72,14 +71,14 @@ class LocalWorkers:
         preload: Sequence[str] = (),
         in_background: bool = False,
     ) -> None:
-        num_workers = num_cpus() if num_workers is None else arguments.integer("num_workers", num_workers, 1, NUM_MAX)
-        record_timeout_s = arguments.seconds("record_timeout_s", record_timeout_s)
+        num_workers = num_cpus() if num_workers is None else validation.integer("num_workers", num_workers, 1, NUM_MAX)
+        record_timeout_s = validation.seconds("record_timeout_s", record_timeout_s)
         for name, bound in (("memory_bytes", memory_bytes), ("max_tasks", max_tasks)):
             if bound is not None:
-                arguments.integer(name, bound, 1)
-        for module in arguments.many("preload", preload):
-            arguments.text("preload", module, "a list of names of modules")
-        limits = worker.Limits(record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else worker.NICE)
+                validation.integer(name, bound, 1)
+        for module in validation.many("preload", preload):
+            validation.text("preload", module, "a list of names of modules")
+        limits = process.Limits(record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else process.NICE)
         self._num_workers = num_workers
         self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks)
         self._numbers = itertools.count(1)

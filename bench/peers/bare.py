@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from augment.decode import decode
-from augment.transforms import reduce
-from augment.transforms.library import cv2
-from augment.transforms.load import Pipeline
+from augment.images.decode import decode
+from augment.render.pipeline import Pipeline
+from augment.transforms import jpeg_reduction
+from augment.transforms.albumentations_import import cv2
 from bench.peers import loader
 from bench.trainer import Trainer
 from bench.work import SIZE, Work, spec
@@ -53,7 +53,7 @@ def batches(work: Work) -> Iterator[np.ndarray[Any, Any]]:
 def compiled(name: str) -> Callable[[bytes, int], np.ndarray[Any, Any]]:
     """Encoded bytes and a draw to an augmented picture."""
     pipeline = Pipeline.parse(json.dumps(spec(name)))
-    eighths = functools.partial(reduce.eighths, pipeline.spec)
+    eighths = functools.partial(jpeg_reduction.eighths, pipeline.spec)
 
     def augmented(data: bytes, draw: int) -> np.ndarray[Any, Any]:
         return pipeline(decode(data, eighths=eighths), draw=draw)

@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from augment.encode import DEFAULT_QUALITY, encode
+from augment.images.encode import DEFAULT_QUALITY, encode
 from bench.peers import bare, loader, post
 from bench.trainer import Trainer
 

@@ -7,11 +7,11 @@ one before it is read; ``start``, a batch to begin at.
 from collections.abc import Iterator
 from typing import Any
 
+from augment.client.client import Client
+from augment.client.stream import ClientStream
 from bench.peers import served
 from bench.trainer import Trainer
 from bench.work import Work, spec
-from service.client.client import Client
-from service.client.stream import ClientStream
 
 TITLE = "augment, over HTTP"
 NEEDS = {"augment": "-e .", "service": "-e ."}

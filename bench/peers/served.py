@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from augment.client.client import Client
+from augment.client.transport import ClientError
 from bench.work import Work
-from service.client.client import Client
-from service.client.errors import ClientError
 
 DATASET = "photographs"
 

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 
+from augment.client.client import Client
 from bench.peers import ours, served
 from bench.trainer import Trainer
 from bench.work import Work
-from service.client.client import Client
 
 TITLE = "augment, trainers on one stream"
 NEEDS = ours.NEEDS

@@ -2,17 +2,16 @@
 
 from fastapi import APIRouter
 
-from service.routes import augment, batches, datasets, health, jobs, pipelines, samples, statistics, streams, transforms
+from service.routes import augment, batches, datasets, health, jobs, pipelines, streams
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     augment.router,
-    transforms.router,
+    pipelines.transforms_router,
     pipelines.router,
     datasets.router,
-    statistics.router,
     streams.router,
     batches.router,
-    samples.router,
+    batches.samples_router,
     jobs.router,
 )

@@ -11,20 +11,21 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 
-from augment import encode
 from augment.errors import CallError, PipelineError, Problem
-from augment.laid import Laid
-from augment.render import SEED_MAX
-from augment.transforms.load import Pipeline
+from augment.images import encode
+from augment.render.pipeline import Pipeline
+from augment.render.renderer import SEED_MAX
+from augment.render.result_file import Laid
 from augment.wire.bundle import Bundle
-from service import answers, formats, oneshot, pictures, referred, requests, schemas
-from service.answers import Chunk
-from service.batch_files import BatchFile
+from service import one_shot, responses, schemas
+from service.asgi import batch_media_types, requests
+from service.asgi.requests import Route
+from service.datasets import registry
 from service.errors import MediaTypeError
-from service.oneshot import Options
-from service.pictures import Pictures
-from service.routing import Route
+from service.one_shot import Options, Pictures
+from service.responses import Chunk
 from service.state import Joined, State
+from service.streams.batch_files import BatchFile
 
 router = APIRouter(route_class=Route, prefix="/v1/augment", tags=["augment"])
 
@@ -121,7 +122,7 @@ _BODY = {
             "tar or Arrow stream with pictures, masks and what was done to each and is to be said of it "
             "(`annotations.json`; in Arrow the column `annotation`).",
             "headers": {
-                oneshot.PROVENANCE: {
+                one_shot.PROVENANCE: {
                     "description": "Of one result: its render key, seed and each transform applied, as ASCII JSON of "
                     "at most 4 kB; where parameters make it longer they are left out and `left_out` says so.",
                     "schema": {"type": "string"},
@@ -159,35 +160,35 @@ async def augment_pictures(request: Request, state: Joined, query: Annotated[Aug
         turn = held.enter_context(state.admission.place(after_body=True))
         sent = held.enter_context(closing(_pictures(request, state)))
         if kind == _FORM:
-            fields = await pictures.receive_form(request, sent)
+            fields = await one_shot.receive_form(request, sent)
             if twice := sorted(fields.keys() & given.keys()):
                 raise CallError(f"{', '.join(twice)} came in the query and in the form; send each once")
             given |= fields
         else:
-            await pictures.receive_raw(request, sent)
+            await one_shot.receive_raw(request, sent)
         turn.enter()
         wanted = _wanted(_with_format(given, request.headers.get("accept")))
         options = _options(state, wanted, await _pipeline(state, wanted.pipeline))
         try:
-            made = await answers.unless_left(request, state.oneshot.render(sent, options))
-        except answers.ClientLeft:
-            return Response(status_code=answers.LEFT)
+            made = await responses.unless_left(request, state.oneshot.render(sent, options))
+        except responses.ClientLeft:
+            return Response(status_code=responses.LEFT)
         files = sent.files
         if len(made) == 1 and options.copies == 1 and wanted.format is None and not sent.are_described:
-            file, headers = oneshot.single(made[0], options, in_memory=files.is_in_memory(made[0].path))
+            file, headers = one_shot.single(made[0], options, in_memory=files.is_in_memory(made[0].path))
         else:
             bundle = _bundle(wanted.format, request.headers.get("accept"))
             into = sent.new_file(sum(result.num_bytes + result.mask_bytes for one in made for result in one.results))
-            num_bytes = await to_thread.run_sync(oneshot.pack, bundle, made, options, into)
+            num_bytes = await to_thread.run_sync(one_shot.pack, bundle, made, options, into)
             file = BatchFile(into, Laid(num_bytes, num_bytes), in_memory=files.is_in_memory(into))
             headers = {"Content-Type": _MEDIA_TYPES[bundle], "Content-Length": str(num_bytes)}
         headers |= {"Cache-Control": "no-store", "Augment-Seed": str(options.seed)}
         turn.leave()
         content = file.at_once()
         if content is not None:
-            return answers.Whole(content, held.pop_all(), headers=headers)
+            return responses.Whole(content, held.pop_all(), headers=headers)
         chunks = _chunks(file, held.pop_all())
-        return await answers.streamed(request, chunks, media_type=headers["Content-Type"], headers=headers)
+        return await responses.streamed(request, chunks, media_type=headers["Content-Type"], headers=headers)
 
 
 async def _chunks(file: BatchFile, held: ExitStack) -> AsyncGenerator[Chunk, None]:
@@ -205,8 +206,10 @@ def _pictures(request: Request, state: State) -> Pictures:
 
 def _with_format(given: Mapping[str, str], accept: str | None) -> Mapping[str, str]:
     """The picture's format by ``Accept`` where it names one and ``image_format`` was not sent."""
-    named = {media_range for media_range, weight in formats.media_ranges(accept or "") if weight > 0}
-    found = formats.preferred(accept, [f"image/{name}" for name in encode.EXTENSIONS if f"image/{name}" in named])
+    named = {media_range for media_range, weight in batch_media_types.media_ranges(accept or "") if weight > 0}
+    found = batch_media_types.preferred(
+        accept, [f"image/{name}" for name in encode.EXTENSIONS if f"image/{name}" in named]
+    )
     return (
         given if found is None or "image_format" in given else {**given, "image_format": found.removeprefix("image/")}
     )
@@ -224,7 +227,7 @@ async def _pipeline(state: State, source: str) -> Pipeline:
     try:
         known = state.pipelines.known(source)
         pipeline = known if known is not None else await to_thread.run_sync(state.pipelines.get, source)
-        referred.check(state.datasets, pipeline.spec)
+        registry.check(state.datasets, pipeline.spec)
     except PipelineError as error:
         raise PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems]) from error
     return pipeline
@@ -232,7 +235,7 @@ async def _pipeline(state: State, source: str) -> Pipeline:
 
 def _options(state: State, wanted: AugmentRequest, pipeline: Pipeline) -> Options:
     seed = secrets.randbits(_RANDOM_SEED_BITS) if wanted.seed is None else wanted.seed
-    references = referred.entries(state.datasets, [pipeline.spec])
+    references = registry.entries(state.datasets, [pipeline.spec])
     return Options(pipeline, seed, wanted.copies, wanted.image_format, wanted.quality, references)
 
 
@@ -240,7 +243,7 @@ def _bundle(name: Bundle | None, accept: str | None) -> Bundle:
     """``?format=`` beats ``Accept``; what accepts anything gets a zip."""
     if name is not None:
         return name
-    found = formats.preferred(accept, list(_MEDIA_TYPES.values()))
+    found = batch_media_types.preferred(accept, list(_MEDIA_TYPES.values()))
     if found is None:
         served = ", ".join(_MEDIA_TYPES.values())
         raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; several results are served as {served}")

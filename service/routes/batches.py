@@ -1,5 +1,9 @@
-"""Batches of a stream, one after another or one alone: at addresses that never change."""
+"""Batches of a stream, one after another or one alone: at addresses that never change.
 
+Single samples: what a model sees of one record in one epoch, through one view, and what was done to it.
+"""
+
+import json
 import math
 import time
 from collections.abc import AsyncGenerator
@@ -10,22 +14,23 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, field_validator
 
-from augment import encode
-from augment.batch_task import Format, PartFormat
 from augment.errors import CallError, DatasetError, Reason
-from augment.laid import Laid
-from augment.stream_spec import Place
+from augment.images import encode
+from augment.render.result_file import Laid
+from augment.streams.spec import BatchSlice
+from augment.streams.tasks import Format, PartFormat
 from augment.wire import arrow, tar
-from service import answers, formats, referred, schemas
-from service.admission import Lane
-from service.answers import Chunk
-from service.batch_files import BatchFile
+from service import responses, schemas
+from service.asgi import batch_media_types, requests
+from service.asgi.admission import Lane
+from service.asgi.requests import Route
+from service.datasets import registry
 from service.errors import NotFoundError
-from service.routes import conditional
+from service.responses import Chunk
 from service.routes.streams import UNKNOWN, StreamId
-from service.routing import Route
 from service.state import Joined, State
-from service.streams import OpenStream
+from service.streams.batch_files import BatchFile
+from service.streams.streams import OpenStream
 
 router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
 
@@ -71,9 +76,9 @@ class PartQuery(schemas.Schema):
             raise ValueError(f"it is {value}; it is a count (0, 1, 2, …) or a fraction between 0 and 1")
         return value
 
-    def place(self, epoch: int, index: int) -> Place:
+    def place(self, epoch: int, index: int) -> BatchSlice:
         """The slice of one batch."""
-        return Place(epoch, index, self.rank, self.world_size)
+        return BatchSlice(epoch, index, self.rank, self.world_size)
 
 
 class RangeQuery(PartQuery):
@@ -103,7 +108,7 @@ class RangeQuery(PartQuery):
         200: {
             "description": "The batches until `stop` or the epoch's end. One that lacks its end marker was cut: go on "
             "with `start` at the batch that is missing.",
-            "content": {formats.MEDIA_TYPES[each]: BINARY for each in formats.STREAMED},
+            "content": {batch_media_types.MEDIA_TYPES[each]: BINARY for each in batch_media_types.STREAMED},
         },
         **REFUSED,
     },
@@ -117,13 +122,13 @@ async def read_batches(
     is a status, after it the connection is reset. `start` resumes an epoch exactly.
     """
     stream = await to_thread.run_sync(state.streams.open, stream_id)
-    part_format = _format(request, query, formats.STREAMED, stream)
+    part_format = _format(request, query, batch_media_types.STREAMED, stream)
     indices = query.indices(stream)
     stream.stream.spec.positions(query.place(query.epoch, 0))  # raises where there is no such rank
-    return await answers.streamed(
+    return await responses.streamed(
         request,
         _several(state, stream, indices, query, part_format),
-        media_type=formats.MEDIA_TYPES[part_format.name],
+        media_type=batch_media_types.MEDIA_TYPES[part_format.name],
         headers={"Cache-Control": "no-store", "Vary": "Accept, Authorization"},
     )
 
@@ -135,9 +140,9 @@ async def read_batches(
     responses={
         200: {
             "description": "The batch, the same bytes for ever.",
-            "content": dict.fromkeys(formats.MEDIA_TYPES.values(), BINARY),
+            "content": dict.fromkeys(batch_media_types.MEDIA_TYPES.values(), BINARY),
         },
-        **conditional.NOT_MODIFIED,
+        **requests.NOT_MODIFIED,
         **REFUSED,
     },
 )
@@ -152,15 +157,15 @@ async def read_batch(
 ) -> Response:
     """One batch as a complete stream of its format: any cache may keep it, any replica answers with the same bytes."""
     stream = await to_thread.run_sync(state.streams.open, stream_id)
-    part_format = _format(request, query, formats.SINGLE, stream)
+    part_format = _format(request, query, batch_media_types.SINGLE, stream)
     if index >= stream.stream.num_batches:
         raise NotFoundError(f"batch {index} does not exist; an epoch of this stream has {stream.stream.num_batches}")
     place = query.place(epoch, index)
     stream.stream.spec.positions(place)  # raises where there is no such rank
     options = f"-{part_format.image_format}-{part_format.quality}" if part_format.name is Format.TAR else ""
     etag = f'"{stream_id}-{epoch}-{index}-{place.rank}of{place.world_size}-{part_format.name}{options}"'
-    headers = conditional.immutable(etag)
-    if conditional.matches(request, etag):
+    headers = requests.immutable(etag)
+    if requests.matches(request, etag):
         return Response(status_code=304, headers=headers)
 
     async def chunks() -> AsyncGenerator[Chunk, None]:
@@ -179,7 +184,9 @@ async def read_batch(
                         yield chunk
                 yield last
 
-    return await answers.streamed(request, chunks(), media_type=formats.MEDIA_TYPES[part_format.name], headers=headers)
+    return await responses.streamed(
+        request, chunks(), media_type=batch_media_types.MEDIA_TYPES[part_format.name], headers=headers
+    )
 
 
 async def _several(
@@ -190,7 +197,7 @@ async def _several(
         wanted = state.readers.read(
             lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
         )
-        async with referred.reading(state.datasets, stream.entries), aclosing(wanted) as files:
+        async with registry.reading(state.datasets, stream.entries), aclosing(wanted) as files:
             index = indices.start
             async for file in files:
                 turn.leave()
@@ -217,7 +224,7 @@ async def _content(state: State, file: BatchFile) -> AsyncGenerator[Chunk, None]
 
 
 def _format(request: Request, query: PartQuery, among: tuple[Format, ...], stream: OpenStream) -> PartFormat:
-    return formats.chosen(
+    return batch_media_types.chosen(
         query.format,
         request.headers.get("accept"),
         among=among,
@@ -253,3 +260,91 @@ def _check_failures(laid: Laid, max_failures: float | None, stream: OpenStream, 
 
 def _is_final(laid: Laid) -> bool:
     return all(refusal.reason not in _MAY_PASS for refusal in laid.refusals)
+
+
+samples_router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/samples", tags=["batches"])
+
+_PROVENANCE: dict[str, Any] = {
+    "key": "cat/0001",
+    "epoch": 3,
+    "draw": 3,
+    "view": 0,
+    "record_digest": "0c2f57d3a4be4d1f93bd6a0c6b1b9a52",
+    "label": 0,
+    "image_shape": [224, 224, 3],
+    "annotations": {"boxes": [[10.0, 20.0, 110.0, 220.0]], "box_labels": ["cat"]},
+    "render_key": "9b0f6a4f0f2b1ad5b4c9b1f3d3f0a6c1",
+    "applied": [{"name": "HorizontalFlip", "params": {}}],
+}
+
+
+@samples_router.get(
+    "/{epoch}/{key:path}",
+    summary="One sample",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The picture, or what was done to it.",
+            "content": {"image/png": BINARY, "application/json": {"example": _PROVENANCE}},
+        },
+        **requests.NOT_MODIFIED,
+        **REFUSED,
+    },
+)
+async def read_sample(
+    request: Request,
+    state: Joined,
+    stream_id: StreamId,
+    *,
+    epoch: EpochPath,
+    key: Annotated[str, Path(description="The record's key, as batches name it.", examples=["cat/0001"])],
+    form: Annotated[
+        str | None,
+        Query(alias="format", pattern="^(png|json)$", description="`png`, or `json` for what was done to it."),
+    ] = None,
+    view: Annotated[int, Query(ge=0, description="Which view, in a stream with `views`.")] = 0,
+    repeat: Annotated[int, Query(ge=0, description="Which row of the record, in a stream with `repeats`.")] = 0,
+) -> Response:
+    """One record as the batches of an epoch hold it before rows are mixed.
+
+    The picture, or its render key, each transform applied and, in a stream with `views`, the inverse map.
+    """
+    stream = await to_thread.run_sync(state.streams.open, stream_id)
+    if await to_thread.run_sync(stream.stream.dataset.find, key) is None:
+        raise NotFoundError(
+            f"the stream has no record {key[:200]!r}; keys are paths below the split, without extension"
+        )
+    _check_exists("view", view, len(stream.sources))
+    _check_exists("repeat", repeat, stream.stream.spec.repeats)
+    served = ["image/png", "application/json"]
+    as_json = (
+        form == "json" if form else batch_media_types.preferred(request.headers.get("accept"), served) == served[1]
+    )
+    kind = "json" if as_json else "png"
+    etag = f'"{stream_id}-{epoch}-{repeat}-{view}-{key.encode(errors="surrogatepass").hex()}-{kind}"'
+    headers = requests.immutable(etag)
+    if requests.matches(request, etag):
+        return Response(status_code=304, headers=headers)
+
+    wanted = state.rendering.sample(stream, epoch, key, view=view, repeat=repeat)
+
+    async def chunks() -> AsyncGenerator[Chunk, None]:
+        with state.admission.place() as turn:
+            async with state.batches.lease(wanted) as file:
+                turn.leave()
+                if as_json:
+                    yield json.dumps(await to_thread.run_sync(file.description)).encode()
+                    return
+                headers["Content-Length"] = str(file.laid.content_bytes)
+                async with aclosing(file.chunks()) as content:
+                    async for chunk in content:
+                        yield chunk
+
+    media_type = "application/json" if as_json else "image/png"
+    return await responses.streamed(request, chunks(), media_type=media_type, headers=headers)
+
+
+def _check_exists(name: str, number: int, count: int) -> None:
+    if number >= count:
+        are = f"they are 0 to {count - 1}" if count > 1 else f"it has one, {name} 0; declare it with `{name}s` for more"
+        raise NotFoundError(f"the stream has no {name} {number}; {are}")

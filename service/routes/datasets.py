@@ -1,7 +1,14 @@
-"""Datasets: registered by path or uploaded, described, read page by page, deleted."""
+"""Datasets: registered by path or uploaded, described, read page by page, deleted.
 
+Lists in pages: ``after`` is the last name of the page before, ``next`` the one to go on after.
+
+Statistics of a dataset's pixels: what normalisation by ``statistics: dataset`` takes.
+"""
+
+import bisect
 import itertools
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -11,15 +18,31 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
 from augment.errors import CallError
-from augment.sample import Record, Refusal
-from service import requests, schemas, upload
-from service.admission import Place
+from augment.samples.sample import Record, Refusal
+from service import schemas
+from service.asgi import requests
+from service.asgi.admission import Place
+from service.asgi.requests import Route
+from service.datasets import upload
+from service.datasets.registration import Wanted
 from service.errors import MalformedError
 from service.home import NAME, discard
-from service.registration import Wanted
-from service.routes import paging
-from service.routing import Route
 from service.state import Joined, State
+
+After = Annotated[
+    str | None, Query(description="Go on after this entry: the `next` of the page before.", max_length=4096)
+]
+Limit = Annotated[int, Query(description="Entries of one page.", ge=1, le=1000)]
+
+DEFAULT_LIMIT = 100
+
+
+def page(names: Sequence[str], after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
+    """The names after one (which may be gone) in a sorted list, and what to ask for next; None at the end."""
+    start = 0 if after is None else bisect.bisect_right(names, after)
+    chosen = names[start : start + limit]
+    return chosen, chosen[-1] if start + limit < len(names) else None
+
 
 router = APIRouter(route_class=Route, prefix="/v1/datasets", tags=["datasets"])
 
@@ -225,11 +248,11 @@ async def register_dataset(
 
 
 @router.get("", summary="All datasets", response_model=DatasetPage, response_model_exclude_unset=True)
-async def list_datasets(state: Joined, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT) -> Any:
+async def list_datasets(state: Joined, after: After = None, limit: Limit = DEFAULT_LIMIT) -> Any:
     """The datasets, a page at a time; those that are being scanned among them."""
 
     def read() -> dict[str, Any]:
-        names, following = paging.page(state.datasets.names(), after, limit)
+        names, following = page(state.datasets.names(), after, limit)
         return {"datasets": [state.datasets.describe(name) for name in names], "next": following}
 
     return await to_thread.run_sync(read)
@@ -244,9 +267,7 @@ async def read_dataset(state: Joined, name: Name) -> Any:
 
 
 @router.get("/{name}/records", summary="The records of a dataset", response_model=RecordPage, responses=_NOT_READY)
-async def list_records(
-    state: Joined, name: Name, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT
-) -> Any:
+async def list_records(state: Joined, name: Name, after: After = None, limit: Limit = DEFAULT_LIMIT) -> Any:
     """Keys, classes and sizes, a page at a time, in the order of the dataset."""
 
     def read() -> dict[str, Any]:
@@ -266,9 +287,7 @@ async def list_records(
 @router.get(
     "/{name}/refused", summary="The refused files of a dataset", response_model=RefusedPage, responses=_NOT_READY
 )
-async def list_refused(
-    state: Joined, name: Name, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT
-) -> Any:
+async def list_refused(state: Joined, name: Name, after: After = None, limit: Limit = DEFAULT_LIMIT) -> Any:
     """Every file that is no usable picture, with the reason, a page at a time."""
 
     def read() -> dict[str, Any]:
@@ -358,3 +377,50 @@ def _record(record: Record, classes: tuple[str, ...], splits: list[str]) -> dict
 
 def _refused(refusal: Refusal) -> dict[str, Any]:
     return {"path": refusal.key, "reason": str(refusal.reason), "detail": refusal.detail}
+
+
+class StatisticsDocument(BaseModel):
+    """Of all pixels of a split, decoded at their full size."""
+
+    dataset: str
+    dataset_digest: str
+    split: str | None = Field(description="The split that was chosen; null where it is all records.")
+    mean: list[float] = Field(description="Of red, green and blue, of values in [0, 1].", examples=[[0.48, 0.45, 0.4]])
+    std: list[float] = Field(description="The deviation of all values, likewise.", examples=[[0.27, 0.26, 0.27]])
+    num_records: int = Field(description="Pictures that were counted: those that can be decoded.")
+    num_pixels: int
+
+
+@router.get(
+    "/{name}/statistics",
+    summary="Mean and deviation of a dataset's pixels",
+    response_model=StatisticsDocument,
+    responses={
+        404: {"model": schemas.Problem, "description": "There is no such dataset."},
+        409: {"model": schemas.Problem, "description": "The dataset is being scanned, or was refused."},
+        422: {"model": schemas.Problem, "description": "There is no such split, or no picture of it can be decoded."},
+        503: {"model": schemas.Problem, "description": "It is being measured; `Retry-After` says when to ask again."},
+    },
+)
+async def read_statistics(
+    state: Joined,
+    name: Name,
+    split: Annotated[
+        str | None, Query(description="Omitted: `train` where the dataset has one, else all records.")
+    ] = None,
+) -> dict[str, Any]:
+    """Measured in one pass when it is first asked for, and kept with the dataset.
+
+    A pass that takes more than AUGMENT_SCAN_WAIT_S (10 s) goes on after the answer, which is 503 until it ends.
+    """
+    with state.admission.place():
+        view, numbers = await state.measuring.measured(name, split)
+    return {
+        "dataset": name,
+        "dataset_digest": view.digest,
+        "split": view.split,
+        "mean": list(numbers.mean),
+        "std": list(numbers.std),
+        "num_records": numbers.num_records,
+        "num_pixels": numbers.num_pixels,
+    }

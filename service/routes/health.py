@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from service import metrics, schemas
-from service.routing import Route
+from service import observe, schemas
+from service.asgi.requests import Route
 from service.state import Joined
 
 router = APIRouter(route_class=Route, tags=["health"])
@@ -38,7 +38,7 @@ async def ready(state: Joined) -> dict[str, str]:
 @router.get("/metrics", summary="Counts, as Prometheus text", response_class=Response)
 async def read_metrics(state: Joined) -> Response:
     """Requests and their time, stages, queue, batches, caches, refusals, workers, jobs."""
-    return Response(state.metrics.text(), media_type=metrics.CONTENT_TYPE)
+    return Response(state.metrics.text(), media_type=observe.CONTENT_TYPE)
 
 
 @router.get("/version", summary="The engine and its versions", response_model=schemas.Version)

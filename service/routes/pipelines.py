@@ -1,5 +1,9 @@
-"""Pipelines: the presets, those that were saved, and the check of one that is not."""
+"""Pipelines: the presets, those that were saved, and the check of one that is not.
 
+The catalogue: what may stand in a pipeline, and the parameters of each.
+"""
+
+import functools
 import hashlib
 import json
 from typing import Annotated, Any
@@ -8,14 +12,17 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from augment import document
 from augment.errors import PipelineError
-from augment.transforms.load import Pipeline
-from service import requests, schemas
+from augment.pipelines import document
+from augment.render.pipeline import Pipeline
+from augment.transforms.catalogue import TransformInfo, catalogue
+from augment.validation import did_you_mean
+from service import schemas
+from service.asgi import requests
+from service.asgi.requests import Route
 from service.errors import NotFoundError
 from service.pipelines import Named
-from service.routes import conditional, paging
-from service.routing import Route
+from service.routes import datasets
 from service.state import Joined
 
 router = APIRouter(route_class=Route, prefix="/v1/pipelines", tags=["pipelines"])
@@ -100,11 +107,13 @@ _READ_ONLY: dict[int | str, dict[str, Any]] = {403: {"model": schemas.Problem, "
 
 
 @router.get("", summary="All pipelines", response_model=PipelinePage)
-async def list_pipelines(state: Joined, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT) -> Any:
+async def list_pipelines(
+    state: Joined, after: datasets.After = None, limit: datasets.Limit = datasets.DEFAULT_LIMIT
+) -> Any:
     """The presets and the saved pipelines, a page at a time."""
 
     def read() -> dict[str, Any]:
-        names, following = paging.page(state.pipelines.names(), after, limit)
+        names, following = datasets.page(state.pipelines.names(), after, limit)
         listed = []
         for name in names:
             try:
@@ -130,7 +139,7 @@ async def check_pipeline(request: Request) -> dict[str, Any]:
     responses={
         200: {"content": {YAML: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
         **_UNKNOWN,
-        **conditional.NOT_MODIFIED,
+        **requests.NOT_MODIFIED,
     },
 )
 async def read_pipeline(
@@ -149,7 +158,7 @@ async def read_pipeline(
     else:
         body, media_type = json.dumps(_named(named)).encode(), "application/json"
     etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-    return conditional.answer(request, body, etag=etag, media_type=media_type, headers={"Vary": "Accept"})
+    return requests.answer(request, body, etag=etag, media_type=media_type, headers={"Vary": "Accept"})
 
 
 @router.put(
@@ -212,3 +221,94 @@ def _checked(pipeline: Pipeline) -> dict[str, Any]:
 
 def _named(named: Named) -> dict[str, Any]:
     return {"name": named.name, "preset": named.is_preset, **_checked(named.usable())}
+
+
+transforms_router = APIRouter(route_class=Route, prefix="/v1/transforms", tags=["transforms"])
+
+
+class Transform(BaseModel):
+    """One transform of the catalogue."""
+
+    name: str = Field(examples=["HorizontalFlip"])
+    family: str = Field(examples=["flip"])
+    targets: list[str] = Field(
+        description="What follows the picture: of image, mask, boxes, keypoints.", examples=[["boxes", "image", "mask"]]
+    )
+    requires: list[str] = Field(description="Targets without which it cannot work.", examples=[[]])
+    container: bool = Field(description="Whether it holds transforms of its own.")
+    donors: bool = Field(
+        description="Whether it takes other records of the same split; it never stands in a container."
+    )
+    references: bool = Field(
+        description="Whether it takes pictures of a dataset that its parameter of that name names."
+    )
+    help: str = Field(description="What it does.", examples=["mirrors left and right"])
+    schema_: dict[str, Any] = Field(
+        alias="schema",
+        description="JSON Schema (2020-12) of its parameters, defaults and ranges included; `x-rules` are sentences "
+        "about several of them together.",
+    )
+
+
+class Transforms(BaseModel):
+    """The whole catalogue."""
+
+    transforms: list[Transform] = Field(description="In alphabetical order.")
+
+
+@transforms_router.get(
+    "",
+    summary="All transforms",
+    response_model=Transforms,
+    responses=requests.NOT_MODIFIED,
+)
+async def list_transforms(request: Request, state: Joined) -> Response:
+    """Each transform with the JSON Schema of its parameters; it changes with the engine only."""
+    body = await to_thread.run_sync(_all)
+    return _answer(request, state, body)
+
+
+@transforms_router.get(
+    "/{name}",
+    summary="One transform",
+    response_model=Transform,
+    responses={
+        **requests.NOT_MODIFIED,
+        404: {"model": schemas.Problem, "description": "There is no such transform."},
+    },
+)
+async def read_transform(
+    request: Request,
+    state: Joined,
+    name: Annotated[str, Path(description="The transform's name.", examples=["HorizontalFlip"])],
+) -> Response:
+    """What a transform does, what it moves, and what it takes."""
+    info = (await to_thread.run_sync(catalogue)).get(name)
+    if info is None:
+        hint = did_you_mean(name, catalogue()) or "; GET /v1/transforms lists them"
+        raise NotFoundError(f"there is no transform {name[:100]!r}{hint}")
+    return _answer(request, state, json.dumps(_document(info)).encode())
+
+
+@functools.cache
+def _all() -> bytes:
+    return json.dumps({"transforms": [_document(info) for info in catalogue().values()]}).encode()
+
+
+def _answer(request: Request, state: Joined, body: bytes) -> Response:
+    etag = f'"{state.version["engine"]}"'
+    return requests.answer(request, body, etag=etag, media_type="application/json")
+
+
+def _document(info: TransformInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "family": info.family,
+        "targets": sorted(info.targets),
+        "requires": sorted(info.requires),
+        "container": info.container,
+        "donors": info.donors,
+        "references": info.references,
+        "help": info.help,
+        "schema": info.schema,
+    }

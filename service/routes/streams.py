@@ -7,14 +7,14 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from augment.errors import PipelineError, Problem
-from augment.mixing import parse
-from augment.stream_spec import BATCH_SIZE_MAX, REPEATS_MAX
-from augment.views import VIEWS_MAX
+from augment.mixing.mix import json_schema
+from augment.render.views import VIEWS_MAX
+from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX
 from service import schemas
-from service.routes import paging
-from service.routing import Route
+from service.asgi.requests import Route
+from service.routes import datasets
 from service.state import Joined
-from service.streams import Declaration
+from service.streams.streams import Declaration
 
 router = APIRouter(route_class=Route, prefix="/v1/streams", tags=["streams"])
 
@@ -64,7 +64,7 @@ class StreamRequest(schemas.StrictSchema):
     repeats: int = Field(
         1, ge=1, le=REPEATS_MAX, description="Rows of each record in a batch, each another draw; divides `batch_size`."
     )
-    mix: Annotated[Any, WithJsonSchema({"anyOf": [*parse.json_schema()["anyOf"], {"type": "null"}]})] = Field(
+    mix: Annotated[Any, WithJsonSchema({"anyOf": [*json_schema()["anyOf"], {"type": "null"}]})] = Field(
         None,
         description="How rows of a batch are mixed with each other, written as a step of a pipeline. Batches then have "
         "`label_weights`. Omitted: not at all.",
@@ -192,10 +192,10 @@ def _placed(problem: Problem) -> Problem:
 
 @router.get("", summary="All streams", response_model=StreamPage)
 async def list_streams(
-    state: Joined, after: paging.After = None, limit: paging.Limit = paging.DEFAULT_LIMIT
+    state: Joined, after: datasets.After = None, limit: datasets.Limit = datasets.DEFAULT_LIMIT
 ) -> dict[str, Any]:
     """What was declared here, a page at a time."""
-    names, following = paging.page(state.streams.ids(), after, limit)
+    names, following = datasets.page(state.streams.ids(), after, limit)
     return {"streams": [state.streams.document(name) for name in names], "next": following}
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from augment.sample import Batch
-from service.client import Client, ClientError, RefusedError, TooManyFailuresError, UnreachableError
+from augment.client import Client, ClientError, RefusedError, TooManyFailuresError, UnreachableError
+from augment.samples.sample import Batch
 from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
 
 PIPELINE = {"transforms": [{"Resize": {"height": 32, "width": 32}}, {"HorizontalFlip": {"p": 0.5}}]}
@@ -23,7 +23,7 @@ NUM_RECORDS, BATCH_SIZE = 40, 4
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty small pictures of noise in two classes."""
-    from augment.encode import encode
+    from augment.images.encode import encode
 
     root = tmp_path_factory.mktemp("data") / "pictures"
     generator = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def num_prefetching() -> int:
 
 def test_importing_the_client_imports_neither_server_nor_codecs() -> None:
     code = (
-        "import sys; import service.client; "
+        "import sys; import augment.client; "
         "print({name.partition('.')[0] for name in sys.modules} & "
         "{'fastapi', 'starlette', 'uvicorn', 'pydantic', 'albumentations', 'cv2', 'PIL', 'simplejpeg', 'scipy'})"
     )

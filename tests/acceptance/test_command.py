@@ -115,8 +115,8 @@ def test_command_draws_a_bar_on_a_terminal_and_a_result_after_it(photos: Path, t
 @pytest.mark.parametrize(("columns", "has_bar"), [(40, False), (60, False), (80, True), (200, True)])
 def test_progress_fits_the_terminal(columns: int, has_bar: bool, tmp_path: Path) -> None:
     code = (
-        "from augment.cli import terminal\n"
-        "with terminal.Progress('expanding', as_json=False) as bar: bar.show(816_000, 1_600_000, 1_234)"
+        "from augment.cli import output\n"
+        "with output.Progress('expanding', as_json=False) as bar: bar.show(816_000, 1_600_000, 1_234)"
     )
     shown = "".join(on_terminal([sys.executable, "-c", code], tmp_path, columns))
     assert ("━" in shown) is has_bar

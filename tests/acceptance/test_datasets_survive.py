@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from augment.formats import registry
+from augment.scanning.scan import scan
 from tests.acceptance.servers_for_tests import Server, wait_until
 from tests.service.archives_for_tests import PICTURES, zipped
 from tests.service.folders_for_tests import write_folder
@@ -81,7 +81,7 @@ def test_what_was_promised_is_finished_after_a_kill(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(folder.rglob("*.png")):
             file.write(path, path.relative_to(folder))
-    digest = registry.scan(folder).digest
+    digest = scan(folder).digest
     with Server(tmp_path / "home", data_roots=tmp_path / "data", scan_wait_s=0) as server:
         assert server.post("/v1/datasets", {"name": "by-path", "path": str(folder)})[0] == 202
         assert _upload(server, "uploaded", archive.getvalue())[0] == 202

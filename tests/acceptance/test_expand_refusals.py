@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from augment.errors import Reason
-from tests.augment import hostile
 from tests.augment.expansion.expansions_for_tests import broken, lay_noise, rows
+from tests.augment.images import hostile
 
 
 def test_every_file_that_cannot_be_used_is_named_and_the_rest_is_complete(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.encode import encode
-from service.client import Client
+from augment.client import Client
+from augment.images.encode import encode
 from tests.acceptance.servers_for_tests import Server, wait_until
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [64, 64]}}, {"HorizontalFlip": {"p": 0.5}}]}

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from augment.sample import Batch
-from augment.stream import Stream
-from augment.transforms.load import Pipeline
+from augment.client import Client
+from augment.render.pipeline import Pipeline
+from augment.samples.sample import Batch
+from augment.streams.stream import Stream
 from augment.wire import arrow, npz
-from service.client import Client
 from tests.acceptance.servers_for_tests import Server
-from tests.augment.test_stream import write_pictures
+from tests.augment.streams.test_stream import write_pictures
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [24, 32], "scale": [0.3, 1.0]}}, {"HorizontalFlip": {}}]}
 MIX = {"OneOf": {"transforms": [{"MixUp": {"alpha": 0.8}}, {"CutMix": {"per": "row"}}]}}
@@ -105,7 +105,7 @@ def test_ranks_joined_are_the_whole_batch(server: Server, stream_id: str, here: 
 
 def test_torch_has_the_weights(server: Server, here: list[Batch]) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from service.torch import StreamDataset
+    from augment.client.torch import StreamDataset
 
     with Client(server.url) as client:
         dataset = StreamDataset(client.stream(dataset="photos", pipeline=PIPELINE, **OPTIONS))

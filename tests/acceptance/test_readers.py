@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from augment.decode import decode
-from augment.encode import encode
-from service.client import Client, ClientError
+from augment.client import Client, ClientError
+from augment.images.decode import decode
+from augment.images.encode import encode
 from tests.acceptance.servers_for_tests import Server
 
 PIPELINE = {"transforms": [{"Resize": {"height": 32, "width": 32}}, {"VerticalFlip": {"p": 0.5}}]}
@@ -118,7 +118,7 @@ def test_the_client_expands_as_a_job(client: Client, capsys: pytest.CaptureFixtu
 
 def test_torch_reads_its_rank_and_resumes_exactly(client: Client) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from service.torch import StreamDataset
+    from augment.client.torch import StreamDataset
 
     stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE)
     whole = list(torch.utils.data.DataLoader(StreamDataset(stream), batch_size=None))
@@ -147,7 +147,7 @@ def test_torch_reads_its_rank_and_resumes_exactly(client: Client) -> None:
 
 def test_torch_refuses_several_loader_workers(client: Client) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from service.torch import StreamDataset
+    from augment.client.torch import StreamDataset
 
     stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE)
     with pytest.raises(ClientError, match="num_workers=0"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.encode import encode
+from augment.images.encode import encode
 from tests.acceptance.servers_for_tests import ROOT, Server
 
 _HERE = "http://127.0.0.1:8000"

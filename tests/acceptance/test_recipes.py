@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from augment.encode import encode
-from augment.masks import encode_mask
+from augment.images.encode import encode
+from augment.images.masks import encode_mask
 from tests.acceptance.servers_for_tests import ROOT, Server
 
 _HERE = "http://127.0.0.1:8000"

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import augment
-from augment.decode import decode
-from augment.encode import encode
+from augment.images.decode import decode
+from augment.images.encode import encode
 from augment.wire import arrow
 from tests.acceptance.servers_for_tests import Server
-from tests.augment.catalogue_cases import noise_image
 from tests.augment.expansion.expansions_for_tests import lay_noise
+from tests.augment.transforms.catalogue_cases import noise_image
 
 PIPELINE = {"transforms": [{"Resize": {"height": 20, "width": 24}}, {"FDA": {"references": "styles", "p": 1}}]}
 TEXT = json.dumps(PIPELINE)

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from augment.expand import expand
-from augment.sample import Batch
+from augment.expansion.expand import expand
+from augment.samples.sample import Batch
 from augment.wire import arrow
 from tests.acceptance.servers_for_tests import Server, wait_until
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import augment
-from augment.encode import encode
-from augment.formats import registry
-from augment.masks import decode_mask, encode_mask
+from augment.client import Client
+from augment.images.encode import encode
+from augment.images.masks import decode_mask, encode_mask
+from augment.scanning.scan import scan
 from augment.wire import arrow
-from service.client import Client
 from tests.acceptance.servers_for_tests import Server, wait_until
 
 HEIGHT, WIDTH = 48, 64
@@ -149,6 +149,6 @@ def test_a_job_converts_and_its_output_reads_back(server: Server, tmp_path: Path
     wait_until(lambda: json.loads(server.get(f"/v1/jobs/{job['id']}"))["state"] == "succeeded")
     with tarfile.open(fileobj=io.BytesIO(server.get(f"/v1/jobs/{job['id']}/output"))) as archive:
         archive.extractall(tmp_path, filter="data")
-    read = registry.scan(tmp_path)
+    read = scan(tmp_path)
     assert (read.format, read.num_records, read.classes) == (wanted, 2 * NUM_RECORDS, ("cat",))
     assert "boxes" in read.targets

@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 import augment
-from augment.decode import decode
-from augment.encode import encode
-from augment.masks import decode_mask, encode_mask
-from augment.sample import Batch
+from augment.client import Client
+from augment.images.decode import decode
+from augment.images.encode import encode
+from augment.images.masks import decode_mask, encode_mask
+from augment.samples.sample import Batch
 from augment.wire import arrow, npz
-from service.client import Client
 from tests.acceptance.servers_for_tests import Server
 
 T = TypeVar("T")
@@ -241,7 +241,7 @@ def test_bare_pyarrow_and_webdataset_read_all_views(server: Server, data: Path, 
 
 def test_torch_has_a_key_for_each_view(server: Server) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from service.torch import StreamDataset
+    from augment.client.torch import StreamDataset
 
     with Client(server.url) as client:
         batch = next(iter(StreamDataset(client.stream(**asked(views=VIEWS)))))

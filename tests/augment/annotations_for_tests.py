@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from augment import masks
-from augment.annotations import Annotations, Polygons, Rle
+from augment.images import masks
+from augment.samples.annotations import Annotations, Polygons, Rle
 
 CLASSES = ("person", "traffic light", "Ünïcode & <co>", "z:1")
 KEYPOINTS = ("nose", "left_eye", "right_eye")

@@ -119,7 +119,7 @@ def test_rules_page_names_every_reason_and_every_column_of_the_manifest() -> Non
 
 
 def test_every_finding_of_verify_is_documented() -> None:
-    from augment.expansion.inspection import Finding
+    from augment.expansion.verify import Finding
 
     page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
     for finding in Finding:

@@ -9,8 +9,9 @@ from pathlib import Path
 import PIL
 import pytest
 
-from augment import decode, engine
-from augment.transforms import library
+from augment import engine
+from augment.images import decode
+from augment.transforms import albumentations_import
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,7 @@ def test_engine_id_is_the_same_in_another_process() -> None:
 def test_engine_describes_every_library_that_decides_a_pixel() -> None:
     description = engine.describe()
     assert description["revision"] == engine.RENDER_REVISION
-    assert description["libraries"] == library.versions() | decode.versions()
+    assert description["libraries"] == albumentations_import.versions() | decode.versions()
     assert list(description["libraries"]) == sorted(description["libraries"])
     assert {"albumentations", "opencv", "numpy", "pillow", "pillow-libjpeg-turbo", "simplejpeg"} <= set(
         description["libraries"]
@@ -80,7 +81,7 @@ def test_engine_tells_architectures_apart(
     machine: str, problem: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr(library, "cpu_problem", lambda: problem)
+    monkeypatch.setattr(albumentations_import, "cpu_problem", lambda: problem)
     assert engine.architecture() == expected
     assert engine.describe()["architecture"] == expected
 

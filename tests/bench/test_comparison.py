@@ -10,9 +10,9 @@ import pytest
 
 import bench.cases
 from augment.chance import EpochOrder
-from augment.dataset import Dataset
-from augment.encode import encode
-from augment.formats import registry
+from augment.datasets.dataset import Dataset
+from augment.images.encode import encode
+from augment.scanning.scan import scan
 from bench import photographs, profile, report, synthetic
 from bench.case import DIFFERENCE, Case, Pair, Run
 from bench.compare import CaseResult, PairResult
@@ -94,7 +94,7 @@ def test_photographs_are_laid_down_in_rounds_and_differ(tmp_path: Path) -> None:
         (source / f"{number}.JPEG").write_bytes(encode(picture, "jpeg", 90))
     work = Work(str(into), str(tmp_path), batch_size=1, num_warm=1, num_batches=2)
     photographs.lay_down(source, into, work)
-    dataset = registry.scan(into, format="folder")
+    dataset = scan(into, format="folder")
     assert dataset.num_records == work.num_pictures == 15
     assert len({record.digest for record in dataset.records(range(15))}) == 15
     assert dataset.num_refused == 0
@@ -109,7 +109,7 @@ def test_grown_manifest_reads_any_record(tmp_path: Path, num_records: int) -> No
     photographs.lay_down(source, tmp_path / "into", work)
     folder = tmp_path / "datasets" / DATASET
     (folder / "g").mkdir(parents=True)
-    registry.scan(tmp_path / "into", format="folder").save(folder / "g" / "manifest.arrow")
+    scan(tmp_path / "into", format="folder").save(folder / "g" / "manifest.arrow")
     (folder / "dataset.json").write_text(json.dumps({"generation": "g", "digest": "", "num_records": 15}))
     synthetic.grow(tmp_path, num_records)
     grown = Dataset.open(folder / "g" / "manifest.arrow")
@@ -121,9 +121,9 @@ def test_grown_manifest_reads_any_record(tmp_path: Path, num_records: int) -> No
 
 
 def test_profile_knows_what_a_stack_does() -> None:
-    task = "Worker.serve (augment/processes/worker.py);BatchTask.run (augment/batch_task.py)"
-    decode = "Renderer.decode (augment/render.py);decode (augment/decode.py)"
-    assert profile.stage_of(f"{task};{decode};_simplejpeg (augment/decode.py)") == "decode: libjpeg-turbo"
-    assert profile.stage_of(f"{task};{decode};_read_header (augment/decode.py)").startswith("decode: header")  # type: ignore[union-attr]
+    task = "Worker.serve (augment/workers/process.py);BatchTask.run (augment/streams/tasks.py)"
+    decode = "Renderer.decode (augment/render/renderer.py);decode (augment/images/decode.py)"
+    assert profile.stage_of(f"{task};{decode};_simplejpeg (augment/images/decode.py)") == "decode: libjpeg-turbo"
+    assert profile.stage_of(f"{task};{decode};_read_header (augment/images/decode.py)").startswith("decode: header")  # type: ignore[union-attr]
     assert profile.stage_of(task) == "batch: records, order, rows"
     assert profile.stage_of("main (nobody.py)") is None

@@ -11,8 +11,8 @@ import numpy as np
 
 from augment.address import Address
 from augment.chance import Chance, EpochOrder
-from augment.stream_spec import StreamSpec
-from augment.transforms.load import Pipeline, preset_names
+from augment.render.pipeline import Pipeline, preset_names
+from augment.streams.spec import StreamSpec
 
 FILE = Path(__file__).with_suffix(".json")
 

@@ -19,10 +19,10 @@ from tests.service.folders_for_tests import Run
 def workers_start_with_their_first_task(request: pytest.FixtureRequest) -> Iterator[None]:
     """Importing what renders is seconds of computing, which a test that renders nothing need not wait beside.
 
-    That a service starts its workers by itself is test_warming's to show, and the acceptance tests'.
+    That a service starts its workers by itself is test_warmup's to show, and the acceptance tests'.
     """
     with pytest.MonkeyPatch.context() as patch:
-        if not request.module.__name__.endswith("test_warming"):
+        if not request.module.__name__.endswith("test_warmup"):
             patch.setattr(LocalWorkers, "start", lambda _: None)
         yield
 

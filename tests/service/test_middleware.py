@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from service import logs
+from service import observe
 from tests.service.folders_for_tests import Run
 
 
@@ -39,7 +39,7 @@ def test_a_defect_is_a_problem_document_that_tells_nothing(run: Run, caplog: pyt
     async def fail() -> None:
         raise RuntimeError("the secret of the house")
 
-    with caplog.at_level(logging.ERROR, logger="service.requests"):
+    with caplog.at_level(logging.ERROR, logger="service.asgi.requests"):
         answer = client.get("/defect", headers={"X-Request-Id": "mine"})
     assert "secret" not in answer.text
     assert _is_problem(answer, 500)["instance"] == "mine"
@@ -105,7 +105,7 @@ def test_metrics_count_requests_by_route_not_by_path(service: TestClient) -> Non
 def test_logs_are_one_json_object_a_line() -> None:
     record = logging.LogRecord("service", logging.WARNING, __file__, 1, "two\nlines of %s", ("text",), None)
     record.request_id = "r-1"
-    line = logs.JsonFormatter().format(record)
+    line = observe.JsonFormatter().format(record)
     assert "\n" not in line
     assert json.loads(line) | {"time": ""} == {
         "time": "", "level": "warning", "logger": "service", "message": "two\nlines of text", "request_id": "r-1",

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from service import auth
+from service import middleware
 
 METHODS = ("get", "put", "post", "delete")
 
@@ -89,5 +89,5 @@ def test_examples_of_bodies_are_taken(service: TestClient, document: dict[str, A
 def test_keys_are_asked_for_everywhere_but_at_probes(document: dict[str, Any]) -> None:
     assert {"bearer": []} in document["security"]
     for name, operation in _operations(document):
-        is_open = name.split()[1] in auth.OPEN_PATHS
+        is_open = name.split()[1] in middleware.OPEN_PATHS
         assert operation.get("security", document["security"]) == ([] if is_open else document["security"]), name

@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from augment.errors import PipelineError
-from augment.target_rules import BoxRules, KeypointRules
-from augment.transforms.load import Pipeline, preset_names
+from augment.pipelines.spec import BoxRules, KeypointRules
+from augment.render.pipeline import Pipeline, preset_names
 from service.errors import NotFoundError
 from service.home import Home
 from service.pipelines import Pipelines

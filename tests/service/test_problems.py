@@ -18,7 +18,7 @@ def _tree(kind: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def _all() -> set[type[Exception]]:
-    for room in ("augment.expand", "augment.stream", "augment.processes.worker", "service.app"):
+    for room in ("augment.expansion.expand", "augment.streams.stream", "augment.workers.process", "service.app"):
         importlib.import_module(room)  # for the classes that it may add
 
     return {*_tree(errors.AugmentError), *_tree(service.errors.ServiceError)}

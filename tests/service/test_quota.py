@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from service.datasets.upload import Spool
 from service.errors import NoRoomError
-from service.home import Home
-from service.quota import Quota
-from service.upload import Spool
+from service.home import Home, Quota
 from tests.service.archives_for_tests import PICTURES, tarred
 from tests.service.folders_for_tests import Run
 

@@ -19,24 +19,138 @@
 - **Written** are ``{split}/…`` and ``annotations/instances_{split}.json`` (without splits, the pictures and
   ``annotations.json`` in the root), keypoints included. Ids of images and annotations are running numbers from 1 over
   all splits; categories keep their ids and members where the source was COCO, else they count from 1.
+
+Which files of a folder are COCO's, which split each is about, and in which folder its pictures lie; see ``coco``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from augment import keys
-from augment.annotations import Annotations
-from augment.errors import Reason, RecordError
-from augment.formats import coco_categories, coco_files, coco_json, coco_objects, coco_writable, tree
-from augment.formats.coco import write
-from augment.formats.coco.index import Entry, Indexed, index
-from augment.formats.coco_objects import Categories
-from augment.formats.format import Described, Listing
-from augment.formats.tree import Tree
-from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.datasets import keys
+from augment.errors import DatasetError, Reason, RecordError
+from augment.formats import files
+from augment.formats.coco import index, write
+from augment.formats.coco.index import Entry, Indexed
+from augment.formats.coco.objects import Categories, check_size, read
+from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, confined, grow, join, refuse
+from augment.formats.format import Described, Listing, Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.samples.annotations import Annotations
+
+_KIND = re.compile(r"(instances|person_keypoints|captions|image_info|stuff)[_-](.+)", re.IGNORECASE)
+_YEAR = re.compile(r"[ _-]?(?:19|20)\d\d$")
+_NOT_LETTERS = re.compile(r"[^a-z]+")
+_NO_SPLIT = "default"
+"""What CVAT calls the only part of a dataset."""
+
+_MOST_LOOKED_AT = 50
+"""Files whose beginning is read before a folder is taken for another format's: some write one JSON file a picture."""
+
+_FIRST_PICTURES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CocoFile:
+    """One file: its path, what it holds (``instances`` and so on, empty where its name does not say) and its split.
+
+    ``words`` are what the folder of its pictures may be called by.
+    """
+
+    path: str
+    kind: str
+    split: str | None
+    words: tuple[str, ...]
+
+
+def has_annotation_file(root: Path) -> bool:
+    """Whether a JSON file in one of the usual places begins as COCO's do."""
+    top = files.top(root)
+    splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
+    for folder in ("", *(name for name in top.folders if name.lower() == "annotations"), *splits):
+        with os.scandir(root / folder) as entries:
+            found = (Path(entry.path) for entry in entries if _is_json(entry.name))
+            if any(index.looks_like(path) for path in islice(found, _MOST_LOOKED_AT)):
+                return True
+    return False
+
+
+def find_annotation_files(files: Tree) -> list[CocoFile]:
+    """The files, by split; of one split those of instances first. Raises DatasetError where some are of no split."""
+    found = [
+        _described(path)
+        for path in sorted(files.paths)
+        if _is_json(path.rpartition("/")[2]) and _has_place(path) and index.looks_like(files.root / path)
+    ]
+    with_things = {each.split for each in found if each.kind != "stuff"}
+    found = [each for each in found if each.kind != "stuff" or each.split not in with_things]
+    root = keys.printable(str(files.root))
+    if not found:
+        raise DatasetError(
+            f"{root} holds no COCO file: put one into annotations/ (instances_train.json), or name another format"
+        )
+    loose = [each for each in found if each.split is None]
+    if loose and len(loose) < len(found):
+        other = next(each for each in found if each.split is not None)
+        raise DatasetError(
+            f"{root}: {keys.printable(loose[0].path)} names no split and {keys.printable(other.path)} does: rename the "
+            "first (instances_train.json), or move it elsewhere"
+        )
+    return sorted(found, key=lambda each: (each.split or "", each.kind != "instances", each.path))
+
+
+def folder_of_pictures(files: Tree, described: CocoFile, names: Iterable[str]) -> str:
+    """The folder below which most of the first pictures of a file lie by these names."""
+    folder = described.path.rpartition("/")[0]
+    base = folder.rpartition("/")[0] if folder.rpartition("/")[2].lower() == "annotations" else folder
+    candidates = [join(base, word) for word in described.words]
+    candidates += [join(base, f"images/{word}") for word in described.words]
+    candidates += [join(base, "images"), folder, base, ""]
+    first = list(islice(names, _FIRST_PICTURES))
+    return max(candidates, key=lambda each: sum(resolve(files, each, name) is not None for name in first))
+
+
+def resolve(files: Tree, folder: str, name: str) -> str | None:
+    """The path of the file that goes by this name in a folder; None where it leads out of the root or to no file."""
+    path = confined(folder, name)
+    if path not in files.paths and "\\" in name:
+        path = confined(folder, name.replace("\\", "/"))
+    return path if path in files.paths else None
+
+
+def _is_json(name: str) -> bool:
+    return name.lower().endswith(".json") and not name.startswith(".") and not files.OF_EXPANSION.fullmatch(name)
+
+
+def _has_place(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    last = folder.rpartition("/")[2].lower()
+    return (folder == "" or last == "annotations" or last in SPLIT_NAMES) and not name.lower().startswith("panoptic")
+
+
+def _described(path: str) -> CocoFile:
+    folder, _, name = path.rpartition("/")
+    stem = keys.without_extension(name)
+    kind = _KIND.fullmatch(stem)
+    if kind is not None and kind[2].lower() != _NO_SPLIT:
+        word = kind[2]
+        split = _YEAR.sub("", word) or word
+        return CocoFile(path, kind[1].lower(), split, tuple(dict.fromkeys((word, split))))
+    word = next((each for each in _NOT_LETTERS.split(stem.lower()) if each in SPLIT_NAMES), "")
+    last = folder.rpartition("/")[2]
+    split = word or (last if last.lower() in SPLIT_NAMES else None)
+    words = (_NO_SPLIT,) if kind is not None else tuple(_words(word, stem))
+    return CocoFile(path, "" if kind is None else kind[1].lower(), split, words)
+
+
+def _words(word: str, stem: str) -> Iterator[str]:
+    if word:
+        yield from dict.fromkeys((stem, word))
+
 
 NAME = "coco"
 WRITES = frozenset({"boxes", "instance_masks", "keypoints"})
@@ -46,27 +160,27 @@ PACKS = False
 def find(root: Path, *, max_files: int | None = None) -> Listing:
     """List the pictures that the files list; opens no picture. Raises DatasetError, StorageError."""
     listing = Listing()
-    files = tree.grow(root, listing, max_files=max_files)
-    found = coco_files.find(files)
-    indexed = [index(each.path, coco_json.read_text(files, each.path)) for each in found]
-    categories = coco_categories.united(indexed)
+    files = grow(root, listing, max_files=max_files)
+    found = find_annotation_files(files)
+    indexed = [index.index_file(each.path, index.read_text(files, each.path)) for each in found]
+    categories = write.united(indexed)
     listing.classes = tuple(dict.fromkeys(each["name"] for each in categories))
-    listing.keypoint_names = coco_categories.names_of_keypoints(categories)
-    listing.details = coco_categories.details(indexed, categories)
+    listing.keypoint_names = write.names_of_keypoints(categories)
+    listing.details = write.details(indexed, categories)
     listing.splits = tuple(dict.fromkeys(each.split for each in found if each.split is not None))
     taken: dict[str, str | None] = {}
     for split, some in groupby(zip(found, indexed, strict=True), key=lambda pair: pair[0].split):
-        parts = [(index, coco_files.folder_of_pictures(files, each, index.entries)) for each, index in some]
+        parts = [(of_file, folder_of_pictures(files, each, of_file.entries)) for each, of_file in some]
         _add_split(listing, files, split, parts, Categories(categories), taken)
     for path in sorted(files.pictures()):
         if path not in taken:
-            tree.refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
+            refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
     return listing
 
 
 def recognise(root: Path) -> bool:
     """Whether a JSON file in one of the usual places begins as COCO's do."""
-    return coco_files.recognise(root)
+    return has_annotation_file(root)
 
 
 def picture_path(output: Output) -> str:
@@ -82,14 +196,14 @@ def mask_path(output: Output) -> str:
 def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
     """None. Raises RecordError where the picture's annotations cannot be written at the end."""
     try:
-        coco_writable.check_writable(output.annotations, whole.classes)
+        write.check_writable(output.annotations, whole.classes)
     except RecordError as error:
         raise RecordError(output.key, error.reason, error.detail) from error
     return ()
 
 
 def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
-    """One file for each split; see ``coco_writing``."""
+    """One file for each split; see ``write``."""
     return write.files(outputs, whole)
 
 
@@ -114,14 +228,14 @@ def _add_split(
     pictures: dict[str, tuple[str, list[_Part]]] = {}
     for indexed, folder in parts:
         for detail in indexed.refused:
-            tree.refuse(listing, indexed.path, Reason.ANNOTATION, detail)
+            refuse(listing, indexed.path, Reason.ANNOTATION, detail)
         for name, entry in indexed.entries.items():
-            path = coco_files.resolve(files, folder, name)
+            path = resolve(files, folder, name)
             if path is None:
                 _refuse_name(listing, indexed, folder, prefix, name)
             elif path in taken and path not in pictures:
                 detail = f"it is in {taken[path]} too; take it out of one of them"
-                tree.refuse(listing, f"{prefix}{name}", Reason.MISPLACED, detail)
+                refuse(listing, f"{prefix}{name}", Reason.MISPLACED, detail)
             else:
                 taken[path] = split
                 inside = path.removeprefix(f"{folder}/") if one_folder and folder else path
@@ -134,17 +248,17 @@ def _add_split(
         problem = next((entry.problem for _, entry in of_files if entry.problem is not None), None)
         return Described(annotate=partial(_annotations, of_files, categories), named=named, problem=problem)
 
-    tree.add_pictures(listing, pictures, split, describe)
+    add_pictures(listing, pictures, split, describe)
 
 
 def _refuse_name(listing: Listing, indexed: Indexed, folder: str, prefix: str, name: str) -> None:
-    path = tree.confined(folder, name)
+    path = confined(folder, name)
     if path is None:
         detail = f"leads elsewhere: {indexed.path} lists a path that leads out of the dataset; write it relative to it"
-        tree.refuse(listing, f"{prefix}{name}", Reason.ANNOTATION, detail)
+        refuse(listing, f"{prefix}{name}", Reason.ANNOTATION, detail)
     else:
         detail = f"{indexed.path} lists it, but there is no such file in {folder or 'the folder'}"
-        tree.refuse(listing, f"{prefix}{name}", Reason.UNREADABLE, detail)
+        refuse(listing, f"{prefix}{name}", Reason.UNREADABLE, detail)
 
 
 def _annotations(parts: Sequence[_Part], categories: Categories, height: int, width: int) -> Annotations:
@@ -152,12 +266,10 @@ def _annotations(parts: Sequence[_Part], categories: Categories, height: int, wi
     objects: dict[tuple[Any, Any], dict[str, Any]] = {}
     for indexed, entry in parts:
         of_file = indexed.image(entry)
-        coco_objects.check_size(of_file, height, width)
+        check_size(of_file, height, width)
         image = {**of_file, **image}
         for each in indexed.objects(entry):
             same = (each.get("id"), each.get("category_id"))
             objects[same] = {**each, **objects.get(same, {})}
     says_boxes = any(indexed.says_boxes and indexed.categories for indexed, _ in parts)
-    return coco_objects.read(
-        list(objects.values()), image, categories, height=height, width=width, says_boxes=says_boxes
-    )
+    return read(list(objects.values()), image, categories, height=height, width=width, says_boxes=says_boxes)

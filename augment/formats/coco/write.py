@@ -1,20 +1,165 @@
-"""COCO's files as they are written: piece by piece, in passes over the outputs, so that nothing of it is held."""
+"""Our annotations as the members of COCO's, and what of them COCO has no way to write; see ``objects``.
+
+The categories of all files of a dataset together, and those that an expansion is written with.
+
+COCO's files as they are written: piece by piece, in passes over the outputs, so that nothing of it is held.
+"""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from augment.formats import coco_categories, coco_writable, named_objects
-from augment.formats.coco_objects import Id
-from augment.formats.writing import Output, StreamedFile, Whole
+from pycocotools import mask as coco_mask
+
+from augment.datasets import keys
+from augment.errors import DatasetError, Reason, RecordError
+from augment.formats.coco.index import Indexed
+from augment.formats.coco.objects import OF_IMAGE, OWN_MEMBERS, Id, coco_runs
+from augment.formats.format import Output, StreamedFile, Whole
+from augment.formats.shared import object_rules
+from augment.formats.shared.object_rules import NO_CLASS, polygon_area, rounded
+from augment.samples.annotations import Annotations, Polygons, Rle
+
+
+def check_writable(annotations: Annotations, classes: Sequence[str]) -> None:
+    """Raise RecordError (with an empty key) where COCO has no way to write these annotations."""
+    lacks = object_rules.lacking(annotations) or object_rules.without_class(annotations, classes)
+    if lacks is not None:
+        raise RecordError("", Reason.NOT_RENDERABLE, lacks)
+
+
+def written(
+    annotations: Annotations, ids: Mapping[str, Id], keypoint_names: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """The objects of one picture as COCO has them, less ``id`` and ``image_id``.
+
+    ``ids`` are those of the classes, ``keypoint_names`` the keypoints that objects of a class have, as far as they have
+    any.
+    """
+    boxes = annotations.boxes or ()
+    keypoints = object_rules.by_box(annotations)
+    objects = []
+    for i, box in enumerate(boxes):
+        label = object_rules.NO_CLASS if annotations.box_labels is None else annotations.box_labels[i]
+        attributes = {} if annotations.box_attributes is None else dict(annotations.box_attributes[i])
+        mask = None if annotations.instance_masks is None else annotations.instance_masks[i]
+        x, y, x_max, y_max = rounded(box)
+        across, down = rounded((x_max - x, y_max - y))
+        each: dict[str, Any] = {"category_id": ids[label], "bbox": [x, y, across, down]}
+        each["area"] = rounded([across * down if mask is None else _area(mask)])[0]
+        each["iscrowd"] = 1 if attributes.pop("iscrowd", 0) else 0
+        if isinstance(mask, Rle):
+            each["segmentation"] = {"size": [mask.height, mask.width], "counts": mask.counts}
+        else:
+            each["segmentation"] = [] if mask is None else [rounded(polygon) for polygon in mask]
+        if keypoint_names.get(label):
+            each |= _keypoints(annotations, keypoints.get(i, {}), keypoint_names[label])
+        each |= {name: value for name, value in attributes.items() if name not in OWN_MEMBERS}
+        objects.append(each)
+    return objects
+
+
+def image_members(extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What goes into an image's entry beside its own members."""
+    return {name: value for name, value in (extra or {}).items() if name not in OF_IMAGE}
+
+
+def _area(mask: Polygons | Rle) -> float:
+    """As COCO has it: of polygons their area by the shoelace formula, of run lengths the number of pixels."""
+    if isinstance(mask, Rle):
+        return float(coco_mask.area(coco_runs(mask)))
+    return math.fsum(abs(polygon_area(polygon)) for polygon in mask)
+
+
+def _keypoints(annotations: Annotations, places: Mapping[str, int], names: Sequence[str]) -> dict[str, Any]:
+    points, visibility = annotations.keypoints or (), annotations.keypoint_visibility
+    numbers: list[float | int] = []
+    for name in names:
+        i = places.get(name)
+        seen = 0 if i is None else 2 if visibility is None else visibility[i]
+        numbers += [*rounded(points[i] if i is not None and seen else (0, 0)), seen]
+    found: dict[str, Any] = {"keypoints": numbers, "num_keypoints": sum(seen > 0 for seen in numbers[2::3])}
+    for member in ("keypoint_angles", "keypoint_scales"):
+        values = getattr(annotations, member)
+        if values is not None:
+            found[member] = [0.0 if (i := places.get(name)) is None else values[i] for name in names]
+    return found
+
+
+def united(files: Sequence[Indexed]) -> list[dict[str, Any]]:
+    """Each category once, in the order of the ids, with the members that any file gives it.
+
+    Raises DatasetError where two files say different things of one id.
+    """
+    found: dict[Id, tuple[dict[str, Any], str]] = {}
+    for file in files:
+        for category in file.categories:
+            known, path = found.setdefault(category["id"], ({}, file.path))
+            for member in ("name", "keypoints"):
+                if member in known and known[member] != category.get(member, known[member]):
+                    raise DatasetError(
+                        f"category {category['id']!r} has the {member} {_shown(known[member])} in "
+                        f"{keys.printable(path)} and {_shown(category[member])} in {keys.printable(file.path)}; give "
+                        "them ids of their own"
+                    )
+            known |= {name: value for name, value in category.items() if name not in known}
+    return [found[each][0] for each in sorted(found, key=lambda each: (isinstance(each, str), each))]
+
+
+def details(files: Sequence[Indexed], categories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is kept for writing: the categories, of those with one name one that is used, licences and information."""
+    used = {each for file in files for each in file.used}
+    by_name: dict[str, Mapping[str, Any]] = {}
+    for category in categories:
+        if category["name"] not in by_name or (category["id"] in used and by_name[category["name"]]["id"] not in used):
+            by_name[category["name"]] = category
+    licenses = {json.dumps(each, sort_keys=True): each for file in files for each in file.licenses}
+    information = next((file.info for file in files if file.info is not None), None)
+    found: dict[str, Any] = {"categories": [dict(each) for each in by_name.values()]}
+    found |= {"licenses": list(licenses.values())} if licenses else {}
+    return found | ({} if information is None else {"info": information})
+
+
+def names_of_keypoints(categories: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names of all keypoints, in the order of the categories."""
+    return tuple(dict.fromkeys(name for each in categories for name in each.get("keypoints", ())))
+
+
+def of_output(whole: Whole, with_keypoints: frozenset[str]) -> list[dict[str, Any]]:
+    """The categories to be written, as they were in the source where that was COCO.
+
+    Else they count from 1, and those of the classes ``with_keypoints`` have all names of keypoints.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    if whole.source_format == "coco":
+        known = {each["name"]: each for each in whole.details.get("categories", ())}
+    numbers = (each["id"] for each in known.values() if isinstance(each["id"], int))
+    free = max(numbers, default=0) + 1
+    written: list[dict[str, Any]] = []
+    for name in whole.classes or (NO_CLASS,):
+        category = known.get(name)
+        if category is None:
+            category = {"id": free, "name": name, "supercategory": ""}
+            free += 1
+            if name in with_keypoints:
+                category |= {"keypoints": list(whole.keypoint_names), "skeleton": []}
+        written.append(category)
+    return written
+
+
+def _shown(value: object) -> str:
+    text = keys.printable(repr(value))
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
 
 Outputs = Callable[[], Iterator[Output]]
 
 
 def files(outputs: Outputs, whole: Whole) -> Iterator[StreamedFile]:
     """The file of each split. Ids of images and annotations run on from one file to the next."""
-    categories = coco_categories.of_output(whole, _with_keypoints(outputs, whole))
+    categories = of_output(whole, _with_keypoints(outputs, whole))
     ids = {each["name"]: each["id"] for each in categories}
     names = {each["name"]: tuple(each.get("keypoints", ())) for each in categories if "keypoints" in whole.targets}
     splits: list[str | None] = [split for split, _ in groupby(outputs(), key=lambda output: output.split)]
@@ -41,9 +186,9 @@ def _with_keypoints(outputs: Outputs, whole: Whole) -> frozenset[str]:
     found = set()
     for output in outputs():
         labels = output.annotations.box_labels
-        for box in named_objects.by_box(output.annotations):
+        for box in object_rules.by_box(output.annotations):
             if box >= 0:
-                found.add(named_objects.NO_CLASS if labels is None else labels[box])
+                found.add(object_rules.NO_CLASS if labels is None else labels[box])
     return frozenset(found)
 
 
@@ -79,7 +224,7 @@ def _list(member: str, values: Iterator[Mapping[str, Any]], *, end: str = ",\n")
 def _images(outputs: Outputs, split: str | None, numbers: _Numbers) -> Iterator[Mapping[str, Any]]:
     for output in _of_split(outputs, split):
         own = {"id": numbers.image, "file_name": output.file_name, "width": output.width, "height": output.height}
-        yield own | coco_writable.image_members(output.annotations.extra)
+        yield own | image_members(output.annotations.extra)
         numbers.image += 1
 
 
@@ -92,7 +237,7 @@ def _objects(
     numbers: _Numbers,
 ) -> Iterator[Mapping[str, Any]]:
     for output in _of_split(outputs, split):
-        for each in coco_writable.written(output.annotations, ids, names):
+        for each in written(output.annotations, ids, names):
             yield {"id": numbers.object, "image_id": image, **each}
             numbers.object += 1
         image += 1

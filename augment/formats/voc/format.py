@@ -1,7 +1,7 @@
 """The PASCAL VOC format: one XML file a picture, and lists of names for the splits.
 
     JPEGImages/{name}.jpg             the pictures; ``images/`` does too
-    Annotations/{name}.xml            their boxes: see ``voc_xml``
+    Annotations/{name}.xml            their boxes: see ``xml``
     ImageSets/Main/{split}.txt        the names in each split, one a line; else those in ``ImageSets/Segmentation``
     SegmentationClass/{name}.png      masks of class indices, for as many pictures as there are
 
@@ -18,23 +18,168 @@ labelImg saves it).
 - **No XML.** A picture without one is refused, unless no picture of its split has one: then nothing is said of them.
 - **Classes** are those that occur. Indices in masks are the dataset's own (0 is the background, as VOC has it); they
   come back as they were, as PNG with one channel instead of a palette. ``SegmentationObject`` is not looked at.
+
+Where the parts of a PASCAL VOC dataset lie, and which names its lists put into which split; see ``voc``.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from augment import keys
-from augment.annotations import Annotations
-from augment.errors import Reason, RecordError
-from augment.formats import tree, voc_layout, voc_xml
-from augment.formats.files import join
-from augment.formats.format import Described, Listing, MaskPlace
-from augment.formats.tree import Tree
-from augment.formats.voc_layout import Layout
-from augment.formats.writing import Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.datasets import keys
+from augment.errors import DatasetError, Reason, RecordError
+from augment.formats import files
+from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, grow, has_file, is_picture, join, refuse
+from augment.formats.format import Described, Listing, MaskPlace, Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.formats.voc.xml import MAX_BYTES, counts_from_0, parse, write
+from augment.samples.annotations import Annotations
+
+_MAX_LIST_BYTES = 256 * 2**20
+_PICTURE_FOLDERS = ("jpegimages", "images")
+_FLAGS = frozenset({"-1", "0", "1"})
+_OF_MASKS = frozenset(
+    {"segmentationclass", "segmentationobject", "segmentationclassraw", "segmentationclassvisualization"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which folder plays which part; each is relative to the root. None where there is no such folder."""
+
+    base: str
+    annotations: str | None
+    pictures: str
+    masks: str | None
+    lists: str | None
+
+
+def has_annotations(root: Path) -> bool:
+    """Whether the names of folders are VOC's, or XML lies where its pictures do; looks at few names."""
+    top = files.top(root)
+    named = {name.lower(): name for name in top.folders}
+    if "annotations" in named and has_file(root / named["annotations"], ".xml", depth=2):
+        return True
+    if "imagesets" in named or has_file(root, ".xml", depth=1):
+        return True
+    splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
+    devkit = [name for name in top.folders if name.lower().startswith("voc")]
+    return any(has_file(root / name, ".xml", depth=1) for name in splits) or any(
+        has_file(root / name, ".xml", depth=3) for name in devkit
+    )
+
+
+def find_layout(root: Path, files: Tree) -> Layout:
+    """Find the parts by the names of folders. Raises DatasetError where there are none, or several sets of them."""
+    folders = {folder for path in files.paths for folder in _above(path)}
+    hold_xml = {folder for path in files.paths if path.lower().endswith(".xml") for folder in _above(path)}
+    by_lower: dict[str, list[str]] = {}
+    for folder in sorted(folders, key=lambda each: (each.count("/"), each)):
+        by_lower.setdefault(folder.rpartition("/")[2].lower(), []).append(folder)
+    with_xml = [folder for folder in by_lower.get("annotations", ()) if folder in hold_xml]
+    bases = [folder.rpartition("/")[0] for folder in with_xml]
+    if len(with_xml) > 1:
+        shown = ", ".join(keys.printable(base or ".") for base in bases[:3])
+        raise DatasetError(f"{keys.printable(str(root))} holds several sets of VOC ({shown}): give the folder of one")
+    if not with_xml:
+        lists = next(iter(by_lower.get("imagesets", ())), None)
+        if lists is None and not any(keys.extension(path).lower() == ".xml" for path in files.paths):
+            raise DatasetError(
+                f"{keys.printable(str(root))} holds no XML file: a dataset of VOC has some in Annotations"
+            )
+        if lists is None:
+            return Layout("", None, "", None, None)
+        bases = [lists.rpartition("/")[0]]
+    base = bases[0]
+    inside = {name.lower(): name for name in (_below(base, folder) for folder in folders) if name is not None}
+    pictures = next((inside[name] for name in _PICTURE_FOLDERS if name in inside), "")
+    masks = inside.get("segmentationclass")
+    lists = next((inside[name] for name in ("imagesets/main", "imagesets/segmentation") if name in inside), None)
+    return Layout(
+        base,
+        with_xml[0] if with_xml else None,
+        join(base, pictures) if pictures else base,
+        None if masks is None else join(base, masks),
+        None if lists is None else join(base, lists),
+    )
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _below(base: str, folder: str) -> str | None:
+    if not base:
+        return folder
+    return folder.removeprefix(f"{base}/") if folder.startswith(f"{base}/") else None
+
+
+def is_mask(path: str, found: Layout) -> bool:
+    """Whether a file lies in one of the folders of masks."""
+    top = (_below(found.base, path) or "").partition("/")[0].lower()
+    return top in _OF_MASKS
+
+
+def xml_path(found: Layout, name: str) -> str:
+    """The path of the XML file of this name."""
+    folder = found.pictures if found.annotations is None else found.annotations
+    return join(folder, f"{name}.xml")
+
+
+def split_images(
+    files: Tree, found: Layout, pictures: Iterable[str]
+) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
+    """Each split with the names in it, and what each record there goes by."""
+    if found.lists is None:
+        yield from _folders_as_splits(pictures)
+        return
+    lists = {}
+    for path in sorted(files.below(found.lists)):
+        name, extension = keys.without_extension(path.removeprefix(f"{found.lists}/")), keys.extension(path)
+        if extension.lower() == ".txt" and (name.lower() in SPLIT_NAMES or name.lower() == "trainval"):
+            lists[name] = path
+    trainval = next((name for name in lists if name.lower() == "trainval"), None)
+    if trainval is not None:
+        path = lists.pop(trainval)
+        if not {"train", "val"} & {name.lower() for name in lists}:
+            lists = {"train": path, **lists}
+    if not lists:
+        yield None, [(name, name) for name in pictures]
+    known = frozenset(pictures)
+    for split, path in lists.items():
+        try:
+            text = files.read_text(path, max_bytes=_MAX_LIST_BYTES)
+        except ValueError as error:
+            raise DatasetError(f"{keys.printable(str(files.root))}: the list {error}") from error
+        names = list(dict.fromkeys(name for line in text.split("\n") if (name := _listed(line, known))))
+        prefix = f"{split}/"
+        cut = prefix if all(name.startswith(prefix) for name in names) else ""
+        yield split, [(name, name.removeprefix(cut)) for name in names]
+
+
+def _listed(line: str, known: frozenset[str]) -> str:
+    """The name in a line: without the ``1`` or ``-1`` that some lists add, and without a picture's extension."""
+    if line in known:
+        return line
+    name = line.strip()
+    before_flag = name.rsplit(maxsplit=1)
+    if len(before_flag) == 2 and before_flag[1] in _FLAGS and name not in known:
+        name = before_flag[0]
+    return keys.without_extension(name) if name not in known and is_picture(name) else name
+
+
+def _folders_as_splits(pictures: Iterable[str]) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
+    names = list(pictures)
+    tops = {name.partition("/")[0] if "/" in name else "" for name in names}
+    if not all(top.lower() in SPLIT_NAMES for top in tops):
+        yield None, [(name, name) for name in names]
+        return
+    for split in sorted(tops):
+        yield split, [(name, name.removeprefix(f"{split}/")) for name in names if name.startswith(f"{split}/")]
+
 
 NAME = "voc"
 WRITES = frozenset({"boxes", "mask"})
@@ -46,10 +191,10 @@ _NAMELESS = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 def find(root: Path, *, max_files: int | None = None) -> Listing:
     """List the pictures that have XML or stand in a list; opens no picture. Raises DatasetError, StorageError."""
     listing = Listing()
-    files = tree.grow(root, listing, max_files=max_files)
-    layout = voc_layout.layout(root, files)
+    files = grow(root, listing, max_files=max_files)
+    layout = find_layout(root, files)
     pictures = _pictures(listing, files, layout)
-    splits = dict(voc_layout.splits(files, layout, pictures))
+    splits = dict(split_images(files, layout, pictures))
     listing.splits = tuple(name for name in splits if name is not None)
     listing.details = {"origin": _origin(files, layout, pictures)}
     taken: dict[str, str | None] = {}
@@ -57,13 +202,13 @@ def find(root: Path, *, max_files: int | None = None) -> Listing:
         _add_split(listing, files, layout, pictures, split, names, taken)
     for name, path in pictures.items():
         if name not in taken:
-            tree.refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
+            refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
     return listing
 
 
 def recognise(root: Path) -> bool:
     """Whether the names of folders are VOC's, or XML lies where its pictures do."""
-    return voc_layout.recognise(root)
+    return has_annotations(root)
 
 
 def picture_path(output: Output) -> str:
@@ -85,7 +230,7 @@ def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
     if output.annotations.boxes is None and "boxes" not in whole.targets:
         return ()
     try:
-        xml = voc_xml.write(
+        xml = write(
             output.annotations,
             file_name=f"{name.rpartition('/')[2]}.{_extension(output)}",
             height=output.height,
@@ -125,32 +270,32 @@ def _pictures(listing: Listing, files: Tree, layout: Layout) -> dict[str, str]:
     pictures: dict[str, str] = {}
     others = []
     for path in sorted(files.pictures(), key=str.encode):
-        if not path.startswith(prefix) or voc_layout.is_mask(path, layout):
+        if not path.startswith(prefix) or is_mask(path, layout):
             others.append(path)
             continue
         first = pictures.setdefault(keys.without_extension(path.removeprefix(prefix)), path)
         if first != path:
             detail = f"{keys.printable(first)} has the same name, and annotations go by that; rename one of them"
-            tree.refuse(listing, path, Reason.MISPLACED, detail)
+            refuse(listing, path, Reason.MISPLACED, detail)
     for path in others:
-        if not voc_layout.is_mask(path, layout):
-            tree.refuse(listing, path, Reason.MISPLACED, f"it does not lie in {layout.pictures}; move it there")
+        if not is_mask(path, layout):
+            refuse(listing, path, Reason.MISPLACED, f"it does not lie in {layout.pictures}; move it there")
         elif path.startswith(of_masks) and keys.without_extension(path.removeprefix(of_masks)) not in pictures:
-            tree.refuse(listing, path, Reason.MISPLACED, "a mask of a picture that is not there")
+            refuse(listing, path, Reason.MISPLACED, "a mask of a picture that is not there")
     return pictures
 
 
 def _origin(files: Tree, layout: Layout, pictures: Iterable[str]) -> int:
     """What the dataset counts pixels from: 0 where a box lies below 1, else 1."""
     for name in pictures:
-        path = voc_layout.xml(layout, name)
+        path = xml_path(layout, name)
         if path not in files.paths:
             continue
         try:
-            data = files.read_bytes(path, max_bytes=voc_xml.MAX_BYTES)
+            data = files.read_bytes(path, max_bytes=MAX_BYTES)
         except ValueError:
             continue  # the record will be refused for it
-        if voc_xml.counts_from_0(data):
+        if counts_from_0(data):
             return 0
     return 1
 
@@ -169,17 +314,17 @@ def _add_split(
     for name, short in names:
         if name in taken:
             detail = f"it is in {taken[name]} too; take it out of one of them"
-            tree.refuse(listing, f"{prefix}{short}", Reason.MISPLACED, detail)
+            refuse(listing, f"{prefix}{short}", Reason.MISPLACED, detail)
         elif name not in pictures:
             detail = f"{layout.lists} lists it, but there is no such picture in {layout.pictures or 'the folder'}"
-            tree.refuse(listing, f"{prefix}{short}", Reason.UNREADABLE, detail)
+            refuse(listing, f"{prefix}{short}", Reason.UNREADABLE, detail)
         else:
             taken[name] = split
             path = pictures[name]
             goes_by[path] = (name, f"{prefix}{short}{keys.extension(path)}")
-    has_xml = any(voc_layout.xml(layout, name) in files.paths for name, _ in goes_by.values())
+    has_xml = any(xml_path(layout, name) in files.paths for name, _ in goes_by.values())
     describe = partial(_describe, files, layout, int(listing.details["origin"]), goes_by, has_xml)
-    tree.add_pictures(listing, goes_by, split, describe)
+    add_pictures(listing, goes_by, split, describe)
 
 
 def _describe(
@@ -191,7 +336,7 @@ def _describe(
     path: str,
 ) -> Described:
     name, named = goes_by[path]
-    xml = voc_layout.xml(layout, name)
+    xml = xml_path(layout, name)
     mask = None if layout.masks is None else join(layout.masks, f"{name}.png")
     place = MaskPlace(mask) if mask is not None and mask in files.paths else None
     if xml in files.paths:
@@ -202,7 +347,7 @@ def _describe(
 
 def _annotations(files: Tree, path: str, origin: int, height: int, width: int) -> Annotations:
     try:
-        data = files.read_bytes(path, max_bytes=voc_xml.MAX_BYTES)
+        data = files.read_bytes(path, max_bytes=MAX_BYTES)
     except ValueError as error:
         raise ValueError(f"unreadable annotations: {error}") from error
-    return voc_xml.parse(data, height, width, origin=origin)
+    return parse(data, height, width, origin=origin)

@@ -1,12 +1,21 @@
-"""Colour: hue, saturation, channels, stains, colour spaces."""
+"""Colour: hue, saturation, channels, stains, colour spaces.
 
-from collections.abc import Mapping
-from typing import Any
+A shift of colours that is linear in the picture's own, as one matrix.
+
+Brightness, contrast, saturation and hue: tables of 256 levels for whole planes, in the bytes of the original.
+
+What is left is OpenCV's way to hue, saturation and value and back, which no table of a channel can say.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
+from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.entry import Entry
-
-FAMILY = "colour"
 
 _BITS: schema.Schema = {"type": "integer", "minimum": 1, "maximum": 7}
 _STAIN_PRESETS = {
@@ -163,3 +172,112 @@ ENTRIES = (
         {"threshold_range": schema.pair(schema.number(0, 1, "threshold as a share of 255"))},
     ),
 )
+
+
+class FancyPCA(A.FancyPCA):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Each value is that of the original or a neighbour of it: it is the same sum, in OpenCV's fixed-point numbers.
+
+    Means and covariances come from whole numbers and are exact; the original's are those of rounded floats.
+    """
+
+    def apply(self, img: NDArray[np.uint8], alpha_vector: NDArray[np.float32], **_: Any) -> NDArray[np.uint8]:
+        """``img`` is uint8 (H, W, 3); a new array."""
+        mean, covariance = moments(img)
+        variances, axes = np.linalg.eigh(covariance)
+        variances, axes = variances[::-1], axes[:, ::-1]
+        shift = axes @ np.diag(alpha_vector * variances)
+        matrix = np.column_stack([np.eye(3) + shift, -shift @ mean * 255])
+        out: NDArray[Any] = cv2.transform(img, matrix)
+        return out
+
+
+def moments(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means (3,) and unbiased covariances (3, 3) of the channels, black 0 and white 1."""
+    planes = cv2.split(image)
+    sums = np.array([cv2.sumElems(plane)[0] for plane in planes])
+    squares = [cv2.norm(plane, cv2.NORM_L2SQR) for plane in planes]
+    products = np.diag(squares)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        apart = cv2.norm(planes[i], planes[j], cv2.NORM_L2SQR)
+        products[i, j] = products[j, i] = (squares[i] + squares[j] - apart) / 2
+    count = planes[0].size
+    covariance = (products - np.outer(sums, sums) / count) / max(count - 1, 1)
+    return sums / count / 255, covariance / 255**2
+
+
+_Array = NDArray[Any]
+_look_up: Callable[..., _Array] = A.augmentations.pixel.functional.sz_lut
+_LEVELS: Final = np.arange(256, dtype=np.float32)
+_HUES: Final = 180
+"""OpenCV counts hues in steps of two degrees."""
+
+
+def brightness(image: _Array, factor: float) -> _Array:
+    return image if factor == 1 else _look_up(image, _table(_LEVELS * np.float32(factor)), inplace=False)
+
+
+def contrast(image: _Array, factor: float) -> _Array:
+    if factor == 1:
+        return image
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    mean = cv2.sumElems(grey)[0] / grey.size
+    if factor == 0:
+        return np.full_like(image, int(mean + 0.5))
+    return _look_up(image, _table(_LEVELS * factor + mean * (1 - factor)), inplace=False)
+
+
+def saturation(image: _Array, factor: float) -> _Array:
+    if factor == 1:
+        return image
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return grey if factor == 0 else cv2.addWeighted(image, factor, grey, 1 - factor, 0)
+
+
+def hue(image: _Array, turn: float) -> _Array:
+    return image if turn == 0 else _by_planes(image, _turned(_HUES * turn), None, None)
+
+
+_STEPS: Final[Sequence[Callable[[_Array, float], _Array]]] = (brightness, contrast, saturation, hue)
+
+
+def _table(values: _Array) -> NDArray[np.uint8]:
+    """A level for each of 256: cut at 0 and 255, and rounded down."""
+    table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
+    return table
+
+
+def _turned(shift: float) -> NDArray[np.uint8]:
+    table: NDArray[np.uint8] = np.mod(np.arange(256, dtype=np.int16) + shift, _HUES).astype(np.uint8)
+    return table
+
+
+def _by_planes(image: _Array, *tables: NDArray[np.uint8] | None) -> _Array:
+    """The picture with a table each applied to hue, saturation and value; None leaves one as it is."""
+    planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
+    for plane, table in zip(planes, tables, strict=True):
+        if table is not None:
+            _look_up(plane, table, inplace=True)
+    return cv2.cvtColor(cv2.merge(planes), cv2.COLOR_HSV2RGB)
+
+
+class ColorJitter(A.ColorJitter):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    def apply(self, img: _Array, order: Sequence[int], **params: Any) -> _Array:
+        """``img`` is uint8 (H, W, 3)."""
+        amounts = (params["brightness"], params["contrast"], params["saturation"], params["hue"])
+        for step in order:
+            img = _STEPS[step](img, amounts[step])
+        return img
+
+
+class HueSaturationValue(A.HueSaturationValue):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    def apply(self, img: _Array, hue_shift: float, sat_shift: float, val_shift: float, **_: Any) -> _Array:
+        """``img`` is uint8 (H, W, 3)."""
+        if hue_shift == 0 and sat_shift == 0 and val_shift == 0:
+            return img
+        saturations = _table(_LEVELS + int(sat_shift))
+        saturations[0] = 0  # grey has no hue to be saturated
+        return _by_planes(img, _turned(hue_shift), saturations, _table(_LEVELS + int(val_shift)))

@@ -3,8 +3,6 @@
 from augment.transforms import limits, schema
 from augment.transforms.entry import ALL_TARGETS, Entry
 
-FAMILY = "container"
-
 _CHOSEN = {
     "n": schema.integer(1, limits.CHOICES, "how many children are chosen, all equally likely"),
     "replace": schema.flag("let a child be chosen more than once"),

@@ -3,8 +3,6 @@
 from augment.transforms import limits, schema
 from augment.transforms.entry import ALL_TARGETS, Entry, interpolation, mask_interpolation, warp
 
-FAMILY = "distortion"
-
 _KEYPOINTS = {
     "keypoint_remapping_method": schema.choice(
         {"mask": "to the nearest pixel", "direct": "the same"},

@@ -1,8 +1,22 @@
-"""Mirrors and the symmetries of the square: exact, no pixel is computed."""
+"""Mirrors and the symmetries of the square: exact, no pixel is computed.
 
-from augment.transforms.entry import ALL_TARGETS, Entry
+The mirror, as fast as memory allows: pixels of three bytes are moved as pixels of four.
 
-FAMILY = "flip"
+The symmetries of the square, as fast as memory allows: pixels of three bytes are moved as pixels of four.
+
+Rotations about the picture's centre.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.transforms import schema
+from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.entry import ALL_TARGETS, Entry, warp
 
 ENTRIES = (
     Entry("HorizontalFlip", "Mirrors the picture left to right.", {}, ALL_TARGETS, moves_pixels=True),
@@ -16,4 +30,189 @@ ENTRIES = (
         moves_pixels=True,
     ),
     Entry("SquareSymmetry", "The same as D4, under the name of newer documents.", {}, ALL_TARGETS, moves_pixels=True),
+)
+
+
+STRIP_BYTES: Final = 256 * 1024
+"""Larger pictures are moved in strips of this many bytes (of four-byte pixels), which stay in a core's cache."""
+
+
+def mirrored(image: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """The picture left to right, in a new C-contiguous array, or in ``out``, of the same shape and dtype.
+
+    ``image`` is (H, W) or (H, W, C), of any dtype OpenCV knows and any strides. ``out`` may have rows that lie apart,
+    and must not overlap ``image``. ValueError where it has another shape or dtype.
+
+    OpenCV reverses elements of 1, 2, 4 or 8 bytes in registers, and those of 3 one by one: a uint8 (H, W, 3) picture
+    goes through four channels and back, which takes a quarter of the time.
+    """
+    if out is None:
+        out = np.empty(image.shape, image.dtype)
+    elif out.shape != image.shape or out.dtype != image.dtype:
+        raise ValueError(f"out is {out.dtype} {out.shape}; it must be as the picture, {image.dtype} {image.shape}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        cv2.flip(image, 1, dst=out)
+        return out
+    height, width, _ = image.shape
+    num_rows = max(1, min(height, STRIP_BYTES // (4 * width)))
+    wide, turned = np.empty((2, num_rows, width, 4), np.uint8)
+    for top in range(0, height, num_rows):
+        strip = image[top : top + num_rows]
+        there = slice(len(strip))
+        cv2.cvtColor(strip, cv2.COLOR_RGB2RGBA, dst=wide[there])
+        cv2.flip(wide[there], 1, dst=turned[there])
+        cv2.cvtColor(turned[there], cv2.COLOR_RGBA2RGB, dst=out[top : top + num_rows])
+    return out
+
+
+class HorizontalFlip(A.HorizontalFlip):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    def apply(self, img: NDArray[Any], **_: Any) -> NDArray[Any]:
+        return mirrored(img)
+
+
+TILE_PX: Final = 256
+"""Side of the tiles: 256 KiB of four-byte pixels each, which stay in a core's cache."""
+
+
+class Symmetry(NamedTuple):
+    """Rows and columns are swapped, or not, and then the picture is flipped as ``cv2.flip`` counts, or not."""
+
+    transposes: bool
+    flip: int | None
+
+
+_UPSIDE_DOWN, _LEFT_TO_RIGHT, _BOTH = 0, 1, -1
+
+SYMMETRIES: Final[Mapping[str, Symmetry]] = MappingProxyType(
+    {
+        "e": Symmetry(transposes=False, flip=None),
+        "r90": Symmetry(transposes=True, flip=_UPSIDE_DOWN),
+        "r180": Symmetry(transposes=False, flip=_BOTH),
+        "r270": Symmetry(transposes=True, flip=_LEFT_TO_RIGHT),
+        "v": Symmetry(transposes=False, flip=_UPSIDE_DOWN),
+        "hvt": Symmetry(transposes=True, flip=_BOTH),
+        "h": Symmetry(transposes=False, flip=_LEFT_TO_RIGHT),
+        "t": Symmetry(transposes=True, flip=None),
+    }
+)
+"""By Albumentations' names of the group's elements; turns are anticlockwise."""
+
+_TURNS: Final = ("e", "r90", "r180", "r270")
+
+
+def turned(image: NDArray[Any], element: str) -> NDArray[Any]:
+    """The picture after one of ``SYMMETRIES``: a new C-contiguous array, but for "e", which is the array itself.
+
+    ``image`` is (H, W) or (H, W, C), of any dtype OpenCV knows and any strides.
+    """
+    transposes, flip = SYMMETRIES[element]
+    if element == "e":
+        return image
+    if element == "h":
+        return mirrored(image)
+    if element == "v":
+        return _flipped(image, flip)
+    if image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
+        return _by_tiles(image, transposes=transposes, flip=flip)
+    if image.ndim == 3 and transposes:  # OpenCV transposes pixels of some sizes only
+        return _flipped(image.swapaxes(0, 1).copy(), flip)
+    return _flipped(cv2.transpose(image) if transposes else image, flip)
+
+
+def _flipped(image: NDArray[Any], flip: int | None) -> NDArray[Any]:
+    if flip is None:
+        return image
+    return cv2.flip(image, flip, dst=np.empty(image.shape, image.dtype)).reshape(image.shape)
+
+
+def _by_tiles(image: NDArray[np.uint8], *, transposes: bool, flip: int | None) -> NDArray[np.uint8]:
+    height, width, _ = image.shape
+    size = (width, height) if transposes else (height, width)
+    out = np.empty((*size, 3), np.uint8)
+    space = np.empty((2, min(height, TILE_PX) * min(width, TILE_PX) * 4), np.uint8)
+    for top in range(0, height, TILE_PX):
+        for left in range(0, width, TILE_PX):
+            tile = image[top : top + TILE_PX, left : left + TILE_PX]
+            rows, columns = (
+                slice(start, start + length) for start, length in zip((top, left), tile.shape, strict=False)
+            )
+            if transposes:
+                rows, columns = columns, rows
+            if flip in {_UPSIDE_DOWN, _BOTH}:
+                rows = slice(size[0] - rows.stop, size[0] - rows.start)
+            if flip in {_LEFT_TO_RIGHT, _BOTH}:
+                columns = slice(size[1] - columns.stop, size[1] - columns.start)
+            one, other = (part[: tile.size // 3 * 4] for part in space)
+            wide = cv2.cvtColor(tile, cv2.COLOR_RGB2RGBA, dst=one.reshape(*tile.shape[:2], 4))
+            if transposes:
+                wide = cv2.transpose(wide, dst=other.reshape(tile.shape[1], tile.shape[0], 4))
+                one, other = other, one
+            if flip is not None:
+                wide = cv2.flip(wide, flip, dst=other.reshape(wide.shape))
+            cv2.cvtColor(wide, cv2.COLOR_RGBA2RGB, dst=out[rows, columns])
+    return out
+
+
+class Transpose(A.Transpose):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    def apply(self, img: NDArray[Any], **_: Any) -> NDArray[Any]:
+        return turned(img, "t")
+
+
+class RandomRotate90(A.RandomRotate90):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    def apply(self, img: NDArray[Any], factor: int, **_: Any) -> NDArray[Any]:
+        return turned(img, _TURNS[factor])
+
+
+class D4(A.D4):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    def apply(self, img: NDArray[Any], group_element: str, **_: Any) -> NDArray[Any]:
+        return turned(img, group_element)
+
+
+class SquareSymmetry(D4):
+    """D4 under another name."""
+
+
+_LIMIT = schema.pair(schema.number(-360, 360, "angle in degrees, anticlockwise"), scalar="symmetric")
+_ROTATE_METHOD = schema.choice(
+    {"largest_box": "the rotated box's bounding box", "ellipse": "the bounding box of the ellipse in the box"},
+    "how a box that no longer stands upright becomes one that does",
+)
+
+ROTATION_ENTRIES = (
+    Entry(
+        "RandomRotate90",
+        "Turns the picture by 0, 90, 180 or 270 degrees; exact, and width and height may change places.",
+        {},
+        ALL_TARGETS,
+        moves_pixels=True,
+    ),
+    Entry(
+        "Rotate",
+        "Turns the picture by a random angle and keeps its size; corners are cut off, or the empty border is.",
+        {"limit": _LIMIT}
+        | warp()
+        | {
+            "rotate_method": _ROTATE_METHOD,
+            "crop_border": schema.flag(
+                "cut the result to the largest upright rectangle without border; its size varies"
+            ),
+        },
+        ALL_TARGETS,
+        moves_pixels=True,
+    ),
+    Entry(
+        "SafeRotate",
+        "Turns the picture by a random angle and shrinks it until all of it fits into the size it had.",
+        {"limit": _LIMIT} | warp() | {"rotate_method": _ROTATE_METHOD},
+        ALL_TARGETS,
+        moves_pixels=True,
+    ),
 )

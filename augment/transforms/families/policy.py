@@ -7,8 +7,6 @@ from augment.transforms import schema
 from augment.transforms.entry import ALL_TARGETS, Entry, fill, fill_mask
 from augment.transforms.schema import Schema
 
-FAMILY = "policy"
-
 _MAX_BINS = 256
 _MAX_OPS = 8
 """Operations of one call that provenance shows one by one; papers use 1 to 3."""

@@ -3,8 +3,6 @@
 from augment.transforms import limits, schema
 from augment.transforms.entry import Entry, interpolation
 
-FAMILY = "quality"
-
 ENTRIES = (
     Entry(
         "ImageCompression",

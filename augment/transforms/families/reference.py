@@ -1,9 +1,23 @@
-"""References: the look of other pictures, or parts of them, taken from a dataset that the pipeline names."""
+"""References: the look of other pictures, or parts of them, taken from a dataset that the pipeline names.
+
+Transforms that give a picture the look of a reference: its spectrum, its histogram, its colours, or itself.
+
+Three have the names and parameters of Albumentations 2.0.8's but not its pixels, which are wrong there:
+``PixelDistributionAdaptation`` makes every picture black (it takes shares of 255 for values), ``FDA`` replaces a square
+that does not lie about the frequency 0, so that amplitudes are not the reference's, and ``HistogramMatching`` takes a
+picture of one row for one without colours. ``TemplateTransform`` is of an earlier release.
+"""
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from augment.transforms import limits, schema
+from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.donors.source import Referring, as_pixels, fitted, ordered
 from augment.transforms.entry import ALL_TARGETS, Entry
-
-FAMILY = "reference"
 
 _REFERENCES = {"references": schema.name("name of the dataset that the references are taken from")}
 _BLEND = {"blend_ratio": schema.pair(schema.number(0, 1, "weight of the result; at 0 the picture stays"))}
@@ -73,3 +87,207 @@ ENTRIES = (
         references=True,
     ),
 )
+
+
+_Image = NDArray[np.uint8]
+_Spectrum = NDArray[np.complex128]
+_Range = tuple[float, float]
+
+_NO_PHASE = 1e-9
+"""Share of the largest amplitude that a picture of this size can have below which rounding alone decides a phase."""
+
+
+_OrderedRange = Annotated[_Range, AfterValidator(ordered)]
+
+
+class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The amplitudes of the picture's low frequencies become the reference's, its phases stay.
+
+    Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation", 2020: all frequencies of at most
+    ``beta`` times the shorter side in both directions, which at 0 is the mean of each channel. The reference is resized
+    to the picture's size. What lies outside 0 to 255 afterwards is cut.
+    """
+
+    class InitSchema(Referring.InitSchema):
+        beta_limit: _OrderedRange
+
+    def __init__(self, references: str, beta_limit: _Range = (0.0, 0.1), p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.references = references
+        self.beta_limit = beta_limit
+
+    def get_params(self) -> dict[str, Any]:
+        return {"beta": self.py_random.uniform(*self.beta_limit)}
+
+    def apply(self, img: _Image, *, beta: float, reference_picture: _Image, **_: Any) -> _Image:
+        height, width = img.shape[:2]
+        most = int(min(height, width) * beta)
+        reference = fitted(reference_picture, height, width)
+        out = np.empty_like(img)
+        for channel in range(img.shape[2]):
+            change = _change(_low(img[..., channel], most), _low(reference[..., channel], most), height * width)
+            rows = np.zeros((height, most + 1), complex)
+            rows[_within(most, height)] = change
+            added = np.fft.irfft(np.fft.ifft(rows, axis=0), n=width, axis=1)
+            out[..., channel] = as_pixels(img[..., channel] + added)
+        return out
+
+
+def _within(most: int, side: int) -> NDArray[np.int64]:
+    """Where the frequencies of at most this many periods stand in a spectrum."""
+    return np.unique(np.arange(-most, most + 1) % side)
+
+
+def _low(channel: _Image, most: int) -> _Spectrum:
+    """The spectrum's part of at most this many periods in both directions; of those along x the half that is enough."""
+    rows: _Spectrum = np.fft.rfft(channel, axis=1)[:, : most + 1]
+    columns: _Spectrum = np.fft.fft(rows, axis=0)
+    return columns[_within(most, len(channel))]
+
+
+def _change(there: _Spectrum, wanted: _Spectrum, num_pixels: int) -> _Spectrum:
+    """What must be added to give one spectrum the other's amplitudes; a frequency without a phase gets the phase 0.
+
+    Amplitudes are square roots of sums, whose last bit no processor may choose; NumPy's ``abs`` of complex numbers is
+    computed otherwise where there is AVX-512.
+    """
+    before, after = (np.sqrt(one.real**2 + one.imag**2) for one in (there, wanted))
+    has_phase = before > _NO_PHASE * 255 * num_pixels
+    factors = np.divide(after, before, out=np.ones_like(before), where=has_phase) - 1
+    return np.where(has_phase, there * factors, after - there)
+
+
+class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
+    """Each channel's histogram becomes that of the reference, blended with the picture by a weight of ``blend_ratio``.
+
+    At a weight of 1 it is ``skimage.exposure.match_histograms`` to the last bit.
+    """
+
+    class InitSchema(Referring.InitSchema):
+        blend_ratio: _OrderedRange
+
+    def __init__(self, references: str, blend_ratio: _Range = (0.5, 1.0), p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.references = references
+        self.blend_ratio = blend_ratio
+
+    def get_params(self) -> dict[str, Any]:
+        return {"blend_ratio": self.py_random.uniform(*self.blend_ratio)}
+
+    def apply(self, img: _Image, *, blend_ratio: float, reference_picture: _Image, **_: Any) -> _Image:
+        out = np.empty_like(img)
+        for channel in range(img.shape[2]):
+            matched = np.floor(_matching(img[..., channel], reference_picture[..., channel]))
+            table = as_pixels(blend_ratio * matched + (1 - blend_ratio) * np.arange(256))
+            out[..., channel] = table[img[..., channel]]
+        return out
+
+
+def _matching(channel: _Image, reference: _Image) -> NDArray[np.float64]:
+    """The value of the reference that each value of a channel stands for: that with the same share of pixels below."""
+    there, wanted = (np.bincount(one.ravel(), minlength=256) for one in (channel, reference))
+    values = np.flatnonzero(wanted)
+    return np.interp(np.cumsum(there) / channel.size, np.cumsum(wanted[values]) / reference.size, values)
+
+
+class PixelDistributionAdaptation(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
+    """The picture's colours are moved to where the reference's lie, blended by a weight of ``blend_ratio``.
+
+    ``standard``: mean and deviation of each channel become the reference's; ``minmax``: its least and largest value;
+    ``pca``: the mean colour and the principal axes of the colours, whose spread stays. An axis has no direction of its
+    own: each of the reference's is turned to the side of the picture's (qudida, whose method it is, turns all or none
+    and may give a picture the complements of its colours).
+    """
+
+    class InitSchema(Referring.InitSchema):
+        blend_ratio: _OrderedRange
+        transform_type: Literal["pca", "standard", "minmax"]
+
+    def __init__(
+        self,
+        references: str,
+        blend_ratio: _Range = (0.25, 1.0),
+        transform_type: Literal["pca", "standard", "minmax"] = "pca",
+        p: float = 0.5,
+    ) -> None:
+        super().__init__(p=p)
+        self.references = references
+        self.blend_ratio = blend_ratio
+        self.transform_type = transform_type
+
+    def get_params(self) -> dict[str, Any]:
+        return {"blend_ratio": self.py_random.uniform(*self.blend_ratio)}
+
+    def apply(self, img: _Image, *, blend_ratio: float, reference_picture: _Image, **_: Any) -> _Image:
+        factors, shift = _ADAPTATIONS[self.transform_type](img, reference_picture)
+        values = np.arange(256)
+        out = np.empty_like(img)
+        for channel in range(3):
+            total: Any = 0.0
+            for source in range(3):
+                table = blend_ratio * factors[channel, source] * values
+                if source == channel:
+                    table += (1 - blend_ratio) * values + blend_ratio * shift[channel]
+                total = total + table[img[..., source]]
+            out[..., channel] = as_pixels(total)
+        return out
+
+
+_Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Factors (3, 3) from channels to channels, and what is added to each."""
+
+
+def _to_extremes(picture: _Image, reference: _Image) -> _Affine:
+    low, high = (picture.min(axis=(0, 1)).astype(float), picture.max(axis=(0, 1)).astype(float))
+    wanted_low, wanted_high = (reference.min(axis=(0, 1)).astype(float), reference.max(axis=(0, 1)).astype(float))
+    factors = (wanted_high - wanted_low) / np.maximum(high - low, 1)
+    return np.diag(factors), wanted_low - factors * low
+
+
+def _to_deviations(picture: _Image, reference: _Image) -> _Affine:
+    (mean, covariance), (wanted_mean, wanted) = _moments(picture), _moments(reference)
+    there, then = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(wanted))
+    factors = np.divide(then, there, out=np.ones(3), where=there > 0)
+    return np.diag(factors), wanted_mean - factors * mean
+
+
+def _to_axes(picture: _Image, reference: _Image) -> _Affine:
+    (mean, covariance), (wanted_mean, wanted) = _moments(picture), _moments(reference)
+    (_, _, there), (_, _, then) = cv2.eigen(covariance), cv2.eigen(wanted)
+    signs = np.where((there * then).sum(axis=1) < 0, -1.0, 1.0)
+    factors = np.zeros((3, 3))
+    for axis, wanted_axis, sign in zip(there, then, signs, strict=True):
+        factors += np.outer(sign * wanted_axis, axis)
+    shift = wanted_mean - (factors * mean).sum(axis=1)
+    return factors, shift
+
+
+_ADAPTATIONS = {"minmax": _to_extremes, "standard": _to_deviations, "pca": _to_axes}
+
+
+def _moments(picture: _Image) -> _Affine:
+    """Mean and covariance of the colours, from sums that are exact in any order of adding."""
+    pixels = picture.reshape(-1, 3).astype(np.float64)
+    count, sums, products = len(pixels), pixels.sum(axis=0), pixels.T @ pixels
+    exact = [[count * int(products[i, j]) - int(sums[i]) * int(sums[j]) for j in range(3)] for i in range(3)]
+    return sums / count, np.array([[value / count**2 for value in row] for row in exact])
+
+
+class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Blends the picture with a reference, resized to its size, which shows through by 1 less ``img_weight``."""
+
+    class InitSchema(Referring.InitSchema):
+        img_weight: _OrderedRange
+
+    def __init__(self, references: str, img_weight: _Range = (0.5, 0.5), p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.references = references
+        self.img_weight = img_weight
+
+    def get_params(self) -> dict[str, Any]:
+        return {"img_weight": self.py_random.uniform(*self.img_weight)}
+
+    def apply(self, img: _Image, *, img_weight: float, reference_picture: _Image, **_: Any) -> _Image:
+        template = fitted(reference_picture, *img.shape[:2])
+        values = np.arange(256)
+        return as_pixels((img_weight * values)[img] + ((1 - img_weight) * values)[template])

@@ -7,8 +7,6 @@ from augment.transforms import limits, schema
 from augment.transforms.entry import Entry
 from augment.transforms.schema import Schema
 
-FAMILY = "weather"
-
 
 def _region(description: str) -> Schema:
     share: Schema = {"type": "number", "minimum": 0, "maximum": 1}

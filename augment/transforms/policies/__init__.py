@@ -1,1 +1,0 @@
-"""Policies: transforms that draw operations from a published space and apply them one after another."""

@@ -1,12 +1,138 @@
-"""The sub-policies that AutoAugment's search found: two operations each, with chance and magnitude from 0 to 9.
+"""AutoAugment: one of 25 pairs of operations that a search found for a data set.
+
+RandAugment: a few operations drawn at random, all at one strength.
+
+TrivialAugment: one operation at one strength, both drawn at random.
+
+3-Augment: grey, solarised or blurred, one of the three.
+
+The sub-policies that AutoAugment's search found: two operations each, with chance and magnitude from 0 to 9.
 
 Source: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data" (2019), appendix, tables 7 (CIFAR-10),
 8 (SVHN) and 9 (ImageNet). Where an operation has no magnitude the papers' number says nothing and is left out.
+
+AugMix: the picture mixed with others that chains of operations made of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.policies.operations import (
+    AUTO,
+    GEOMETRIC,
+    MIX,
+    MIX_ALL,
+    RAND,
+    TRIVIAL_WIDE,
+    Shape,
+    luma,
+    solarize,
+)
+from augment.transforms.policies.policy import TARGETS, Policy, Step, applied, draw_magnitude
+
+
+class RandAugment(Policy):
+    """Applies ``num_ops`` operations, drawn with replacement, at ``magnitude`` of ``num_magnitude_bins`` steps.
+
+    Source: Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space" (2020). The
+    paper's magnitudes are 0 to 30, hence 31 steps; 9 with two operations is its setting for ResNet-50 on ImageNet.
+    """
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        num_ops: int
+        magnitude: int
+        num_magnitude_bins: int
+        interpolation: Literal[0, 1, 2]
+        fill: tuple[float, float, float] | float
+        fill_mask: float
+
+    def __init__(
+        self,
+        num_ops: int = 2,
+        magnitude: int = 9,
+        num_magnitude_bins: int = 31,
+        interpolation: int = cv2.INTER_NEAREST,
+        fill: tuple[float, float, float] | float = 0,
+        fill_mask: float = 0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(interpolation, fill, fill_mask, p)
+        self.num_ops = num_ops
+        self.magnitude = magnitude
+        self.num_magnitude_bins = num_magnitude_bins
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        shape = params["shape"][:2]
+        share = self.magnitude / (self.num_magnitude_bins - 1)
+        return {"operations": [self.draw(RAND, share, shape) for _ in range(self.num_ops)]}
+
+
+class TrivialAugmentWide(Policy):
+    """Applies one operation of the wide space at one of ``num_magnitude_bins`` strengths, all equally likely.
+
+    Source: Müller and Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation" (2021).
+    """
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        num_magnitude_bins: int
+        interpolation: Literal[0, 1, 2]
+        fill: tuple[float, float, float] | float
+        fill_mask: float
+
+    def __init__(
+        self,
+        num_magnitude_bins: int = 31,
+        interpolation: int = cv2.INTER_NEAREST,
+        fill: tuple[float, float, float] | float = 0,
+        fill_mask: float = 0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(interpolation, fill, fill_mask, p)
+        self.num_magnitude_bins = num_magnitude_bins
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        share = self.py_random.randrange(self.num_magnitude_bins) / (self.num_magnitude_bins - 1)
+        return {"operations": [self.draw(TRIVIAL_WIDE, share, params["shape"][:2])]}
+
+
+_Image = NDArray[Any]
+
+_THRESHOLD = 128.0
+_SIGMA_PX = (0.1, 2.0)
+
+
+class ThreeAugment(A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Makes the picture grey, inverts its values from 128 on, or blurs it, each as likely as the others.
+
+    The standard deviation of the blur is drawn uniformly between 0.1 and 2 pixels. Source: Touvron et al., "DeiT III:
+    Revenge of the ViT" (2022), section 3, and its authors' code, which takes Pillow's defaults. The flip before and
+    the colour jitter of 0.3 after it are nodes of their own, as in the preset ``deit3``.
+    """
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        pass
+
+    def __init__(self, p: float = 1.0) -> None:
+        super().__init__(p=p)
+
+    def get_params(self) -> dict[str, Any]:
+        sigma = self.py_random.uniform(*_SIGMA_PX)
+        steps: tuple[Step, ...] = ("Grayscale", None), ("Solarize", _THRESHOLD), ("GaussianBlur", sigma)
+        return {"operations": [self.py_random.choice(steps)]}
+
+    def apply(self, img: _Image, *_: Any, operations: list[Step], **params: Any) -> _Image:  # noqa: ARG002
+        ((name, magnitude),) = operations
+        if magnitude is None:
+            return np.repeat(luma(img)[..., np.newaxis], 3, axis=2)
+        if name == "Solarize":
+            return solarize(img, magnitude)
+        return cv2.GaussianBlur(img, (0, 0), magnitude, borderType=cv2.BORDER_REPLICATE)
+
 
 Choice = tuple[str, float, int]
 """Operation, the chance that it is applied, magnitude."""
@@ -112,3 +238,137 @@ def _choice(name: str, chance: str, level: str = "0") -> Choice:
 POLICIES: Final[Mapping[str, tuple[tuple[Choice, Choice], ...]]] = MappingProxyType(
     {"imagenet": _read(_IMAGENET), "cifar10": _read(_CIFAR10), "svhn": _read(_SVHN)}
 )
+
+
+_STRONGEST = 9
+
+
+class AutoAugment(Policy):
+    """Applies one sub-policy, drawn from the 25 of ``policy``: two operations, each with its chance and magnitude.
+
+    Source: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data" (2019), the tables of its appendix,
+    which ``AutoAugment`` holds.
+    """
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        policy: Literal["imagenet", "cifar10", "svhn"]
+        interpolation: Literal[0, 1, 2]
+        fill: tuple[float, float, float] | float
+        fill_mask: float
+
+    def __init__(
+        self,
+        policy: str = "imagenet",
+        interpolation: int = cv2.INTER_NEAREST,
+        fill: tuple[float, float, float] | float = 0,
+        fill_mask: float = 0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(interpolation, fill, fill_mask, p)
+        self.policy = policy
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        drawn: list[Step] = []
+        for name, chance, level in self.py_random.choice(POLICIES[self.policy]):
+            if self.py_random.random() < chance:
+                share = level / _STRONGEST
+                drawn.append((name, draw_magnitude(AUTO[name], share, params["shape"][:2], self.py_random)))
+        return {"operations": drawn}
+
+
+_LEVELS = 10
+"""The strongest severity."""
+
+_WEAKEST_LEVEL = 0.1
+_DEPTHS = (1, 2, 3)
+"""What the authors draw a chain's length from."""
+
+
+class AugMix(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Mixes the picture with ``mixture_width`` of its variants, each made by a chain of operations.
+
+    The variants are mixed by weights from Dirichlet(alpha, …), their mix with the picture by one from Beta(alpha,
+    alpha). Operations are drawn with replacement, levels uniformly between 0.1 and ``severity`` of 10. With
+    ``geometric`` the chains turn, shear and shift too: what is mixed has moved differently, so masks, boxes and
+    keypoints have no one place to go to. Without it no pixel moves.
+
+    Source: Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty" (2020),
+    algorithm 1, and its authors' code. Their loss, which compares three such views, is the trainer's.
+    """
+
+    _targets = TARGETS
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        severity: int
+        mixture_width: int
+        chain_depth: int
+        alpha: float
+        geometric: bool
+        all_ops: bool
+        interpolation: Literal[0, 1, 2]
+        fill: tuple[float, float, float] | float
+
+    def __init__(
+        self,
+        severity: int = 3,
+        mixture_width: int = 3,
+        chain_depth: int = -1,
+        alpha: float = 1.0,
+        geometric: bool = True,  # noqa: FBT001, FBT002 - a pipeline gives it by name
+        all_ops: bool = False,  # noqa: FBT001, FBT002 - as above
+        interpolation: int = cv2.INTER_LINEAR,
+        fill: tuple[float, float, float] | float = 0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p)
+        self.severity = severity
+        self.mixture_width = mixture_width
+        self.chain_depth = chain_depth
+        self.alpha = alpha
+        self.geometric = geometric
+        self.all_ops = all_ops
+        self.interpolation = interpolation
+        self.fill = fill
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Draw the weights, that of the picture first, and a chain for each of the others, by its number."""
+        shape = params["shape"][:2]
+        share = self.random_generator.beta(self.alpha, self.alpha)
+        variants = self.random_generator.dirichlet([self.alpha] * self.mixture_width)
+        return {
+            "weights": [1 - share, *(share * variants).tolist()],
+            "chains": {str(number): self._chain(shape) for number in range(1, self.mixture_width + 1)},
+        }
+
+    def apply(
+        self,
+        img: _Image,
+        *_: Any,
+        weights: Sequence[float],
+        chains: Mapping[str, Sequence[Step]],
+        **params: Any,  # noqa: ARG002
+    ) -> _Image:
+        mixed = img * np.float32(weights[0])
+        for weight, chain in zip(weights[1:], chains.values(), strict=True):
+            mixed += applied(img, chain, self.interpolation, self.fill) * np.float32(weight)
+        return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+    def apply_to_mask(self, mask: _Image, *_: Any, **__: Any) -> _Image:
+        return mask
+
+    def apply_to_bboxes(self, bboxes: _Image, *_: Any, **__: Any) -> _Image:
+        return bboxes
+
+    def apply_to_keypoints(self, keypoints: _Image, *_: Any, **__: Any) -> _Image:
+        return keypoints
+
+    def _chain(self, shape: Shape) -> list[Step]:
+        space = MIX_ALL if self.all_ops else MIX
+        names = [name for name in space if self.geometric or name not in GEOMETRIC]
+        depth = self.chain_depth if self.chain_depth > 0 else self.py_random.choice(_DEPTHS)
+        chain: list[Step] = []
+        for _ in range(depth):
+            name = self.py_random.choice(names)
+            share = self.py_random.uniform(_WEAKEST_LEVEL, self.severity) / _LEVELS
+            chain.append((name, draw_magnitude(space[name], share, shape, self.py_random)))
+        return chain

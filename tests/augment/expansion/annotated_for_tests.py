@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from augment import masks
-from augment.transforms.load import Pipeline
+from augment.images import masks
+from augment.render.pipeline import Pipeline
 from tests.augment.expansion.expansions_for_tests import LONG_AGO_S, noise
 
 HEIGHT, WIDTH = 24, 32

@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from augment.expand import Expansion
 from augment.expansion import spec
+from augment.expansion.expand import Expansion
 from tests.augment.expansion import annotated_for_tests
 from tests.augment.expansion.annotated_for_tests import lay_voc
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, lay_noise

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment.encode import encode
 from augment.expansion.shard import ShardResult, ShardTask
-from augment.transforms.load import Pipeline
+from augment.images.encode import encode
+from augment.render.pipeline import Pipeline
 from augment.workers.task import Guard, Task
 
 T = TypeVar("T")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from augment.errors import OutputError
-from augment.expand import expand
 from augment.expansion import folder, manifest, spec
-from augment.formats import registry
-from augment.render import Renderer
-from augment.transforms.load import Pipeline
+from augment.expansion.expand import expand
+from augment.render.pipeline import Pipeline
+from augment.render.renderer import Renderer
+from augment.scanning.scan import scan
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import (
     NAMES,
@@ -46,11 +46,11 @@ def test_expand_writes_each_copy_and_original_under_its_key(data: Path, out: Pat
 def test_copy_is_the_draw_of_a_stream(data: Path, out: Path) -> None:
     """Copy k on disk is epoch k online: rendered from its address alone, outside of any expansion."""
     expand(data, out, PIPELINE, copies=3, seed=7, image_format="png")
-    renderer = Renderer(registry.scan(data), PIPELINE.spec, seed=7)
+    renderer = Renderer(scan(data), PIPELINE.spec, seed=7)
     place = renderer.dataset.find("dog/3")
     assert place is not None
     rendered = renderer.render(renderer.dataset.record(place), draw=2)
-    from augment.decode import decode
+    from augment.images.decode import decode
 
     assert (decode((out / "dog/3__2.png").read_bytes()) == rendered.sample.image).all()
 
@@ -65,7 +65,7 @@ def test_manifest_has_the_provenance_of_each_output(data: Path, out: Path) -> No
     for row in found:
         by_status[str(row["status"])].append(row)
     assert [len(some) for some in by_status.values()] == [32, 16, 2]
-    renderer = Renderer(registry.scan(data), PIPELINE.spec, seed=7)
+    renderer = Renderer(scan(data), PIPELINE.spec, seed=7)
     for row in by_status["rendered"]:
         record = renderer.dataset.record(renderer.dataset.find(row["key"]) or 0)
         file = out / row["path"]

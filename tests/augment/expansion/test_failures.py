@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import pytest
 
 from augment.errors import DatasetError, Reason, RecordError, WorkerError
-from augment.expand import Expansion, expand
 from augment.expansion import spec
+from augment.expansion.expand import Expansion, expand
+from augment.expansion.progress import Progress
 from augment.expansion.shard import ShardTask
-from augment.expansion.tally import Progress
 from augment.workers.pool import InProcessWorkers, LocalWorkers
 from augment.workers.task import Task
 from tests.augment.expansion.expansions_for_tests import (

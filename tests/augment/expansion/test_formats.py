@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from augment import masks, targets
-from augment.annotations import NOTHING, Annotations
-from augment.dataset import Dataset
+from augment.datasets import targets
+from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, OutputError
-from augment.expand import Expansion, expand
-from augment.expansion.inspection import Finding
-from augment.expansion.verify import verify
-from augment.formats import registry
-from augment.render import Renderer
+from augment.expansion.expand import Expansion, expand
+from augment.expansion.verify import Finding, verify
+from augment.images import masks
+from augment.render.renderer import Renderer
+from augment.samples.annotations import NOTHING, Annotations
+from augment.scanning.scan import scan
 from tests.augment.expansion.annotated_for_tests import PIPELINE, lay_voc
 from tests.augment.expansion.expansions_for_tests import content, flip_a_bit, identities, lay_noise, rows
 
@@ -50,10 +50,10 @@ def test_outputs_say_where_the_boxes_went(name: str, data: Path, out: Path) -> N
     """Read back by the scan of the format that was written, and compared with a rendering outside of any expansion."""
     summary = expand(data, out, PIPELINE, copies=2, seed=5, output_format=name, drop_targets=dropped(name))
     assert (summary.num_rendered, summary.num_copied, summary.num_refused) == (8, 2, 0)
-    back = registry.scan(out)
+    back = scan(out)
     assert (back.format, back.splits) == (name, {"train": 8, "val": 2})
     assert back.targets >= ({"boxes", "mask"} if name in BOTH else {"boxes"})
-    renderer = Renderer(registry.scan(data).choose("train"), PIPELINE.spec, seed=5)
+    renderer = Renderer(scan(data).choose("train"), PIPELINE.spec, seed=5)
     num_boxes = 0
     for record in renderer.dataset:
         for copy in range(2):
@@ -76,7 +76,7 @@ def test_outputs_say_where_the_boxes_went(name: str, data: Path, out: Path) -> N
 @pytest.mark.parametrize("name", BOTH)
 def test_masks_are_those_of_the_samples(name: str, data: Path, out: Path) -> None:
     expand(data, out, PIPELINE, copies=1, seed=5, output_format=name)
-    source, back = registry.scan(data), registry.scan(out)
+    source, back = scan(data), scan(out)
     renderer = Renderer(source.choose("train"), PIPELINE.spec, seed=5)
     view = back.choose("train")
     for record in renderer.dataset:
@@ -111,7 +111,7 @@ def test_targets_that_a_format_cannot_hold_are_dropped_in_so_many_words(data: Pa
         Expansion(data, out, PIPELINE, output_format="cocoa")
     expand(data, out, PIPELINE, output_format="folder", drop_targets=["mask", "boxes"])
     assert {row["annotations"] for row in rows(out)} == {"{}"}
-    assert registry.scan(out).splits == {"train": 4, "val": 2}
+    assert scan(out).splits == {"train": 4, "val": 2}
     assert not list(out.rglob("*.png"))
 
 
@@ -119,7 +119,7 @@ def test_targets_that_a_format_cannot_hold_are_dropped_in_so_many_words(data: Pa
 def test_converter_writes_the_pictures_themselves(name: str, data: Path, out: Path) -> None:
     summary = expand(data, out, copies=0, include_originals=True, output_format=name, drop_targets=dropped(name))
     assert (summary.num_rendered, summary.num_originals, summary.num_copied) == (0, 4, 2)
-    source, back = registry.scan(data), registry.scan(out)
+    source, back = scan(data), scan(out)
     for split in SPLITS:
         view, found = source.choose(split), back.choose(split)
         assert found.keys(range(found.num_records)) == view.keys(range(view.num_records))
@@ -134,7 +134,7 @@ def test_box_survives_the_way_through_four_formats(data: Path, tmp_path: Path) -
         out = tmp_path / f"as {name}"
         expand(source, out, copies=0, include_originals=True, output_format=name, drop_targets=["mask"])
         source = out
-    before, after = registry.scan(data), registry.scan(source)
+    before, after = scan(data), scan(source)
     for split in SPLITS:
         for record in before.choose(split):
             was, became = said(before, split, record.key), said(after, split, record.key)
@@ -244,7 +244,7 @@ def test_classes_become_folders_where_the_folder_format_is_written(tmp_path: Pat
     data = lay_noise(tmp_path / "data", ["cat/1.jpg", "dog/1.jpg"])
     expand(data, tmp_path / "csv", copies=0, include_originals=True, output_format="csv")
     expand(tmp_path / "csv", out, copies=0, include_originals=True, output_format="folder")
-    back = registry.scan(out)
+    back = scan(out)
     assert {each.key: back.classes[each.label or 0] for each in back} == {"cat/1": "cat", "dog/1": "dog"}
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from augment.errors import DatasetError, OutputError
-from augment.expand import Expansion, expand
-from augment.expansion.tally import Progress
+from augment.expansion.expand import Expansion, expand
+from augment.expansion.progress import Progress
 from tests.augment.expansion.expansions_for_tests import PIPELINE, content, lay_noise
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from augment.errors import OutputError, StorageError
-from augment.expand import expand
-from augment.expansion import folder, journal, lock
-from augment.expansion.paths import PathSet
+from augment.expansion import folder, lock
+from augment.expansion.expand import expand
+from augment.expansion.manifest import PathSet
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import PIPELINE, content
 from tests.augment.folders_for_tests import as_nobody
@@ -52,7 +52,7 @@ def test_lock_ends_with_its_process(out: Path) -> None:
     script = f"""
 import os, signal, sys, time
 from pathlib import Path
-from augment.expansion import lock
+from augment.expansion.expand import lock
 with lock.locked(Path({str(out)!r})):
     if os.fork() == 0:
         time.sleep(60)
@@ -149,9 +149,9 @@ def test_journal_undoes_a_shard_that_did_not_finish(out: Path) -> None:
     for name in ("a/1__0.jpg", "a/2__0.jpg", "b/3__0.jpg"):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(b"x")
-    journal.begin(out, 0, ["a/1__0.jpg"])
-    journal.begin(out, 1, ["b/3__0.jpg", "b/never__0.jpg", "never/4__0.jpg"])
-    journal.recover(out, lambda index: index == 0)
+    folder.begin(out, 0, ["a/1__0.jpg"])
+    folder.begin(out, 1, ["b/3__0.jpg", "b/never__0.jpg", "never/4__0.jpg"])
+    folder.recover(out, lambda index: index == 0)
     assert content(out).keys() == {"a", "a/1__0.jpg", "a/2__0.jpg"}
 
 

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from augment import keys
+from augment.datasets import keys
 from augment.expansion import spec
 from augment.expansion.outputs import Outputs
 from augment.expansion.splits import divide
-from augment.formats import registry
-from augment.sample import Record
+from augment.samples.sample import Record
+from augment.scanning.scan import scan
 from tests.augment.expansion.expansions_for_tests import PIPELINE
 from tests.augment.folders_for_tests import lay_pictures
 
 
 def described(root: Path) -> spec.ExpansionSpec:
-    dataset = registry.scan(root)
+    dataset = scan(root)
     return spec.describe(
         dataset,
         divide(dataset, None, None, copy_splits=None),
@@ -30,14 +30,14 @@ def described(root: Path) -> spec.ExpansionSpec:
 
 def outputs_of(root: Path) -> Outputs:
     wanted = described(root)
-    return Outputs(wanted, wanted.parts[0], registry.scan(root))
+    return Outputs(wanted, wanted.parts[0], scan(root))
 
 
 def test_original_keeps_its_name(tmp_path: Path) -> None:
     names = ["cat/a.jpg", "cat/a.png", "cat/a.jpg.png", "cat/b.JPEG", "cat/c.d.png", "cat/bare"]
     root = lay_pictures(tmp_path, *names)
     wanted = outputs_of(root)
-    assert sorted(wanted.wanted(record)[-1].file_name for record in registry.scan(root)) == sorted(names)
+    assert sorted(wanted.wanted(record)[-1].file_name for record in scan(root)) == sorted(names)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "bare", ".hidden", "a.b.c", "a..jpg", "é.JPEG", "a b"])

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from augment.errors import OutputError
-from augment.expand import Expansion, expand
 from augment.expansion import spec, splits
-from augment.expansion.tally import Progress
+from augment.expansion.expand import Expansion, expand
+from augment.expansion.progress import Progress
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, lay_noise
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

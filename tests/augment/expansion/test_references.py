@@ -8,10 +8,10 @@ import pytest
 
 from augment.cli import app
 from augment.errors import CallError, DatasetError, OutputError, PipelineError
-from augment.expand import Expansion, expand
+from augment.expansion.expand import Expansion, expand
 from augment.expansion.verify import verify
-from augment.formats import registry
-from augment.transforms.load import Pipeline
+from augment.render.pipeline import Pipeline
+from augment.scanning.scan import scan
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import lay_noise
 
@@ -35,7 +35,7 @@ def test_expansion_is_verified_with_references_and_is_the_same_from_any_workers(
     expand(data, tmp_path / "other", PIPELINE, copies=2, references={"styles": styles}, workers=three_workers)
     assert content(out) == content(tmp_path / "other")
     described = json.loads((out / "expansion.json").read_text())
-    assert described["references"] == {"styles": registry.scan(styles).digest}
+    assert described["references"] == {"styles": scan(styles).digest}
     assert str(tmp_path) not in (out / "expansion.json").read_text()
     assert verify(out).rendered_again
     moved = shutil.move(styles, tmp_path / "moved")

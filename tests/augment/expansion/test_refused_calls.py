@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from augment.errors import CallError, DatasetError, OutputError, PipelineError, Reason
-from augment.expand import expand
-from augment.transforms.load import Pipeline
+from augment.expansion.expand import expand
+from augment.render.pipeline import Pipeline
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import NAMES, PIPELINE, content, lay_noise
 

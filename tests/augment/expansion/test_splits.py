@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from augment.decode import decode
 from augment.errors import CallError, DatasetError, OutputError
-from augment.expand import Expansion, expand
-from augment.expansion.tally import Progress
+from augment.expansion.expand import Expansion, expand
+from augment.expansion.progress import Progress
 from augment.expansion.verify import verify
-from augment.formats import registry
-from augment.stream import Stream
+from augment.images.decode import decode
+from augment.scanning.scan import scan
+from augment.streams.stream import Stream
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, lay_noise, rows
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -39,7 +39,7 @@ def test_training_split_is_augmented_and_the_others_pass_through(data: Path, out
         assert (out / name).read_bytes() == (data / name).read_bytes()
     assert (summary.num_rendered, summary.num_originals, summary.num_copied) == (6, 0, 2)
     assert (seen[-1].done, seen[-1].total) == (6, 6), "the total counts what is augmented"
-    assert registry.scan(out).splits == {"test": 1, "train": 6, "val": 1}
+    assert scan(out).splits == {"test": 1, "train": 6, "val": 1}
     assert {(row["split"], row["key"], row["status"]) for row in rows(out)} >= {
         ("val", "cat/1", "original"),
         ("train", "cat/1", "rendered"),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from augment.errors import OutputError, Reason
-from augment.expand import Expansion, expand
-from augment.expansion.tally import Progress
+from augment.expansion.expand import Expansion, expand
+from augment.expansion.progress import Progress
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, flip_a_bit, identities, lay_noise
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -114,7 +114,7 @@ def test_update_of_another_engine_renders_all(
     data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with monkeypatch.context() as earlier:
-        for room in ("expansion.spec", "expansion.shard", "render"):
+        for room in ("expansion.spec", "expansion.shard", "render.renderer"):
             earlier.setattr(f"augment.{room}.engine.engine_id", lambda: "0" * 32)
         expand(data, out, PIPELINE)
     with pytest.raises(OutputError, match=r"the engine changed.*--update"):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from augment import user_state
 from augment.errors import DatasetError, OutputError
-from augment.expand import expand
-from augment.expansion import lock, manifest, sources, spec
-from augment.expansion.inspection import Finding
-from augment.expansion.verify import verify
+from augment.expansion import lock, manifest, spec
+from augment.expansion.expand import expand
+from augment.expansion.verify import Finding, verify
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, flip_a_bit, lay_noise
 
@@ -79,7 +79,7 @@ def test_files_alone_are_compared_where_another_engine_wrote_them(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as earlier:
-        for room in ("expansion.spec", "expansion.shard", "render"):
+        for room in ("expansion.spec", "expansion.shard", "render.renderer"):
             earlier.setattr(f"augment.{room}.engine.engine_id", lambda: "0" * 32)
         expand(data, tmp_path / "old", PIPELINE)
     report = verify(tmp_path / "old", data)
@@ -185,29 +185,29 @@ def test_description_with_another_pipeline_than_its_digest_is_refused(out: Path)
 def test_source_is_remembered_by_digest(tmp_path: Path) -> None:
     place = tmp_path / "somewhere"
     place.mkdir()
-    sources.remember("a" * 32, place)
-    sources.remember("b" * 32, tmp_path)
-    assert sources.recall("a" * 32) == place
+    user_state.remember("a" * 32, place)
+    user_state.remember("b" * 32, tmp_path)
+    assert user_state.recall("a" * 32) == place
     place.rmdir()
-    assert sources.recall("a" * 32) == place
-    assert sources.recall("c" * 32) is None
+    assert user_state.recall("a" * 32) == place
+    assert user_state.recall("c" * 32) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "no json", '{"aa": 3}'])
 def test_damaged_notes_of_sources_are_forgotten(tmp_path: Path, text: str) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home/sources.json").write_text(text)
-    assert sources.recall("aa") is None
-    sources.remember("bb", tmp_path)
-    assert sources.recall("bb") == tmp_path
+    assert user_state.recall("aa") is None
+    user_state.remember("bb", tmp_path)
+    assert user_state.recall("bb") == tmp_path
 
 
 def test_notes_of_sources_stay_few_and_may_be_unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_MOST", 3)
+    monkeypatch.setattr(user_state, "_MOST", 3)
     for name in "abcde":
-        sources.remember(name, tmp_path)
-    assert [name for name in "abcde" if sources.recall(name)] == ["c", "d", "e"]
+        user_state.remember(name, tmp_path)
+    assert [name for name in "abcde" if user_state.recall(name)] == ["c", "d", "e"]
     (tmp_path / "file").touch()
     monkeypatch.setenv("AUGMENT_HOME", str(tmp_path / "file"))
-    sources.remember("f", tmp_path)
-    assert sources.recall("f") is None
+    user_state.remember("f", tmp_path)
+    assert user_state.recall("f") is None

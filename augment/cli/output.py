@@ -1,0 +1,250 @@
+"""Where the command's words go: results to standard output, everything about the run to standard error.
+
+With ``--json`` standard output carries one JSON document and nothing else. Progress is a bar on a terminal, a line now
+and then elsewhere, and JSON lines with ``--json``; rich is imported only where something is drawn.
+
+Standard output that says what became of it: whoever writes a result must know that it did not arrive.
+
+Python would tell so as any error of any file, or at exit, when nobody listens. Here each failure has its own name at
+the place where it happens, whoever writes: our own words, a table, the help.
+"""
+
+import faulthandler
+import io
+import json
+import os
+import signal
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from augment.errors import StorageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+PLAIN_INTERVAL_S = 10.0
+"""How often progress is written where nobody watches a terminal: often enough to see life, seldom enough for a log."""
+JSON_INTERVAL_S = 1.0
+RATE_WINDOW_S = 30.0
+_WIDTH_WITH_BAR = 72
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output instead of text.")]
+
+
+def path(text: str | Path) -> Path:
+    """Take an argument that is a path; an empty one is a variable that nobody set, and not the folder one is in."""
+    if not str(text):
+        raise typer.BadParameter("the path is empty; write . for the folder that you are in")
+    return Path(text)
+
+
+def silence_libraries() -> None:
+    """Keep standard error for the command's own words, in this process and in its workers.
+
+    Codecs written in C print there what they think of a broken file: hundreds of lines, in the middle of a bar.
+    """
+    if sys.stderr is None:  # whoever started the command closed it
+        return
+    own = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1)
+    if faulthandler.is_enabled():
+        faulthandler.enable(own)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = own
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console that leaves paths and digests alone: no highlighting, no markup in data."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str = "") -> None:
+    """Write one line of a result to standard output, whatever its length."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Write one line about the run to standard error."""
+    typer.echo(text, err=True)
+
+
+def write_json(document: Any) -> None:
+    """Write the command's one JSON document to standard output."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, as in ``1 picture`` and ``12,000 pictures``; the noun is given in the singular."""
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
+
+
+def size(num_bytes: float) -> str:
+    """A number of bytes for people: 1.3 MB is 1,300,000 bytes."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
+class Progress:
+    """How far a stage is, for whoever watches standard error.
+
+    ``show`` may be called as often as the caller likes, from one thread.
+    """
+
+    def __init__(self, stage: str, *, as_json: bool, failed_are: str = "refused") -> None:
+        self._stage = stage
+        self._failed_are = failed_are
+        self._as_json = as_json
+        self._rate = Rate()
+        self._shown = time.monotonic()
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if not self._as_json and sys.stderr.isatty():
+            self._bar = _bar()
+            self._task = self._bar.add_task(
+                self._stage, total=None, failed=0, failed_are=self._failed_are, rate=None, left_s=None
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, total: int | None = None, failed: int = 0, kept: int = 0) -> None:
+        """Say that ``done`` of ``total`` (None: nobody knows yet) are done, ``failed`` of them not well.
+
+        ``kept`` of them were there before: they say nothing of how long the rest will take.
+        """
+        now = time.monotonic()
+        rate = self._rate.add(now, done - kept)
+        left_s = (total - done) / rate if total is not None and rate else None
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, failed=failed, rate=rate, left_s=left_s)
+        elif now - self._shown >= (JSON_INTERVAL_S if self._as_json else PLAIN_INTERVAL_S):
+            self._shown = now
+            if self._as_json:
+                event = {"stage": self._stage, "done": done, "total": total, "failed": failed}
+                note(json.dumps(event | {"rate": rate and round(rate, 1), "eta_s": left_s and round(left_s)}))
+            else:
+                failures = f"{failed:,} {self._failed_are}"
+                note(_line(self._stage, done, total, failures, rate, left_s))
+
+
+class Rate:
+    """How many a second, over the last half minute."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now_s: float, done: int) -> float | None:
+        """Note that so many are done; the rate, or None where nothing is known yet."""
+        self._samples.append((now_s, done))
+        while len(self._samples) > 2 and self._samples[0][0] < now_s - RATE_WINDOW_S:
+            self._samples.popleft()
+        first_s, first = self._samples[0]
+        return (done - first) / (now_s - first_s) if done > first and now_s > first_s else None
+
+
+def _line(stage: str, done: int, total: int | None, failures: str, rate: float | None, left_s: float | None) -> str:
+    parts = [f"{stage}: {done:,}" + ("" if total is None else f" of {total:,}"), failures]
+    if rate is not None:
+        parts.append(f"{rate:,.0f}/s")
+    if left_s is not None:
+        parts.append(f"{_duration(left_s)} left")
+    return ", ".join(parts)
+
+
+def _bar() -> "Bar":
+    from rich.progress import BarColumn, ProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class Counts(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            total = "" if task.total is None else f"/{task.total:,.0f}"
+            return Text(f"{task.completed:,.0f}{total}")
+
+    class Speed(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            rate = task.fields["rate"]
+            return Text("" if rate is None else f"{rate:,.0f}/s")
+
+    class Left(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            left_s = task.fields["left_s"]
+            return Text("" if left_s is None else f"{_duration(left_s)} left")
+
+    class Refused(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            failed = task.fields["failed"]
+            return Text(f"{failed:,} {task.fields['failed_are']}", style="red" if failed else "dim")
+
+    screen = console(stderr=True)
+    bar = [BarColumn(bar_width=None)] if screen.width >= _WIDTH_WITH_BAR else []
+    return Bar(
+        TextColumn("{task.description}"), *bar, Counts(), Speed(), Left(), Refused(),
+        console=screen, expand=bool(bar), transient=True,
+    )  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class ReaderLeftError(BaseException):
+    """Nobody reads standard output any more (``| head -1``): the command ends as others do, without a word."""
+
+    EXIT_CODE = 128 + signal.SIGPIPE
+
+
+class _Descriptor(io.FileIO):
+    """The descriptor itself, below all buffers."""
+
+    def write(self, data: "ReadableBuffer", /) -> int | None:  # type: ignore[override]
+        """Raises StorageError where it is full, ReaderLeftError where nobody reads it."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            # What buffers still hold is lost; at exit it must not be tried, and told, once more.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            if isinstance(error, BrokenPipeError):
+                raise ReaderLeftError from None
+            raise StorageError(
+                f"cannot write standard output: {error.strerror}; free space, or send it elsewhere"
+            ) from error
+
+
+def watch() -> None:
+    """Put it in the place of ``sys.stdout``; where that is closed, or somebody's own, it stays as it is."""
+    former = sys.stdout
+    if not isinstance(former, io.TextIOWrapper) or former is not sys.__stdout__:
+        return
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Descriptor(1, "wb", closefd=False)),
+        encoding=former.encoding,
+        errors=former.errors,
+        line_buffering=former.line_buffering,
+    )

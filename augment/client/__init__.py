@@ -1,0 +1,15 @@
+"""What trainers and scripts import: needs NumPy, pyarrow and the standard library, and no part of the server."""
+
+from augment.client.client import Client
+from augment.client.stream import ClientStream
+from augment.client.transport import ClientError, JobError, RefusedError, TooManyFailuresError, UnreachableError
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "ClientStream",
+    "JobError",
+    "RefusedError",
+    "TooManyFailuresError",
+    "UnreachableError",
+]

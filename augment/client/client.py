@@ -1,0 +1,293 @@
+"""The service from Python: streams for trainers, pictures at once, expansions as jobs.
+
+A job as its client sees it: asked for, followed to its end, with a bar on a terminal.
+"""
+
+import io
+import json
+import sys
+import time
+import uuid
+import weakref
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from augment.client.stream import ClientStream
+from augment.client.transport import JobError, Server, Transport
+from augment.samples.sample import Batch
+from augment.tta.merge import Merged, merge
+
+_POLL_S = 0.25
+_FINAL = frozenset({"succeeded", "failed", "cancelled"})
+_BAR = 30
+
+
+def run(transport: Transport, wanted: Mapping[str, Any], *, wait: bool, progress: bool) -> dict[str, Any]:
+    """The job's last document; JobError where it ended otherwise than succeeded."""
+    server = transport.current  # a job belongs to one home: no other server knows it
+    headers = {"Idempotency-Key": uuid.uuid4().hex}  # an answer that was lost does not make two jobs
+    document: dict[str, Any] = transport.json("POST", "/v1/jobs", dict(wanted), headers=headers, only=server)
+    if not wait:
+        return document
+    shown = Progress(sys.stderr) if progress else None
+    try:
+        document = _follow(transport, server, str(document["id"]), shown)
+    finally:
+        if shown is not None:
+            shown.end()
+    if document["state"] != "succeeded":
+        raise JobError(document)
+    return document
+
+
+def _follow(transport: Transport, server: Server, job_id: str, shown: "Progress | None") -> dict[str, Any]:
+    while True:
+        document: dict[str, Any] = transport.json("GET", f"/v1/jobs/{job_id}", only=server)
+        if shown is not None:
+            shown.show(document)
+        if document["state"] in _FINAL:
+            return document
+        time.sleep(_POLL_S)
+
+
+class Progress:
+    """A bar that is drawn over itself on a terminal; elsewhere a line for each state and tenth."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._is_terminal = file.isatty()
+        self._last: tuple[object, int] | None = None
+
+    def show(self, document: Mapping[str, Any]) -> None:
+        """Draw what the job says of itself."""
+        counts = document.get("progress") or {}
+        done, total, failed = (int(counts.get(name) or 0) for name in ("done", "total", "failed"))
+        share = done / total if total else 0.0
+        words = f"{document['state']}: {done} of {total}" + (f", {failed} refused" if failed else "")
+        if self._is_terminal:
+            filled = round(share * _BAR)
+            self._file.write(f"\r[{'#' * filled}{'.' * (_BAR - filled)}] {words}\x1b[K")
+        elif (step := (document["state"], int(share * 10))) != self._last:
+            self._last = step
+            self._file.write(f"{words}\n")
+        self._file.flush()
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._is_terminal:
+            self._file.write("\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One augmented picture: its encoded bytes, what was done to it and what can be said of it; its mask as PNG."""
+
+    data: bytes
+    name: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    mask: bytes | None = None
+
+
+class Client:
+    """One service, or several that hold the same data. Safe between threads; closing it ends what is being read.
+
+    ``timeout_s`` bounds each wait for bytes, ``deadline_s`` how long it goes on without any progress.
+    """
+
+    def __init__(
+        self, url: str | Sequence[str], key: str | None = None, *, timeout_s: float = 60.0, deadline_s: float = 120.0
+    ) -> None:
+        urls = [url] if isinstance(url, str) else list(url)
+        self._transport = Transport(urls, key, timeout_s=timeout_s, deadline_s=deadline_s)
+        self._streams: weakref.WeakSet[ClientStream] = weakref.WeakSet()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all streams of this client that are being read."""
+        for stream in list(self._streams):
+            stream.close()
+
+    @property
+    def version(self) -> dict[str, Any]:
+        """The engine and the versions that decide a pixel."""
+        found: dict[str, Any] = self._transport.json("GET", "/version")
+        return found
+
+    @property
+    def datasets(self) -> list[dict[str, Any]]:
+        """All datasets, page after page."""
+        found: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self._transport.json("GET", "/v1/datasets", query={"after": after})
+            found += page["datasets"]
+            after = page.get("next")
+            if after is None:
+                return found
+
+    def register(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        format: str | None = None,  # noqa: A002 - the word of the contract
+        replace: bool = False,
+        bad_annotations: str = "refuse",
+    ) -> dict[str, Any]:
+        """Register a folder that the service can read, and wait until it is scanned; its document.
+
+        ``bad_annotations="leave_out"`` leaves out pictures whose annotations cannot be true.
+        """
+        wanted = {"name": name, "path": str(path), "replace": replace, "bad_annotations": bad_annotations}
+        if format is not None:
+            wanted["format"] = format
+        document: dict[str, Any] = self._transport.json("POST", "/v1/datasets", wanted)
+        while document.get("state") == "scanning":
+            time.sleep(_POLL_S)
+            document = self._transport.json("GET", f"/v1/datasets/{name}")
+        return document
+
+    def stream(
+        self,
+        *,
+        dataset: str,
+        pipeline: str | Mapping[str, Any] | None = None,
+        views: Sequence[Mapping[str, Any]] | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        split: str | None = None,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        repeats: int = 1,
+        mix: str | Mapping[str, Any] | None = None,
+        normalize: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        dtype: str = "uint8",
+        layout: str = "NHWC",
+        prefetch: int = 2,
+        max_failures: float | None = None,
+    ) -> ClientStream:
+        """Declare a stream; ``prefetch`` batches wait for their reader.
+
+        ``views`` (in place of ``pipeline``), ``repeats``, ``mix``, ``normalize``, ``dtype`` and ``layout`` are those
+        of ``augment.Stream``. ``max_failures`` bounds the rows of this run that stand for refused records: a count, or
+        a fraction below 1.
+        """
+        declaration = {
+            "dataset": dataset, "pipeline": pipeline, "views": views, "batch_size": batch_size, "seed": seed,
+            "split": split, "shuffle": shuffle, "drop_last": drop_last, "repeats": repeats, "mix": mix,
+            "normalize": normalize, "dtype": dtype, "layout": layout,
+        }  # fmt: skip
+        stream = ClientStream(self._transport, declaration, prefetch=prefetch, max_failures=max_failures)
+        self._streams.add(stream)
+        return stream
+
+    def merge(self, predictions: Sequence[Mapping[str, Any]], batch: Batch, **options: Any) -> Merged:
+        """What a model predicted for each view of a batch, joined to one prediction for each row, here.
+
+        ``options`` are those of ``augment.merge_predictions``; no server is asked.
+        """
+        return merge(predictions, batch, **options)
+
+    def augment(
+        self,
+        picture: bytes | str | Path,
+        *,
+        pipeline: str | Mapping[str, Any],
+        seed: int | None = None,
+        copies: int = 1,
+        image_format: str | None = None,
+        quality: int | None = None,
+        annotations: Mapping[str, Any] | None = None,
+        mask: bytes | str | Path | None = None,
+    ) -> list[Picture]:
+        """Copies of one picture (its encoded bytes, or a path), augmented at once. No seed: one of chance.
+
+        ``annotations`` (``boxes``, ``box_labels``, ``keypoints`` and the others of ``POST /v1/augment``) and ``mask``
+        (class indices as PNG) move with the pixels; what became of them is in each picture's provenance and mask.
+        """
+        files = {"images": _content(picture)} | ({} if mask is None else {"masks": _content(mask)})
+        text = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
+        fields = {
+            "pipeline": text, "seed": seed, "copies": copies, "image_format": image_format, "quality": quality,
+            "annotations": None if annotations is None else json.dumps(annotations),
+        }  # fmt: skip
+        body, content_type = _form(files, {name: value for name, value in fields.items() if value is not None})
+        answer, headers = self._transport.request(
+            "POST", "/v1/augment", body=body, headers={"Content-Type": content_type}
+        )
+        kind = headers.get("content-type") or ""
+        if kind.startswith("image/"):
+            return [Picture(answer, f"0.{kind[6:]}", json.loads(headers.get("augment-provenance") or "{}"))]
+        with zipfile.ZipFile(io.BytesIO(answer)) as archive:
+            results = json.loads(archive.read("annotations.json"))["results"]
+            return [
+                Picture(
+                    archive.read(found["name"]),
+                    found["name"],
+                    found,
+                    archive.read(found["mask"]) if "mask" in found else None,
+                )
+                for found in results
+            ]
+
+    def expand(
+        self,
+        *,
+        dataset: str,
+        pipeline: str | Mapping[str, Any] | None = None,
+        copies: int | Mapping[str, int] | str,
+        output: str | Mapping[str, Any],
+        seed: int = 0,
+        split: str | None = None,
+        augment_splits: Sequence[str] | None = None,
+        copy_splits: bool | None = None,
+        allow_leaks: bool = False,
+        include_originals: bool = False,
+        wait: bool = True,
+        progress: bool = True,
+    ) -> dict[str, Any]:
+        """Expand a dataset as a job of the service and follow it to its end; the job's document.
+
+        ``copies`` is a number, numbers by class, ``"balance"`` or ``"balance:N"``; 0 with ``include_originals`` needs
+        no pipeline and converts. ``output`` is a name or an object with ``name`` and, where wanted, ``format``,
+        ``drop_targets``, ``image_format`` and ``quality``. A lost connection does not end the job. JobError where it
+        failed or was cancelled.
+        """
+        asked = {"pipeline": pipeline, "split": split, "augment_splits": augment_splits, "copy_splits": copy_splits}
+        wanted = {
+            "dataset": dataset, "copies": copies, "seed": seed, "include_originals": include_originals,
+            "allow_leaks": allow_leaks, "output": {"name": output} if isinstance(output, str) else dict(output),
+        } | {name: value for name, value in asked.items() if value is not None}  # fmt: skip
+        return run(self._transport, wanted, wait=wait, progress=progress)
+
+
+def _content(file: bytes | str | Path) -> bytes:
+    return file if isinstance(file, bytes) else Path(file).read_bytes()
+
+
+def _form(files: Mapping[str, bytes], fields: Mapping[str, object]) -> tuple[bytes, str]:
+    """A multipart body (RFC 7578) and its content type."""
+    boundary = uuid.uuid4().hex
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    for name, content in files.items():
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="picture"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
+        parts += [head.encode(), content, b"\r\n"]
+    body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
+    return body, f"multipart/form-data; boundary={boundary}"

@@ -1,0 +1,243 @@
+"""A declared stream as its reader sees it: epochs of batches, each batch exactly once whatever the network does.
+
+The body of an answer as a reader of Arrow takes it: pixels go from the socket into the memory that arrays view.
+"""
+
+import weakref
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from augment.client.prefetch import Prefetch, Stop
+from augment.client.transport import (
+    TRANSIENT,
+    Answer,
+    ClientError,
+    Patience,
+    RefusedError,
+    Server,
+    TooManyFailuresError,
+    Transport,
+    is_transient,
+)
+from augment.errors import CallError
+from augment.normalize.images import denormalise, normalize
+from augment.normalize.pixel_format import PixelFormat
+from augment.samples.sample import Batch
+from augment.tta.merge import Merged, merge
+from augment.wire import arrow
+
+_LARGE_BYTES = 1 << 16
+"""What has memory of its own: the body of a batch; schemas and headers of messages are less."""
+
+
+class Received:
+    """A source of bytes: what ``pyarrow.ipc.open_stream`` asks of a file. Of one thread at a time."""
+
+    closed = False
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def read(self, size: int) -> bytes | memoryview:
+        """The next bytes, fewer only at the end; many are a read-only view of new memory.
+
+        Raises what reading the answer raises (``transport.TRANSIENT``).
+        """
+        if size < _LARGE_BYTES:
+            return self._answer.read(size)
+        memory = np.empty(size, np.uint8).data  # numpy asks for huge pages, a hundredth of the faults
+        return memory[: self._answer.fill(memory)].toreadonly()
+
+
+_ARROW = "application/vnd.apache.arrow.stream"
+_NOT_FOUND, _CONFLICT = 404, 409
+
+
+class ClientStream:
+    """Batches of one stream. Any number of epochs may be read at once, each by one thread.
+
+    ``document`` is what the service said of it; ``num_rows`` and ``num_failed`` count this run.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        declaration: Mapping[str, Any],
+        *,
+        prefetch: int = 2,
+        max_failures: float | None = None,
+    ) -> None:
+        self._transport = transport
+        self._declaration = dict(declaration)
+        self._prefetch = prefetch
+        self._max_failures = max_failures
+        self._reading: weakref.WeakSet[Prefetch[Batch]] = weakref.WeakSet()
+        self.document: Mapping[str, Any] = transport.json("POST", "/v1/streams", self._declaration)
+        self.num_rows = 0
+        self.num_failed = 0
+
+    @property
+    def id(self) -> str:
+        """The stream's digest: equal on every replica."""
+        return str(self.document["id"])
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch."""
+        return int(self.document["num_batches"])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(H, W, 3) of every picture; None where they differ."""
+        shape = self.document["image_shape"]
+        return None if shape is None else (shape[0], shape[1], shape[2])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that labels index."""
+        return tuple(self.document["classes"])
+
+    def normalize(self, images: Any, *, view: int = 0) -> Any:
+        """Float32 of a batch's pictures, as the stream's ``normalize`` says: uint8 travels as a quarter of the bytes.
+
+        They are the floats of a stream with ``dtype="float32"``, bit for bit. ClientError where no section says how, or
+        where the stream's pictures are floats already.
+        """
+        try:
+            return normalize(images, self._section(view), self.pixel_format)
+        except CallError as error:
+            raise ClientError(str(error)) from error
+
+    def denormalise(self, images: Any, *, view: int = 0) -> Any:
+        """Pictures to look at, uint8 (..., H, W, 3): of a batch of floats, or of what ``normalize`` gave."""
+        try:
+            return denormalise(images, self._section(view), self.pixel_format)
+        except CallError as error:
+            raise ClientError(str(error)) from error
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """The type and the layout of the pictures in batches."""
+        return PixelFormat(self.document["dtype"], self.document["layout"])
+
+    def _section(self, view: int) -> Mapping[str, Any] | None:
+        sections = self.document["normalize"] if self.document["views"] else [self.document["normalize"]]
+        if not 0 <= view < len(sections):
+            raise ClientError(f"view is {view}; this stream has views 0 to {len(sections) - 1}")
+        found: Mapping[str, Any] | None = sections[view]
+        return found
+
+    def merge(self, predictions: Sequence[Mapping[str, Any]], batch: Batch, **options: Any) -> Merged:
+        """What a model predicted for each view of a batch, joined to one prediction for each row.
+
+        ``options`` are those of ``augment.merge_predictions``.
+        """
+        return merge(predictions, batch, **options)
+
+    def epoch(
+        self, epoch: int, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
+    ) -> Generator[Batch, None, None]:
+        """Batches ``start`` to ``stop`` of an epoch, each exactly once and in order; of each this rank's slice.
+
+        The next ones arrive in the background. After a cut it goes on at the batch that is missing, on the next of the
+        client's URLs where there are several. Images are read-only views. Closing the iterator ends its thread.
+        """
+        stop = self.num_batches if stop is None else stop
+        if not 0 <= start <= stop <= self.num_batches:
+            raise ClientError(
+                f"start is {start} and stop is {stop}; they satisfy 0 <= start <= stop <= {self.num_batches}, the "
+                "number of batches in an epoch"
+            )
+        if not 0 <= rank < world_size:
+            raise ClientError(f"rank is {rank}; with world_size {world_size} ranks are 0 to {world_size - 1}")
+        query = {"epoch": epoch, "stop": stop, "rank": rank, "world_size": world_size, "format": "arrow"}
+        return self._counted(query, start, stop, world_size)
+
+    def close(self) -> None:
+        """End all that is being read."""
+        for prefetch in list(self._reading):
+            prefetch.close()
+
+    def _counted(
+        self, query: Mapping[str, Any], start: int, stop: int, world_size: int
+    ) -> Generator[Batch, None, None]:
+        prefetch = Prefetch(lambda stopped: self._fetch(query, start, stop, stopped), self._prefetch)
+        self._reading.add(prefetch)
+        batches = iter(prefetch)
+        try:
+            for batch in batches:
+                self._count(batch, world_size)
+                yield batch
+        finally:
+            batches.close()
+
+    def _fetch(self, query: Mapping[str, Any], start: int, stop: int, stopped: Stop) -> Iterator[Batch]:
+        index = start
+        patience = Patience(self._transport.deadline_s, stopped.sleep)
+        num_unknown = 0
+        while index < stop and not stopped:
+            server = self._transport.current
+            try:
+                for batch in self._read(server, {**query, "start": index}, stopped):
+                    yield replace(batch, epoch=query["epoch"], index=index)
+                    index += 1
+                    num_unknown = 0
+                    patience.renew()
+                if index < stop:
+                    raise CallError(f"the stream ended politely before batch {index} of {stop}")
+            except (RefusedError, CallError, *TRANSIENT) as error:
+                if stopped:
+                    return
+                if isinstance(error, RefusedError) and error.status == _NOT_FOUND:
+                    num_unknown += 1
+                    self._declare_again(server, error, is_last=num_unknown > len(self._transport.servers))
+                elif isinstance(error, RefusedError) and not is_transient(error):
+                    raise
+                else:
+                    all_tried = self._transport.leave(server)
+                    patience.wait(error, at_once=not all_tried)
+
+    def _read(self, server: Server, query: Mapping[str, Any], stopped: Stop) -> Iterator[Batch]:
+        path = f"/v1/streams/{self.id}/batches"
+        with self._transport.open(server, "GET", path, query=query, headers={"Accept": _ARROW}) as answer:
+            stopped.watch(answer.abort)
+            try:
+                yield from arrow.read_batches(Received(answer))
+            finally:
+                stopped.watch(None)
+
+    def _declare_again(self, server: Server, unknown: RefusedError, *, is_last: bool) -> None:
+        """On a replica that does not know the stream; RefusedError where it cannot know it, nor can another."""
+        if is_last:
+            raise unknown
+        try:
+            document = self._transport.json("POST", "/v1/streams", self._declaration, only=server)
+        except RefusedError as error:
+            if error.status not in {_NOT_FOUND, _CONFLICT} or len(self._transport.servers) == 1:
+                raise
+            self._transport.leave(server)
+            return
+        if document["id"] != self.id:
+            raise ClientError(
+                f"{server.host}:{server.port} gives this stream the id {document['id']}, it was {self.id}: its dataset "
+                "or engine differs (compare GET /version and the datasets' digests); no batch of it was taken"
+            )
+
+    def _count(self, batch: Batch, world_size: int) -> None:
+        self.num_rows += len(batch)
+        self.num_failed += sum(each is not None for each in batch.replaces)
+        limit = self._max_failures
+        if limit is None:
+            return
+        # A fraction is one of an epoch at least, so that one bad record in the first batch is not half of the run.
+        rows_of_epoch = int(self.document["num_records"]) * int(self.document["repeats"])
+        rows = max(self.num_rows, rows_of_epoch // world_size)
+        allowed = limit * rows if 0 < limit < 1 else limit
+        if self.num_failed > allowed:
+            raise TooManyFailuresError(
+                f"{self.num_failed} of {self.num_rows} rows stand for refused records, max_failures is {limit:g}; the "
+                f"last batch ({batch.epoch}, {batch.index}) replaces {[each for each in batch.replaces if each][:3]}"
+            )

@@ -1,0 +1,289 @@
+"""Requests to one of several servers: which is asked, what is tried again, and for how long.
+
+What a client raises.
+
+ClientError
+├── RefusedError           the service's answer is a problem document; carries it
+├── UnreachableError       no server answered within the deadline
+├── TooManyFailuresError   more rows than max_failures allows stand for refused records
+└── JobError               a job ended otherwise than succeeded
+"""
+
+import base64
+import contextlib
+import http.client
+import json
+import random
+import select
+import socket
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+class ClientError(Exception):
+    """Anything that the client raises on purpose."""
+
+
+class UnreachableError(ClientError):
+    """No server answered within the deadline; the cause is the last failure."""
+
+
+class TooManyFailuresError(ClientError):
+    """The records of this run are worse than its ``max_failures`` allows."""
+
+
+class JobError(ClientError):
+    """A job failed or was cancelled; ``document`` is its last state."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = dict(document)
+        error = document.get("error") or {}
+        super().__init__(
+            f"job {document.get('id')} is {document.get('state')}: {error.get('detail', 'no reason given')}"
+        )
+
+
+class RefusedError(ClientError):
+    """A problem document (RFC 9457): ``status``, ``title``, ``detail`` and each place that is wrong in ``errors``."""
+
+    def __init__(self, status: int, document: Mapping[str, Any], retry_after_s: float | None = None) -> None:
+        self.status = status
+        self.document = dict(document)
+        self.title = str(document.get("title", ""))
+        self.detail = str(document.get("detail", ""))
+        self.errors: list[Any] = list(document.get("errors") or ())
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{status} {self.title}: {self.detail}")
+
+    @classmethod
+    def read(cls, status: int, body: bytes, retry_after: str | None) -> "RefusedError":
+        """From an answer; what is no problem document (a proxy's page) becomes its detail."""
+        try:
+            document = json.loads(body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            document = {"title": "No problem document", "detail": body[:200].decode("utf-8", "replace")}
+        try:
+            seconds = None if retry_after is None else float(retry_after)
+        except ValueError:  # a date, which no server of ours sends
+            seconds = None
+        return cls(status, document, seconds)
+
+
+TRANSIENT = (OSError, http.client.HTTPException)
+"""What a server that dies, restarts or is not there yet looks like."""
+
+_TRY_AGAIN = frozenset({429, 502, 503, 504})
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 5.0
+_PROBLEM_BYTES_MAX = 1 << 20
+_BULK_BYTES = 1 << 18
+"""What a read of much waits for: to be woken for each packet costs an eighth of sending and receiving."""
+_BULK_WAIT_MS = 20
+"""How long: a link on which so much takes longer (100 Mbit/s) has few wakes a second anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a service is and the key it is asked with."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    key: str | None
+
+    @classmethod
+    def parse(cls, url: str, key: str | None) -> Self:
+        """From ``http[s]://[:key@]host[:port][/path]``; a key of its own in the URL beats the common one."""
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ClientError(f"{url!r} is no address of a service; write http://host:port")
+        own = urllib.parse.unquote(parts.password) if parts.password else key
+        return cls(parts.scheme, parts.hostname, parts.port, parts.path.rstrip("/"), own)
+
+    def connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        """A connection of its own; OSError where there is none."""
+        kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self.host, self.port, timeout=timeout_s)
+        connection.connect()
+        return connection
+
+
+class Answer:
+    """A response that is read as it arrives; ``abort`` may come from another thread and ends a read that waits."""
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: Any, headers: Any
+    ) -> None:
+        self._connection = connection
+        self._socket: socket.socket = connection.sock
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        try:
+            connection.request(method, target, body, headers)
+            self._response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+        self.status = self._response.status
+        self.headers = self._response.headers
+
+    def read(self, size: int | None = None) -> bytes:
+        """The next ``size`` bytes, or all."""
+        return self._response.read(size)
+
+    def fill(self, memory: memoryview) -> int:
+        """Read on until the memory is full or the answer ends; how many bytes it was."""
+        bulk = len(memory) - _BULK_BYTES  # while these are read at least so many more are to come
+        num_bytes = 0
+        if bulk > 0 and type(self._socket) is socket.socket:  # TLS takes what comes apart by itself
+            num_bytes = self._read_into(memory[:bulk], self._wait_for_much)
+        return num_bytes + self._read_into(memory[num_bytes:], lambda: None)
+
+    def _read_into(self, memory: memoryview, wait: Callable[[], None]) -> int:
+        num_bytes = 0
+        while num_bytes < len(memory):
+            wait()
+            num_more = self._response.readinto(memory[num_bytes:])
+            if not num_more:
+                break
+            num_bytes += num_more
+        return num_bytes
+
+    def _wait_for_much(self) -> None:
+        """Wait until much is there, but no longer than a fast link would need: then whatever comes is taken."""
+        self._wake_at(_BULK_BYTES)
+        self._poll.poll(_BULK_WAIT_MS)
+        self._wake_at(1)
+
+    def _wake_at(self, num_bytes: int) -> None:
+        """How many bytes are to be there before a read that waits goes on; the end, or a reset, always counts."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, num_bytes)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+        self._connection.close()
+
+
+class Patience:
+    """How long to go on without progress, and how long to wait before the next attempt."""
+
+    def __init__(self, deadline_s: float, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._deadline_s = deadline_s
+        self._sleep = sleep
+        self.renew()
+
+    def renew(self) -> None:
+        """There was progress: begin anew."""
+        self._ends = time.monotonic() + self._deadline_s
+        self._delay_s = _FIRST_DELAY_S
+
+    def wait(self, cause: Exception, *, at_once: bool = False) -> None:
+        """Wait before the next attempt, not at all where another server can be asked; UnreachableError at the end."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise UnreachableError(
+                f"no progress for {self._deadline_s:g} s (deadline_s); last: {type(cause).__name__}: {cause}"
+            ) from cause
+        if at_once:
+            return
+        wanted = getattr(cause, "retry_after_s", None) or self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
+        self._sleep(min(wanted, left))
+
+
+class Transport:
+    """Asks the first server that answers, and stays with it. Safe between threads."""
+
+    def __init__(self, urls: Sequence[str], key: str | None, *, timeout_s: float, deadline_s: float) -> None:
+        if not urls:
+            raise ClientError("there is no URL; give one or more")
+        self.servers = tuple(Server.parse(url, key) for url in urls)
+        self.deadline_s = deadline_s
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._current = 0
+
+    @property
+    def current(self) -> Server:
+        """The server that is asked next."""
+        with self._lock:
+            return self.servers[self._current]
+
+    def leave(self, server: Server) -> bool:
+        """Ask another than this one from now on; whether all had their turn (then it is time to wait)."""
+        with self._lock:
+            if self.servers[self._current] == server:
+                self._current = (self._current + 1) % len(self.servers)
+            return self._current == 0
+
+    def open(
+        self,
+        server: Server,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One attempt. RefusedError for every status but success; ``TRANSIENT`` where no answer came."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = server.path + path + (f"?{urllib.parse.urlencode(given)}" if given else "")
+        sent = {"Connection": "close", **(headers or {})}
+        if server.key:
+            # Basic holds any key (Bearer only ASCII tokens) and is what a key in the URL means everywhere else.
+            sent["Authorization"] = "Basic " + base64.b64encode(f":{server.key}".encode()).decode()
+        answer = Answer(server.connect(self._timeout_s), method, target, body, sent)
+        if answer.status >= 300:
+            with answer:
+                raise RefusedError.read(
+                    answer.status, answer.read(_PROBLEM_BYTES_MAX), answer.headers.get("Retry-After")
+                )
+        return answer
+
+    def request(
+        self, method: str, path: str, *, only: Server | None = None, **sent: Any
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """The whole answer and its headers (names in lower case), from the first server that gives one in time.
+
+        What is asked may be asked twice, so it must be harmless twice. ``only`` asks no other server.
+        """
+        patience = Patience(self.deadline_s)
+        while True:
+            server = only or self.current
+            try:
+                with self.open(server, method, path, **sent) as answer:
+                    return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+            except (RefusedError, *TRANSIENT) as error:
+                if not is_transient(error):
+                    raise
+                patience.wait(error, at_once=only is None and not self.leave(server))
+
+    def json(self, method: str, path: str, document: Any = None, **sent: Any) -> Any:
+        """``request`` with JSON both ways."""
+        headers = {**sent.pop("headers", {}), "Accept": "application/json"}
+        if document is not None:
+            sent["body"] = json.dumps(document).encode()
+            headers["Content-Type"] = "application/json"
+        data, _ = self.request(method, path, headers=headers, **sent)
+        return json.loads(data) if data else None
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed later or elsewhere."""
+    return not isinstance(error, RefusedError) or error.status in _TRY_AGAIN

@@ -1,0 +1,150 @@
+"""What a dataset's manifest says of its records, counted split by split: no picture is opened."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.datasets.dataset import TRAINING_SPLITS, Dataset
+
+_MANY = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Of some numbers the least, the median (of an even number the mean of the two in the middle) and the largest."""
+
+    least: float
+    median: float
+    largest: float
+
+    @classmethod
+    def of(cls, numbers: NDArray[Any]) -> "Range | None":
+        """None where there are no numbers."""
+        if not len(numbers):
+            return None
+        return cls(float(numbers.min()), float(np.median(numbers)), float(numbers.max()))
+
+
+@dataclass(frozen=True)
+class Census:
+    """What is said of the records of one split; ``split`` is None where the dataset has none.
+
+    ``classes`` counts records by their class, ``labels`` pictures that have each of several, ``box_classes`` boxes; a
+    record or box without a class counts under None. Per record are ``heights`` and ``widths`` (int64, of the upright
+    picture), ``boxes`` and ``keypoints`` (int64, how many); per box ``box_sizes``, float64 (N, 2), width and height in
+    pixels, and ``box_scales``, float64 (N,), the square root of the part of the picture that it covers.
+    ``num_without_boxes`` are pictures of which is said that they have none, or nothing.
+    """
+
+    split: str | None
+    num_records: int
+    classes: Mapping[str | None, int]
+    labels: Mapping[str, int]
+    box_classes: Mapping[str | None, int]
+    heights: NDArray[np.int64]
+    widths: NDArray[np.int64]
+    boxes: NDArray[np.int64]
+    box_sizes: NDArray[np.float64]
+    box_scales: NDArray[np.float64]
+    keypoints: NDArray[np.int64]
+    keypoint_visibility: Mapping[int, int]
+    num_masks: int
+    num_instance_masks: int
+
+    @property
+    def aspect_ratios(self) -> NDArray[np.float64]:
+        """Width by height of each record."""
+        return self.widths / self.heights
+
+    @property
+    def num_without_boxes(self) -> int:
+        return int(np.count_nonzero(self.boxes == 0))
+
+
+@dataclass
+class _Said:
+    labels: Counter[str] = field(default_factory=Counter)
+    box_classes: Counter[str | None] = field(default_factory=Counter)
+    boxes: list[int] = field(default_factory=list)
+    box_rows: list[tuple[float, float, float, float]] = field(default_factory=list)
+    box_owners: list[int] = field(default_factory=list)
+    keypoints: list[int] = field(default_factory=list)
+    visibility: Counter[int] = field(default_factory=Counter)
+    num_instance_masks: int = 0
+
+    def add(self, place: int, said: Mapping[str, Any]) -> None:
+        """Count what is said of one record; ``place`` is its own."""
+        self.labels.update(name for name, share in said.get("labels", {}).items() if share)
+        boxes = said.get("boxes") or ()
+        self.boxes.append(len(boxes))
+        self.box_rows += [tuple(box) for box in boxes]
+        self.box_owners += [place] * len(boxes)
+        self.box_classes.update(said.get("box_labels") or [None] * len(boxes))
+        points = said.get("keypoints") or ()
+        seen = said.get("keypoint_visibility") or [2] * len(points)
+        self.keypoints.append(sum(each > 0 for each in seen))
+        self.visibility.update(seen)
+        self.num_instance_masks += sum(each is not None for each in said.get("instance_masks") or ())
+
+
+def take(dataset: Dataset) -> Census:
+    """Count the records of a view of a dataset: of one split, or of all."""
+    sizes = [np.empty((0, 2), np.int64)]
+    said, num_masks = _Said(), 0
+    for some in _some(dataset):
+        sizes.append(dataset.sizes(some))
+        for place, text in enumerate(dataset.annotations(some), some.start):
+            said.add(place, {} if text is None else json.loads(text))
+    if "mask" in dataset.targets:
+        num_masks = dataset.num_masks
+    heights, widths = np.concatenate(sizes).T
+    corners = np.array(said.box_rows, np.float64).reshape(-1, 4)
+    box_sizes = corners[:, 2:] - corners[:, :2]
+    owners = np.array(said.box_owners, np.int64)
+    areas = (heights * widths)[owners].astype(np.float64)
+    counted = Counter(dataset.labels())
+    classes: dict[str | None, int] = {name: counted[i] for i, name in enumerate(dataset.classes) if counted[i]}
+    if "label" in dataset.targets and counted[None]:
+        classes[None] = counted[None]
+    return Census(
+        split=dataset.split,
+        num_records=dataset.num_records,
+        classes=classes,
+        labels=_ordered(said.labels, dataset.classes),
+        box_classes=_ordered(said.box_classes, (*dataset.classes, None)),
+        heights=heights,
+        widths=widths,
+        boxes=np.array(said.boxes, np.int64),
+        box_sizes=box_sizes,
+        box_scales=np.sqrt(box_sizes.prod(axis=1) / areas) if len(areas) else np.empty(0),
+        keypoints=np.array(said.keypoints, np.int64),
+        keypoint_visibility=dict(sorted(said.visibility.items())),
+        num_masks=num_masks,
+        num_instance_masks=said.num_instance_masks,
+    )
+
+
+def views(dataset: Dataset) -> list[Dataset]:
+    """The dataset as one view for each split that has records; itself where it has no splits or one is chosen.
+
+    Training comes first, then what is neither training nor test, then test.
+    """
+    if dataset.split is not None or not dataset.splits:
+        return [dataset]
+    names = [name for name, number in dataset.splits.items() if number]
+    names.sort(key=lambda name: (name.lower() not in TRAINING_SPLITS, name.lower().startswith("test"), name.encode()))
+    return [dataset.choose(name) for name in names]
+
+
+def _ordered(counted: Counter[Any], names: Sequence[Any]) -> dict[Any, int]:
+    return {name: counted[name] for name in names if counted[name]}
+
+
+def _some(dataset: Dataset) -> Iterator[range]:
+    for start in range(0, dataset.num_records, _MANY):
+        yield range(start, min(start + _MANY, dataset.num_records))

@@ -1,0 +1,114 @@
+"""Mean and deviation of one split, measured once and kept: the numbers of ``statistics: dataset``.
+
+They are those of the decoded pictures at their full size, before any transform, over all pixels. A note keeps them by
+(dataset digest, split, decode engine), so that they are measured again only where one of these is another; a note that
+is lost or damaged costs the pass, nothing else.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from augment import engine, user_state
+from augment.address import digest_fields
+from augment.dataset_stats.pixels import Progress, pixels_of
+from augment.datasets.dataset import Dataset
+from augment.errors import DatasetError, PipelineError, Reason
+from augment.images import decode
+from augment.normalize import section
+from augment.normalize.parameters import Channels
+from augment.normalize.section import Sections
+from augment.workers.task import Workers
+
+_FOLDER = "statistics"
+_REFUSED_SHOWN = 3
+_PASSING = frozenset({Reason.CHANGED, Reason.UNREADABLE, Reason.TIMEOUT, Reason.CRASHED})
+"""Why a record was refused that another time or another machine may count: no numbers are made without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Of red, green and blue in [0, 1]; ``num_records`` pictures with ``num_pixels`` pixels were counted."""
+
+    mean: Channels
+    std: Channels
+    num_records: int
+    num_pixels: int
+
+
+def measured(
+    dataset: Dataset,
+    workers: Workers | None = None,
+    *,
+    folder: Path | None = None,
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+    progress: Progress | None = None,
+) -> Measured:
+    """The numbers of a view of a dataset: from their note, or measured now, in the workers where there are any.
+
+    ``folder`` keeps the note, by default the user's state folder. Records that cannot be decoded are left out. Raises
+    DatasetError where no record can, or where one cannot be read now; StorageError, WorkerError.
+    """
+    if (noted := kept(dataset, folder)) is not None:
+        return noted
+    found = pixels_of(dataset, workers, max_pixels=max_pixels, progress=progress)
+    passing = [each for each in found.refusals if each.reason in _PASSING]
+    if passing or not found.pixels.num_pixels:
+        some = passing or found.refusals
+        named = ", ".join(f"{each.key} ({each.reason})" for each in some[:_REFUSED_SHOWN])
+        what = "cannot be read now" if passing else "can be decoded: none"
+        raise DatasetError(
+            f"mean and deviation of {dataset.root} cannot be measured: of {dataset.num_records} records {len(some)} "
+            f"{'are refused' if not passing else what}, as {named}; mend the dataset and scan it again"
+        )
+    pixels = found.pixels
+    made = Measured(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
+    if (note := _note(dataset, folder)) is not None:
+        user_state.write_note(note, asdict(made))
+    return made
+
+
+def resolved(sections: Sections, dataset: Dataset, numbers: Measured) -> Sections:
+    """The sections with these numbers where the dataset's are wanted; DatasetError where they cannot be divided by."""
+    try:
+        return section.resolve_all(sections, numbers.mean, numbers.std)
+    except PipelineError as error:
+        raise DatasetError(
+            f"the deviations of {dataset.root} are {', '.join(f'{each:.3g}' for each in numbers.std)} in red, green "
+            "and blue, and what is divided by one of them is no use; give a mean and std in `normalize`"
+        ) from error
+
+
+def kept(dataset: Dataset, folder: Path | None = None) -> Measured | None:
+    """The numbers where they were measured before; None where they were not, or the note is damaged."""
+    note = _note(dataset, folder)
+    return None if note is None else _read(user_state.read_note(note))
+
+
+def _note(dataset: Dataset, folder: Path | None) -> Path | None:
+    try:
+        folder = folder or user_state.state_path() / _FOLDER
+    except RuntimeError:  # nobody has a home
+        return None
+    split = "" if dataset.split is None else f"split:{dataset.split}"
+    name = digest_fields((dataset.digest, split, engine.decode_id()), person=b"augment.measure").hex()
+    return folder / f"statistics-{name}.json"
+
+
+def _read(value: Any) -> Measured | None:
+    try:
+        mean, std = (_channels(value[name]) for name in ("mean", "std"))
+        numbers = [value[name] for name in ("num_records", "num_pixels")]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers):
+        return None
+    return Measured(mean, std, *numbers)
+
+
+def _channels(value: Any) -> Channels:
+    red, green, blue = value
+    if not all(isinstance(each, float) and math.isfinite(each) and 0 <= each <= 1 for each in value):
+        raise ValueError("a mean or deviation lies in [0, 1]")
+    return red, green, blue

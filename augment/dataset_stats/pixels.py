@@ -1,0 +1,228 @@
+"""What a dataset's pictures are like: their pixels, each decoded once, and what its manifest says of them.
+
+Values are counted, not added up as floats: for each channel, how often each of its 256 values occurs. Whole numbers add
+up to the same whatever the order, so that mean and standard deviation do not depend on the number of workers, and are
+exact up to the one rounding at the end. Every pixel counts the same, and so a large picture more than a small one.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.dataset_stats import counts
+from augment.dataset_stats.counts import Census
+from augment.datasets.dataset import Dataset
+from augment.errors import RecordError
+from augment.images import histogram, masks
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode
+from augment.samples.sample import Record, Refusal
+from augment.workers import task
+from augment.workers.files import MemoryFile
+from augment.workers.task import Guard, Workers
+
+_TOP = histogram.LEVELS - 1
+_PICTURES_A_TASK = 32
+_REFUSALS_KEPT = 1000
+
+Progress = Callable[[int, int, int], None]
+"""Called with how many records are done, how many there are, and how many of them were refused."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixels of some pictures: ``counts`` is int64 (3, 256), how often each value of red, green and blue occurs.
+
+    ``num_records`` pictures were decoded. ``mask_values`` is how many pixels of the masks have each value.
+    """
+
+    num_records: int
+    counts: NDArray[np.int64]
+    mask_values: Mapping[int, int]
+
+    @property
+    def num_pixels(self) -> int:
+        return int(self.counts[0].sum())
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Of red, green and blue in [0, 1], as normalisation takes them; NaN where there is no pixel."""
+        red, green, blue = (histogram.mean_and_std(channel, _TOP)[0] for channel in self.counts)
+        return red, green, blue
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """The standard deviation (of all pixels, divided by their number) of red, green and blue, likewise."""
+        red, green, blue = (histogram.mean_and_std(channel, _TOP)[1] for channel in self.counts)
+        return red, green, blue
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """``parts`` has the census and the pixels of each split (one, of None, where there are none); pixels are None where
+    no picture was decoded. ``whole`` is all of them together. ``refused`` counts, by reason, files that the scan
+    refused and records that could not be decoded; ``refusals`` names the first thousand of the latter.
+    """
+
+    dataset: Dataset
+    parts: tuple[tuple[Census, Pixels | None], ...]
+    whole: Pixels | None
+    refused: Mapping[str, int]
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def mean(self) -> tuple[float, float, float] | None:
+        """Of all splits together; for normalisation take that of the training split."""
+        return None if self.whole is None else self.whole.mean
+
+    @property
+    def std(self) -> tuple[float, float, float] | None:
+        """Of all splits together."""
+        return None if self.whole is None else self.whole.std
+
+    def mask_class(self, value: int) -> str:
+        """What a mask's value is called."""
+        if value < len(self.dataset.classes):
+            return self.dataset.classes[value]
+        return "(ignored)" if value == masks.IGNORED else str(value)
+
+
+@dataclass(slots=True)
+class _Sum:
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, histogram.LEVELS), np.int64))
+    mask_values: Counter[int] = field(default_factory=Counter)
+    num_records: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def add(self, other: "_Sum") -> None:
+        self.counts += other.counts
+        self.mask_values.update(other.mask_values)
+        self.num_records += other.num_records
+        self.refusals += other.refusals
+
+    def pixels(self) -> Pixels:
+        return Pixels(self.num_records, self.counts, dict(sorted(self.mask_values.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureTask:
+    """Decode the records of a view from one place to another, and their masks unless nobody asks, and count values."""
+
+    dataset: Dataset
+    part: int
+    records: range
+    masks: bool = True
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+    def run(self, guard: Guard) -> tuple[int, _Sum]:
+        """The number of the part comes with what was counted; a refused record counts for nothing."""
+        total = _Sum()
+        for record in self.dataset.records(self.records):
+            try:
+                counts, values = guard(f"{record.digest}-measure", record.key, partial(self._count, record))
+            except RecordError as error:
+                total.refusals.append(Refusal(record.key, error.reason, error.detail))
+            else:
+                total.counts += counts
+                total.mask_values.update(values)
+                total.num_records += 1
+        return self.part, total
+
+    def _count(self, record: Record) -> tuple[NDArray[np.int64], dict[int, int]]:
+        counts = histogram.count(decode(self.dataset.read(record), max_pixels=self.max_pixels))
+        if record.mask is None or not self.masks:
+            return counts, {}
+        values, numbers = np.unique(masks.decode_mask(self.dataset.read_mask(record)), return_counts=True)
+        return counts, dict(zip(values.tolist(), numbers.tolist(), strict=True))
+
+
+def dataset_statistics(
+    dataset: Dataset, workers: Workers | None = None, *, pixels: bool = True, progress: Progress | None = None
+) -> Statistics:
+    """Describe a dataset, split by split; each picture is decoded once, unless ``pixels`` is False.
+
+    Without ``workers`` all is decoded in this process. ``progress`` is called from this thread. Raises StorageError,
+    WorkerError.
+    """
+    views = counts.views(dataset)
+    taken = [counts.take(view) for view in views]
+    sums = [_Sum() for _ in views]
+    if pixels:
+        _measure(dataset, views, sums, workers, progress or _unseen)
+    refused = Counter(str(each.reason) for each in dataset.refused)
+    refusals = [
+        Refusal(
+            each.key if view.split in {None, dataset.split} else f"{view.split}/{each.key}", each.reason, each.detail
+        )
+        for view, part in zip(views, sums, strict=True)
+        for each in sorted(part.refusals, key=lambda each: each.key.encode())
+    ]
+    refused.update(str(each.reason) for each in refusals)
+    measured = [part.pixels() if pixels else None for part in sums]
+    whole = _Sum()
+    for part in sums:
+        whole.add(part)
+    return Statistics(
+        dataset,
+        tuple(zip(taken, measured, strict=True)),
+        whole.pixels() if pixels else None,
+        dict(sorted(refused.items())),
+        tuple(refusals[:_REFUSALS_KEPT]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The pixels of one view, without its masks, and which records could not be decoded, by key."""
+
+    pixels: Pixels
+    refusals: tuple[Refusal, ...]
+
+
+def pixels_of(
+    dataset: Dataset,
+    workers: Workers | None = None,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    progress: Progress | None = None,
+) -> Counted:
+    """Count the pixels of a view, each picture decoded once; otherwise as ``dataset_statistics``."""
+    total = _Sum()
+    asked = partial(MeasureTask, masks=False, max_pixels=max_pixels)
+    _measure(dataset, [dataset], [total], workers, progress or _unseen, asked)
+    return Counted(total.pixels(), tuple(sorted(total.refusals, key=lambda each: each.key.encode())))
+
+
+def _unseen(_done: int, _total: int, _failed: int) -> None:
+    pass
+
+
+def _measure(
+    dataset: Dataset,
+    views: list[Dataset],
+    sums: list[_Sum],
+    workers: Workers | None,
+    show: Progress,
+    asked: Callable[[Dataset, int, range], MeasureTask] = MeasureTask,
+) -> None:
+    done = failed = 0
+    with MemoryFile("dataset") as file:
+        file.write(dataset.to_buffer())
+        shared = Dataset.open(file.path)
+        opened = [shared if view.split is None else shared.choose(view.split) for view in views]
+        with contextlib.closing(task.run_all(workers, _tasks(opened, asked), lambda _: None)) as results:
+            for part, counted in results:
+                sums[part].add(counted)
+                done += counted.num_records + len(counted.refusals)
+                failed += len(counted.refusals)
+                show(done, dataset.num_records, failed)
+
+
+def _tasks(views: list[Dataset], asked: Callable[[Dataset, int, range], MeasureTask]) -> Iterator[MeasureTask]:
+    for part, view in enumerate(views):
+        for start in range(0, view.num_records, _PICTURES_A_TASK):
+            yield asked(view, part, range(start, min(start + _PICTURES_A_TASK, view.num_records)))

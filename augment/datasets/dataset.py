@@ -1,0 +1,325 @@
+"""A dataset: its records by index and by key, its splits and classes, and a digest of all of it.
+
+A ``Dataset`` is a view of a manifest: all of it, or one split. Where a split was chosen, keys are relative to the
+split; in a dataset with splits of which none was chosen they are relative to its root and so begin with the split's
+name (``val/cat/1``), because two splits may hold equal keys.
+"""
+
+import difflib
+import functools
+import operator
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import SupportsIndex
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from augment import validation
+from augment.address import digest_fields
+from augment.datasets import manifest, read
+from augment.datasets.manifest import Manifest, MaskRow, Size, SplitSummary
+from augment.datasets.targets import Vocabulary
+from augment.errors import CallError, DatasetError
+from augment.samples.sample import MaskFile, Record, Refusal
+
+TRAINING_SPLITS = ("train", "training")
+"""The splits that are meant where none is named, compared without case, the first that exists."""
+
+
+class Dataset:
+    """Records in the order of their keys, as a scan found them.
+
+    Opening one reads no record: rows are read from the mapped manifest when they are asked for. Safe between threads.
+    Pickles as the path of its manifest where it has one, else as the manifest's bytes.
+    """
+
+    def __init__(self, source: Manifest, *, path: Path | None = None, split: str | None = None) -> None:
+        """Use ``Dataset.open`` or a scan."""
+        validation.instance("source", source, Manifest, "Dataset.open reads a manifest, augment.scan a folder")
+        self.source = source
+        self._path = path
+        self.split = split
+        summary = source.summary
+        self.root = Path(summary.root)
+        self.format = summary.format
+        self.classes = summary.classes
+        self.keypoint_names = summary.keypoint_names
+        self.mask_bits = summary.mask_bits
+        self.details = summary.details
+        self.digest = summary.digest
+        self._splits = tuple(part for part in summary.splits if split is None or part.name == split)
+        self._start = self._splits[0].start
+        self.num_records = self._splits[-1].stop - self._start
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "Dataset":
+        """Map the manifest that a scan or ``save`` wrote; costs the same for ten records and ten million.
+
+        Raises DatasetError where it is no manifest, StorageError where it cannot be read.
+        """
+        place = validation.path("path", path, "the path of a manifest's file").absolute()
+        return cls(manifest.open_file(place), path=place)
+
+    @classmethod
+    def from_buffer(cls, buffer: pa.Buffer) -> "Dataset":
+        """Read a manifest's bytes where they lie: what ``to_buffer`` gave."""
+        return cls(Manifest(validation.instance("buffer", buffer, pa.Buffer, "give what to_buffer gave"), "the buffer"))
+
+    def to_buffer(self) -> pa.Buffer:
+        """The whole manifest's bytes, without a copy; it stays valid as long as somebody holds it."""
+        return self.source.buffer
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole manifest (whatever split is chosen); the file appears under its name when it is complete."""
+        with manifest.new_file(validation.path("path", path, "the path of a file")) as file:
+            file.write(self.source.buffer)
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """The number of records in each split of the whole dataset; empty where it has none."""
+        return {part.name: part.num_records for part in self.source.summary.splits if part.name is not None}
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """Which targets the records have, by the names of ``Sample``'s fields: ``label``, ``mask``, ``boxes``."""
+        return frozenset(self.source.summary.targets)
+
+    @property
+    def moved_targets(self) -> frozenset[str]:
+        """Those of them that move with the pixels, by the catalogue's names."""
+        return self.vocabulary.moved
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names that its annotations use."""
+        return Vocabulary(self.classes, self.keypoint_names, self.targets)
+
+    @property
+    def num_refused(self) -> int:
+        """How many files of the whole dataset the scan refused."""
+        return self.source.summary.num_refused
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """The files that the scan refused, by path: of the chosen split, relative to it, or of the whole dataset.
+
+        They are read from the manifest at each call.
+        """
+        if self.split is None:
+            return tuple(self.source.refusals())
+        prefix = f"{self.split}/"
+        return tuple(
+            Refusal(refusal.key.removeprefix(prefix), refusal.reason, refusal.detail)
+            for refusal in self.source.refusals()
+            if refusal.key.startswith(prefix)
+        )
+
+    @property
+    def num_unlabelled(self) -> int:
+        """How many records have no class though the dataset has classes: pictures that lie beside the class folders."""
+        return sum(part.num_unlabelled for part in self._splits) if "label" in self.targets else 0
+
+    @property
+    def first_unlabelled(self) -> str | None:
+        """The key of the first record without a class, for a message; None where the dataset has no classes."""
+        if "label" not in self.targets:
+            return None
+        return next((self._full(part, part.first_unlabelled) for part in self._splits if part.first_unlabelled), None)
+
+    def choose(self, split: str | None) -> "Dataset":
+        """The view of one split; of the training split where ``split`` is None and there is one, else of all.
+
+        Raises DatasetError where there is no such split or it has no record.
+        """
+        if split is not None:
+            validation.text("split", split, "the name of a split, or None")
+        splits = self.source.summary.splits
+        names = [part.name for part in splits if part.name is not None]
+        if split is not None and split not in names:
+            raise DatasetError(f"{self.root} has no split {split!r}; {_splits_remedy(split, names)}")
+        if split is None:
+            by_lower = {name.lower(): name for name in names}
+            filled = [part.name for part in splits if part.num_records]
+            only = filled[0] if len(filled) == 1 else None
+            split = next((by_lower[name] for name in TRAINING_SPLITS if name in by_lower), only)
+        if split is not None and not next(part.num_records for part in splits if part.name == split):
+            refused = len(Dataset(self.source, split=split).refused)
+            raise DatasetError(
+                f"split {split!r} of {self.root} has no picture that can be used ({refused} files were refused); "
+                "add some, or choose another split"
+            )
+        return Dataset(self.source, path=self._path, split=split)
+
+    def record(self, index: SupportsIndex) -> Record:
+        """The record at a place in [0, num_records)."""
+        i = self._place(index)
+        row = self.source.row(i)
+        return Record(
+            key=self._prefix(i) + row.key.decode(),
+            path=self.root / row.path.decode(),
+            height=row.height,
+            width=row.width,
+            size_bytes=row.size_bytes,
+            mtime_ns=row.mtime_ns,
+            digest=row.digest.hex(),
+            label=row.label,
+            offset=row.offset,
+            annotations=None if row.annotations is None else row.annotations.decode(),
+            mask=None if row.mask is None else self._mask(row.mask),
+        )
+
+    def _mask(self, row: MaskRow) -> MaskFile:
+        path = self.root / row.path.decode()
+        return MaskFile(path, row.size_bytes, row.mtime_ns, row.digest.hex(), row.offset)
+
+    def records(self, indices: Iterable[SupportsIndex]) -> list[Record]:
+        """The records at these places, in this order."""
+        return [self.record(index) for index in validation.many("indices", indices)]
+
+    def keys(self, indices: Iterable[SupportsIndex]) -> list[str]:
+        """The keys at these places, in this order; no other column is read."""
+        places = map(self._place, validation.many("indices", indices))
+        return [self._prefix(i) + self.source.key(i).decode() for i in places]
+
+    def labels(self, places: range | None = None) -> list[int | None]:
+        """The labels of the records from one place to another, or of all; no other column is read."""
+        return [label for part in self._column("label", places) for label in part.to_pylist()]
+
+    def annotations(self, places: range | None = None) -> list[str | None]:
+        """What is said of the records from one place to another, or of all, as their text; no other column is read."""
+        return [text for part in self._column("annotations", places) for text in part.to_pylist()]
+
+    def sizes(self, places: range | None = None) -> NDArray[np.int64]:
+        """Height and width of the records from one place to another, or of all: int64 (N, 2)."""
+        columns = [[part.to_numpy() for part in self._column(name, places)] for name in ("height", "width")]
+        return np.column_stack([np.concatenate(parts) if parts else np.empty(0) for parts in columns]).astype(np.int64)
+
+    @property
+    def num_masks(self) -> int:
+        """How many records have a mask."""
+        return sum(len(part) - part.null_count for part in self._column("mask_path", None))
+
+    def digests(self) -> NDArray[np.void]:
+        """The digests of all records, as 16 bytes each, in their order."""
+        parts = [np.array(part.to_pylist(), "V16") for part in self._column("digest", None)]
+        return np.concatenate(parts) if parts else np.empty(0, "V16")
+
+    @functools.cached_property
+    def split_digest(self) -> str:
+        """32 hexadecimal digits over each (key, record digest) of the chosen split; reads both of every record."""
+        pairs = zip(self._column("key", None), self._column("digest", None), strict=True)
+        fields = (
+            value
+            for keys, digests in pairs
+            for pair in zip(keys.to_pylist(), digests.to_pylist(), strict=True)
+            for value in pair
+        )
+        return digest_fields(fields, person=b"augment.split").hex()
+
+    def _column(self, name: str, places: range | None) -> Iterator[pa.Array]:
+        start, stop = (0, self.num_records) if places is None else (places.start, places.stop)
+        start, stop = self._start + start, self._start + stop
+        for number, batch in enumerate(self.source.record_batches(start, stop), start // manifest.BATCH_ROWS):
+            first = number * manifest.BATCH_ROWS
+            inside = max(start - first, 0)
+            yield batch.column(name).slice(inside, min(stop - first, batch.num_rows) - inside)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self.record(index) for index in range(self.num_records))
+
+    def find(self, key: str) -> int | None:
+        """The place of the record with this key, by binary search; None where there is none."""
+        validation.instance("key", key, str, "keys are text: paths without extension")
+        for part in self._splits:
+            prefix = self._prefix_of(part)
+            if key.startswith(prefix):
+                sought = key.removeprefix(prefix).encode(errors="surrogatepass")
+                found = self.source.find(sought, part.start, part.stop)
+                if found is not None:
+                    return found - self._start
+        return None
+
+    def read(self, record: Record) -> bytes:
+        """The encoded bytes of one of this dataset's records, proven to be those that were scanned.
+
+        Raises RecordChangedError where they are not, RecordError where the file cannot be read, StorageError where the
+        machine cannot.
+        """
+        validation.instance("record", record, Record, "give one of this dataset's records")
+        class_name = None if record.label is None else self.classes[record.label]
+        scanned_ns = self.source.summary.scanned_ns
+        return read.read_record(record, class_name, root=self.root, scanned_ns=scanned_ns)
+
+    def is_unmoved(self, record: Record) -> bool:
+        """Whether the record's file cannot have changed since the scan; nothing of it is read."""
+        return read.is_unmoved(record, self.source.summary.scanned_ns)
+
+    def read_mask(self, record: Record) -> bytes:
+        """The encoded bytes of the record's mask, proven likewise; raises as ``read``, CallError if it has none."""
+        return read.read_mask(record, root=self.root, scanned_ns=self.source.summary.scanned_ns)
+
+    def min_size(self) -> Size:
+        """The least height and the least width, and the key of the record whose shorter side is the shortest."""
+        sizes = [
+            Size(part.smallest.height, part.smallest.width, self._full(part, part.smallest.key))
+            for part in self._splits
+            if part.smallest is not None
+        ]
+        return manifest.least(sizes)
+
+    def common_size(self) -> tuple[int, int] | None:
+        """Height and width where all records have the same, else None."""
+        sizes = {part.common_size for part in self._splits if part.num_records}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    def __repr__(self) -> str:
+        split = "" if self.split is None else f", split={self.split!r}"
+        return f"<Dataset {self.root} ({self.num_records} records{split}) {self.digest}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._path is not None:
+            return _reopen, (self._path, self.root, self.digest, self.split)
+        return _rebuild, (self.source.buffer.to_pybytes(), self.split)
+
+    def _place(self, index: SupportsIndex) -> int:
+        try:
+            i = operator.index(index)
+        except TypeError:
+            raise CallError(f"record {validation.shown(index)} is asked for; places are integers") from None
+        if not 0 <= i < self.num_records:
+            raise CallError(f"record {i} is asked for; places lie in [0, {self.num_records}), the number of records")
+        return self._start + i
+
+    def _prefix(self, row: int) -> str:
+        return self._prefix_of(next(part for part in self._splits if row < part.stop))
+
+    def _prefix_of(self, part: SplitSummary) -> str:
+        return f"{part.name}/" if self.split is None and part.name is not None else ""
+
+    def _full(self, part: SplitSummary, key: str | None) -> str:
+        return f"{self._prefix_of(part)}{key}"
+
+
+def _splits_remedy(wanted: str, names: list[str]) -> str:
+    if not names:
+        return "it has no splits, so leave the split out"
+    close = difflib.get_close_matches(wanted, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"it has {', '.join(names)}{hint}"
+
+
+def _rebuild(data: bytes, split: str | None) -> Dataset:
+    return Dataset(Manifest(pa.py_buffer(data), "the pickled dataset"), split=split)
+
+
+@functools.lru_cache(maxsize=8)  # a worker is handed the same dataset with every task
+def _reopen(path: Path, root: Path, digest: str, split: str | None) -> Dataset:  # noqa: ARG001 - equal ones lie apart
+    dataset = Dataset.open(path)
+    if dataset.digest != digest:
+        raise DatasetError(
+            f"{path} holds dataset {dataset.digest} now, not {digest}: it was scanned again; open it again"
+        )
+    return Dataset(dataset.source, path=path, split=split)

@@ -1,0 +1,377 @@
+"""The manifest: what a scan found, as one memory-mapped Arrow IPC file.
+
+The file holds one table, uncompressed and in record batches of equal length, so that the place of any row follows from
+its number and nothing but the touched rows is read. First come the records, sorted by (split, UTF-8 bytes of the key);
+after them, from a new batch on, what was refused, sorted by the bytes of its path. What describes all of it
+(``Summary``) is JSON in the schema's metadata. Any Arrow reader can open it.
+"""
+
+import json
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Lock, get_ident
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from augment.errors import DatasetError, Reason, StorageError
+from augment.samples.sample import Refusal
+
+VERSION = 1
+BATCH_ROWS = 65_536
+
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),  # relative to the split; of a refused file, its path
+        pa.field("path", pa.string(), nullable=False),  # relative to the root
+        pa.field("label", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("digest", pa.binary(16)),
+        pa.field("offset", pa.int64()),  # where in the file; null where the file is the picture
+        pa.field("annotations", pa.string()),  # JSON, as annotations.py describes it
+        pa.field("mask_path", pa.string()),
+        pa.field("mask_offset", pa.int64()),
+        pa.field("mask_size_bytes", pa.int64()),
+        pa.field("mask_mtime_ns", pa.int64()),
+        pa.field("mask_digest", pa.binary(16)),
+        pa.field("refusal", pa.string()),  # null in records; "reason: detail" in refused rows
+    ]
+)
+
+_RARE = ("offset", "annotations", "mask_path", "mask_offset", "mask_size_bytes", "mask_mtime_ns", "mask_digest")
+"""Columns that are null in most datasets; they are read through Arrow's scalars, and only where there is something."""
+
+_METADATA_KEY = b"augment.manifest"
+
+
+class Size(NamedTuple):
+    """The least height and width among some records, and the key of the one whose shorter side is the shortest."""
+
+    height: int
+    width: int
+    key: str
+
+
+def least(sizes: Iterable[Size]) -> Size:
+    """What ``Size`` says of all these records together; of equals the first is named."""
+    several = tuple(sizes)
+    smallest = min(several, key=lambda size: min(size.height, size.width))
+    return Size(min(size.height for size in several), min(size.width for size in several), smallest.key)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """One split: its rows and what is known of all of them. ``name`` is None where the dataset has no splits."""
+
+    name: str | None
+    start: int
+    stop: int
+    smallest: Size | None
+    common_size: tuple[int, int] | None
+    num_unlabelled: int
+    first_unlabelled: str | None
+
+    @property
+    def num_records(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a manifest says of the dataset as a whole; ``scanned_ns`` is when the scan began to read.
+
+    ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``mask_bits`` is 16 where a
+    mask file has 16 bits a pixel. ``details`` is what the
+    format keeps for itself: the ids of COCO's categories, the skeleton of YOLO's poses.
+    """
+
+    format: str
+    root: str
+    digest: str
+    classes: tuple[str, ...]
+    splits: tuple[SplitSummary, ...]
+    num_records: int
+    num_refused: int
+    scanned_ns: int
+    targets: tuple[str, ...] = ()
+    keypoint_names: tuple[str, ...] = ()
+    mask_bits: int = 8
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps({"version": VERSION, "batch_rows": BATCH_ROWS, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Summary":
+        """Raise ValueError, KeyError or TypeError where the text is no summary of this version."""
+        fields: dict[str, Any] = json.loads(text)
+        version, batch_rows = fields.pop("version"), fields.pop("batch_rows")
+        if (version, batch_rows) != (VERSION, BATCH_ROWS):
+            raise ValueError(f"version {version} with batches of {batch_rows} rows, not version {VERSION}")
+        splits = tuple(_split_summary(**split) for split in fields.pop("splits"))
+        names: dict[str, Any] = {name: tuple(fields.pop(name)) for name in ("classes", "targets", "keypoint_names")}
+        return cls(splits=splits, **names, **fields)
+
+
+def _split_summary(*, smallest: Any, common_size: Any, **fields: Any) -> SplitSummary:
+    return SplitSummary(
+        smallest=None if smallest is None else Size(*smallest),
+        common_size=None if common_size is None else (common_size[0], common_size[1]),
+        **fields,
+    )
+
+
+_SMALL_BYTES = 2**24
+_ROWS_MAPPED = 64
+"""Of a larger manifest the pages are given back after so many rows. Each row maps up to 64 kB a column, since Linux
+maps the neighbours of a page too, and in time all of the file would count as the process's memory."""
+
+
+class Row(NamedTuple):
+    """One record as the manifest holds it: bytes and integers, nothing resolved."""
+
+    key: bytes
+    path: bytes
+    label: int | None
+    height: int
+    width: int
+    size_bytes: int
+    mtime_ns: int
+    digest: bytes
+    offset: int | None
+    annotations: bytes | None
+    mask: "MaskRow | None"
+
+
+class MaskRow(NamedTuple):
+    """The columns of a record's mask."""
+
+    path: bytes
+    offset: int | None
+    size_bytes: int
+    mtime_ns: int
+    digest: bytes
+
+
+class Manifest:
+    """A manifest that is open for reading. Safe between threads."""
+
+    def __init__(self, buffer: pa.Buffer, name: str, mapped: mmap.mmap | None = None) -> None:
+        """Read the footer of a manifest's bytes, in memory or ``mapped``; ``name`` is what messages call it."""
+        self.buffer = buffer
+        self._name = name
+        self._mapped = mapped if mapped is not None and len(mapped) > _SMALL_BYTES else None
+        self._num_read = 0
+        try:
+            self._reader = pa.ipc.open_file(buffer)
+            metadata = self._reader.schema.metadata or {}
+            self.summary = Summary.from_json(metadata[_METADATA_KEY])
+            if not self._reader.schema.equals(SCHEMA):
+                raise ValueError("its columns are others")
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{name} is not a manifest that this version reads ({error}); scan the dataset again"
+            ) from error
+        self._lock = Lock()
+        self._batches: dict[int, _Columns] = {}
+
+    def row(self, index: int) -> Row:
+        """One record; ``index`` must lie in [0, num_records)."""
+        columns, i = self._place(index)
+        row = columns.row(i)
+        if self._mapped is not None:
+            self._num_read += 1
+            if self._num_read >= _ROWS_MAPPED:  # threads that count at once give back once more, which costs nothing
+                self._num_read = 0
+                self._mapped.madvise(mmap.MADV_DONTNEED)
+        return row
+
+    def key(self, index: int) -> bytes:
+        """The UTF-8 key of one record; no other column is touched."""
+        columns, i = self._place(index)
+        return columns.key[i]
+
+    def path(self, index: int) -> bytes:
+        """The path of one record, relative to the root."""
+        columns, i = self._place(index)
+        return columns.path[i]
+
+    def find(self, key: bytes, start: int, stop: int) -> int | None:
+        """The record with this key among those from ``start`` to ``stop``, which belong to one split."""
+        low, high = start, stop
+        while low < high:
+            middle = (low + high) // 2
+            if self.key(middle) < key:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < stop and self.key(low) == key else None
+
+    def refusals(self) -> Iterator[Refusal]:
+        """What was refused, in the order of its path relative to the root."""
+        first = -(-self.summary.num_records // BATCH_ROWS)
+        for number in range(first, self._reader.num_record_batches):
+            batch = self._batch(number)
+            keys, verdicts = batch.column("key").to_pylist(), batch.column("refusal").to_pylist()
+            for key, verdict in zip(keys, verdicts, strict=True):
+                reason, _, detail = verdict.partition(": ")
+                yield Refusal(key, Reason(reason), detail)
+
+    def record_batches(self, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
+        """The records, batch by batch; only the batches that hold some of those from ``start`` to ``stop``."""
+        last = self.summary.num_records if stop is None else stop
+        return (self._batch(number) for number in range(start // BATCH_ROWS, -(-last // BATCH_ROWS)))
+
+    def _place(self, index: int) -> "tuple[_Columns, int]":
+        number, i = divmod(index, BATCH_ROWS)
+        columns = self._batches.get(number)
+        if columns is None:
+            columns = self._batches[number] = _Columns(self._batch(number))
+        return columns, i
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        try:
+            with self._lock:
+                return self._reader.get_batch(number)
+        except (pa.ArrowException, OSError) as error:
+            raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
+
+
+class _Text:
+    """The strings of a column, read straight from its buffers: an Arrow scalar would cost five times as much."""
+
+    __slots__ = ("_data", "_offsets")
+
+    def __init__(self, column: pa.Array) -> None:
+        _, offsets, data = column.buffers()
+        self._offsets = np.frombuffer(offsets, dtype=np.int32)
+        self._data = memoryview(data if data is not None else b"")
+
+    def __getitem__(self, i: int) -> bytes:
+        return bytes(self._data[self._offsets[i] : self._offsets[i + 1]])
+
+
+class _Columns:
+    """One record batch as plain buffers; making it reads none of them."""
+
+    __slots__ = ("_batch", "_digest", "_label", "_labelled", "_numbers", "_rare", "key", "path")
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch = batch  # keeps the memory alive that the views below look into
+        self.key = _Text(batch.column("key"))
+        self.path = _Text(batch.column("path"))
+        validity, labels = batch.column("label").buffers()
+        self._labelled = None if validity is None else np.frombuffer(validity, dtype=np.uint8)
+        self._label = np.frombuffer(labels, dtype=np.int32)
+        self._numbers = tuple(_numbers(batch, name) for name in ("height", "width", "size_bytes", "mtime_ns"))
+        self._digest = memoryview(batch.column("digest").buffers()[1])
+        self._rare = {name: column for name in _RARE if (column := batch.column(name)).null_count < len(column)}
+
+    def row(self, i: int) -> Row:
+        labelled = self._labelled is None or bool(self._labelled[i >> 3] >> (i & 7) & 1)
+        heights, widths, sizes, mtimes = self._numbers
+        return Row(
+            key=self.key[i],
+            path=self.path[i],
+            label=int(self._label[i]) if labelled else None,
+            height=heights.item(i),
+            width=widths.item(i),
+            size_bytes=sizes.item(i),
+            mtime_ns=mtimes.item(i),
+            digest=bytes(self._digest[16 * i : 16 * i + 16]),
+            offset=self._value("offset", i),
+            annotations=None if (text := self._value("annotations", i)) is None else text.encode(),
+            mask=self._mask(i),
+        )
+
+    def _value(self, name: str, i: int) -> Any:
+        return self._rare[name][i].as_py() if name in self._rare else None
+
+    def _mask(self, i: int) -> MaskRow | None:
+        path = self._value("mask_path", i)
+        if path is None:
+            return None
+        names = ("mask_offset", "mask_size_bytes", "mask_mtime_ns", "mask_digest")
+        return MaskRow(path.encode(), *(self._value(name, i) for name in names))
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.int32] | NDArray[np.int64]:
+    column = batch.column(name)
+    return np.frombuffer(column.buffers()[1], dtype=column.type.to_pandas_dtype())
+
+
+def open_file(path: Path) -> Manifest:
+    """Map a manifest into memory. Raises DatasetError where there is none, StorageError where it cannot be read."""
+    if path.is_dir():
+        raise DatasetError(f"{path} is a folder, not a manifest; scan it")
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        return Manifest(pa.py_buffer(mapped), str(path), mapped)
+    except FileNotFoundError as error:
+        raise DatasetError(f"there is no manifest {path}; scan the dataset first") from error
+    except ValueError as error:  # an empty file cannot be mapped
+        raise DatasetError(f"{path} is not a manifest ({error}); scan the dataset again") from error
+    except OSError as error:
+        raise StorageError(f"the manifest {path} cannot be read: {error}") from error
+
+
+def write(
+    sink: Any, summary: Summary, records: Iterable[pa.RecordBatch], refused: Iterable[pa.RecordBatch] = ()
+) -> None:
+    """Write a manifest into a binary file that is open for writing.
+
+    ``records`` and ``refused`` come sorted, in batches of any length with the columns of ``SCHEMA``; one batch of each
+    is held in memory at a time.
+    """
+    schema = SCHEMA.with_metadata({_METADATA_KEY: summary.to_json()})
+    with pa.ipc.new_file(sink, schema) as writer:
+        for part in (records, refused):
+            for batch in _equal_batches(part):
+                writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+def _equal_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    pending: list[pa.RecordBatch] = []
+    missing = BATCH_ROWS
+    for batch in batches:
+        rest = batch
+        while rest.num_rows:
+            pending.append(rest.slice(0, missing))
+            rest = rest.slice(pending[-1].num_rows)
+            missing -= pending[-1].num_rows
+            if not missing:
+                yield pa.concat_batches(pending)
+                pending, missing = [], BATCH_ROWS
+    if pending:
+        yield pa.concat_batches(pending)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name, whole and on disk, when the block ends well, and else not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageError(f"the manifest {path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,349 @@
+"""Offline: copies of every record of a dataset, written to a folder with a manifest.
+
+    describe and check -> lock the folder -> undo what a kill left -> shards, by workers -> remove what is stale
+    -> write what describes all of it
+
+The folder itself is the durable state (``expansion/folder.py``): the same command goes on where a run ended, however it
+ended, and the files are those of a run that was never interrupted.
+
+What workers are handed of an expansion: its datasets, in memory files that last as long as the work.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from augment import user_state, validation
+from augment.datasets.dataset import Dataset
+from augment.errors import StorageError, WorkerError
+from augment.expansion import changes, dataset_files, folder, lock, manifest, shard
+from augment.expansion.copies import Copies
+from augment.expansion.manifest import PathSet
+from augment.expansion.names import Names
+from augment.expansion.plan import Plan, SizeTask, There, look
+from augment.expansion.progress import Budget, MaxFailures, Progress, Summary, Tally
+from augment.expansion.shard import ShardResult, ShardTask
+from augment.expansion.spec import ExpansionSpec, check, check_same, describe, left_out, named_views
+from augment.expansion.splits import check_leaks, divide, views
+from augment.images import encode
+from augment.pipelines.spec import PipelineSpec
+from augment.render.pipeline import Pipeline
+from augment.render.references import References, take
+from augment.render.renderer import ReferenceSource, RenderSource
+from augment.scanning import scan
+from augment.transforms import sizes
+from augment.workers import task
+from augment.workers.files import MemoryFile
+from augment.workers.task import Task, Workers
+
+
+def source(
+    spec: ExpansionSpec,
+    pipeline: PipelineSpec,
+    dataset: Dataset,
+    references: Mapping[str, Dataset],
+    stack: contextlib.ExitStack,
+) -> RenderSource:
+    """What an expansion is rendered from, until the stack is closed."""
+    return RenderSource(
+        manifest=_shared(dataset, stack),
+        dataset_digest=spec.dataset,
+        split=spec.split,
+        spec=pipeline,
+        seed=spec.seed,
+        references=tuple(ReferenceSource(name, _shared(each, stack), each.digest) for name, each in references.items()),
+    )
+
+
+def _shared(dataset: Dataset, stack: contextlib.ExitStack) -> Path:
+    file = stack.enter_context(MemoryFile("dataset"))
+    file.write(dataset.to_buffer())
+    return Path(file.path)
+
+
+def expand(
+    dataset: Dataset | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None = None,
+    *,
+    copies: Copies = 1,
+    seed: int = 0,
+    split: str | None = None,
+    augment_splits: Sequence[str] | None = None,
+    copy_splits: bool | None = None,
+    allow_leaks: bool = False,
+    include_originals: bool = False,
+    output_format: str | None = None,
+    drop_targets: Collection[str] = (),
+    image_format: str = "jpeg",
+    quality: int = encode.DEFAULT_QUALITY,
+    update: bool = False,
+    workers: Workers | None = None,
+    max_failures: MaxFailures | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    references: References | None = None,
+) -> Summary:
+    """Describe an expansion and run it: see ``Expansion`` and ``Expansion.run``."""
+    expansion = Expansion(
+        dataset,
+        out,
+        pipeline,
+        copies=copies,
+        seed=seed,
+        split=split,
+        augment_splits=augment_splits,
+        copy_splits=copy_splits,
+        allow_leaks=allow_leaks,
+        include_originals=include_originals,
+        output_format=output_format,
+        drop_targets=drop_targets,
+        image_format=image_format,
+        quality=quality,
+        references=references,
+    )
+    return expansion.run(workers, update=update, max_failures=max_failures, progress=progress)
+
+
+class Expansion:
+    """A dataset, a pipeline and a folder for the copies: checked against one another, and nothing written yet.
+
+    ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a pipeline, the name of a preset or
+    the path of a file, which only an expansion without copies may lack. ``copies`` is a number, numbers by class,
+    ``"balance"`` or ``"balance:N"``; 0 with ``include_originals`` converts the dataset.
+
+    Of a dataset with splits the training split is augmented and the others pass through, each in a folder of its own.
+    ``split`` expands that one alone, ``augment_splits`` says which are augmented and ``copy_splits`` whether the others
+    pass through. ``output_format`` is another format than the dataset's, ``drop_targets`` names targets that outputs
+    are without. ``references`` are datasets, or paths of folders, by the names that transforms call them by.
+
+    Raises OutputError where the folders lie in one another; DatasetError where two outputs would have one name, the
+    format cannot hold a target, or a split that is augmented shares pictures with another one (unless
+    ``allow_leaks``); PipelineError where the pipeline cannot hold for the dataset; CallError for arguments out of
+    range.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | str | os.PathLike[str],
+        out: str | os.PathLike[str],
+        pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None = None,
+        *,
+        copies: Copies = 1,
+        seed: int = 0,
+        split: str | None = None,
+        augment_splits: Sequence[str] | None = None,
+        copy_splits: bool | None = None,
+        allow_leaks: bool = False,
+        include_originals: bool = False,
+        output_format: str | None = None,
+        drop_targets: Collection[str] = (),
+        image_format: str = "jpeg",
+        quality: int = encode.DEFAULT_QUALITY,
+        references: References | None = None,
+    ) -> None:
+        # All that can be judged at once is judged before a scan that may take minutes.
+        self.out = validation.path("out", out).absolute()
+        seed, copies, include_originals, quality = check(
+            copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
+        )
+        if not isinstance(dataset, Dataset):
+            dataset = validation.path("dataset", dataset, "an augment.Dataset or the path of a folder").absolute()
+        root = dataset.root if isinstance(dataset, Dataset) else dataset
+        folder.check_place(self.out, root)
+        folder.check_ours(self.out)
+        self.pipeline = _pipeline(pipeline, copies)
+        self._references = take(references, [self.pipeline])
+        for each in self._references.values():
+            folder.check_place(self.out, each.root)
+        self.dataset = scan.take(dataset)
+        division = divide(self.dataset, split, augment_splits, copy_splits=copy_splits)
+        if not allow_leaks:
+            check_leaks(self.dataset, division)
+        if copies != 0:
+            for part, view in views(self.dataset, division.parts):
+                if not part.copied:
+                    smallest = view.min_size()
+                    sizes.check_fits(self.pipeline, smallest.height, smallest.width, view.targets)
+        self.spec = describe(
+            self.dataset,
+            division,
+            self.pipeline,
+            copies=copies,
+            seed=seed,
+            include_originals=include_originals,
+            image_format=image_format,
+            quality=quality,
+            output_format=output_format,
+            drop_targets=drop_targets,
+            references=self._references,
+        )
+        self._names = Names(self.dataset, self.spec)
+        self._names.check()
+
+    @property
+    def id(self) -> str:
+        """The expansion's digest: equal where all files are equal."""
+        return self.spec.id
+
+    @property
+    def num_files(self) -> int:
+        """Records that become outputs, and files that the scan left out."""
+        return sum(part.num_records for part in self.spec.parts) + sum(1 for _ in left_out(self.dataset, self.spec))
+
+    def plan(self, workers: Workers | None = None, *, update: bool = False) -> Plan:
+        """What a run would do, with an estimate of the bytes from a few records rendered for it; nothing is written.
+
+        Raises OutputError where a run would.
+        """
+        update, workers = validation.flag("update", update), validation.workers("workers", workers)
+        old = self._described()
+        if old is not None:
+            check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
+            self._check_places(old)
+        with contextlib.ExitStack() as stack:
+            measured = task.submit(workers, SizeTask(self._source(stack), self.spec)).result()
+        if old is None:
+            return Plan.of(self.spec, self.dataset, self.out, measured, There(), None)
+        there = look(self.out, old, self.spec, self.pipeline, self.dataset, self._names)
+        changed = changes.since(self.out, old.num_shards, old.id, named_views(self.spec, self.dataset))
+        return Plan.of(self.spec, self.dataset, self.out, measured, there, changed)
+
+    def run(
+        self,
+        workers: Workers | None = None,
+        *,
+        update: bool = False,
+        max_failures: MaxFailures | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Summary:
+        """Bring the folder to this expansion's end; what is there and right is kept.
+
+        A folder that holds this expansion of an earlier state of the dataset needs ``update``. Without ``workers`` all
+        is rendered in this process, where a picture that crashes a decoder crashes it. ``progress`` is called a few
+        times a second from this thread. ``max_failures`` is how many records and files may be left out: a count, or a
+        fraction between 0 and 1 of all; by default any number.
+
+        Raises OutputError where the folder is another's or another run works in it; StorageError where the disk is full
+        or fails; WorkerError; DatasetError beyond ``max_failures``. After each, and after Ctrl-C or a kill, the same
+        call goes on.
+        """
+        update, workers = validation.flag("update", update), validation.workers("workers", workers)
+        progress = validation.function("progress", progress) or (lambda _: None)
+        budget = Budget(max_failures, self.num_files)
+        left = tuple(left_out(self.dataset, self.spec))
+        budget.check(len(left), left)  # what the scan left out is known by now
+        tally = Tally(self.spec, budget, progress)
+        with lock.locked(self.out):
+            folder.check_ours(self.out)
+            self._prepare(update=update)
+            this_run = lock.Run(self.out, self.spec.num_shards)
+            try:
+                with contextlib.ExitStack() as stack, this_run:
+                    self._render(workers, self._source(stack), this_run, tally)
+            except BaseException as error:
+                self._undo_unfinished(this_run)
+                if isinstance(error, StorageError | WorkerError):
+                    raise type(error)(f"{tally.told()}: {error}") from error
+                raise
+            num_removed = self._remove_stale()
+            num_closing = dataset_files.write(self.out, self.spec, lambda: tally.show(()))
+        for each in (self.dataset, *self._references.values()):
+            user_state.remember(each.digest, each.root)
+        return tally.summary(self.out, num_removed, num_closing)
+
+    def _described(self) -> ExpansionSpec | None:
+        text = folder.read_text(self.out, folder.DESCRIPTION)
+        return None if text is None else ExpansionSpec.from_json(text, str(self.out / folder.DESCRIPTION))
+
+    def _prepare(self, *, update: bool) -> None:
+        """Undo what a killed run left, and make the folder this expansion's.
+
+        Each step may be the last before a kill: until the description is replaced the folder is the old expansion's
+        with all its parts, after it the new one's, whose parts are yet to come and whose outputs ``previous`` knows.
+        """
+        old = self._described()
+        same = old is not None and check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
+        lock.end_runs(self.out)
+        if old is not None:
+            _undo_shards(self.out, old)
+        folder.remove_temporaries(self.out)
+        if old is not None:
+            self._check_places(old)
+        if old is not None and not same:
+            dataset_files.remove(self.out, old)
+            manifest.keep_previous(self.out, old.num_shards, old.id)
+        if not same:
+            text = self.spec.to_json().encode()
+            folder.place(self.out, folder.DESCRIPTION, text, temporary="description", durable=True)
+
+    def _check_places(self, old: ExpansionSpec) -> None:
+        """Raise OutputError where something has an output's place that no expansion here wrote."""
+        known = [manifest.path_set(self.out, old.num_shards, old.id)]
+        if (previous := manifest.Previous.open(self.out)) is not None:
+            known.append(PathSet(previous.paths()))
+        whole = old.id != self.spec.id and not manifest.damaged_parts(self.out, old.num_shards, old.id)
+        self._names.check_places(self.out, known, whole=whole)
+
+    def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
+        def show(under_way: Sequence[Task[ShardResult]]) -> None:
+            indices = [task.index for task in under_way if isinstance(task, ShardTask)]
+            counts = [this_run.counts(index) for index in indices]
+            tally.show(counts, lambda i: self._key(indices[i], counts[i].refused))
+
+        work = self._unfinished(source, this_run, tally)
+        with contextlib.closing(task.run_all(workers, work, show)) as results:
+            for result in results:
+                tally.add(result)
+        tally.show(())
+
+    def _key(self, index: int, place: int) -> str:
+        """The key of a shard's record, by its place in the shard's split."""
+        ((_, view),) = views(self.dataset, [self.spec.shard(index).part])
+        return view.keys([place])[0]
+
+    def _unfinished(self, source: RenderSource, this_run: lock.Run, tally: Tally) -> Iterator[ShardTask]:
+        refused = shard.refused_at_scan(self.dataset, self.spec)
+        for index in range(self.spec.num_shards):
+            settled = shard.settled(self.out, self.spec, index)
+            if settled is None:
+                yield ShardTask(source, self.spec, self.out, this_run.path.name, index, refused.get(index, ()))
+            else:
+                tally.add(settled)
+                tally.show(())
+
+    def _undo_unfinished(self, this_run: lock.Run) -> None:
+        """Leave nothing of shards whose workers died; where that fails too, the next run does it."""
+        if this_run.is_over:
+            with contextlib.suppress(StorageError):
+                _undo_shards(self.out, self.spec)
+                folder.remove_temporaries(self.out)
+
+    def _remove_stale(self) -> int:
+        """After an update: remove outputs of records that are gone, parts that are too many, and the former rows."""
+        previous = manifest.Previous.open(self.out)
+        if previous is None:
+            return 0
+        current = manifest.path_set(self.out, self.spec.num_shards, self.spec.id)
+        num_removed = sum(len(current.missing(paths)) for paths in previous.pictures())
+        for paths in previous.paths():
+            for path in current.missing(paths):
+                folder.remove(self.out, path)
+        for name in manifest.part_names(self.out)[self.spec.num_shards :]:
+            folder.remove(self.out, name)
+        folder.remove(self.out, folder.PREVIOUS)
+        return num_removed
+
+    def _source(self, stack: contextlib.ExitStack) -> RenderSource:
+        return source(self.spec, self.pipeline, self.dataset, self._references, stack)
+
+
+def _pipeline(pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None, copies: Copies) -> PipelineSpec:
+    if pipeline is None and copies == 0:
+        return PipelineSpec(())  # nothing is augmented
+    return Pipeline.take(pipeline).spec
+
+
+def _undo_shards(out: Path, spec: ExpansionSpec) -> None:
+    """Remove what shards wrote that have no part in the manifest."""
+    folder.recover(out, lambda index: manifest.read_part(out, index, spec.id, brief=True) is not None)

@@ -1,0 +1,176 @@
+"""What the shards of a run have come to: for a progress bar, for a budget of failures, and at the end."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from augment import validation
+from augment.errors import CallError, DatasetError
+from augment.expansion.lock import Counts
+from augment.expansion.shard import ShardResult
+from augment.expansion.spec import ExpansionSpec
+from augment.samples.sample import Refusal
+
+_REFUSALS_TOLD = 1000
+
+MaxFailures: TypeAlias = int | float  # an integer is a count, a float a fraction
+"""How many records and files may be left out: a count, or a fraction between 0 and 1 of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, in outputs.
+
+    ``done`` counts kept ones too, and those that a refused record did not become, so that it reaches ``total``.
+    ``failed`` counts records and files that are left out.
+    """
+
+    done: int
+    total: int
+    kept: int
+    failed: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did, counted in pictures.
+
+    ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
+    anew for all pictures, or beside pictures that were kept. ``size_bytes`` is that of all outputs in the folder;
+    ``refusals`` are the first thousand.
+    """
+
+    id: str
+    out: Path
+    num_rendered: int
+    num_originals: int
+    num_copied: int
+    num_kept: int
+    num_described: int
+    num_removed: int
+    num_refused: int
+    size_bytes: int
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether the folder was complete before."""
+        written = self.num_rendered + self.num_originals + self.num_copied + self.num_described
+        return written == self.num_removed == 0
+
+
+class Budget:
+    """Whether too many records and files are left out; None is no bound. ``num_files`` is how many there are."""
+
+    def __init__(self, max_failures: MaxFailures | None, num_files: int) -> None:
+        self._text = f"max_failures is {max_failures}"
+        self._most: int | None = None
+        if max_failures is None:
+            return
+        if isinstance(max_failures, float) and 0 < max_failures < 1:
+            self._most = int(max_failures * num_files)
+            return
+        try:
+            self._most = validation.integer("max_failures", max_failures, 0)
+        except CallError:
+            told = validation.shown(max_failures)
+            raise CallError(f"max_failures is {told}; give a count, or a fraction above 0 and below 1") from None
+
+    def check(self, num_refused: int, refusals: Sequence[Refusal]) -> None:
+        """Raise DatasetError where more are left out than allowed; ``refusals`` are some of them, the first first."""
+        if self._most is None or num_refused <= self._most:
+            return
+        told = "".join(f"; the first is {one.key} ({one.reason}: {one.detail})" for one in refusals[:1])
+        raise DatasetError(
+            f"{num_refused} records and files are left out and {self._text}{told}; mend or remove them, or allow more"
+        )
+
+    def check_under_way(self, num_refused: int, key: str) -> None:
+        """The same for records that unfinished shards refused; ``key`` is that of one of them."""
+        if self._most is not None and num_refused > self._most:
+            raise DatasetError(
+                f"{num_refused} records and files are left out so far and {self._text}; one is {key}; mend or remove "
+                "them, or allow more"
+            )
+
+
+class Tally:
+    """Adds up the results of shards as they come."""
+
+    def __init__(self, spec: ExpansionSpec, budget: Budget, progress: Callable[[Progress], None]) -> None:
+        self._spec = spec
+        self._budget = budget
+        self._progress = progress
+        self._done = 0
+        self._shown = 0
+        self._num_rendered = 0
+        self._num_originals = 0
+        self._num_copied = 0
+        self._num_kept = 0
+        self._num_described = 0
+        self._num_refused = 0
+        self._size_bytes = 0
+        self._refusals: list[Refusal] = []
+
+    def add(self, result: ShardResult) -> None:
+        """Count a finished shard; DatasetError where the budget of failures is spent."""
+        self._done += result.num_outputs
+        self._num_rendered += result.num_rendered
+        self._num_originals += result.num_originals
+        self._num_copied += result.num_copied
+        self._num_kept += result.num_kept
+        self._num_described += result.num_described
+        self._num_refused += len(result.refusals)
+        self._size_bytes += result.size_bytes
+        self._refusals += result.refusals[: _REFUSALS_TOLD - len(self._refusals)]
+        self._budget.check(self._num_refused, self._refusals)
+
+    def show(self, under_way: Sequence[Counts], named: Callable[[int], str] = str) -> None:
+        """Tell how far the run is, with what unfinished shards have done; DatasetError as ``add``.
+
+        ``named`` tells, by a place in ``under_way``, the key of the record that these counts name as refused.
+        """
+        # never backwards, though a shard whose worker died begins again
+        self._shown = max(self._shown, self._done + sum(each.num_outputs for each in under_way))
+        num_refused = self._num_refused + sum(each.num_refused for each in under_way)
+        for i, each in enumerate(under_way):
+            if each.num_refused:
+                self._budget.check_under_way(num_refused, named(i))
+        self._progress(
+            Progress(
+                done=self._shown,
+                total=self._spec.num_outputs,
+                kept=self._num_kept,
+                failed=num_refused,
+                size_bytes=self._size_bytes + sum(each.size_bytes for each in under_way),
+            )
+        )
+
+    def told(self) -> str:
+        """How far the run came, for the message of what ended it."""
+        num_files = self._num_rendered + self._num_originals + self._num_copied + self._num_kept
+        if not num_files:
+            return f"none of {self._spec.num_outputs} outputs is finished"
+        left = (self._spec.num_outputs - self._done) * self._size_bytes / num_files
+        return (
+            f"{self._done} of {self._spec.num_outputs} outputs are finished and stay, about {left / 1e6:.1f} MB are "
+            "still to be written"
+        )
+
+    def summary(self, out: Path, num_removed: int, num_closing: int) -> Summary:
+        """What the run did; ``num_closing`` are the files that it wrote last."""
+        return Summary(
+            id=self._spec.id,
+            out=out,
+            num_rendered=self._num_rendered,
+            num_originals=self._num_originals,
+            num_copied=self._num_copied,
+            num_kept=self._num_kept,
+            num_described=self._num_described + num_closing,
+            num_removed=num_removed,
+            num_refused=self._num_refused,
+            size_bytes=self._size_bytes,
+            refusals=tuple(self._refusals),
+        )

@@ -1,0 +1,205 @@
+"""The members of COCO's annotations to our own and back.
+
+Boxes ``[x, y, width, height]`` and polygons are measured at the edges of pixels, keypoints are taken as they stand, as
+everybody does. Numbers are written to a hundred-thousandth of a pixel. Members that COCO does not know (``attributes``,
+``score``, VOC's ``difficult``), and ``iscrowd`` where it is 1, are a box's attributes; they are written back.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from augment.formats.shared.object_rules import enclosing, rounded
+from augment.samples import annotations
+from augment.samples.annotations import Annotations, Corners, Polygons, Rle
+
+Id = int | str
+
+OWN_MEMBERS = frozenset(
+    {"id", "image_id", "category_id", "bbox", "area", "segmentation", "iscrowd", "keypoints", "num_keypoints"}
+    | {"keypoint_angles", "keypoint_scales", "caption"}
+)
+"""Members of an annotation that are not carried along as they stand; angles and scales are an addition of ours."""
+
+OF_IMAGE = frozenset({"id", "file_name", "width", "height"})
+"""Likewise of an image."""
+
+
+class Categories:
+    """What the categories of a dataset are called, and their keypoints."""
+
+    def __init__(self, categories: Iterable[Mapping[str, Any]]) -> None:
+        """Take categories as COCO writes them; they have been checked."""
+        self.names: dict[Id, str] = {}
+        self.keypoints: dict[Id, tuple[str, ...]] = {}
+        for each in categories:
+            self.names[each["id"]] = each["name"]
+            self.keypoints[each["id"]] = tuple(each.get("keypoints", ()))
+
+
+def read(
+    objects: Sequence[Mapping[str, Any]],
+    image: Mapping[str, Any],
+    categories: Categories,
+    *,
+    height: int,
+    width: int,
+    says_boxes: bool,
+) -> Annotations:
+    """The annotations of one picture of this size, from its objects and captions.
+
+    ``says_boxes`` is False where the file lists pictures only. Raises ValueError that says what is wrong.
+    """
+    boxes: list[Corners] = []
+    labels: list[str] = []
+    attributes: list[dict[str, Any]] = []
+    masks: list[Polygons | Rle | None] = []
+    points: dict[str, list[Any]] = {"points": [], "labels": [], "visibility": [], "boxes": []}
+    further: dict[str, list[float]] = {"keypoint_angles": [], "keypoint_scales": []}
+    captions: list[str] = []
+    for each in objects:
+        if "category_id" not in each and isinstance(each.get("caption"), str):
+            captions.append(each["caption"])
+            continue
+        where = f"annotation {each.get('id')!r}"
+        mask = _mask(each.get("segmentation"), where, height, width)
+        boxes.append(_box(each.get("bbox"), mask, where))
+        labels.append(categories.names[each["category_id"]])
+        attributes.append(_attributes(each))
+        masks.append(mask)
+        _add_keypoints(points, further, each, categories, len(boxes) - 1, where)
+    extra = {name: value for name, value in image.items() if name not in OF_IMAGE}
+    if captions:
+        extra["captions"] = captions
+    if not says_boxes:
+        return Annotations(extra=extra or None)
+    has_points = bool(points["points"])
+    lengths = {name: tuple(values) for name, values in further.items() if values}
+    if any(len(values) != len(points["points"]) for values in lengths.values()):
+        raise ValueError("lengths differ: some keypoints have angles or scales and others have none")
+    return Annotations(
+        boxes=tuple(boxes),
+        box_labels=tuple(labels),
+        box_attributes=tuple(attributes) if any(attributes) else None,
+        instance_masks=tuple(masks) if any(mask is not None for mask in masks) else None,
+        keypoints=tuple(points["points"]) if has_points else None,
+        keypoint_labels=tuple(points["labels"]) if has_points else None,
+        keypoint_visibility=tuple(points["visibility"]) if has_points else None,
+        keypoint_boxes=tuple(points["boxes"]) if has_points else None,
+        keypoint_angles=lengths.get("keypoint_angles"),
+        keypoint_scales=lengths.get("keypoint_scales"),
+        extra=extra or None,
+    )
+
+
+def check_size(image: Mapping[str, Any], height: int, width: int) -> None:
+    """Raise ValueError where the entry of an image says another size than the picture has."""
+    said = (image.get("width"), image.get("height"))
+    if None not in said and said != (width, height):
+        found = f"the upright picture is {width} x {height}"
+        raise ValueError(f"picture of another size: the JSON says {said[0]!r} x {said[1]!r}, {found}")
+
+
+def _numbers(value: object, where: str, what: str) -> list[float]:
+    if not isinstance(value, list) or not all(
+        isinstance(each, int | float) and not isinstance(each, bool) for each in value
+    ):
+        raise ValueError(f"not a number: {where} has {what} that is no list of numbers")
+    return [float(each) for each in value]
+
+
+def _box(value: object, mask: Polygons | Rle | None, where: str) -> Corners:
+    if value is None and mask is not None:
+        return enclosing(mask) if isinstance(mask, tuple) else _enclosing_runs(mask)
+    numbers = _numbers(value, where, "a bbox")
+    if len(numbers) != 4:
+        raise ValueError(f"lengths differ: {where} has a bbox of {len(numbers)} numbers, not 4")
+    x, y, across, down = numbers
+    x_max, y_max = rounded((x + across, y + down))
+    return x, y, x_max, y_max
+
+
+def _enclosing_runs(mask: Rle) -> Corners:
+    x, y, across, down = coco_mask.toBbox(coco_runs(mask)).tolist()
+    return x, y, x + across, y + down
+
+
+def coco_runs(mask: Rle) -> Any:
+    """Run lengths as pycocotools wants them."""
+    return {"size": [mask.height, mask.width], "counts": mask.counts.encode()}
+
+
+def _mask(value: object, where: str, height: int, width: int) -> Polygons | Rle | None:
+    if value is None or value == []:
+        return None
+    if isinstance(value, list):
+        return tuple(_polygon(part, where) for part in value)
+    if not isinstance(value, Mapping) or not isinstance(value.get("counts"), str | list):
+        detail = f"not run lengths: {where} has a segmentation that is neither polygons nor run lengths"
+        raise ValueError(detail)  # noqa: TRY004 - wrong is the file, not the call
+    if value.get("size") != [height, width]:
+        found = f"the upright picture {width} x {height}"
+        raise ValueError(f"mask of another size: {where} has [height, width] {str(value.get('size'))[:40]}, {found}")
+    counts = value["counts"]
+    try:
+        if isinstance(counts, str):
+            annotations.read(counts, height=height, width=width)
+            return Rle(height, width, counts)
+        return Rle(height, width, _compressed(counts, height, width))
+    except ValueError as error:
+        raise ValueError(f"not run lengths: {where}: {error}") from error
+
+
+def _compressed(counts: list[Any], height: int, width: int) -> str:
+    if not all(isinstance(run, int) and not isinstance(run, bool) and run >= 0 for run in counts):
+        raise ValueError("a run is a whole number of pixels, 0 or more")
+    if sum(counts) != height * width:
+        raise ValueError(f"run lengths make {sum(counts)} pixels, not {width} x {height}")
+    given: Any = {"size": [height, width], "counts": counts}
+    runs: Any = coco_mask.frPyObjects(given, height, width)
+    return str(runs["counts"], "ascii")
+
+
+def _polygon(value: object, where: str) -> tuple[float, ...]:
+    numbers = _numbers(value, where, "a polygon")
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise ValueError(f"not a polygon: {where} has one of {len(numbers)} numbers; three points are six")
+    return tuple(numbers)
+
+
+def _attributes(each: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in each.items() if name not in OWN_MEMBERS}
+    if each.get("iscrowd"):
+        found["iscrowd"] = 1
+    return found
+
+
+def _add_keypoints(
+    points: dict[str, list[Any]],
+    further: dict[str, list[float]],
+    each: Mapping[str, Any],
+    categories: Categories,
+    box: int,
+    where: str,
+) -> None:
+    if each.get("keypoints") is None:
+        return
+    numbers = _numbers(each["keypoints"], where, "keypoints")
+    names = categories.keypoints[each["category_id"]]
+    if len(numbers) != 3 * len(names):
+        category = categories.names[each["category_id"]]
+        raise ValueError(
+            f"lengths differ: {where} has {len(numbers)} numbers of keypoints, of the {len(names)} that category "
+            f"{category!r} names"
+        )
+    for name, x, y, seen in zip(names, numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+        if seen not in (0.0, 1.0, 2.0):
+            raise ValueError(f"unknown visibility: keypoint {name!r} of {where} has {seen:g}; it is 0, 1 or 2")
+        points["points"].append((x, y) if seen else (0.0, 0.0))
+        points["labels"].append(name)
+        points["visibility"].append(int(seen))
+        points["boxes"].append(box)
+    for name in further:
+        if each.get(name) is not None:
+            further[name] += _numbers(each[name], where, name)

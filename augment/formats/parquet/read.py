@@ -1,0 +1,340 @@
+"""Parquet shards as a scan lists them: what each says of itself, its columns of names and classes; no picture.
+
+One row of a Parquet file to annotations: boxes, several classes, and what is carried along.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from augment.datasets import keys, parquet_rows, read
+from augment.datasets.parquet_rows import Description, UnreadableRowError
+from augment.errors import DatasetError, StorageError
+from augment.formats.parquet import columns
+from augment.formats.parquet.columns import ClassColumn, Layout, LayoutError
+from augment.formats.shared.class_names import ClassValues, NamesInUse
+from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed
+from augment.samples.annotations import NOTHING, Annotations
+
+CARRIED_MEAN_BYTES = 1024
+"""A row of the first row group, of a column that is carried along without being understood: captions and numbers."""
+
+NAME_MAX_CHARS = 1024
+"""Of the path of a picture; a longer one is no name."""
+
+_WINDOWS = re.compile(r"[A-Za-z]:\\|\\\\")
+
+
+@dataclass(slots=True)
+class Shelf:
+    """One shard. ``names`` are those beside the pictures, ``values`` the classes as they are written."""
+
+    path: Path
+    shard: Shard
+    description: Description
+    layout: Layout
+    names: list[str | None] = field(default_factory=list)
+    values: list[int | str | None] = field(default_factory=list)
+
+
+class Meaning:
+    """What the columns with classes mean; ``label``, ``labels`` and ``categories`` tell names, ``names`` is of all."""
+
+    def __init__(self, layout: Layout, info: DatasetInfo) -> None:
+        self.layout = layout
+        columns = (layout.label, layout.labels, layout.category)
+        listed = [_listed(column, info) for column in columns]
+        known = [names for column, names in zip(columns, listed, strict=True) if column is not None]
+        union = tuple(dict.fromkeys(name for names in known for name in names or ()))
+        complete = None not in known if known else info.classes is not None
+        if not known and info.classes is not None:
+            union = info.classes
+        values = ClassValues(union if complete else None)
+        for name in () if complete else union:
+            values.note(name)
+        self.names = NamesInUse(values, info.keypoint_names)
+        self.label, self.labels, self.categories = (values if names is None else ClassValues(names) for names in listed)
+        self._unlisted = [
+            where
+            for where, column, names in zip(_places(layout), columns, listed, strict=True)
+            if column is not None and names is None
+        ]
+
+    def leaves(self) -> list[str]:
+        """The columns that are read before any row is: of file names, of classes, and of whatever names more."""
+        layout = self.layout
+        found = [
+            layout.image_path,
+            None if layout.label is None else layout.label.column,
+            *(column for column, _ in self._unlisted),
+        ]
+        if layout.annotations is not None and not self.names.complete:
+            found.append(layout.annotations)
+        return sorted({leaf for leaf in found if leaf is not None})
+
+    def note(self, table: pa.Table) -> None:
+        """Take in what these columns name."""
+        for column, member in self._unlisted:
+            for value in _different(table, column, member):
+                self.names.values.note(value)
+        if self.layout.annotations is None or self.names.complete:
+            return
+        for text in table.column(self.layout.annotations).to_pylist():
+            if text is not None and HAS_NAMES.search(text):
+                try:
+                    self.names.note(parsed(text, "its annotations"))
+                except ValueError:
+                    continue  # it is told when the record is examined
+
+
+def open_shelf(path: Path, shard: Shard) -> Shelf:
+    """Read what a file says of itself. Raises DatasetError, StorageError."""
+    with _blaming(path):
+        description = parquet_rows.describe(path)
+        size_bytes = path.stat().st_size
+    try:
+        layout = columns.layout_of(description.schema)
+    except LayoutError as error:
+        raise DatasetError(f"{_shown(path)}: {error}") from error
+    if description.num_rows > size_bytes:
+        raise DatasetError(
+            f"{_shown(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
+        )
+    largest = max(description.group_bytes, default=0)
+    if largest > parquet_rows.GROUP_MAX_BYTES:
+        raise DatasetError(f"{_shown(path)}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
+    return Shelf(path, shard, description, layout)
+
+
+def common_layout(shelves: Sequence[Shelf]) -> Layout:
+    """The layout that all shards have. Raises DatasetError where they differ in more than what is carried along."""
+    first = shelves[0]
+    carried = dict.fromkeys(name for shelf in shelves for name in shelf.layout.carried)
+    left_out = dict.fromkeys(name for shelf in shelves for name in shelf.layout.left_out)
+    bare = replace(first.layout, carried=(), left_out=())
+    for shelf in shelves:
+        if replace(shelf.layout, carried=(), left_out=()) != bare:
+            raise DatasetError(
+                f"{_shown(shelf.path)} has other columns of pictures, classes or boxes than {_shown(first.path)}, or "
+                "other names of classes; give shards of one dataset"
+            )
+    unread = left_out.keys() | _large(first, list(carried))
+    return replace(bare, carried=tuple(name for name in carried if name not in unread), left_out=tuple(sorted(unread)))
+
+
+def _large(shelf: Shelf, columns: list[str]) -> set[str]:
+    """Which of the columns have more bytes a row than are carried along, by a shard's first row group."""
+    with _blaming(shelf.path):
+        for table in parquet_rows.read_columns(shelf.path, columns) if columns else ():
+            return {name for name in table.column_names if table.column(name).nbytes > CARRIED_MEAN_BYTES * len(table)}
+    return set()
+
+
+def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
+    """Fill in a shard's names and values, and note what it names. Raises DatasetError, StorageError."""
+    layout, num_rows = meaning.layout, shelf.description.num_rows
+    leaves = meaning.leaves()
+    with _blaming(shelf.path):
+        for table in parquet_rows.read_columns(shelf.path, leaves) if leaves else ():
+            with parquet_rows.refusals():
+                if layout.image_path is not None:
+                    shelf.names += map(_own_name, _leaf(table, layout.image_path).to_pylist())
+                if layout.label is not None:
+                    shelf.values += table.column(layout.label.column).to_pylist()
+                meaning.note(table)
+    if layout.image_path is None:
+        shelf.names = [None] * num_rows
+    if layout.label is None:
+        shelf.values = [None] * num_rows
+    if (len(shelf.names), len(shelf.values)) != (num_rows, num_rows):
+        raise DatasetError(
+            f"{_shown(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
+        )
+
+
+def _listed(column: ClassColumn | None, info: DatasetInfo) -> tuple[str, ...] | None:
+    return None if column is None else column.names or info.classes
+
+
+def _places(layout: Layout) -> tuple[tuple[str, str | None], ...]:
+    """Where the classes of ``label``, ``labels`` and boxes stand: a column, and its member."""
+    label, labels, category = (
+        "" if each is None else each.column for each in (layout.label, layout.labels, layout.category)
+    )
+    return (label, None), (labels, None), (layout.objects or "", category)
+
+
+def _leaf(table: pa.Table, leaf: str) -> pa.ChunkedArray:
+    column, _, member = leaf.rpartition(".")
+    return pc.struct_field(table.column(column), member)
+
+
+def _different(table: pa.Table, column: str, member: str | None) -> Iterator[int | str]:
+    """The different values of a column of classes, whatever lists and structs lie above them."""
+    for chunk in table.column(column).chunks:
+        values = chunk
+        while not (pa.types.is_integer(values.type) or columns.is_text(values.type)):
+            values = pc.struct_field(values, member) if pa.types.is_struct(values.type) else pc.list_flatten(values)
+        yield from (value for value in pc.unique(values).to_pylist() if value is not None)
+
+
+def _own_name(path: str | None) -> str | None:
+    """What a record goes by whose picture was called so; None for what is no name."""
+    if path is None or len(path) > NAME_MAX_CHARS or "\0" in path:
+        return None
+    address = "://" in path
+    plain = path.partition("::")[0] if address else path  # fsspec's chains: a.png::https://…/pictures.zip
+    windows = _WINDOWS.match(plain) is not None
+    parts = [part for part in plain.replace("\\", "/" if windows else "\\").split("/") if part not in {"", "."}]
+    outside = address or windows or plain.startswith("/") or ".." in parts
+    if not parts or parts[-1] == "..":
+        return None
+    return parts[-1] if outside else "/".join(parts)
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """What cannot be read is the fault of this file, or the machine's."""
+    try:
+        yield
+    except UnreadableRowError as error:
+        raise DatasetError(f"{_shown(path)} cannot be read as Parquet ({error}); fetch or write it again") from error
+    except OSError as error:
+        verdict = read.at_fault(error, _shown(path))
+        if isinstance(verdict, StorageError):
+            raise verdict from error
+        raise DatasetError(f"{_shown(path)} cannot be read: {verdict.detail}; give shards that you may read") from error
+
+
+def _shown(path: Path) -> str:
+    return keys.printable(str(path))
+
+
+CARRIED_MAX_CHARS = 16_384
+"""Of one value, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowReader:
+    """Reads annotations off rows. ``labels`` and ``categories`` say what the values in these columns mean."""
+
+    layout: Layout
+    labels: ClassValues
+    categories: ClassValues
+
+    def annotations(self, row: Mapping[str, Any]) -> Annotations | None:
+        """What a row says, None where that is nothing. Raises ValueError where it cannot be understood."""
+        said = self._written(row)
+        boxes = self._boxes(row)
+        if boxes is not None:
+            said = replace(boxes, **_members(said))
+        if (labels := self._labels(row)) is not None:
+            said = replace(said, labels=labels)
+        others = {name: value for name in self.layout.carried if (value := row.get(name)) is not None}
+        said = carrying(said, {name: self._carried(name, value) for name, value in others.items()})
+        return None if said == NOTHING else said
+
+    def _written(self, row: Mapping[str, Any]) -> Annotations:
+        text = None if self.layout.annotations is None else row.get(self.layout.annotations)
+        return NOTHING if text is None else parsed(text, "its annotations")
+
+    def _labels(self, row: Mapping[str, Any]) -> dict[str, float] | None:
+        values = None if self.layout.labels is None else row.get(self.layout.labels.column)
+        if values is None:
+            return None
+        weights = None if self.layout.label_weights is None else row.get(self.layout.label_weights)
+        if weights is None:
+            weights = [1.0] * len(values)
+        if not isinstance(weights, list) or len(weights) != len(values):
+            raise ValueError(f"lengths differ: label_weights does not have {len(values)} for as many labels")
+        found = {}
+        for value, weight in zip(values, weights, strict=True):
+            name = None if value is None else self.labels.name(value)
+            if name is None or not _is_number(weight):
+                raise ValueError(f"unknown class: among its labels are {value!r} and the share {weight!r}")
+            found[name] = float(weight)
+        return found
+
+    def _boxes(self, row: Mapping[str, Any]) -> Annotations | None:
+        if self.layout.objects is None:
+            return None
+        category = None if self.layout.category is None else self.layout.category.column
+        found = _columns(row.get(self.layout.objects), ("bbox", category))
+        members = {member: values for member, values in found.items() if values is not None}
+        if "bbox" not in members:
+            return None
+        boxes = members.pop("bbox")
+        for member, values in members.items():
+            if not isinstance(values, list) or len(values) != len(boxes):
+                raise ValueError(
+                    f"lengths differ: {member} of its objects is not one value for {len(boxes)} boxes each"
+                )
+        names = members.pop(category, None) if category is not None else None
+        attributes = tuple(
+            {member: self._carried(member, values[i]) for member, values in members.items()} for i in range(len(boxes))
+        )
+        return Annotations(
+            boxes=tuple(map(_corners, boxes)),
+            box_labels=None if names is None else tuple(map(self._category, names)),
+            box_attributes=attributes if members else None,
+        )
+
+    def _category(self, value: object) -> str:
+        name = self.categories.name(value) if isinstance(value, int | str) else None
+        if name is None:
+            raise ValueError(f"unknown class: a box has the class {value!r}")
+        return name
+
+    def _carried(self, name: str, value: object) -> Any:
+        finite = _finite(value)
+        length = len(json.dumps(finite))
+        if length > CARRIED_MAX_CHARS:
+            raise ValueError(f"too long: its {name} has {length} characters, of {CARRIED_MAX_CHARS} that are carried")
+        return finite
+
+
+def _members(said: Annotations) -> dict[str, Any]:
+    """The members that are there, as ``replace`` takes them."""
+    return {name: getattr(said, name) for name in said.members()}
+
+
+def _columns(objects: object, of_none: Sequence[str | None]) -> dict[str, Any]:
+    """The members of objects as lists, from a struct of lists or a list of structs; ``of_none`` an empty list has."""
+    if isinstance(objects, Mapping):
+        return dict(objects)
+    if not isinstance(objects, list):
+        return {}
+    if any(each is None for each in objects):
+        raise ValueError("not a box: one of its objects is null")
+    names = objects[0] if objects else of_none
+    return {name: [each[name] for each in objects] for name in names if name is not None}
+
+
+def _corners(box: object) -> tuple[float, float, float, float]:
+    if not isinstance(box, Sequence) or len(box) != 4 or not all(map(_is_number, box)):
+        raise ValueError(f"not a box: {str(box)[:60]} is not [x_min, y_min, width, height]")
+    x_min, y_min, width, height = map(float, box)
+    return x_min, y_min, x_min + width, y_min + height
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for every number that JSON has no word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return value

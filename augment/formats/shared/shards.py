@@ -1,0 +1,293 @@
+"""Shards: files that hold the pictures of a split together with what is said of them.
+
+- **Splits.** A shard lies in the split that one of the folders on the way to it has the name of (``files.SPLIT_NAMES``,
+  in any case, the outermost first); else in the one that its own name tells: ``train-000000.tar``,
+  ``imagenet-val-0007.tar`` and ``data/test-00000-of-00001.parquet`` hold a name of a split between hyphens, dots,
+  underscores, blanks and digits, as ``datasets`` looks for it. Where ``dataset_info.json`` names the splits, these
+  names count before all others: ``{split}-000000.tar``. Either all shards belong to a split or none does.
+- **Names.** Within its split a record goes by the name that the shard gives it. Where that is missing or several
+  records of the split have it, each of these goes by the path of its shard, relative to the split's folder, and the
+  name or number that it has in there.
+- **Left out in silence** are, beside what every format leaves out, ``README``, ``LICENSE`` and the files that describe
+  the dataset. Every other file that is no shard is refused by name.
+
+``dataset_info.json`` and ``classes.txt``: what stands once for all shards, the names of classes and keypoints.
+
+``dataset_info.json`` is an object with ``classes``, ``keypoint_names`` and ``splits``, as an expansion writes it, or
+the file of that name that ``datasets`` writes, in whose ``features`` a ``ClassLabel`` holds the names: the one called
+``cls`` or ``label``, else the only one. ``classes.txt`` has a class a line; it is read where the other names none.
+
+What JSON beside a picture says of it: members of ``annotations`` are the picture's, all others go into ``extra``.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from augment.datasets import keys, read
+from augment.errors import DatasetError, Reason, StorageError
+from augment.formats import files
+from augment.formats.format import Listing, RefusedPath
+from augment.samples.annotations import Annotations, parse
+
+_BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
+_DESCRIBES = re.compile(r"(readme|license)(\.\w+)?|classes\.txt|dataset_infos?\.json", re.IGNORECASE)
+PICTURES = frozenset({"bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"})
+"""Extensions of the pictures that are decoded, in lower case."""
+
+_LOOKED_AT = 64
+"""Names that recognising a format looks at in one folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A file of records; ``path`` is relative to the root, ``below`` to the folder of its split."""
+
+    path: str
+    split: str | None
+    below: str
+
+    def named(self, name: str) -> str:
+        """What a record of this name goes by: the split first, if there is one."""
+        return f"{self.split}/{name}" if self.split is not None else name
+
+
+def find(
+    root: Path, listing: Listing, suffix: str, *, splits: Sequence[str] = (), refused: Sequence[str] = ()
+) -> list[Shard]:
+    """The shards below ``root``, by the UTF-8 bytes of their paths; the listing's splits and refusals are filled in.
+
+    ``splits`` are names of splits that the dataset states. ``refused`` are endings of compressed shards, whose parts
+    cannot be read in place. Raises DatasetError for these and where the splits are ambiguous, StorageError.
+    """
+    found = []
+    for folder in files.folders(root, listing):
+        for name in folder.files:
+            path = files.join(folder.path, name)
+            if name.lower().endswith(tuple(refused)):
+                raise DatasetError(
+                    f"{_shown(root / path)} is compressed, and pictures in it cannot be read in place; unpack it to a "
+                    f"{suffix} file and remove it"
+                )
+            if name.endswith(suffix):
+                found.append(_shard(root, folder.parts, name, splits))
+            elif folder.path or not _DESCRIBES.fullmatch(name):
+                detail = f"it is no shard ({suffix}); move it elsewhere"
+                listing.refused.append(RefusedPath(keys.printable(path), Reason.MISPLACED, detail))
+    listing.num_files = len(listing.refused)
+    _check_splits(root, found)
+    listing.splits = tuple(sorted({shard.split for shard in found if shard.split is not None}))
+    return sorted(found, key=lambda shard: shard.path.encode())
+
+
+def recognise(root: Path, suffix: str) -> bool:
+    """Whether there are shards in the root or in a folder of it, and no picture where shards are."""
+    try:
+        top = files.top(root)
+    except (DatasetError, StorageError):
+        return False
+    places = [top.files]
+    for name in islice(top.folders, _LOOKED_AT):
+        try:
+            places.append(files.top(root / name).files)
+        except (DatasetError, StorageError):
+            continue
+    some = [name for names in places for name in names[:_LOOKED_AT]]
+    return any(name.endswith(suffix) for name in some) and not any(_is_picture(name) for name in some)
+
+
+def names_of(
+    shards: Sequence[Shard], wanted: Sequence[Sequence[str | None]], inner: Callable[[int, int], str]
+) -> Callable[[int, int], str]:
+    """What record ``i`` of shard ``number`` goes by.
+
+    ``wanted`` are the names that the shards give, ``inner`` those that no two records of a shard share.
+    """
+    moved: list[set[int]] = [set() for _ in shards]
+    for split in {shard.split for shard in shards}:
+        here = [number for number, shard in enumerate(shards) if shard.split == split]
+        counts = Counter(name for number in here for name in wanted[number])
+        met: set[str | None] = {name for name, count in counts.items() if count > 1 or name is None}
+        while met:  # a record that goes by its shard's path may meet another that has this very name
+            newly = [(number, i) for number in here for i, name in enumerate(wanted[number]) if name in met]
+            newly = [(number, i) for number, i in newly if i not in moved[number]]
+            for number, i in newly:
+                moved[number].add(i)
+            met = counts.keys() & {f"{shards[number].below}/{inner(number, i)}" for number, i in newly}
+
+    def name(number: int, i: int) -> str:
+        shard, own = shards[number], wanted[number][i]
+        if own is None or i in moved[number]:
+            own = f"{shard.below}/{inner(number, i)}"
+        return shard.named(own)
+
+    return name
+
+
+def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> Shard:
+    path = "/".join((*folders, name))
+    if not keys.is_utf8(path):
+        raise DatasetError(f"{_shown(root / path)}: its path is not UTF-8; rename it")
+    stated = [split for split in splits if name.startswith(f"{split}-")]
+    if stated:
+        return Shard(path, max(stated, key=len), path)
+    for depth, folder in enumerate(folders):
+        if folder.lower() in files.SPLIT_NAMES:
+            return Shard(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
+    words = {word for word in _BETWEEN_WORDS.split(name.rpartition(".")[0]) if word.lower() in files.SPLIT_NAMES}
+    if len(words) > 1:
+        raise DatasetError(f"{_shown(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it")
+    return Shard(path, words.pop() if words else None, path)
+
+
+def _check_splits(root: Path, found: Sequence[Shard]) -> None:
+    without = [keys.printable(shard.path) for shard in found if shard.split is None]
+    if without and len(without) < len(found):
+        example = next(shard for shard in found if shard.split is not None)
+        more = " …" if len(without) > 3 else ""
+        raise DatasetError(
+            f"{_shown(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of none: "
+            f"{', '.join(without[:3])}{more}; move or rename these"
+        )
+
+
+def _shown(path: Path) -> str:
+    return keys.printable(str(path))
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().rpartition(".")[2] in PICTURES
+
+
+NAME = "dataset_info.json"
+CLASSES_NAME = "classes.txt"
+MAX_BYTES = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """The names of classes in the order of their indices, None where nothing lists them; of keypoints; of splits."""
+
+    classes: tuple[str, ...] | None = None
+    keypoint_names: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+
+
+def text(info: DatasetInfo) -> str:
+    """The text of ``dataset_info.json``."""
+    return json.dumps(asdict(info), ensure_ascii=False, indent=2) + "\n"
+
+
+def read_info(root: Path) -> DatasetInfo:
+    """What these files in the root say; nothing where there are none. Raises DatasetError, StorageError."""
+    described, listed = _read(root / NAME), _read(root / CLASSES_NAME)
+    info = DatasetInfo()
+    if described is not None:
+        try:
+            members = json.loads(described)
+        except (ValueError, RecursionError) as error:
+            raise DatasetError(f"{root / NAME} is no JSON ({error}); mend or remove it") from error
+        info = _info(root / NAME, members)
+    if info.classes is None and listed is not None:
+        lines = listed.splitlines()
+        while lines and not lines[-1].strip():
+            lines.pop()
+        classes = check_names(root / CLASSES_NAME, "lines", [line.strip() for line in lines])
+        return replace(info, classes=classes)
+    return info
+
+
+def check_names(path: Path, what: str, names: object) -> tuple[str, ...]:
+    """The names, if they are a list of different texts; else DatasetError."""
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise DatasetError(f"{path}: {what} is no list of names; mend it")
+    if len(set(names)) < len(names):
+        again = next(name for i, name in enumerate(names) if name in names[:i])
+        raise DatasetError(f"{path}: {what} has {again!r} twice; an index would have two meanings, rename one")
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"{path}: {what} has a name with half of a character; mend it") from error
+    return tuple(names)
+
+
+def _info(path: Path, members: object) -> DatasetInfo:
+    if not isinstance(members, Mapping):
+        raise DatasetError(f"{path} holds no object; mend or remove it")
+    classes = members.get("classes")
+    if classes is None and isinstance(members.get("features"), Mapping):
+        classes = _of_features(members["features"])
+    return DatasetInfo(
+        None if classes is None else check_names(path, "classes", classes),
+        check_names(path, "keypoint_names", members.get("keypoint_names") or []),
+        _splits(path, members.get("splits")),
+    )
+
+
+def _splits(path: Path, splits: object) -> tuple[str, ...]:
+    """What ``datasets`` has under this name is an object, which describes the splits."""
+    return () if splits is None or isinstance(splits, Mapping) else check_names(path, "splits", splits)
+
+
+def _of_features(features: Mapping[str, Any]) -> object:
+    labels = {
+        name: feature.get("names")
+        for name, feature in features.items()
+        if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel"
+    }
+    for name in ("cls", "label"):
+        if name in labels:
+            return labels[name]
+    return next(iter(labels.values())) if len(labels) == 1 else None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        content = read.read_file(path, max_bytes=MAX_BYTES)
+    except (FileNotFoundError, read.NotAFileError):
+        return None
+    except OSError as error:
+        verdict = read.at_fault(error, str(path))
+        if isinstance(verdict, StorageError):
+            raise verdict from error
+        raise DatasetError(f"{path} cannot be read: {verdict.detail}") from error
+    if len(content.data) > MAX_BYTES:
+        raise DatasetError(f"{path} has {content.size_bytes} bytes, of {MAX_BYTES} that are read; shorten it")
+    try:
+        return content.data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+
+
+HAS_NAMES = re.compile(r'"(labels|box_labels|keypoint_labels)"')
+"""What a text holds that names a class or a keypoint."""
+
+_OURS = frozenset(field.name for field in fields(Annotations))
+
+
+def parsed(text: str, what: str) -> Annotations:
+    """Read JSON; ``what`` is what messages call it. What is no object becomes ``extra`` too, as ``json``.
+
+    Raises ValueError where it is no JSON or a member of ``annotations`` is something else.
+    """
+    try:
+        members = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not annotations: {what} is no JSON ({error})") from error
+    if not isinstance(members, dict):
+        return Annotations(extra={"json": members})
+    try:
+        said = parse({name: value for name, value in members.items() if name in _OURS})
+    except ValueError as error:
+        raise ValueError(f"not annotations: of {what}, {error}") from error
+    return carrying(said, {name: value for name, value in members.items() if name not in _OURS})
+
+
+def carrying(said: Annotations, others: Mapping[str, Any]) -> Annotations:
+    """Annotations that carry more along; what they carry already stays as it is."""
+    return replace(said, extra={**others, **(said.extra or {})}) if others else said

@@ -1,0 +1,248 @@
+"""WebDataset: tar shards, in which the members that share a base name are one sample.
+
+The base name is a member's path up to the first dot of its last part; what follows says what the member is:
+
+    {name}.jpg          the picture: any of ``shards.PICTURES`` or ``img``; if it is the only one, ``{name}.input.jpg``
+    {name}.cls          its class: an index or a name
+    {name}.json         an object: members of ``annotations`` are the picture's, all others go into ``extra``
+    {name}.txt          a text, which goes into ``extra`` as ``txt``
+    {name}.mask.png     its mask: ``mask``, ``seg`` or ``segmentation``, as PNG, TIFF, BMP or GIF
+
+Other members are left out; how many there are of each kind stands in the summary's ``details``. What is no plain file,
+leads out of the tar (``../x``, ``/x``) or is there twice is refused by name. Shards, their splits and the names of
+records are described in ``shards``. The names of classes are read from ``dataset_info.json`` in the root (``classes``,
+or a ``ClassLabel`` of ``features``), else from ``classes.txt``, one a line.
+
+A dot in the last part of a key, where readers would cut the name, is written as ``%2E``; a first part like ``__x__``,
+which they would pass over, as ``%5F_x__``; what looks like one of these has ``%25`` for its percent sign.
+
+Members to the bytes of a tar (ustar, POSIX.1-1988; pax where a name is too long for it): no time, no owner.
+"""
+
+import functools
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from augment.datasets import keys, read
+from augment.errors import DatasetError, StorageError
+from augment.formats.format import (
+    Described,
+    FileGroup,
+    Listing,
+    MaskPlace,
+    Output,
+    Packed,
+    RefusedPath,
+    StreamedFile,
+    Whole,
+    WrittenFile,
+)
+from augment.formats.shared import shards
+from augment.formats.shared.class_names import NO_CLASS, ClassValues, NamesInUse
+from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed
+from augment.formats.webdataset.samples import PICTURES, Samples, base_name, key, read_shard
+from augment.formats.webdataset.tar_index import TarError
+from augment.images import decode
+from augment.samples.annotations import NOTHING, Annotations
+
+_END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def tar(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """A tar of these names and contents, in this order, with its end."""
+    pieces: list[bytes] = []
+    for name, content in members:
+        header = tarfile.TarInfo(name)
+        header.size = len(content)
+        pieces += (_header(header), content, bytes(-len(content) % tarfile.BLOCKSIZE))
+    return b"".join([*pieces, _END])
+
+
+def _header(header: tarfile.TarInfo) -> bytes:
+    try:
+        return header.tobuf(tarfile.USTAR_FORMAT)
+    except ValueError:  # the name does not fit into ustar's 100 bytes and a prefix of 155
+        return header.tobuf(tarfile.PAX_FORMAT)
+
+
+NAME = "webdataset"
+WRITES = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
+PACKS = True
+
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4", ".tar.lz")
+_BY_FORMAT = {"jpeg": "jpg", "tiff": "tif"} | {name: name for name in ("bmp", "gif", "png", "ppm", "webp")}
+
+
+def recognise(root: Path) -> bool:
+    """Whether there are tars in the root or a folder of it, and no pictures beside them."""
+    return shards.recognise(root, ".tar")
+
+
+def find(root: Path, *, max_files: int | None = None) -> Listing:
+    """Read the headers of all shards, and what their members say of classes.
+
+    Raises DatasetError where a shard is none or was cut, the splits are ambiguous or there are more than ``max_files``
+    samples; StorageError.
+    """
+    listing = Listing()
+    info = shards.read_info(root)
+    found = shards.find(root, listing, ".tar", splits=info.splits, refused=_COMPRESSED)
+    names = NamesInUse(ClassValues(info.classes), info.keypoint_names)
+    read_ones: list[Samples] = []
+    left_out: Counter[str] = Counter()
+    for shard in found:
+        samples = _read(root, shard)
+        read_ones.append(samples)
+        _note_names(names, samples)
+        left_out.update(samples.left_out)
+        listing.refused += [_named(shard, refused) for refused in samples.refused]
+        listing.num_files += len(samples.members) + len(samples.refused)
+        if max_files is not None and listing.num_files > max_files:
+            raise DatasetError(f"{root} holds more than {max_files} samples (max_files); split it, or raise the limit")
+    own = [[key(member) for member in samples.members] for samples in read_ones]
+    name = shards.names_of(found, own, lambda number, i: own[number][i])
+    for number, (shard, samples) in enumerate(zip(found, read_ones, strict=True)):
+        described = _Described(shard, samples, names, functools.partial(name, number))
+        listing.groups.append(FileGroup(shard.path, tuple(samples.members), shard.split, described=described))
+    listing.classes = names.values.classes
+    listing.keypoint_names = names.keypoint_names
+    listing.details = {"left_out": dict(left_out)} if left_out else {}
+    return listing
+
+
+def picture_path(output: Output) -> str:
+    """Never called: pictures lie inside of files."""
+    raise NotImplementedError(output.name)
+
+
+def mask_path(output: Output) -> str:
+    """Never called, as ``picture_path``."""
+    raise NotImplementedError(output.name)
+
+
+def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
+    """Never called, as ``picture_path``."""
+    raise NotImplementedError(output.name)
+
+
+def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
+    """``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
+    text = shards.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
+    yield StreamedFile(shards.NAME, iter([text.encode()]))
+
+
+def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+    """``{split}-{index:06d}.tar`` or ``shard-{index:06d}.tar``: of each output the picture, ``.cls``, ``.json``, mask.
+
+    Samples of a dataset with classes all have a ``.cls``, which is -1 where a picture has none, and all have a
+    ``.json``: readers ask every sample for the same members.
+    """
+    classes = {name: i for i, name in enumerate(whole.classes)}
+    data = tar(member for packed in outputs for member in _members(packed, whole, classes))
+    return WrittenFile(f"{split or 'shard'}-{index:06d}.tar", data)
+
+
+def _read(root: Path, shard: Shard) -> Samples:
+    path, shown = root / shard.path, keys.printable(str(root / shard.path))
+    try:
+        return read_shard(path)
+    except TarError as error:
+        raise DatasetError(f"{shown} {error}") from error
+    except read.NotAFileError as error:
+        raise DatasetError(f"{shown} is {error}; remove it") from error
+    except OSError as error:
+        verdict = read.at_fault(error, shown)
+        if isinstance(verdict, StorageError):
+            raise verdict from error
+        raise DatasetError(f"{shown} cannot be read: {verdict.detail}; give shards that you may read") from error
+
+
+def _named(shard: Shard, refused: RefusedPath) -> RefusedPath:
+    return RefusedPath(shard.named(f"{keys.printable(shard.below)}/{refused.path}"), refused.reason, refused.detail)
+
+
+def _note_names(names: NamesInUse, samples: Samples) -> None:
+    """Take in what a shard names; its .json members are read only where something is not listed."""
+    for value in samples.values:
+        if value is not None:
+            names.values.note(value)
+    for i in range(0 if names.complete else len(samples.members)):
+        try:
+            text = samples.text(i, "json")
+            if text is not None and HAS_NAMES.search(text):
+                names.note(parsed(text, "its .json"))
+        except ValueError:
+            continue  # it is told when the record is examined
+
+
+@dataclass(frozen=True, slots=True)
+class _Described(Mapping[int, Described]):
+    """What is known of the samples of one shard, by their places; made when it is asked for."""
+
+    shard: Shard
+    samples: Samples
+    names: NamesInUse
+    name: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.samples.members)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __getitem__(self, i: int) -> Described:
+        samples = self.samples
+        class_name, problem = None, samples.problems.get(i)
+        value = samples.values[i]
+        if value is not None and problem is None:
+            try:
+                class_name = self.names.values.name(value)
+            except ValueError as error:
+                problem = str(error)
+        mask, said = samples.part(i, "mask"), samples.part(i, "json") or samples.part(i, "txt")
+        return Described(
+            annotate=None if said is None else functools.partial(self._annotate, i),
+            mask=None if mask is None else MaskPlace(self.shard.path, mask),
+            class_name=class_name,
+            named=self.name(i) + keys.extension(samples.members[i]).lower(),
+            part=samples.part(i, "picture"),
+            problem=problem,
+        )
+
+    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:  # noqa: ARG002 - as Described has it
+        text, caption = self.samples.text(i, "json"), self.samples.text(i, "txt")
+        said = NOTHING if text is None else parsed(text, "its .json")
+        if caption is not None:
+            said = carrying(said, {"txt": caption})
+        self.names.check(said)
+        return None if said == NOTHING else said
+
+
+def _members(packed: Packed, whole: Whole, classes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+    output = packed.output
+    name = base_name(output.name)
+    said = output.annotations
+    extra = dict(said.extra or {})
+    caption = extra.get("txt")
+    if isinstance(caption, str):
+        del extra["txt"]
+        said = replace(said, extra=extra or None)
+    yield f"{name}.{_extension(packed)}", packed.picture
+    if "label" in whole.targets:
+        index = NO_CLASS if output.class_name is None else classes[output.class_name]
+        yield f"{name}.cls", str(index).encode()
+    yield f"{name}.json", said.to_json().encode()
+    if isinstance(caption, str):
+        yield f"{name}.txt", caption.encode()
+    if packed.mask is not None:
+        yield f"{name}.mask.png", packed.mask
+
+
+def _extension(packed: Packed) -> str:
+    extension = (packed.output.extension or keys.extension(packed.output.key)[1:]).lower()
+    if extension in PICTURES:
+        return extension
+    return _BY_FORMAT[decode.probe(packed.picture).format]

@@ -1,0 +1,219 @@
+"""The samples of one tar shard: which of its members belong together, and where each lies.
+
+Of a sample are kept the name of its picture, its class, and the places of its members: some 150 bytes; what its members
+say is read when it is asked for.
+"""
+
+import re
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from augment.datasets import keys, read
+from augment.errors import Reason
+from augment.formats.format import Part, RefusedPath
+from augment.formats.shared import shards
+from augment.formats.webdataset import tar_index
+from augment.formats.webdataset.tar_index import Member
+
+TEXT_MAX_BYTES = 2**24
+"""Of a .json or .txt member; a .json may hold polygons."""
+
+NAME_MAX_BYTES = 4096
+"""The longest path of Linux."""
+
+CLASS_MAX_BYTES = 1024
+"""Of a .cls member."""
+
+PICTURES = shards.PICTURES | {"img", "image"}
+MASKS = frozenset(
+    f"{name}.{extension}"
+    for name in ("mask", "seg", "segmentation")
+    for extension in ("png", "tif", "tiff", "bmp", "gif")
+)
+
+_KINDS_COUNTED = 100
+_ROLES = ("picture", "mask", "json", "txt")
+_ESCAPED = re.compile(r"%2E|%25(?=2E|25)")
+_ESCAPED_READER = re.compile(r"%((?:25)*)5F_[^/]*__/")
+_INTEGER = re.compile(r"-?[0-9]{1,9}")
+_OF_READER = re.compile(r"__[^/]*__(/|$)")
+"""What the ``webdataset`` package keeps for itself, at the start of a name."""
+
+
+@dataclass(slots=True)
+class Samples:
+    """What one shard holds. Sample ``i`` has the picture ``members[i]``; its key in here is ``key(members[i])``.
+
+    ``values`` are the classes as they are written: an index, a name or None. ``problems`` tell, for a place, why the
+    sample cannot be used. ``left_out`` counts members by what follows the base name.
+    """
+
+    path: Path
+    size_bytes: int = 0
+    mtime_ns: int = 0
+    members: list[str] = field(default_factory=list)
+    values: list[int | str | None] = field(default_factory=list)
+    problems: dict[int, str] = field(default_factory=dict)
+    refused: list[RefusedPath] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    places: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def part(self, i: int, role: str) -> Part | None:
+        """Where the sample's ``picture``, ``mask``, ``json`` or ``txt`` lies."""
+        at = 2 * (len(_ROLES) * i + _ROLES.index(role))
+        offset, size_bytes = self.places[at : at + 2]
+        return Part(offset, size_bytes) if offset >= 0 else None
+
+    def text(self, i: int, role: str) -> str | None:
+        """A member's text, or None where there is none. ValueError says why it cannot be had."""
+        part = self.part(i, role)
+        return None if part is None else self.read_text(part, f"its .{role}", TEXT_MAX_BYTES)
+
+    def leave_out(self, kind: str) -> None:
+        """Count a member that is not used, by what follows its base name."""
+        self.left_out[kind if kind in self.left_out or len(self.left_out) < _KINDS_COUNTED else "others"] += 1
+
+    def read_text(self, part: Part, what: str, limit: int) -> str:
+        """A part of the shard as UTF-8; ``what`` is what messages call it. Raises as ``text``."""
+        size_bytes = part.size_bytes or 0
+        if size_bytes > limit:
+            raise ValueError(f"not readable: {what} has {size_bytes} bytes, of {limit} allowed; shorten it")
+        if not size_bytes:
+            return ""
+        content = read.read_part(self.path, part.offset, size_bytes=size_bytes)
+        if len(content.data) != size_bytes or content.mtime_ns != self.mtime_ns:
+            raise ValueError(f"not readable: {what} was written to while it was read; scan the dataset again")
+        try:
+            return content.data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"not text: {what} is not UTF-8") from error
+
+
+def key(member: str) -> str:
+    """The key of the sample that a member belongs to, less its shard: its base name."""
+    above, slash, last = member.rpartition("/")
+    above += slash
+    if (match := _ESCAPED_READER.match(above)) is not None:
+        above = f"%{above[3:]}" if match[1] else f"_{above[3:]}"
+    return above + _ESCAPED.sub(lambda match: "." if match[0] == "%2E" else "%", last.partition(".")[0])
+
+
+def base_name(name: str) -> str:
+    """What ``key`` makes this name of: readers cut the last part at a dot, and pass over ``__x__/``."""
+    above, slash, last = name.rpartition("/")
+    above += slash
+    if _ESCAPED_READER.match(above):
+        above = f"%25{above[1:]}"
+    elif _OF_READER.match(above):
+        above = f"%5F{above[1:]}"
+    return above + re.sub(r"%(?=2E|25)", "%25", last).replace(".", "%2E")
+
+
+def suffix(member: str) -> str:
+    """What follows the base name, in lower case and without the dot between."""
+    return member.rpartition("/")[2].partition(".")[2].lower()
+
+
+def read_shard(path: Path) -> Samples:
+    """Find the samples of a shard. Raises TarError, NotAFileError, OSError."""
+    status = path.stat()
+    samples = Samples(path, status.st_size, status.st_mtime_ns)
+    found: dict[str, dict[str, tuple[str, Part]]] = {}
+    twice: dict[str, str] = {}
+    for member in tar_index.members(path):
+        name = _name(samples, member)
+        if name is None:
+            continue
+        group = found.setdefault(key(name), {})
+        if suffix(name) in group:
+            twice[key(name)] = name
+        group[suffix(name)] = (name, Part(member.offset, member.size_bytes))
+    for base, group in found.items():
+        detail = f"the tar has {twice[base]} twice; keep one" if base in twice else _Sample(samples, group).add()
+        if detail is not None:
+            samples.refused.append(RefusedPath(keys.printable(base), Reason.MISPLACED, detail))
+    return samples
+
+
+def _name(samples: Samples, member: Member) -> str | None:
+    """The member's path without empty parts; None where it is refused or none of ours."""
+    name = member.name.decode(errors="surrogateescape")
+    if member.kind == "a folder" or name.rpartition("/")[2].startswith(".") or _OF_READER.match(name):
+        return None
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    problem = _problem(name, parts, member)
+    if problem is not None:
+        samples.refused.append(RefusedPath(keys.printable(name[:NAME_MAX_BYTES]), Reason.UNREADABLE, problem))
+        return None
+    name = "/".join(parts)
+    if not suffix(name):
+        samples.leave_out("")
+        return None
+    return name
+
+
+def _problem(name: str, parts: list[str], member: Member) -> str | None:
+    if not keys.is_utf8(name):
+        return "its name is not UTF-8; rename it"
+    if name.startswith("/") or ".." in parts:
+        return "its name leads out of the tar; rename it"
+    if len(member.name) > NAME_MAX_BYTES:
+        return f"its name has {len(member.name)} bytes, of {NAME_MAX_BYTES} that a path has; shorten it"
+    if "\0" in name:
+        return "its name holds a NUL; rename it"
+    if member.kind is not None:
+        return f"it is {member.kind}, not a file; write the tar with what it stands for"
+    return None
+
+
+class _Sample:
+    """The members of one sample on their way into a shard's columns."""
+
+    def __init__(self, samples: Samples, group: dict[str, tuple[str, Part]]) -> None:
+        self._samples = samples
+        self._group = group
+
+    def add(self) -> str | None:
+        """Add the sample; why there is none, where there is none."""
+        pictures = self._candidates()
+        if len(pictures) != 1:
+            kinds = ", ".join(sorted(self._group))
+            if not pictures:
+                return f"the sample has no picture, only {kinds}"
+            return f"the sample has several pictures ({', '.join(sorted(pictures))}); keep one as .jpg or .png"
+        samples, place = self._samples, len(self._samples.members)
+        roles = {"picture": pictures[0], "json": "json", "txt": "txt"}
+        masks = sorted(self._group.keys() & MASKS)
+        if masks:
+            roles["mask"] = masks[0]
+        if len(masks) > 1:
+            samples.problems[place] = f"several masks: {', '.join(masks)}; keep one"
+        for role in _ROLES:
+            _, part = self._group.get(roles.get(role, ""), ("", Part(-1, -1)))
+            samples.places.extend((part.offset, part.size_bytes or 0))
+        for kind in sorted(self._group.keys() - set(roles.values()) - {"cls"}):
+            samples.leave_out(kind)
+        samples.members.append(self._group[pictures[0]][0])
+        samples.values.append(self._class(place))
+        return None
+
+    def _candidates(self) -> list[str]:
+        plain = [kind for kind in self._group if kind in PICTURES]
+        if plain:
+            return plain
+        return [kind for kind in self._group if kind.rpartition(".")[2] in PICTURES and kind not in MASKS]
+
+    def _class(self, place: int) -> int | str | None:
+        if "cls" not in self._group:
+            return None
+        try:
+            text = self._samples.read_text(self._group["cls"][1], "its .cls", CLASS_MAX_BYTES).strip()
+        except ValueError as error:
+            self._samples.problems[place] = str(error)
+            return None
+        if not text:
+            self._samples.problems[place] = "unknown class: its .cls is empty"
+            return None
+        return int(text) if _INTEGER.fullmatch(text) else text

@@ -1,0 +1,272 @@
+"""What is said of a whole YOLO dataset: ``data.yaml``, read strictly and written; or a file of names, as in darknet.
+
+YAML is read as version 1.2. Anchors, aliases and tags are refused, nesting and size are bounded: a file of strangers
+names no code here and does not grow.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from augment.datasets import keys
+from augment.errors import DatasetError
+from augment.formats.files import SPLIT_NAMES, Tree
+from augment.formats.shared.object_rules import NO_CLASS
+from augment.formats.yolo.labels import Words
+from augment.samples import annotations
+
+MAX_BYTES = 256 * 2**10
+"""Of one data.yaml; that of LVIS, with 1,203 names, has 30 kB. Reading as much takes some two seconds."""
+
+_MAX_NAMES_BYTES = 4 * 2**20
+_MAX_DEPTH = 16
+_MOST_PLACES = 1000
+_KEYS = {
+    "train": frozenset({"train", "training"}),
+    "val": frozenset({"val", "valid", "validation", "dev", "eval", "evaluation"}),
+    "test": frozenset({"test", "testing"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a dataset says of itself. ``places`` are the folders, lists and files of each split, as they are written.
+
+    ``base`` is what it says its own folder is; ``outlines`` that its lines are outlines even if all have nine columns.
+    """
+
+    file: str
+    words: Words
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    base: str = ""
+    outlines: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The folder that the file lies in."""
+        return self.file.rpartition("/")[0]
+
+
+def read_yaml(files: Tree, path: str) -> Config:
+    """Read a data.yaml. Raises DatasetError with the line or the key that is wrong, StorageError."""
+    try:
+        text = files.read_text(path, max_bytes=MAX_BYTES)
+        root = _loaded(text)
+        if not isinstance(root, Mapping):
+            raise ValueError("it is a mapping with the keys names, train and val")  # noqa: TRY004 - wrong is the file
+        classes = _names(root)
+        details = _details(root)
+        words = Words(classes, *_keypoints(root, details))
+        places = {str(key): _places(str(key), value) for key, value in root.items() if _is_split(key, value)}
+        base = root.get("path")
+        if base is not None and not isinstance(base, str):
+            raise ValueError(f"path is {_shown(base)}, not a folder")
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{keys.printable(path)}: {error}") from error
+    return Config(path, words, places, base or "", root.get("task") == "segment", details)
+
+
+def read_names(files: Tree, path: str) -> Words:
+    """Read a file with the name of a class in each line. Raises DatasetError, StorageError."""
+    try:
+        lines = [line.strip() for line in files.read_text(path, max_bytes=_MAX_NAMES_BYTES).splitlines()]
+        while lines and not lines[-1]:
+            lines.pop()
+        return Words(_distinct(lines, "a line"))
+    except ValueError as error:
+        raise DatasetError(f"{keys.printable(path)}: {error}") from error
+
+
+def of_output(classes: Sequence[str], keypoint_names: Sequence[str]) -> Words:
+    """What a dataset is written with."""
+    return Words(tuple(classes) or (NO_CLASS,), tuple(keypoint_names))
+
+
+def written(
+    words: Words, splits: Sequence[str | None], flip_idx: Sequence[int] | None, *, has_outlines: bool = False
+) -> str:
+    """A data.yaml: paths are relative to it, names are in quotes as JSON has them.
+
+    With outlines it says so: where all of them have four points they would be taken for oriented boxes.
+    """
+    lines = ["# read by Ultralytics and others; paths are relative to this file\n"]
+    for key, split in _keys(splits).items():
+        lines.append(f"{key}: {_quoted('images' if split is None else f'images/{split}')}\n")
+    if has_outlines:
+        lines.append("\ntask: segment\n")
+    lines.append(f"\nnc: {len(words.classes)}\nnames:\n")
+    lines += [f"  {i}: {_quoted(name)}\n" for i, name in enumerate(words.classes)]
+    if words.keypoint_names:
+        names = f"[{', '.join(map(_quoted, words.keypoint_names))}]"
+        lines.append(f"\nkpt_shape: [{len(words.keypoint_names)}, {words.columns}]\n")
+        if flip_idx is not None:
+            lines.append(f"flip_idx: {list(flip_idx)}\n")
+        lines.append("kpt_names:\n")
+        lines += [f"  {i}: {names}\n" for i in range(len(words.classes))]
+    return "".join(lines)
+
+
+def mirrored(names: Sequence[str]) -> list[int] | None:
+    """Which keypoint each becomes in a mirror, by ``left`` and ``right`` in their names; None where none has a pair."""
+    places = {name: i for i, name in enumerate(names)}
+    flipped = [places.get(_other_side(name), i) for i, name in enumerate(names)]
+    return flipped if flipped != list(range(len(names))) else None
+
+
+def _other_side(name: str) -> str:
+    for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
+        if left in name:
+            return name.replace(left, right)
+        if right in name:
+            return name.replace(right, left)
+    return name
+
+
+def _keys(splits: Sequence[str | None]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for split in splits:
+        usual = next((key for key, names in _KEYS.items() if split is not None and split.lower() in names), split)
+        key = usual or "train"
+        found[_quoted_key(key if key not in found else str(split))] = split
+    order = list(_KEYS)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
+
+
+def _quoted_key(key: str) -> str:
+    return key if key.isidentifier() else _quoted(key)
+
+
+def _quoted(text: str) -> str:
+    """A string of JSON, which is one of YAML too, with everything escaped that a reader of YAML might refuse."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
+
+
+def _loaded(text: str) -> Any:
+    try:
+        _check_events(text)
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = "" if mark is None else f"line {mark.line + 1}: "
+        raise ValueError(f"not YAML: {where}{error.problem or error.context}") from error
+    except (YAMLError, OverflowError) as error:
+        raise ValueError(f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+
+
+def _check_events(text: str) -> None:
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        kind = type(event).__name__
+        line = event.start_mark.line + 1 if event.start_mark is not None else 0
+        if getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise ValueError(f"line {line}: anchors, aliases and tags are not read here; write the value out")
+        if kind == "DocumentStartEvent" and event.version not in {None, (1, 2)}:
+            raise ValueError(f"line {line}: YAML of another version than 1.2 is asked for")
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"line {line}: lists and mappings nest more than {_MAX_DEPTH - 2} deep")
+
+
+def _is_split(key: object, value: object) -> bool:
+    """Keys with the name of a split, and those whose folder is called as they are, which is how others are written."""
+    return isinstance(key, str) and value is not None and (key.lower() in SPLIT_NAMES or value == f"images/{key}")
+
+
+def _places(key: str, value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    if len(values) > _MOST_PLACES:
+        raise ValueError(f"{key} has {len(values)} places, of {_MOST_PLACES} allowed; list the pictures in a .txt file")
+    for each in values:
+        if not isinstance(each, str) or not each or not keys.is_utf8(each):
+            raise ValueError(f"{key} is a folder, a list of pictures (.txt), or several of them, not {_shown(value)}")
+    return tuple(values)
+
+
+def _names(root: Mapping[Any, Any]) -> tuple[str, ...]:
+    names, number = root.get("names"), root.get("nc")
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+        raise ValueError(f"nc is the number of classes, not {_shown(number)}")
+    if isinstance(names, Mapping):
+        if set(names) != set(range(len(names))):
+            raise ValueError(f"names are numbered from 0 without gaps; there are {_shown(list(names))}")
+        names = [names[i] for i in range(len(names))]
+    if names is None and number is not None and 0 <= number <= MAX_BYTES:
+        names = [f"class_{i}" for i in range(number)]  # as Ultralytics calls them
+    if not isinstance(names, list) or not names:
+        raise ValueError("names is the list of the names of the classes, or a mapping of their numbers to them")
+    if number is not None and number != len(names):
+        raise ValueError(f"nc is {number}, and there are {len(names)} names")
+    return _distinct(names, "names")
+
+
+def _distinct(names: Sequence[object], what: str) -> tuple[str, ...]:
+    texts: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if isinstance(name, bool) or not isinstance(name, str | int) or name == "" or not keys.is_utf8(str(name)):
+            raise ValueError(f"{what}: the name of class {i} is {_shown(name)}; write it in quotes")
+        if str(name) in texts:
+            raise ValueError(f"{what}: classes {texts[str(name)]} and {i} are both called {_shown(name)}; rename one")
+        texts[str(name)] = i
+    return tuple(texts)
+
+
+def _details(root: Mapping[Any, Any]) -> dict[str, Any]:
+    shape, flip = root.get("kpt_shape"), root.get("flip_idx")
+    if shape is None:
+        return {}
+    ok = isinstance(shape, list) and len(shape) == 2 and all(type(each) is int for each in shape)
+    if not ok or not 1 <= shape[0] <= MAX_BYTES or shape[1] not in {2, 3}:
+        raise ValueError(f"kpt_shape is [number of keypoints, 2 or 3], not {_shown(shape)}")
+    found: dict[str, Any] = {"kpt_shape": list(shape)}
+    if flip is not None:
+        if not isinstance(flip, list) or sorted(map(_index, flip)) != list(range(shape[0])):
+            raise ValueError(f"flip_idx names each of the {shape[0]} keypoints once, not {_shown(flip)}")
+        found["flip_idx"] = list(flip)
+    return found
+
+
+def _index(value: object) -> float:
+    return value if type(value) is int else math.nan
+
+
+def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tuple[str, ...], int]:
+    if not details:
+        return (), 3
+    number, columns = details["kpt_shape"]
+    names = root.get("kpt_names")
+    if isinstance(names, Mapping):
+        names = next(iter(names.values()), None)
+    flip = details.get("flip_idx", list(range(number)))
+    if names is None:
+        return _by_sides(flip), columns
+    if not isinstance(names, list) or len(names) != number:
+        raise ValueError(f"kpt_names are the {number} names of the keypoints, not {_shown(names)}")
+    found = _distinct(names, "kpt_names")
+    if "flip_idx" in details and flip != (by_names := annotations.partners(found).tolist()):
+        i = next(i for i, other in enumerate(flip) if other != by_names[i])
+        raise ValueError(
+            f"flip_idx says that {found[i]!r} is {found[flip[i]]!r} in a mirror, kpt_names that it is "
+            f"{found[by_names[i]]!r}; name the two sides of a pair alike but for left and right, or leave out kpt_names"
+        )
+    return found, columns
+
+
+def _by_sides(flip: Sequence[int]) -> tuple[str, ...]:
+    """Names of keypoints that have none, by which a mirrored picture exchanges what ``flip_idx`` does."""
+    if any(flip[other] != i for i, other in enumerate(flip)):
+        raise ValueError(f"flip_idx exchanges keypoints in pairs, which {_shown(list(flip))} does not")
+    return tuple(
+        str(i) if other == i else f"left_{i}" if i < other else f"right_{other}" for i, other in enumerate(flip)
+    )
+
+
+def _shown(value: object) -> str:
+    text = keys.printable(repr(value))
+    return text if len(text) <= 60 else f"{text[:59]}…"

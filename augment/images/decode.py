@@ -1,0 +1,247 @@
+"""Encoded bytes to pixels: ``uint8 (H, W, 3) RGB``, upright, or a refusal.
+
+The pixels are a function of the bytes (and of ``eighths``) alone; no setting of the process changes them. (Pillow's
+own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds beside ours for GIF, TIFF and WebP: above twice its value they are
+refused.) Everything here may be called from many threads at once.
+
+**Formats.** ALLOWED says which. Each is recognised by its first bytes, never by a file's name. The allowlist holds what
+the loaders of the field read (torchvision, timm, ``datasets``) and the decoders that hostile files were tried on. Of
+AVIF and HEIC no decoder is in every build of Pillow; plain (ASCII) PNM is left out because reading it takes seconds for
+a photograph.
+
+**Decoders.** simplejpeg decodes a JPEG whose header is ``plain`` (see ``headers``): it is faster, it can decode to
+N/8 of the size, and it corrupts memory when it meets a lossless frame. What it refuses for any reason but missing
+pixels, and everything else, Pillow decodes. Both hold libjpeg-turbo and give the same pixels. OpenCV's decoders never
+see encoded bytes: small files can kill them.
+
+**Colours.**
+
+- Grey becomes three equal channels; a palette becomes its colours; 1 bit becomes 0 and 255.
+- Alpha (a channel, a palette's, a transparent colour) is composited on white, as a page shows it; dropping it
+  would show whatever hides under the transparent parts.
+- 16 bits a sample become the upper 8 (``v >> 8``), as libpng does it; 12 bits likewise. The transparent *colour* of a
+  16-bit PNG is ignored.
+- CMYK, YCCK, YCbCr and L*a*b* become RGB by Pillow's own conversion. ICC profiles and gamma chunks are ignored: loaders
+  of the field ignore them.
+- Signed, 32-bit and floating-point samples are refused: nothing says which value is white.
+
+**Frames.** The first picture of an animation or a multi-page file; of an animated PNG the one that all readers show.
+
+**Orientation.** EXIF's is applied wherever the format has a place for it: JPEG, PNG, TIFF and WebP.
+
+**Truncated files** are refused, whatever part of them could be shown; so is a JPEG that has its end but lacks pixels.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import PIL
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import features
+from PIL.Image import DecompressionBombError
+from PIL.ImageFile import ImageFile
+
+from augment import validation
+from augment.errors import AugmentError, CallError, Reason, RecordError, StorageError
+from augment.images import headers, pillow
+
+ALLOWED: tuple[str, ...] = tuple(sorted(pillow.READERS))
+"""The formats that are decoded, by the names that ``Header.format`` has."""
+
+DEFAULT_MAX_PIXELS = 50_000_000
+"""imgproxy's default for the same bound."""
+
+FULL = 8
+"""The eighths of a decode that reduces nothing."""
+
+_MAGIC = re.compile(
+    rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<webp>RIFF.{4}WEBP)|(?P<gif>GIF8[79]a)|(?P<bmp>BM)"
+    rb"|(?P<tiff>II\x2a\x00|MM\x00\x2a|II\x2b\x00|MM\x00\x2b)|(?P<ppm>P[456][\s#])",
+    re.DOTALL,
+)
+# What folders of "pictures" hold besides: a refusal that names it saves its reader a look into the file.
+_OTHER_MAGIC = (
+    ("an HTML page", re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)),
+    ("SVG or XML", re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|svg)", re.IGNORECASE)),
+    ("AVIF", re.compile(rb".{4}ftypavi[fs]", re.DOTALL)),
+    ("HEIC", re.compile(rb".{4}ftyp(he|mif1|msf1)", re.DOTALL)),
+    ("a video", re.compile(rb".{4}ftyp", re.DOTALL)),
+    ("JPEG 2000", re.compile(rb".{4}jP {2}|\xff\x4f\xff\x51", re.DOTALL)),
+    ("JPEG XL", re.compile(rb".{4}JXL |\xff\x0a", re.DOTALL)),
+    ("plain (ASCII) PNM", re.compile(rb"P[123][\s#]")),
+    ("a Photoshop document", re.compile(rb"8BPS")),
+    ("a PDF document", re.compile(rb"%PDF")),
+    ("an icon", re.compile(rb"\x00\x00[\x01\x02]\x00")),
+    ("a zip archive", re.compile(rb"PK\x03\x04")),
+)
+# libjpeg's words (jerror.h) for entropy-coded data that ends early or does not decode; it makes up the rest in grey.
+_PIXELS_MISSING = re.compile("[Pp]remature end|bad Huffman code|Inconsistent progression|instead of RST")
+_DETAIL_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a picture is before it is decoded; ``height`` and ``width`` are those of the upright picture."""
+
+    format: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The picture as its file holds it; ``picture`` is there where Pillow had to read the header."""
+
+    height: int
+    width: int
+    orientation: int
+    jpeg: headers.JpegHeader | None = None
+    picture: ImageFile | None = None
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        sideways = headers.is_sideways(self.orientation)
+        return (self.width, self.height) if sideways else (self.height, self.width)
+
+
+def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
+    """Read the header alone: tens of microseconds, whatever the size of the picture (tenths of a millisecond for WebP).
+
+    Raises RecordError as ``decode`` does for the format and the number of pixels, and where there is no usable header.
+    What comes behind the header is not looked at.
+    """
+    data, image_format = _recognise(data, max_pixels)
+    with Refusals(image_format):
+        stored = _read_header(data, image_format, max_pixels)
+    return Header(image_format, *stored.upright_size)
+
+
+def decode(
+    data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, eighths: Callable[[int, int], int] | None = None
+) -> NDArray[np.uint8]:
+    """Decode the first picture: uint8 (H, W, 3) RGB, upright, C-contiguous, a new array that the caller owns.
+
+    ``eighths`` is asked, with the upright height and width, how many eighths (1 to 8) of the size are wanted. It is
+    asked only where less costs less: for a JPEG that simplejpeg decodes. Such a picture has ``reduced_size``; every
+    other is whole.
+
+    Raises RecordError with an empty key: ``format``, ``too_many_pixels`` (before anything is decoded) or
+    ``undecodable``.
+    """
+    validation.function("eighths", eighths)
+    data, image_format = _recognise(data, max_pixels)
+    with Refusals(image_format):
+        stored = _read_header(data, image_format, max_pixels)
+        if stored.jpeg is not None:
+            headers.check_scans(data, stored.jpeg)
+    if stored.jpeg is not None and stored.jpeg.plain:
+        num_eighths = FULL if eighths is None else eighths(*stored.upright_size)
+        size = reduced_size(stored.height, stored.width, num_eighths)
+        with Refusals(image_format):
+            image = _simplejpeg(data, *size)
+        if image is not None:
+            return headers.turn_upright(image, stored.orientation)
+    with Refusals(image_format):
+        picture = stored.picture or pillow.open_picture(data, image_format, max_pixels)
+        if picture.size != (stored.width, stored.height):
+            raise ValueError("it states two different sizes")
+        return headers.turn_upright(pillow.load_rgb(picture), stored.orientation)
+
+
+def reduced_size(height: int, width: int, eighths: int) -> tuple[int, int]:
+    """The size of a picture decoded to so many eighths: rounded up, as libjpeg has it."""
+    if not 1 <= eighths <= FULL:
+        raise CallError(f"eighths is {eighths}; a picture is decoded to 1 to {FULL} eighths of its size")
+    return -(-height * eighths // FULL), -(-width * eighths // FULL)
+
+
+def versions() -> dict[str, str]:
+    """The libraries that decide a decoded pixel or an encoded byte; simplejpeg holds its own libjpeg-turbo."""
+    names = ("libjpeg_turbo", "webp", "libtiff", "littlecms2", "zlib", "zlib_ng")
+    held = {f"pillow-{name.replace('_', '-')}": str(features.version(name) or "absent") for name in names}
+    return {"pillow": PIL.__version__, **held, "simplejpeg": simplejpeg.__version__}
+
+
+def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
+    """The bytes, and the name of the format that their first ones tell."""
+    validation.integer("max_pixels (AUGMENT_MAX_PIXELS)", max_pixels, 1)
+    if isinstance(data, bytearray | memoryview):
+        data = bytes(data)
+    if not isinstance(data, bytes):
+        raise CallError(
+            f"data is {validation.shown(data)}; give the bytes of a file, as pathlib.Path(name).read_bytes() reads them"
+        )
+    match = _MAGIC.match(data)
+    if match is not None and match.lastgroup is not None:
+        return data, match.lastgroup
+    found = next((name for name, magic in _OTHER_MAGIC if magic.match(data, 0, 512)), "of no format that is known here")
+    what = found if data else "empty"
+    raise RecordError("", Reason.FORMAT, f"the file is {what}; allowed are {', '.join(ALLOWED)}")
+
+
+def _read_header(data: bytes, image_format: str, max_pixels: int) -> _Stored:
+    if image_format == "jpeg":
+        jpeg = headers.scan_jpeg(data)
+        pillow.check_pixels(jpeg.height, jpeg.width, max_pixels)
+        return _Stored(jpeg.height, jpeg.width, jpeg.orientation, jpeg=jpeg)
+    if image_format == "png":
+        png = headers.scan_png(data)
+        pillow.check_pixels(png.height, png.width, max_pixels)
+        return _Stored(png.height, png.width, png.orientation)
+    picture = pillow.open_picture(data, image_format, max_pixels)
+    orientation = headers.orientation_of(picture.info.get("exif", b"")) if image_format == "webp" else headers.UPRIGHT
+    return _Stored(picture.height, picture.width, orientation, picture=picture)
+
+
+def _simplejpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8] | None:
+    """Decode to the least eighths that give this size; None where Pillow is to judge.
+
+    simplejpeg reports as an error what libjpeg calls a warning. Where pixels are missing, that is what it is; else (a
+    broken ICC segment, bytes between segments) the picture is whole for all that. ValueError in the first case.
+    """
+    try:
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, min_height=height, min_width=width)
+    except ValueError as error:
+        if _PIXELS_MISSING.search(str(error)):
+            raise
+        return None
+    return image
+
+
+class Refusals:
+    """Turns whatever a decoder raises into a refusal of this record.
+
+    This is the one place that catches everything: on hostile bytes Pillow raises OSError, ValueError, SyntaxError,
+    TypeError, EOFError, struct.error, zlib.error and more, none of them documented. There is no input or output here
+    that could be at fault, the bytes are in memory.
+    """
+
+    __slots__ = ("_format",)
+
+    def __init__(self, image_format: str) -> None:
+        self._format = image_format
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, AugmentError):
+            return
+        if isinstance(error, MemoryError):  # the number of pixels is bounded, so it is the machine that has too little
+            words = f"memory ran out while a {self._format} file was decoded; use fewer workers"
+            raise StorageError(words) from error
+        if isinstance(error, DecompressionBombError):
+            detail = f"{_detail(self._format, error)} (twice PIL.Image.MAX_IMAGE_PIXELS)"
+            raise RecordError("", Reason.TOO_MANY_PIXELS, detail) from error
+        raise RecordError("", Reason.UNDECODABLE, _detail(self._format, error)) from error
+
+
+def _detail(image_format: str, error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{image_format}: {text}"[:_DETAIL_CHARS]

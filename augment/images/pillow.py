@@ -1,0 +1,239 @@
+"""Pillow behind an allowlist, a pixel limit and one rule for colours.
+
+Each format's reader is called by itself and never through ``Image.open``: that would ask every reader that is
+registered in the process, and compare the size with a process-wide limit by a warning. Nothing here changes what Pillow
+does for others in the process; threads may call it at the same time.
+"""
+
+import io
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from augment.errors import CallError, Reason, RecordError
+
+READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,  # also the first picture of an MPO, which is a JPEG with more behind it
+    "png": PngImagePlugin.PngImageFile,
+    "ppm": PpmImagePlugin.PpmImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+}
+
+MAX_RLE_PIXELS = 8_000_000
+"""Pillow decodes run-length-encoded BMP in Python, where a pixel costs some 80 ns and a few bytes claim millions."""
+
+_PNG_BIT_DEPTH_AT = 24
+
+_quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
+
+
+class _Warnings:
+    """Stands for the module ``warnings`` inside Pillow's modules: silent while this thread decodes, else the module.
+
+    ``warnings.catch_warnings`` swaps a list that all threads share, and under ``-W error`` a warning would decide
+    whether a record decodes.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(warnings, name)
+
+    def warn(
+        self, message: Warning | str, category: type[Warning] | None = None, stacklevel: int = 1, **kwargs: Any
+    ) -> None:
+        if not _quiet.get():
+            warnings.warn(message, category, stacklevel + 1, **kwargs)
+
+
+for _module in (Image, PngImagePlugin, TiffImagePlugin):
+    _module.warnings = _Warnings()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def check_pixels(height: int, width: int, max_pixels: int) -> None:
+    """Refuse a picture of more pixels than the limit; nothing of it has been decoded when this is asked."""
+    if height * width > max_pixels:
+        raise RecordError(
+            "",
+            Reason.TOO_MANY_PIXELS,
+            f"{width}x{height} is {height * width} pixels; the limit is {max_pixels} (AUGMENT_MAX_PIXELS)",
+        )
+
+
+def open_picture(data: bytes, image_format: str, max_pixels: int) -> ImageFile.ImageFile:
+    """Read the header with the one reader of this format; raises whatever Pillow raises on bad bytes.
+
+    RecordError where the picture is too large, or its samples are such that the file does not say which is white.
+    """
+    if image_format == "webp":  # its reader makes a canvas when it opens
+        check_pixels(*_webp_canvas(data), max_pixels)
+    with _quietly():
+        picture = READERS[image_format](io.BytesIO(data))
+    check_pixels(picture.height, picture.width, max_pixels)
+    if picture.tile and picture.tile[0][0] == "bmp_rle" and picture.height * picture.width > MAX_RLE_PIXELS:
+        raise RecordError(
+            "",
+            Reason.TOO_MANY_PIXELS,
+            f"{picture.width}x{picture.height} pixels in a run-length-encoded BMP, of which {MAX_RLE_PIXELS} are "
+            "the limit; save it as PNG",
+        )
+    if picture.mode == "F" or (picture.mode == "I" and image_format == "tiff"):
+        raise RecordError(
+            "",
+            Reason.FORMAT,
+            "its samples are signed, 32-bit or floating-point, and no tag says which value is white; "
+            "store them as 8 or 16 bits unsigned",
+        )
+    if image_format == "png" and "transparency" in picture.info:
+        _mend_colour_key(picture, bit_depth=data[_PNG_BIT_DEPTH_AT])
+    return picture
+
+
+def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
+    """Decode the first frame: uint8 (H, W, 3) RGB, a new array; raises whatever Pillow raises on bad bytes.
+
+    The rule for colours is in ``augment.images.decode``. TIFF comes upright (its reader turns it), every other format
+    as stored. CallError where the process has told Pillow to make pixels up.
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise CallError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True in this process, so that the missing part of a cut file would "
+            "be made up; set it to False"
+        )
+    picture.info.pop("xmp", None)  # the TIFF reader would take an orientation from it
+    with _quietly():
+        if isinstance(picture, PpmImagePlugin.PpmImageFile) and picture.tile[0][0] == "ppm":
+            return _from_unusual_pnm(picture)
+        picture.load()
+        if picture.mode == "I" or picture.mode.startswith("I;16"):
+            return _from_deep_grey(picture)
+        if picture.has_transparency_data:
+            return np.array(_on_white(picture))
+        return np.array(picture.convert("RGB"))
+
+
+def load_indices(picture: ImageFile.ImageFile) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+    """The values of a picture with one channel as they stand in the file: uint8 or uint16 (H, W); None if it has more.
+
+    A palette's indices, not its colours; 1 bit becomes 0 and 1, and 2 or 4 bits of grey stay what they are. Raises
+    whatever Pillow raises on bad bytes.
+    """
+    arguments: Any = picture.tile[0][3] if picture.tile else ""
+    layout = arguments if isinstance(arguments, str) else str(arguments[0])
+    with _quietly():
+        picture.load()
+        if picture.mode == "P":
+            return np.array(picture)
+        if picture.mode in {"1", "L"}:
+            return _as_stored(np.array(picture).astype(np.uint8), picture.mode, layout)
+        if picture.mode == "I" or picture.mode.startswith("I;16"):
+            return np.asarray(picture).astype(np.uint16)
+        return None
+
+
+def save_png(picture: Image.Image) -> bytes:
+    """The bytes of a PNG with the settings that ``augment.images.encode`` gives them."""
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return out.getvalue()
+
+
+def _as_stored(values: NDArray[np.uint8], mode: str, layout: str) -> NDArray[np.uint8]:
+    """Undo what Pillow does to grey samples by their layout, such as ``L;4`` or ``1;IR``: stretching and inverting."""
+    details = layout.partition(";")[2]
+    bits = 1 if mode == "1" else next((int(digit) for digit in details if digit in "24"), 8)
+    white = 2**bits - 1
+    if mode == "L" and bits < 8:
+        values = values // (255 // white)
+    return white - values if "I" in details else values
+
+
+def _webp_canvas(data: bytes) -> tuple[int, int]:
+    """Height and width in the first chunk of a WebP file (RFC 9649, 2.5 to 2.7)."""
+    if len(data) < 30:
+        raise ValueError("it ends inside its header")
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(data[27:30], "little") + 1, int.from_bytes(data[24:27], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    return int.from_bytes(data[28:30], "little") & 0x3FFF, int.from_bytes(data[26:28], "little") & 0x3FFF
+
+
+def _mend_colour_key(picture: ImageFile.ImageFile, bit_depth: int) -> None:
+    """Make a PNG's transparent colour comparable with the samples that Pillow decodes.
+
+    Pillow stretches grey samples of 2 and 4 bits to 8 but not the colour, and keeps all 16 bits of the colour where
+    it halves the samples: several colours share what is left, so that there the colour is dropped.
+    """
+    if bit_depth == 16:
+        del picture.info["transparency"]
+    elif picture.mode == "L" and bit_depth < 8:
+        picture.info["transparency"] = picture.info["transparency"] * 255 // (2**bit_depth - 1)
+
+
+def _from_unusual_pnm(picture: PpmImagePlugin.PpmImageFile) -> NDArray[np.uint8]:
+    """A PNM whose white is neither 255 nor 65535, which Pillow would read sample by sample in Python.
+
+    White becomes 255: by rounding where it is below, else by keeping of each sample what ``v >> 8`` keeps of 16 bits.
+    """
+    _, _, offset, arguments = picture.tile[0]
+    _, white = cast("tuple[str, int]", arguments)
+    data = cast("io.BytesIO", picture.fp).getbuffer()
+    channels = len(picture.getbands())
+    count = picture.height * picture.width * channels
+    kind = np.dtype(np.uint8 if white < 256 else ">u2")
+    if len(data) < offset + count * kind.itemsize:
+        raise ValueError("image file is truncated")
+    stored = np.frombuffer(data, kind, count, offset)
+    samples = np.minimum(stored.astype(np.uint32), white)
+    scaled = (samples * 255 + white // 2) // white if white < 255 else samples * 256 // (white + 1)
+    image = scaled.astype(np.uint8).reshape(picture.height, picture.width, channels)
+    return np.repeat(image, 3, axis=2) if channels == 1 else image
+
+
+def _from_deep_grey(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
+    """The upper eight of 12 or 16 bits, as Pillow and libpng take them of 16-bit colour."""
+    bits, white_is_zero = 16, False
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        bits = picture.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0]
+        white_is_zero = picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    grey = (np.asarray(picture) >> (bits - 8)).astype(np.uint8)
+    if white_is_zero:  # Pillow inverts such samples of up to 8 bits, not these
+        grey = ~grey
+    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    rgba = picture.convert("RGBA")
+    canvas = Image.new("RGB", rgba.size, (255, 255, 255))
+    canvas.paste(rgba, (0, 0), rgba)  # (colour * alpha + 255 * (255 - alpha)) / 255, rounded
+    return canvas

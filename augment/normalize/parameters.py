@@ -1,0 +1,205 @@
+"""Reads the parameters of a section one by one and keeps what is wrong with each.
+
+Means and deviations that have a name: of red, green and blue, of values in [0, 1], over all pixels of a dataset.
+
+Their sources are read, not derived: who trains from published weights needs the numbers that these were trained with.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from augment import validation
+from augment.errors import PipelineError, Problem
+from augment.validation import did_you_mean
+
+Channels: TypeAlias = tuple[float, float, float]
+
+DATASET: Final = "dataset"
+"""Of the split that is trained on: numbers that are known once a stream is declared."""
+PICTURE: Final = "picture"
+"""Of each picture, all channels together."""
+PICTURE_CHANNELS: Final = "picture_channels"
+"""Of each channel of each picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The numbers and where they stand."""
+
+    mean: Channels
+    std: Channels
+    source: str
+
+
+NAMED: Final[Mapping[str, Statistics]] = MappingProxyType(
+    {
+        "imagenet": Statistics(
+            (0.485, 0.456, 0.406),
+            (0.229, 0.224, 0.225),
+            "torchvision, what its models expect; huggingface/pytorch-image-models, timm/data/constants.py",
+        ),
+        "inception": Statistics(
+            (0.5, 0.5, 0.5),
+            (0.5, 0.5, 0.5),
+            "huggingface/pytorch-image-models, timm/data/constants.py: IMAGENET_INCEPTION_MEAN, _STD",
+        ),
+        "clip": Statistics(
+            (0.48145466, 0.4578275, 0.40821073),
+            (0.26862954, 0.26130258, 0.27577711),
+            "huggingface/pytorch-image-models, timm/data/constants.py: OPENAI_CLIP_MEAN, _STD",
+        ),
+        "cifar10": Statistics(
+            (0.4914, 0.4822, 0.4465),
+            (0.2470, 0.2435, 0.2616),
+            "KellerJordan/cifar10-airbench, airbench94.py: over all pixels of the training pictures. The 0.2023, "
+            "0.1994, 0.2010 of many scripts is a mean of the pictures' own deviations, another quantity",
+        ),
+        "cifar100": Statistics(
+            (0.5071, 0.4865, 0.4409),
+            (0.2673, 0.2564, 0.2762),
+            "weiaicunzai/pytorch-cifar100, conf/global_settings.py, rounded to four digits",
+        ),
+        "svhn": Statistics(
+            (0.4377, 0.4438, 0.4728),
+            (0.1980, 0.2010, 0.1970),
+            "VICO-UoE/DatasetCondensation, utils.py",
+        ),
+        "mnist": Statistics(
+            (0.1307, 0.1307, 0.1307),
+            (0.3081, 0.3081, 0.3081),
+            "pytorch/examples, mnist/main.py; grey, so the same three times",
+        ),
+    }
+)
+
+
+LARGEST: Final = 65_535.0
+"""The greatest number in a section: white of 16 bits, beyond which nobody counts."""
+SMALLEST_STD: Final = 1e-6
+
+
+def problem(msg: str, *place: str) -> Problem:
+    """A problem at a place below ``normalize``."""
+    return Problem(("normalize", *place), msg)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in backticks."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+class Reader:
+    """The parameters of one section. A value that is wrong is noted, and the default taken in its place."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
+        self._known: list[str] = []
+        self._problems: list[Problem] = []
+
+    def wrong(self, msg: str, name: str) -> None:
+        """Note what is wrong with a parameter."""
+        self._problems.append(problem(msg, name))
+
+    def close(self) -> None:
+        """Raise PipelineError with all that was wrong, parameters that nobody asked for among it."""
+        for name in self._params:
+            if name not in self._known:
+                hint = did_you_mean(str(name), self._known) or f"; there are {listed(self._known)}"
+                self.wrong(f"`{str(name)[:100]}` is unknown here{hint}", str(name))
+        if self._problems:
+            raise PipelineError(self._problems)
+
+    def allow(self, name: str) -> None:
+        """A parameter that is not read may be there, being null."""
+        self._known.append(name)
+
+    def absent(self, names: Sequence[str], beside: str) -> None:
+        """Note each of these parameters that is there, although it means nothing beside what is."""
+        for name in names:
+            self._known.append(name)
+            if name in self._params:
+                self.wrong(f"`{name}` means nothing beside `{beside}`; leave one of them out", name)
+
+    def number(
+        self, name: str, default: float, low: float, high: float, *, above: bool = False, hint: str = ""
+    ) -> float:
+        """A number in [low, high], or in (low, high] where it must lie ``above``."""
+        value = self._take(name, default)
+        if _is_number(value) and (low < value if above else low <= value) and value <= high:
+            return float(value)
+        opening = "(" if above else "["
+        self.wrong(f"{validation.shown(value)} is not a number in {opening}{low:g}, {high:g}]{hint}", name)
+        return default
+
+    def channels(self, name: str, default: Channels, low: float) -> Channels:
+        """Three numbers from ``low``, one for each channel; one stands for three."""
+        value = self._take(name, default)
+        numbers = [value] * 3 if _is_number(value) else value
+        if _is_numbers(numbers, 3) and all(low <= number <= LARGEST for number in numbers):
+            red, green, blue = (float(number) for number in numbers)
+            return red, green, blue
+        self.wrong(
+            f"{validation.shown(value)} is not three numbers in [{low:g}, {LARGEST:g}], one for each channel", name
+        )
+        return default
+
+    def interval(self, name: str, default: tuple[float, float]) -> tuple[float, float]:
+        """Two numbers, the lower first."""
+        value = self._take(name, default)
+        if _is_numbers(value, 2) and -LARGEST <= value[0] < value[1] <= LARGEST:
+            return float(value[0]), float(value[1])
+        self.wrong(
+            f"{validation.shown(value)} is not two numbers in [{-LARGEST:g}, {LARGEST:g}], the lower first", name
+        )
+        return default
+
+    def word(self, name: str, words: Sequence[str]) -> str | None:
+        """One of some words; None where there is none."""
+        value = self._take(name, None)
+        if value is None or (isinstance(value, str) and value in words):
+            return value
+        hint = did_you_mean(value, words) if isinstance(value, str) else ""
+        self.wrong(f"{validation.shown(value)} is not one of {listed(words)}{hint}", name)
+        return None
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self._take(name, default)
+        if isinstance(value, bool):
+            return value
+        self.wrong(f"{validation.shown(value)} is not true or false", name)
+        return default
+
+    def statistics(
+        self, mean: Channels, std: Channels, measured: Sequence[str] = (DATASET,)
+    ) -> tuple[Channels, Channels] | str:
+        """Mean and deviation as named, or as ``mean`` and ``std`` say; or one of the words ``measured``."""
+        word = self.word("statistics", (*NAMED, *measured))
+        if word is None:
+            return self.channels("mean", mean, -LARGEST), self.channels("std", std, SMALLEST_STD)
+        self.absent(("mean", "std"), f"statistics: {word}")
+        return (NAMED[word].mean, NAMED[word].std) if word in NAMED else word
+
+    def is_text(self, name: str) -> bool:
+        """Whether a parameter that may be of two kinds is a word."""
+        return isinstance(self._params.get(name), str)
+
+    def is_given(self, name: str) -> bool:
+        """Whether a parameter is there and not null."""
+        return self._params.get(name) is not None
+
+    def _take(self, name: str, default: Any) -> Any:
+        self._known.append(name)
+        value = self._params.get(name)
+        return default if value is None else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _is_numbers(value: object, number: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == number and all(map(_is_number, value))

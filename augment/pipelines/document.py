@@ -1,0 +1,364 @@
+"""Text to a document: YAML 1.2 or JSON in, plain values with the line of each place out.
+
+What a document may hold is what JSON can say (RFC 8259): mappings with text keys, lists, text, finite numbers, true,
+false and null. Values are read by the core schema of YAML 1.2.2 (section 10.3), so ``no``, ``1_000`` and
+``2024-01-01`` are text. Tags, anchors and aliases are refused, because nobody needs them here and they are how a
+document of a hundred bytes names code or grows to a billion values. The reader walks the parser's events with a
+stack of its own and never recurses; no object is ever constructed from a name in the text.
+
+What an unquoted word of a document means: the core schema of YAML 1.2.2 (section 10.3.2).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.reader import ReaderError
+
+from augment.errors import PipelineError, Problem
+from augment.validation import JSON
+
+Scalar = None | bool | int | float | str
+
+_NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUE: Final = frozenset({"true", "True", "TRUE"})
+_FALSE: Final = frozenset({"false", "False", "FALSE"})
+_INTEGER: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_MAX_DIGITS: Final = 400  # reading a whole number takes the square of its length; longer ones are too large anyway
+_TOO_LARGE: Final[int] = 10**_MAX_DIGITS
+
+
+def plain_scalar(text: str) -> Scalar:
+    """Give an unquoted word its value by the core schema."""
+    if text in _NULL:
+        return None
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    if _NOT_FINITE.fullmatch(text):
+        return float(text.replace(".", ""))
+    if _INTEGER.fullmatch(text):
+        if len(text) > _MAX_DIGITS:
+            return _TOO_LARGE
+        return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+Loc = tuple[str | int, ...]
+
+MAX_TEXT_BYTES: Final = 65_536
+"""A pipeline of 64 nodes with every parameter written out takes 20 kB; reading 64 kB takes up to half a second."""
+
+MAX_DEPTH: Final = 48
+"""Lists and mappings inside one another. A pipeline nests eight containers deep, three levels each, plus the values."""
+
+MAX_VALUES: Final = 10_000
+"""Values in one document: what 64 kB of text can say in practice, for documents that arrive as values."""
+
+MAX_KEY: Final = 128
+"""Characters of a key; the longest argument of a transform has 24. Keys are repeated in messages."""
+
+MAX_INTEGER: Final = 2**53 - 1
+"""Beyond it whole numbers are not told apart by JSON's readers (RFC 7493), nor by the digest (RFC 8785)."""
+
+_NOT_FINITE_IN_JSON: Final = frozenset({"NaN", "Infinity", "-Infinity"})
+"""What Python and others write into JSON, which has no such numbers; in YAML the words are text."""
+
+_DROPPED: Final = "\0"
+"""The part of a place that keeps what stands there apart from what is kept: a key holds no such character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a text says, before anything is known about transforms.
+
+    ``root`` is the caller's own value where the document came as one; nobody changes it. ``lines`` has the line of each
+    place, counted from 1, and is empty where there was no text. ``name`` is what the caller calls the document.
+    ``problems`` are those that were left for whoever reports all there are: ``root`` has null at such a place, or of a
+    key that is written twice the first value.
+    """
+
+    root: JSON
+    name: str = ""
+    lines: Mapping[Loc, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def problem(self, loc: Loc, msg: str) -> Problem:
+        """Say what is wrong at a place, with the line of that place or of the nearest one around it."""
+        for length in range(len(loc), -1, -1):
+            if (line := self.lines.get(loc[:length])) is not None:
+                return Problem(loc, msg, line)
+        return Problem(loc, msg)
+
+    def at(self, loc: Loc) -> JSON:
+        """The value at a place; None where there is none."""
+        value: JSON = self.root
+        for part in loc:
+            if isinstance(value, Mapping):
+                value = value.get(str(part))
+            elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
+                value = value[part]
+            else:
+                return None
+        return value
+
+    def notice(self, loc: Loc, msg: str) -> str:
+        """Return a sentence for the user about a place, with its line where it is known."""
+        return str(Problem((), msg, self.problem(loc, msg).line))
+
+
+def parse(text: str, *, name: str = "", lenient: bool = False) -> Document:
+    """Read YAML 1.2 or JSON; raises PipelineError with the line where it is neither or breaks a limit.
+
+    ``lenient`` leaves problems that need hide no others (a value or a key that a pipeline may not hold, a key that is
+    written twice) in the document.
+    """
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_TEXT_BYTES:
+        raise _refused(
+            f"the text has {size} bytes, a pipeline may have {MAX_TEXT_BYTES} (MAX_TEXT_BYTES); leave something out"
+        )
+    reader = _Reader(is_json=text.lstrip()[:1] == "{")
+    try:
+        for event in YAML(typ="safe", pure=True).parse(text):
+            reader.take(event)
+    except ReaderError as error:
+        raise _refused(f"the character U+{_code_point(error.character):04X} is not allowed; remove it") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(part.strip() for part in (error.context, error.problem) if part)
+        raise _refused(f"this is not YAML: {what}", None if mark is None else mark.line + 1) from error
+    except (YAMLError, ValueError, OverflowError) as error:  # the last two: an escape like \UFFFFFFFF
+        raise _refused(f"this is not YAML: {error}") from error
+    if not reader.finished:
+        raise _refused("the document is empty; write `transforms:` and a list of transforms")
+    if reader.problems and not lenient:
+        raise PipelineError(reader.problems)
+    return Document(reader.root, name, reader.lines, tuple(reader.problems))
+
+
+def from_value(value: Any, *, name: str = "", lenient: bool = False) -> Document:
+    """Take a document that is already values, as a request body is; raises PipelineError for what JSON cannot say.
+
+    ``lenient`` is that of ``parse``.
+    """
+    problems: list[Problem] = []
+    count = 0
+    waiting: list[tuple[Loc, Any]] = [((), value)]
+    while waiting:
+        loc, item = waiting.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise _refused(f"the document has more than {MAX_VALUES} values (MAX_VALUES); leave some out")
+        if len(loc) > MAX_DEPTH:
+            raise PipelineError([Problem(loc[:4], _too_deep())])
+        if isinstance(item, Mapping):
+            problems += [Problem(loc, wrong) for key in item if (wrong := _wrong_key(key)) is not None]
+            waiting.extend(((*loc, key), inner) for key, inner in item.items() if _wrong_key(key) is None)
+        elif isinstance(item, list | tuple):
+            waiting.extend(((*loc, i), inner) for i, inner in enumerate(item))
+        elif (wrong := _wrong_scalar(item)) is not None:
+            problems.append(Problem(loc, wrong))
+    if problems and not lenient:
+        raise PipelineError(problems)
+    return Document(_mended(value) if problems else value, name, problems=tuple(problems))
+
+
+def _mended(value: Any) -> Any:
+    """A copy without the keys, and with null for the values, that JSON cannot say."""
+    if isinstance(value, Mapping):
+        return {key: _mended(inner) for key, inner in value.items() if _wrong_key(key) is None}
+    if isinstance(value, list | tuple):
+        return [_mended(inner) for inner in value]
+    return value if _wrong_scalar(value) is None else None
+
+
+def _refused(msg: str, line: int | None = None) -> PipelineError:
+    return PipelineError([Problem((), msg, line)])
+
+
+def _too_deep() -> str:
+    return f"lists and mappings nest more than {MAX_DEPTH} deep (MAX_DEPTH); flatten it"
+
+
+def _wrong_scalar(value: object) -> str | None:
+    """None, or why JSON cannot say this value."""
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return None if abs(value) <= MAX_INTEGER else f"whole numbers may go up to {MAX_INTEGER} (2^53 - 1)"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else _not_finite(value)
+    if not isinstance(value, str):
+        return f"a {type(value).__name__} is not something a pipeline can hold; use numbers, text, lists and mappings"
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "the text has half of a surrogate pair, which is no character; remove it"
+    return None
+
+
+def _not_finite(value: object) -> str:
+    return f"{value} is not a finite number; write a number"
+
+
+def _wrong_key(key: object) -> str | None:
+    if not isinstance(key, str):
+        return _key_is_not_text(key)
+    if len(key) > MAX_KEY:
+        return f"the key `{shown(key)}` has {len(key)} characters, keys may have {MAX_KEY} (MAX_KEY); shorten it"
+    return _wrong_scalar(key)
+
+
+def _key_is_not_text(key: object) -> str:
+    return f"the key `{shown(key)}` is not text; write it in quotes"
+
+
+def shown(value: object) -> str:
+    """Return a value as it may stand in a message: one line, at most 60 characters."""
+    text = (
+        str(value).encode("unicode_escape", "replace").decode("ascii") if not str(value).isprintable() else str(value)
+    )
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _code_point(character: object) -> int:
+    return ord(character) if isinstance(character, str) else int(str(character))
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping whose end has not been seen."""
+
+    value: list[JSON] | dict[str, JSON]
+    loc: Loc
+    line: int
+    key: str | None = None
+    dropped: bool = False
+    """Whether the value of ``key`` is not to be kept, because the key is a problem."""
+
+
+class _Reader:
+    """Builds values from the parser's events, and refuses what a pipeline may not hold where it stands.
+
+    ``problems`` are those after which the rest can be read all the same.
+    """
+
+    def __init__(self, *, is_json: bool) -> None:
+        self.root: JSON = None
+        self.lines: dict[Loc, int] = {}
+        self.problems: list[Problem] = []
+        self._is_json = is_json
+        self.finished = False
+        self._open: list[_Open] = []
+        self._num_documents = 0
+
+    def take(self, event: Any) -> None:
+        line = 0 if event.start_mark is None else event.start_mark.line + 1
+        match type(event).__name__:
+            case "DocumentStartEvent":
+                self._start_document(event, line)
+            case "AliasEvent":
+                raise _refused(f"`*{shown(event.anchor)}` is an alias; write the value out", line)
+            case "ScalarEvent":
+                self._refuse_marks(event, line)
+                self._scalar(event, line)
+            case "SequenceStartEvent":
+                self._refuse_marks(event, line)
+                self._start([], line)
+            case "MappingStartEvent":
+                self._refuse_marks(event, line)
+                self._start({}, line)
+            case "SequenceEndEvent" | "MappingEndEvent":
+                closed = self._open.pop()
+                self._put(closed.value)
+
+    def _start_document(self, event: Any, line: int) -> None:
+        self._num_documents += 1
+        if self._num_documents > 1:
+            raise _refused("a second document begins here; a pipeline is one document", line)
+        if event.version not in {None, (1, 2)}:
+            raise _refused(f"%YAML {event.version[0]}.{event.version[1]} is asked for; pipelines are YAML 1.2", line)
+
+    def _refuse_marks(self, event: Any, line: int) -> None:
+        if event.anchor:
+            raise _refused(f"`&{shown(event.anchor)}` is an anchor; write the value out where it is needed", line)
+        if event.tag:
+            raise _refused(f"`{shown(event.tag)}` is a tag; a pipeline holds plain values only", line)
+
+    def _scalar(self, event: Any, line: int) -> None:
+        text = _join_surrogates(event.value)
+        parent = self._open[-1] if self._open else None
+        if parent is not None and isinstance(parent.value, dict) and parent.key is None:
+            self._key(parent, text, plain_scalar(text) if event.implicit[0] else text, line)
+            return
+        value = plain_scalar(text) if event.implicit[0] else text
+        loc = self._next_loc()
+        wrong = _wrong_scalar(value)
+        if self._is_json and event.implicit[0] and text in _NOT_FINITE_IN_JSON:
+            wrong = _not_finite(text)
+        if wrong is not None:
+            self._note(loc, wrong, line)
+            value = None
+        self.lines[loc] = line
+        self._put(value)
+
+    def _key(self, parent: _Open, text: str, value: JSON, line: int) -> None:
+        parent.key, parent.dropped = text, True
+        if not isinstance(value, str):
+            self._note(parent.loc, _key_is_not_text(text), line)
+        elif wrong := _wrong_key(value):
+            self._note(parent.loc, wrong, line)
+        elif value in parent.value:
+            first = self.lines[(*parent.loc, value)]
+            msg = f"`{shown(value)}` is written twice (first in line {first}); keep one"
+            self._note((*parent.loc, value), msg, line)
+        else:
+            parent.dropped = False
+            self.lines[(*parent.loc, value)] = line
+
+    def _note(self, loc: Loc, msg: str, line: int) -> None:
+        """Take a problem down, unless it lies in what is not kept: there the reason for that is told."""
+        if not any(each.dropped for each in self._open[:-1]):
+            self.problems.append(Problem(loc, msg, line))
+
+    def _start(self, value: list[JSON] | dict[str, JSON], line: int) -> None:
+        parent = self._open[-1] if self._open else None
+        if parent is not None and isinstance(parent.value, dict) and parent.key is None:
+            raise PipelineError([Problem(parent.loc, "a key is a list or a mapping; keys are text", line)])
+        loc = self._next_loc()
+        if len(self._open) >= MAX_DEPTH:
+            raise PipelineError([Problem(loc[:4], _too_deep(), line)])
+        self.lines.setdefault(loc, line)
+        self._open.append(_Open(value, loc, line))
+
+    def _next_loc(self) -> Loc:
+        if not self._open:
+            return ()
+        parent = self._open[-1]
+        if isinstance(parent.value, dict):
+            return (*parent.loc, str(parent.key), *((_DROPPED,) if parent.dropped else ()))
+        return (*parent.loc, len(parent.value))
+
+    def _put(self, value: JSON) -> None:
+        if not self._open:
+            self.root = value
+            self.finished = True
+            return
+        parent = self._open[-1]
+        if isinstance(parent.value, dict):
+            if not parent.dropped:
+                parent.value[str(parent.key)] = value
+            parent.key, parent.dropped = None, False
+        else:
+            parent.value.append(value)
+
+
+def _join_surrogates(text: str) -> str:
+    r"""Make one character of a pair that JSON wrote as two escapes (``\ud83d\ude00``); half a pair stays as it is."""
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

@@ -1,0 +1,155 @@
+"""A sample's targets drawn upon its picture, for people to look at: boxes with names, tinted masks, keypoints.
+
+Classes of masks have the colours of PASCAL VOC's palette, in which class 0 is black; objects, box labels and keypoints
+have bright colours that are far apart for neighbouring numbers. Nothing here is part of an address.
+"""
+
+import colorsys
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from augment.samples.sample import Sample
+
+_TINT = 0.5
+"""How much of a mask's colour stands in a pixel of it."""
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_MAX_NAME = 24
+_Colour = tuple[int, int, int]
+_Scale = tuple[float, float]
+_Corners = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """The targets of one sample, and the names of the classes that its box labels are indices into."""
+
+    sample: Sample
+    classes: tuple[str, ...] = ()
+
+    def paint(self, picture: Image.Image) -> Image.Image:
+        """Draw upon a picture in RGB that shows the whole sample at any size; a new one."""
+        height, width = self.sample.image.shape[:2]
+        scale = picture.width / width, picture.height / height
+        painted = self._tint(picture)
+        draw = ImageDraw.Draw(painted)
+        self._boxes(draw, painted, scale)
+        self._keypoints(draw, painted, scale)
+        return painted
+
+    def _tint(self, picture: Image.Image) -> Image.Image:
+        """The picture with its masks in colour, in whole pixels of the masks."""
+        sample, painted = self.sample, np.array(picture)
+        if sample.mask is not None:
+            mask = _fitted(sample.mask, picture)
+            colours = np.array([class_colour(value) for value in range(256)])[mask.astype(np.int64) % 256]
+            painted = _mixed(painted, colours, np.ones(mask.shape, bool))
+        for row, one in enumerate(() if sample.instance_masks is None else sample.instance_masks):
+            mask = _fitted(one, picture)
+            painted = _mixed(painted, np.array(bright(self._object(row))), mask != 0)
+        return Image.fromarray(painted)
+
+    def _object(self, row: int) -> int:
+        """The object's number in its record, so that its colour stays from draw to draw."""
+        rows = self.sample.box_rows
+        return row if rows is None else int(rows[row])
+
+    def _boxes(self, draw: ImageDraw.ImageDraw, picture: Image.Image, scale: _Scale) -> None:
+        sample = self.sample
+        if sample.boxes is None:
+            return
+        line = max(1, round(max(picture.size) / 200))
+        font = ImageFont.load_default(max(max(picture.size) / 24, 9))
+        names: list[tuple[str, _Corners, _Colour]] = []
+        for row, box in enumerate(sample.boxes.astype(float)):
+            label = None if sample.box_labels is None else int(sample.box_labels[row])
+            colour = bright(self._object(row) if sample.instance_masks is not None or label is None else label)
+            x_min, y_min, x_max, y_max = box * (*scale, *scale)
+            corners = (
+                round(x_min),
+                round(y_min),
+                max(round(x_max) - 1, round(x_min)),
+                max(round(y_max) - 1, round(y_min)),
+            )
+            draw.rectangle(corners, outline=colour, width=line)
+            if label is not None and 0 <= label < len(self.classes):
+                names.append((self.classes[label], corners, colour))
+        for name, corners, colour in names:  # above the lines of every box
+            _name(draw, picture, name, corners, colour, font)
+
+    def _keypoints(self, draw: ImageDraw.ImageDraw, picture: Image.Image, scale: _Scale) -> None:
+        """A disc where a keypoint is seen, a ring where it is hidden; a line along its angle, as long as its scale."""
+        sample = self.sample
+        if sample.keypoints is None:
+            return
+        radius = max(max(picture.size) / 90, 1.5)
+        for row, point in enumerate(sample.keypoints.astype(float)):
+            if not np.isfinite(point).all():
+                continue
+            x, y = (point + 0.5) * scale
+            colour = bright(row if sample.keypoint_labels is None else int(sample.keypoint_labels[row]))
+            if sample.keypoint_angles is not None:
+                angle, length = float(sample.keypoint_angles[row]), 4 * radius
+                if sample.keypoint_scales is not None and sample.keypoint_scales[row] > 0:
+                    length = float(sample.keypoint_scales[row]) * math.sqrt(scale[0] * scale[1])
+                end = x + length * math.cos(angle), y + length * math.sin(angle)
+                draw.line((x, y, *end), fill=colour, width=max(1, round(radius / 2)))
+            disc = (x - radius, y - radius, x + radius, y + radius)
+            hidden = sample.keypoint_visibility is not None and sample.keypoint_visibility[row] == 1
+            if hidden:
+                draw.ellipse(disc, outline=colour, width=max(1, round(radius / 2)))
+            else:
+                draw.ellipse(disc, fill=colour, outline=(0, 0, 0))
+
+
+def class_colour(value: int) -> _Colour:
+    """The colour of a class of a mask: PASCAL VOC's palette (its development kit's ``VOClabelcolormap``)."""
+    red = green = blue = 0
+    for bit in range(8):
+        red |= (value >> (3 * bit) & 1) << (7 - bit)
+        green |= (value >> (3 * bit + 1) & 1) << (7 - bit)
+        blue |= (value >> (3 * bit + 2) & 1) << (7 - bit)
+    return red, green, blue
+
+
+def bright(number: int) -> _Colour:
+    """A bright colour for a label or an object: hues a golden section apart, so that neighbours differ most."""
+    red, green, blue = colorsys.hsv_to_rgb((0.02 + number * _GOLDEN) % 1.0, 0.85, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _fitted(mask: NDArray[np.integer], picture: Image.Image) -> NDArray[np.integer]:
+    """The mask at the picture's size: each pixel takes the class in its middle."""
+    height, width = mask.shape
+    rows = ((np.arange(picture.height) + 0.5) * height / picture.height).astype(np.int64)
+    columns = ((np.arange(picture.width) + 0.5) * width / picture.width).astype(np.int64)
+    fitted: NDArray[np.integer] = mask[rows[:, np.newaxis], columns]
+    return fitted
+
+
+def _mixed(picture: NDArray[np.uint8], colours: NDArray[np.integer], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    tinted = np.rint(picture * (1 - _TINT) + colours * _TINT).astype(np.uint8)
+    return np.where(where[..., np.newaxis], tinted, picture)
+
+
+def _name(
+    draw: ImageDraw.ImageDraw,
+    picture: Image.Image,
+    name: str,
+    corners: _Corners,
+    colour: _Colour,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    """A name above its box, or within it where there is no room above; inside the picture where it fits at all."""
+    text = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font, anchor="lt")
+    width, height = right - left + 4, bottom - top + 4
+    x = min(corners[0], max(picture.width - width, 0))
+    y = corners[1] - height if corners[1] >= height else min(corners[1], max(picture.height - height, 0))
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+    is_dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 120  # luma of ITU-R BT.601
+    draw.text((x + 2, y + 2), text, fill=(255, 255, 255) if is_dark else (0, 0, 0), font=font, anchor="lt")

@@ -1,0 +1,252 @@
+"""One shot: encoded pictures in, augmented and encoded pictures out, at addresses as good as any.
+
+The key of a picture is the digest of its bytes, the draw is the copy: the same picture, pipeline and seed give the same
+bytes on any machine of the same engine. Pictures and results lie in files; only what is said about them is sent.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from augment import engine
+from augment.address import Address
+from augment.datasets import read, targets
+from augment.datasets.targets import Vocabulary
+from augment.errors import Reason, RecordError, StorageError
+from augment.images import decode, masks
+from augment.images.encode import encode
+from augment.pipelines.spec import PipelineSpec
+from augment.render import request_annotations, result_file
+from augment.render.records import Pictures, Stages
+from augment.render.renderer import ReferenceSource, others, subject
+from augment.render.request_annotations import NOTHING_SAID, Said
+from augment.samples.sample import Provenance, Sample
+from augment.transforms import jpeg_reduction, sizes
+from augment.transforms.runtime import compiler
+from augment.workers.task import Guard
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture that was sent: what to call it when it is refused, the file that holds it, and what was said about it.
+
+    ``mask`` is the file of its encoded mask.
+    """
+
+    name: str
+    path: Path
+    said: Said = NOTHING_SAID
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One augmented copy: where its bytes lie in the task's file, what was done, and what can be said about it.
+
+    The mask's bytes, as PNG, follow those of the picture. ``annotations`` are what is answered of it.
+    """
+
+    copy: int
+    key: str
+    start: int
+    num_bytes: int
+    height: int
+    width: int
+    provenance: Provenance
+    annotations: Mapping[str, Any]
+    mask_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """All copies of one picture; ``seconds`` tells what each stage of the work took."""
+
+    results: Sequence[Result]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeTask:
+    """The upright (height, width) of each picture, from its header alone; raises RecordError for the first bad one."""
+
+    sources: Sequence[Source]
+    max_pixels: int
+
+    def run(self, guard: Guard) -> list[tuple[int, int]]:
+        """Read headers, a guarded piece of work each."""
+        return [self._size(source, guard) for source in self.sources]
+
+    def _size(self, source: Source, guard: Guard) -> tuple[int, int]:
+        data = source.path.read_bytes()
+
+        def probe() -> tuple[int, int]:
+            with _named(source.name):
+                header = decode.probe(data, max_pixels=self.max_pixels)
+            return header.height, header.width
+
+        return guard(_record_digest(read.content_digest(data)), source.name, probe)
+
+
+@dataclass(frozen=True, slots=True)
+class OneShotTask:
+    """Copies 0 to N-1 of one picture, laid down in ``into`` one behind the other."""
+
+    source: Source
+    spec: PipelineSpec
+    seed: int
+    copies: int
+    image_format: str
+    quality: int
+    max_pixels: int
+    into: Path
+    references: tuple[ReferenceSource, ...] = ()
+
+    def run(self, guard: Guard) -> Copies:
+        """Render and write; RecordError with the picture's name where it is refused."""
+        stages = Stages()
+        stages.begin()
+        data = self.source.path.read_bytes()
+        stages.end("read")
+        work = _Work(self, data, stages)
+        parts: list[bytes] = []
+        results = []
+        start = 0
+        for copy in range(self.copies):
+            made = guard(work.subject, self.source.name, functools.partial(work.make, copy))
+            size, masked = len(made.picture), len(made.mask or b"")
+            results.append(
+                Result(copy, work.key, start, size, made.height, made.width, made.provenance, made.annotations, masked)
+            )
+            parts += [made.picture, made.mask or b""]
+            start += size + masked
+        stages.begin()
+        if result_file.write(self.into, parts) is None:
+            raise StorageError("there is no room for the augmented pictures; free space, or ask for fewer")
+        stages.end("write")
+        return Copies(results, stages.take())
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    picture: bytes
+    mask: bytes | None
+    height: int
+    width: int
+    annotations: Mapping[str, Any]
+    provenance: Provenance
+
+
+@dataclass(slots=True)
+class _Work:
+    """The picture is decoded once, for all its copies."""
+
+    task: OneShotTask
+    data: bytes
+    stages: Stages
+    key: str = field(init=False)
+    record: str = field(init=False)
+    _mask: bytes | None = None
+    _vocabulary: Vocabulary = field(init=False)
+    _said: Said = field(init=False)
+    _decoded: Sample | None = None
+
+    def __post_init__(self) -> None:
+        source = self.task.source
+        content = read.content_digest(self.data)
+        self.key = content.hex()
+        self._mask = None if source.mask is None else source.mask.read_bytes()
+        self._said = source.said
+        self._vocabulary = source.said.vocabulary(has_mask=self._mask is not None)
+        self.record = _record_digest(content, source.said, self._mask)
+
+    @property
+    def subject(self) -> str:
+        """What a verdict is about: the picture, and what it was to be joined with."""
+        return subject(self.record, self.task.spec, self._taken_from) if self._taken_from else self.record
+
+    @property
+    def _taken_from(self) -> tuple[str, ...]:
+        return others(self.task.spec, None, {each.name: each.dataset_digest for each in self.task.references})
+
+    def make(self, copy: int) -> _Made:
+        task = self.task
+        self.stages.begin()
+        with _named(task.source.name):
+            if self._decoded is None:
+                self._decoded = self._decode()
+                self.stages.end("decode")
+            files = tuple(each.identity for each in task.references)
+            compiled = _compiled(task.spec, self._vocabulary.keypoint_names, task.references, task.max_pixels, files)
+            made = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
+            self.stages.end("transform")
+            sample = made.sample
+            encoded = encode(sample.image, task.image_format, task.quality)
+            mask = None if sample.mask is None else masks.encode_mask(sample.mask)
+            self.stages.end("encode")
+        pipeline, taken_from = task.spec.digest, self._taken_from
+        address = Address(engine.engine_id(), self.record, pipeline, task.seed, copy, 0, self.key, taken_from)
+        height, width = sample.image.shape[:2]
+        annotations = self._said.members(targets.annotations_of(sample, self._said.annotations, self._vocabulary))
+        provenance = Provenance(address.render_key, made.applied, made.dropped)
+        return _Made(encoded, mask, height, width, annotations, provenance)
+
+    def _decode(self) -> Sample:
+        task, moved = self.task, self._vocabulary.moved
+        if self._said == NOTHING_SAID and self._mask is None:
+            eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
+            return Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
+        header = decode.probe(self.data, max_pixels=task.max_pixels)
+        if moved:  # a transform that cannot move one of them is refused by its name
+            sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
+        try:
+            self._said = request_annotations.check(self._said, header.height, header.width)
+            eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
+            mask = self._mask
+            sample = targets.with_targets(
+                decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths),
+                self._said.annotations,
+                None if mask is None else lambda: masks.decode_mask(mask, max_pixels=task.max_pixels),
+                self._vocabulary,
+                full_size=(header.height, header.width),
+            )
+        except ValueError as error:
+            raise RecordError(task.source.name, Reason.ANNOTATION, str(error)) from error
+        if sample.mask is not None and sample.mask.shape != sample.image.shape[:2]:
+            size = f"{sample.mask.shape[1]} x {sample.mask.shape[0]}, the picture {header.width} x {header.height}"
+            raise RecordError(task.source.name, Reason.ANNOTATION, f"mask of another size: it has {size}")
+        return sample
+
+
+class _named:  # noqa: N801 - reads as the statement that it is
+    """Refusals inside carry the picture's name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, RecordError) and error.key != self._name:
+            raise RecordError(self._name, error.reason, error.detail) from error
+
+
+def _record_digest(content: bytes, said: Said = NOTHING_SAID, mask: bytes | None = None) -> str:
+    label = None if said.label is None else str(said.label)
+    return read.record_digest(
+        content, label, said.canonical(), None if mask is None else read.content_digest(mask)
+    ).hex()
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(
+    spec: PipelineSpec,
+    keypoint_names: tuple[str, ...],
+    references: tuple[ReferenceSource, ...],
+    max_pixels: int,
+    files: tuple[object, ...],  # noqa: ARG001 - other files may come to lie at the same paths
+) -> compiler.Compiled:
+    sources = {each.name: Pictures(each.open().choose(None), max_pixels=max_pixels) for each in references}
+    return compiler.compile_pipeline(spec, keypoint_names=keypoint_names, references=sources)

@@ -1,0 +1,165 @@
+"""Records of a dataset as samples: read and decoded, each with the targets that its dataset has.
+
+Where the time of a task goes: one look at the clock for each stage of a sample.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from augment import validation
+from augment.datasets import targets
+from augment.datasets.dataset import Dataset
+from augment.errors import CallError, RecordError
+from augment.images import masks
+from augment.images.cache import DecodedCache, name_of
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode
+from augment.samples.annotations import NOTHING, Annotations
+from augment.samples.inputs import as_image, as_sample
+from augment.samples.sample import Record, Sample
+
+
+class Stages:
+    """Seconds by stage. Not safe between threads."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._last_s = 0.0
+
+    def begin(self) -> None:
+        """A stage begins now."""
+        self._last_s = time.perf_counter()
+
+    def end(self, stage: str) -> None:
+        """The stage has ended, and the next begins."""
+        now_s = time.perf_counter()
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + now_s - self._last_s
+        self._last_s = now_s
+
+    def take(self) -> dict[str, float]:
+        """The seconds of each stage since the last call, in the order in which they came first."""
+        seconds, self._seconds = self._seconds, {}
+        return seconds
+
+
+Eighths = Callable[[int, int], int]
+
+
+def decode_record(
+    dataset: Dataset,
+    record: Record,
+    *,
+    max_pixels: int,
+    eighths: Eighths,
+    cache: DecodedCache | None = None,
+    stages: Stages | None = None,
+) -> Sample:
+    """Read and decode one record; ``eighths`` says from height and width how much of it is decoded.
+
+    ``cache`` keeps what was decoded. It is asked only where the file cannot have changed since the scan, so that
+    whether a record is refused does not depend on what is kept. Nobody changes the arrays of the sample.
+
+    Raises RecordError with the record's key where the file is not what the manifest describes or no picture,
+    StorageError where the machine fails to read it.
+    """
+    stages = stages or Stages()
+    stages.begin()
+    read = functools.partial(_picture, dataset, record, max_pixels, eighths, stages)
+    annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
+    try:
+        if cache is not None and dataset.is_unmoved(record):
+            picture = cache.array(name_of(record.digest, eighths(record.height, record.width)), read)
+        else:
+            picture = read()
+        sample = targets.with_targets(
+            picture,
+            annotations,
+            None if record.mask is None else functools.partial(_mask, dataset, record, max_pixels),
+            dataset.vocabulary,
+            full_size=(record.height, record.width),
+        )
+    except RecordError as error:
+        raise error if error.key else RecordError(record.key, error.reason, error.detail) from error
+    sample.label = record.label
+    stages.end("decode")
+    return sample
+
+
+def _picture(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages) -> NDArray[np.uint8]:
+    encoded = dataset.read(record)
+    stages.end("read")
+    return decode(encoded, max_pixels=max_pixels, eighths=eighths)
+
+
+def _mask(dataset: Dataset, record: Record, max_pixels: int) -> NDArray[np.integer[Any]]:
+    return masks.decode_mask(dataset.read_mask(record), max_pixels=max_pixels)
+
+
+class Pictures:
+    """The records of a dataset (of its chosen split) that transforms may take from: a ``transforms.source.Source``."""
+
+    def __init__(
+        self, dataset: Dataset, *, max_pixels: int = DEFAULT_MAX_PIXELS, cache: DecodedCache | None = None
+    ) -> None:
+        self._dataset = dataset
+        self._max_pixels = max_pixels
+        self._cache = cache
+
+    @property
+    def num_records(self) -> int:
+        return self._dataset.num_records
+
+    def key(self, index: int) -> str:
+        return self._dataset.record(index).key
+
+    def sample(self, index: int) -> Sample:
+        record = self._dataset.record(index)
+        return decode_record(self._dataset, record, max_pixels=self._max_pixels, eighths=_full, cache=self._cache)
+
+
+class Loose:
+    """Pictures that lie in memory, as a ``transforms.source.Source``; their keys are their places.
+
+    CallError where one is no uint8 (H, W, 3) RGB, or where there is none.
+    """
+
+    def __init__(self, given: Sequence[Sample | ArrayLike]) -> None:
+        if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
+            raise CallError(
+                f"references are {validation.shown(given)}; give a dataset (augment.scan reads a folder) or pictures"
+            )
+        self._samples = [as_sample(each) if isinstance(each, Sample) else Sample(as_image(each)) for each in given]
+        if not self._samples:
+            raise CallError("references are no pictures at all; give at least one")
+
+    @property
+    def num_records(self) -> int:
+        return len(self._samples)
+
+    def key(self, index: int) -> str:
+        return str(index)
+
+    def sample(self, index: int) -> Sample:
+        return self._samples[index]
+
+
+def source_of(
+    given: Dataset | Sequence[Sample | ArrayLike],
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    cache: DecodedCache | None = None,
+) -> Pictures | Loose:
+    """Where transforms find the references that somebody gave: of a dataset with splits those of the training split."""
+    if isinstance(given, Dataset):
+        return Pictures(given.choose(None), max_pixels=max_pixels, cache=cache)
+    return Loose(given)
+
+
+def _full(height: int, width: int) -> int:
+    del height, width
+    return 8

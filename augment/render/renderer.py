@@ -1,0 +1,248 @@
+"""One record to one augmented sample: the stages of the data's way, joined in order.
+
+    read -> decode -> transforms
+
+A worker keeps one ``Renderer`` for each (dataset, pipeline, seed) that it meets, because compiling a pipeline takes
+longer than running it.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment import engine, validation
+from augment.address import Address, digest_fields
+from augment.datasets import targets
+from augment.datasets.dataset import Dataset
+from augment.errors import DatasetError
+from augment.images.cache import CachePlace, DecodedCache
+from augment.images.decode import DEFAULT_MAX_PIXELS
+from augment.pipelines.spec import PipelineSpec
+from augment.render import records
+from augment.render.records import Pictures, Stages
+from augment.samples.annotations import NOTHING, Annotations
+from augment.samples.sample import Record, Rendered, Sample
+from augment.transforms import jpeg_reduction, matrix_geometry
+from augment.transforms.runtime import compiler, donor_step
+
+SEED_MAX = 2**64 - 1
+"""The largest seed: what a client in any language can hold."""
+
+
+class Renderer:
+    """Renders records of one dataset through one pipeline with one seed.
+
+    Not safe between threads: transforms keep scratch state while they run.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        spec: PipelineSpec,
+        *,
+        seed: int = 0,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        references: Mapping[str, Dataset] | None = None,
+        inverses: bool = False,
+        cache: DecodedCache | None = None,
+    ) -> None:
+        check_seed(seed)
+        self.dataset = dataset
+        self.spec = spec
+        self.seed = seed
+        self.stages = Stages()
+        self._max_pixels = max_pixels
+        self._inverses = inverses
+        self._cache = cache
+        self._eighths = functools.partial(jpeg_reduction.eighths, spec, targets=dataset.moved_targets)
+        self._engine = engine.engine_id()
+        self._vocabulary = dataset.vocabulary
+        bound = references or {}
+        self._others = others(spec, dataset, {name: each.digest for name, each in bound.items()})
+        self._transform = compiler.compile_pipeline(
+            spec,
+            keypoint_names=self._vocabulary.keypoint_names,
+            donors=Pictures(dataset, max_pixels=max_pixels, cache=cache),
+            references={
+                name: records.source_of(each, max_pixels=max_pixels, cache=cache) for name, each in bound.items()
+            },
+            points=inverses,
+        )
+
+    def address(self, record: Record, *, draw: int, view: int = 0) -> Address:
+        """The address of this record's sample in this draw and view."""
+        return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key, self._others)
+
+    def subject(self, record: Record) -> str:
+        """What a verdict on this record is about: the record under this pipeline, with these donors and references.
+
+        A picture that is too slow or too large for one pipeline is not refused to the others.
+        """
+        return subject(record.digest, self.spec, self._others)
+
+    def decode(self, record: Record) -> Sample:
+        """Read and decode the record's picture, reduced where the pipeline allows it: the input of every draw.
+
+        Raises RecordError with the record's key where the file is not what the manifest describes or no picture,
+        StorageError where the machine fails to read it.
+        """
+        return records.decode_record(
+            self.dataset,
+            record,
+            max_pixels=self._max_pixels,
+            eighths=self._eighths,
+            cache=self._cache,
+            stages=self.stages,
+        )
+
+    def transform(self, record: Record, sample: Sample, *, draw: int, view: int = 0) -> Rendered:
+        """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
+        self.stages.begin()
+        address = self.address(record, draw=draw, view=view)
+        made = self._transform.made(sample, seed=self.seed, draw=draw, view=view, key=record.key)
+        self.stages.end("transform")
+        inverse = self._inverse(record, sample, made.matrix) if self._inverses else None
+        return Rendered(made.sample, address.render_key, made.applied, made.dropped, inverse)
+
+    def annotations(self, record: Record, rendered: Rendered) -> Annotations:
+        """What can be said of an augmented sample of a record and its donors, in the words of their dataset."""
+        keys = donor_step.donor_keys(rendered.applied)
+        donors = [_said(self.dataset.record(place)) for key in keys if (place := self.dataset.find(key)) is not None]
+        return targets.annotations_of(rendered.sample, _said(record), self._vocabulary, donors)
+
+    def render(self, record: Record, *, draw: int, view: int = 0) -> Rendered:
+        """Read, decode and augment one record."""
+        return self.transform(record, self.decode(record), draw=draw, view=view)
+
+    def eighths(self, record: Record) -> int:
+        """How many eighths of the record's picture are decoded, of its height and of its width."""
+        return self._eighths(record.height, record.width)
+
+    def _inverse(
+        self, record: Record, decoded: Sample, matrix: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        """From the pixels of the sample back to those of the upright picture, which may have been decoded smaller."""
+        if matrix is None or np.linalg.matrix_rank(matrix) < len(matrix):
+            return None
+        reduced = matrix_geometry.resized((record.height, record.width), decoded.image.shape[:2])
+        return np.asarray(np.linalg.inv(matrix @ reduced), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSource:
+    """A dataset that transforms call by a name: where its manifest lies, and what that must hold."""
+
+    name: str
+    manifest: Path
+    dataset_digest: str
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal where the same file is meant."""
+        return self.name, self.dataset_digest, _identity(self.manifest)
+
+    def open(self) -> Dataset:
+        """The dataset; DatasetError where the file holds another one."""
+        return _opened(self.manifest, self.dataset_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderSource:
+    """What a worker needs to make a Renderer of its own: names and digests, no pixels.
+
+    ``manifest`` is a saved dataset; ``dataset_digest`` is what that file must hold, so that a file replaced under
+    the same name is noticed. ``references`` are the datasets that transforms name.
+    """
+
+    manifest: Path
+    dataset_digest: str
+    split: str | None
+    spec: PipelineSpec
+    seed: int
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    references: tuple[ReferenceSource, ...] = ()
+    inverses: bool = False
+    cache: CachePlace | None = None
+
+    def renderer(self) -> Renderer:
+        """The renderer of this process for this source; the same one each time (never share it between threads)."""
+        references = tuple(each.identity for each in self.references)
+        identity = (
+            *(_identity(self.manifest), self.dataset_digest, references, self.split, self.spec.digest),
+            *(self.seed, self.max_pixels, self.inverses, self.cache),
+        )
+        return _renderer(_Hashable(identity, self))
+
+
+@dataclass(frozen=True)
+class _Hashable:
+    identity: tuple[object, ...]
+    source: RenderSource
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashable) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+
+@functools.lru_cache(maxsize=64)
+def _renderer(hashable: _Hashable) -> Renderer:
+    source = hashable.source
+    compiler.use_one_thread()
+    dataset = _opened(source.manifest, source.dataset_digest)
+    return Renderer(
+        dataset.choose(source.split),
+        source.spec,
+        seed=source.seed,
+        max_pixels=source.max_pixels,
+        references={each.name: each.open() for each in source.references},
+        inverses=source.inverses,
+        cache=None if source.cache is None else source.cache.open(),
+    )
+
+
+def _identity(manifest: Path) -> tuple[int, ...]:
+    """The file itself, because its name may be that of a closed memory file: equal datasets may lie in two places."""
+    file = manifest.stat()
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
+
+
+def _opened(manifest: Path, digest: str) -> Dataset:
+    dataset = Dataset.open(manifest)
+    if dataset.digest != digest:
+        raise DatasetError(
+            f"{manifest} holds dataset {dataset.digest}, not {digest}: it was scanned again since; declare the stream "
+            "or expansion again"
+        )
+    return dataset
+
+
+def _said(record: Record) -> Annotations:
+    return Annotations.from_json(record.annotations) if record.annotations else NOTHING
+
+
+def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str, str]) -> tuple[str, ...]:
+    """What else than the record the pixels of a sample depend on: digests, for its address.
+
+    The split's (``dataset``) where a node takes donors of it; of references, by their digests here, the name and the
+    digest of those that transforms name, in the order of the names.
+    """
+    found = [dataset.split_digest] if dataset is not None and compiler.takes_donors(spec) else []
+    for name in sorted(compiler.references_of(spec)):
+        found += [name, references[name]]
+    return tuple(found)
+
+
+def subject(record_digest: str, spec: PipelineSpec, taken_from: tuple[str, ...]) -> str:
+    """A name for a record under a pipeline that takes from these others."""
+    return f"{record_digest}-{digest_fields((spec.digest, *taken_from)).hex() if taken_from else spec.digest}"
+
+
+def check_seed(seed: object) -> int:
+    """The seed as Python's integer; CallError unless it is one in [0, 2**64)."""
+    return validation.integer("seed", seed, 0, SEED_MAX)

@@ -1,0 +1,124 @@
+"""What a client says about pictures that it sends: annotations with names or numbers, and masks.
+
+A client may call classes by numbers (as its own arrays do) or by names; it gets back what it sent. The text is one
+object for one picture, a list with one object for each picture in their order, or an object that maps the names of the
+pictures' files to objects. Each object has the members of ``annotations.Annotations`` and ``label``, the picture's
+class.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, SupportsIndex
+
+from augment.datasets.targets import Vocabulary
+from augment.errors import CallError
+from augment.samples import annotations
+from augment.samples.annotations import NOTHING, Annotations
+
+FIELD = "annotations"
+_NAMED = ("box_labels", "keypoint_labels")
+_MEMBERS = frozenset({"label"} | {each.name for each in fields(Annotations)})
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said about one picture. ``numbers`` names the members that came as numbers."""
+
+    annotations: Annotations = NOTHING
+    label: str | int | None = None
+    numbers: frozenset[str] = frozenset()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Most pictures come without a word: that travels by its name."""
+        return "NOTHING_SAID" if self is NOTHING_SAID else object.__reduce_ex__(self, protocol)
+
+    def vocabulary(self, *, has_mask: bool) -> Vocabulary:
+        """The names that occur here and the targets that are there, for this picture alone."""
+        said = self.annotations
+        classes = sorted({*(said.box_labels or ()), *(said.labels or ())})
+        present = {each.name for each in fields(Annotations) if getattr(said, each.name) is not None}
+        targets = (present - {"extra", "box_attributes"}) | ({"mask"} if has_mask else set())
+        return Vocabulary(tuple(classes), tuple(sorted(set(said.keypoint_labels or ()))), frozenset(targets))
+
+    def canonical(self) -> str | None:
+        """One text for what counts in the record's digest; None where nothing was said."""
+        return None if self.annotations == NOTHING else self.annotations.to_json()
+
+    def members(self, made: Annotations) -> dict[str, Any]:
+        """What is answered of an augmented copy, in the client's own words."""
+        members: dict[str, Any] = {} if self.label is None else {"label": self.label}
+        members |= made.members()
+        for name in self.numbers:
+            if name in members:
+                members[name] = [int(each) for each in members[name]]
+        return members
+
+
+NOTHING_SAID = Said()
+
+
+def read(text: str, names: Sequence[str]) -> list[Said]:
+    """What is said about each of some pictures, whose files have these names; CallError says what is wrong where."""
+    try:
+        document = json.loads(text, parse_constant=_constant)
+    except (ValueError, RecursionError) as error:
+        raise CallError(f"{FIELD} are no JSON ({error}); send one object a picture") from error
+    return [_said(one, place) for one, place in _by_picture(document, names)]
+
+
+def _by_picture(document: Any, names: Sequence[str]) -> list[tuple[Any, str]]:
+    if isinstance(document, list):
+        if len(document) != len(names):
+            raise CallError(
+                f"{FIELD} are a list of {len(document)}, there are {len(names)} pictures; send one object for each"
+            )
+        return [(one, f"{FIELD}[{i}]") for i, one in enumerate(document)]
+    if not isinstance(document, Mapping):
+        raise CallError(f"{FIELD} are {type(document).__name__}; send an object, or a list of one for each picture")
+    if document.keys() <= _MEMBERS:
+        if len(names) > 1:
+            raise CallError(
+                f"{FIELD} are one object, there are {len(names)} pictures; send a list with one object for each"
+            )
+        return [(document, FIELD)]
+    unknown = sorted(document.keys() - set(names))
+    if unknown:
+        what = f"no picture's file is called {unknown[0][:100]!r}, and no annotation is"
+        raise CallError(f"{FIELD}: {what}; annotations are {', '.join(sorted(_MEMBERS))}")
+    return [(document.get(name, {}), f"{FIELD}[{name!r}]") for name in names]
+
+
+def _said(one: Any, place: str) -> Said:
+    if not isinstance(one, Mapping):
+        raise CallError(f"{place} is no object; send {{}} where there is nothing to say")
+    members = dict(one)
+    label = members.pop("label", None)
+    if label is not None and (isinstance(label, bool) or not isinstance(label, str | int)):
+        raise CallError(f"{place}.label is {label!r}; it is a name or a number")
+    numbers = set()
+    for name in _NAMED:
+        given = members.get(name)
+        if (
+            isinstance(given, list)
+            and given
+            and all(isinstance(each, int) and not isinstance(each, bool) for each in given)
+        ):
+            members[name] = [str(each) for each in given]
+            numbers.add(name)
+    try:
+        return Said(annotations.parse(members), label, frozenset(numbers))
+    except ValueError as error:
+        raise CallError(f"{place}: {error}") from error
+
+
+def check(said: Said, height: int, width: int) -> Said:
+    """The same with boxes cut at the picture's edges; ValueError with all that cannot be true of the picture."""
+    problems = said.annotations.problems(height, width)
+    if problems:
+        raise ValueError("; ".join(problems[:5]) + (f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""))
+    return replace(said, annotations=said.annotations.within(height, width))
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,95 @@
+"""What a worker lays down in a file for others to read: content that is served as it is, and a description behind it.
+
+The file exists before the worker is asked and is never created here: when nobody waits any more its name is removed,
+and what a late worker may still write vanishes with the worker's hold on it.
+"""
+
+import errno
+import json
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from augment.errors import StorageError
+from augment.samples.sample import Refusal
+
+_PARTS_AT_ONCE = 1024
+"""As many as Linux takes in one call (IOV_MAX)."""
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """What was laid down, and how.
+
+    ``content_bytes`` of the file's ``num_bytes`` are the content. ``refusals`` are the records that were refused,
+    ``num_replaced`` counts rows that stand for another record, ``seconds`` tells what each stage of the work took.
+    """
+
+    content_bytes: int
+    num_bytes: int
+    refusals: tuple[Refusal, ...] = ()
+    num_replaced: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def write(into: Path, content: Sequence[bytes | memoryview], description: object = None) -> tuple[int, int] | None:
+    """Lay content and description (JSON) down in an existing file: the bytes of the content, and of all.
+
+    It is written, never mapped, so that a full file system is an error and not a signal. None where there is no room,
+    StorageError where the file cannot be written.
+    """
+    parts = [memoryview(part).cast("B") for part in content]
+    content_bytes = sum(map(len, parts))
+    if description is not None:
+        parts.append(memoryview(json.dumps(description, separators=(",", ":")).encode()))
+    num_bytes = sum(map(len, parts))
+    try:
+        descriptor = os.open(into, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, 0)
+            _write_all(descriptor, parts)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            return None
+        raise StorageError(f"a rendered batch cannot be written: {error.strerror}; try again") from error
+    return content_bytes, num_bytes
+
+
+def read_content(path: Path, laid: Laid) -> memoryview:
+    """The content, read-only and mapped; it stays readable after the file is removed."""
+    return memoryview(_map(path, laid))[: laid.content_bytes]
+
+
+def read_description(path: Path, laid: Laid) -> Any:
+    """The description, as it was given to ``write``."""
+    return json.loads(memoryview(_map(path, laid))[laid.content_bytes :].tobytes())
+
+
+def _map(path: Path, laid: Laid) -> mmap.mmap | bytes:
+    if not laid.num_bytes:
+        return b""  # an empty file cannot be mapped
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return mmap.mmap(descriptor, laid.num_bytes, prot=mmap.PROT_READ)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"a rendered batch cannot be read: {error}; ask for it again") from error
+
+
+def _write_all(descriptor: int, parts: list[memoryview]) -> None:
+    left = [part for part in parts if part]
+    while left:
+        written = os.writev(descriptor, left[:_PARTS_AT_ONCE])
+        while written:  # what was written in part is first in the next round
+            part = left[0][written:]
+            written -= len(left[0]) - len(part)
+            left[:1] = [part] if part else []

@@ -1,0 +1,351 @@
+"""What flows through the engine: a record comes in, samples are rendered, a batch goes out.
+
+Samples to the fields of a batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment import validation
+from augment.errors import Reason
+
+UNLABELLED = -1
+"""The label of a row without a class in a dataset that has classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One encoded picture of a dataset, as its manifest describes it.
+
+    ``key`` is the path relative to the split, ``/`` between parts, without extension (with it where two would
+    collide). ``height`` and ``width`` are those of the upright picture (EXIF orientation applied). ``digest`` is the
+    hexadecimal digest of the encoded bytes and the annotations. ``label`` is an index into the dataset's classes.
+    ``offset`` is None where the file is the picture; in a tar it is where the picture's bytes begin, in a Parquet file
+    the number of its row. ``annotations`` is the text of ``annotations.Annotations.to_json``.
+    """
+
+    key: str
+    path: Path
+    height: int
+    width: int
+    size_bytes: int
+    mtime_ns: int
+    digest: str
+    label: int | None = None
+    offset: int | None = None
+    annotations: str | None = None
+    mask: "MaskFile | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFile:
+    """The encoded mask of a record: ``path`` and ``offset`` as those of the record, ``digest`` of the encoded bytes."""
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+    digest: str
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file or record that is left out, by name, and why."""
+
+    key: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(slots=True)
+class Sample:
+    """A picture with its targets. Coordinates are pixels: of boxes at their edges, of keypoints at their centres.
+
+    image:      uint8 (H, W, 3) RGB.
+    label:      index of the class, or None.
+    labels:     float32 (C,), a weight for each of the dataset's classes, where a picture may have several.
+    mask:       integer (H, W), class indices; moves with the pixels and is never interpolated.
+    boxes:      float32 (N, 4), x_min, y_min, x_max, y_max.
+    box_labels: int64 (N,), one for each box.
+    box_rows:   int64 (N,), which of the record's boxes each one is; None is all of them in their order.
+    instance_masks: uint8 (N, H, W), 0 and 1, the mask of each box's object.
+    keypoints:  float32 (K, 2), x and y; NaN where the place is not annotated or a distortion folded it away.
+    keypoint_labels: int64 (K,), indices into the dataset's names of keypoints.
+    keypoint_visibility: int8 (K,), 0 not annotated or lost, 1 hidden, 2 visible.
+    keypoint_angles: float32 (K,), radians from the x axis towards the y axis, in [0, 2 pi).
+    keypoint_scales: float32 (K,), pixels.
+    keypoint_boxes:  int64 (K,), which of the record's boxes (as ``box_rows`` counts them) each belongs to, or -1.
+    keypoint_rows:   int64 (K,), which of the record's keypoints each one is; None is all of them in their order.
+    """
+
+    image: NDArray[np.uint8]
+    label: int | None = None
+    labels: NDArray[np.float32] | None = None
+    mask: NDArray[np.integer] | None = None
+    boxes: NDArray[np.float32] | None = None
+    box_labels: NDArray[np.int64] | None = None
+    box_rows: NDArray[np.int64] | None = None
+    instance_masks: NDArray[np.uint8] | None = None
+    keypoints: NDArray[np.float32] | None = None
+    keypoint_labels: NDArray[np.int64] | None = None
+    keypoint_visibility: NDArray[np.int8] | None = None
+    keypoint_angles: NDArray[np.float32] | None = None
+    keypoint_scales: NDArray[np.float32] | None = None
+    keypoint_boxes: NDArray[np.int64] | None = None
+    keypoint_rows: NDArray[np.int64] | None = None
+
+    def target_names(self) -> frozenset[str]:
+        """Which targets that move with the pixels this sample has, beside the image; instance masks count as masks."""
+        found = {name for name in ("mask", "boxes", "keypoints") if getattr(self, name) is not None}
+        return frozenset(found | ({"mask"} if self.instance_masks is not None else set()))
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One transform that was applied to a sample, with the parameters that chance drew (arrays as shape and digest)."""
+
+    name: str
+    params: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One augmented sample, the name of its address and what was done to it.
+
+    ``inverse`` is float64 (3, 3), from the middles of the sample's pixels to those of the upright picture; None where a
+    distortion has no such matrix, or nobody asked.
+    """
+
+    sample: Sample
+    render_key: str
+    applied: tuple[Applied, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    inverse: NDArray[np.float64] | None = None
+
+    @property
+    def provenance(self) -> "Provenance":
+        """All of it but the sample."""
+        inverse = None if self.inverse is None else tuple(tuple(row) for row in self.inverse.tolist())
+        return Provenance(self.render_key, self.applied, self.dropped, inverse)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What came into a row of a batch from another: by which method, and from the record of which key and position.
+
+    ``weight`` is the share of the row's own picture. ``box`` is x_min, y_min, x_max, y_max of the pixels that were
+    pasted, where they were.
+    """
+
+    name: str
+    weight: float
+    partner: str
+    partner_position: int
+    box: tuple[int, int, int, int] | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """What people and files are shown."""
+        members = {"name": self.name, "weight": self.weight, "partner": self.partner}
+        members["partner_position"] = self.partner_position
+        return members | ({} if self.box is None else {"box": list(self.box)})
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any]) -> "Mixed":
+        """Read what ``as_json`` gave."""
+        x_min, y_min, x_max, y_max = members.get("box") or (0, 0, 0, 0)
+        box = (x_min, y_min, x_max, y_max) if "box" in members else None
+        return cls(members["name"], members["weight"], members["partner"], members["partner_position"], box)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a sample comes from: the name of its address, each transform that was applied, in order, and what it lost.
+
+    ``dropped`` has ``boxes`` and ``keypoints`` where any were: boxes of the record of which none is left, keypoints
+    that had a place and have none now. ``inverse`` has the rows of ``Rendered.inverse``. ``mixed`` says what came from
+    another row of the batch; the render key names the sample without it.
+    """
+
+    render_key: str
+    applied: tuple[Applied, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    inverse: tuple[tuple[float, ...], ...] | None = None
+    mixed: Mixed | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """What people and files are shown; what there is nothing to say of is left out."""
+        members: dict[str, object] = {
+            "render_key": self.render_key,
+            "applied": [{"name": each.name, "params": each.params} for each in self.applied],
+        }
+        if self.dropped:
+            members["dropped"] = dict(self.dropped)
+        if self.inverse is not None:
+            members["inverse"] = [list(row) for row in self.inverse]
+        if self.mixed is not None:
+            members["mixed"] = self.mixed.as_json()
+        return members
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any]) -> "Provenance":
+        """Read what ``as_json`` gave."""
+        applied = tuple(Applied(each["name"], each["params"]) for each in members["applied"])
+        inverse = members.get("inverse")
+        return cls(
+            members["render_key"],
+            applied,
+            dict(members.get("dropped", {})),
+            None if inverse is None else tuple(tuple(row) for row in inverse),
+            Mixed.from_json(members["mixed"]) if "mixed" in members else None,
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Samples of one training step; rows in the order of the epoch.
+
+    images:    uint8 (N, H, W, 3) where all rows have one size, else a list of uint8 (H, W, 3); float32 or float16
+        where a stream asks for it, and (N, 3, H, W) where it asks for the layout NCHW.
+    keys:      the key of the record in each row.
+    positions: int64 (N,), the place of each row in its epoch.
+    labels:    int64 (N,), UNLABELLED where a record has no class; None where the records have no single class.
+    label_weights: float32 (N, C), a weight for each class, where pictures may have several or rows are mixed.
+    masks:     uint8 or uint16 (N, H, W) where all rows have one size, else a list of (H, W).
+    boxes, box_labels, instance_masks, keypoints, keypoint_labels, keypoint_visibility, keypoint_angles,
+    keypoint_scales: a list of one array for each row, as ``Sample`` describes it; None where the dataset has none.
+    keypoint_boxes: likewise, but a box is counted by its place among the row's, and -1 where it was dropped.
+    replaces:  for each row None, or the key of the refused record whose place it takes.
+    refusals:  the records that were refused while this batch was rendered.
+    provenance: one for each row, or none at all where the batch was read from a wire that carries none.
+    inverses:  float64 (N, 3, 3), from the middles of pixels of ``images`` to those of the upright original pictures;
+        NaN where a distortion has no matrix. None where nobody asked for views.
+    source_sizes: int64 (N, 2), height and width of those originals.
+    other_views: views 1, 2, … of the same rows: batches with the same keys, positions, labels and ``source_sizes``,
+        each with its own pictures, targets that move with them, inverses and provenance.
+    """
+
+    epoch: int
+    index: int
+    images: NDArray[Any] | list[NDArray[Any]]
+    keys: list[str]
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64] | None = None
+    label_weights: NDArray[np.float32] | None = None
+    masks: NDArray[np.integer] | list[NDArray[np.integer]] | None = None
+    boxes: list[NDArray[np.float32]] | None = None
+    box_labels: list[NDArray[np.int64]] | None = None
+    instance_masks: list[NDArray[np.uint8]] | None = None
+    keypoints: list[NDArray[np.float32]] | None = None
+    keypoint_labels: list[NDArray[np.int64]] | None = None
+    keypoint_visibility: list[NDArray[np.int8]] | None = None
+    keypoint_angles: list[NDArray[np.float32]] | None = None
+    keypoint_scales: list[NDArray[np.float32]] | None = None
+    keypoint_boxes: list[NDArray[np.int64]] | None = None
+    replaces: list[str | None] = field(default_factory=list)
+    refusals: Sequence[Refusal] = ()
+    provenance: Sequence[Provenance] = ()
+    inverses: NDArray[np.float64] | None = None
+    source_sizes: NDArray[np.int64] | None = None
+    other_views: "tuple[Batch, ...]" = ()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def views(self) -> "tuple[Batch, ...]":
+        """This batch, which is view 0, and the others."""
+        return (self, *self.other_views)
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Rows ``start`` to ``stop`` as a batch of the same place; its arrays are views."""
+        start, stop = (validation.integer(name, row, -len(self)) for name, row in (("start", start), ("stop", stop)))
+        by_row = {name: values[start:stop] for name in _BY_ROW if (values := getattr(self, name)) is not None}
+        others = tuple(view.rows(start, stop) for view in self.other_views)
+        return replace(self, **by_row, other_views=others)
+
+
+_BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals", "other_views"})
+
+_TARGETS_BY_ROW = (
+    "boxes",
+    "box_labels",
+    "instance_masks",
+    "keypoints",
+    "keypoint_labels",
+    "keypoint_visibility",
+    "keypoint_angles",
+    "keypoint_scales",
+)
+
+
+class Images:
+    """The pictures of a batch, row by row: one array where all have one shape, else a list.
+
+    Each is copied as soon as it is there, while the processor's cache still holds it; its own memory is free for the
+    next one.
+    """
+
+    def __init__(self, num_rows: int, image_shape: tuple[int, int, int] | None) -> None:
+        self._taken = 0
+        self.rows: NDArray[np.uint8] | list[NDArray[np.uint8]] = (
+            [] if image_shape is None else np.empty((num_rows, *image_shape), np.uint8)
+        )
+
+    def take(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Add the next row: the picture, as it lies in the batch."""
+        if isinstance(self.rows, list):
+            self.rows.append(image)
+            return image
+        row: NDArray[np.uint8] = self.rows[self._taken]
+        if image.shape != row.shape:
+            raise ValueError(f"a picture is {image.shape}, the others of its batch {row.shape}")
+        row[...] = image
+        self._taken += 1
+        return row
+
+
+def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) -> dict[str, Any]:
+    """The fields of ``Batch`` that hold these targets, by the names of ``Sample``'s fields.
+
+    ``fixed`` tells that all pictures have one size: then masks become one array.
+    """
+    found: dict[str, Any] = {}
+    if "label" in names:
+        labels = [UNLABELLED if sample.label is None else sample.label for sample in samples]
+        found["labels"] = np.array(labels, dtype=np.int64)
+    if "labels" in names:
+        weights = [sample.labels for sample in samples]
+        found["label_weights"] = np.array(weights, np.float32).reshape(len(samples), -1)
+    if "mask" in names:
+        masks = [sample.mask for sample in samples if sample.mask is not None]
+        found["masks"] = np.stack(masks) if fixed and masks else masks
+    wanted = names | ({"box_labels"} if "boxes" in names else set())
+    for name in _TARGETS_BY_ROW:
+        if name in wanted:
+            found[name] = [getattr(sample, name) for sample in samples]
+    if "keypoint_boxes" in names:
+        found["keypoint_boxes"] = [_places(sample) for sample in samples]
+    return found
+
+
+def sample(batch: Batch, row: int) -> Sample:
+    """One row of a batch; its arrays are views. Rows of boxes and keypoints are counted in the batch's row."""
+    label = None if batch.labels is None else int(batch.labels[row])
+    found = {"labels": batch.label_weights, "mask": batch.masks}
+    found |= {name: getattr(batch, name) for name in (*_TARGETS_BY_ROW, "keypoint_boxes")}
+    arrays: dict[str, Any] = {name: values[row] for name, values in found.items() if values is not None}
+    return Sample(batch.images[row], label=None if label == UNLABELLED else label, **arrays)
+
+
+def _places(sample: Sample) -> NDArray[np.int64]:
+    """For each keypoint the place of its box among the sample's, which may be fewer than the record's."""
+    belongs = np.asarray(sample.keypoint_boxes, np.int64)
+    if sample.box_rows is None:
+        return belongs
+    places = {int(row): place for place, row in enumerate(sample.box_rows)}
+    return np.array([places.get(int(row), -1) for row in belongs], np.int64)

@@ -1,0 +1,374 @@
+"""From what was found to the manifest's rows: keys, classes, order and the digest of the dataset.
+
+What a scan refused, told in a few words: how many of each kind, and the first examples.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from augment import address
+from augment.datasets import keys, manifest
+from augment.datasets.manifest import Size, SplitSummary, Summary
+from augment.errors import Reason
+from augment.formats.format import Listing, RefusedPath
+from augment.samples.annotations import Annotations
+from augment.scanning.examine import Found, Mask, Picture
+
+NUM_EXAMPLES = 3
+
+LEAVE_OUT = "leave_out"
+"""The records go, and rows of the manifest say why."""
+REFUSE = "refuse"
+"""The whole scan is refused: labels that are wrong are a thing to know of before training, not after."""
+BAD_ANNOTATIONS = (REFUSE, LEAVE_OUT)
+"""What may become of records whose annotations cannot be true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A refused file, by the path that the manifest calls it, and what is wrong with it."""
+
+    path: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Kind:
+    """Refusals of one kind: ``name`` is empty where the reason says all."""
+
+    reason: Reason
+    name: str
+    number: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        shown = "; ".join(f"{keys.printable(each.path)}: {keys.printable(each.detail)}" for each in self.examples)
+        more = "; …" if self.number > len(self.examples) else ""
+        return f"{self.number:,} of {self.name or self.reason!s} ({shown}{more})"
+
+
+class Refusals:
+    """Counts by reason and kind. Of a bad annotation the kind is what stands before the first colon."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[Reason, str], Kind] = {}
+
+    def add(self, path: str, reason: Reason, detail: str) -> None:
+        name, rest = "", detail
+        if reason is Reason.ANNOTATION:
+            name, colon, rest = detail.partition(": ")
+            if not colon:
+                name, rest = str(reason), detail
+        kind = self._kinds.setdefault((reason, name), Kind(reason, name))
+        kind.number += 1
+        if len(kind.examples) < NUM_EXAMPLES:
+            kind.examples.append(Example(path, rest))
+
+    def __iter__(self) -> Iterator[Kind]:
+        """Bad annotations first, of each the most frequent first, of equals in the order of the names."""
+        return iter(sorted(self._kinds.values(), key=_order))
+
+    def bad_annotations(self) -> list[Kind]:
+        """The kinds whose reason is that annotations cannot be true."""
+        return [kind for kind in self if kind.reason is Reason.ANNOTATION]
+
+
+def _order(kind: Kind) -> tuple[bool, int, str, str]:
+    return kind.reason is not Reason.ANNOTATION, -kind.number, kind.reason, kind.name
+
+
+_NO_CLASS = -1
+
+_FOUND = pa.schema(
+    [
+        pa.field("named", pa.large_string()),  # of all splits together it may pass the 2 GiB of a string column
+        pa.field("path", pa.large_string()),
+        pa.field("class", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("digest", pa.binary(16)),
+        pa.field("offset", pa.int64()),
+        pa.field("annotations", pa.large_string()),
+        pa.field("mask_path", pa.large_string()),
+        pa.field("mask_offset", pa.int64()),
+        pa.field("mask_size_bytes", pa.int64()),
+        pa.field("mask_mtime_ns", pa.int64()),
+        pa.field("mask_digest", pa.binary(16)),
+    ]
+)
+_TARGETS = (
+    "labels",
+    "boxes",
+    "instance_masks",
+    "keypoints",
+    "keypoint_labels",
+    "keypoint_visibility",
+    "keypoint_angles",
+    "keypoint_scales",
+    "keypoint_boxes",
+)
+_COPIED = [name for name in _FOUND.names if name not in {"named", "class"}]
+_REFUSED = pa.schema([pa.field("path", pa.large_string()), pa.field("refusal", pa.large_string())])
+
+
+class _Columns:
+    """Rows as they come, turned into Arrow as soon as there are enough."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._batches: list[pa.RecordBatch] = []
+        self._rows: list[tuple[object, ...]] = []
+
+    def add(self, *row: object) -> None:
+        self._rows.append(row)
+        if len(self._rows) == manifest.BATCH_ROWS:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        """All rows, each column in one piece."""
+        self._flush()
+        return pa.Table.from_batches(self._batches, self._schema).combine_chunks()
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = zip(self._schema, zip(*self._rows, strict=True), strict=True)
+            arrays = [pa.array(values, type=field.type) for field, values in columns]
+            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            self._rows = []
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The rows of a manifest, sorted, and what is said of them."""
+
+    summary: Summary
+    records: Iterable[pa.RecordBatch]
+    refused: Iterable[pa.RecordBatch]
+
+
+class Assembly:
+    """Collects what a scan finds; ``finish`` sorts it."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._splits = tuple(sorted(listing.splits, key=str.encode)) or (None,)
+        self._found = {split: _Columns(_FOUND) for split in self._splits}
+        self._refused = _Columns(_REFUSED)
+        self._classes: dict[str, int] = {}
+        self._targets: set[str] = set()
+        self._mask_bits = 8
+        self._largest_edge = -math.inf
+        self._has_fractions = False
+        self.refusals = Refusals()
+        self.num_records = 0
+        self.num_refused = 0
+
+    def add(self, found: Found) -> None:
+        file, verdict = found.file, found.verdict
+        if not isinstance(verdict, Picture):
+            self.refuse(RefusedPath(file.named, verdict.reason, verdict.detail))
+            return
+        name = file.class_name
+        number = _NO_CLASS if name is None else self._classes.setdefault(name, len(self._classes))
+        mask = verdict.mask
+        part = file.described.part
+        self._found[file.group.split].add(
+            file.named,
+            file.place,
+            number,
+            verdict.height,
+            verdict.width,
+            verdict.size_bytes,
+            verdict.mtime_ns,
+            verdict.digest,
+            None if part is None else part.offset,
+            verdict.annotations,
+            *((None,) * 5 if mask is None else (mask.path, mask.offset, mask.size_bytes, mask.mtime_ns, mask.digest)),
+        )
+        self._note_targets(name, verdict.said, mask)
+        self.num_records += 1
+
+    def _note_targets(self, class_name: str | None, annotations: Annotations | None, mask: Mask | None) -> None:
+        if class_name is not None:
+            self._targets.add("label")
+        if mask is not None:
+            self._targets.add("mask")
+            self._mask_bits = max(self._mask_bits, mask.bits)
+        if annotations is None:
+            return
+        self._targets.update(name for name in _TARGETS if getattr(annotations, name) is not None)
+        for box in annotations.boxes or ():
+            self._largest_edge = max(self._largest_edge, *box)
+            self._has_fractions |= any(edge % 1 for edge in box)
+        for names in (annotations.labels, annotations.box_labels):
+            for name in names or ():
+                self._classes.setdefault(name, len(self._classes))
+
+    @property
+    def are_boxes_shares(self) -> bool:
+        """Whether there are boxes and all of them lie within the first pixel: then they were meant as shares."""
+        return self._has_fractions and self._largest_edge <= 1.0
+
+    def refuse(self, refused: RefusedPath) -> None:
+        detail = keys.printable(refused.detail)
+        self._refused.add(refused.path, f"{refused.reason}: {detail}")
+        self.refusals.add(refused.path, refused.reason, detail)
+        self.num_refused += 1
+
+    def first_refused(self, number: int) -> list[str]:
+        """The first refusals by path, each as one line; for a message about a dataset that has nothing else."""
+        table = self._refused.table().sort_by("path").slice(0, number)
+        return [f"{path}: {verdict}" for path, verdict in zip(*table.to_pydict().values(), strict=True)]
+
+    def finish(self, *, format_name: str, root: str, scanned_ns: int) -> Assembled:
+        """Give every record its key and its label, and sort; call it once."""
+        classes = self._listing.classes
+        if classes is None:
+            classes = tuple(sorted(self._classes, key=str.encode))
+        labels = np.full(len(self._classes) + 1, _NO_CLASS, dtype=np.int32)  # the last place is that of _NO_CLASS
+        for label, name in enumerate(classes):
+            if name in self._classes:
+                labels[self._classes[name]] = label
+        refused = self._refused.table()
+        tables = {
+            split: _sorted_records(
+                self._found.pop(split).table(), split, labels, _below(split, _whole(refused.column("path")))
+            )
+            for split in self._splits
+        }
+        summary = Summary(
+            format=format_name,
+            root=root,
+            digest=dataset_digest({split: _batches(table) for split, table in tables.items()}),
+            classes=classes,
+            splits=split_summaries(tables),
+            num_records=self.num_records,
+            num_refused=self.num_refused,
+            scanned_ns=scanned_ns,
+            targets=tuple(sorted(self._targets)),
+            keypoint_names=self._listing.keypoint_names,
+            mask_bits=self._mask_bits,
+            details=self._listing.details,
+        )
+        records = (batch for table in tables.values() for batch in _record_rows(table))
+        return Assembled(summary, records, _refused_rows(refused.sort_by("path")))
+
+
+def dataset_digest(splits: Mapping[str | None, Iterable[pa.RecordBatch]]) -> str:
+    """Hash a dataset: over (key, record digest), or over (split, key, record digest) where there are splits.
+
+    ``splits`` and the rows of each come sorted, in batches with the columns ``key`` and ``digest``. Never over a path,
+    a dataset's name or a time.
+    """
+    has_splits = None not in splits
+    person = b"augment.splits" if has_splits else b"augment.dataset"
+    return address.digest_fields(_digest_fields(splits), person=person).hex()
+
+
+def _digest_fields(splits: Mapping[str | None, Iterable[pa.RecordBatch]]) -> Iterator[str | bytes]:
+    for split, batches in splits.items():
+        for batch in batches:
+            pairs = zip(batch.column("key").to_pylist(), batch.column("digest").to_pylist(), strict=True)
+            for key, digest in pairs:
+                if split is not None:
+                    yield split
+                yield key
+                yield digest
+
+
+def _sorted_records(found: pa.Table, split: str | None, labels: NDArray[np.int32], refused: pa.Array) -> pa.Table:
+    table = found.drop_columns(["class", "named"])
+    table = table.append_column("key", keys.distinct_keys(_below(split, _whole(found.column("named"))), refused))
+    table = table.append_column("label", pa.array(labels[found.column("class").to_numpy()]))
+    return table.take(pc.sort_indices(table.column("key"))).combine_chunks()
+
+
+def _below(split: str | None, paths: pa.Array) -> pa.Array:
+    """Those of the paths that lie in the split, relative to it."""
+    if split is None:
+        return paths
+    inside = paths.filter(pc.starts_with(paths, f"{split}/"))
+    return pc.utf8_slice_codeunits(inside, start=len(split) + 1)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _batches(table: pa.Table) -> list[pa.RecordBatch]:
+    """The table in pieces that may become Python objects one after another; nothing is copied."""
+    batches: list[pa.RecordBatch] = table.to_batches(max_chunksize=manifest.BATCH_ROWS)
+    return batches
+
+
+def split_summaries(tables: Mapping[str | None, pa.Table]) -> tuple[SplitSummary, ...]:
+    """What is known of each split; a record without a class has none, or -1, in the column ``label``."""
+    summaries: list[SplitSummary] = []
+    start = 0
+    for split, table in tables.items():
+        summaries.append(_split_summary(split, table, start))
+        start += table.num_rows
+    return tuple(summaries)
+
+
+def _split_summary(split: str | None, table: pa.Table, start: int) -> SplitSummary:
+    heights, widths = table.column("height").to_numpy(), table.column("width").to_numpy()
+    unlabelled = np.flatnonzero(pc.fill_null(table.column("label"), _NO_CLASS).to_numpy() == _NO_CLASS)
+    smallest, common = None, None
+    if table.num_rows:
+        key = table.column("key")[int(np.minimum(heights, widths).argmin())].as_py()
+        smallest = Size(int(heights.min()), int(widths.min()), key)
+        if smallest[:2] == (heights.max(), widths.max()):
+            common = smallest[:2]
+    return SplitSummary(
+        name=split,
+        start=start,
+        stop=start + table.num_rows,
+        smallest=smallest,
+        common_size=common,
+        num_unlabelled=len(unlabelled),
+        first_unlabelled=table.column("key")[int(unlabelled[0])].as_py() if len(unlabelled) else None,
+    )
+
+
+def _record_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    for batch in _batches(table):
+        label = batch.column("label")
+        yield _rows(
+            batch.num_rows,
+            key=batch.column("key"),
+            label=pc.if_else(pc.equal(label, _NO_CLASS), pa.scalar(None, pa.int32()), label),
+            **{name: batch.column(name) for name in _COPIED},
+        )
+
+
+def refused_rows(refused: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
+    """The manifest's rows of what was refused: paths, sorted, each with its reason and detail as one text."""
+    columns = _Columns(_REFUSED)
+    for path, verdict in refused:
+        columns.add(path, verdict)
+    return _refused_rows(columns.table())
+
+
+def _refused_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    for batch in _batches(table):
+        path = batch.column("path")
+        yield _rows(batch.num_rows, key=path, path=path, refusal=batch.column("refusal"))
+
+
+def _rows(num_rows: int, **columns: Any) -> pa.RecordBatch:
+    """Rows of the manifest; a column that is not given is null in all of them."""
+    arrays = [
+        columns[field.name].cast(field.type) if field.name in columns else pa.nulls(num_rows, field.type)
+        for field in manifest.SCHEMA
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=manifest.SCHEMA)

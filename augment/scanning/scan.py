@@ -1,0 +1,206 @@
+"""The formats that a dataset can have, and the scan that turns a folder of one into a dataset.
+
+A format is a module with the names of ``Format``. To add one, write the module and name it in ``_ASKED``.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from augment import validation
+from augment.datasets import keys, manifest
+from augment.datasets.dataset import Dataset
+from augment.errors import CallError, DatasetError
+from augment.formats import csv_table, folder, imagefolder, masks
+from augment.formats.coco import format as coco
+from augment.formats.files import Watch, watching
+from augment.formats.format import Format
+from augment.formats.parquet import format as parquet
+from augment.formats.voc import format as voc
+from augment.formats.webdataset import format as webdataset
+from augment.formats.yolo import format as yolo
+from augment.images import decode
+from augment.scanning import assemble
+from augment.scanning.assemble import Assembly
+from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES, Examiner, Limits, Previous
+from augment.validation import did_you_mean
+
+Progress = Callable[[int, int], None]
+"""Called with the number of files that are done and the number of all, from the thread that called the scan."""
+
+
+_ASKED: tuple[tuple[Format, ...], ...] = (
+    # a file that describes pictures, or that holds them, is of this format and no other
+    (coco, yolo, imagefolder, csv_table, webdataset, parquet),
+    # the names of folders say it
+    (voc,),
+    (masks,),
+    # what is left
+    (folder,),
+)
+"""In this order formats are asked whether a folder whose format nobody named is theirs; those of one line are equals,
+and where two of them say yes, somebody has to name it."""
+
+FORMATS: Mapping[str, Format] = {each.NAME: each for equals in _ASKED for each in equals}
+
+
+def named(name: str) -> Format:
+    """The format of this name. Raises DatasetError where there is none."""
+    if name not in FORMATS:
+        hint = did_you_mean(name, FORMATS)
+        raise DatasetError(f"there is no format {name[:64]!r}{hint}; there is {', '.join(sorted(FORMATS))}")
+    return FORMATS[name]
+
+
+def recognised(root: Path) -> Format:
+    """The format of a folder, by what lies in it. Raises DatasetError where it is as much one as another."""
+    for equals in _ASKED:
+        found = [each for each in equals if _recognises(each, root)]
+        if len(found) > 1:
+            names = " and ".join(each.NAME for each in found)
+            raise DatasetError(
+                f"{keys.printable(str(root))} looks like {names}: name the format (--format; for an expansion "
+                "--from-format), or give the folder of one of them"
+            )
+        if found:
+            return found[0]
+    return folder
+
+
+def _recognises(each: Format, root: Path) -> bool:
+    try:
+        return each.recognise(root)
+    except (OSError, DatasetError):  # what cannot be listed is told by name when it is scanned
+        return False
+
+
+def scan(
+    root: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002 - the word of the contract, and the built-in is not used here
+    sink: str | os.PathLike[str] | None = None,
+    previous: Dataset | None = None,
+    progress: Progress | None = None,
+    max_pixels: int = decode.DEFAULT_MAX_PIXELS,
+    max_file_bytes: int = DEFAULT_MAX_FILE_BYTES,
+    max_files: int | None = None,
+    num_threads: int | None = None,
+    bad_annotations: str = assemble.REFUSE,
+    watch: Watch | None = None,
+) -> Dataset:
+    """Read every file below ``root`` once and describe what is there; pictures are probed, not decoded.
+
+    The manifest is written to ``sink``, whole or not at all, or stays in memory. ``previous`` is an earlier scan of the
+    same folder: a file whose size and mtime are unchanged is not read again. ``watch`` is told what is read. Where
+    annotations cannot be true (Reason.ANNOTATION) the scan is refused, with a report of them;
+    ``bad_annotations="leave_out"`` leaves their records out, with rows in the manifest, as files that are no pictures.
+
+    Raises DatasetError where there is no such folder, its layout is ambiguous or no picture in it can be used;
+    StorageError where the machine fails.
+    """
+    if bad_annotations not in assemble.BAD_ANNOTATIONS:
+        allowed = " or ".join(assemble.BAD_ANNOTATIONS)
+        raise CallError(f"bad_annotations is {bad_annotations!r}; it is {allowed}")
+    given = None if format is None else named(validation.text("format", format))
+    sink = None if sink is None else validation.path("sink", sink, "the path of a file")
+    folder_path = validation.path("root", root).absolute()
+    progress = validation.function("progress", progress)
+    _check_limits(max_pixels=max_pixels, max_file_bytes=max_file_bytes, max_files=max_files, num_threads=num_threads)
+    if previous is not None:
+        validation.instance("previous", previous, Dataset, "give an earlier scan of the same folder, or None")
+    if not folder_path.is_dir():
+        what = (
+            "is a file, not a folder; give the folder it lies in"
+            if folder_path.exists()
+            else "does not exist; give the folder of the dataset"
+        )
+        raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
+    chosen = given or recognised(folder_path)
+    scanned_ns = time.time_ns()
+    with watching(watch):
+        listing = chosen.find(folder_path, max_files=max_files)
+    assembly = Assembly(listing)
+    for refused in listing.refused:
+        assembly.refuse(refused)
+    previously = _usable(previous, chosen, folder_path)
+    examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), previously, listing, watch)
+    done = listing.num_files - sum(len(group.names) for group in listing.groups)
+    if progress is not None:
+        progress(done, listing.num_files)
+    for some in examiner.examine_all(num_threads=num_threads or _default_threads()):
+        for found in some:
+            assembly.add(found)
+        done += len(some)
+        if progress is not None:
+            progress(done, listing.num_files)
+    _check(assembly, folder_path, chosen, bad_annotations)
+    assembled = assembly.finish(format_name=chosen.NAME, root=str(folder_path), scanned_ns=scanned_ns)
+    if sink is None:
+        memory = pa.BufferOutputStream()
+        manifest.write(memory, assembled.summary, assembled.records, assembled.refused)
+        return Dataset.from_buffer(memory.getvalue())
+    with manifest.new_file(sink) as file:
+        manifest.write(file, assembled.summary, assembled.records, assembled.refused)
+    return Dataset.open(sink)
+
+
+def take(dataset: object, *, bad_annotations: str = assemble.REFUSE) -> Dataset:
+    """What a function is given as its dataset: one, or the path of a folder, which is scanned; CallError else."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    folder_path = validation.path("dataset", dataset, "an augment.Dataset or the path of a folder")
+    return scan(folder_path, bad_annotations=bad_annotations)
+
+
+def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotations: str) -> None:
+    """Raise DatasetError where what was found is no dataset."""
+    bad = assembly.refusals.bad_annotations()
+    if bad and bad_annotations == assemble.REFUSE:
+        raise DatasetError(_bad(folder_path, bad))
+    if not assembly.num_records:
+        raise DatasetError(_nothing(folder_path, assembly))
+    if assembly.are_boxes_shares:
+        raise DatasetError(
+            f"{keys.printable(str(folder_path))}: all boxes lie between 0 and 1, so they seem to be shares of their "
+            f"pictures; {chosen.NAME} counts in pixels: multiply them by width and height"
+        )
+
+
+def _check_limits(**limits: int | None) -> None:
+    for name, limit in limits.items():
+        if limit is not None:
+            validation.integer(name, limit, 1)
+
+
+def _default_threads() -> int:
+    return min(16, (os.cpu_count() or 1) + 4)
+
+
+def _usable(previous: Dataset | None, chosen: Format, root: Path) -> Previous | None:
+    if previous is None or (previous.format, previous.root) != (chosen.NAME, root):
+        return None
+    return Previous(previous.source)
+
+
+def _bad(root: Path, kinds: Sequence[assemble.Kind]) -> str:
+    number = sum(kind.number for kind in kinds)
+    what = "1 picture" if number == 1 else f"{number:,} pictures"
+    told = ", ".join(map(str, kinds))
+    return (
+        f"{root} has {what} whose annotations cannot be true: {told}: mend them, or leave such pictures out "
+        "(--bad-annotations leave-out; bad_annotations: leave_out)"
+    )
+
+
+def _nothing(root: Path, assembly: Assembly) -> str:
+    if not assembly.num_refused:
+        return f"{root} holds no file; put pictures into it"
+    lines = "; ".join(keys.printable(line) for line in assembly.first_refused(3))
+    more = " …" if assembly.num_refused > 3 else ""
+    return (
+        f"{root} has no picture that can be used; all {assembly.num_refused} files in it were refused ({lines}{more}): "
+        f"put pictures into it ({', '.join(decode.ALLOWED)})"
+    )

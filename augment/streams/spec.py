@@ -1,0 +1,148 @@
+"""What a stream is, and which rows its batches have."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import rfc8785
+
+from augment import validation
+from augment.address import digest_fields
+from augment.chance import NUMBER_MAX
+from augment.errors import CallError
+from augment.mixing.mix import Mix
+from augment.normalize.pixel_format import PixelFormat
+from augment.normalize.section import Sections
+from augment.render.renderer import check_seed
+
+BATCH_SIZE_MAX: Final = 65_536
+"""More pictures in one step than any published recipe takes (the largest, LARS at 32,768, twice over)."""
+
+REPEATS_MAX: Final = 64
+"""Hoffer et al. ("Augment your batch", 2020) go up to 40 copies of a record in a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """Everything the batches of a stream depend on; its digest is the stream's id on every replica.
+
+    ``pipelines`` has the digest of each view's pipeline: one, unless ``has_views``. ``references`` are names and
+    digests of the datasets that they take pictures of. Each record stands ``repeats`` times in a batch, in rows side by
+    side. ``mix`` joins rows; ``normalize`` (the canonical section of each view, numbers of the dataset put in),
+    ``dtype`` and ``layout`` say how pictures are sent.
+    """
+
+    engine: str
+    dataset: str
+    split: str | None
+    pipelines: tuple[str, ...]
+    seed: int
+    batch_size: int
+    shuffle: bool
+    drop_last: bool
+    num_records: int
+    has_views: bool = False
+    references: tuple[tuple[str, str], ...] = ()
+    repeats: int = 1
+    mix: Mix | None = None
+    normalize: Sections = ()
+    dtype: str = "uint8"
+    layout: str = "NHWC"
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        validation.integer("batch_size", self.batch_size, 1, BATCH_SIZE_MAX)
+        validation.integer("repeats", self.repeats, 1, REPEATS_MAX)
+        if self.batch_size % self.repeats:
+            raise CallError(
+                f"repeats is {self.repeats}; it must divide batch_size, which is {self.batch_size} and counts rows, so "
+                "that all repeats of a record stand in one batch"
+            )
+        if self.num_batches == 0:
+            raise CallError(
+                f"batch_size is {self.batch_size} and drop_last is set, but an epoch has only {self.epoch_rows} rows: "
+                "no batch would be full; take a smaller batch_size or drop_last=False"
+            )
+
+    @property
+    def id(self) -> str:
+        """32 hexadecimal digits."""
+        content = {
+            "engine": self.engine,
+            "dataset": self.dataset,
+            "split": self.split,
+            "pipelines": list(self.pipelines),
+            "has_views": self.has_views,
+            "references": dict(self.references),
+            "seed": str(self.seed),  # beyond the integers that RFC 8785 knows
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+            "repeats": self.repeats,
+            "mix": None if self.mix is None else self.mix.canonical(),
+            "normalize": [None if each is None else dict(each) for each in self.normalize],
+            "dtype": self.dtype,
+            "layout": self.layout,
+        }
+        return digest_fields((rfc8785.dumps(content),), person=b"augment.stream").hex()
+
+    @property
+    def pixels_id(self) -> str:
+        """The id of the stream of the same rows as plain pixels: mixing hangs on it, so that floats mix alike."""
+        return replace(self, normalize=(None,) * len(self.pipelines), dtype="uint8", layout="NHWC").id
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """How the pictures of all views come."""
+        return PixelFormat(self.dtype, self.layout)
+
+    @property
+    def epoch_max(self) -> int:
+        """The last epoch, all of whose draws can be part of an address."""
+        return (NUMBER_MAX + 1) // self.repeats - 1
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows of an epoch, those of a short last batch among them."""
+        return self.num_records * self.repeats
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in an epoch."""
+        full, rest = divmod(self.epoch_rows, self.batch_size)
+        return full if self.drop_last or not rest else full + 1
+
+    def positions(self, place: "BatchSlice") -> range:
+        """The places of the epoch that one rank's slice of a batch holds.
+
+        Of a full batch of B rows rank r of R takes ``[rB/R, (r+1)B/R)``, and R must divide B; of a short last batch of
+        n rows ``[floor(rn/R), floor((r+1)n/R))``, which may be empty. CallError where there is no such batch or rank.
+        """
+        index = validation.integer("index", place.index, -NUMBER_MAX, NUMBER_MAX)
+        rank = validation.integer("rank", place.rank, -NUMBER_MAX, NUMBER_MAX)
+        world_size = validation.integer("world_size", place.world_size, -NUMBER_MAX, NUMBER_MAX)
+        if not 0 <= index < self.num_batches:
+            raise CallError(
+                f"batch {index} does not exist; an epoch of this stream has batches 0 to {self.num_batches - 1}"
+            )
+        if world_size < 1 or self.batch_size % world_size:
+            raise CallError(
+                f"world_size is {world_size}; it must divide the global batch_size, which is {self.batch_size}"
+            )
+        if not 0 <= rank < world_size:
+            raise CallError(f"rank is {rank}; with world_size {world_size} ranks are 0 to {world_size - 1}")
+        first, num_rows = index * self.batch_size, self.num_rows(index)
+        return range(first + rank * num_rows // world_size, first + (rank + 1) * num_rows // world_size)
+
+    def num_rows(self, index: int) -> int:
+        """Rows of one whole batch of an epoch: ``batch_size``, fewer in a short last one."""
+        return min(self.batch_size, self.epoch_rows - index * self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSlice:
+    """Which part of a stream: one rank's slice of one batch of one epoch."""
+
+    epoch: int
+    index: int
+    rank: int = 0
+    world_size: int = 1

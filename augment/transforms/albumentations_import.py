@@ -1,0 +1,70 @@
+"""Albumentations and OpenCV, imported the one way in which their pixels can be reproduced.
+
+Every other module of this room takes ``A`` and ``cv2`` from here. ``OPENCV_IPP`` must be in the environment before
+OpenCV is loaded: with IPP some transforms give other bytes on AVX2 than on AVX-512 machines. Without
+``NO_ALBUMENTATIONS_UPDATE`` an import would ask a package registry for its latest version.
+"""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import cv2
+
+from augment.workers.optional_imports import kept_out
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ["OPENCV_IPP"] = "disabled"
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns that IPP is off
+
+# Where these are installed Albumentations imports them, and goes on without them where they are not: PyTorch for two
+# transforms that no pipeline may name (seconds, and hundreds of megabytes in every worker), huggingface_hub for sharing
+# pipelines on its hub (a tenth of a second, most of it for a client of HTTP).
+with kept_out("torch"), kept_out("huggingface_hub"):
+    import albumentations as A  # noqa: N812 - the name its documentation uses
+
+__all__ = ["A", "cpu_problem", "cv2", "disable_ipp", "use_one_thread", "versions"]
+
+_PIXEL_LIBRARIES = ("albumentations", "albucore", "numpy", "scipy", "simsimd", "stringzilla")
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def disable_ipp() -> None:
+    """Turn Intel's IPP off for this thread; needed where OpenCV was loaded before us, because the switch is a thread's.
+
+    Costs 0.1 microseconds.
+    """
+    cv2.ipp.setUseIPP(False)
+
+
+def use_one_thread() -> None:
+    """Let OpenCV work in the caller's thread alone: where each core has a worker, its threads would fight them."""
+    cv2.setNumThreads(0)
+
+
+def versions() -> dict[str, str]:
+    """The libraries of this room that decide a pixel, by name; OpenCV counts by its own version, not its wheel's."""
+    return {"opencv": cv2.__version__} | {name: metadata.version(name) for name in _PIXEL_LIBRARIES}
+
+
+def cpu_problem() -> str | None:
+    """Why this machine would render other bytes than the rest, or None.
+
+    On x86-64 OpenCV and the SIMD libraries below Albumentations give other bytes without AVX2 (15 of 96 transforms);
+    AArch64 always has what they use there.
+    """
+    machine = platform.machine().lower()
+    if machine in {"aarch64", "arm64"}:
+        return None
+    if machine not in {"x86_64", "amd64"}:
+        return f"the processor is {machine}; rendering is known to be reproducible on x86-64 with AVX2 and on AArch64"
+    try:
+        flags = _CPU_INFO.read_text()
+    except OSError as error:
+        return f"{_CPU_INFO} cannot be read ({error.strerror}), so it is unknown whether the processor has AVX2"
+    if " avx2" in flags:
+        return None
+    return (
+        "the processor has no AVX2, without which 15 of 96 transforms give other bytes; use a machine from after 2013"
+    )

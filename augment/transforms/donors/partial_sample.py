@@ -1,0 +1,108 @@
+"""A sample that is about to be joined with others: its rows are numbered, and what is left of each box is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.datasets.targets import MAX_MASK_BYTES
+from augment.samples.sample import Sample
+
+_OF_BOXES: Final = ("boxes", "box_labels", "box_rows", "instance_masks")
+_OF_KEYPOINTS: Final = (
+    "keypoints",
+    "keypoint_labels",
+    "keypoint_visibility",
+    "keypoint_angles",
+    "keypoint_scales",
+    "keypoint_boxes",
+    "keypoint_rows",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A sample whose ``box_rows`` and ``keypoint_rows`` are set and unique over all that it is joined with.
+
+    ``visible`` is float64 (N,), the share of each box's area that is left so far: ones for a fresh sample, (0,) without
+    boxes.
+    """
+
+    sample: Sample
+    visible: NDArray[np.float64]
+
+
+def with_boxes(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Piece:
+    """The piece with these of its boxes and all that is said of them; the image and the other targets are shared."""
+    taken = {name: values[rows] for name in _OF_BOXES if (values := getattr(piece.sample, name)) is not None}
+    return Piece(replace(piece.sample, **taken), piece.visible[rows])
+
+
+def with_keypoints(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Piece:
+    """The piece with these of its keypoints and all that is said of them; the rest is shared."""
+    taken = {name: values[rows] for name in _OF_KEYPOINTS if (values := getattr(piece.sample, name)) is not None}
+    return Piece(replace(piece.sample, **taken), piece.visible)
+
+
+def lose_keypoints(sample: Sample, lost: NDArray[np.bool_]) -> None:
+    """Take the places of these keypoints away, in place: NaN, visibility 0; angles and scales become 0."""
+    if sample.keypoints is None:
+        return
+    sample.keypoints[lost] = np.nan
+    for name in ("keypoint_visibility", "keypoint_angles", "keypoint_scales"):
+        if (values := getattr(sample, name)) is not None:
+            values[lost] = 0
+
+
+def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) -> Piece:
+    """All boxes and keypoints in one piece, in their order, new arrays; the rest is that of the first.
+
+    Instance masks of each piece show the part of the first's image that ``windows`` says, and are put there.
+
+    Raises ValueError where one has a target that another lacks, or where the masks of all objects are too large.
+    """
+    first = pieces[0].sample
+    rows: dict[str, Any] = {}
+    for name in (*_OF_BOXES, *_OF_KEYPOINTS):
+        values = [getattr(piece.sample, name) for piece in pieces]
+        there = [value for value in values if value is not None]
+        if len(there) not in (0, len(values)):
+            raise ValueError(f"some of the pictures that are joined have {name} and others have none; give all or none")
+        if there:
+            masks = name == "instance_masks"
+            rows[name] = _framed(there, windows, first.image.shape[:2]) if masks else np.concatenate(there)
+    return Piece(replace(first, **rows), np.concatenate([piece.visible for piece in pieces]))
+
+
+def _framed(
+    stacks: Sequence[NDArray[np.uint8]], windows: Sequence[tuple[slice, slice]], frame: tuple[int, int]
+) -> NDArray[np.uint8]:
+    count, (height, width) = sum(map(len, stacks)), frame
+    if (num_bytes := count * height * width) > MAX_MASK_BYTES:
+        raise ValueError(
+            f"{count} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} allowed "
+            "(MAX_MASK_BYTES); join fewer pictures or make the result smaller"
+        )
+    framed = np.zeros((count, *frame), np.uint8)
+    row = 0
+    for stack, window in zip(stacks, windows, strict=True):
+        framed[row : row + len(stack), *window] = stack
+        row += len(stack)
+    return framed
+
+
+def without_orphans(joined: Piece, base: Piece) -> Piece:
+    """Donors' keypoints go with their object; those of the base keep number and order, whatever became of its boxes."""
+    owners, rows, points = joined.sample.keypoint_boxes, joined.sample.box_rows, base.sample.keypoints
+    if owners is None or rows is None or points is None:
+        return joined
+    own = np.arange(len(owners)) < len(points)
+    return with_keypoints(joined, own | (owners < 0) | np.isin(owners, rows))
+
+
+def stack_of(sample: Sample) -> NDArray[np.uint8] | None:
+    """The instance masks as (N, H, W); those of no objects may have any shape in a sample."""
+    masks = sample.instance_masks
+    return masks if masks is None or len(masks) else np.zeros((0, *sample.image.shape[:2]), np.uint8)

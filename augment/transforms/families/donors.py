@@ -1,0 +1,62 @@
+"""Pictures joined with others of their split: their targets come along."""
+
+from augment.transforms import limits, schema
+from augment.transforms.entry import ALL_TARGETS, Entry, area_for_downscale, fill, fill_mask, interpolation
+from augment.transforms.schema import Schema
+
+_SIDE: Schema = {"type": "integer", "minimum": 1, "maximum": limits.OUTPUT_SIDE_PX}
+
+ENTRIES = (
+    Entry(
+        "Mosaic",
+        "Joins the picture with 3 or 8 others of its split on a grid; boxes, masks and keypoints of all come along.",
+        {
+            "size": schema.array(_SIDE, 2, 2, "height and width of the result in pixels", title="height, width"),
+            "num_pictures": schema.choice({4: "4 in 2 x 2 cells", 9: "9 in 3 x 3 cells"}, "how many pictures it shows"),
+            "center_range": schema.pair(
+                schema.number(
+                    0, 1, "where the four cells meet, or the middle of the nine lies, as a share of height and width"
+                )
+            ),
+            "fit_mode": schema.choice(
+                {
+                    "cover": "a part of the picture fills its cell",
+                    "contain": "all of the picture lies in its cell",
+                    "half": "scaled to fit half the height and width of the result, cut at its cell",
+                },
+                "how a picture is scaled into its cell; its aspect ratio stays",
+            ),
+            "interpolation": interpolation(),
+            "area_for_downscale": area_for_downscale(),
+            "fill": fill("colour where a picture leaves room in its cell"),
+            "fill_mask": fill_mask("class index there"),
+        },
+        ALL_TARGETS,
+        moves_pixels=True,
+        donors=True,
+    ),
+    Entry(
+        "CopyPaste",
+        "Pastes objects of other pictures of the split upon the picture, cut out by their instance masks.",
+        {
+            "num_donors": schema.integer(1, limits.DONORS, "pictures that objects are taken from"),
+            "share_range": schema.pair(
+                schema.number(0, 1, "share of a donor's objects that is pasted, at least one of them")
+            ),
+            "max_objects": schema.integer(1, limits.PASTED_OBJECTS, "objects of one donor that are pasted at most"),
+            "scale_range": schema.pair(
+                schema.number(0.01, limits.SCALE_FACTOR, "size of a donor, 1 where it just fits into the picture")
+            ),
+            "flip_p": schema.number(0, 1, "probability that a donor is mirrored left to right; not with keypoints"),
+            "blend_sigma": schema.number(
+                0, limits.SIGMA_PX, "standard deviation in pixels of the Gaussian that softens edges; 0 is a hard edge"
+            ),
+            "interpolation": interpolation(),
+            "area_for_downscale": area_for_downscale(),
+        },
+        ALL_TARGETS,
+        moves_pixels=True,
+        requires=frozenset({"boxes", "instance_masks"}),
+        donors=True,
+    ),
+)

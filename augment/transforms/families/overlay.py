@@ -1,0 +1,154 @@
+"""Things of other pictures, pasted onto a picture: logos, stickers, dirt, whatever a dataset of them holds.
+
+Albumentations' transform of this name takes pictures and places from the caller for each sample; here both are drawn.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator
+
+from augment.samples.sample import Sample
+from augment.transforms import albumentations_fixes
+from augment.transforms.albumentations_import import A
+from augment.transforms.donors.source import Referring, as_pixels, fitted, ordered
+
+_Array = NDArray[Any]
+_Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An element in its size and place: ``rows`` and ``columns`` of the picture.
+
+    ``picture`` has its values times their ``share``, float32 (h, w), or as they are where that is None: it is opaque.
+    """
+
+    rows: slice
+    columns: slice
+    picture: _Array
+    share: NDArray[np.float32] | None
+
+    @property
+    def covers(self) -> NDArray[np.bool_]:
+        """Which of its pixels hide what was there."""
+        return np.ones(self.picture.shape[:2], bool) if self.share is None else self.share >= 0.5
+
+    def pasted(self, onto: _Image) -> _Image:
+        """What this place of the picture becomes."""
+        if self.share is None:
+            return self.picture
+        return as_pixels(self.picture + (1 - self.share[..., np.newaxis]) * onto)
+
+
+class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Pastes some elements of the references, each whole, in a size and at a place that are drawn.
+
+    An element is what a reference's mask shows: one of its objects where it has instance masks, else all classes but 0
+    (so a picture without a mask, among others that have one, is shown whole). Without masks it is the whole picture,
+    and of a mask that shows nothing there is none. It spans a share of
+    ``scale_range`` of the picture: the largest that fits into such a share of its height and width. Later ones lie upon
+    earlier ones.
+
+    Masks keep their classes below an element, or get ``fill_mask``; masks of objects lose what is covered where that is
+    given. A box of which every pixel is covered goes, others stay as they are, and so do keypoints.
+    """
+
+    _targets = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes and keypoints; no volumes
+
+    class InitSchema(Referring.InitSchema):
+        num_elements: Annotated[tuple[int, int], AfterValidator(ordered)]
+        scale_range: Annotated[tuple[float, float], AfterValidator(ordered)]
+        fill_mask: int | None
+
+    def __init__(
+        self,
+        references: str,
+        num_elements: tuple[int, int] = (1, 3),
+        scale_range: tuple[float, float] = (0.1, 0.4),
+        fill_mask: int | None = None,
+        p: float = 0.5,
+    ) -> None:
+        super().__init__(p=p)
+        self.references = references
+        self.num_elements = num_elements
+        self.scale_range = scale_range
+        self.fill_mask = fill_mask
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Draw the elements: ``places`` are x, y, width and height in pixels, 0 for an element that there is not."""
+        height, width = params["shape"][:2]
+        keys, places, pieces = [], [], []
+        for _ in range(self.py_random.randint(*self.num_elements)):
+            key, sample = self.reference()
+            part = self._part(sample)
+            scale = self.py_random.uniform(*self.scale_range)
+            across, down = (0, 0) if part is None else _size(part[0], scale, height, width)
+            x, y = self.py_random.randint(0, width - across), self.py_random.randint(0, height - down)
+            if part is not None:
+                pieces.append(_piece(*part, x, y, across, down))
+            keys.append(key)
+            places.append([x, y, across, down])
+        return {"references": keys, "places": places, "pieces": pieces}
+
+    def apply(self, img: _Image, *, pieces: list[Piece], **_: Any) -> _Image:
+        out = img.copy()
+        for piece in pieces:
+            out[piece.rows, piece.columns] = piece.pasted(out[piece.rows, piece.columns])
+        return out
+
+    def apply_to_mask(self, mask: _Array, *, pieces: list[Piece], **_: Any) -> _Array:
+        if self.fill_mask is None:
+            return mask
+        out = mask.copy()
+        out[_covered(pieces, *mask.shape[:2])] = self.fill_mask
+        return out
+
+    def apply_to_bboxes(self, bboxes: _Array, *, pieces: list[Piece], **params: Any) -> _Array:
+        if not pieces or not len(bboxes):
+            return bboxes
+        return albumentations_fixes.boxes_seen(bboxes, ~_covered(pieces, *params["shape"][:2]))
+
+    def apply_to_keypoints(self, keypoints: _Array, *_: Any, **__: Any) -> _Array:
+        return keypoints
+
+    def _part(self, sample: Sample) -> tuple[_Image, NDArray[np.bool_] | None] | None:
+        """The rectangle of one element, with what is to be seen of it; None where the reference shows none."""
+        if sample.instance_masks is not None:
+            count = len(sample.instance_masks)
+            shown = sample.instance_masks[self.py_random.randrange(count)] != 0 if count else np.zeros((0, 0), bool)
+        elif sample.mask is not None:
+            shown = sample.mask != 0
+        else:
+            return sample.image, None
+        rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+        if not len(rows):
+            return None
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        return sample.image[box], shown[box]
+
+
+def _size(picture: _Image, scale: float, height: int, width: int) -> tuple[int, int]:
+    """Width and height of an element: as much as fits into a share of the frame's, and a pixel at least."""
+    down, across = picture.shape[:2]
+    factor = scale * min(height / down, width / across)
+    return min(width, max(1, round(across * factor))), min(height, max(1, round(down * factor)))
+
+
+def _piece(picture: _Image, shown: NDArray[np.bool_] | None, x: int, y: int, across: int, down: int) -> Piece:
+    """Its values are weighed by what is shown of it before they are mixed, so that no background runs into its edge."""
+    rows, columns = slice(y, y + down), slice(x, x + across)
+    if shown is None:
+        return Piece(rows, columns, fitted(picture, down, across), None)
+    share = shown.astype(np.float32)
+    weighed = fitted(picture * share[..., np.newaxis], down, across)
+    return Piece(rows, columns, weighed, fitted(share, down, across))
+
+
+def _covered(pieces: list[Piece], height: int, width: int) -> NDArray[np.bool_]:
+    covered = np.zeros((height, width), bool)
+    for piece in pieces:
+        covered[piece.rows, piece.columns] |= piece.covers
+    return covered

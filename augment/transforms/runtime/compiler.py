@@ -1,0 +1,178 @@
+"""A pipeline as a function of samples and addresses."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.chance import Chance
+from augment.errors import PipelineError, Problem
+from augment.pipelines.spec import Node, PipelineSpec
+from augment.samples.inputs import as_sample
+from augment.samples.sample import Applied, Sample
+from augment.transforms.albumentations_import import cpu_problem, disable_ipp, use_one_thread, versions
+from augment.transforms.catalogue import catalogue, is_joining, unknown_name
+from augment.transforms.donors.partial_sample import Piece
+from augment.transforms.donors.source import Source
+from augment.transforms.runtime import donor_step, target_columns
+from augment.transforms.runtime.donor_step import Donating, Numbers
+from augment.transforms.runtime.segment import Segment
+from augment.transforms.runtime.target_columns import Carrier
+from augment.validation import did_you_mean
+
+__all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "use_one_thread", "versions"]
+
+_NO_BOXES: Final = np.ones(0)
+_UNNUMBERED: Final = Numbers(0, 0, set())
+_GIVE_THEM: Final = "say which one it is, with references={{'{name}': DATASET}} or --references {name}=FOLDER"
+
+
+class Made(NamedTuple):
+    """What a pipeline makes of a sample: the new one, what was done to it, in order, and what it lost.
+
+    ``dropped`` has ``boxes`` and ``keypoints`` where any were, as ``Provenance`` describes it. ``matrix`` is float64
+    (3, 3), where the middles of the given picture's pixels went; None where a distortion or a donor has no such matrix,
+    or nobody asked.
+    """
+
+    sample: Sample
+    applied: tuple[Applied, ...]
+    dropped: dict[str, int]
+    matrix: NDArray[np.float64] | None = None
+
+
+def compile_pipeline(
+    spec: PipelineSpec,
+    *,
+    keypoint_names: Sequence[str] = (),
+    provenance: bool = True,
+    donors: Source | None = None,
+    references: Mapping[str, Source] | None = None,
+    points: bool = False,
+) -> "Compiled":
+    """Build what ``spec`` describes; PipelineError where a transform or container refuses its parameters or children.
+
+    ``keypoint_names`` are those that the samples' keypoint labels are indices into; which of them differ by left and
+    right decides what changes places in a mirror. Without ``provenance`` the parameters that chance drew are not
+    described, which saves hashing drawn arrays. ``donors`` is the split that nodes such as ``Mosaic`` draw from,
+    ``references`` the datasets that transforms name. With ``points`` each call says where it took the pixels.
+    """
+    return Compiled(
+        spec,
+        keypoint_names=keypoint_names,
+        provenance=provenance,
+        donors=donors,
+        references=references or {},
+        points=points,
+    )
+
+
+def takes_donors(spec: PipelineSpec) -> bool:
+    """Whether a node joins samples with other records of their split."""
+    return any(is_joining(node.name) for node in spec.transforms)
+
+
+def references_of(spec: PipelineSpec) -> frozenset[str]:
+    """The names of the datasets that its transforms take pictures of."""
+    known = catalogue()
+    return frozenset(str(node.params["references"]) for node in spec.nodes() if known[node.name].references)
+
+
+def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str = _GIVE_THEM) -> None:
+    """Raise PipelineError for each transform whose references have none of these names.
+
+    ``remedy`` is what to do where no name is near, ``{name}`` in it the missing one.
+    """
+    known = catalogue()
+    problems = []
+    for path, node in spec.places():
+        if known[node.name].references and (name := str(node.params["references"])) not in names:
+            ending = did_you_mean(name, names) or f"; {remedy.format(name=name)}"
+            msg = f"`{node.name}` takes pictures of the dataset `{name}`, which is not there{ending}"
+            problems.append(Problem((*path, "references"), msg))
+    if problems:
+        raise PipelineError(problems)
+
+
+def _check_names(spec: PipelineSpec) -> None:
+    known = catalogue()
+    unknown = [(path, node.name) for path, node in spec.places() if node.name not in known]
+    if unknown:
+        raise PipelineError([Problem(path, unknown_name(name)) for path, name in unknown])
+
+
+class Compiled:
+    """A pipeline that is ready to be applied; not safe between threads (each has its own)."""
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        *,
+        keypoint_names: Sequence[str],
+        provenance: bool,
+        donors: Source | None,
+        references: Mapping[str, Source],
+        points: bool,
+    ) -> None:
+        _check_names(spec)
+        check_references(spec, references)
+        self._chance = Chance()
+        self._provenance = provenance
+        self._points = points
+        carrier = Carrier.of(spec, tuple(keypoint_names))
+        self._steps: list[Segment | Donating] = []
+        run: list[tuple[tuple[str | int, ...], Node]] = []
+        for i, node in enumerate(spec.transforms):
+            loc = ("transforms", i, node.name)
+            if not is_joining(node.name):
+                run.append((loc, node))
+                continue
+            if donors is None:
+                raise PipelineError([Problem(loc, donor_step.without_donors(node.name))])
+            if run:
+                self._steps.append(Segment(run, carrier, self._chance, references))
+                run = []
+            self._steps.append(Donating(node, donors, self._chance))
+        if run or not self._steps or isinstance(self._steps[-1], Donating):
+            self._steps.append(Segment(run, carrier, self._chance, references))  # the last one judges the rules
+        self._joins = any(isinstance(step, Donating) for step in self._steps)
+        self._drops_keypoints = carrier.keypoints.outside == "drop" and len(self._steps) > 1
+
+    def __call__(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> Made:
+        """The sample at this address and what was done to it, in order; the given sample is left as it is.
+
+        Every array of the result is new, the image is C-contiguous. Boxes are cut at the frame, and those outside it
+        or refused by the pipeline's ``boxes:`` are left out with all that is said of them; a border that mirrors the
+        picture mirrors boxes with it. Keypoints keep number and order, unless ``keypoints:`` drops those outside the
+        frame: one that left the frame lies outside it, one that a distortion folded away is NaN. Boxes and keypoints
+        of donors follow behind those of the record.
+
+        RecordError (not renderable) where a transform cannot be applied to this picture or lacks a target;
+        MemoryError and OSError pass.
+        """
+        return self.made(as_sample(sample), seed=seed, draw=draw, view=view, key=key)
+
+    def made(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> Made:
+        """What a call makes of a sample of our own, which needs no check."""
+        disable_ipp()
+        self._chance.reset(seed, draw, view, key)
+        piece = Piece(sample, _NO_BOXES if sample.boxes is None else np.ones(len(sample.boxes)))
+        applied: tuple[Applied, ...] = ()
+        matrix: NDArray[np.float64] | None = np.eye(3) if self._points else None
+        numbers = Numbers.after(sample) if self._joins else _UNNUMBERED
+        for step in self._steps:
+            if isinstance(step, Donating):
+                piece, noted = step(piece, key, numbers)
+                matrix = None if noted else matrix
+            else:
+                last = step is self._steps[-1]
+                piece, noted, moved = step(
+                    piece, key, last=last, points=matrix is not None, provenance=self._provenance
+                )
+                matrix = None if matrix is None or moved is None else moved @ matrix
+            applied += noted
+        out = piece.sample
+        if self._drops_keypoints:
+            target_columns.drop_lost(out, numbers.placed)
+        return Made(out, applied, target_columns.dropped(sample, out), matrix)

@@ -1,0 +1,266 @@
+"""A run of transforms that see nothing but the sample they are given: a pipeline, or the part of it between donors.
+
+This is where Albumentations runs.
+
+Transforms applied to a picture alone: what Albumentations does of each call where there are no targets.
+
+Its own calls look for volumes, masks and processors, check shapes and copy dictionaries, which takes longer than a
+mirror. What is left here is what decides pixels: the chance, the parameters, ``apply``, in the same order.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.chance import Chance
+from augment.errors import PipelineError, Problem, Reason, RecordError
+from augment.pipelines.spec import Node
+from augment.samples.inputs import as_image
+from augment.samples.sample import Applied, Sample
+from augment.transforms import albumentations_fixes, catalogue, keypoint_motion
+from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.donors.partial_sample import Piece
+from augment.transforms.donors.source import Source
+from augment.transforms.runtime.target_columns import Carrier, has_targets
+from augment.transforms.runtime.trace import Trace
+
+Image = NDArray[np.uint8]
+
+READERS: Final = frozenset(
+    {
+        "CenterCrop",
+        "D4",
+        "HorizontalFlip",
+        "LongestMaxSize",
+        "RandomCrop",
+        "RandomResizedCrop",
+        "RandomRotate90",
+        "Resize",
+        "SmallestMaxSize",
+        "Transpose",
+        "VerticalFlip",
+    }
+)
+"""Transforms that never write into the picture they are given (their result may be a view of it): what pipelines begin
+with. Before any other the picture is copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A transform, or a container, for pictures without targets; ``reads`` where it never writes into one."""
+
+    apply: Callable[[Image], Image]
+    reads: bool
+
+
+def alone(transform: Any, name: str, trace: Trace) -> Alone:
+    """How a transform that ``trace`` watches is applied to a picture alone."""
+    base, cls = A.BasicTransform, type(transform)
+    is_plain = (
+        isinstance(transform, base)
+        and cls.__call__ is base.__call__
+        and cls.apply_with_params is base.apply_with_params
+        and set(transform.targets_as_params) <= {"image"}
+    )
+    return Alone(_direct(transform, name, trace) if is_plain else _whole(transform), is_plain and name in READERS)
+
+
+def applied(steps: Sequence[Alone], image: Image) -> Image:
+    """The picture after all steps, C-contiguous and new; the given one, which may be read-only, stays as it is."""
+    made, is_own = image, False
+    for step in steps:
+        if not is_own and not step.reads:
+            made, is_own = made.copy(), True
+        made = step.apply(made)
+        is_own = is_own or not np.may_share_memory(made, image)
+    return made if is_own else made.copy()
+
+
+def _direct(transform: Any, name: str, trace: Trace) -> Callable[[Image], Image]:
+    apply = transform._key2func["image"]  # noqa: SLF001 - there is no public way
+
+    def call(image: Image) -> Image:
+        if not transform.should_apply():
+            return image
+        data = {"image": image}
+        params = transform.update_transform_params(transform.get_params(), data)
+        params.update(transform.get_params_dependent_on_data(params, data))
+        trace.note(name, params)
+        return np.ascontiguousarray(apply(image, **params))
+
+    return call
+
+
+def _whole(transform: Any) -> Callable[[Image], Image]:
+    def call(image: Image) -> Image:
+        return np.ascontiguousarray(transform(image=image)["image"])
+
+    return call
+
+
+Loc = tuple[str | int, ...]
+
+_EXPECTED_WARNINGS: Final = ("This augmenter is very slow", "ShiftScaleRotate is a special case of Affine")
+"""What two transforms say whenever they are built; any other warning while building is an error."""
+
+_BUILDING: Final = threading.Lock()
+"""``warnings.catch_warnings`` changes the whole process, so only one thread builds at a time."""
+
+
+class Moved(NamedTuple):
+    """What a segment made of a piece; ``matrix`` is where it took the middles of pixels, None where no matrix says."""
+
+    piece: Piece
+    applied: tuple[Applied, ...]
+    matrix: NDArray[np.float64] | None
+
+
+class Segment:
+    """Transforms that are ready to be applied; not safe between threads.
+
+    All transforms and containers share one pair of generators, which is set to the sample's address before each
+    call of the pipeline. (Albumentations' own seeding gives each a copy of the same generator, and so the same draws.)
+    """
+
+    def __init__(
+        self, nodes: Sequence[tuple[Loc, Node]], carrier: Carrier, chance: Chance, references: Mapping[str, Source]
+    ) -> None:
+        self._carrier = carrier
+        self._chance = chance
+        self._references = references
+        self._trace = Trace()
+        self._moves_targets = False
+        with _BUILDING, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            built = [self._build(node, loc) for loc, node in nodes]
+            targets = {}
+            if self._moves_targets:
+                targets = {
+                    "bbox_params": A.BboxParams("pascal_voc", clip=True, filter_invalid_bboxes=True),
+                    "keypoint_params": A.KeypointParams("xy", remove_invisible=False),
+                }
+            self._compose = A.Compose(built, **targets)
+        self._alone: list[Alone] = [
+            alone(transform, node.name, self._trace) for transform, (_, node) in zip(built, nodes, strict=True)
+        ]
+        unexpected = [str(one.message) for one in caught if not str(one.message).startswith(_EXPECTED_WARNINGS)]
+        if unexpected:
+            raise PipelineError([Problem(("transforms",), message) for message in unexpected])
+        self._compose.set_random_state(chance.generator, chance.py_random)
+
+    def __call__(self, piece: Piece, key: str, *, last: bool, points: bool, provenance: bool) -> Moved:
+        """Apply the transforms; the given piece is left as it is.
+
+        ``last`` says that the pipeline's rules are judged now, ``points`` that a matrix is wanted. RecordError (not
+        renderable) where a transform cannot be applied to this picture or lacks a target; MemoryError and OSError pass.
+        """
+        sample = piece.sample
+        carries = has_targets(sample)
+        if not carries and not points:
+            return Moved(self._picture(piece, key), self._trace.applied(provenance=provenance), None)
+        self._trace.start(mirrors=carries and self._carrier.swaps_sides(sample), points=points)
+        data: dict[str, Any] = {"image": sample.image.copy()}
+        targets = self._carrier.take_in(piece) if carries else {}
+        if self._moves_targets:
+            data |= targets
+        with Refusing(lambda: self._trace.current, sample, key):
+            result = targets | self._compose(**data)
+            result["image"] = np.ascontiguousarray(result["image"])
+            as_image(result["image"])
+            out = Piece(replace(sample, image=result["image"]), piece.visible)
+            if carries:
+                out = self._carrier.take_out(sample, result, mirrored=self._trace.mirrored, last=last)
+        return Moved(out, self._trace.applied(provenance=provenance), self._trace.matrix)
+
+    def _picture(self, piece: Piece, key: str) -> Piece:
+        """The same for a picture without targets, of which nobody wants to know where its pixels went."""
+        self._trace.start(mirrors=False, points=False)
+        sample = piece.sample
+        with Refusing(lambda: self._trace.current, sample, key):
+            self._chance.py_random.random()  # Albumentations asks here whether the pipeline is applied at all
+            image = as_image(applied(self._alone, sample.image))
+        return Piece(Sample(image, label=sample.label), piece.visible)
+
+    def _build(self, node: Node, loc: Loc) -> Any:
+        try:
+            params = catalogue.fill(node.name, node.params)
+        except catalogue.ParamsError as error:
+            raise PipelineError([Problem((*loc, *place), message) for place, message in error.problems]) from error
+        info = catalogue.catalogue()[node.name]
+        cls = catalogue.transform_class(node.name)
+        try:
+            if info.container:
+                children = [
+                    self._build(child, (*loc, "transforms", i, child.name)) for i, child in enumerate(node.children)
+                ]
+                problem = catalogue.children_problem(node.name, params, node.children)
+                if problem is not None:
+                    raise PipelineError([Problem(loc, problem)])
+                return cls(transforms=children, **params)
+            if node.children:
+                raise PipelineError([Problem(loc, f"{node.name} is no container; it has no transforms of its own")])
+            transform = cls(**params)
+        except PipelineError:
+            raise
+        except Exception as error:
+            raise PipelineError([Problem(loc, f"{node.name} refuses these parameters: {error}")]) from error
+        if info.references:
+            transform.bind(self._references[str(node.params["references"])])
+        moves_pixels = catalogue.moves_pixels(node.name, params)
+        self._moves_targets |= moves_pixels or info.targets > {"image"}
+        if info.targets > {"image"}:
+            keypoint_motion.follow(transform)
+        self._trace.watch(transform, info, moves_pixels=moves_pixels)
+        return transform
+
+
+def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordError:
+    """Why a record cannot be rendered, in words: ``error`` is what a transform raised."""
+    if isinstance(error, RecordError):
+        return RecordError(key, error.reason, f"{name} takes `{error.key}`: {error.detail}")
+    height, width = sample.image.shape[:2]
+    there = sample.target_names() | ({"instance_masks"} if sample.instance_masks is not None else set())
+    missing = (catalogue.catalogue()[name].requires - there) if name else frozenset()
+    if isinstance(error, albumentations_fixes.MissingTargetError):
+        missing = frozenset({error.target})
+    if missing:
+        words = f"{name} needs {' and '.join(sorted(missing)).replace('_', ' ')}, which this record does not have"
+        return RecordError(key, Reason.NOT_RENDERABLE, words)
+    if isinstance(error, cv2.error):
+        words = f"OpenCV's {error.func} says: {error.err}"
+    else:
+        words = " ".join(str(error).split()) or type(error).__name__
+    place = f"{name} on {height} x {width} pixels: " if name else ""
+    return RecordError(key, Reason.NOT_RENDERABLE, place + words)
+
+
+class Refusing:
+    """Whatever is raised inside means that this record cannot be rendered; MemoryError and OSError pass.
+
+    ``name`` tells which transform was at work. (A class, because a generator takes three times as long.)
+    """
+
+    __slots__ = ("_key", "_name", "_sample", "_silence")
+
+    def __init__(self, name: Callable[[], str], sample: Sample, key: str) -> None:
+        self._name, self._sample, self._key = name, sample, key
+        self._silence = np.errstate(all="ignore")
+
+    def __enter__(self) -> None:
+        self._silence.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._silence.__exit__(kind, error, trace)
+        if not isinstance(error, Exception) or isinstance(error, MemoryError | OSError):
+            return
+        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from error
+        raise _refusal(self._name(), self._sample, self._key, error) from error  # transforms raise anything

@@ -1,0 +1,137 @@
+"""What one call of a pipeline does: which transforms are applied, with what, and where they take a point.
+
+What chance drew for a transform, as JSON that is small whatever was drawn.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.address import digest_fields
+from augment.samples.sample import Applied
+from augment.transforms import catalogue, keypoint_motion, limits
+
+INLINE_MAX: Final = 16
+"""Lists of more values than these are shown as their length and digest; provenance has to fit a header."""
+
+_AS_IT_IS: Final = frozenset({type(None), bool, int, str})
+
+_NOT_DRAWN: Final = frozenset({"shape", "interpolation", "fill", "fill_mask", "reference_picture", "pieces"})
+"""What Albumentations adds to the parameters of each call: its size, and what the pipeline says anyway; and pixels of
+references, whose keys are told."""
+
+
+def drawn(params: Mapping[str, Any]) -> dict[str, object]:
+    """The parameters of one call as JSON: arrays as shape, dtype and digest, long lists as length and digest."""
+    return {str(name): _plain(value) for name, value in params.items() if name not in _NOT_DRAWN}
+
+
+def _plain(value: Any) -> object:
+    kind = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if kind is tuple and len(value) <= INLINE_MAX and all(type(item) in _AS_IT_IS for item in value):
+        return list(value)
+    match value:
+        case None | bool() | str() | int():
+            return str(value) if isinstance(value, str) else value
+        case float():
+            return float(value) if math.isfinite(value) else str(float(value))
+        case np.generic():
+            return _plain(value.item())
+        case np.ndarray():
+            return _array(value)
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case Sequence():
+            items = [_plain(item) for item in value]
+            return items if _count(items) <= INLINE_MAX else _long_list(items)
+    raise TypeError(f"a drawn parameter is a {type(value).__name__}, which has no place in provenance")
+
+
+def _array(array: NDArray[Any]) -> dict[str, object]:
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    shape = list(array.shape)
+    digest = digest_fields((little.dtype.str, json.dumps(shape), little.tobytes()))
+    return {"shape": shape, "dtype": array.dtype.name, "digest": digest.hex()}
+
+
+def _long_list(items: list[object]) -> dict[str, object]:
+    return {"length": len(items), "digest": digest_fields((json.dumps(items, sort_keys=True),)).hex()}
+
+
+def _count(item: object) -> int:
+    if isinstance(item, list):
+        return sum(map(_count, item))
+    return sum(map(_count, item.values())) if isinstance(item, dict) else 1
+
+
+_PASSED_AS: Final = {"mask": ("mask", "masks"), "boxes": ("bboxes",), "keypoints": ("keypoints",)}
+"""Targets, and what Albumentations calls them."""
+
+
+class Trace:
+    """Notes which transforms a call applies, and with what, whichever container they stand in.
+
+    ``mirrored`` says whether the call mirrored the picture an odd number of times, ``matrix`` where it took the middles
+    of pixels: (3, 3), or None where no matrix says it. Each is followed only where ``start`` was asked for it.
+    """
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[str, Mapping[str, Any]]] = []
+        self.current = ""
+        self.mirrored = False
+        self.matrix: NDArray[np.float64] | None = None
+        self._counts_mirrors = False
+        self._follows_points = False
+
+    def start(self, *, mirrors: bool, points: bool) -> None:
+        """Forget the last call."""
+        self._noted.clear()
+        self.current = ""
+        self.mirrored = False
+        self.matrix = np.eye(3) if points else None
+        self._counts_mirrors = mirrors
+        self._follows_points = points
+
+    def watch(self, transform: Any, info: catalogue.TransformInfo, *, moves_pixels: bool) -> None:
+        """Let a transform that was built tell this trace of each of its calls."""
+        name = info.name
+        may_mirror = moves_pixels and "keypoints" in info.targets
+        left_behind = _PASSED_AS.keys() - info.targets if moves_pixels else frozenset()
+        should_apply: Callable[..., bool] = transform.should_apply
+        apply_with_params: Callable[..., dict[str, Any]] = transform.apply_with_params
+
+        def note_choice(*, force_apply: bool = False) -> bool:
+            applies = should_apply(force_apply=force_apply)
+            if applies:
+                self.current = name
+            return applies
+
+        def note_params(params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
+            self.note(name, params)
+            for target in sorted(left_behind):
+                if any(data.get(passed) is not None for passed in _PASSED_AS[target]):
+                    raise ValueError(f"it moves pixels but cannot move {target}; {info.remedy}")
+            if may_mirror and self._counts_mirrors:
+                self.mirrored ^= keypoint_motion.is_mirrored(transform, params)
+            if moves_pixels and self._follows_points and self.matrix is not None:
+                step = keypoint_motion.matrix_of(transform, params) if may_mirror else None
+                self.matrix = None if step is None else step @ self.matrix
+            return apply_with_params(params, *args, **data)
+
+        transform.should_apply = note_choice
+        transform.apply_with_params = note_params
+
+    def note(self, name: str, params: Mapping[str, Any]) -> None:
+        """A transform is about to be applied with these parameters; ValueError where it would make too many pixels."""
+        limits.check_output(name, params)
+        self._noted.append((name, params))
+
+    def applied(self, *, provenance: bool) -> tuple[Applied, ...]:
+        """What was done, in order; without ``provenance`` the names alone."""
+        return tuple(Applied(name, drawn(params) if provenance else {}) for name, params in self._noted)

@@ -1,0 +1,110 @@
+"""Boxes of several views, brought back into the original picture and joined.
+
+Weighted boxes fusion: R. Solovyev, W. Wang, T. Gabruseva, "Weighted boxes fusion: ensembling boxes from different
+object detection models", Image and Vision Computing 107 (2021), section 3. Boxes are float (N, 4), x_min, y_min, x_max,
+y_max in pixels at their edges.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.tta.frame import Frame
+
+_CORNERS = np.array([[0, 1], [2, 1], [2, 3], [0, 3]])
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Boxes (N, 4) with their scores and classes (N,)."""
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.intp]) -> "Boxes":
+        """Those rows; new arrays."""
+        return Boxes(self.boxes[rows], self.scores[rows], self.labels[rows])
+
+
+def to_source(found: Boxes, frame: Frame) -> Boxes:
+    """The upright boxes about the four corners in the original, cut at its edges; those without any area are left out.
+
+    So are those that reach behind a perspective's horizon.
+    """
+    corners = frame.to_source(found.boxes[:, _CORNERS] - 0.5) + 0.5
+    in_front = np.flatnonzero(~np.isnan(corners).any(axis=(1, 2)))
+    found, corners = found.take(in_front), corners[in_front]
+    height, width = frame.source
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    boxes = np.clip(boxes, 0, [width, height, width, height])
+    there = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    return Boxes(boxes, found.scores, found.labels).take(there)
+
+
+def fused(views: Sequence[Boxes], frames: Sequence[Frame], iou_threshold: float) -> Boxes:
+    """Weighted boxes fusion: boxes of one class that overlap become their mean, weighted by their scores.
+
+    A box's score is the mean of those it was made of, times min(T, V) / V for T boxes of V views. V counts the views
+    that show the middle of the box: those that do not show it have no say.
+    """
+    every = _together(views)
+    clusters: list[list[int]] = []
+    means = np.zeros((len(every.scores), 4))
+    classes = np.zeros(len(every.scores), np.int64)
+    for row in np.argsort(-every.scores, kind="stable"):
+        there = means[: len(clusters)]
+        overlaps = np.where(classes[: len(clusters)] == every.labels[row], _iou(every.boxes[row], there), 0.0)
+        best = int(overlaps.argmax()) if len(overlaps) else -1
+        if best < 0 or overlaps[best] <= iou_threshold:
+            best = len(clusters)
+            clusters.append([])
+            classes[best] = every.labels[row]
+        clusters[best].append(int(row))
+        weights = every.scores[clusters[best]]
+        weights = weights if weights.sum() > 0 else np.ones_like(weights)
+        means[best] = weights @ every.boxes[clusters[best]] / weights.sum()
+    boxes = means[: len(clusters)]
+    sizes = np.array([len(rows) for rows in clusters], np.int64)
+    scores = np.array([every.scores[rows].mean() for rows in clusters])
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5
+    num_views = np.sum([frame.shows(middles) for frame in frames], axis=0)
+    num_views = np.maximum(num_views, 1)  # a mean of boxes may lie where no view looked
+    scores = scores * np.minimum(sizes, num_views) / num_views
+    return _by_score(Boxes(boxes, scores, classes[: len(clusters)]))
+
+
+def suppressed(views: Sequence[Boxes], iou_threshold: float) -> Boxes:
+    """Non-maximum suppression: of boxes of one class that overlap, the one with the highest score, as it is."""
+    every = _together(views)
+    waiting = np.argsort(-every.scores, kind="stable")
+    kept = []
+    while len(waiting):
+        first, waiting = waiting[0], waiting[1:]
+        kept.append(first)
+        apart = _iou(every.boxes[first], every.boxes[waiting]) <= iou_threshold
+        waiting = waiting[apart | (every.labels[waiting] != every.labels[first])]
+    return every.take(np.array(kept, np.intp))
+
+
+def _together(views: Sequence[Boxes]) -> Boxes:
+    return Boxes(
+        np.concatenate([each.boxes for each in views]),
+        np.concatenate([each.scores for each in views]),
+        np.concatenate([each.labels for each in views]),
+    )
+
+
+def _by_score(found: Boxes) -> Boxes:
+    return found.take(np.argsort(-found.scores, kind="stable"))
+
+
+def _iou(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a box (4,) and each of others (N, 4) have in common, as a share of what they cover together."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    common = np.clip(sides, 0, None).prod(axis=1)
+    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    shares: NDArray[np.float64] = common / np.maximum(areas - common, np.finfo(float).tiny)
+    return shares

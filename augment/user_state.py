@@ -1,0 +1,74 @@
+"""The user's state folder: notes that spare work and may be lost at any time.
+
+``$AUGMENT_HOME``, else ``$XDG_STATE_HOME/augment``, else ``~/.local/state/augment``.
+
+Where on this machine a dataset lies, so that ``augment verify OUT`` needs no second argument.
+
+The output folder itself must hold no path; this is a note in the user's state folder, which may be lost at any time.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def state_path() -> Path:
+    """The folder, whether it is there or not; RuntimeError where nobody has a home."""
+    if home := os.environ.get("AUGMENT_HOME"):
+        return Path(home)
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "augment"
+
+
+def read_note(file: Path) -> Any:
+    """The JSON of a note; None where there is none or it is damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def write_note(file: Path, value: Any) -> None:
+    """Bring a note into place whole or not at all; silent where nothing can be written."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as opened:
+                json.dump(value, opened, indent=2)
+            Path(draft).replace(file)
+        except OSError:
+            Path(draft).unlink(missing_ok=True)
+
+
+_NAME = "sources.json"
+_MOST = 1000
+
+
+def remember(digest: str, root: Path) -> None:
+    """Note where a dataset lies; silent where nothing can be written."""
+    with contextlib.suppress(RuntimeError):  # nobody has a home
+        path = state_path() / _NAME
+        notes = {**_read(path), digest: str(root)}
+        while len(notes) > _MOST:
+            del notes[next(iter(notes))]
+        write_note(path, notes)
+
+
+def recall(digest: str) -> Path | None:
+    """Where a dataset lay when it was last expanded, whether it is there now or not; None where nobody noted it."""
+    try:
+        noted = _read(state_path() / _NAME).get(digest)
+    except RuntimeError:
+        return None
+    return None if noted is None else Path(noted)
+
+
+def _read(path: Path) -> dict[str, str]:
+    notes = read_note(path)
+    if not isinstance(notes, dict):
+        return {}
+    return {digest: root for digest, root in notes.items() if isinstance(root, str)}

@@ -1,0 +1,209 @@
+"""One place for a worker process and the thread that feeds it from the queue; what the places of one pool share."""
+
+import itertools
+import logging
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from augment.errors import CallError, WorkerError
+from augment.samples.sample import Refusal
+from augment.workers import launcher, outcome, parent_watch
+from augment.workers.process import Dropped, Ended, Run
+
+_MAX_DEATHS = 3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Job:
+    """A task in the queue or on a worker."""
+
+    number: int
+    module: str
+    name: str
+    task: bytes
+    pool: object
+    """Whoever drops the pool but keeps a future still gets its result: the pool lives until its jobs are done."""
+    future: "Future[Any]" = field(default_factory=Future)
+    process: launcher.WorkerHandle | None = None
+
+
+class Shared:
+    """What the threads of one pool share. ``lock`` guards what does not guard itself (queue and launcher do)."""
+
+    def __init__(self, launch: launcher.Launcher, max_tasks: int | None) -> None:
+        self.launcher = launch
+        self.max_tasks = max_tasks
+        self.queue: SimpleQueue[Job | None] = SimpleQueue()
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self.owner_pid = os.getpid()
+        self.verdicts: dict[str, Refusal] = {}
+        self.restarts: Counter[str] = Counter()
+        self.num_tasks_done = 0
+
+    def put(self, job: Job) -> None:
+        if os.getpid() != self.owner_pid:
+            raise CallError(
+                f"these workers belong to process {self.owner_pid}, this is {os.getpid()}; start others here"
+            )
+        with self.lock:
+            if self.closing.is_set():
+                raise CallError("these workers are closed; start others")
+            self.queue.put(job)
+
+    def add_verdict(self, subject: str, refusal: Refusal) -> None:
+        _log.warning("record refused: %s: %s: %s", refusal.key, refusal.reason, refusal.detail)
+        with self.lock:
+            self.verdicts[subject] = refusal
+
+    def verdicts_after(self, num_known: int) -> dict[str, Refusal]:
+        with self.lock:
+            return dict(itertools.islice(self.verdicts.items(), num_known, None))
+
+    def count_restart(self, reason: str) -> None:
+        with self.lock:
+            self.restarts[reason] += 1
+
+    def count_task(self) -> None:
+        with self.lock:
+            self.num_tasks_done += 1
+
+
+class Slot:
+    """One place for a worker process and the thread that feeds it; a task starts the process, unless ``start`` did."""
+
+    def __init__(self, shared: Shared, index: int) -> None:
+        self.busy = False
+        self._shared = shared
+        self._process: launcher.WorkerHandle | None = None
+        self._starting = threading.Lock()
+        # A daemon, because threads that are not are joined before the interpreter lets anybody close the pool.
+        self.thread = threading.Thread(target=self._serve, name=f"augment-worker-{index}", daemon=True)
+        self.thread.start()
+
+    def start(self) -> None:
+        """Start the process now; any thread may. WorkerError where the system refuses."""
+        with self._starting:
+            if self._process is None:
+                self._process = self._shared.launcher.launch()
+
+    def _serve(self) -> None:
+        while (job := self._shared.queue.get()) is not None:
+            self._finish(job)
+            del job  # its result may be large and the next one far away
+        if self._process is not None:
+            self._process.retire()
+
+    def _finish(self, job: Job) -> None:
+        """Run a job and settle its future."""
+        self.busy = True
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            ended = self._do(job)
+            if ended is None:
+                job.future.cancel()
+            else:
+                value = outcome.load(ended.outcome).value()
+        except BaseException as raised:  # noqa: BLE001 - it is the caller's to see; this thread must go on
+            error = raised
+        job.pool = None
+        self.busy = False
+        # Not before: a future that runs could no longer be cancelled.
+        if not job.future.set_running_or_notify_cancel():
+            return
+        self._shared.count_task()
+        if error is not None:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(value)
+
+    def _do(self, job: Job) -> Ended | None:
+        """How the task ended; None where it was dropped. WorkerError where process after process dies of it."""
+        how, reasons = "", list[str]()
+        while len(reasons) < _MAX_DEATHS:
+            if job.future.cancelled() or (process := self._ready_process(job.module)) is None:
+                return None
+            job.process = process
+            if job.future.cancelled():  # after the line above: who cancels looks in the opposite order
+                return None
+            new_verdicts = self._shared.verdicts_after(process.num_verdicts)
+            process.num_verdicts += len(new_verdicts)
+            # One kill from outside says nothing about the task; a second may be memory that one of its records takes.
+            quarantine = len(reasons) > 1 or any(reason != "killed" for reason in reasons)
+            run = Run(job.number, job.task, quarantine, new_verdicts)
+            try:
+                reply = process.run(run, self._shared.add_verdict)
+            except launcher.WorkerDied as death:
+                reason, how = _reason(death.exit_code), parent_watch.describe_end(death.exit_code)
+            else:
+                if isinstance(reply, Ended):
+                    if reply.is_last:
+                        self._replace("threads")
+                    return reply
+                if isinstance(reply, Dropped):
+                    return None
+                reason, how = "memory", "ran out of the memory it may use (AUGMENT_WORKER_MEMORY_BYTES)"
+            if self._shared.closing.is_set():
+                return None
+            _log.warning("worker %d %s in %s; the task runs again", process.pid, how, job.name)
+            self._replace(reason)
+            reasons.append(reason)
+        raise WorkerError(
+            f"{job.name}: its worker {how} ({_MAX_DEATHS} attempts), and no record can be blamed; "
+            "if memory is short use fewer workers (AUGMENT_WORKERS), smaller batches or more memory"
+        )
+
+    def _ready_process(self, module: str) -> launcher.WorkerHandle | None:
+        """The process of this place, a new one where there is none or it has done its part; None once closed."""
+        if self._process is not None and self._process.num_tasks == self._shared.max_tasks:
+            self._process.retire()
+            self._replace("max_tasks")
+        with self._starting:
+            if self._process is None:
+                self._process = self._shared.launcher.launch(module)
+            return self._process
+
+    def _replace(self, reason: str) -> None:
+        self._shared.count_restart(reason)
+        if self._process is not None:
+            self._process.forget()
+            self._process = None
+
+
+def _reason(exit_code: int) -> str:
+    return {-signal.SIGALRM: "timeout", -signal.SIGKILL: "killed"}.get(exit_code, "crashed")
+
+
+def stop_if_cancelled(job: Job, future: "Future[Any]") -> None:
+    """Tell the worker that runs this job, if one does, that nobody waits any more; a callback of the job's future."""
+    if future.cancelled() and (process := job.process) is not None:
+        process.cancel(job.number)
+
+
+def close(shared: Shared, slots: Sequence[Slot]) -> None:
+    """Cancel what is queued or running, and end the processes and threads of a pool."""
+    if os.getpid() != shared.owner_pid:  # at exit of a process that the owner forked: nothing here is its own
+        return
+    with shared.lock:
+        shared.closing.set()  # from here on nothing is put into the queue
+    with suppress(Empty):
+        while (job := shared.queue.get_nowait()) is not None:
+            job.future.cancel()
+            job.future.set_running_or_notify_cancel()
+    shared.launcher.close()
+    for _ in slots:
+        shared.queue.put(None)
+    for slot in slots:
+        if slot.thread is not threading.current_thread():  # a future's callback may close the pool
+            slot.thread.join()

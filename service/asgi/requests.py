@@ -1,0 +1,191 @@
+"""Routes that take what they declare and nothing else: a mistyped parameter must not quietly mean its default.
+
+What each request carries through the service: its id, for the log and for whoever asks about it; its text.
+
+Answers that a client may already hold: an ETag, and 304 where it is the client's (RFC 9110, section 13).
+"""
+
+import functools
+import json
+import re
+import uuid
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from augment.errors import CallError
+from augment.validation import did_you_mean
+from service.errors import MalformedError, MediaTypeError, TooLargeError
+
+HEADER = "X-Request-Id"
+_SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def new_id(given: str | None) -> str:
+    """The client's own id where it is harmless in a log, else a new one."""
+    return given if given is not None and _SAFE.fullmatch(given) else uuid.uuid4().hex
+
+
+def id_of(request: Request) -> str:
+    """The id of a request, as its response and its log lines name it."""
+    return str(request.scope.get("augment.request_id", "-"))
+
+
+def media_type(request: Request) -> str:
+    """The media type of the body without its parameters, in lower case; empty where none was sent."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def check_media_type(request: Request, allowed: Collection[str]) -> str:
+    """The media type of the body; MediaTypeError unless it is one of these."""
+    found = media_type(request)
+    if found not in allowed:
+        raise MediaTypeError(
+            f"the body is {found or 'of no stated type'}; send Content-Type {' or '.join(sorted(allowed))}"
+        )
+    return found
+
+
+async def read_text(request: Request, *, max_bytes: int, limit: str) -> str:
+    """The body as text; TooLargeError as soon as it exceeds a limit, which ``limit`` names."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > max_bytes:
+            raise TooLargeError(f"the body has more than {max_bytes} bytes ({limit}); leave something out")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"the body is not UTF-8 text (byte {error.start}); send it as UTF-8") from error
+
+
+MAX_JSON_BYTES = 2**20
+"""A JSON body holds a pipeline (64 kB) and a few names."""
+
+
+class Route(APIRoute):
+    """Refuses unknown and repeated query parameters; reads a JSON body as strictly as a pipeline's document."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler behind the checks."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            check_query(request, self._query_names)
+            if self.body_field is not None:
+                check_media_type(request, {"application/json"})
+                text = await read_text(request, max_bytes=MAX_JSON_BYTES, limit="of a JSON body")
+                request = _Read(request, strict_json(text))
+            return await handle(request)
+
+        return checked
+
+    @functools.cached_property
+    def _query_names(self) -> frozenset[str]:
+        return frozenset(_query_names(self.dependant))
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for param in dependant.query_params:
+        annotation = param.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from (field.alias or name for name, field in annotation.model_fields.items())
+        else:
+            yield param.alias
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)
+
+
+class _Read(Request):
+    """A request whose body was read and understood."""
+
+    def __init__(self, request: Request, document: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._document = document
+
+    async def body(self) -> bytes:
+        return b"read"  # FastAPI asks only whether there is one
+
+    async def json(self) -> Any:
+        return self._document
+
+
+def check_query(request: Request, known: Collection[str]) -> None:
+    """Raise CallError for a query parameter that the route does not have, or that comes twice."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known) or (
+                f"; it takes {', '.join(sorted(known))}" if known else "; it takes none"
+            )
+            raise CallError(f"{request.url.path} has no query parameter {name[:100]!r}{hint}")
+    twice = sorted({name for name in given if given.count(name) > 1})
+    if twice:
+        raise CallError(f"the query has {', '.join(twice)} more than once; send each parameter once")
+
+
+def strict_json(text: str) -> Any:
+    """Read JSON that means one thing: no key twice, no NaN or infinity. MalformedError says where it is no JSON."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        raise MalformedError(
+            f"the body is no JSON: {error.msg} at line {error.lineno}, column {error.colno}; send one JSON object"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise MalformedError(f"the body is refused: {what}; send one JSON object") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:100]!r} is there twice in one object; which one counts would be a guess")
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The client's copy, named by `If-None-Match`, is current."}
+}
+
+
+_YEAR_S = 31_536_000
+
+
+def immutable(etag: str) -> dict[str, str]:
+    """The headers of what its address decides for ever.
+
+    ``public`` lets a shared cache keep what was asked for with a key, ``Vary`` lets it answer only who has that key.
+    """
+    return {
+        "ETag": etag,
+        "Cache-Control": f"public, max-age={_YEAR_S}, immutable",
+        "Vary": "Accept, Authorization",
+    }
+
+
+def matches(request: Request, etag: str) -> bool:
+    """Whether ``If-None-Match`` names this entity tag (compared weakly, as its section demands) or ``*``."""
+    given = request.headers.get("if-none-match", "")
+    tags = {tag.strip().removeprefix("W/") for tag in given.split(",")}
+    return "*" in tags or etag.removeprefix("W/") in tags
+
+
+def answer(
+    request: Request, body: bytes, *, etag: str, media_type: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The body, or 304 without it."""
+    several = {"ETag": etag, "Cache-Control": "no-cache", **(headers or {})}
+    if matches(request, etag):
+        return Response(status_code=304, headers=several)
+    return Response(body, headers=several, media_type=media_type)

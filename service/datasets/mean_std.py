@@ -1,0 +1,77 @@
+"""Mean and deviation of a dataset's splits: measured once in worker processes, kept beside the dataset's manifest.
+
+A pass over all pictures may take minutes. Whoever asks waits AUGMENT_SCAN_WAIT_S for it and is then told to come back;
+the pass goes on, and all who ask meanwhile wait for the same one.
+"""
+
+import asyncio
+from functools import partial
+
+import anyio
+from anyio import to_thread
+
+from augment.dataset_stats import mean_std
+from augment.dataset_stats.mean_std import Measured
+from augment.datasets.dataset import Dataset
+from augment.workers.task import Workers
+from service.datasets.registration import Entry
+from service.datasets.registry import Datasets
+from service.errors import MeasuringError
+from service.settings import Settings
+
+_AT_ONCE = 4
+"""Passes under way: each holds a thread, which waits for workers."""
+
+
+class Measuring:
+    """The numbers of registered datasets. Of the event loop's thread only."""
+
+    def __init__(self, datasets: Datasets, workers: Workers, settings: Settings) -> None:
+        self._datasets = datasets
+        self._workers = workers
+        self._settings = settings
+        self._threads = anyio.CapacityLimiter(_AT_ONCE)
+        self._passes: dict[tuple[str, str | None], asyncio.Task[Measured]] = {}
+
+    async def measured(self, name: str, split: str | None) -> tuple[Dataset, Measured]:
+        """The view that ``split`` means and its numbers; MeasuringError where they are not there in time.
+
+        Raises NotFoundError, ConflictError, and DatasetError where there is no such split or nothing to measure.
+        """
+        entry = self._datasets.entry(name)
+        view, kept = await to_thread.run_sync(self._kept, entry, split)
+        if kept is not None:
+            return view, kept
+        key = (entry.generation, view.split)
+        task = self._passes.get(key)
+        if task is None:
+            task = self._passes[key] = asyncio.create_task(self._pass(entry, view), name=f"statistics of {name}")
+        await asyncio.wait({task}, timeout=self._settings.scan_wait_s)
+        if not task.done():
+            raise MeasuringError(
+                f"mean and deviation of dataset {name!r} are being measured, which goes on meanwhile; ask again in a "
+                "few seconds"
+            )
+        self._passes.pop(key, None)  # not before somebody was told how it ended
+        return view, task.result()
+
+    async def aclose(self) -> None:
+        """Stop what is under way; it is measured anew when somebody asks."""
+        for task in self._passes.values():
+            task.cancel()
+        await asyncio.gather(*self._passes.values(), return_exceptions=True)
+
+    def _kept(self, entry: Entry, split: str | None) -> tuple[Dataset, Measured | None]:
+        view = self._datasets.open_entry(entry).choose(split)
+        return view, mean_std.kept(view, self._datasets.manifest(entry).parent)
+
+    async def _pass(self, entry: Entry, view: Dataset) -> Measured:
+        work = partial(
+            mean_std.measured,
+            view,
+            self._workers,
+            folder=self._datasets.manifest(entry).parent,
+            max_pixels=self._settings.max_pixels,
+        )
+        async with self._datasets.reading(entry):
+            return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)

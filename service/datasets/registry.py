@@ -1,0 +1,428 @@
+"""The datasets of a home: registered by path or uploaded, scanned in worker processes, found by name.
+
+    register -> files of the registration -> [unpack ->] scan -> the name's dataset        registration.py has the files
+
+Scans have worker processes of their own, so that a scan of a million files takes no place from those that render.
+
+The registered datasets that transforms of a pipeline take pictures of, by the names that it has for them.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anyio import to_thread
+
+from augment.datasets.dataset import Dataset
+from augment.errors import AugmentError, DatasetError, PipelineError, Problem
+from augment.pipelines.spec import PipelineSpec
+from augment.scanning.scan_task import ScanReport, ScanTask
+from augment.transforms.runtime import compiler
+from augment.validation import did_you_mean
+from augment.workers import files
+from augment.workers.task import Task, Workers
+from service import problems
+from service.datasets import unpack
+from service.datasets.registration import Entry, Folder, Pending, Wanted
+from service.errors import ConflictError, ForbiddenError, NoRoomError, NotFoundError, ServiceError
+from service.home import Home, Quota, checked_name, storing
+from service.settings import Settings
+
+T = TypeVar("T")
+
+_UNPACKED_RATIO = 2
+_UNPACKED_BYTES = 2**20
+"""What is reserved for an archive at first: this many times its size, and so much more."""
+
+_log = logging.getLogger(__name__)
+
+
+class Datasets:
+    """Names to datasets. What reads is safe between threads and may read the disk; coroutines are the event loop's."""
+
+    def __init__(self, home: Home, quota: Quota, scanners: Workers, settings: Settings) -> None:
+        self.quota = quota
+        self.users: list[Callable[[str], str | None]] = []
+        """Asked, from any thread, before a name's dataset goes: each says who uses it, or None."""
+        self._home = home
+        self._scanners = scanners
+        self._settings = settings
+        self._roots = tuple(Path(os.path.realpath(root)) for root in settings.data_roots)
+        self._entries: dict[str, Entry] = {}
+        self._pending: dict[str, Pending] = {}
+        self._leaving: set[str] = set()
+        self._opened: dict[str, Dataset] = {}
+        self._readings: Counter[str] = Counter()
+        """How many read each generation."""
+        self._lock = threading.Lock()
+
+    async def open(self) -> None:
+        """Read what a predecessor left, and take up what it was about to do."""
+        await to_thread.run_sync(self._read_home)
+        for pending in self._pending.values():
+            if pending.error is None:
+                self._start(pending)
+
+    async def aclose(self) -> None:
+        """Stop what is under way; the next process takes it up."""
+        tasks = [pending.task for pending in self._pending.values() if pending.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def names(self) -> list[str]:
+        """All names in order, those of datasets that are being scanned among them."""
+        return sorted(self._entries.keys() | self._pending.keys())
+
+    def get(self, name: str) -> Dataset:
+        """The whole dataset of a name. NotFoundError, or ConflictError where it is not ready."""
+        return self.open_entry(self.entry(name))
+
+    def open_entry(self, entry: Entry) -> Dataset:
+        """The dataset of an entry; ConflictError where the name holds another one meanwhile."""
+        with self._lock:
+            self._check_current(entry)
+            known = self._opened.get(entry.generation)
+            if known is None:
+                known = self._opened[entry.generation] = Dataset.open(self.manifest(entry))
+            return known
+
+    @asynccontextmanager
+    async def reading(self, entry: Entry) -> AsyncIterator[None]:
+        """Keep an entry's files while the block runs, although its name is deleted or gets other content meanwhile.
+
+        ConflictError where that has happened already.
+        """
+        generation = entry.generation
+        with self._lock:
+            self._check_current(entry)
+            self._readings[generation] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readings[generation] -= 1
+                current = self._entries.get(entry.name)
+                is_over = not self._readings[generation] and (current is None or current.generation != generation)
+                if not self._readings[generation]:
+                    del self._readings[generation]
+            if is_over:
+                await to_thread.run_sync(self._folder(entry.name).drop, generation)
+
+    def entry(self, name: str) -> Entry:
+        """What a scan found under this name. NotFoundError, or ConflictError where it is not ready."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            return entry
+        pending = self._pending.get(name)
+        if pending is None:
+            hint = did_you_mean(name, self._entries) or "; GET /v1/datasets lists them"
+            raise NotFoundError(f"there is no dataset {name[:100]!r}{hint}")
+        if pending.error is None:
+            raise ConflictError(f"dataset {name!r} is being scanned; GET /v1/datasets/{name} tells how far it is")
+        raise ConflictError(f"dataset {name!r} was refused: {pending.error['detail']}; register it again")
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What a client may know of a name. NotFoundError."""
+        entry, pending = self._entries.get(name), self._pending.get(name)
+        if entry is None and pending is None:
+            self.entry(name)
+        under_way = None if pending is None else self._describe_pending(pending)
+        if entry is None:
+            return {"name": name, **(under_way or {})}
+        described = {
+            "name": entry.name,
+            "state": "ready",
+            "digest": entry.digest,
+            "format": entry.format,
+            "num_records": entry.num_records,
+            "num_refused": entry.num_refused,
+            "classes": list(entry.classes),
+            "splits": dict(entry.splits),
+            "targets": list(entry.targets),
+            "uploaded": entry.uploaded,
+            "path": None if entry.uploaded else entry.root,
+        }
+        return described | ({} if under_way is None else {"update": under_way})
+
+    def confined(self, path: str) -> str:
+        """The folder that a client names, links resolved; ForbiddenError where it lies below no data root."""
+        if not self._roots:
+            raise ForbiddenError(
+                "this service registers no folder by path: AUGMENT_DATA_ROOTS is not set; set it, or upload an archive"
+            )
+        if "\0" in path or not Path(path).is_absolute():
+            raise DatasetError(f"the path {path[:200]!r} is refused; give an absolute one")
+        resolved = Path(os.path.realpath(path))
+        if not any(resolved.is_relative_to(root) for root in self._roots):
+            raise ForbiddenError(
+                f"{path[:200]!r} lies below none of AUGMENT_DATA_ROOTS; add its root, or upload an archive"
+            )
+        return str(resolved)
+
+    def check_free(self, name: str) -> None:
+        """Raise ConflictError while something is being registered under this name."""
+        pending = self._pending.get(checked_name(name))
+        if name in self._leaving:
+            raise ConflictError(f"dataset {name!r} is being deleted; ask again in a second")
+        if pending is not None and pending.error is None:
+            raise ConflictError(
+                f"dataset {name!r} is being scanned; wait for it (GET /v1/datasets/{name}) or delete it"
+            )
+
+    async def register(self, wanted: Wanted, archive: Path | None = None) -> tuple[Entry, bool] | None:
+        """Scan what a client names or sent, and give it the name.
+
+        Returns the dataset and whether it is new, or None where it is not done within AUGMENT_SCAN_WAIT_S: then it goes
+        on, and ``describe`` tells how far it is. Asked the same again meanwhile, it waits for the first.
+        """
+        pending = self._pending.get(checked_name(wanted.name))
+        if pending is None or pending.error is not None or archive is not None or pending.wanted != wanted:
+            self.check_free(wanted.name)
+            pending = self._pending[wanted.name] = Pending(wanted)
+            self._start(pending, lambda folder: folder.begin(pending, archive))
+        task = pending.task
+        assert task is not None  # noqa: S101 - started above
+        await pending.begun.wait()  # what is on disk will be finished, whatever becomes of this process
+        await asyncio.wait({task}, timeout=self._settings.scan_wait_s)
+        if not task.done() and pending.error is None:
+            pending.acknowledged = True
+            return None
+        if task.cancelled():
+            raise ConflictError(f"dataset {wanted.name!r} was deleted while it was scanned; register it again")
+        return await asyncio.shield(task)
+
+    async def delete(self, name: str) -> None:
+        """Forget a dataset, and its files where they were uploaded; ConflictError while a job uses it."""
+        entry, pending = self._entries.get(name), self._pending.get(name)
+        if entry is None and pending is None:
+            self.entry(name)
+        self._check_unused(name)
+        self._leaving.add(name)
+        try:
+            if pending is not None and pending.task is not None:
+                pending.task.cancel()
+                with suppress(asyncio.CancelledError, AugmentError, ServiceError):
+                    await pending.task
+            await to_thread.run_sync(self._remove, name)
+            self._pending.pop(name, None)
+        finally:
+            self._leaving.discard(name)
+
+    def _start(self, pending: Pending, begin: Callable[[Folder], None] | None = None) -> None:
+        coroutine = self._carry_out(pending, begin)
+        pending.task = asyncio.create_task(coroutine, name=f"dataset {pending.wanted.name}")
+        pending.task.add_done_callback(_log_outcome)
+        pending.task.add_done_callback(lambda _: pending.begun.set())
+
+    async def _carry_out(self, pending: Pending, begin: Callable[[Folder], None] | None) -> tuple[Entry, bool]:
+        name = pending.wanted.name
+        try:
+            if begin is not None:
+                await to_thread.run_sync(begin, self._folder(name))
+            pending.begun.set()
+            report, root = await self._scan(pending)
+            settled = await to_thread.run_sync(self._settle, pending, report, root)
+        except Exception as error:
+            is_expected = isinstance(error, AugmentError | ServiceError)
+            pending.error = problems.describe(error)[0] if is_expected else problems.defect(pending.generation)
+            if not pending.acknowledged:
+                self._pending.pop(name, None)
+            held = tuple(self._readings)
+            await to_thread.run_sync(self._folder(name).fail, pending, self._entries.get(name), held)
+            raise
+        self._pending.pop(name, None)
+        return settled
+
+    async def _scan(self, pending: Pending) -> tuple[ScanReport, Path]:
+        inside = self._folder(pending.wanted.name).generation(pending.generation)
+        files = inside / "files"
+        if pending.wanted.path is not None:
+            root, within = Path(pending.wanted.path), self._roots
+        else:
+            root, within = files / await self._unpack(inside), ()
+        current = self._entries.get(pending.wanted.name)
+        task = ScanTask(
+            root=root,
+            format=pending.wanted.format,
+            sink=inside / "manifest.arrow",
+            progress=inside / "progress.json",
+            within=within,
+            previous=None if current is None else self.manifest(current),
+            max_pixels=self._settings.max_pixels,
+            max_files=self._settings.max_files,
+            timeout_s=self._settings.record_timeout_s,
+            bad_annotations=pending.wanted.bad_annotations,
+        )
+        try:
+            report = await _wait(self._scanners, task)
+        except DatasetError as error:
+            if pending.wanted.path is not None:
+                raise
+            raise DatasetError(
+                str(error).replace(str(root), "the archive")
+            ) from error  # the client knows no other name
+        if report.outside:
+            raise ForbiddenError(
+                f"links lead out of AUGMENT_DATA_ROOTS: {', '.join(report.outside)}; remove them, or copy "
+                "what they lead to"
+            )
+        return report, root
+
+    async def _unpack(self, inside: Path) -> str:
+        """The folder of the archive's files that is the dataset's; room is reserved before it is filled.
+
+        Pictures hardly grow when they are unpacked. An archive that does is tried again with more, so that it does not
+        keep all that its limits allow it from others.
+        """
+        archive, files = inside / "upload", inside / "files"
+        wanted = _UNPACKED_RATIO * archive.stat().st_size + _UNPACKED_BYTES
+        while True:
+            with await to_thread.run_sync(self.quota.reserve, files, wanted) as kept:
+                limits = unpack.Limits(self._settings.max_files, kept.num_bytes, self._settings.max_unpack_ratio)
+                task = unpack.UnpackTask(archive, files, inside / "progress.json", limits)
+                try:
+                    return (await _wait(self._scanners, task)).folder
+                except NoRoomError:
+                    if kept.num_bytes < wanted:  # that was all there is
+                        raise
+            wanted *= _UNPACKED_RATIO**2
+
+    def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[Entry, bool]:
+        """Give the name its dataset; in a thread. ConflictError where it has another, which is not to go."""
+        name, folder = pending.wanted.name, self._folder(pending.wanted.name)
+        current, inside = self._entries.get(name), folder.generation(pending.generation)
+        is_upload = pending.wanted.path is None
+        entry = Entry(
+            name=name,
+            generation=pending.generation,
+            root=str(root.relative_to(inside)) if is_upload else str(root),
+            uploaded=is_upload,
+            digest=report.digest,
+            format=report.format,
+            num_records=report.num_records,
+            num_refused=report.num_refused,
+            classes=report.classes,
+            splits=dict(report.splits),
+            targets=report.targets,
+        )
+        is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
+        if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):
+            if not is_upload:  # the same files at the same place; their times may be new
+                with storing(f"dataset {name} cannot be kept"):
+                    (inside / "manifest.arrow").replace(self.manifest(current))
+                entry = replace(entry, generation=current.generation)
+            else:
+                entry = current
+        elif current is not None:
+            if not is_same and not pending.wanted.replace:
+                raise ConflictError(
+                    f"dataset {name!r} has other content (digest {current.digest}, this is {entry.digest}); register "
+                    "it under another name, or send replace: true"
+                )
+            self._check_unused(name)
+        folder.settle(entry)
+        with self._lock:
+            self._entries[name] = entry
+            self._opened.clear()
+            held = tuple(self._readings)
+        folder.sweep(entry, None, held)
+        return entry, not is_same
+
+    def _check_unused(self, name: str) -> None:
+        if (user := next(filter(None, (uses(name) for uses in self.users)), None)) is not None:
+            raise ConflictError(f"dataset {name!r} is in use by {user}; wait for it or cancel it")
+
+    def _remove(self, name: str) -> None:
+        folder = self._folder(name)
+        folder.forget()  # what is left after a kill is removed at start
+        with self._lock:
+            self._entries.pop(name, None)
+            self._opened.clear()
+            held = tuple(self._readings)
+        folder.sweep(None, None, held)
+
+    def _check_current(self, entry: Entry) -> None:
+        current = self._entries.get(entry.name)
+        if (current is None or current.generation != entry.generation) and entry.generation not in self._readings:
+            raise ConflictError(f"dataset {entry.name!r} was deleted or replaced a moment ago; ask again")
+
+    def _describe_pending(self, pending: Pending) -> dict[str, Any]:
+        if pending.error is not None:
+            return {"state": "failed", "error": dict(pending.error)}
+        inside = self._folder(pending.wanted.name).generation(pending.generation)
+        said = files.read(inside / "progress.json")
+        return {"state": "scanning", "progress": said or {"stage": "waiting", "done": 0, "total": None}}
+
+    def _read_home(self) -> None:
+        for path in sorted((self._home.path / "datasets").iterdir()):
+            folder = Folder(path)
+            try:
+                checked_name(path.name)
+                entry, pending = folder.read()
+            except (ServiceError, OSError, ValueError, KeyError, TypeError) as error:
+                _log.error("dataset %s cannot be read (%s); register it again", path.name, error)
+                continue
+            folder.sweep(entry, pending)
+            if entry is not None:
+                self._entries[path.name] = entry
+            if pending is not None:
+                self._pending[path.name] = pending
+
+    def _folder(self, name: str) -> Folder:
+        return Folder(self._home.folder("datasets", name))
+
+    def manifest(self, entry: Entry) -> Path:
+        """The file that describes the records of an entry."""
+        return self._folder(entry.name).generation(entry.generation) / "manifest.arrow"
+
+
+async def _wait(workers: Workers, task: Task[T]) -> T:
+    future: Future[T] = workers.submit(task)
+    return await asyncio.wrap_future(future)
+
+
+def _log_outcome(task: "asyncio.Task[Any]") -> None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is None:
+        _log.info("%s is ready", task.get_name())
+    elif isinstance(error, AugmentError | ServiceError):
+        _log.warning("%s is refused: %s", task.get_name(), error)
+    else:
+        _log.error("%s: a defect of ours", task.get_name(), exc_info=error)
+
+
+_REMEDY = "register it under this name (POST /v1/datasets)"
+
+
+def check(datasets: Datasets, pipeline: PipelineSpec, place: tuple[str | int, ...] = ()) -> None:
+    """Raise PipelineError where no dataset has a name of the pipeline's; ``place`` is the pipeline's in the request."""
+    try:
+        compiler.check_references(pipeline, datasets.names(), remedy=_REMEDY)
+    except PipelineError as error:
+        raise PipelineError([Problem((*place, *one.loc), one.msg, one.line) for one in error.problems]) from error
+
+
+def entries(datasets: Datasets, pipelines: Iterable[PipelineSpec]) -> dict[str, Entry]:
+    """What is registered under the names of these pipelines. NotFoundError, or ConflictError where it is not ready."""
+    names: set[str] = set().union(*map(compiler.references_of, pipelines))
+    return {name: datasets.entry(name) for name in sorted(names)}
+
+
+@asynccontextmanager
+async def reading(datasets: Datasets, held: Iterable[Entry]) -> AsyncIterator[None]:
+    """Keep the files of several entries while the block runs, as ``Datasets.reading`` does of one."""
+    async with AsyncExitStack() as stack:
+        for entry in held:
+            await stack.enter_async_context(datasets.reading(entry))
+        yield

@@ -1,0 +1,106 @@
+"""An uploaded file on its way from the connection to the disk: never whole in memory, never past its bound."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from anyio import to_thread
+from starlette.requests import Request
+
+from service.asgi.receive import Fields, receive_form, receive_raw
+from service.errors import MalformedError
+from service.home import Quota, Reservation, storing
+
+FILE_FIELD = "file"
+
+_WRITE_BYTES = 2**20
+_MAX_FIELD_BYTES = 4096
+_MAX_PARTS = 16
+
+
+class Spool:
+    """A file that grows as the body comes; NoRoomError beyond what the home has. Removed by whoever named it.
+
+    Room is reserved before it is written, each time for twice of what came, so that an upload that stops halfway keeps
+    others from little more than it has sent.
+    """
+
+    def __init__(self, path: Path, quota: Quota) -> None:
+        self.num_bytes = 0
+        self._path = path
+        self._quota = quota
+        self._kept: Reservation | None = None
+        self._waiting = bytearray()
+        self._file: IO[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._kept = await to_thread.run_sync(self._quota.reserve, self._path, _WRITE_BYTES)
+        try:
+            self._file = await to_thread.run_sync(self._open)
+        except BaseException:
+            self._quota.release(self._kept)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._file is not None:
+                self._file.close()
+        finally:
+            if self._kept is not None:
+                self._quota.release(self._kept)
+
+    def add(self, data: bytes) -> None:
+        """Take some bytes; ``flush`` writes them."""
+        self.num_bytes += len(data)
+        self._waiting += data
+
+    async def flush(self, *, all_of_it: bool = False) -> None:
+        """Write what waits, where it is enough to be worth a thread, or in any case."""
+        if not self._waiting or (len(self._waiting) < _WRITE_BYTES and not all_of_it):
+            return
+        data, self._waiting = self._waiting, bytearray()
+        await to_thread.run_sync(self._write, data, self.num_bytes)
+
+    def _write(self, data: bytearray, num_bytes: int) -> None:
+        assert self._file is not None  # noqa: S101 - a block of this is running
+        assert self._kept is not None  # noqa: S101 - as above
+        if num_bytes > self._kept.num_bytes:
+            self._kept.grow(num_bytes, 2 * num_bytes)
+        with storing("the upload cannot be written"):
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+
+    def _open(self) -> IO[bytes]:
+        with storing("the upload cannot be written"):
+            return self._path.open("xb", 0)  # without a buffer, so that closing it writes nothing
+
+
+async def receive(request: Request, spool: Spool, *, is_form: bool) -> dict[str, str]:
+    """The body, or the part ``file`` of a form, is the file; a form's text fields are returned. MalformedError."""
+    if not is_form:
+        await receive_raw(request, spool)
+        return {}
+    begun = _OneFile()
+    fields = Fields(begun.begin, _MAX_FIELD_BYTES, _MAX_PARTS, "curl -F file=@photos.zip")
+    texts = await receive_form(request, spool, fields)
+    if not begun.has_file:
+        raise MalformedError(f"the form has no file; send the archive in the field {FILE_FIELD!r}")
+    return texts
+
+
+@dataclass(slots=True)
+class _OneFile:
+    has_file: bool = False
+
+    def begin(self, name: str, _: str) -> bool:
+        if name != FILE_FIELD:
+            return False
+        if self.has_file:
+            raise MalformedError(f"the form has the field {FILE_FIELD!r} twice; send one archive")
+        self.has_file = True
+        return True

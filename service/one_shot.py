@@ -1,0 +1,394 @@
+"""One-shot requests: pictures that were sent, rendered by the workers, and answered as a picture or a bundle.
+
+Pictures of a one-shot request on their way from the connection to files: a raw body, or a multipart form.
+
+They lie where rendered batches lie (in memory where there is room), under names that are never used again, and go with
+the request: a worker that comes late finds nothing.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from anyio import to_thread
+from starlette.requests import Request
+
+from augment import engine
+from augment.errors import CallError, RecordError, StorageError
+from augment.images import encode
+from augment.render import request_annotations, result_file
+from augment.render.one_shot import Copies, OneShotTask, Result, SizeTask, Source
+from augment.render.pipeline import Pipeline
+from augment.render.renderer import ReferenceSource
+from augment.render.request_annotations import NOTHING_SAID
+from augment.render.result_file import Laid
+from augment.wire import bundle
+from augment.wire.bundle import Bundle
+from augment.wire.bundle import Entry as Member
+from augment.workers.task import Workers
+from service.asgi import receive
+from service.datasets import registry
+from service.datasets.registration import Entry
+from service.datasets.registry import Datasets
+from service.home import storing
+from service.observe import Metrics
+from service.settings import Settings
+from service.streams.batch_files import BatchFile, BatchFiles
+
+PICTURE_FIELDS = frozenset({"images", "image"})
+MASK_FIELDS = frozenset({"masks", "mask"})
+TEXT_FIELDS = frozenset({"pipeline", "seed", "copies", "image_format", "quality", "format", request_annotations.FIELD})
+
+_FLUSH_BYTES = 2**20
+_FLUSH_IN_MEMORY_BYTES = 2**18
+"""Copied into memory it is a tenth of a millisecond: less than a thread takes to hear of it."""
+_MAX_TEXT_BYTES = 2**16
+"""A pipeline's text has at most so many."""
+_MAX_ANNOTATIONS_BYTES = 2**24
+"""64 pictures with some hundred polygons each."""
+
+
+@dataclass(slots=True)
+class Pictures:
+    """The files of one request; ``close`` removes them all, results among them."""
+
+    files: BatchFiles
+    max_pictures: int
+    expected_bytes: int
+    sources: list[Source] = field(default_factory=list)
+    masks: list[Path] = field(default_factory=list)
+    _paths: list[Path] = field(default_factory=list)
+    _waiting: list[tuple[Path, bytearray]] = field(default_factory=list)
+    _num_waiting: int = 0
+
+    def new_file(self, num_bytes: int) -> Path:
+        """An empty file that goes with the request."""
+        path = self.files.new(num_bytes)
+        self._paths.append(path)
+        return path
+
+    def begin(self, name: str) -> None:
+        """What comes now is another picture."""
+        if len(self.sources) >= self.max_pictures:
+            raise CallError(
+                f"there are more than {self.max_pictures} pictures (AUGMENT_MAX_PICTURES); send them in several "
+                "requests, or register a dataset"
+            )
+        path = self.new_file(self.expected_bytes)
+        self.sources.append(Source(name or f"picture {len(self.sources)}", path))
+        self._waiting.append((path, bytearray()))
+
+    def begin_mask(self) -> None:
+        """What comes now is a mask."""
+        if len(self.masks) >= self.max_pictures:
+            raise CallError(f"there are more than {self.max_pictures} masks (AUGMENT_MAX_PICTURES); send one a picture")
+        self.masks.append(self.new_file(self.expected_bytes))
+        self._waiting.append((self.masks[-1], bytearray()))
+
+    def describe(self, annotations: str | None) -> None:
+        """Give each picture its mask, in their order, and what is said about it. CallError where they do not fit."""
+        if self.masks and len(self.masks) != len(self.sources):
+            raise CallError(
+                f"there are {len(self.masks)} masks for {len(self.sources)} pictures; send one for each, in their order"
+            )
+        names = [source.name for source in self.sources]
+        said = [NOTHING_SAID] * len(names) if annotations is None else request_annotations.read(annotations, names)
+        masks: list[Path | None] = [*self.masks] or [None] * len(names)
+        self.sources = [
+            replace(source, said=one, mask=mask) for source, one, mask in zip(self.sources, said, masks, strict=True)
+        ]
+
+    @property
+    def are_described(self) -> bool:
+        """Whether anything but pictures was sent: then anything but pictures is answered."""
+        return bool(self.masks) or any(source.said != NOTHING_SAID for source in self.sources)
+
+    def add(self, data: bytes) -> None:
+        """The next bytes of the picture or mask; ``flush`` writes them."""
+        self._waiting[-1][1].extend(data)
+        self._num_waiting += len(data)
+
+    async def flush(self, *, all_of_it: bool = False) -> None:
+        """Write what waits, where it is enough to be worth it, or in any case; what goes to a disk, in a thread."""
+        in_memory = all(self.files.is_in_memory(path) for path, _ in self._waiting)
+        enough = _FLUSH_IN_MEMORY_BYTES if in_memory else _FLUSH_BYTES
+        if not self._num_waiting or (self._num_waiting < enough and not all_of_it):
+            return
+        waiting, self._waiting, self._num_waiting = self._waiting, [(self._waiting[-1][0], bytearray())], 0
+        try:
+            if in_memory:
+                _append(waiting)
+            else:
+                await to_thread.run_sync(_append, waiting)
+        except OSError as error:
+            raise StorageError(f"a picture cannot be kept: {error.strerror}; free space and try again") from error
+
+    def close(self) -> None:
+        """Remove everything."""
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+
+async def receive_raw(request: Request, pictures: Pictures) -> None:
+    """The body is the picture."""
+    pictures.begin("")
+    await receive.receive_raw(request, pictures)
+
+
+async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
+    """The parts ``images`` are the pictures; the text fields are returned. MalformedError where it is no whole form."""
+
+    def begin(name: str, filename: str) -> bool:
+        if name in PICTURE_FIELDS:
+            pictures.begin(filename)
+        elif name in MASK_FIELDS:
+            pictures.begin_mask()
+        else:
+            _check_text(name)
+            return False
+        return True
+
+    max_parts = 2 * pictures.max_pictures + len(TEXT_FIELDS) + 1  # one too many of either is refused by its name
+    longer = {request_annotations.FIELD: _MAX_ANNOTATIONS_BYTES}
+    fields = receive.Fields(begin, _MAX_TEXT_BYTES, max_parts, "curl -F images=@cat.jpg", longer)
+    texts = await receive.receive_form(request, pictures, fields)
+    if not pictures.sources:
+        raise CallError("the form has no picture; send one or more in the field 'images'")
+    await to_thread.run_sync(pictures.describe, texts.pop(request_annotations.FIELD, None))
+    return texts
+
+
+def _check_text(name: str) -> None:
+    if name not in TEXT_FIELDS:
+        known = ", ".join(sorted(TEXT_FIELDS))
+        raise CallError(f"the form has a field {name[:100]!r}; send images, masks, and {known}")
+
+
+def _append(waiting: list[tuple[Path, bytearray]]) -> None:
+    for path, data in waiting:
+        if data:
+            with path.open("r+b") as file:
+                file.seek(0, 2)
+                file.write(data)
+
+
+PROVENANCE = "Augment-Provenance"
+PROVENANCE_MAX_BYTES = 4096
+"""Half of what common servers and proxies allow all headers together."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_STEM_CHARS = 80
+_ROOM_FACTOR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is to be done to each picture."""
+
+    pipeline: Pipeline
+    seed: int
+    copies: int
+    image_format: str
+    quality: int
+    references: Mapping[str, Entry] = field(default_factory=dict)
+    """The datasets that transforms take pictures of, by the pipeline's names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """All copies of one picture, in one file."""
+
+    source: Source
+    path: Path
+    results: Sequence[Result]
+
+
+class OneShot:
+    """Renders pictures of requests. Of the event loop's thread only."""
+
+    def __init__(
+        self, files: BatchFiles, datasets: Datasets, workers: Workers, metrics: Metrics, settings: Settings
+    ) -> None:
+        self.files = files
+        self._datasets = datasets
+        self._workers = workers
+        self._metrics = metrics
+        self._settings = settings
+
+    async def render(self, pictures: Pictures, options: Options) -> list[Made]:
+        """All copies of all pictures, or the refusal of the first picture that cannot be used.
+
+        Raises RecordError, CallError beyond a limit, ConflictError where references have changed. Cancelled, it stops
+        the work at once.
+        """
+        settings, sources = self._settings, pictures.sources
+        num_results = len(sources) * options.copies
+        if num_results > settings.max_pictures:
+            raise CallError(
+                f"{len(sources)} pictures with {options.copies} copies each are {num_results} results; one request has "
+                f"at most {settings.max_pictures} (AUGMENT_MAX_PICTURES): send several requests, or start a job"
+            )
+        try:
+            if num_results > 1:  # one alone is bounded by AUGMENT_MAX_PIXELS
+                await self._check_pixels(sources, options.copies)
+            async with registry.reading(self._datasets, options.references.values()):
+                try:
+                    made = await self._render(pictures, options)
+                except StorageError:  # results may be larger than was expected; what is idle makes room for them
+                    if not self.files.reclaim(settings.batch_cache_bytes):
+                        raise
+                    made = await self._render(pictures, options)
+        except RecordError as error:
+            self._metrics.records_refused.labels(str(error.reason)).inc()
+            raise
+        self._metrics.pictures.inc(num_results)
+        return made
+
+    async def _check_pixels(self, sources: Sequence[Source], copies: int) -> None:
+        task = SizeTask(tuple(sources), self._settings.max_pixels)
+        sizes = await asyncio.wrap_future(self._workers.submit(task))
+        total = copies * sum(height * width for height, width in sizes)
+        if total > self._settings.max_request_pixels:
+            raise CallError(
+                f"the pictures have {total} pixels, each counted once a copy; the limit of one request is "
+                f"{self._settings.max_request_pixels} (AUGMENT_MAX_REQUEST_PIXELS): send several requests"
+            )
+
+    async def _render(self, pictures: Pictures, options: Options) -> list[Made]:
+        files: list[Path] = []
+        futures: list[Future[Copies]] = []
+        made: list[Made] = []
+        references = tuple(
+            ReferenceSource(name, self._datasets.manifest(entry), entry.digest)
+            for name, entry in options.references.items()
+        )
+        try:
+            for source in pictures.sources:
+                files.append(pictures.new_file(_ROOM_FACTOR * pictures.expected_bytes * options.copies))
+                task = OneShotTask(
+                    source,
+                    options.pipeline.spec,
+                    options.seed,
+                    options.copies,
+                    options.image_format,
+                    options.quality,
+                    self._settings.max_pixels,
+                    files[-1],
+                    references,
+                )
+                futures.append(self._workers.submit(task))
+            waiting = [asyncio.wrap_future(future) for future in futures]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
+            failed = [one for one in waiting if one.done() and one.exception() is not None]
+            if failed:
+                failed[0].result()
+            for source, path, one in zip(pictures.sources, files, waiting, strict=True):
+                copies = one.result()
+                self._metrics.observe_stages(copies.seconds)
+                made.append(Made(source, path, copies.results))
+            return made
+        finally:
+            for future in futures:
+                future.cancel()  # a late worker stops before its next copy, and its file is gone
+            for path in files if not made else ():
+                path.unlink(missing_ok=True)
+
+
+def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
+    """The only result as it is served: its file, and the headers that go with it."""
+    result = made.results[0]
+    file = BatchFile(made.path, Laid(result.num_bytes, result.num_bytes), in_memory=in_memory)
+    headers = {
+        "Content-Type": f"image/{options.image_format}",
+        "Content-Length": str(result.num_bytes),
+        PROVENANCE: provenance_header(_annotation(result) | _head(options)),
+    }
+    return file, headers
+
+
+def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> int:
+    """Write all results into a file, in a thread; returns its bytes."""
+    names = _Names(encode.EXTENSIONS[options.image_format])
+    entries = []
+    for one in made:
+        length = sum(result.num_bytes + result.mask_bytes for result in one.results)
+        data = result_file.read_content(one.path, Laid(length, length))
+        stem = names.stem(one.source.name)
+        entries += [
+            Member(
+                f"{stem}__{result.copy}.{names.extension}",
+                data[result.start : result.start + result.num_bytes],
+                {"picture": one.source.name, **_annotation(result)},
+                *_mask(f"{stem}__{result.copy}", result, data),
+            )
+            for result in one.results
+        ]
+    with storing("the results cannot be packed"), into.open("r+b") as file:
+        bundle.write(kind, file, entries, _head(options))
+    return into.stat().st_size
+
+
+def provenance_header(document: Mapping[str, Any]) -> str:
+    """ASCII JSON of at most 4 kB; where parameters make it longer they are left out, and it says so."""
+    text = _ascii(document)
+    if len(text) <= PROVENANCE_MAX_BYTES:
+        return text
+    names = [each["name"] for each in document["applied"]]
+    shorter = {**document, "applied": [{"name": name} for name in names], "left_out": "params"}
+    while len(text := _ascii(shorter)) > PROVENANCE_MAX_BYTES:
+        names = names[: len(names) // 2]
+        shorter |= {"applied": [{"name": name} for name in names], "left_out": "params and transforms"}
+    return text
+
+
+def _annotation(result: Result) -> dict[str, Any]:
+    return {
+        "key": result.key,
+        "copy": result.copy,
+        "height": result.height,
+        "width": result.width,
+        **result.provenance.as_json(),
+        **result.annotations,
+    }
+
+
+def _mask(stem: str, result: Result, data: memoryview) -> tuple[str, memoryview] | tuple[()]:
+    if not result.mask_bytes:
+        return ()
+    start = result.start + result.num_bytes
+    return f"{stem}.mask.png", data[start : start + result.mask_bytes]
+
+
+def _head(options: Options) -> dict[str, Any]:
+    pipeline = options.pipeline
+    return {
+        "engine": engine.engine_id(),
+        "pipeline": {"name": pipeline.name[:100], "digest": pipeline.digest},
+        "seed": options.seed,
+    }
+
+
+def _ascii(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+class _Names:
+    """Names for files, safe wherever they are unpacked, and no two alike even where case does not count."""
+
+    def __init__(self, extension: str) -> None:
+        self.extension = extension
+        self._taken: set[str] = set()
+
+    def stem(self, name: str) -> str:
+        plain = _UNSAFE.sub("_", PurePath(name.replace("\\", "/")).stem).strip("._")[:_STEM_CHARS] or "picture"
+        stem, count = plain, 1
+        while stem.lower() in self._taken:
+            count += 1
+            stem = f"{plain}-{count}"
+        self._taken.add(stem.lower())
+        return stem

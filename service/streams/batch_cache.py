@@ -1,0 +1,228 @@
+"""Rendered batches: one file each, found by address, shared by all who ask.
+
+Requests for one address share one rendering, which only the last one's leaving cancels. What is finished is kept, least
+recently used out first, within AUGMENT_BATCH_CACHE_BYTES; what somebody reads is never removed and always counted.
+Failures are not kept: the next request tries again.
+
+Readers of streams: each is handed one batch after another, while the next ones are rendered ahead of it.
+
+What is rendered ahead is bounded twice: all readers together have two batches a worker on the way, so that workers
+never wait and others' requests never stand behind a long queue; and each has its share of the cache, so that one who
+stops reading keeps his share and no more.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from augment.errors import Reason, StorageError
+from augment.render.result_file import Laid
+from service.observe import Metrics
+from service.streams.batch_files import BatchFile, BatchFiles
+
+_PASSING = frozenset({Reason.UNREADABLE, Reason.CHANGED})
+"""Refusals that end when somebody mends a file: a batch that has some is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for: its address, how to lay it down in a file (None: no room there), and about how many bytes."""
+
+    address: Hashable
+    produce: Callable[[Path], Awaitable[Laid | None]]
+    expected_bytes: int
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    num_bytes: int
+    num_holders: int = 0
+    path: Path | None = None
+    file: BatchFile | None = None
+    is_forgotten: bool = False
+    work: "asyncio.Task[BatchFile]" = field(init=False)
+
+
+class Batches:
+    """The rendered batches of one service. Of the event loop's thread only."""
+
+    def __init__(self, files: BatchFiles, max_bytes: int, metrics: Metrics) -> None:
+        self._files = files
+        files.reclaim = self._reclaim
+        self.max_bytes = max_bytes
+        self._metrics = metrics
+        self._entries: dict[Hashable, _Entry] = {}  # least recently used first
+        self._works: set[asyncio.Task[BatchFile]] = set()
+        self._num_bytes = 0
+
+    @asynccontextmanager
+    async def lease(self, wanted: Wanted, *, counted: bool = True) -> AsyncIterator[BatchFile]:
+        """The file of an address, rendered now unless it is kept or under way; it stays while the block runs.
+
+        Raises what the rendering raised, StorageError where there is no room for it.
+        """
+        entry = self._entries.pop(wanted.address, None)
+        outcome = "miss" if entry is None else "shared" if entry.file is None else "hit"
+        if counted:
+            self._metrics.batch_cache.labels(outcome).inc()
+        if entry is None:
+            entry = self._begin(wanted)
+        self._entries[wanted.address] = entry  # last: it was used last
+        entry.num_holders += 1
+        try:
+            yield await asyncio.shield(entry.work)
+        finally:
+            entry.num_holders -= 1
+            if not entry.num_holders:
+                self._let_go(wanted.address, entry)
+
+    def close(self) -> None:
+        """Cancel what is under way and remove all files."""
+        for work in list(self._works):
+            work.cancel()
+        self._entries.clear()
+        self._files.close()
+
+    def _begin(self, wanted: Wanted) -> _Entry:
+        entry = _Entry(num_bytes=wanted.expected_bytes)
+        self._count(entry.num_bytes)
+        entry.work = asyncio.create_task(self._render(entry, wanted))
+        self._works.add(entry.work)
+        entry.work.add_done_callback(self._ended)
+        return entry
+
+    async def _render(self, entry: _Entry, wanted: Wanted) -> BatchFile:
+        try:
+            laid, on_disk = None, False
+            while laid is None:
+                self._make_room()
+                path = entry.path = self._files.new(wanted.expected_bytes, on_disk=on_disk)
+                laid = await wanted.produce(path)
+                if laid is None:
+                    path.unlink(missing_ok=True)
+                    on_disk = self._files.is_in_memory(path)
+                    if not on_disk:  # neither has room: what is idle makes some, and both are tried again
+                        self._reclaim_or_refuse(2 * wanted.expected_bytes)
+        except BaseException:
+            self._forget(wanted.address, entry)
+            raise
+        if entry.is_forgotten:  # finished just when the last one left
+            path.unlink(missing_ok=True)
+        else:
+            self._count(laid.num_bytes - entry.num_bytes)
+            entry.num_bytes = laid.num_bytes
+        entry.file = BatchFile(path, laid, in_memory=self._files.is_in_memory(path))
+        return entry.file
+
+    def _let_go(self, address: Hashable, entry: _Entry) -> None:
+        """Nobody holds it any more: stop what is under way, keep what is finished if it may be kept."""
+        if entry.file is None:
+            self._forget(address, entry)
+            entry.work.cancel()
+        elif any(refusal.reason in _PASSING for refusal in entry.file.laid.refusals):
+            self._forget(address, entry)
+        else:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while self._is_over() and (idle := self._idle()) is not None:
+            self._forget(*idle)
+
+    def _reclaim_or_refuse(self, num_bytes: int) -> None:
+        if not self._reclaim(num_bytes):
+            raise StorageError(
+                "there is no room for a rendered batch in memory or on the home's disk; free space, or set "
+                "AUGMENT_BATCH_CACHE_BYTES lower"
+            )
+
+    def _reclaim(self, num_bytes: int) -> int:
+        """Forget what nobody reads until so many bytes are free; returns how many."""
+        freed = 0
+        while freed < num_bytes and (idle := self._idle()) is not None:
+            freed += idle[1].num_bytes
+            self._forget(*idle)
+        return freed
+
+    def _idle(self) -> "tuple[Hashable, _Entry] | None":
+        return next((one for one in self._entries.items() if not one[1].num_holders), None)
+
+    def _is_over(self) -> bool:
+        return self._num_bytes > self.max_bytes
+
+    def _forget(self, address: Hashable, entry: _Entry) -> None:
+        if entry.is_forgotten:
+            return
+        entry.is_forgotten = True
+        if self._entries.get(address) is entry:
+            del self._entries[address]
+        self._count(-entry.num_bytes)
+        if entry.path is not None:
+            entry.path.unlink(missing_ok=True)
+
+    def _count(self, num_bytes: int) -> None:
+        self._num_bytes += num_bytes
+        self._metrics.batch_cache_bytes.set(self._num_bytes)
+
+    def _ended(self, work: "asyncio.Task[BatchFile]") -> None:
+        self._works.discard(work)
+        if not work.cancelled():
+            work.exception()  # seen, even where everybody who would raise it has left
+
+
+_AHEAD = 2
+"""Batches on the way for each worker: one that is rendered and one that waits."""
+
+
+class Readers:
+    """Counts readers and renders ahead of them. Of the event loop's thread only."""
+
+    def __init__(self, batches: Batches, num_workers: int) -> None:
+        self._batches = batches
+        self._max_ahead = _AHEAD * num_workers
+        self._places = asyncio.Semaphore(self._max_ahead)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.num_readers = 0
+
+    async def read(self, wanted_at: Callable[[int], Wanted], indices: range) -> AsyncGenerator[BatchFile, None]:
+        """The files of these indices in order, each held until the next is asked for.
+
+        Raises what rendering one raised, when its turn comes. Closing it stops what is rendered for it alone.
+        """
+        self.num_readers += 1
+        ahead: dict[int, asyncio.Task[None]] = {}
+        following = indices.start
+        try:
+            for index in indices:
+                wanted = wanted_at(index)
+                stop = min(indices.stop, index + 1 + self._num_ahead(wanted.expected_bytes))
+                for later in range(max(following, index + 1), stop):
+                    ahead[later] = self._begin(wanted_at(later))
+                    following = later + 1
+                early = ahead.pop(index, None)
+                async with self._batches.lease(wanted, counted=early is None) as file:
+                    yield file
+        finally:
+            self.num_readers -= 1
+            for task in ahead.values():
+                task.cancel()
+
+    def _num_ahead(self, num_bytes: int) -> int:
+        share = self._batches.max_bytes // (self.num_readers * max(1, num_bytes))
+        return max(0, min(self._max_ahead, share - 1))
+
+    def _begin(self, wanted: Wanted) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._render(wanted))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _render(self, wanted: Wanted) -> None:
+        async with self._places, self._batches.lease(wanted):
+            pass
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # the reader meets it when he asks for this batch himself

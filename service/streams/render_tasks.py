@@ -1,0 +1,100 @@
+"""What is rendered for an address: the whole batch once, parts of it from its file, samples."""
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from augment.render.result_file import Laid
+from augment.streams.spec import BatchSlice
+from augment.streams.tasks import BatchTask, Format, PartFormat, PartTask, SampleTask
+from augment.wire.columns import Layout
+from augment.workers.task import Task, Workers
+from service.datasets import registry
+from service.datasets.registry import Datasets
+from service.observe import Metrics
+from service.streams.batch_cache import Batches, Wanted
+from service.streams.streams import OpenStream
+
+_ROW_BYTES = 512
+"""About what a row has beside its pixels: key, place, provenance."""
+
+_UNKNOWN_PIXELS = 512 * 512
+"""Taken for a picture whose size only chance or the record knows."""
+
+
+class Rendering:
+    """Turns addresses into work for the workers. Of the event loop's thread only."""
+
+    def __init__(self, batches: Batches, datasets: Datasets, workers: Workers, metrics: Metrics) -> None:
+        self._batches = batches
+        self._datasets = datasets
+        self._workers = workers
+        self._metrics = metrics
+
+    def part(self, stream: OpenStream, place: BatchSlice, part_format: PartFormat) -> Wanted:
+        """One rank's slice of one batch in a format; the whole batch in Arrow is the rendering itself."""
+        whole = self._whole(stream, place)
+        if part_format.name is Format.ARROW and place.world_size == 1:
+            return whole
+        if part_format.name is not Format.TAR:
+            part_format = PartFormat(part_format.name)  # its other options mean nothing here
+        spec, layout = stream.stream.spec, _layout(stream, place.epoch)
+
+        async def produce(into: Path) -> Laid | None:
+            async with self._batches.lease(whole) as file:
+                task = PartTask(file.path, file.laid, spec, layout, place, part_format, into)
+                return await self._run(task)
+
+        address = (stream.id, place, part_format)
+        return Wanted(address, produce, whole.expected_bytes // place.world_size)
+
+    def sample(self, stream: OpenStream, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> Wanted:
+        """One record as the batches of an epoch hold it before rows are mixed, as PNG with its provenance."""
+        draw = stream.stream.draw(epoch, repeat)
+
+        async def produce(into: Path) -> Laid | None:
+            async with self.reading(stream):
+                return await self._run(SampleTask(stream.sources[view], key, epoch, draw, view, into))
+
+        return Wanted((stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view]))
+
+    def _whole(self, stream: OpenStream, place: BatchSlice) -> Wanted:
+        spec = stream.stream.spec
+        place = BatchSlice(place.epoch, place.index)
+        layout = _layout(stream, place.epoch)
+
+        async def produce(into: Path) -> Laid | None:
+            async with self.reading(stream):
+                laid = await self._run(BatchTask(stream.sources, spec, layout, place, into))
+            for refusal in laid.refusals if laid is not None else ():
+                self._metrics.records_refused.labels(str(refusal.reason)).inc()
+            return laid
+
+        pictures = spec.pixel_format.value_bytes * sum(map(_picture_bytes, stream.stream.image_shapes))
+        expected = spec.num_rows(place.index) * (pictures + _ROW_BYTES)
+        return Wanted((stream.id, place), produce, expected)
+
+    def reading(self, stream: OpenStream) -> AbstractAsyncContextManager[None]:
+        """Hold all that a stream reads of the home."""
+        return registry.reading(self._datasets, stream.entries)
+
+    async def _run(self, task: Task[Laid | None]) -> Laid | None:
+        started = time.perf_counter()
+        laid = await asyncio.wrap_future(self._workers.submit(task))
+        if laid is not None:
+            self._metrics.observe_stages(laid.seconds)
+            waited_s = time.perf_counter() - started - sum(laid.seconds.values())
+            self._metrics.stage_seconds.labels("queue").observe(max(0.0, waited_s))
+        return laid
+
+
+def _layout(stream: OpenStream, epoch: int) -> Layout:
+    """The layout without what only the head of a stream tells, which may be the names of thousands of classes."""
+    layout = stream.stream.layout(epoch)
+    return replace(layout, metadata={"epoch": epoch, "batch_size": stream.stream.spec.batch_size})
+
+
+def _picture_bytes(shape: tuple[int, int, int] | None) -> int:
+    return 3 * (_UNKNOWN_PIXELS if shape is None else shape[0] * shape[1])

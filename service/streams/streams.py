@@ -1,0 +1,315 @@
+"""Declared streams: what they are made of, kept in the home so that they outlast a kill, and found by their id.
+
+An id is the digest of everything that the stream's batches depend on, so that every replica gives one declaration one
+id, and a stream whose dataset or engine has changed is noticed instead of continued with other pixels.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from augment.dataset_stats import mean_std
+from augment.dataset_stats.mean_std import Measured
+from augment.datasets.dataset import Dataset
+from augment.errors import CallError, PipelineError, Problem
+from augment.images.cache import CachePlace
+from augment.normalize import section
+from augment.normalize.pixel_format import PixelFormat
+from augment.pipelines.spec import PipelineSpec
+from augment.render.pipeline import Pipeline
+from augment.render.renderer import RenderSource
+from augment.render.views import View, take_views
+from augment.streams.stream import Stream
+from service.datasets import registry
+from service.datasets.registration import Entry
+from service.datasets.registry import Datasets
+from service.errors import ConflictError, NotFoundError
+from service.home import Home, storing, write_json
+from service.pipelines import Pipelines
+from service.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_PARTS_OF_MEMORY = 4
+"""Rows, the batch they become, its floats and the message of it lie in memory together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a client asks for: of ``pipeline`` and ``views`` one is None."""
+
+    dataset: str
+    pipeline: str | Mapping[str, Any] | None
+    views: Sequence[Mapping[str, Any]] | None
+    split: str | None
+    batch_size: int
+    seed: int
+    shuffle: bool
+    drop_last: bool
+    repeats: int
+    mix: Any
+    normalize: Any
+    dtype: str
+    layout: str
+
+    def options(self) -> dict[str, Any]:
+        """What ``augment.Stream`` takes as it is."""
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+
+_OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix", "dtype", "layout")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """A stream that can be read: its description, and what a worker needs to render each view of it."""
+
+    id: str
+    stream: Stream
+    sources: tuple[RenderSource, ...]
+    entries: tuple[Entry, ...]
+    """What of the home it reads, its dataset and its references, as long as ``Datasets.reading`` holds it."""
+
+
+class Streams:
+    """Ids to streams. Safe between threads; every method may read the disk."""
+
+    def __init__(self, home: Home, datasets: Datasets, pipelines: Pipelines, settings: Settings) -> None:
+        self._folder = home.path / "streams"
+        self._datasets = datasets
+        self._pipelines = pipelines
+        self._max_pixels = settings.max_pixels
+        self._worker_memory_bytes = settings.worker_memory_bytes
+        self._cache = None
+        if settings.decode_cache_bytes:
+            self._cache = CachePlace(home.path / "decoded", settings.decode_cache_bytes)
+        self._lock = threading.Lock()
+        self._opened: dict[str, OpenStream] = {}
+        self._documents = dict(self._read_home())
+
+    @staticmethod
+    def check_options(wanted: Declaration) -> None:
+        """Raise PipelineError or CallError where ``normalize``, ``dtype`` or ``layout`` can be no stream's."""
+        num_sections = len(wanted.normalize) if isinstance(wanted.normalize, list) else 1
+        section.choose([None] * num_sections, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+
+    def needs_numbers(self, wanted: Declaration) -> bool:
+        """Whether it asks for mean and deviation of the dataset; raises what ``declare`` raises of pipelines."""
+        return section.any_needs_dataset(_sections(wanted, self._views(wanted)))
+
+    def declare(self, wanted: Declaration, numbers: Measured | None = None) -> tuple[dict[str, Any], bool]:
+        """The stream's document, durably kept before this returns; the bool says whether it is new.
+
+        ``numbers`` are those of the split, where ``needs_numbers`` says so. Raises NotFoundError, PipelineError,
+        DatasetError or CallError where there can be no such stream.
+        """
+        views = self._views(wanted)
+        has_views = wanted.views is not None
+        for i, view in enumerate(views):
+            registry.check(self._datasets, view.pipeline.spec, ("views", i, "pipeline") if has_views else ())
+        dataset = self._datasets.get(wanted.dataset)
+        sections = _sections(wanted, views)
+        if numbers is not None:
+            sections = mean_std.resolved(sections, dataset, numbers)
+        stream = Stream(
+            dataset,
+            None if has_views else views[0].pipeline,
+            views=[{"pipeline": view.pipeline, "count": view.count} for view in views] if has_views else None,
+            references=self._references(view.pipeline.spec for view in views),
+            normalize=sections,
+            **wanted.options(),
+        )
+        self._check_bytes(stream)
+        document = _document(stream, wanted.dataset)
+        with self._lock:
+            known = self._documents.get(stream.id)
+            if known is None or not self._holds(known["dataset"], known["dataset_digest"]):
+                write_json(self._path(stream.id), document)
+                self._documents[stream.id] = document
+                self._opened.pop(stream.id, None)
+            return self._documents[stream.id], known is None
+
+    def _check_bytes(self, stream: Stream) -> None:
+        """Raise CallError where a batch is more than a worker can put together."""
+        num_bytes, limit = stream.batch_bytes or 0, self._worker_memory_bytes // _PARTS_OF_MEMORY
+        if num_bytes > limit:
+            raise CallError(
+                f"the pictures of a batch are {num_bytes} bytes, and at most {limit} are put together: a quarter of "
+                "what a worker may use (AUGMENT_WORKER_MEMORY_BYTES); take a smaller batch_size, fewer views, smaller "
+                "pictures or dtype uint8"
+            )
+
+    def ids(self) -> list[str]:
+        """All ids in order."""
+        with self._lock:
+            return sorted(self._documents)
+
+    def document(self, stream_id: str) -> dict[str, Any]:
+        """What was declared; NotFoundError where nothing was."""
+        with self._lock:
+            document = self._documents.get(stream_id)
+        if document is None:
+            raise NotFoundError(
+                f"there is no stream {stream_id[:100]!r} here; declare it with POST /v1/streams, which gives the same "
+                "id on every replica"
+            )
+        return document
+
+    def open(self, stream_id: str) -> OpenStream:
+        """The stream, ready to be read; ConflictError where its dataset or the engine is no longer what it was."""
+        document = self.document(stream_id)
+        referred = sorted(document["references"].items())
+        read = [(document["dataset"], document["dataset_digest"]), *referred]
+        entries = tuple(self._entry(name, digest) for name, digest in read)
+        with self._lock:
+            opened = self._opened.get(stream_id)
+        if opened is None or opened.entries != entries:
+            opened = self._open(stream_id, document, entries)
+            with self._lock:
+                self._opened[stream_id] = opened
+        return opened
+
+    def delete(self, stream_id: str) -> None:
+        """Forget a stream; what is being read is read to its end. NotFoundError where there is none."""
+        self.document(stream_id)
+        with self._lock:
+            with storing(f"stream {stream_id} cannot be forgotten"):
+                self._path(stream_id).unlink(missing_ok=True)
+            self._documents.pop(stream_id, None)
+            self._opened.pop(stream_id, None)
+
+    def _views(self, wanted: Declaration) -> tuple[View, ...]:
+        pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
+        views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
+        return take_views(pipeline, views)
+
+    def _pipeline(self, wanted: str | Mapping[str, Any], *loc: str | int) -> Pipeline:
+        """The pipeline; what is wrong in it is placed below ``loc``."""
+        try:
+            return self._pipelines.get(wanted)
+        except PipelineError as error:
+            problems = [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
+            raise PipelineError(problems) from error
+
+    def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
+        return {**view, "pipeline": self._pipeline(view["pipeline"], "views", place, "pipeline")}
+
+    def _references(self, pipelines: Iterable[PipelineSpec]) -> dict[str, Dataset]:
+        there = registry.entries(self._datasets, pipelines)
+        return {name: self._datasets.open_entry(entry) for name, entry in there.items()}
+
+    def _entry(self, name: str, digest: str) -> Entry:
+        """A dataset that a stream was declared with; ConflictError where it is gone or another."""
+        if not self._holds(name, digest):  # equal datasets may have two names, and one of them may go
+            name = next((other for other in self._datasets.names() if self._holds(other, digest)), name)
+        try:
+            entry = self._datasets.entry(name)
+        except NotFoundError:
+            raise ConflictError(
+                f"the dataset {name!r} of this stream is gone; register it again, with the same content for the same id"
+            ) from None
+        if entry.digest != digest:
+            raise ConflictError(
+                f"the dataset {name!r} holds other content than when this stream was declared; declare it again "
+                "(POST /v1/streams), which gives another id"
+            )
+        return entry
+
+    def _holds(self, name: str, digest: str) -> bool:
+        try:
+            return self._datasets.entry(name).digest == digest
+        except (NotFoundError, ConflictError):
+            return False
+
+    def _open(self, stream_id: str, document: Mapping[str, Any], entries: tuple[Entry, ...]) -> OpenStream:
+        dataset, *referred_to = [self._datasets.open_entry(entry) for entry in entries]
+        names = sorted(document["references"])
+        views = document["views"]
+        stream = Stream(
+            dataset,
+            Pipeline.parse(json.dumps(document["pipeline"])) if views is None else None,
+            views=None
+            if views is None
+            else [{"pipeline": Pipeline.parse(json.dumps(view["pipeline"])), "count": view["count"]} for view in views],
+            references=dict(zip(names, referred_to, strict=True)),
+            normalize=[document["normalize"]] if views is None else document["normalize"],
+            **{name: document[name] for name in _OPTIONS},
+        )
+        if stream.id != stream_id:
+            raise ConflictError(
+                "this stream was declared for another engine (GET /version), which renders other pixels; declare it "
+                "again (POST /v1/streams), which gives another id"
+            )
+        manifest, *others = [self._datasets.manifest(entry) for entry in entries]
+        found = dict(zip(names, others, strict=True))
+        sources = stream.sources(manifest, found, max_pixels=self._max_pixels, cache=self._cache)
+        return OpenStream(stream_id, stream, sources, entries)
+
+    def _read_home(self) -> list[tuple[str, dict[str, Any]]]:
+        found = []
+        for path in self._folder.glob("*.json"):
+            try:
+                found.append((path.stem, json.loads(path.read_bytes())))
+            except (OSError, ValueError) as error:
+                _log.warning("the stream in %s cannot be read: %s", path.name, error)
+        return found
+
+    def _path(self, stream_id: str) -> Path:
+        return self._folder / f"{stream_id}.json"
+
+
+def _sections(wanted: Declaration, views: Sequence[View]) -> section.Sections:
+    own = [view.pipeline.spec.normalize for view in views for _ in range(view.count)]
+    return section.choose(own, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+
+
+def _document(stream: Stream, dataset: str) -> dict[str, Any]:
+    spec = stream.spec
+    return {
+        "id": stream.id,
+        "engine": spec.engine,
+        "dataset": dataset,
+        "dataset_digest": spec.dataset,
+        "split": spec.split,
+        "pipeline": stream.pipeline.spec.canonical(),
+        "pipeline_name": stream.pipeline.name,
+        "pipeline_digest": stream.pipeline.digest,
+        "views": _views(stream) if spec.has_views else None,
+        "references": dict(spec.references),
+        "repeats": spec.repeats,
+        "mix": None if spec.mix is None else spec.mix.canonical(),
+        "normalize": stream.normalization,
+        "dtype": spec.dtype,
+        "layout": spec.layout,
+        "batch_size": spec.batch_size,
+        "seed": spec.seed,
+        "shuffle": spec.shuffle,
+        "drop_last": spec.drop_last,
+        "num_records": stream.num_records,
+        "num_batches": stream.num_batches,
+        "image_shape": None if stream.image_shape is None else list(stream.image_shape),
+        "classes": list(stream.classes),
+        "targets": sorted(stream.targets),
+        "notices": [notice for view in stream.views for notice in view.pipeline.notices],
+    }
+
+
+def _views(stream: Stream) -> list[dict[str, Any]]:
+    found, first = [], 0
+    for view in stream.views:
+        shape = stream.image_shapes[first]
+        found.append(
+            {
+                "pipeline": view.pipeline.spec.canonical(),
+                "pipeline_name": view.pipeline.name,
+                "pipeline_digest": view.pipeline.digest,
+                "count": view.count,
+                "image_shape": None if shape is None else list(shape),
+            }
+        )
+        first += view.count
+    return found

@@ -1,0 +1,289 @@
+"""Datasets: views of splits, records by index and key, and bytes that are proven."""
+
+import os
+import pickle
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augment.datasets.dataset import Dataset
+from augment.errors import CallError, DatasetError, Reason, RecordChangedError, RecordError, StorageError
+from augment.scanning.scan import scan
+from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_pictures, no_descriptors, picture
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Dataset:
+    return scan(lay_pictures(tmp_path / "flat", *(f"{number:03d}.png" for number in range(100))))
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Dataset:
+    names = ["train/cat/1.png", "train/cat/2.png", "train/dog/1.png", "val/cat/1.png", "val/dog/9.png"]
+    return scan(lay_pictures(tmp_path / "split", *names))
+
+
+def keys_of(dataset: Dataset) -> list[str]:
+    return dataset.keys(range(dataset.num_records))
+
+
+# ---------------------------------------------------------------------------------------------------------- records
+
+
+def test_records_come_in_the_order_asked_for(flat: Dataset) -> None:
+    indices = np.array([7, 3, 7, 99])
+    records = flat.records(indices)
+    assert [record.key for record in records] == flat.keys(indices) == ["007", "003", "007", "099"]
+    assert records[0] == flat.record(7) == list(flat)[7]
+
+
+def test_record_says_what_its_file_is(tmp_path: Path) -> None:
+    data = picture(3, height=5, width=9)
+    dataset = scan(lay(tmp_path, {"cat/x.png": data}))
+    record = dataset.record(0)
+    assert record.path == tmp_path / "cat" / "x.png"
+    assert (record.height, record.width, record.size_bytes) == (5, 9, len(data))
+    assert (record.mtime_ns, record.label) == (LONG_AGO_S * 10**9, 0)
+    assert len(bytes.fromhex(record.digest)) == 16
+
+
+@pytest.mark.parametrize("index", [-1, 100])
+def test_place_outside_is_refused_with_the_limit(flat: Dataset, index: int) -> None:
+    with pytest.raises(CallError, match=rf"record {index} is asked for; places lie in \[0, 100\)"):
+        flat.record(index)
+    with pytest.raises(CallError):
+        flat.keys([index])
+
+
+def test_find_gives_the_place_of_a_key_or_none(flat: Dataset, split: Dataset) -> None:
+    assert [flat.find(key) for key in keys_of(flat)] == list(range(100))
+    assert [flat.find(key) for key in ("", "0", "1000", "050x", "zzz", "\udcff")] == [None] * 6
+    train = split.choose("train")
+    assert (train.find("dog/1"), train.find("dog/9"), train.find("train/dog/1")) == (2, None, None)
+
+
+def test_sizes_are_those_of_the_view(tmp_path: Path) -> None:
+    files = {
+        "train/1.png": picture(height=9, width=30),
+        "train/2.png": picture(height=20, width=7),
+        "val/1.png": picture(height=8, width=8),
+        "val/2.png": picture(height=8, width=8),
+    }
+    dataset = scan(lay(tmp_path, {**files}))
+    assert dataset.choose("train").min_size() == (9, 7, "2")
+    assert dataset.choose("val").min_size() == (8, 8, "1")
+    assert dataset.min_size() == (8, 7, "train/2")
+    sizes = [view.common_size() for view in (dataset.choose("train"), dataset.choose("val"), dataset)]
+    assert sizes == [None, (8, 8), None]
+
+
+# ----------------------------------------------------------------------------------------------------------- splits
+
+
+def test_split_omitted_means_train(split: Dataset) -> None:
+    chosen = split.choose(None)
+    assert (chosen.split, chosen.num_records, keys_of(chosen)) == ("train", 3, ["cat/1", "cat/2", "dog/1"])
+    assert chosen.splits == split.splits == {"train": 3, "val": 2}
+    assert chosen.digest == split.digest
+
+
+@pytest.mark.parametrize("name", ["training", "Train", "TRAIN"])
+def test_training_split_may_be_spelled_otherwise(tmp_path: Path, name: str) -> None:
+    dataset = scan(lay_pictures(tmp_path, f"{name}/1.png", "test/1.png"))
+    assert dataset.choose(None).split == name
+
+
+def test_split_omitted_means_all_where_none_is_for_training(tmp_path: Path) -> None:
+    dataset = scan(lay_pictures(tmp_path, "val/cat/1.png", "test/cat/1.png", "test/cat/2.png")).choose(None)
+    assert (dataset.split, dataset.num_records) == (None, 3)
+    assert keys_of(dataset) == ["test/cat/1", "test/cat/2", "val/cat/1"]
+    assert [dataset.find(key) for key in keys_of(dataset)] == [0, 1, 2]
+    assert dataset.find("cat/1") is None
+
+
+def test_split_omitted_means_the_only_one(tmp_path: Path) -> None:
+    dataset = scan(lay_pictures(tmp_path, "val/cat/1.png")).choose(None)
+    assert (dataset.split, keys_of(dataset)) == ("val", ["cat/1"])
+
+
+def test_split_of_a_split_is_that_of_the_whole(split: Dataset) -> None:
+    assert keys_of(split.choose("train").choose("val")) == ["cat/1", "dog/9"]
+
+
+def test_unknown_split_is_refused_with_those_there_are(split: Dataset, flat: Dataset) -> None:
+    with pytest.raises(DatasetError, match=r"no split 'tran'; it has train, val; did you mean 'train'\?"):
+        split.choose("tran")
+    with pytest.raises(DatasetError, match=r"no split 'train'; it has no splits, so leave the split out"):
+        flat.choose("train")
+
+
+def test_split_without_a_picture_is_refused_also_when_it_is_the_one_meant(tmp_path: Path) -> None:
+    dataset = scan(lay(tmp_path, {"train/1.png": b"words", "val/1.png": picture()}))
+    assert dataset.splits == {"train": 0, "val": 1}
+    for name in ("train", None):
+        with pytest.raises(DatasetError, match=r"split 'train' of .* has no picture that can be used \(1 files were"):
+            dataset.choose(name)
+
+
+def test_refusals_of_a_split_are_named_as_its_records_are(tmp_path: Path) -> None:
+    files = {"train/cat/1.png": picture(), "train/cat/x.txt": b"words", "val/1.png": picture(), "y.txt": b"words"}
+    dataset = scan(lay(tmp_path, {**files}))
+    assert [refusal.key for refusal in dataset.refused] == ["train/cat/x.txt", "y.txt"]
+    assert [refusal.key for refusal in dataset.choose("train").refused] == ["cat/x.txt"]
+    assert dataset.choose("val").refused == ()
+
+
+def test_unlabelled_records_are_counted_in_the_view(tmp_path: Path) -> None:
+    dataset = scan(lay_pictures(tmp_path, "train/cat/1.png", "val/cat/1.png", "val/2.png", "val/3.png"))
+    views = [dataset, dataset.choose("train"), dataset.choose("val")]
+    assert [view.num_unlabelled for view in views] == [2, 0, 2]
+    assert [view.first_unlabelled for view in views] == ["val/2", None, "2"]
+
+
+# ------------------------------------------------------------------------------------------- reading what was scanned
+
+
+def test_read_gives_the_bytes_of_the_file(flat: Dataset) -> None:
+    assert flat.read(flat.record(5)) == picture(5)
+
+
+def test_touched_file_is_read_and_changed_file_is_refused(tmp_path: Path) -> None:
+    dataset = scan(lay_pictures(tmp_path, "cat/1.png", "cat/2.png", "3.png"))
+    for record in dataset:
+        os.utime(record.path)
+        assert dataset.read(record) == record.path.read_bytes()
+        record.path.write_bytes(picture(200))
+        assert record.path.stat().st_size == record.size_bytes
+        with pytest.raises(RecordChangedError, match=f"{record.key}: changed: the file changed since the scan; scan"):
+            dataset.read(record)
+
+
+def test_file_as_young_as_its_scan_is_hashed_though_its_time_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(picture(1))
+    dataset = scan(tmp_path)
+    record = dataset.record(0)
+    assert dataset.read(record) == picture(1)
+    record.path.write_bytes(picture(2))
+    os.utime(record.path, ns=(record.mtime_ns, record.mtime_ns))
+    with pytest.raises(RecordChangedError):
+        dataset.read(record)
+
+
+def test_file_that_grew_shrank_or_went_is_refused(tmp_path: Path) -> None:
+    dataset = scan(lay_pictures(tmp_path, "1.png", "2.png", "3.png", "4.png"))
+    grown, shrunk, gone, pipe = dataset
+    with grown.path.open("ab") as file:
+        file.truncate(2**40)  # a hole; reading it would take minutes
+    os.truncate(shrunk.path, 5)
+    gone.path.unlink()
+    pipe.path.unlink()
+    os.mkfifo(pipe.path)
+    details = {
+        grown: f"it has {2**40} bytes, of {grown.size_bytes} at the scan; scan the dataset again",
+        shrunk: f"it has 5 bytes, of {shrunk.size_bytes} at the scan; scan the dataset again",
+        gone: "the file is gone since the scan; scan the dataset again",
+        pipe: "it became a named pipe, not a file; scan the dataset again",
+    }
+    for record, detail in details.items():
+        with pytest.raises(RecordChangedError) as caught:
+            dataset.read(record)
+        assert (caught.value.key, caught.value.reason, caught.value.detail) == (record.key, Reason.CHANGED, detail)
+
+
+def test_bytes_are_those_of_the_record_with_its_class(tmp_path: Path) -> None:
+    dataset = scan(lay_pictures(tmp_path, "cat/1.png", "dog/1.png"))
+    record = dataset.record(0)
+    os.utime(record.path)
+    with pytest.raises(RecordChangedError):
+        dataset.read(replace(record, label=1))
+
+
+def test_closed_file_is_the_record_s_fault_and_a_failing_machine_is_not(tmp_path: Path) -> None:
+    dataset = scan(lay_pictures(tmp_path, "1.png"))
+    record = dataset.record(0)
+    dataset.read(record)
+    with no_descriptors(), pytest.raises(StorageError, match=r"reading 1 failed: Too many open files \(EMFILE\); try"):
+        dataset.read(record)
+    record.path.chmod(0)
+    with as_nobody(), pytest.raises(RecordError) as caught:
+        dataset.read(record)
+    assert (caught.value.key, caught.value.reason) == ("1", Reason.UNREADABLE)
+
+
+def test_folder_that_is_gone_as_a_whole_is_no_record_s_fault(tmp_path: Path) -> None:
+    dataset = scan(lay_pictures(tmp_path / "data", "1.png"))
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(StorageError, match=r"the dataset's folder .*data is gone; is its file system mounted\?"):
+        dataset.read(dataset.record(0))
+
+
+# ------------------------------------------------------------------------------------------------------------ travel
+
+
+def test_saved_dataset_is_the_same_wherever_it_is_opened(split: Dataset, tmp_path: Path) -> None:
+    split.choose("train").save(tmp_path / "m.arrow")
+    for opened in (Dataset.open(tmp_path / "m.arrow"), Dataset.from_buffer(split.to_buffer())):
+        assert (list(opened), opened.digest, opened.root, opened.classes) == (
+            list(split),
+            split.digest,
+            split.root,
+            split.classes,
+        )
+
+
+def test_pickled_dataset_is_the_same_view(split: Dataset, tmp_path: Path) -> None:
+    split.save(tmp_path / "m.arrow")
+    for dataset in (split.choose("val"), Dataset.open(tmp_path / "m.arrow").choose("val")):
+        copy = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own
+        assert (list(copy), copy.split) == (list(dataset), "val")
+
+
+def test_pickle_of_an_opened_dataset_is_a_path(flat: Dataset, tmp_path: Path) -> None:
+    flat.save(tmp_path / "m.arrow")
+    assert len(pickle.dumps(Dataset.open(tmp_path / "m.arrow"))) < 1000
+
+
+def test_pickled_dataset_notices_that_its_manifest_was_replaced(flat: Dataset, split: Dataset, tmp_path: Path) -> None:
+    flat.save(tmp_path / "m.arrow")
+    pickled = pickle.dumps(Dataset.open(tmp_path / "m.arrow"))
+    split.save(tmp_path / "m.arrow")
+    with pytest.raises(DatasetError, match="it was scanned again; open it again"):
+        pickle.loads(pickled)  # noqa: S301 - our own
+
+
+def test_opened_dataset_outlives_the_replacing_of_its_manifest(flat: Dataset, split: Dataset, tmp_path: Path) -> None:
+    flat.save(tmp_path / "m.arrow")
+    opened = Dataset.open(tmp_path / "m.arrow")
+    split.save(tmp_path / "m.arrow")
+    assert list(opened) == list(flat)
+
+
+def test_key_is_the_same_in_another_process_under_another_locale(tmp_path: Path) -> None:
+    scan(lay_pictures(tmp_path / "data", "é/😀.png"), sink=tmp_path / "m.arrow")
+    code = f"""
+from augment.datasets.dataset import Dataset
+dataset = Dataset.open({str(tmp_path / "m.arrow")!r})
+assert dataset.keys([0]) == ["\\u00e9/\\U0001f600"]
+assert len(dataset.read(dataset.record(0))) == dataset.record(0).size_bytes
+"""
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parents[3])
+
+
+def test_dataset_serves_many_threads(flat: Dataset, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    flat.save(tmp_path / "m.arrow")
+    opened = Dataset.open(tmp_path / "m.arrow")
+    wanted = [random.Random(number).choices(range(100), k=200) for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(opened.keys, wanted)) == [[f"{i:03d}" for i in indices] for indices in wanted]
+
+
+def test_dataset_shows_what_it_is(split: Dataset) -> None:
+    assert repr(split.choose("val")) == f"<Dataset {split.root} (2 records, split='val') {split.digest}>"

@@ -1,0 +1,253 @@
+"""The masks format: layouts, pairs, the names of classes, and what is refused by name."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from augment.datasets.dataset import Dataset
+from augment.errors import DatasetError, Reason
+from augment.formats import masks
+from augment.formats.format import Output
+from augment.images.masks import decode_mask, encode_mask
+from augment.samples.annotations import NOTHING
+from augment.scanning import scan as registry
+from tests.augment.folders_for_tests import lay, picture
+from tests.augment.formats.formats_for_tests import annotations_by_key, convert, files_of
+
+HEIGHT, WIDTH = 6, 8
+
+
+def mask(value: int = 0, *, height: int = HEIGHT, width: int = WIDTH) -> bytes:
+    return encode_mask(np.full((height, width), value, np.uint16))
+
+
+def folder(root: Path, *names: str, **files: bytes) -> Path:
+    """Pictures, and masks where a folder is called after them, each of its own value."""
+    content: dict[str, bytes] = {}
+    for number, name in enumerate(names):
+        is_mask = any(word in name for word in ("mask", "label", "annot", "Segm", "gt"))
+        content[name] = mask(number) if is_mask else picture(number, height=HEIGHT, width=WIDTH)
+    return lay(root, {**content, **files})
+
+
+def scan(root: Path) -> Dataset:
+    return registry.scan(root, format="masks", bad_annotations="leave_out")
+
+
+def refused(dataset: Dataset) -> dict[str, tuple[Reason, str]]:
+    return {refusal.key: (refusal.reason, refusal.detail) for refusal in dataset.refused}
+
+
+def mask_of(dataset: Dataset, key: str) -> Any:
+    found = dataset.find(key)
+    assert found is not None
+    return decode_mask(dataset.read_mask(dataset.record(found)))
+
+
+# -------------------------------------------------------------------------------------------------------- layouts
+
+
+@pytest.mark.parametrize(
+    ("image", "its_mask", "split", "key"),
+    [
+        ("images/a.jpg", "masks/a.png", None, "a"),
+        ("Images/deep/a.jpg", "Labels/deep/a.png", None, "deep/a"),
+        ("JPEGImages/a.jpg", "SegmentationClassPNG/a.png", None, "a"),
+        ("img/a.jpg", "gt/a.png", None, "a"),
+        ("train/images/a.jpg", "train/masks/a.png", "train", "a"),
+        ("images/train/a.jpg", "masks/train/a.png", "train", "a"),
+        ("images/training/street/a.jpg", "annotations/training/street/a.png", "training", "street/a"),
+        ("train/a.jpg", "train_labels/a.png", "train", "a"),
+        ("train/a.png", "trainannot/a.png", "train", "a"),
+        ("val/a.png", "val_masks/a.png", "val", "a"),
+        ("images/a.jpg", "masks/a_mask.png", None, "a"),
+        ("images/a.jpg", "masks/a.jpg.png", None, "a"),
+        ("train/a.png", "train_labels/a_L.png", "train", "a"),
+        ("images/a.png", "labels/a_P.png", None, "a"),
+        ("images/a_mask.png", "masks/a_mask.png", None, "a_mask"),
+    ],
+)
+def test_layout_is_recognised(image: str, its_mask: str, split: str | None, key: str, tmp_path: Path) -> None:
+    root = lay(tmp_path, {image: picture(height=HEIGHT, width=WIDTH), its_mask: mask(7)})
+    dataset = registry.scan(root)
+    assert dataset.format == "masks"
+    assert dataset.splits == ({} if split is None else {split: 1})
+    chosen = dataset.choose(split)
+    assert [record.key for record in chosen] == [key]
+    assert (mask_of(chosen, key) == 7).all()
+    assert set(dataset.targets) == {"mask"}
+    assert dataset.refused == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cat/a.png", "dog/b.png"),
+        ("images/a.png", "cat/b.png"),
+        ("images/a.png", "labels/a.txt"),
+        ("train/a.png", "test/a.png"),
+        ("masks/a.png",),
+    ],
+)
+def test_other_layouts_are_no_pairs(names: tuple[str, ...], tmp_path: Path) -> None:
+    lay(tmp_path, {name: b"0 1 1 1 1" if name.endswith(".txt") else picture() for name in names})
+    assert not masks.recognise(tmp_path)
+
+
+def test_folder_without_pairs_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no folder of pictures with a folder of masks beside it; call them images"):
+        registry.scan(folder(tmp_path, "cat/a.png"), format="masks")
+
+
+def test_splits_of_several_layouts_have_their_own_pairs(tmp_path: Path) -> None:
+    names = [
+        f"{split}/{place}/{name}.png" for split in ("train", "val") for place in ("images", "masks") for name in "ab"
+    ]
+    dataset = registry.scan(folder(tmp_path, *names))
+    assert dataset.splits == {"train": 2, "val": 2}
+    assert [int(mask_of(dataset, key)[0, 0]) for key in ("train/a", "train/b", "val/a", "val/b")] == [2, 3, 6, 7]
+
+
+# ---------------------------------------------------------------------------------------------------------- pairs
+
+
+def test_pictures_and_masks_without_a_counterpart_are_refused_by_name(tmp_path: Path) -> None:
+    root = folder(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/c.png", "montage.png")
+    lay(root, {"README.md": b"words"})
+    dataset = scan(root)
+    assert [record.key for record in dataset] == ["a"]
+    assert refused(dataset) == {
+        "b.png": (Reason.ANNOTATION, "picture without mask: none has its name"),
+        "masks/c.png": (Reason.ANNOTATION, "mask without picture: none has its name"),
+        "montage.png": (Reason.MISPLACED, "it lies neither among the pictures nor among the masks; move it"),
+        "README.md": refused(dataset)["README.md"],
+    }
+    assert refused(dataset)["README.md"][0] is Reason.FORMAT
+    with pytest.raises(DatasetError, match=r"1 of mask without picture .*, 1 of picture without mask "):
+        registry.scan(root)
+
+
+def test_picture_with_two_masks_is_refused(tmp_path: Path) -> None:
+    root = folder(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/b_mask.png", "masks/b_label.png")
+    lay(root, {"masks/a.tif": mask()})
+    assert refused(scan(lay(root, {"images/c.png": picture(height=6, width=8), "masks/c.png": mask()}))) == {
+        "a.png": (Reason.ANNOTATION, "several masks: masks/a.png, masks/a.tif"),
+        "b.png": (Reason.ANNOTATION, "several masks: masks/b_label.png, masks/b_mask.png"),
+    }
+
+
+def test_pictures_that_differ_in_their_extension_share_a_mask_or_have_their_own(tmp_path: Path) -> None:
+    root = folder(tmp_path, "images/a.jpg", "images/a.png", "masks/a.jpg.png", "masks/a.png.png")
+    dataset = registry.scan(root)
+    assert [record.key for record in dataset] == ["a.jpg", "a.png"]
+    assert [int(mask_of(dataset, key)[0, 0]) for key in ("a.jpg", "a.png")] == [2, 3]
+
+
+def test_picture_at_the_same_place_of_two_folders_is_refused(tmp_path: Path) -> None:
+    root = folder(tmp_path, "images/train/a.png", "train/images/a.png", "train/masks/a.png")
+    assert refused(scan(root)) == {
+        "train/images/a.png": (Reason.ANNOTATION, "named twice: images/train/a.png lies at the same place")
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (mask(height=5), "mask of another size: masks/b.png has 8 x 5, the picture 8 x 6"),
+        (picture(height=HEIGHT, width=WIDTH), "mask unreadable: masks/b.png: a mask has one channel of class indices"),
+        (picture(height=HEIGHT, width=WIDTH, image_format="jpeg"), "mask unreadable: masks/b.png: a mask in jpeg"),
+        (b"words", "mask unreadable: masks/b.png: "),
+        (b"", "mask unreadable: masks/b.png: the file is empty"),
+        (mask(3), "unknown class: masks/b.png has the value 3, of 3 classes"),
+        (mask(256), "unknown class: masks/b.png has the value 256, of 3 classes"),
+    ],
+)
+def test_mask_that_cannot_be_true_is_refused_by_name(data: bytes, detail: str, tmp_path: Path) -> None:
+    root = folder(tmp_path, "images/a.png", "images/b.png")
+    lay(root, {"masks/a.png": mask(2), "masks/b.png": data, "classes.txt": b"sky\nroad\ncar\n"})
+    [(key, (reason, found))] = refused(scan(root)).items()
+    assert (key, reason) == ("b.png", Reason.ANNOTATION)
+    assert found.startswith(detail)
+
+
+def test_255_belongs_to_no_class(tmp_path: Path) -> None:
+    root = lay(folder(tmp_path, "images/a.png"), {"masks/a.png": mask(255), "classes.txt": b"sky\nroad\n"})
+    assert registry.scan(root).num_records == 1
+
+
+# --------------------------------------------------------------------------------------------------------- classes
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classes.txt", "sky\nroad\ncar\n"),
+        ("classes.txt", "\ufeffsky\r\nroad\r\ncar"),
+        ("codes.txt", "0: sky\n1: road\n2: car\n"),
+        ("labels.txt", "0 sky\n1 road\n2 car\n\n"),
+        ("label_colors.txt", "128 128 128\tsky\n128 64 128\troad\n64 0 128\tcar\n"),
+        ("class_dict.csv", "name,r,g,b\nsky,128,128,128\nroad,128,64,128\ncar,64,0,128\n"),
+        ("masks/classes.txt", "sky\nroad\ncar\n"),
+    ],
+)
+def test_names_of_classes_are_in_the_order_of_their_indices(name: str, text: str, tmp_path: Path) -> None:
+    root = lay(folder(tmp_path, "images/a.png"), {"masks/a.png": mask(2), name: text.encode()})
+    dataset = registry.scan(root)
+    assert dataset.classes == ("sky", "road", "car")
+    assert dataset.refused == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"sky\nsky\n", "classes.txt names 'sky' twice; give each index its own name"),
+        (b"sky\n\nroad\n", "classes.txt: line 2 is empty; each line names a class"),
+        (b"\n", "line 1 is empty|names no class"),
+        (b"\xff\n", "classes.txt is not UTF-8 at byte 0; save it as UTF-8"),
+    ],
+)
+def test_names_that_are_no_names_are_an_error(text: bytes, message: str, tmp_path: Path) -> None:
+    root = lay(folder(tmp_path, "images/a.png", "masks/a.png"), {"classes.txt": text})
+    with pytest.raises(DatasetError, match=message):
+        registry.scan(root)
+
+
+@pytest.mark.parametrize(
+    "classes", [("sky", "road"), ("0: a", "1: b"), ("1 2 3 a", "4 5 6 b"), ("0", "1"), ("Ünïcode", "a b")]
+)
+def test_names_come_back_from_what_is_written(classes: tuple[str, ...]) -> None:
+    assert tuple(masks._of_lines(masks.written(classes).decode())) == classes
+
+
+@pytest.mark.parametrize("name", ["", " a", "a\nb", "a\u2028b"])
+def test_name_that_cannot_stand_in_a_line_is_refused(name: str) -> None:
+    with pytest.raises(DatasetError, match=r"cannot stand in a line of classes\.txt"):
+        masks.written(("sky", name))
+
+
+# ------------------------------------------------------------------------------------------------------ round trip
+
+
+def test_dataset_comes_back_from_what_is_written(tmp_path: Path) -> None:
+    names = ("images/train/a.png", "masks/train/a.png", "images/train/d/b.png", "masks/train/d/b_mask.png")
+    root = folder(tmp_path / "in", *names, "images/val/a.png", "masks/val/a.png")
+    lay(root, {"label_colors.txt": b"".join(b"%d 0 0 class %d\n" % (i, i) for i in range(9))})
+    first = registry.scan(root)
+    second = convert(first, tmp_path / "out", "masks")
+    assert (second.digest, second.classes, second.splits) == (first.digest, first.classes, first.splits)
+    assert annotations_by_key(second) == dict.fromkeys(["train/a", "train/d/b", "val/a"], NOTHING)
+    convert(second, tmp_path / "again", "masks")
+    assert files_of(tmp_path / "again") == files_of(tmp_path / "out")
+
+
+def test_paths_of_different_outputs_differ() -> None:
+    outputs = [
+        Output(key, split, copy, "png", 1, 1)
+        for key in ("a", "masks/a", "images/a")
+        for split in (None, "train")
+        for copy in (None, 0)
+    ]
+    paths = [path for each in outputs for path in (masks.picture_path(each), masks.mask_path(each))]
+    assert len(set(paths)) == len(paths)

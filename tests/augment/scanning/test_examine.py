@@ -1,0 +1,389 @@
+"""The scan: what is refused and why, what is read, and that the outcome depends on the files alone."""
+
+import os
+import random
+import socket
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augment.datasets import keys, manifest, read
+from augment.datasets.dataset import Dataset
+from augment.errors import DatasetError, Reason, StorageError
+from augment.samples.sample import Refusal
+from augment.scanning.scan import scan
+from tests.augment.folders_for_tests import as_nobody, lay, lay_pictures, no_descriptors, picture
+
+
+def outcome(dataset: Dataset) -> tuple[object, ...]:
+    """All that a scan says, less when and where it was made."""
+    return dataset.digest, dataset.classes, dataset.splits, tuple(dataset), dataset.refused
+
+
+def refused(dataset: Dataset) -> dict[str, tuple[Reason, str]]:
+    return {refusal.key: (refusal.reason, refusal.detail) for refusal in dataset.refused}
+
+
+# -------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_each_hostile_file_is_refused_by_name_and_the_rest_is_complete(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "good.png", "lying.jpg", "no_extension")
+    lay(tmp_path, {"text.png": b"words", "empty.png": b"", "notes.txt": b"words", "huge.png": picture(width=5000)})
+    (tmp_path / "broken.png").write_bytes(picture()[:20])
+    (tmp_path / "dangling.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket.png"))
+        dataset = scan(tmp_path, max_pixels=10_000)
+    assert dataset.keys(range(dataset.num_records)) == ["good", "lying", "no_extension"]
+    reasons = {name: reason for name, (reason, _) in refused(dataset).items()}
+    assert reasons == {
+        "broken.png": reasons["broken.png"],
+        "dangling.png": Reason.UNREADABLE,
+        "device.png": Reason.UNREADABLE,
+        "empty.png": Reason.FORMAT,
+        "huge.png": Reason.TOO_MANY_PIXELS,
+        "notes.txt": Reason.FORMAT,
+        "pipe.png": Reason.UNREADABLE,
+        "socket.png": Reason.UNREADABLE,
+        "text.png": Reason.FORMAT,
+    }
+    assert reasons["broken.png"] in {Reason.UNDECODABLE, Reason.FORMAT}
+    assert dataset.num_refused == len(reasons)
+
+
+def test_special_files_are_named_for_what_they_are(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "good.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "dangling.png").symlink_to("nowhere.png")
+    assert {name: detail for name, (_, detail) in refused(scan(tmp_path)).items()} == {
+        "dangling.png": "a link to nothing",
+        "device.png": "a device, not a file",
+        "pipe.png": "a named pipe, not a file",
+    }
+
+
+def test_named_pipe_is_never_opened(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "good.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    opened = threading.Event()
+
+    def write() -> None:
+        with (tmp_path / "pipe.png").open("wb"):  # returns once somebody reads
+            opened.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    scan(tmp_path)
+    assert not opened.wait(0.2)
+    reader = os.open(tmp_path / "pipe.png", os.O_RDONLY | os.O_NONBLOCK)
+    writer.join()
+    os.close(reader)
+
+
+def test_unreadable_files_and_folders_are_refused(tmp_path: Path) -> None:
+    root = lay_pictures(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
+    scan(root)  # imports what it imports while it may
+    (root / "cat" / "2.png").chmod(0)
+    (root / "dog").chmod(0)
+    tmp_path.chmod(0o755)
+    closed = [folder for folder in tmp_path.parents if not folder.stat().st_mode & 0o001]
+    modes = {folder: folder.stat().st_mode for folder in closed}
+    try:
+        for folder in closed:
+            folder.chmod(0o755)
+        with as_nobody():
+            dataset = scan(root)
+    finally:
+        for folder, mode in modes.items():
+            folder.chmod(mode)
+        (root / "dog").chmod(0o755)
+    assert dataset.keys(range(dataset.num_records)) == ["cat/1"]
+    assert refused(dataset) == {
+        "cat/2.png": (Reason.UNREADABLE, "permission denied"),
+        "dog": (Reason.UNREADABLE, "a folder: permission denied"),
+    }
+
+
+def test_name_that_is_not_utf8_is_refused_in_print(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "good.png")
+    for name in (b"caf\xe9.png", b"d\xff/1.png"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(picture())
+    dataset = scan(tmp_path)
+    assert dataset.refused == (
+        Refusal(r"caf\xe9.png", Reason.UNREADABLE, "its path is not UTF-8; rename it"),
+        Refusal(r"d\xff/1.png", Reason.UNREADABLE, "its path is not UTF-8; rename it"),
+    )
+    assert dataset.classes == ()
+
+
+def test_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "good.png")
+    with (tmp_path / "long.png").open("wb") as file:
+        file.truncate(5 * 2**40)  # a hole: it takes no room, and reading it would take hours
+    detail = f"{5 * 2**40} bytes, of {256 * 2**20} allowed (max_file_bytes)"
+    assert refused(scan(tmp_path)) == {"long.png": (Reason.TOO_MANY_BYTES, detail)}
+
+
+def test_refusals_by_the_hundred_thousand_are_kept_in_order(tmp_path: Path) -> None:
+    from augment.formats.format import Described, FileGroup, Listing, RefusedPath
+    from augment.scanning.assemble import Assembly
+    from augment.scanning.examine import File, Found, Picture
+
+    assembly = Assembly(Listing())
+    for number in range(100_000):
+        assembly.refuse(RefusedPath(f"{number:06d}.txt", Reason.FORMAT, "no: picture"))
+    one = File(FileGroup("", ("1.png",)), "1.png", Described())
+    assembly.add(Found(one, Picture(1, 1, 1, 1, bytes(16))))
+    assembled = assembly.finish(format_name="folder", root=str(tmp_path), scanned_ns=0)
+    with manifest.new_file(tmp_path / "m.arrow") as file:
+        manifest.write(file, assembled.summary, assembled.records, assembled.refused)
+    dataset = Dataset.open(tmp_path / "m.arrow")
+    assert dataset.num_refused == len(dataset.refused) == 100_000
+    assert dataset.refused[70_001] == Refusal("070001.txt", Reason.FORMAT, "no: picture")
+
+
+# ---------------------------------------------------------------------------------------------------- the whole call
+
+
+def test_folder_without_a_picture_is_an_error_that_names_what_it_holds(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no file; put pictures into it"):
+        scan(tmp_path)
+    lay(tmp_path, {f"{name}.txt": b"words" for name in "abcd"})
+    with pytest.raises(DatasetError, match=r"all 4 files in it were refused \(a\.txt: format: .*; c\.txt: .* …\): put"):
+        scan(tmp_path)
+
+
+def test_path_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "1.png")
+    with pytest.raises(DatasetError, match="does not exist"):
+        scan(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="is a file, not a folder; give the folder it lies in"):
+        scan(tmp_path / "1.png")
+
+
+def test_unknown_format_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no format 'films'; there is coco, "):
+        scan(lay_pictures(tmp_path, "1.png"), format="films")
+
+
+def test_more_files_than_allowed_are_an_error(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "1.png", "a/2.png", "a/3.png")
+    scan(tmp_path, max_files=3)
+    with pytest.raises(DatasetError, match=r"more than 2 files \(max_files"):
+        scan(tmp_path, max_files=2)
+
+
+def test_machine_out_of_descriptors_is_no_fault_of_the_dataset(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, "1.png")
+    scan(tmp_path)
+    with no_descriptors(), pytest.raises(StorageError, match="EMFILE"):
+        scan(tmp_path)
+
+
+def test_progress_counts_every_file_once(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, *(f"{number}.png" for number in range(100)))
+    lay(tmp_path, {"notes.txt": b"words", os.fsdecode(b"\xff.png"): b"x"})
+    calls: list[tuple[int, int]] = []
+    scan(tmp_path, progress=lambda done, total: calls.append((done, total)))
+    assert {total for _, total in calls} == {102}
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert (calls[0][0], calls[-1][0]) == (1, 102)  # the one whose name is not UTF-8 is done before any is read
+
+
+def test_failing_progress_ends_the_scan_with_its_error(tmp_path: Path) -> None:
+    lay_pictures(tmp_path, *(f"{number}.png" for number in range(200)))
+
+    def fail(done: int, _: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        scan(tmp_path, progress=fail)
+    assert threading.active_count() == before
+
+
+def test_sink_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    root = lay_pictures(tmp_path / "data", "a/1.png", "b/2.png")
+    sink = tmp_path / "manifest.arrow"
+    dataset = scan(root, sink=sink)
+    assert outcome(dataset) == outcome(scan(root)) == outcome(Dataset.open(sink))
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "manifest.arrow"}
+    with pytest.raises(StorageError, match=r"cannot be written: No such file or directory"):
+        scan(root, sink=tmp_path / "nowhere" / "manifest.arrow")
+
+
+# ------------------------------------------------------------------------------------------------------- determinism
+
+names = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["a", "b", "a-b", "a.b", "é", "A"]), max_size=2),
+        st.sampled_from(["1", "2", "1.jpg", "a", "😀"]),
+        st.sampled_from(["", ".jpg", ".png", ".txt"]),
+    ).map(lambda parts: "/".join([*parts[0], parts[1] + parts[2]])),
+    min_size=1,
+    max_size=12,
+    unique=True,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(names=names, is_picture=st.lists(st.booleans(), min_size=12, max_size=12), shuffler=st.randoms())
+def test_outcome_depends_on_the_files_alone(names: list[str], is_picture: list[bool], shuffler: random.Random) -> None:
+    contents = {
+        name: picture(shade) if is_picture[shade] else b"words"
+        for shade, name in enumerate(names)
+        if not any(other.startswith(f"{name}/") for other in names)  # no file where a folder lies
+    }
+    with TemporaryDirectory() as first, TemporaryDirectory() as second:
+        lay(Path(first), contents)
+        shuffled = list(contents.items())
+        shuffler.shuffle(shuffled)
+        lay(Path(second), dict(shuffled))
+        if not any(is_picture[names.index(name)] for name in contents):
+            with pytest.raises(DatasetError):
+                scan(first)
+            return
+        here, there = scan(first, num_threads=1), scan(second, num_threads=5)
+        assert here.digest == there.digest
+        assert here.refused == there.refused
+        found = here.keys(range(here.num_records))
+        assert found == there.keys(range(there.num_records)) == sorted(set(found), key=str.encode)
+        assert len(found) + here.num_refused == len(contents)
+        assert not {refusal.key for refusal in here.refused} & set(found)
+        assert [here.find(key) for key in found] == list(range(len(found)))
+        for record in here:
+            relative = record.path.relative_to(first).as_posix()
+            assert record.key in {relative, keys.without_extension(relative)}
+
+
+def test_digest_changes_with_content_key_and_class_and_with_nothing_else(tmp_path: Path) -> None:
+    files = {"cat/1.png": picture(1), "dog/1.png": picture(2)}
+
+    def digest(number: int, files: dict[str, bytes | None]) -> str:
+        return scan(lay(tmp_path / str(number), files)).digest
+
+    original = digest(0, {**files})
+    assert digest(1, {**files, "README.txt": b"words", "empty": None}) == original
+    assert digest(2, {"cat/1.jpg": picture(1), "dog/1": picture(2)}) == original  # extensions are in no key here
+    os.utime(tmp_path / "0" / "cat" / "1.png", (1, 1))
+    assert scan(tmp_path / "0").digest == original
+    others = [
+        digest(3, {**files, "cat/1.png": picture(3)}),
+        digest(4, {"cat/2.png": picture(1), "dog/1.png": picture(2)}),
+        digest(5, {"cow/1.png": picture(1), "dog/1.png": picture(2)}),
+        digest(6, {**files, "dog/2.png": picture(3)}),
+        digest(7, {f"train/{name}": data for name, data in files.items()}),
+        digest(8, {f"val/{name}": data for name, data in files.items()}),
+    ]
+    assert len({original, *others}) == 7
+
+
+def test_new_class_leaves_the_other_records_as_they_are(tmp_path: Path) -> None:
+    before = {r.key: r for r in scan(lay_pictures(tmp_path, "cat/1.png", "dog/1.png"))}
+    after = {r.key: r for r in scan(lay(tmp_path, {"ant/1.png": picture(9)}))}
+    assert [after[key].digest for key in before] == [record.digest for record in before.values()]
+    assert [(before[key].label, after[key].label) for key in before] == [(0, 1), (1, 2)]
+
+
+# ---------------------------------------------------------------------------------------------------- what is reused
+
+
+def test_previous_scan_saves_the_reading_and_changes_nothing(tmp_path: Path) -> None:
+    root = lay_pictures(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
+    first = scan(root)
+    lay(root, {"cat/1.png": bytes(first.record(0).size_bytes)})  # no picture: shows whether it was read
+    assert outcome(scan(root, previous=first)) == outcome(first)
+    assert refused(scan(root)).keys() == {"cat/1.png"}
+
+
+def test_previous_scan_is_not_believed_where_a_file_changed(tmp_path: Path) -> None:
+    root = lay_pictures(tmp_path, "cat/1.png", "cat/2.png", "cat/3.png")
+    first = scan(root)
+    (root / "cat" / "1.png").write_bytes(picture(7, height=9))
+    (root / "cat" / "2.png").write_bytes(picture(8))
+    (root / "cat" / "4.png").write_bytes(picture(9))
+    assert outcome(scan(root, previous=first)) == outcome(scan(root))
+
+
+def test_previous_scan_is_not_believed_of_a_file_as_young_as_itself(tmp_path: Path) -> None:
+    root = lay_pictures(tmp_path, "1.png", "2.png")
+    os.utime(root / "1.png")
+    status = (root / "1.png").stat()
+    first = scan(root)
+    (root / "1.png").write_bytes(picture(7))
+    os.utime(root / "1.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+    second = scan(root, previous=first)
+    assert outcome(second) == outcome(scan(root))
+    assert second.digest != first.digest
+
+
+def test_previous_scan_is_not_believed_where_the_layout_gave_another_class(tmp_path: Path) -> None:
+    root = lay_pictures(tmp_path, "train/cat/1.png", "bus/1.png")
+    first = scan(root)
+    (root / "bus" / "1.png").unlink()
+    (root / "bus").rmdir()
+    second = scan(root, previous=first)
+    assert (second.classes, second.splits) == (("cat",), {"train": 1})
+    assert outcome(second) == outcome(scan(root))
+
+
+def test_previous_scan_does_not_outlive_a_lower_limit(tmp_path: Path) -> None:
+    root = lay(tmp_path, {"1.png": picture(1), "2.png": picture(2, height=100)})
+    first = scan(root)
+    assert refused(scan(root, previous=first, max_pixels=100))["2.png"][0] is Reason.TOO_MANY_PIXELS
+
+
+def test_previous_scan_of_another_folder_is_not_used(tmp_path: Path) -> None:
+    here, there = lay_pictures(tmp_path / "here", "1.png"), lay(tmp_path / "there", {"1.png": picture(5)})
+    assert outcome(scan(here, previous=scan(there))) == outcome(scan(here))
+
+
+# ----------------------------------------------------------------------------------------------------------- details
+
+
+def test_file_that_moves_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "restless"
+    path.write_bytes(bytes(2**26))
+    stop = threading.Event()
+
+    def write() -> None:
+        with path.open("r+b", buffering=0) as file:
+            while not stop.wait(0.001):
+                file.seek(0)
+                file.write(b"x")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        contents = [read.read_file(path, max_bytes=2**40) for _ in range(20)]
+    finally:
+        stop.set()
+        writer.join()
+    assert any(not content.steady for content in contents)
+    assert read.read_file(path, max_bytes=2**40).steady
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a.png", "a.png"),
+        ("é😀", "é😀"),
+        ("a\nb", r"a\nb"),
+        ("\x1b[31m", r"\x1b[31m"),
+        ("\udce9", r"\xe9"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_printable_name_is_one_harmless_line(name: str, shown: str) -> None:
+    assert keys.printable(name) == shown

@@ -1,0 +1,90 @@
+"""What a transform does to targets, found from pixels alone: they are drawn, the picture is transformed, and measured.
+
+Nothing here knows how a target is moved. A point is a soft round blob, found again by its middle and its mass; a
+direction is two blobs; a box is its four corners, or all its pixels. Each has a picture of its own (one channel of a
+picture that is black elsewhere), which is transformed at the same address as the sample, so that nothing hides
+anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from augment.samples.sample import Sample
+from augment.transforms.runtime.compiler import Compiled
+
+AHEAD_PX = 5.0
+"""How far before and behind a keypoint its direction is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Where a drawn point is seen, at the middle of pixels, and how much of it."""
+
+    x: float
+    y: float
+    mass: float
+
+
+def blob(height: int, width: int, x: float, y: float, sigma: float) -> np.ndarray:
+    """A Gaussian about a point, float64 (H, W), 1 at its middle; the point counts from the middle of a pixel."""
+    rows, columns = np.mgrid[:height, :width]
+    drawn: np.ndarray = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))
+    return drawn
+
+
+def transformed(
+    transform: Compiled, sample: Sample, drawings: Sequence[np.ndarray], **address: Any
+) -> tuple[Sample, list[np.ndarray]]:
+    """The sample as it comes out, and each drawing, float64 (H, W) in [0, 1], as it comes out of the same address."""
+    out, *_ = transform(sample, **address)
+    levels = [np.rint(drawing * 255).astype(np.uint8) for drawing in drawings]
+    results: list[np.ndarray] = []
+    for start in range(0, len(levels), 3):
+        channels = levels[start : start + 3]
+        channels += [np.zeros_like(channels[0])] * (3 - len(channels))
+        picture, *_ = transform(replace_image(sample, np.stack(channels, axis=-1)), **address)
+        assert picture.image.shape == out.image.shape
+        results += [picture.image[..., channel] / 255 for channel in range(3)]
+    return out, results[: len(drawings)]
+
+
+def replace_image(sample: Sample, image: np.ndarray) -> Sample:
+    """The same sample, and so the same choices, with another picture."""
+    return Sample(
+        **{name: getattr(sample, name) for name in Sample.__dataclass_fields__ if name != "image"}, image=image
+    )
+
+
+def found(picture: np.ndarray) -> Blob | None:
+    """The one blob in a picture; None where it is not there, or not all of it: it touches the frame."""
+    height, width = picture.shape
+    edges = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
+    if max(edge.max() for edge in edges) > 0.05 or min(height, width) < 3:
+        return None
+    mass = picture.sum()
+    if mass < 4:
+        return None
+    rows, columns = np.mgrid[:height, :width]
+    x, y = (columns * picture).sum() / mass, (rows * picture).sum() / mass
+    return Blob(float(x), float(y), float(mass))
+
+
+def is_absent(picture: np.ndarray) -> bool:
+    """Whether nothing of a blob's inner part is seen."""
+    return bool(picture.max() < 0.5)
+
+
+def bounds(mask: np.ndarray) -> np.ndarray | None:
+    """The box about all that is not 0, at the edges of pixels; None where all is."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return None
+    return np.array([columns.min(), rows.min(), columns.max() + 1.0, rows.max() + 1.0])
+
+
+def turn(one: float, other: float) -> float:
+    """How far apart two directions are, in radians, the shorter way round."""
+    return float(abs((one - other + np.pi) % (2 * np.pi) - np.pi))
