@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.formats.format import Output, Packed, Whole
-from augment.scanning.scan import FORMATS, scan
+from augment.scanning.scan import scan, shard_format
 from augment.streams.stream import Stream
 
 # ruff: noqa: T201 - a benchmark prints
@@ -53,7 +53,7 @@ def _lay(root: Path, pictures: Sequence[tuple[str, bytes]]) -> dict[str, str]:
         for start in range(0, len(pictures), SHARD_ROWS):
             rows = pictures[start : start + SHARD_ROWS]
             some = [Packed(Output(key, None, None, "jpg", 1, 1), data, None) for key, data in rows]
-            file = FORMATS[name].pack(some, whole, split=None, index=start // SHARD_ROWS)
+            file = shard_format(name).pack(some, whole, split=None, index=start // SHARD_ROWS)
             (root / name / file.path).parent.mkdir(parents=True, exist_ok=True)
             (root / name / file.path).write_bytes(file.data)
     (root / "groups-of-100").mkdir()

@@ -19,7 +19,7 @@ from augment.expansion.manifest import PathSet, hashed
 from augment.expansion.outputs import Outputs
 from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part, views
-from augment.formats.format import Output
+from augment.formats.format import Output, ShardFormat
 from augment.samples.sample import Record
 from augment.scanning import scan
 
@@ -44,7 +44,7 @@ class Names:
         dataset_files.names(self._spec)  # raises where the format cannot describe the dataset
         for part, view, outputs in self._parts:
             _Check(self._spec, part, view, outputs).run()
-        if self._format.PACKS:
+        if isinstance(self._format, ShardFormat):
             return
         self._check_folders()
         if self._spec.format != self._spec.source_format:
@@ -56,7 +56,7 @@ class Names:
         ``known`` are the files that manifests name. ``whole`` says that these are all: where a part of the manifest
         was lost, its shard itself tells its files by their bytes.
         """
-        if self._format.PACKS:
+        if isinstance(self._format, ShardFormat):
             return
         ours = {folder.DESCRIPTION, *dataset_files.names(self._spec)}
         strange: list[str] = []
@@ -180,7 +180,7 @@ class _Check:
         self._part = part
         self._view = view
         self._outputs = outputs
-        self._packs = scan.FORMATS[spec.format].PACKS
+        self._packs = isinstance(scan.FORMATS[spec.format], ShardFormat)
         self._whole_names: dict[str, str] = {}
 
     def run(self) -> None:

@@ -6,6 +6,7 @@ The outputs of one record as bytes: its copies, rendered and encoded, and its ow
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from augment.datasets import keys
 from augment.datasets.dataset import Dataset
@@ -13,7 +14,7 @@ from augment.errors import RecordError
 from augment.expansion.manifest import Row
 from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part
-from augment.formats.format import Output, WrittenFile
+from augment.formats.format import FolderFormat, Output, WrittenFile
 from augment.images import decode, masks
 from augment.images.encode import DEFAULT_QUALITY, encode
 from augment.render.renderer import Renderer
@@ -38,7 +39,10 @@ class Outputs:
         self._split = spec.folder(part)
         self._part = part
         self._dataset = dataset
-        self._format = scan.FORMATS[spec.format]
+
+    @cached_property
+    def _format(self) -> FolderFormat:
+        return scan.folder_format(self._spec.format)
 
     def wanted(self, record: Record) -> list[Output]:
         """All that a record is to become: its copies, then its original. A copy's size is known once it is rendered.

@@ -16,6 +16,7 @@ from augment.expansion.names import Names
 from augment.expansion.outputs import CopyMaker, Encoded, Outputs
 from augment.expansion.spec import ExpansionSpec, left_out, named_views
 from augment.expansion.splits import views
+from augment.formats.format import ShardFormat
 from augment.pipelines.spec import PipelineSpec
 from augment.render.renderer import RenderSource, others
 from augment.samples.sample import Record
@@ -173,7 +174,7 @@ def look(
 
     Where pictures lie inside of files, these are kept or made anew as a whole: after any change all count as replaced.
     """
-    packs = scan.FORMATS[new.format].PACKS
+    packs = isinstance(scan.FORMATS[new.format], ShardFormat)
     datasets = named_views(new, dataset)
     taken_from = {split: others(pipeline, each, new.references) for split, each in datasets.items()}
     num_kept = num_replaced = num_removed = 0

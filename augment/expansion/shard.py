@@ -27,7 +27,7 @@ from augment.expansion.outputs import CopyMaker, Encoded, Outputs
 from augment.expansion.shard_plan import Known, Planned, Planner, Wanted
 from augment.expansion.spec import ExpansionSpec, Shard
 from augment.expansion.splits import views
-from augment.formats.format import Packed, WrittenFile
+from augment.formats.format import Packed, ShardFormat, WrittenFile
 from augment.render.renderer import Renderer, RenderSource
 from augment.samples.annotations import NOTHING, Annotations
 from augment.samples.sample import Record, Refusal
@@ -280,7 +280,7 @@ class PackWork(ShardWork):
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
         """Look whether the file is there and right; its place is known when it is made."""
         self._packed: list[Packed] = []
-        self._format = scan.FORMATS[self.spec.format]
+        self._format = scan.shard_format(self.spec.format)
         self._kept = self._find_kept(plan)
         return []
 
@@ -399,7 +399,7 @@ class ShardTask:
         with lock.seat(self.root, self.run_name, self.index) as seat:
             renderer = source_of(self.source, shard).renderer()
             check_renderer(renderer, self.spec, shard)
-            kind = PackWork if scan.FORMATS[self.spec.format].PACKS else FileWork
+            kind = PackWork if isinstance(scan.FORMATS[self.spec.format], ShardFormat) else FileWork
             work = kind(self.root, self.spec, shard, renderer, guard, seat, self.refused)
             work.do()
         return _result(work)

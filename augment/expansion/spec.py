@@ -316,11 +316,11 @@ def _targets(dataset: Dataset, chosen: Format, drop_targets: Collection[str]) ->
             raise CallError(f"drop_targets names {name!r}; what can be dropped is {', '.join(TARGETS)}")
     gone = set(drop_targets) | ({"instance_masks"} if "boxes" in drop_targets else set())
     left = dataset.targets - gone
-    lost = [name for name in TARGETS if name in left - chosen.WRITES]
+    lost = [name for name in TARGETS if name in left - chosen.writes]
     if lost:
-        held = [name for name in TARGETS if name in chosen.WRITES]
+        held = [name for name in TARGETS if name in chosen.writes]
         raise DatasetError(
-            f"the dataset has {' and '.join(lost)}, which the format {chosen.NAME} cannot hold (it holds "
+            f"the dataset has {' and '.join(lost)}, which the format {chosen.name} cannot hold (it holds "
             f"{', '.join(held) or 'pictures alone'}); choose another format, or leave them out with --drop-targets "
             f"{','.join(lost)} (drop_targets)"
         )

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.format import Described, Listing, Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole
 from augment.formats.shared import image_paths
 from augment.formats.shared.image_paths import Finder, Named
 from augment.samples.annotations import NOTHING, Annotations
@@ -357,10 +357,6 @@ def _number(cell: str, what: str) -> float:
         raise ValueError(f"malformed: {what} is {cell[:40]!r}, not a number") from error
 
 
-NAME = "csv"
-WRITES = frozenset({"label", "labels", "boxes"})
-PACKS = False
-
 TABLE = "labels.csv"
 _PREFERRED = (TABLE, "_annotations.csv", "annotations.csv")
 _ANOTHERS = "metadata.csv"
@@ -369,60 +365,48 @@ _OF_SPLIT = re.compile(rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=
 _HEAD_BYTES = 65_536
 
 
-def recognise(root: Path) -> bool:
-    """Whether the root, or a folder of a split in it, has a table with paths and something about them."""
-    top = files.top(root)
-    places = ["", *(name for name in top.folders if name.lower() in files.SPLIT_NAMES)]
-    for place in places:
-        names = top.files if not place else sorted(path.name for path in (root / place).glob("*.csv"))
-        if any(_is_table(root, files.join(place, name)) for name in names if _may_be_table(name)):
-            return True
-    return False
+class CsvTable(FolderFormat):
+    """One table with a row for each image, label or box."""
 
+    name = "csv"
+    writes = frozenset({"label", "labels", "boxes"})
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""
-    listing = Listing()
-    found = files.grow(root, listing, max_files=max_files)
-    tables = _tables(found)
-    if not tables:
-        raise DatasetError(
-            f"{root} has no CSV file whose header names a column of paths ({', '.join(PATHS[:3])} …) and "
-            f"one of classes or corners; write {TABLE}, or name another format"
-        )
-    named, finder = Named(found, used=set(tables)), Finder(found.paths - set(tables))
-    for table, split in tables.items():
-        try:
-            add(named, finder, table, split, image_paths.read_table(found, table))
-        except ValueError as error:
-            raise DatasetError(f"{root / table}: {error}") from error
-    named.fill(listing, ", ".join(tables))
-    return listing
+    def recognise(self, root: Path) -> bool:
+        """Whether the root, or a folder of a split in it, has a table with paths and something about them."""
+        top = files.top(root)
+        places = ["", *(name for name in top.folders if name.lower() in files.SPLIT_NAMES)]
+        for place in places:
+            names = top.files if not place else sorted(path.name for path in (root / place).glob("*.csv"))
+            if any(_is_table(root, files.join(place, name)) for name in names if _may_be_table(name)):
+                return True
+        return False
 
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""
+        listing = Listing()
+        found = files.grow(root, listing, max_files=max_files)
+        tables = _tables(found)
+        if not tables:
+            raise DatasetError(
+                f"{root} has no CSV file whose header names a column of paths ({', '.join(PATHS[:3])} …) and "
+                f"one of classes or corners; write {TABLE}, or name another format"
+            )
+        named, finder = Named(found, used=set(tables)), Finder(found.paths - set(tables))
+        for table, split in tables.items():
+            try:
+                add(named, finder, table, split, image_paths.read_table(found, table))
+            except ValueError as error:
+                raise DatasetError(f"{root / table}: {error}") from error
+        named.fill(listing, ", ".join(tables))
+        return listing
 
-def picture_path(output: Output) -> str:
-    """In the folder of its split, under its name."""
-    return files.join(output.split or "", output.file_name)
+    def picture_path(self, output: Output) -> str:
+        """In the folder of its split, under its name."""
+        return files.join(output.split or "", output.file_name)
 
-
-def mask_path(output: Output) -> str:
-    """Never called: there is no place for one."""
-    raise NotImplementedError(output.name)
-
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:  # noqa: ARG001 - part of every format
-    """None."""
-    return ()
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
-    """``labels.csv`` in the root."""
-    yield StreamedFile(TABLE, pieces(outputs, whole, picture_path))
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """Never called: pictures are files."""
-    raise NotImplementedError(index)
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """``labels.csv`` in the root."""
+        yield StreamedFile(TABLE, pieces(outputs, whole, self.picture_path))
 
 
 def _may_be_table(name: str) -> bool:

@@ -12,74 +12,54 @@ Layout, from the folders' names alone:
   links, is said in ``files``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.format import FileGroup, Listing, Output, Packed, StreamedFile, Whole, WrittenFile
-
-NAME = "folder"
-WRITES = frozenset({"label"})
-PACKS = False
+from augment.formats.format import FileGroup, FolderFormat, Listing, Output
 
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """List what may be a record below ``root``; opens no file. Raises DatasetError, StorageError."""
-    listing = Listing(splits=splits(root, files.top(root).folders))
-    beside = f"it lies beside the splits {', '.join(listing.splits)}; move it into one" if listing.splits else None
-    for place in files.folders(root, listing, max_files=max_files):
-        if not place.files:
-            continue
-        split = place.parts[0] if place.parts and place.parts[0] in listing.splits else None
-        inside = place.parts if split is None else place.parts[1:]
-        misplaced = None if place.parts else beside
-        listing.groups.append(FileGroup(place.path, place.files, split, inside[0] if inside else None, misplaced))
-    return listing
+class ClassFolders(FolderFormat):
+    """Images in class folders, in one folder, or either below split folders."""
 
+    name = "folder"
+    writes = frozenset({"label"})
 
-def recognise(root: Path) -> bool:  # noqa: ARG001 - asked last: a folder of pictures is what is left
-    """Any folder may be one."""
-    return True
+    def recognise(self, root: Path) -> bool:
+        """Any folder may be one."""
+        return True
 
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """List what may be a record below ``root``; opens no file. Raises DatasetError, StorageError."""
+        listing = Listing(splits=splits(root, files.top(root).folders))
+        beside = f"it lies beside the splits {', '.join(listing.splits)}; move it into one" if listing.splits else None
+        for place in files.folders(root, listing, max_files=max_files):
+            if not place.files:
+                continue
+            split = place.parts[0] if place.parts and place.parts[0] in listing.splits else None
+            inside = place.parts if split is None else place.parts[1:]
+            misplaced = None if place.parts else beside
+            listing.groups.append(FileGroup(place.path, place.files, split, inside[0] if inside else None, misplaced))
+        return listing
 
-def picture_path(output: Output) -> str:
-    """In the folder of its class, below that of its split.
+    def picture_path(self, output: Output) -> str:
+        """Return the path in the folder of its class, below that of its split.
 
-    The class may be the first part of the key already, as it is where this format was read. Of a picture without a
-    class the folders become part of the name, for they would be read as its class. Raises DatasetError where a class
-    cannot be the name of a folder.
-    """
-    name = output.class_name
-    if name is None:
-        inside = output.file_name.replace("/", "__")
-    elif output.key.startswith(f"{name}/"):
-        inside = output.file_name
-    else:
-        _check_folder(name)
-        inside = f"{name}/{output.file_name}"
-    return files.join(output.split or "", inside)
-
-
-def mask_path(output: Output) -> str:
-    """Never called: there is no place for one."""
-    raise NotImplementedError(output.name)
-
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:  # noqa: ARG001 - part of every format
-    """None: the folder's name is the class."""
-    return ()
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
-    """None."""
-    return iter(())
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """Never called: pictures are files."""
-    raise NotImplementedError(index)
+        The class may be the first part of the key already, if this format was read. The folders of an image without a
+        class become part of its name, because they would be read as its class. Raises DatasetError if a class cannot
+        be the name of a folder.
+        """
+        name = output.class_name
+        if name is None:
+            inside = output.file_name.replace("/", "__")
+        elif output.key.startswith(f"{name}/"):
+            inside = output.file_name
+        else:
+            _check_folder(name)
+            inside = f"{name}/{output.file_name}"
+        return files.join(output.split or "", inside)
 
 
 def splits(root: Path, folders: Sequence[str]) -> tuple[str, ...]:

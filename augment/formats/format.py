@@ -10,10 +10,11 @@ packs the outputs of one shard into one file (``pack``).
 All of it is a function of what it is given: no time, no host, no order of calls.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from augment.errors import Reason
 from augment.samples.annotations import NOTHING, Annotations
@@ -173,46 +174,52 @@ class StreamedFile:
     pieces: Iterator[bytes]
 
 
-class Format(Protocol):
-    """How a dataset lies on disk: how its files are found, and where the files of an expansion go.
+class Format(ABC):
+    """A dataset format: finds the files of a dataset, and says where the files of an expansion go.
 
-    ``WRITES`` names the targets (fields of ``Sample``) that it can hold; an expansion of a dataset with others is
-    refused. ``PACKS`` says that outputs lie inside of files, one file a shard; only then is ``pack`` called, and only
-    else the paths, ``sidecars``.
+    ``writes`` names the targets (fields of ``Sample``) that it can hold; an expansion of a dataset with others is
+    refused. Subclasses are ``FolderFormat`` and ``ShardFormat``.
     """
 
-    NAME: str
-    WRITES: frozenset[str]
-    PACKS: bool
+    name: ClassVar[str]
+    writes: ClassVar[frozenset[str]]
 
+    @abstractmethod
     def recognise(self, root: Path) -> bool:
-        """Whether a folder that was named without its format is of this one; looks at a few names, opens little."""
-        ...
+        """Return True if a folder of unnamed format is of this one; look at a few names, open little."""
 
+    @abstractmethod
     def find(self, root: Path, *, max_files: int | None = None) -> Listing:
-        """List the files that may be records; open no picture. Raises DatasetError where the layout is ambiguous."""
-        ...
-
-    def picture_path(self, output: Output) -> str:
-        """Where a picture lies, relative to the output folder; different outputs never share a path."""
-        ...
-
-    def mask_path(self, output: Output) -> str:
-        """Where its mask lies (PNG); called only where there is one and ``WRITES`` has ``mask``."""
-        ...
-
-    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
-        """What else lies beside one picture: its annotations, where they are a file of their own."""
-        ...
+        """List the files that may be records; open no image. Raises DatasetError if the layout is ambiguous."""
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
-        """The files that describe all of it, written last; ``outputs()`` begins at the first output each time.
+        """Return the files that describe all of it, written last; ``outputs()`` begins at the first output each time.
 
         Outputs come sorted by (split, UTF-8 key, copy), the unchanged original last among a key's. The pieces of each
         file are consumed before the next file is asked for.
         """
-        ...
+        return iter(())
 
+
+class FolderFormat(Format):
+    """A format in which each image is a file of its own."""
+
+    @abstractmethod
+    def picture_path(self, output: Output) -> str:
+        """Return the path of an image below the output folder; different outputs never share a path."""
+
+    def mask_path(self, output: Output) -> str:
+        """Return the path of its mask (PNG). A format whose ``writes`` has ``mask`` must override this."""
+        raise TypeError(f"the format {self.name} has no path for the mask of {output.name}")
+
+    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+        """Return the files beside one image: its annotations, if they are a file of their own."""
+        return ()
+
+
+class ShardFormat(Format):
+    """A format in which the outputs of a shard are packed into one file."""
+
+    @abstractmethod
     def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-        """Shard ``index`` of a split as one file."""
-        ...
+        """Pack shard ``index`` of a split into one file."""

@@ -19,14 +19,22 @@ import csv
 import functools
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.format import Described, Listing, MaskPlace, Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.formats.format import (
+    Described,
+    FolderFormat,
+    Listing,
+    MaskPlace,
+    Output,
+    StreamedFile,
+    Whole,
+)
 from augment.formats.shared import image_paths
 from augment.formats.shared.image_paths import Finder, Named
 from augment.samples import annotations
@@ -191,69 +199,57 @@ def _wrong(text: str) -> ValueError:
     return ValueError(text)
 
 
-NAME = "imagefolder"
-WRITES = frozenset({"label", "labels", "boxes", "mask"})
-PACKS = False
-
 TABLES = ("metadata.jsonl", "metadata.csv")
 _HEAD_BYTES = 65_536
 
 
-def recognise(root: Path) -> bool:
-    """Whether there is such a table in the root or in a folder in it, that names files."""
-    top = files.top(root)
-    places = [root, *(root / name for name in top.folders)]
-    return any(_names_files(place / table) for place in places for table in TABLES)
+class ImageFolder(FolderFormat):
+    """Hugging Face `imagefolder`: images beside metadata.csv or metadata.jsonl."""
 
+    name = "imagefolder"
+    writes = frozenset({"label", "labels", "boxes", "mask"})
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""
-    listing = Listing()
-    found = files.grow(root, listing, max_files=max_files)
-    tables = sorted(path for path in found.paths if path.rpartition("/")[2] in TABLES)
-    if not tables:
-        raise DatasetError(f"{root} has no {' or '.join(TABLES)}; write one, or name another format")
-    folders = [table.rpartition("/")[0] for table in tables]
-    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
-    if twice is not None:
-        raise DatasetError(f"{root / twice} holds {' and '.join(TABLES)}; leave one of them")
-    named, finder = Named(found, used=set(tables)), Finder(found.paths)
-    for table, folder in zip(tables, folders, strict=True):
-        for row in _rows(found, table):
-            _add(named, finder, folder, row, f"line {row.line} of {keys.printable(table)}")
-    named.fill(listing, tables[0].rpartition("/")[2])
-    return listing
+    def recognise(self, root: Path) -> bool:
+        """Whether there is such a table in the root or in a folder in it, that names files."""
+        top = files.top(root)
+        places = [root, *(root / name for name in top.folders)]
+        return any(_names_files(place / table) for place in places for table in TABLES)
 
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""
+        listing = Listing()
+        found = files.grow(root, listing, max_files=max_files)
+        tables = sorted(path for path in found.paths if path.rpartition("/")[2] in TABLES)
+        if not tables:
+            raise DatasetError(f"{root} has no {' or '.join(TABLES)}; write one, or name another format")
+        folders = [table.rpartition("/")[0] for table in tables]
+        twice = next((folder for folder in folders if folders.count(folder) > 1), None)
+        if twice is not None:
+            raise DatasetError(f"{root / twice} holds {' and '.join(TABLES)}; leave one of them")
+        named, finder = Named(found, used=set(tables)), Finder(found.paths)
+        for table, folder in zip(tables, folders, strict=True):
+            for row in _rows(found, table):
+                _add(named, finder, folder, row, f"line {row.line} of {keys.printable(table)}")
+        named.fill(listing, tables[0].rpartition("/")[2])
+        return listing
 
-def picture_path(output: Output) -> str:
-    """In the folder of its split, under its name."""
-    return files.join(output.split or "", output.file_name)
+    def picture_path(self, output: Output) -> str:
+        """In the folder of its split, under its name."""
+        return files.join(output.split or "", output.file_name)
 
+    def mask_path(self, output: Output) -> str:
+        """Beside its picture."""
+        return files.join(output.split or "", _mask_name(output))
 
-def mask_path(output: Output) -> str:
-    """Beside its picture."""
-    return files.join(output.split or "", _mask_name(output))
-
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:  # noqa: ARG001 - part of every format
-    """None."""
-    return ()
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
-    """``metadata.jsonl``, one for each split that has an output."""
-    soft = "labels" in whole.targets and any(
-        share != 1 for output in outputs() for share in (output.annotations.labels or {}).values()
-    )
-    splits = list(dict.fromkeys(output.split for output in outputs()))
-    for split in splits:
-        lines = (_line(output, whole, soft=soft) for output in outputs() if output.split == split)
-        yield StreamedFile(files.join(split or "", TABLES[0]), lines)
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """Never called: pictures are files."""
-    raise NotImplementedError(index)
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """``metadata.jsonl``, one for each split that has an output."""
+        soft = "labels" in whole.targets and any(
+            share != 1 for output in outputs() for share in (output.annotations.labels or {}).values()
+        )
+        splits = list(dict.fromkeys(output.split for output in outputs()))
+        for split in splits:
+            lines = (_line(output, whole, soft=soft) for output in outputs() if output.split == split)
+            yield StreamedFile(files.join(split or "", TABLES[0]), lines)
 
 
 def _names_files(table: Path) -> bool:

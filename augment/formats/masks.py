@@ -20,7 +20,7 @@ Files that give the classes of masks their names, in the order of the indices.
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -33,13 +33,12 @@ from augment.formats.files import Tree
 from augment.formats.format import (
     Described,
     FileGroup,
+    FolderFormat,
     Listing,
     MaskPlace,
     Output,
-    Packed,
     StreamedFile,
     Whole,
-    WrittenFile,
 )
 
 WRITTEN = "classes.txt"
@@ -114,10 +113,6 @@ def _of_table(text: str) -> list[str]:
     return [row[header.index("name")].strip() for row in rows[1:] if len(row) == len(header)]
 
 
-NAME = "masks"
-WRITES = frozenset({"mask"})
-PACKS = False
-
 _PICTURES = frozenset({"images", "image", "imgs", "img", "jpegimages"})
 _MASKS = frozenset(
     {"masks", "mask", "labels", "label", "annotations", "annotation", "annot", "gt", "ground_truth", "groundtruth"}
@@ -166,79 +161,71 @@ class _Masks:
         return found or []
 
 
-def recognise(root: Path) -> bool:
-    """Whether there are folders of pictures and folders of masks, and pictures in both."""
-    top = files.top(root)
-    places = [*top.folders]
-    for name in top.folders:
-        if name.lower() in files.SPLIT_NAMES:
-            places += [f"{name}/{inner}" for inner in files.top(root / name).folders]
-    found = {place: role for place in places if (role := _place(tuple(place.split("/")))) is not None}
-    masks = (place for place, role in found.items() if role.is_mask)
-    pictures = (place for place, role in found.items() if not role.is_mask)
-    return any(_holds_pictures(root / place) for place in masks) and any(
-        _holds_pictures(root / place) for place in pictures
-    )
+class MaskFolders(FolderFormat):
+    """Images beside a folder of mask images with the same names."""
 
+    name = "masks"
+    writes = frozenset({"mask"})
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """List the pictures with their masks. Raises DatasetError where there is no such pair of folders, StorageError."""
-    listing = Listing()
-    found = files.grow(root, listing, max_files=max_files)
-    masks, pictures, others = _Masks(), dict[str, _Place](), list[str]()
-    for path in sorted(found.paths, key=str.encode):
-        place = _place(tuple(path.split("/")[:-1]))
-        if place is None or not files.is_picture(path):
-            others.append(path)
-        elif place.is_mask:
-            masks.add(place.inside, path)
-        else:
-            pictures[path] = place
-    if not pictures or not masks.by_name:
-        raise DatasetError(
-            f"{root} has no folder of pictures with a folder of masks beside it; call them images and masks, or name "
-            "another format"
+    def recognise(self, root: Path) -> bool:
+        """Whether there are folders of pictures and folders of masks, and pictures in both."""
+        top = files.top(root)
+        places = [*top.folders]
+        for name in top.folders:
+            if name.lower() in files.SPLIT_NAMES:
+                places += [f"{name}/{inner}" for inner in files.top(root / name).folders]
+        found = {place: role for place in places if (role := _place(tuple(place.split("/")))) is not None}
+        masks = (place for place, role in found.items() if role.is_mask)
+        pictures = (place for place, role in found.items() if not role.is_mask)
+        return any(_holds_pictures(root / place) for place in masks) and any(
+            _holds_pictures(root / place) for place in pictures
         )
-    names_file = find_class_file(
-        found, beside={path.rpartition("/")[0] for all_ in masks.by_name.values() for path in all_}
-    )
-    if names_file is not None:
-        listing.classes = read_class_names(found, names_file)
-        listing.num_mask_values = len(listing.classes)
-        others.remove(names_file)
-    tops = {place.inside[0] if place.inside else "" for place in pictures.values()}
-    listing.splits = () if "" in tops else folder.splits(root, sorted(tops))
-    _add_pictures(listing, pictures, masks)
-    _add_others(listing, others)
-    for path in sorted(masks.paths() - masks.matched, key=str.encode):
-        files.refuse(listing, path, Reason.ANNOTATION, "mask without picture: none has its name")
-    return listing
 
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """List the images with their masks. Raises DatasetError if there is no such pair of folders, StorageError."""
+        listing = Listing()
+        found = files.grow(root, listing, max_files=max_files)
+        masks, pictures, others = _Masks(), dict[str, _Place](), list[str]()
+        for path in sorted(found.paths, key=str.encode):
+            place = _place(tuple(path.split("/")[:-1]))
+            if place is None or not files.is_picture(path):
+                others.append(path)
+            elif place.is_mask:
+                masks.add(place.inside, path)
+            else:
+                pictures[path] = place
+        if not pictures or not masks.by_name:
+            raise DatasetError(
+                f"{root} has no folder of pictures with a folder of masks beside it; call them images and masks, or "
+                "name another format"
+            )
+        names_file = find_class_file(
+            found, beside={path.rpartition("/")[0] for all_ in masks.by_name.values() for path in all_}
+        )
+        if names_file is not None:
+            listing.classes = read_class_names(found, names_file)
+            listing.num_mask_values = len(listing.classes)
+            others.remove(names_file)
+        tops = {place.inside[0] if place.inside else "" for place in pictures.values()}
+        listing.splits = () if "" in tops else folder.splits(root, sorted(tops))
+        _add_pictures(listing, pictures, masks)
+        _add_others(listing, others)
+        for path in sorted(masks.paths() - masks.matched, key=str.encode):
+            files.refuse(listing, path, Reason.ANNOTATION, "mask without picture: none has its name")
+        return listing
 
-def picture_path(output: Output) -> str:
-    """In ``images`` in the folder of its split."""
-    return files.join(output.split or "", f"images/{output.file_name}")
+    def picture_path(self, output: Output) -> str:
+        """In ``images`` in the folder of its split."""
+        return files.join(output.split or "", f"images/{output.file_name}")
 
+    def mask_path(self, output: Output) -> str:
+        """At the same place in ``masks``."""
+        return files.join(output.split or "", f"masks/{output.name}.png")
 
-def mask_path(output: Output) -> str:
-    """At the same place in ``masks``."""
-    return files.join(output.split or "", f"masks/{output.name}.png")
-
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:  # noqa: ARG001 - part of every format
-    """None."""
-    return ()
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
-    """``classes.txt`` in the root, where classes have names. Raises DatasetError where a line cannot hold one."""
-    if whole.classes:
-        yield StreamedFile(WRITTEN, iter([written(whole.classes)]))
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """Never called: pictures are files."""
-    raise NotImplementedError(index)
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """``classes.txt`` in the root, where classes have names. Raises DatasetError where a line cannot hold one."""
+        if whole.classes:
+            yield StreamedFile(WRITTEN, iter([written(whole.classes)]))
 
 
 def _place(parts: tuple[str, ...]) -> _Place | None:

@@ -1,6 +1,6 @@
 """The formats that a dataset can have, and the scan that turns a folder of one into a dataset.
 
-A format is a module with the names of ``Format``. To add one, write the module and name it in ``_ASKED``.
+To add a format, write a subclass of ``FolderFormat`` or ``ShardFormat`` and add it to ``_ASKED``.
 """
 
 import os
@@ -14,14 +14,17 @@ from augment import validation
 from augment.datasets import keys, manifest
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError
-from augment.formats import csv_table, folder, imagefolder, masks
-from augment.formats.coco import format as coco
+from augment.formats.coco.format import Coco
+from augment.formats.csv_table import CsvTable
 from augment.formats.files import Watch, watching
-from augment.formats.format import Format
-from augment.formats.parquet import format as parquet
-from augment.formats.voc import format as voc
-from augment.formats.webdataset import format as webdataset
-from augment.formats.yolo import format as yolo
+from augment.formats.folder import ClassFolders
+from augment.formats.format import FolderFormat, Format, ShardFormat
+from augment.formats.imagefolder import ImageFolder
+from augment.formats.masks import MaskFolders
+from augment.formats.parquet.format import Parquet
+from augment.formats.voc.format import Voc
+from augment.formats.webdataset.format import WebDataset
+from augment.formats.yolo.format import Yolo
 from augment.images import decode
 from augment.scanning import assemble
 from augment.scanning.assemble import Assembly
@@ -33,18 +36,18 @@ Progress = Callable[[int, int], None]
 
 
 _ASKED: tuple[tuple[Format, ...], ...] = (
-    # a file that describes pictures, or that holds them, is of this format and no other
-    (coco, yolo, imagefolder, csv_table, webdataset, parquet),
+    # a file that describes images, or that holds them, is of this format and no other
+    (Coco(), Yolo(), ImageFolder(), CsvTable(), WebDataset(), Parquet()),
     # the names of folders say it
-    (voc,),
-    (masks,),
+    (Voc(),),
+    (MaskFolders(),),
     # what is left
-    (folder,),
+    (ClassFolders(),),
 )
 """In this order formats are asked whether a folder whose format nobody named is theirs; those of one line are equals,
 and where two of them say yes, somebody has to name it."""
 
-FORMATS: Mapping[str, Format] = {each.NAME: each for equals in _ASKED for each in equals}
+FORMATS: Mapping[str, Format] = {each.name: each for equals in _ASKED for each in equals}
 
 
 def named(name: str) -> Format:
@@ -55,19 +58,35 @@ def named(name: str) -> Format:
     return FORMATS[name]
 
 
+def folder_format(name: str) -> FolderFormat:
+    """Return the format of this name. TypeError if its images are not files of their own."""
+    found = FORMATS[name]
+    if not isinstance(found, FolderFormat):
+        raise TypeError(f"the format {name} packs its images into shards")
+    return found
+
+
+def shard_format(name: str) -> ShardFormat:
+    """Return the format of this name. TypeError if it does not pack its images into shards."""
+    found = FORMATS[name]
+    if not isinstance(found, ShardFormat):
+        raise TypeError(f"the format {name} does not pack its images into shards")
+    return found
+
+
 def recognised(root: Path) -> Format:
     """The format of a folder, by what lies in it. Raises DatasetError where it is as much one as another."""
     for equals in _ASKED:
         found = [each for each in equals if _recognises(each, root)]
         if len(found) > 1:
-            names = " and ".join(each.NAME for each in found)
+            names = " and ".join(each.name for each in found)
             raise DatasetError(
                 f"{keys.printable(str(root))} looks like {names}: name the format (--format; for an expansion "
                 "--from-format), or give the folder of one of them"
             )
         if found:
             return found[0]
-    return folder
+    return FORMATS[ClassFolders.name]
 
 
 def _recognises(each: Format, root: Path) -> bool:
@@ -137,7 +156,7 @@ def scan(
         if progress is not None:
             progress(done, listing.num_files)
     _check(assembly, folder_path, chosen, bad_annotations)
-    assembled = assembly.finish(format_name=chosen.NAME, root=str(folder_path), scanned_ns=scanned_ns)
+    assembled = assembly.finish(format_name=chosen.name, root=str(folder_path), scanned_ns=scanned_ns)
     if sink is None:
         memory = pa.BufferOutputStream()
         manifest.write(memory, assembled.summary, assembled.records, assembled.refused)
@@ -165,7 +184,7 @@ def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotation
     if assembly.are_boxes_shares:
         raise DatasetError(
             f"{keys.printable(str(folder_path))}: all boxes lie between 0 and 1, so they seem to be shares of their "
-            f"pictures; {chosen.NAME} counts in pixels: multiply them by width and height"
+            f"pictures; {chosen.name} counts in pixels: multiply them by width and height"
         )
 
 
@@ -180,7 +199,7 @@ def _default_threads() -> int:
 
 
 def _usable(previous: Dataset | None, chosen: Format, root: Path) -> Previous | None:
-    if previous is None or (previous.format, previous.root) != (chosen.NAME, root):
+    if previous is None or (previous.format, previous.root) != (chosen.name, root):
         return None
     return Previous(previous.source)
 

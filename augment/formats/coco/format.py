@@ -39,7 +39,7 @@ from augment.formats.coco import index, write
 from augment.formats.coco.index import Entry, Indexed
 from augment.formats.coco.objects import Categories, check_size, read
 from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, confined, grow, join, refuse
-from augment.formats.format import Described, Listing, Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
 from augment.samples.annotations import Annotations
 
 _KIND = re.compile(r"(instances|person_keypoints|captions|image_info|stuff)[_-](.+)", re.IGNORECASE)
@@ -152,64 +152,51 @@ def _words(word: str, stem: str) -> Iterator[str]:
         yield from dict.fromkeys((stem, word))
 
 
-NAME = "coco"
-WRITES = frozenset({"boxes", "instance_masks", "keypoints"})
-PACKS = False
+class Coco(FolderFormat):
+    """COCO: JSON files that list images, categories and objects."""
 
+    name = "coco"
+    writes = frozenset({"boxes", "instance_masks", "keypoints"})
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """List the pictures that the files list; opens no picture. Raises DatasetError, StorageError."""
-    listing = Listing()
-    files = grow(root, listing, max_files=max_files)
-    found = find_annotation_files(files)
-    indexed = [index.index_file(each.path, index.read_text(files, each.path)) for each in found]
-    categories = write.united(indexed)
-    listing.classes = tuple(dict.fromkeys(each["name"] for each in categories))
-    listing.keypoint_names = write.names_of_keypoints(categories)
-    listing.details = write.details(indexed, categories)
-    listing.splits = tuple(dict.fromkeys(each.split for each in found if each.split is not None))
-    taken: dict[str, str | None] = {}
-    for split, some in groupby(zip(found, indexed, strict=True), key=lambda pair: pair[0].split):
-        parts = [(of_file, folder_of_pictures(files, each, of_file.entries)) for each, of_file in some]
-        _add_split(listing, files, split, parts, Categories(categories), taken)
-    for path in sorted(files.pictures()):
-        if path not in taken:
-            refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
-    return listing
+    def recognise(self, root: Path) -> bool:
+        """Whether a JSON file in one of the usual places begins as COCO's do."""
+        return has_annotation_file(root)
 
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """List the pictures that the files list; opens no picture. Raises DatasetError, StorageError."""
+        listing = Listing()
+        files = grow(root, listing, max_files=max_files)
+        found = find_annotation_files(files)
+        indexed = [index.index_file(each.path, index.read_text(files, each.path)) for each in found]
+        categories = write.united(indexed)
+        listing.classes = tuple(dict.fromkeys(each["name"] for each in categories))
+        listing.keypoint_names = write.names_of_keypoints(categories)
+        listing.details = write.details(indexed, categories)
+        listing.splits = tuple(dict.fromkeys(each.split for each in found if each.split is not None))
+        taken: dict[str, str | None] = {}
+        for split, some in groupby(zip(found, indexed, strict=True), key=lambda pair: pair[0].split):
+            parts = [(of_file, folder_of_pictures(files, each, of_file.entries)) for each, of_file in some]
+            _add_split(listing, files, split, parts, Categories(categories), taken)
+        for path in sorted(files.pictures()):
+            if path not in taken:
+                refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
+        return listing
 
-def recognise(root: Path) -> bool:
-    """Whether a JSON file in one of the usual places begins as COCO's do."""
-    return has_annotation_file(root)
+    def picture_path(self, output: Output) -> str:
+        """Below the folder of its split."""
+        return output.file_name if output.split is None else f"{output.split}/{output.file_name}"
 
+    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+        """None. Raises RecordError where the picture's annotations cannot be written at the end."""
+        try:
+            write.check_writable(output.annotations, whole.classes)
+        except RecordError as error:
+            raise RecordError(output.key, error.reason, error.detail) from error
+        return ()
 
-def picture_path(output: Output) -> str:
-    """Below the folder of its split."""
-    return output.file_name if output.split is None else f"{output.split}/{output.file_name}"
-
-
-def mask_path(output: Output) -> str:
-    """Never called: there is no place for one."""
-    raise NotImplementedError(output.name)
-
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
-    """None. Raises RecordError where the picture's annotations cannot be written at the end."""
-    try:
-        write.check_writable(output.annotations, whole.classes)
-    except RecordError as error:
-        raise RecordError(output.key, error.reason, error.detail) from error
-    return ()
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
-    """One file for each split; see ``write``."""
-    return write.files(outputs, whole)
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """Never called: pictures are files."""
-    raise NotImplementedError(index)
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """One file for each split; see ``write``."""
+        return write.files(outputs, whole)
 
 
 _Part = tuple[Indexed, Entry]

@@ -36,6 +36,7 @@ from augment.formats.format import (
     Output,
     Packed,
     Part,
+    ShardFormat,
     StreamedFile,
     Whole,
     WrittenFile,
@@ -169,75 +170,58 @@ def _row(packed: Packed, whole: Whole) -> dict[str, Any]:
     return row
 
 
-NAME = "parquet"
-WRITES = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
-PACKS = True
+class Parquet(ShardFormat):
+    """Parquet shards with an image in each row."""
 
+    name = "parquet"
+    writes = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
 
-def recognise(root: Path) -> bool:
-    """Whether there are Parquet files in the root or a folder of it, and no pictures beside them."""
-    return shards.recognise(root, ".parquet")
+    def recognise(self, root: Path) -> bool:
+        """Whether there are Parquet files in the root or a folder of it, and no pictures beside them."""
+        return shards.recognise(root, ".parquet")
 
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """Read the footers of all shards, and the columns of names and classes; no image.
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """Read what all shards say of themselves, and the columns of names and classes; no picture.
-
-    Raises DatasetError where a shard is none, was cut or encrypted, the columns or splits are ambiguous or there are
-    more than ``max_files`` rows; StorageError.
-    """
-    listing = Listing()
-    info = shards.read_info(root)
-    shelves: list[Shelf] = []
-    for shard in shards.find(root, listing, ".parquet", splits=info.splits):
-        shelves.append(read.open_shelf(root / shard.path, shard))
-        listing.num_files += shelves[-1].description.num_rows
-        if max_files is not None and listing.num_files > max_files:
-            raise DatasetError(f"{root} holds more than {max_files} rows (max_files); split it, or raise the limit")
-    if not shelves:
+        Raises DatasetError if a file is not a shard, was cut or is encrypted, the columns or splits are ambiguous or
+        there are more than ``max_files`` rows; StorageError.
+        """
+        listing = Listing()
+        info = shards.read_info(root)
+        shelves: list[Shelf] = []
+        for shard in shards.find(root, listing, ".parquet", splits=info.splits):
+            shelves.append(read.open_shelf(root / shard.path, shard))
+            listing.num_files += shelves[-1].description.num_rows
+            if max_files is not None and listing.num_files > max_files:
+                raise DatasetError(f"{root} holds more than {max_files} rows (max_files); split it, or raise the limit")
+        if not shelves:
+            return listing
+        layout = read.common_layout(shelves)
+        meaning = Meaning(layout, info)
+        for shelf in shelves:
+            read.read_shelf(shelf, meaning)
+        name = shards.names_of(
+            [shelf.shard for shelf in shelves], [shelf.names for shelf in shelves], lambda _, i: f"{i:06d}"
+        )
+        for number, shelf in enumerate(shelves):
+            described = _Described(shelf, meaning, functools.partial(name, number))
+            names = tuple(own or f"{i:06d}" for i, own in enumerate(shelf.names))
+            group = FileGroup(f"{shelf.shard.path}/{layout.image}", names, shelf.shard.split, described=described)
+            listing.groups.append(group)
+        listing.classes = meaning.names.values.classes
+        listing.keypoint_names = meaning.names.keypoint_names
+        listing.details = {"left_out": list(layout.left_out)} if layout.left_out else {}
         return listing
-    layout = read.common_layout(shelves)
-    meaning = Meaning(layout, info)
-    for shelf in shelves:
-        read.read_shelf(shelf, meaning)
-    name = shards.names_of(
-        [shelf.shard for shelf in shelves], [shelf.names for shelf in shelves], lambda _, i: f"{i:06d}"
-    )
-    for number, shelf in enumerate(shelves):
-        described = _Described(shelf, meaning, functools.partial(name, number))
-        names = tuple(own or f"{i:06d}" for i, own in enumerate(shelf.names))
-        group = FileGroup(f"{shelf.shard.path}/{layout.image}", names, shelf.shard.split, described=described)
-        listing.groups.append(group)
-    listing.classes = meaning.names.values.classes
-    listing.keypoint_names = meaning.names.keypoint_names
-    listing.details = {"left_out": list(layout.left_out)} if layout.left_out else {}
-    return listing
 
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """``README.md``, by which ``datasets`` finds the shards of each split, and ``dataset_info.json``."""
+        yield StreamedFile("README.md", iter([card(whole.splits).encode()]))
+        text = shards.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
+        yield StreamedFile(shards.INFO_NAME, iter([text.encode()]))
 
-def picture_path(output: Output) -> str:
-    """Never called: pictures lie inside of files."""
-    raise NotImplementedError(output.name)
-
-
-def mask_path(output: Output) -> str:
-    """Never called, as ``picture_path``."""
-    raise NotImplementedError(output.name)
-
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
-    """Never called, as ``picture_path``."""
-    raise NotImplementedError(output.name)
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
-    """``README.md``, by which ``datasets`` finds the shards of each split, and ``dataset_info.json``."""
-    yield StreamedFile("README.md", iter([card(whole.splits).encode()]))
-    text = shards.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
-    yield StreamedFile(shards.NAME, iter([text.encode()]))
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``."""
-    return WrittenFile(shard_path(split, index), file_bytes(outputs, whole))
+    def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+        """``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``."""
+        return WrittenFile(shard_path(split, index), file_bytes(outputs, whole))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +256,7 @@ class _Described(Mapping[int, Described]):
             problem=problem,
         )
 
-    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:  # noqa: ARG002 - as Described has it
+    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:
         meaning = self.meaning
         try:
             row = parquet_rows.read_row(self.shelf.path, meaning.layout.said, i)

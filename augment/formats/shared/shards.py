@@ -164,7 +164,7 @@ def _is_picture(name: str) -> bool:
     return name.lower().rpartition(".")[2] in PICTURES
 
 
-NAME = "dataset_info.json"
+INFO_NAME = "dataset_info.json"
 CLASSES_NAME = "classes.txt"
 MAX_BYTES = 2**24
 
@@ -185,14 +185,14 @@ def text(info: DatasetInfo) -> str:
 
 def read_info(root: Path) -> DatasetInfo:
     """What these files in the root say; nothing where there are none. Raises DatasetError, StorageError."""
-    described, listed = _read(root / NAME), _read(root / CLASSES_NAME)
+    described, listed = _read(root / INFO_NAME), _read(root / CLASSES_NAME)
     info = DatasetInfo()
     if described is not None:
         try:
             members = json.loads(described)
         except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{root / NAME} is no JSON ({error}); mend or remove it") from error
-        info = _info(root / NAME, members)
+            raise DatasetError(f"{root / INFO_NAME} is no JSON ({error}); mend or remove it") from error
+        info = _info(root / INFO_NAME, members)
     if info.classes is None and listed is not None:
         lines = listed.splitlines()
         while lines and not lines[-1].strip():

@@ -33,7 +33,16 @@ from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import files
 from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, grow, has_file, is_picture, join, refuse
-from augment.formats.format import Described, Listing, MaskPlace, Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.formats.format import (
+    Described,
+    FolderFormat,
+    Listing,
+    MaskPlace,
+    Output,
+    StreamedFile,
+    Whole,
+    WrittenFile,
+)
 from augment.formats.voc.xml import MAX_BYTES, counts_from_0, parse, write
 from augment.samples.annotations import Annotations
 
@@ -181,77 +190,69 @@ def _folders_as_splits(pictures: Iterable[str]) -> Iterator[tuple[str | None, li
         yield split, [(name, name.removeprefix(f"{split}/")) for name in names if name.startswith(f"{split}/")]
 
 
-NAME = "voc"
-WRITES = frozenset({"boxes", "mask"})
-PACKS = False
-
 _NAMELESS = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """List the pictures that have XML or stand in a list; opens no picture. Raises DatasetError, StorageError."""
-    listing = Listing()
-    files = grow(root, listing, max_files=max_files)
-    layout = find_layout(root, files)
-    pictures = _pictures(listing, files, layout)
-    splits = dict(split_images(files, layout, pictures))
-    listing.splits = tuple(name for name in splits if name is not None)
-    listing.details = {"origin": _origin(files, layout, pictures)}
-    taken: dict[str, str | None] = {}
-    for split, names in splits.items():
-        _add_split(listing, files, layout, pictures, split, names, taken)
-    for name, path in pictures.items():
-        if name not in taken:
-            refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
-    return listing
+class Voc(FolderFormat):
+    """PASCAL VOC: an XML file for each image, masks as images."""
 
+    name = "voc"
+    writes = frozenset({"boxes", "mask"})
 
-def recognise(root: Path) -> bool:
-    """Whether the names of folders are VOC's, or XML lies where its pictures do."""
-    return has_annotations(root)
+    def recognise(self, root: Path) -> bool:
+        """Whether the names of folders are VOC's, or XML lies where its pictures do."""
+        return has_annotations(root)
 
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """List the pictures that have XML or stand in a list; opens no picture. Raises DatasetError, StorageError."""
+        listing = Listing()
+        files = grow(root, listing, max_files=max_files)
+        layout = find_layout(root, files)
+        pictures = _pictures(listing, files, layout)
+        splits = dict(split_images(files, layout, pictures))
+        listing.splits = tuple(name for name in splits if name is not None)
+        listing.details = {"origin": _origin(files, layout, pictures)}
+        taken: dict[str, str | None] = {}
+        for split, names in splits.items():
+            _add_split(listing, files, layout, pictures, split, names, taken)
+        for name, path in pictures.items():
+            if name not in taken:
+                refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
+        return listing
 
-def picture_path(output: Output) -> str:
-    """Below the folder of pictures; the split is part of the name, for two splits may have equal keys."""
-    return f"JPEGImages/{_name(output)}.{_extension(output)}"
+    def picture_path(self, output: Output) -> str:
+        """Below the folder of pictures; the split is part of the name, for two splits may have equal keys."""
+        return f"JPEGImages/{_name(output)}.{_extension(output)}"
 
+    def mask_path(self, output: Output) -> str:
+        """Under the same name."""
+        return f"SegmentationClass/{_name(output)}.png"
 
-def mask_path(output: Output) -> str:
-    """Under the same name."""
-    return f"SegmentationClass/{_name(output)}.png"
+    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+        """Return its XML, unless it has no boxes. Raises RecordError if a name cannot stand in a list or in XML."""
+        name = _name(output)
+        if _NAMELESS.search(name):
+            detail = f"{keys.printable(name)!r} cannot be a line in a list of names; rename the picture, or choose COCO"
+            raise RecordError(output.key, Reason.NOT_RENDERABLE, detail)
+        if output.annotations.boxes is None and "boxes" not in whole.targets:
+            return ()
+        try:
+            xml = write(
+                output.annotations,
+                file_name=f"{name.rpartition('/')[2]}.{_extension(output)}",
+                height=output.height,
+                width=output.width,
+                has_mask=output.has_mask,
+            )
+        except RecordError as error:
+            raise RecordError(output.key, error.reason, error.detail) from error
+        return (WrittenFile(f"Annotations/{name}.xml", xml),)
 
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
-    """Its XML, unless nothing is said about boxes. Raises RecordError where a name cannot stand in a list or in XML."""
-    name = _name(output)
-    if _NAMELESS.search(name):
-        detail = f"{keys.printable(name)!r} cannot be a line in a list of names; rename the picture, or choose COCO"
-        raise RecordError(output.key, Reason.NOT_RENDERABLE, detail)
-    if output.annotations.boxes is None and "boxes" not in whole.targets:
-        return ()
-    try:
-        xml = write(
-            output.annotations,
-            file_name=f"{name.rpartition('/')[2]}.{_extension(output)}",
-            height=output.height,
-            width=output.width,
-            has_mask=output.has_mask,
-        )
-    except RecordError as error:
-        raise RecordError(output.key, error.reason, error.detail) from error
-    return (WrittenFile(f"Annotations/{name}.xml", xml),)
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
-    """A list of names for each split; none where there are no splits."""
-    for split, some in groupby(outputs(), key=lambda output: output.split):
-        if split is not None:
-            yield StreamedFile(f"ImageSets/Main/{split}.txt", (f"{_name(output)}\n".encode() for output in some))
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """Never called: pictures are files."""
-    raise NotImplementedError(index)
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """A list of names for each split; none where there are no splits."""
+        for split, some in groupby(outputs(), key=lambda output: output.split):
+            if split is not None:
+                yield StreamedFile(f"ImageSets/Main/{split}.txt", (f"{_name(output)}\n".encode() for output in some))
 
 
 def _name(output: Output) -> str:

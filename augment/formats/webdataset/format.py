@@ -36,6 +36,7 @@ from augment.formats.format import (
     Output,
     Packed,
     RefusedPath,
+    ShardFormat,
     StreamedFile,
     Whole,
     WrittenFile,
@@ -68,81 +69,67 @@ def _header(header: tarfile.TarInfo) -> bytes:
         return header.tobuf(tarfile.PAX_FORMAT)
 
 
-NAME = "webdataset"
-WRITES = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
-PACKS = True
-
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4", ".tar.lz")
 _BY_FORMAT = {"jpeg": "jpg", "tiff": "tif"} | {name: name for name in ("bmp", "gif", "png", "ppm", "webp")}
 
 
-def recognise(root: Path) -> bool:
-    """Whether there are tars in the root or a folder of it, and no pictures beside them."""
-    return shards.recognise(root, ".tar")
+class WebDataset(ShardFormat):
+    """WebDataset: tar shards, in which the members that share a base name are one sample."""
 
+    name = "webdataset"
+    writes = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """Read the headers of all shards, and what their members say of classes.
+    def recognise(self, root: Path) -> bool:
+        """Whether there are tars in the root or a folder of it, and no pictures beside them."""
+        return shards.recognise(root, ".tar")
 
-    Raises DatasetError where a shard is none or was cut, the splits are ambiguous or there are more than ``max_files``
-    samples; StorageError.
-    """
-    listing = Listing()
-    info = shards.read_info(root)
-    found = shards.find(root, listing, ".tar", splits=info.splits, refused=_COMPRESSED)
-    names = NamesInUse(ClassValues(info.classes), info.keypoint_names)
-    read_ones: list[Samples] = []
-    left_out: Counter[str] = Counter()
-    for shard in found:
-        samples = _read(root, shard)
-        read_ones.append(samples)
-        _note_names(names, samples)
-        left_out.update(samples.left_out)
-        listing.refused += [_named(shard, refused) for refused in samples.refused]
-        listing.num_files += len(samples.members) + len(samples.refused)
-        if max_files is not None and listing.num_files > max_files:
-            raise DatasetError(f"{root} holds more than {max_files} samples (max_files); split it, or raise the limit")
-    own = [[key(member) for member in samples.members] for samples in read_ones]
-    name = shards.names_of(found, own, lambda number, i: own[number][i])
-    for number, (shard, samples) in enumerate(zip(found, read_ones, strict=True)):
-        described = _Described(shard, samples, names, functools.partial(name, number))
-        listing.groups.append(FileGroup(shard.path, tuple(samples.members), shard.split, described=described))
-    listing.classes = names.values.classes
-    listing.keypoint_names = names.keypoint_names
-    listing.details = {"left_out": dict(left_out)} if left_out else {}
-    return listing
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """Read the headers of all shards, and the members that name classes.
 
+        Raises DatasetError if a file is not a shard or was cut, the splits are ambiguous or there are more than
+        ``max_files`` samples; StorageError.
+        """
+        listing = Listing()
+        info = shards.read_info(root)
+        found = shards.find(root, listing, ".tar", splits=info.splits, refused=_COMPRESSED)
+        names = NamesInUse(ClassValues(info.classes), info.keypoint_names)
+        read_ones: list[Samples] = []
+        left_out: Counter[str] = Counter()
+        for shard in found:
+            samples = _read(root, shard)
+            read_ones.append(samples)
+            _note_names(names, samples)
+            left_out.update(samples.left_out)
+            listing.refused += [_named(shard, refused) for refused in samples.refused]
+            listing.num_files += len(samples.members) + len(samples.refused)
+            if max_files is not None and listing.num_files > max_files:
+                raise DatasetError(
+                    f"{root} holds more than {max_files} samples (max_files); split it, or raise the limit"
+                )
+        own = [[key(member) for member in samples.members] for samples in read_ones]
+        name = shards.names_of(found, own, lambda number, i: own[number][i])
+        for number, (shard, samples) in enumerate(zip(found, read_ones, strict=True)):
+            described = _Described(shard, samples, names, functools.partial(name, number))
+            listing.groups.append(FileGroup(shard.path, tuple(samples.members), shard.split, described=described))
+        listing.classes = names.values.classes
+        listing.keypoint_names = names.keypoint_names
+        listing.details = {"left_out": dict(left_out)} if left_out else {}
+        return listing
 
-def picture_path(output: Output) -> str:
-    """Never called: pictures lie inside of files."""
-    raise NotImplementedError(output.name)
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
+        text = shards.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
+        yield StreamedFile(shards.INFO_NAME, iter([text.encode()]))
 
+    def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+        """Pack ``{split}-{index:06d}.tar`` or ``shard-{index:06d}.tar``: image, ``.cls``, ``.json`` and mask of each.
 
-def mask_path(output: Output) -> str:
-    """Never called, as ``picture_path``."""
-    raise NotImplementedError(output.name)
-
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
-    """Never called, as ``picture_path``."""
-    raise NotImplementedError(output.name)
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:  # noqa: ARG001
-    """``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
-    text = shards.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
-    yield StreamedFile(shards.NAME, iter([text.encode()]))
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """``{split}-{index:06d}.tar`` or ``shard-{index:06d}.tar``: of each output the picture, ``.cls``, ``.json``, mask.
-
-    Samples of a dataset with classes all have a ``.cls``, which is -1 where a picture has none, and all have a
-    ``.json``: readers ask every sample for the same members.
-    """
-    classes = {name: i for i, name in enumerate(whole.classes)}
-    data = tar(member for packed in outputs for member in _members(packed, whole, classes))
-    return WrittenFile(f"{split or 'shard'}-{index:06d}.tar", data)
+        Samples of a dataset with classes all have a ``.cls``, which is -1 where a picture has none, and all have a
+        ``.json``: readers ask every sample for the same members.
+        """
+        classes = {name: i for i, name in enumerate(whole.classes)}
+        data = tar(member for packed in outputs for member in _members(packed, whole, classes))
+        return WrittenFile(f"{split or 'shard'}-{index:06d}.tar", data)
 
 
 def _read(root: Path, shard: Shard) -> Samples:
@@ -212,7 +199,7 @@ class _Described(Mapping[int, Described]):
             problem=problem,
         )
 
-    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:  # noqa: ARG002 - as Described has it
+    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:
         text, caption = self.samples.text(i, "json"), self.samples.text(i, "txt")
         said = NOTHING if text is None else parsed(text, "its .json")
         if caption is not None:

@@ -28,16 +28,12 @@ from pathlib import Path
 from augment.datasets import keys
 from augment.errors import DatasetError, OutputError, Reason, RecordError
 from augment.formats.files import Tree, add_pictures, grow, refuse
-from augment.formats.format import Described, Listing, Output, Packed, StreamedFile, Whole, WrittenFile
+from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
 from augment.formats.shared import object_rules
 from augment.formats.yolo import config, labels, layout
 from augment.formats.yolo.config import Config
 from augment.formats.yolo.labels import Words
 from augment.samples.annotations import Annotations
-
-NAME = "yolo"
-WRITES = frozenset({"boxes", "instance_masks", "keypoints"})
-PACKS = False
 
 _MAX_LABEL_BYTES = 16 * 2**20
 _ORIENTED_COLUMNS = 9
@@ -45,85 +41,77 @@ _LOOKED_AT = 200
 """Files of lines that are looked at for oriented boxes."""
 
 
-def find(root: Path, *, max_files: int | None = None) -> Listing:
-    """List the pictures of all splits; opens none. Raises DatasetError, StorageError."""
-    listing = Listing()
-    files = grow(root, listing, max_files=max_files)
-    config = layout.config(files)
-    splits = layout.pictures(files, config, listing)
-    listing.splits = tuple(split for split in splits if split is not None)
-    listing.classes = config.words.classes
-    listing.keypoint_names = config.words.keypoint_names
-    listing.details = config.details
-    _check_not_oriented(files, config, splits)
-    taken: dict[str, str | None] = {}
-    for split, names in splits.items():
-        prefix = "" if split is None else f"{split}/"
-        own: dict[str, str] = {}
-        for path, name in names.items():
-            if path in taken:
-                detail = f"it is in {taken[path]} too; take it out of one of them"
-                refuse(listing, f"{prefix}{name}", Reason.MISPLACED, detail)
-            else:
-                taken[path] = split
-                own[path] = f"{prefix}{name}"
-        add_pictures(listing, own, split, partial(_describe, files, config.words, own))
-    for path in layout.lines_of_none(files, files.pictures()):
-        refuse(listing, path, Reason.ANNOTATION, "no picture: none has these lines by its name; rename one of both")
-    for path in sorted(files.pictures()):
-        if path not in taken:
-            refuse(listing, path, Reason.MISPLACED, f"it lies in no place that {config.file} names")
-    return listing
+class Yolo(FolderFormat):
+    """Ultralytics YOLO: data.yaml and a label file for each image."""
 
+    name = "yolo"
+    writes = frozenset({"boxes", "instance_masks", "keypoints"})
 
-def recognise(root: Path) -> bool:
-    """Whether there is a data.yaml, or darknet's list of names beside files of lines."""
-    return layout.recognise(root)
+    def recognise(self, root: Path) -> bool:
+        """Whether there is a data.yaml, or darknet's list of names beside files of lines."""
+        return layout.recognise(root)
 
+    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+        """List the pictures of all splits; opens none. Raises DatasetError, StorageError."""
+        listing = Listing()
+        files = grow(root, listing, max_files=max_files)
+        config = layout.config(files)
+        splits = layout.pictures(files, config, listing)
+        listing.splits = tuple(split for split in splits if split is not None)
+        listing.classes = config.words.classes
+        listing.keypoint_names = config.words.keypoint_names
+        listing.details = config.details
+        _check_not_oriented(files, config, splits)
+        taken: dict[str, str | None] = {}
+        for split, names in splits.items():
+            prefix = "" if split is None else f"{split}/"
+            own: dict[str, str] = {}
+            for path, name in names.items():
+                if path in taken:
+                    detail = f"it is in {taken[path]} too; take it out of one of them"
+                    refuse(listing, f"{prefix}{name}", Reason.MISPLACED, detail)
+                else:
+                    taken[path] = split
+                    own[path] = f"{prefix}{name}"
+            add_pictures(listing, own, split, partial(_describe, files, config.words, own))
+        for path in layout.lines_of_none(files, files.pictures()):
+            refuse(listing, path, Reason.ANNOTATION, "no picture: none has these lines by its name; rename one of both")
+        for path in sorted(files.pictures()):
+            if path not in taken:
+                refuse(listing, path, Reason.MISPLACED, f"it lies in no place that {config.file} names")
+        return listing
 
-def picture_path(output: Output) -> str:
-    """Below ``images`` and the split. Lines go by the name less its extension, so that one is always added."""
-    extension = output.extension or keys.extension(output.key).removeprefix(".")
-    folder = "images" if output.split is None else f"images/{output.split}"
-    return f"{folder}/{output.name}.{extension}"
+    def picture_path(self, output: Output) -> str:
+        """Below ``images`` and the split. Lines go by the name less its extension, so that one is always added."""
+        extension = output.extension or keys.extension(output.key).removeprefix(".")
+        folder = "images" if output.split is None else f"images/{output.split}"
+        return f"{folder}/{output.name}.{extension}"
 
+    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+        """Its lines, none where nothing is in the picture; no file where nothing is said about it.
 
-def mask_path(output: Output) -> str:
-    """Never called: there is no place for one."""
-    raise NotImplementedError(output.name)
+        Raises RecordError where YOLO cannot say it, OutputError where the dataset has both keypoints and masks.
+        """
+        if output.annotations.boxes is None and not output.annotations.keypoints:
+            return ()
+        words = _words(whole)
+        if (lacks := object_rules.without_class(output.annotations, whole.classes)) is not None:
+            raise RecordError(output.key, Reason.NOT_RENDERABLE, lacks)
+        outlines = "instance_masks" in whole.targets
+        try:
+            lines = labels.write(output.annotations, words, height=output.height, width=output.width, outlines=outlines)
+        except RecordError as error:
+            raise RecordError(output.key, error.reason, error.detail) from error
+        return (WrittenFile(layout.label_path(self.picture_path(output)), lines.encode()),)
 
-
-def sidecars(output: Output, whole: Whole) -> Sequence[WrittenFile]:
-    """Its lines, none where nothing is in the picture; no file where nothing is said about it.
-
-    Raises RecordError where YOLO cannot say it, OutputError where the dataset has both keypoints and masks.
-    """
-    if output.annotations.boxes is None and not output.annotations.keypoints:
-        return ()
-    words = _words(whole)
-    if (lacks := object_rules.without_class(output.annotations, whole.classes)) is not None:
-        raise RecordError(output.key, Reason.NOT_RENDERABLE, lacks)
-    outlines = "instance_masks" in whole.targets
-    try:
-        lines = labels.write(output.annotations, words, height=output.height, width=output.width, outlines=outlines)
-    except RecordError as error:
-        raise RecordError(output.key, error.reason, error.detail) from error
-    return (WrittenFile(layout.label_path(picture_path(output)), lines.encode()),)
-
-
-def closing(outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
-    """The data.yaml."""
-    splits = list(dict.fromkeys(output.split for output in outputs()))
-    words = _words(whole)
-    flip_idx = whole.details.get("flip_idx") if whole.source_format == NAME else None
-    flip_idx = flip_idx or config.mirrored(words.keypoint_names)
-    text = config.written(words, splits, flip_idx, has_outlines="instance_masks" in whole.targets)
-    yield StreamedFile("data.yaml", iter([text.encode()]))
-
-
-def pack(outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-    """Never called: pictures are files."""
-    raise NotImplementedError(index)
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+        """The data.yaml."""
+        splits = list(dict.fromkeys(output.split for output in outputs()))
+        words = _words(whole)
+        flip_idx = whole.details.get("flip_idx") if whole.source_format == self.name else None
+        flip_idx = flip_idx or config.mirrored(words.keypoint_names)
+        text = config.written(words, splits, flip_idx, has_outlines="instance_masks" in whole.targets)
+        yield StreamedFile("data.yaml", iter([text.encode()]))
 
 
 def _words(whole: Whole) -> Words:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from augment.datasets import keys
 from augment.datasets.dataset import Dataset
-from augment.formats.format import Format, Output, Whole
+from augment.formats.format import FolderFormat, Output, Whole
 from augment.samples.annotations import NOTHING, Annotations
-from augment.scanning.scan import FORMATS, scan
+from augment.scanning.scan import folder_format, scan
 from tests.augment.folders_for_tests import picture
 
 SIZE = (24, 32)
@@ -37,7 +37,7 @@ def whole_of(outputs: list[Output], *, classes: tuple[str, ...], keypoint_names:
 
 def write(root: Path, format_name: str, outputs: list[Output], whole: Whole) -> Path:
     """Lay down pictures of one shade, and all that the format writes about them."""
-    chosen = FORMATS[format_name]
+    chosen = folder_format(format_name)
     ordered = sorted(outputs, key=lambda each: (each.split or "", each.key.encode(), each.copy or 0))
     for shade, each in enumerate(ordered):
         _put(root, chosen.picture_path(each), picture(shade, height=each.height, width=each.width))
@@ -47,7 +47,7 @@ def write(root: Path, format_name: str, outputs: list[Output], whole: Whole) -> 
 
 def convert(dataset: Dataset, root: Path, format_name: str) -> Dataset:
     """Write every record of a whole dataset in another format, and scan what was written."""
-    chosen = FORMATS[format_name]
+    chosen = folder_format(format_name)
     whole = Whole(
         dataset.classes,
         dataset.keypoint_names,
@@ -93,7 +93,7 @@ def files_of(root: Path) -> Mapping[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def _describe(root: Path, chosen: Format, outputs: list[Output], whole: Whole) -> None:
+def _describe(root: Path, chosen: FolderFormat, outputs: list[Output], whole: Whole) -> None:
     for each in outputs:
         for sidecar in chosen.sidecars(each, whole):
             _put(root, sidecar.path, sidecar.data)

@@ -13,7 +13,7 @@ from tests.augment.folders_for_tests import lay
 
 def pack(root: Path, format_name: str, packed: Sequence[Packed], whole: Whole, *, shard_size: int = 3) -> Path:
     """Write outputs in shards of so many, and what describes all of them."""
-    chosen = scan.FORMATS[format_name]
+    chosen = scan.shard_format(format_name)
     ordered = sorted(packed, key=lambda each: (each.output.split or "", each.output.key.encode()))
     files: dict[str, bytes | None] = {}
     for split, group in groupby(ordered, key=lambda each: each.output.split):

@@ -10,11 +10,11 @@ import pytest
 
 from augment.datasets.dataset import Dataset
 from augment.errors import Reason, RecordError
-from augment.formats.coco.format import closing
+from augment.formats.coco.format import Coco
 from augment.formats.format import Whole
 from augment.images import masks
 from augment.samples.annotations import Annotations, Rle
-from augment.scanning.scan import FORMATS, scan
+from augment.scanning.scan import folder_format, scan
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats.formats_for_tests import annotations_by_key, convert, output, whole_of, write
 
@@ -217,7 +217,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
             alive += 1
             yield each
 
-    [file] = closing(again, whole_of(outputs, classes=("dog",)))
+    [file] = Coco().closing(again, whole_of(outputs, classes=("dog",)))
     before = alive
     pieces = iter(file.pieces)
     for _ in range(3):
@@ -256,7 +256,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
 def test_what_cannot_be_written_refuses_its_picture(format_name: str, said: Annotations, why: str) -> None:
     whole = Whole(("dog",), ("nose",), frozenset({"boxes", "keypoints"}), (), "elsewhere")
     with pytest.raises(RecordError, match=why) as caught:
-        FORMATS[format_name].sidecars(output("a", said), whole)
+        folder_format(format_name).sidecars(output("a", said), whole)
     assert (caught.value.key, caught.value.reason) == ("a", Reason.NOT_RENDERABLE)
 
 

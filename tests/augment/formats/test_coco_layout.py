@@ -10,7 +10,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
 from augment.formats import files
 from augment.formats.coco import index
-from augment.formats.coco.format import find, recognise
+from augment.formats.coco.format import Coco
 from augment.formats.format import Listing
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
@@ -191,7 +191,7 @@ def test_folder_without_a_coco_file_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["package.json", "annotations/notes.json"])
 def test_other_json_is_not_taken_for_coco(name: str, tmp_path: Path) -> None:
-    assert not recognise(lay(tmp_path, {name: b'{"shapes": []}', "a.png": picture()}))
+    assert not Coco().recognise(lay(tmp_path, {name: b'{"shapes": []}', "a.png": picture()}))
 
 
 def test_panoptic_files_are_left_out(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_link_to_the_folder_above_is_refused_and_not_followed_for_ever(tmp_path:
 
 def test_annotations_do_not_wait_in_memory(tmp_path: Path) -> None:
     root = _lay(tmp_path, GOOD)
-    [group] = find(root).groups
+    [group] = Coco().find(root).groups
     first, again = group.described[0], group.described[0]
     assert first.annotations is None
     assert first.annotate is not None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
-from augment.formats import folder
+from augment.formats.folder import ClassFolders
 from augment.formats.format import Output
 from augment.scanning.scan import scan
 from tests.augment.folders_for_tests import lay, lay_pictures, picture
@@ -201,7 +201,7 @@ some_keys = st.lists(parts, min_size=1, max_size=3).map("/".join)
 
 def path_of(key: str, copy: int | None, extension: str = "jpg", split: str | None = None) -> str:
     class_name = key.partition("/")[0] if "/" in key else None
-    return folder.picture_path(Output(key, split, copy, extension, 1, 1, class_name))
+    return ClassFolders().picture_path(Output(key, split, copy, extension, 1, 1, class_name))
 
 
 @given(first=st.tuples(some_keys, st.integers(0, 99)), second=st.tuples(some_keys, st.integers(0, 99)))
@@ -217,11 +217,11 @@ def test_output_lies_beside_its_siblings() -> None:
 
 def test_output_of_a_dataset_of_another_format_lies_in_its_class() -> None:
     output = Output("images/1", "train", 0, "jpg", 1, 1)
-    assert folder.picture_path(replace(output, class_name="cat")) == "train/cat/images/1__0.jpg"
-    assert folder.picture_path(output) == "train/images__1__0.jpg"
+    assert ClassFolders().picture_path(replace(output, class_name="cat")) == "train/cat/images/1__0.jpg"
+    assert ClassFolders().picture_path(output) == "train/images__1__0.jpg"
     for name in ("n/a", "..", ".cat", ""):
         with pytest.raises(DatasetError, match="cannot be the name of a folder; rename"):
-            folder.picture_path(replace(output, class_name=name))
+            ClassFolders().picture_path(replace(output, class_name=name))
 
 
 def test_outputs_of_all_splits_are_a_dataset_with_splits(tmp_path: Path) -> None:

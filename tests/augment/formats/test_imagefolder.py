@@ -14,6 +14,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
 from augment.formats import imagefolder
 from augment.formats.format import Output, Whole
+from augment.formats.imagefolder import ImageFolder
 from augment.images import masks
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan as registry
@@ -327,7 +328,7 @@ def test_paths_of_different_outputs_differ() -> None:
     outputs = [
         Output(key, split, copy, "png", 1, 1) for key in ("a", "b/a") for split in (None, "x") for copy in (None, 0)
     ]
-    paths = [path for each in outputs for path in (imagefolder.picture_path(each), imagefolder.mask_path(each))]
+    paths = [path for each in outputs for path in (ImageFolder().picture_path(each), ImageFolder().mask_path(each))]
     assert len(set(paths)) == len(paths)
 
 

@@ -10,6 +10,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
 from augment.formats import masks
 from augment.formats.format import Output
+from augment.formats.masks import MaskFolders
 from augment.images.masks import decode_mask, encode_mask
 from augment.samples.annotations import NOTHING
 from augment.scanning import scan as registry
@@ -93,7 +94,7 @@ def test_layout_is_recognised(image: str, its_mask: str, split: str | None, key:
 )
 def test_other_layouts_are_no_pairs(names: tuple[str, ...], tmp_path: Path) -> None:
     lay(tmp_path, {name: b"0 1 1 1 1" if name.endswith(".txt") else picture() for name in names})
-    assert not masks.recognise(tmp_path)
+    assert not MaskFolders().recognise(tmp_path)
 
 
 def test_folder_without_pairs_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
@@ -249,5 +250,5 @@ def test_paths_of_different_outputs_differ() -> None:
         for split in (None, "train")
         for copy in (None, 0)
     ]
-    paths = [path for each in outputs for path in (masks.picture_path(each), masks.mask_path(each))]
+    paths = [path for each in outputs for path in (MaskFolders().picture_path(each), MaskFolders().mask_path(each))]
     assert len(set(paths)) == len(paths)

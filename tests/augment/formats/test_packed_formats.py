@@ -149,7 +149,7 @@ def test_a_stream_of_a_folder_is_the_stream_of_its_shards(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_shards_are_a_function_of_what_is_packed(format_name: str) -> None:
-    chosen = scan.FORMATS[format_name]
+    chosen = scan.shard_format(format_name)
     outputs = [packed(output(f"{i}"), i) for i in range(9)]
     assert chosen.pack(outputs, whole_of(), split=None, index=3) == chosen.pack(
         outputs, whole_of(), split=None, index=3

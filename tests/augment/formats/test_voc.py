@@ -14,7 +14,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats.format import Whole
 from augment.formats.voc import xml
-from augment.formats.voc.format import sidecars
+from augment.formats.voc.format import Voc
 from augment.images import masks
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
@@ -274,13 +274,13 @@ def test_size_that_nobody_knows_is_no_fault(size: tuple[int, int] | None, tmp_pa
 @pytest.mark.parametrize("key", ["a\nb", "a ", "a\x7fb"])
 def test_name_that_cannot_be_a_line_in_a_list_refuses_the_picture(key: str) -> None:
     with pytest.raises(RecordError, match="cannot be a line in a list"):
-        sidecars(output(key, Annotations(boxes=())), WHOLE)
+        Voc().sidecars(output(key, Annotations(boxes=())), WHOLE)
 
 
 def test_class_that_xml_cannot_say_refuses_the_picture() -> None:
     said = Annotations(boxes=((0, 0, 1, 1),), box_labels=("a\x01",))
     with pytest.raises(RecordError, match=r"U\+0001 in a name or a class"):
-        sidecars(output("a", said), WHOLE)
+        Voc().sidecars(output("a", said), WHOLE)
 
 
 def test_text_that_would_be_slow_to_look_through_is_not(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from augment.errors import DatasetError, Reason
 from augment.formats.format import Output, Packed, Whole
 from augment.images import masks
 from augment.samples.annotations import Annotations
-from augment.scanning.scan import FORMATS, recognised, scan
+from augment.scanning.scan import FORMATS, recognised, scan, shard_format
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats.packing_for_tests import header, octal, pack, padded, tar_of
 
@@ -303,12 +303,12 @@ def test_a_shard_that_changes_under_the_scan_is_refused(tmp_path: Path) -> None:
 
 def test_pictures_beside_a_tar_are_a_folder_of_pictures(tmp_path: Path) -> None:
     shard(lay(tmp_path, {"cat/1.png": PNG}), {"a.png": PNG})
-    assert recognised(tmp_path).NAME == "folder"
+    assert recognised(tmp_path).name == "folder"
 
 
 def test_a_picture_without_a_known_extension_gets_that_of_its_format() -> None:
     output = Output("plain", None, None, "", 8, 8)
     outputs = [Packed(output, PNG, None), Packed(replace(output, key="odd.xyz"), picture(1, image_format="jpeg"), None)]
-    file = FORMATS["webdataset"].pack(outputs, Whole((), (), frozenset(), (), "folder"), split=None, index=0)
+    file = shard_format("webdataset").pack(outputs, Whole((), (), frozenset(), (), "folder"), split=None, index=0)
     with tarfile.open(fileobj=io.BytesIO(file.data)) as tar:
         assert tar.getnames() == ["plain.png", "plain.json", "odd%2Exyz.jpg", "odd%2Exyz.json"]

@@ -13,7 +13,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, OutputError, Reason
 from augment.formats.format import Whole
 from augment.formats.yolo import config, labels
-from augment.formats.yolo.format import sidecars
+from augment.formats.yolo.format import Yolo
 from augment.images import masks
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
@@ -241,7 +241,7 @@ def test_keypoints_outside_are_missing_and_those_in_the_outer_half_of_a_pixel_mo
 def test_keypoints_and_masks_together_are_refused() -> None:
     whole = Whole(("dog",), ("nose",), frozenset({"boxes", "keypoints", "instance_masks"}), (), "coco")
     with pytest.raises(OutputError, match="write it as COCO"):
-        sidecars(output("a", Annotations(boxes=())), whole)
+        Yolo().sidecars(output("a", Annotations(boxes=())), whole)
 
 
 @pytest.mark.parametrize("length", [1, 7, 640, 1333, 65_535])

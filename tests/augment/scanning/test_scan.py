@@ -10,7 +10,7 @@ import pytest
 
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, Reason
-from augment.formats.format import Described, FileGroup, Listing
+from augment.formats.format import Described, FileGroup, Listing, ShardFormat
 from augment.scanning import assemble
 from augment.scanning.examine import Examiner, Limits, Refused
 from augment.scanning.scan import _ASKED, FORMATS, recognised, scan
@@ -45,7 +45,7 @@ def test_format_is_found_out(tmp_path: Path) -> None:
 
 
 def test_every_format_is_asked_and_has_a_name_of_its_own() -> None:
-    asked = [each.NAME for equals in _ASKED for each in equals]
+    asked = [each.name for equals in _ASKED for each in equals]
     assert sorted(asked) == sorted(FORMATS)
     assert len(asked) == len(set(asked))
     assert asked[-1] == "folder"
@@ -61,7 +61,7 @@ def test_every_format_is_described(name: str) -> None:
 def test_a_table_says_more_than_the_names_of_folders(tmp_path: Path) -> None:
     root = mask_folders(tmp_path)
     lay(root, {"labels.csv": b"path,label\nimages/a.png,cat\n"})
-    assert recognised(root).NAME == "csv"
+    assert recognised(root).name == "csv"
 
 
 def test_two_formats_that_are_equally_sure_need_a_name(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_unknown_format_is_named_with_the_nearest(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_listed_is_no_other_format(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         scan(tmp_path / "nowhere")
-    assert recognised(tmp_path / "nowhere").NAME == "folder"
+    assert recognised(tmp_path / "nowhere").name == "folder"
     lay(tmp_path, {"file": b"x"})
-    assert recognised(tmp_path / "file").NAME == "folder"
+    assert recognised(tmp_path / "file").name == "folder"
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
@@ -99,7 +99,7 @@ def test_every_format_refuses_an_empty_folder_and_recognises_none(name: str, tmp
     assert FORMATS[name].recognise(tmp_path) == (name == "folder")
 
 
-@pytest.mark.parametrize("name", sorted(name for name, each in FORMATS.items() if not each.PACKS))
+@pytest.mark.parametrize("name", sorted(name for name, each in FORMATS.items() if not isinstance(each, ShardFormat)))
 def test_every_format_keeps_to_the_limit_on_files(name: str, tmp_path: Path) -> None:
     root = mask_folders(boxes(tmp_path, "a.png,cat,0,0,1,1"))
     with pytest.raises(DatasetError, match="holds more than 3 files"):
