@@ -71,16 +71,15 @@ clean:  ## remove everything that make made
 	rm -rf $(VENV) bench-output demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find augment service tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# pip comes from $(PYTHON), so that this also works where the system's Python cannot put a pip into a new environment.
+# It is the pip of $(PYTHON) that installs, so that this also works where the system's Python cannot put a pip into a
+# new environment. The lock has a pip for those who activate the environment.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is missing or older than Python 3.11; say which one to use: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
 		echo "$(PYTHON) has no pip; install it ($(PYTHON) -m ensurepip, or your system's python3-pip)" >&2; exit 1; }
-	@echo "installing into $(VENV) (once; again when the lock changes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
-	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes \
-		-r requirements.lock
+	@$(PYTHON) demo/installation.py $(BIN)/python requirements.lock
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		-e .
 	@touch $@
