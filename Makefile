@@ -9,10 +9,10 @@ PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/augment-bench-peers
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check gate lint bench profile transforms format lock golden settings sheets curves clean
+.PHONY: help demo test test-long test-readme check gate lint bench profile transforms format lock golden settings sheets curves clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## expand a folder of real photographs, and say what to try next
 	@$(BIN)/python demo/demo.py
@@ -23,7 +23,10 @@ test: $(READY)  ## run the tests and the documentation's examples
 test-long: $(READY)  ## run the tests that take their time
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-check: lint test gate  ## all that CI runs
+test-readme: $(READY)  ## paste every block of the README into a fresh clone: installs packages, minutes
+	PYTHON="$(PYTHON)" $(BIN)/python -m pytest -m readme --timeout 1800
+
+check: lint test test-readme gate  ## all that CI runs
 
 gate: $(READY)  ## fail where rendering costs much more CPU than it did
 	$(BIN)/python -m bench.gate
