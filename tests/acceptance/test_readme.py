@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -148,9 +149,16 @@ class Shell:
         self._process.stdin.flush()
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Temporary folder that is removed at once: gigabytes of packages are installed into it."""
+    with tempfile.TemporaryDirectory(prefix="readme-") as name:
+        yield Path(name)
+
+
 @pytest.mark.readme
-def test_readme_works_as_it_is_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    clone, home, scratch = tmp_path / "clone", tmp_path / "home", tmp_path / "scratch"
+def test_readme_works_as_it_is_pasted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clone, home, scratch = folder / "clone", folder / "home", folder / "scratch"
     copy_working_tree(clone)
     home.mkdir()
     scratch.mkdir()
