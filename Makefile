@@ -9,10 +9,10 @@ PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/augment-bench-peers
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check gate lint bench profile transforms format lock golden settings sheets curves clean
+.PHONY: help demo test test-long test-readme check gate lint bench profile transforms format lock golden settings sheets curves clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## expand a folder of real photographs, and say what to try next
 	@$(BIN)/python demo/demo.py
@@ -23,7 +23,10 @@ test: $(READY)  ## run the tests and the documentation's examples
 test-long: $(READY)  ## run the tests that take their time
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-check: lint test gate  ## all that CI runs
+test-readme: $(READY)  ## paste every block of the README into a fresh clone: installs packages, minutes
+	PYTHON="$(PYTHON)" $(BIN)/python -m pytest tests/acceptance/test_readme.py -m readme --timeout 1800
+
+check: lint test test-readme gate  ## all that CI runs
 
 gate: $(READY)  ## fail where rendering costs much more CPU than it did
 	$(BIN)/python -m bench.gate
@@ -71,16 +74,15 @@ clean:  ## remove everything that make made
 	rm -rf $(VENV) bench-output demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find augment service tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# pip comes from $(PYTHON), so that this also works where the system's Python cannot put a pip into a new environment.
+# It is the pip of $(PYTHON) that installs, so that this also works where the system's Python cannot put a pip into a
+# new environment. The lock has a pip for those who activate the environment.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is missing or older than Python 3.11; say which one to use: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
 		echo "$(PYTHON) has no pip; install it ($(PYTHON) -m ensurepip, or your system's python3-pip)" >&2; exit 1; }
-	@echo "installing into $(VENV) (once; again when the lock changes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
-	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes \
-		-r requirements.lock
+	@$(PYTHON) demo/installation.py $(BIN)/python requirements.lock
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		-e .
 	@touch $@

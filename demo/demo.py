@@ -1,7 +1,7 @@
 """The demo: a folder of real photographs, expanded by the ``augment`` command, and a contact sheet of the result.
 
-The photographs are those of scikit-image's wheel whose authors gave them to everybody (public domain or CC0); nothing
-is downloaded. Running it again finds everything in place.
+The photographs are those of scikit-image's wheel that are in the public domain or CC0; nothing is downloaded. Five of
+them, with boxes, are also a small PASCAL VOC dataset. Running the demo again finds everything in place.
 """
 
 import shutil
@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import boxes
 import over_http
 import skimage
 
@@ -17,12 +18,14 @@ import augment
 
 OUT = Path("demo-output")
 PHOTOS = OUT / "photos"
+VOC = OUT / "voc"
 EXPANDED = OUT / "photos-x4"
 SHEET = OUT / "contact-sheet.jpg"
 COPIES = 4
 SEED = 7
 PIPELINE = "inception"
 
+SHIPPED = Path(skimage.__file__).parent / "data"
 CLASSES = {
     "cat": ["chelsea.png"],  # CC0, Stefan van der Walt
     "coffee": ["coffee.png"],  # CC0, Rachel Michetti
@@ -33,17 +36,19 @@ CLASSES = {
 ON_THE_SHEET = ["person/astronaut", "cat/chelsea", "coffee/coffee", "space/rocket"]
 
 NEXT = [
-    (f"augment verify {EXPANDED}", "compare every file with the manifest, and render it again"),
-    (f"augment preview {PHOTOS}/cat/chelsea.png -p heavy -o grid.png", "what another pipeline makes of one picture"),
-    ("augment presets", "all pipelines that come with it, and with a name the text of one to start your own from"),
-    ("augment expand YOUR_PICTURES OUT -p flip-rotate-crop --copies 4", "your own pictures; stop it and run it again"),
+    (f"augment verify {EXPANDED.name}", "compare every file with the manifest, and render it again"),
+    ("augment preview photos/cat/chelsea.png -p heavy -o grid.png", "draw what another pipeline makes of one image"),
+    ("augment preview voc -p flip-rotate-crop -o boxes.png", "draw images with their boxes"),
+    ("augment presets", "list all pipelines that come with it; with a name: print one, to start your own from"),
+    ("augment expand YOUR_IMAGES OUT -p flip-rotate-crop --copies 4", "your own images; stop it and run it again"),
 ]
 
 
 def main() -> None:
-    """Lay the photographs out, expand them and draw the sheet."""
-    num_photos = lay_out(PHOTOS)
-    print(f"{num_photos} photographs in {len(CLASSES)} class folders: {PHOTOS}\n")
+    """Copy the photographs, expand them and draw the sheet."""
+    num_photos = copy_photos(PHOTOS)
+    print(f"{num_photos} photographs in {len(CLASSES)} class folders: {PHOTOS}")
+    print(f"{boxes.write(SHIPPED, VOC)} of them with boxes, as PASCAL VOC: {VOC}\n")
     started = time.perf_counter()
     command("expand", PHOTOS, EXPANDED, "--pipeline", PIPELINE, "--copies", COPIES, "--seed", SEED)
     draw(SHEET)
@@ -52,20 +57,19 @@ def main() -> None:
         f"\nDone in {time.perf_counter() - started:.1f} s. Look at\n"
         f"  {SHEET.resolve()}\n"
         f"  {EXPANDED.resolve()}\n"
-        "\nWhat to try next (the command is .venv/bin/augment):"
+        f"\nWhat to try next, after\n  . .venv/bin/activate\n  cd {OUT}\n"
     )
     for words, why in NEXT:
         print(f"  {words}\n      {why}")
 
 
-def lay_out(folder: Path) -> int:
-    """Copy the photographs into class folders, where they are not there yet; how many there are."""
-    shipped = Path(skimage.__file__).parent / "data"
+def copy_photos(folder: Path) -> int:
+    """Copy the photographs that are missing into class folders; return the number of all."""
     for name, files in CLASSES.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for file in files:
             if not (folder / name / file).exists():
-                shutil.copyfile(shipped / file, folder / name / file)
+                shutil.copyfile(SHIPPED / file, folder / name / file)
     return sum(map(len, CLASSES.values()))
 
 
