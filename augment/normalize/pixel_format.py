@@ -48,11 +48,6 @@ class PixelFormat:
         """The names of one picture's axes."""
         return ("C", "H", "W") if self.channels_first else ("H", "W", "C")
 
-    @property
-    def value_bytes(self) -> int:
-        """What one value of one pixel takes."""
-        return np.dtype(self.dtype).itemsize
-
     def shape(self, image_shape: tuple[T, T, T]) -> tuple[T, T, T]:
         """The shape that a picture (H, W, 3) comes in."""
         height, width, channels = image_shape

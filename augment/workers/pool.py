@@ -13,7 +13,6 @@ import itertools
 import math
 import os
 import pickle
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -24,7 +23,7 @@ from augment import validation
 from augment.errors import CallError
 from augment.samples.sample import Refusal
 from augment.workers import launcher, process, slot
-from augment.workers.task import InProcessGuard, Task
+from augment.workers.task import Task
 
 T = TypeVar("T")
 
@@ -157,45 +156,6 @@ class LocalWorkers:
         Nothing of the processes is left when this returns.
         """
         self._finalizer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class InProcessWorkers:
-    """Runs each task in this process as it is submitted, one at a time: no isolation, no limits, nothing to start.
-
-    For notebooks, tests and debuggers; a picture that crashes a decoder takes this process with it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    @property
-    def num_workers(self) -> int:
-        """1: how many tasks run at once."""
-        return 1
-
-    @property
-    def verdicts(self) -> Mapping[str, Refusal]:
-        """Always empty: who dies here tells nothing."""
-        return {}
-
-    def submit(self, task: Task[T]) -> "Future[T]":
-        """Run a task in the caller's thread; the future that is returned is done."""
-        future: Future[T] = Future()
-        with self._lock:  # a task may rely on being alone in its process, as it is in a worker
-            try:
-                future.set_result(task.run(InProcessGuard()))
-            except Exception as error:  # noqa: BLE001 - it is raised again by the future, as for any other Workers
-                future.set_exception(error)
-        return future
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to end."""
 
     def __enter__(self) -> Self:
         return self

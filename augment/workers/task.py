@@ -11,7 +11,7 @@ Many tasks, a few of them under way at a time.
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from augment.errors import AugmentError
 from augment.samples.sample import Refusal
@@ -57,9 +57,6 @@ class Workers(Protocol):
     def close(self) -> None:
         """End every worker process; nothing of them is left when this returns."""
         ...
-
-
-AnyTask = Task[Any]
 
 
 class InProcessGuard:

@@ -72,7 +72,7 @@ class Rendering:
                 self._metrics.records_refused.labels(str(refusal.reason)).inc()
             return laid
 
-        pictures = spec.pixel_format.value_bytes * sum(map(_picture_bytes, stream.stream.image_shapes))
+        pictures = spec.pixel_format.itemsize * sum(map(_picture_bytes, stream.stream.image_shapes))
         expected = spec.num_rows(place.index) * (pictures + _ROW_BYTES)
         return Wanted((stream.id, place), produce, expected)
 

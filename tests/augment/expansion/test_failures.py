@@ -13,7 +13,7 @@ from augment.expansion import spec
 from augment.expansion.expand import Expansion, expand
 from augment.expansion.progress import Progress
 from augment.expansion.shard import ShardTask
-from augment.workers.pool import InProcessWorkers, LocalWorkers
+from augment.workers.pool import LocalWorkers
 from augment.workers.task import Task
 from tests.augment.expansion.expansions_for_tests import (
     PIPELINE,
@@ -24,6 +24,7 @@ from tests.augment.expansion.expansions_for_tests import (
     content,
     lay_noise,
 )
+from tests.augment.workers.in_process import InProcessWorkers
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from augment.errors import RecordError
-from augment.workers.task import AnyTask, Guard
+from augment.workers.task import Guard, Task
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Records:
 class Timed:
     """Runs another task and says how many seconds that took."""
 
-    task: AnyTask
+    task: Task[Any]
 
     def run(self, guard: Guard) -> float:
         start = time.perf_counter()

@@ -16,9 +16,10 @@ import pytest
 
 from augment.errors import CallError, Reason, RecordError, WorkerError
 from augment.workers import outcome
-from augment.workers.pool import InProcessWorkers, LocalWorkers, num_cpus
+from augment.workers.pool import LocalWorkers, num_cpus
 from augment.workers.task import Workers
 from tests.augment.waiting import eventually
+from tests.augment.workers.in_process import InProcessWorkers
 from tests.augment.workers.tasks_for_tests import Call, Echo, Pid, Records
 
 CRASH = ("die", int(signal.SIGSEGV))
