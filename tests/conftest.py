@@ -7,6 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.budget import Budget
+
 # A limit on time would judge the machine: the first example of a test pays for its imports.
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("here")
@@ -21,6 +23,11 @@ _PHOTOS = {
     "person": ["astronaut.png"],
     "space": ["rocket.jpg"],
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the seconds of this run, if it has a budget."""
+    config.pluginmanager.register(Budget(config))
 
 
 @pytest.fixture(autouse=True)
