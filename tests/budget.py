@@ -45,7 +45,7 @@ class Budget:
         self._num_tests = self._num_left_out = 0
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Leave a test out if its time is up: True says that all is done."""
         if self._ends is None or self._thin_from is None:
             return None
@@ -54,6 +54,8 @@ class Budget:
             self._begun.add(test)
             return None
         self._num_left_out += 1
+        # The test before has left its module's fixtures to this one, which now ends them unless the next needs them.
+        item.session._setupstate.teardown_exact(nextitem)
         return True
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:

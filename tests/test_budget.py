@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -13,16 +14,29 @@ from tests import budget
 
 ROOT = Path(__file__).parents[1]
 CONFTEST = """
-from tests.budget import Budget
+from tests import budget
 
 def pytest_configure(config):
-    config.pluginmanager.register(Budget(config))
+    config.pluginmanager.register(budget.Budget(config))
+"""
+THREE = """
+import pytest
+
+@pytest.fixture(scope="module", autouse=True)
+def resource():
+    yield
+    print("ended in", __name__)
+
+@pytest.mark.parametrize("i", range(3))
+def test(i):
+    pass
 """
 
 
-def _run(folder: Path, seconds: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    (folder / "conftest.py").write_text(CONFTEST)
-    (folder / "test_six.py").write_text("import pytest\n@pytest.mark.parametrize('i', range(6))\ndef test(i): pass\n")
+def _run(folder: Path, seconds: str, *arguments: str, more: str = "") -> "subprocess.CompletedProcess[str]":
+    (folder / "conftest.py").write_text(CONFTEST + more)
+    for name in ("test_first.py", "test_second.py"):
+        (folder / name).write_text(THREE)
     command = [
         sys.executable,
         "-m",
@@ -50,6 +64,14 @@ def test_tests_that_would_begin_too_late_are_left_out_and_counted(tmp_path: Path
     assert "budget of 1e-06 s used up: 6 of 6 tests not run" in done.stdout
 
 
+def test_what_a_test_left_to_one_that_is_left_out_is_ended(tmp_path: Path) -> None:
+    done = _run(tmp_path, "3600", "-s", more="budget._THIN_SHARE = 1\n")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1].startswith("2 passed in ")
+    assert "4 of 6 tests not run" in done.stdout
+    assert done.stdout.index("ended in test_first") < done.stdout.index("ended in test_second")
+
+
 def test_budget_that_is_not_used_up_changes_nothing(tmp_path: Path) -> None:
     done = _run(tmp_path, "3600", "-n", "2")
     assert done.returncode == 0, done.stdout
@@ -74,7 +96,7 @@ def test_tests_run_until_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None
     late: Any = budget.Budget(node)  # type: ignore[arg-type]
 
     def runs(nodeid: str) -> bool:
-        return late.pytest_runtest_protocol(SimpleNamespace(nodeid=nodeid)) is None
+        return late.pytest_runtest_protocol(mock.Mock(nodeid=nodeid), None) is None
 
     assert runs("a.py::test[1]")
     assert runs("a.py::test[2]")
