@@ -1,11 +1,15 @@
 """What all tests share: an environment that asks nobody on the network, and real photographs."""
 
+import itertools
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.budget import Budget
 
 # A limit on time would judge the machine: the first example of a test pays for its imports.
 hypothesis.settings.register_profile("here", deadline=None)
@@ -23,10 +27,24 @@ _PHOTOS = {
 }
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the seconds of this run, if it has a budget."""
+    config.pluginmanager.register(Budget(config))
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders with numbers; mktemp would look through all that there are each time, seconds of a whole run."""
+    root = tmp_path_factory.mktemp("homes")
+    return (root / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """State that the engine keeps for its user goes to a folder of the test's own."""
-    monkeypatch.setenv("AUGMENT_HOME", str(tmp_path_factory.mktemp("home")))
+    home = next(_homes)
+    home.mkdir()
+    monkeypatch.setenv("AUGMENT_HOME", str(home))
 
 
 @pytest.fixture(scope="session")

@@ -209,4 +209,4 @@ def test_max_failures_is_judged_over_the_run(server: Server, pictures: Path) -> 
             stream = client.stream(**wanted, max_failures=allowed)  # type: ignore[arg-type]
             assert len(list(stream.epoch(0))) == 3
             assert stream.num_failed == 2
-    assert wait_until(lambda: num_prefetching() == 0) < 5
+    wait_until(lambda: num_prefetching() == 0)

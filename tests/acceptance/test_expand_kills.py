@@ -42,13 +42,13 @@ def kill_parent(process: "subprocess.Popen[bytes]") -> None:
 
 @dataclass
 class Scene:
-    """A dataset and a folder to begin with; what a run that nobody kills makes of it, and how long it writes."""
+    """A dataset and a folder to begin with; what a run that nobody kills makes of it, and which files that adds."""
 
     data: Path
     pipeline: Path
     before: Path | None = None
     wanted: dict[str, bytes | None] | None = None
-    seconds: float = 0.0
+    added: tuple[str, ...] = ()
 
     def begin(self, out: Path) -> "subprocess.Popen[bytes]":
         """Start a run in a process group of its own, and wait until it writes."""
@@ -77,11 +77,9 @@ class Scene:
 
     def learn(self, out: Path) -> None:
         """See what a run that nobody kills does."""
-        process = self.begin(out)
-        started = time.monotonic()
-        assert process.wait(120) == 0
-        self.seconds = time.monotonic() - started
+        assert self.begin(out).wait(120) == 0
         self.wanted = content(out)
+        self.added = tuple(self.wanted)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +104,9 @@ def update(first_run: Scene, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     scene = Scene(data, first_run.pipeline, before=first_run.data.parent / "out")
     fresh = Scene(data, first_run.pipeline)
     fresh.learn(root / "fresh")
-    scene.wanted, scene.seconds = fresh.wanted, fresh.seconds
+    scene.wanted = fresh.wanted
+    assert first_run.wanted is not None
+    scene.added = tuple(name for name in fresh.added if name not in first_run.wanted)
     return scene
 
 
@@ -119,9 +119,11 @@ def check(scene: Scene, kill: Kill, num_kills: int, tmp_path: Path) -> None:
     for i in range(num_kills):
         out = tmp_path / f"out-{i}"
         process = scene.begin(out)
-        time.sleep(moments.uniform(0.0, scene.seconds * 0.9))
+        num_files = moments.randrange(len(scene.added) * 9 // 10)
+        while process.poll() is None and sum((out / name).exists() for name in scene.added) < num_files:
+            time.sleep(0.002)
         kill(process)
-        num_hit += process.wait(10) == -signal.SIGKILL
+        num_hit += process.wait(60) == -signal.SIGKILL
         scene.finish(out)  # at once: workers of the killed run may still be there
         found = content(out)
         assert scene.wanted is not None
@@ -134,7 +136,7 @@ def check(scene: Scene, kill: Kill, num_kills: int, tmp_path: Path) -> None:
 
 def wait_for_end_of_processes(out: Path) -> list[str]:
     """The processes of runs in this folder that are still there after some seconds."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     mark = f"{MARK}={out}".encode()
     while True:
         there = []

@@ -60,11 +60,11 @@ def test_jobs_are_finished_whatever_ends_the_service(tmp_path: Path) -> None:
         def done() -> int:
             return int(json.loads(server.get(f"/v1/jobs/{job['id']}"))["progress"]["done"])
 
-        wait_until(lambda: done() > 0, 60)
+        wait_until(lambda: done() > 0)
         server.kill()
         server.restart()
         before = done()
-        wait_until(lambda: done() > before or before == 80, 60)
+        wait_until(lambda: done() > before or before == 80)
         assert server.stop() in {0, -15}, "SIGTERM stops a job at a point to go on from"
         assert server.num_files() == 0
         server.restart()
@@ -116,7 +116,7 @@ def test_command_line_finishes_what_a_cancelled_job_began(tmp_path: Path) -> Non
         def progress() -> dict[str, int]:
             return dict(json.loads(server.get(f"/v1/jobs/{job['id']}"))["progress"])
 
-        wait_until(lambda: progress()["done"] > 0, 60)
+        wait_until(lambda: progress()["done"] > 0)
         status, cancelled = server.post(f"/v1/jobs/{job['id']}/cancel", {})
         assert (status, cancelled["state"]) == (200, "cancelled")
         begun = _files(Path(job["output"]))

@@ -2,7 +2,6 @@
 
 import io
 import socket
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,14 +43,17 @@ def test_one_shot_of_a_client_who_leaves_is_stopped_and_leaves_nothing(tmp_path:
         leaving = send(server, form(pictures))
         wait_until(lambda: server.metric("augment_workers_busy") > 0)
         assert server.num_files() > at_rest
-        time.sleep(0.2)
+        begun_s = server.workers_cpu_s()
+        wait_until(lambda: server.workers_cpu_s() - begun_s > 0.2)
         leaving.close()
+        left_s = server.workers_cpu_s()
 
         def is_idle() -> bool:
             busy = server.metric("augment_workers_busy") + server.metric("augment_queue_depth")
             return not busy and not server.metric("augment_requests_admitted")
 
-        assert wait_until(is_idle) < 1.0
+        wait_until(is_idle)
+        assert server.workers_cpu_s() - left_s < 1.0, "of the two seconds that the rest would take"
         assert server.num_files() == at_rest
         assert server.metric("augment_answers_open") == 0
         assert server.metric("augment_pictures_total") == 0, "its result is nobody's"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from augment.cli import exit_codes
-from tests.acceptance.servers_for_tests import ROOT, Server
+from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
 
 
 def _start(*arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
@@ -72,11 +72,14 @@ def test_small_answers_on_a_kept_connection_do_not_wait_for_each_other(tmp_path:
     with Server(tmp_path / "home") as server:
         address = urllib.parse.urlsplit(server.url)
         connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
-        taken_s = []
-        for _ in range(20):
+
+        def seconds() -> float:
             started = time.perf_counter()
             connection.request("GET", "/health/live")
             connection.getresponse().read()
-            taken_s.append(time.perf_counter() - started)
+            return time.perf_counter() - started
+
+        for _ in range(40):  # Linux acknowledges the first ones at once
+            seconds()
+        wait_until(lambda: seconds() < 0.03)  # never so where each one waits
         connection.close()
-    assert sorted(taken_s)[10] < 0.03

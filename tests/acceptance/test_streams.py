@@ -5,8 +5,6 @@ import json
 import socket
 import subprocess
 import tarfile
-import threading
-import time
 import urllib.error
 from collections.abc import Iterator
 from http.client import IncompleteRead
@@ -152,31 +150,20 @@ def test_reader_who_stops_reading_costs_others_nothing(server: Server) -> None:
     stalled = [begin(server, f"{path}?epoch=1", receive_bytes=4096) for _ in range(3)]
     try:
         wait_until(lambda: server.metric("augment_readers") == 3)
-        worst_s, done = 0.0, threading.Event()
-
-        def probe() -> None:
-            nonlocal worst_s
-            while not done.wait(0.02):
-                started = time.monotonic()
-                server.get("/health/live")
-                worst_s = max(worst_s, time.monotonic() - started)
-
-        probing = threading.Thread(target=probe)
-        probing.start()
         for epoch in (2, 3):
-            assert len(batches_of(server.get(f"{path}?epoch={epoch}"))) == 5
-        done.set()
-        probing.join()
-        assert worst_s < 1.0
+            with server.open(f"{path}?epoch={epoch}") as answer:  # begun, and not read to its end
+                first = answer.read(1)
+                assert server.get("/health/live")
+                assert len(batches_of(first + answer.read())) == 5
         assert rest_of(stalled.pop()).count(b"\r\n\r\n") >= 1
         assert server.get(f"{path}?epoch=1") == expected
     finally:
         for connection in stalled:
             connection.close()
-    wait_until(lambda: server.metric("augment_readers") == 0, 5)
+    wait_until(lambda: server.metric("augment_readers") == 0)
 
 
-def test_reader_who_leaves_stops_his_rendering_within_a_second(server: Server, photos: Path) -> None:
+def test_reader_who_leaves_stops_his_rendering_within_a_cpu_second(server: Server, photos: Path) -> None:
     server.register(write_photos(photos.parent / "larger", num_each=64, side=150), "larger")
     fast = server.declare(PIPELINE, batch_size=8)
     server.get(f"/v1/streams/{fast}/batches")  # both workers have started
@@ -185,10 +172,12 @@ def test_reader_who_leaves_stops_his_rendering_within_a_second(server: Server, p
     for path in ("batches", "batches/0/1"):
         reader = begin(server, f"/v1/streams/{stream}/{path}")
         wait_until(lambda: server.metric("augment_workers_busy") > 0)
-        time.sleep(0.3)
+        begun_s = server.workers_cpu_s()
+        wait_until(lambda: server.workers_cpu_s() - begun_s > 0.3)  # noqa: B023 - called at once
         reader.close()
-        took_s = wait_until(lambda: server.metric("augment_workers_busy") + server.metric("augment_queue_depth") == 0)
-        assert took_s < 1.0
+        left_s = server.workers_cpu_s()
+        wait_until(lambda: server.metric("augment_workers_busy") + server.metric("augment_queue_depth") == 0)
+        assert server.workers_cpu_s() - left_s < 1.0, "of the six seconds that all would take"
         assert server.metric("augment_requests_admitted") == 0
         assert server.metric("augment_batches_sent_total") == sent
 
@@ -204,7 +193,8 @@ def test_record_that_hangs_costs_one_row_and_the_verdict_is_kept(tmp_path: Path)
         (batch,) = batches_of(server.get(url))
         assert batch.keys == ["cat/000", "cat/001", "cat/003", "cat/003", *(f"dog/{i:03}" for i in range(4))]
         assert batch.replaces == [None, None, "cat/002", *[None] * 5]
-        started = time.monotonic()
+        refused_once = server.metric('augment_worker_restarts_total{reason="timeout"}')
+        assert refused_once >= 1
         (again,) = batches_of(server.get(url))
         assert again.keys == batch.keys
         assert np.array_equal(again.images, batch.images)
@@ -214,10 +204,10 @@ def test_record_that_hangs_costs_one_row_and_the_verdict_is_kept(tmp_path: Path)
             server.get(f"/v1/streams/{stream}/samples/2/cat/002")
         assert json.load(refused.value)["reason"] == "timeout"
         refused.value.close()
-        assert time.monotonic() - started < 1.5, "what is known to hang is not tried again"
         assert server.metric('augment_records_refused_total{reason="timeout"}') == 2
         assert server.metric("augment_records_poisoned") == 1
-        assert server.metric('augment_worker_restarts_total{reason="timeout"}') >= 1
+        restarts = server.metric('augment_worker_restarts_total{reason="timeout"}')
+        assert restarts == refused_once, "what is known to hang is not tried again"
         with server.open(url) as answer:
             assert answer.headers["Cache-Control"] == "no-store", "another machine might have been fast enough"
             assert answer.headers["ETag"] is None
@@ -267,15 +257,14 @@ def test_stalled_readers_hold_no_place_and_a_stop_ends_them_within_its_grace(tmp
         refused.value.close()
         for leaving in stalled:
             leaving.close()
-        wait_until(lambda: server.metric("augment_answers_open") == 0, 5)
+        wait_until(lambda: server.metric("augment_answers_open") == 0)
         assert server.get(path) == expected
 
         with begin(server, path, receive_bytes=4096) as reader:
             wait_until(lambda: server.metric("augment_readers") == 1)
             assert server.num_files() > 1
-            started = time.monotonic()
             server.stop()
-            assert time.monotonic() - started < 5
+            assert any("AUGMENT_GRACE_S" in line for line in server.log), "the reader was ended, not waited for"
             assert server.num_files() == 0
             with pytest.raises(ConnectionResetError), reader.makefile("rb") as file:
                 file.read()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,8 +148,8 @@ def test_a_job_converts_and_its_output_reads_back(server: Server, tmp_path: Path
     status, job = server.post("/v1/jobs", body)
     assert status == 202, job
     wait_until(lambda: json.loads(server.get(f"/v1/jobs/{job['id']}"))["state"] == "succeeded")
-    with tarfile.open(fileobj=io.BytesIO(server.get(f"/v1/jobs/{job['id']}/output"))) as archive:
-        archive.extractall(tmp_path, filter="data")
+    # By tar, as a user would: Python's extractall takes its filter only from 3.11.4 on.
+    subprocess.run(["tar", "-x", "-C", tmp_path], input=server.get(f"/v1/jobs/{job['id']}/output"), check=True)
     read = scan(tmp_path)
     assert (read.format, read.num_records, read.classes) == (wanted, 2 * NUM_RECORDS, ("cat",))
     assert "boxes" in read.targets

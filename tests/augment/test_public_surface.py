@@ -41,7 +41,7 @@ def test_unknown_attribute_is_an_attribute_error() -> None:
 
 def test_import_is_quick_and_brings_no_library() -> None:
     code = (
-        "import sys, time; started = time.perf_counter(); import augment; took = time.perf_counter() - started\n"
+        "import sys, time; started = time.process_time(); import augment; took = time.process_time() - started\n"
         "import json; print(json.dumps([took, sorted(sys.modules)]))"
     )
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(3)]

@@ -120,8 +120,8 @@ def test_link_that_drips_is_no_silence() -> None:
     """Each wait for bytes is bounded, not the time in which much of them comes."""
 
     def dripping() -> Iterator[bytes]:
-        for start in range(0, 600_000, 60_000):
-            yield CONTENT[start : start + 60_000]
+        for start in range(0, 600_000, 150_000):
+            yield CONTENT[start : start + 150_000]
             time.sleep(0.4 * TIMEOUT_S)
 
     with answering(b"Content-Length: 600000", dripping()) as answer:

@@ -29,23 +29,23 @@ warm = Dataset.open(small)
 warm.keys([0]), EpochOrder(warm.num_records, 0, 0).take(np.arange(1))  # what is loaded once in a process
 process = psutil.Process()
 
-rss, begin = process.memory_info().rss, time.perf_counter()
+rss, begin = process.memory_info().rss, time.process_time()
 dataset = Dataset.open(path)
-opened_s, opened_bytes = time.perf_counter() - begin, process.memory_info().rss - rss
+opened_s, opened_bytes = time.process_time() - begin, process.memory_info().rss - rss
 
-begin = time.perf_counter()
+begin = time.process_time()
 positions = np.arange(64 * index, 64 * (index + 1)) % dataset.num_records
 indices = EpochOrder(dataset.num_records, 7, epoch).take(positions)
 keys = dataset.keys(indices)
-keys_s, keys_bytes = time.perf_counter() - begin, process.memory_info().rss - rss
+keys_s, keys_bytes = time.process_time() - begin, process.memory_info().rss - rss
 
-begin = time.perf_counter()
+begin = time.process_time()
 records = dataset.records(indices)
-records_s = time.perf_counter() - begin
+records_s = time.process_time() - begin
 
-begin = time.perf_counter()
+begin = time.process_time()
 found = [dataset.find(key) for key in keys]
-find_s = time.perf_counter() - begin
+find_s = time.process_time() - begin
 assert found == indices.tolist() and [record.key for record in records] == keys
 print(json.dumps({
     "opened_s": opened_s, "opened_bytes": opened_bytes, "keys_s": keys_s, "keys_bytes": keys_bytes,

@@ -1,6 +1,5 @@
 """Records, workers and users that fail: what is told, and what is left."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -184,13 +183,11 @@ def test_max_failures_is_judged_while_shards_are_under_way(
 
     def slow(task: Task[Any]) -> Task[Any]:
         assert isinstance(task, ShardTask)
-        return SlowShard(task, "dog/slow", 60)
+        return SlowShard(task, "dog/slow", 3600)
 
     slowly = Wrapping(one_worker, slow)
-    started = time.monotonic()
     with pytest.raises(
         DatasetError, match=r"3 records and files are left out so far and max_failures is 2; one is cat/2"
     ):
         expand(data, out, PIPELINE, workers=slowly, max_failures=2)
-    assert time.monotonic() - started < 50
     assert [path.name for path in out.iterdir()] == ["expansion.json"]

@@ -55,7 +55,7 @@ from pathlib import Path
 from augment.expansion.expand import lock
 with lock.locked(Path({str(out)!r})):
     if os.fork() == 0:
-        time.sleep(60)
+        time.sleep(600)
     print("locked", os.getpid(), flush=True)
 """
     process = subprocess.Popen(
@@ -64,7 +64,7 @@ with lock.locked(Path({str(out)!r})):
     assert process.stdout is not None
     try:
         assert process.stdout.readline().startswith("locked")
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         with lock.locked(out):
             pass
     finally:
@@ -111,7 +111,7 @@ def test_run_waits_for_those_who_still_work_in_it(out: Path) -> None:
     taken = threading.Event()
     worker = threading.Thread(target=work)
     worker.start()
-    assert taken.wait(10)
+    assert taken.wait(60)
     run.end()
     order.append("run")
     worker.join()

@@ -30,9 +30,8 @@ class Blob:
 
 def blob(height: int, width: int, x: float, y: float, sigma: float) -> np.ndarray:
     """A Gaussian about a point, float64 (H, W), 1 at its middle; the point counts from the middle of a pixel."""
-    rows, columns = np.mgrid[:height, :width]
-    drawn: np.ndarray = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))
-    return drawn
+    down, across = (np.exp(-((np.arange(size) - at) ** 2) / (2 * sigma**2)) for size, at in ((height, y), (width, x)))
+    return np.outer(down, across)
 
 
 def transformed(
@@ -64,11 +63,11 @@ def found(picture: np.ndarray) -> Blob | None:
     edges = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
     if max(edge.max() for edge in edges) > 0.05 or min(height, width) < 3:
         return None
-    mass = picture.sum()
+    of_columns, of_rows = picture.sum(axis=0), picture.sum(axis=1)
+    mass = of_columns.sum()
     if mass < 4:
         return None
-    rows, columns = np.mgrid[:height, :width]
-    x, y = (columns * picture).sum() / mass, (rows * picture).sum() / mass
+    x, y = of_columns @ np.arange(width) / mass, of_rows @ np.arange(height) / mass
     return Blob(float(x), float(y), float(mass))
 
 

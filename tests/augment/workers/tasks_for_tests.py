@@ -126,6 +126,26 @@ def sleep(seconds: float) -> str:
     return "slept"
 
 
+def meet(folder: str, number: int) -> int:
+    """Wait until so many processes are here at once; the id of this one. A file in the folder stands for each."""
+    Path(folder, str(os.getpid())).touch()
+    while len(list(Path(folder).iterdir())) < number:
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def wait_for(path: str) -> int:
+    """Touch ``path`` with the suffix ``.begun``, wait until ``path`` exists and return the id of this process."""
+    Path(f"{path}.begun").touch()
+    while not Path(path).exists():
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def touch(path: str) -> None:
+    Path(path).touch()
+
+
 def spin(seconds: float) -> None:
     """Compute for so long."""
     end = time.process_time() + seconds

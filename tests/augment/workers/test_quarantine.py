@@ -20,7 +20,9 @@ from augment.workers.process import Ended, Limits, OutOfMemory, Reply, Run
 from tests.augment.waiting import eventually
 from tests.augment.workers.tasks_for_tests import Call, Records, picture
 
-LIMITS = Limits(record_timeout_s=0.5, memory_bytes=512 << 20)
+LIMITS = Limits(record_timeout_s=60, memory_bytes=512 << 20)
+IMPATIENT = Limits(record_timeout_s=1.5, memory_bytes=512 << 20)
+"""For tests of the time limit; what is not to meet it has a second to spare, for a busy machine."""
 
 
 class Bench:
@@ -49,9 +51,23 @@ def zygote() -> Iterator[launcher.Launcher]:
     zygote.close()
 
 
+@pytest.fixture(scope="module")
+def impatient_zygote() -> Iterator[launcher.Launcher]:
+    zygote = launcher.Launcher(IMPATIENT, ())
+    yield zygote
+    zygote.close()
+
+
 @pytest.fixture
 def bench(zygote: launcher.Launcher) -> Iterator[Bench]:
     bench = Bench(zygote)
+    yield bench
+    bench.handle.retire()
+
+
+@pytest.fixture
+def impatient(impatient_zygote: launcher.Launcher) -> Iterator[Bench]:
+    bench = Bench(impatient_zygote)
     yield bench
     bench.handle.retire()
 
@@ -63,23 +79,23 @@ def test_a_record_runs_in_the_worker_and_in_quarantine_in_a_child_of_it(bench: B
     assert len({bench.handle.pid, *children.values()}) == 3
 
 
-@pytest.mark.parametrize("call", [("hang", 60), ("sleep", 60)])
+@pytest.mark.parametrize("call", [("hang", 600), ("sleep", 600)])
 def test_a_record_that_takes_too_long_ends_the_worker_even_in_c_code_that_holds_the_lock(
-    bench: Bench, call: tuple[Any, ...]
+    impatient: Bench, call: tuple[Any, ...]
 ) -> None:
     start = time.monotonic()
     with pytest.raises(launcher.WorkerDied) as death:
-        bench.reply(Records(("slow",), {"slow": call}), quarantine=False)
+        impatient.reply(Records(("slow",), {"slow": call}), quarantine=False)
     assert death.value.exit_code == -signal.SIGALRM
-    assert 0.4 < time.monotonic() - start < 3
+    assert time.monotonic() - start >= IMPATIENT.record_timeout_s
 
 
 @pytest.mark.parametrize("quarantine", [False, True])
-def test_the_time_limit_is_for_each_record_and_not_for_the_task(bench: Bench, quarantine: bool) -> None:
+def test_the_time_limit_is_for_each_record_and_not_for_the_task(impatient: Bench, quarantine: bool) -> None:
     keys = tuple("abcd")
-    task = Records(keys, dict.fromkeys(keys, ("sleep", 0.2)))
-    assert bench.run(task, quarantine=quarantine) == dict.fromkeys(keys, "slept")
-    assert bench.run(Call("sleep", (0.7,)), quarantine=quarantine) == "slept"
+    task = Records(keys, dict.fromkeys(keys, ("sleep", 0.4)))
+    assert impatient.run(task, quarantine=quarantine) == dict.fromkeys(keys, "slept")
+    assert impatient.run(Call("sleep", (1.6,)), quarantine=quarantine) == "slept"
 
 
 @pytest.mark.parametrize(
@@ -90,13 +106,14 @@ def test_the_time_limit_is_for_each_record_and_not_for_the_task(bench: Bench, qu
         (("scribble",), Reason.CRASHED, "died of SIGSEGV"),
         (("leave", 0), Reason.CRASHED, "exit code 0"),
         (("leave", 3), Reason.CRASHED, "exit code 3"),
-        (("hang", 60), Reason.TIMEOUT, "0.5 s for one record (AUGMENT_RECORD_TIMEOUT_S)"),
+        (("hang", 600), Reason.TIMEOUT, "1.5 s for one record (AUGMENT_RECORD_TIMEOUT_S)"),
         (("eat", 1 << 30), Reason.CRASHED, "AUGMENT_WORKER_MEMORY_BYTES"),
     ],
 )
 def test_quarantine_refuses_the_record_that_kills_and_no_other(
-    bench: Bench, call: tuple[Any, ...], reason: Reason, words: str
+    request: pytest.FixtureRequest, call: tuple[Any, ...], reason: Reason, words: str
 ) -> None:
+    bench: Bench = request.getfixturevalue("impatient" if reason == Reason.TIMEOUT else "bench")
     results = bench.run(Records(("a", "bad", "c"), {"bad": call}), quarantine=True)
     refused = results.pop("bad")
     assert results == {"a": "a", "c": "c"}
@@ -181,7 +198,7 @@ def test_a_file_that_is_mapped_does_not_count_as_memory(bench: Bench, tmp_path: 
 
 
 def test_a_child_in_quarantine_dies_with_its_worker() -> None:
-    zygote = launcher.Launcher(Limits(record_timeout_s=60, memory_bytes=None), ())
+    zygote = launcher.Launcher(Limits(record_timeout_s=600, memory_bytes=None), ())
     try:
         bench = Bench(zygote)
         process = psutil.Process(bench.handle.pid)
@@ -195,7 +212,7 @@ def test_a_child_in_quarantine_dies_with_its_worker() -> None:
         thread = threading.Thread(target=kill_both)
         thread.start()
         with pytest.raises(launcher.WorkerDied) as death:
-            bench.reply(Records(("a",), {"a": ("hang", 60)}), quarantine=True)
+            bench.reply(Records(("a",), {"a": ("hang", 600)}), quarantine=True)
         thread.join()
         assert death.value.exit_code == -signal.SIGKILL
         eventually(lambda: not killed[0].is_running())

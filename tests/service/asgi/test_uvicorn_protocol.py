@@ -65,7 +65,7 @@ def served(app: FileApp, *, send_bytes: int | None = None) -> Iterator[tuple[str
             yield listening.getsockname()
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -79,7 +79,7 @@ def path(tmp_path: Path) -> Path:
 def begin(address: tuple[str, int], receive_bytes: int) -> socket.socket:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    connection.settimeout(20)
+    connection.settimeout(120)
     connection.connect(address)
     connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     return connection
@@ -91,7 +91,7 @@ def read_to_the_end(connection: socket.socket) -> None:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < ends
         time.sleep(0.01)
@@ -104,7 +104,7 @@ EXPECTED = START + CONTENT[3:] + END + CONTENT[:1]
 def test_file_is_framed_as_any_body_and_the_connection_lives_on(path: Path, headers: Any) -> None:
     app = FileApp(path, headers=headers)
     with served(app) as address:
-        connection = http.client.HTTPConnection(*address, timeout=20)
+        connection = http.client.HTTPConnection(*address, timeout=120)
         for _ in range(2):
             connection.request("GET", "/")
             answer = connection.getresponse()
@@ -117,7 +117,7 @@ def test_file_is_framed_as_any_body_and_the_connection_lives_on(path: Path, head
 def test_file_waits_for_a_slow_reader_and_may_be_removed_meanwhile(path: Path) -> None:
     app = FileApp(path)
     with served(app) as address, begin(address, 4096) as slow:
-        assert app.is_sending.wait(10)
+        assert app.is_sending.wait(60)
         path.unlink()
         time.sleep(0.3)
         assert app.num_ended == 0, "it is not sent before it is read"
@@ -146,7 +146,7 @@ def test_client_who_leaves_while_a_file_is_sent_ends_the_sending(path: Path) -> 
     with served(app) as address:
         for num_read in (0, 100_000):
             with begin(address, 4096) as leaving:
-                assert app.is_sending.wait(10)
+                assert app.is_sending.wait(60)
                 if num_read:
                     leaving.recv(num_read)
         wait_until(lambda: app.num_ended == 2)

@@ -34,7 +34,7 @@ def _wanted(output: str, **other: Any) -> dict[str, Any]:
     return {"dataset": "photos", "pipeline": "light", "copies": 2, "seed": 7, "output": {"name": output}} | other
 
 
-def _ended(service: TestClient, job_id: str, timeout_s: float = 60) -> dict[str, Any]:
+def _ended(service: TestClient, job_id: str, timeout_s: float = 120) -> dict[str, Any]:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         job: dict[str, Any] = service.get(f"/v1/jobs/{job_id}").json()
@@ -45,7 +45,7 @@ def _ended(service: TestClient, job_id: str, timeout_s: float = 60) -> dict[str,
 
 
 def _begun(service: TestClient, job_id: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while service.get(f"/v1/jobs/{job_id}").json()["progress"]["done"] == 0:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -85,7 +85,7 @@ def test_a_job_writes_what_the_command_line_writes(
 def _registered(service: TestClient, root: Path) -> str:
     answer = service.post("/v1/datasets", json={"name": root.name, "path": str(root), "replace": True})
     assert answer.is_success, answer.text
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not service.get(f"/v1/datasets/{root.name}").json().get("digest"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -334,7 +334,7 @@ def test_a_picture_does_not_wait_for_a_jobs_shard(run: Run, tmp_path: Path) -> N
     service.post("/v1/datasets", json={"name": "photos", "path": str(root)})
     job_id = service.post("/v1/jobs", json=_wanted("one-shard", pipeline=_SLOW, copies=2000)).json()["id"]
     state: Any = service.app.state.augment  # type: ignore[attr-defined]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not state.job_workers.num_busy:
         assert time.monotonic() < deadline
         time.sleep(0.02)

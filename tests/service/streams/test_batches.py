@@ -78,7 +78,19 @@ def pieces_of(chunk: FilePart | bytes) -> Iterable[bytes]:
 
 
 def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 120))
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for a condition; ``in_loop`` bounds how long."""
+    while not is_so():  # noqa: ASYNC110 - what it waits for sets no event
+        await asyncio.sleep(0.001)
+
+
+async def settle() -> None:
+    """Let everything that is ready run, and what that makes ready."""
+    for _ in range(100):
+        await asyncio.sleep(0)
 
 
 def files_in(*folders: Path) -> int:
@@ -96,7 +108,7 @@ def test_batch_is_rendered_once_for_all_who_wait(home: Home, memory: Path) -> No
         metrics, oven = Metrics(), Oven(bytes(range(256)) * (CHUNK_BYTES // 100))
         batches = Batches(BatchFiles(home, memory), 2**30, metrics)
         asking = [asyncio.create_task(content_of(batches, oven.wanted("a"))) for _ in range(5)]
-        await asyncio.sleep(0.01)
+        await until(lambda: sum(outcomes(metrics).values()) == 5)
         oven.go.set()
         assert set(await asyncio.gather(*asking)) == {oven.content}
         assert await content_of(batches, oven.wanted("a")) == oven.content
@@ -110,17 +122,17 @@ def test_batch_is_rendered_once_for_all_who_wait(home: Home, memory: Path) -> No
 
 def test_batch_is_cancelled_when_the_last_waiter_leaves_and_not_before(home: Home, memory: Path) -> None:
     async def scenario() -> None:
-        oven = Oven()
-        batches = Batches(BatchFiles(home, memory), 2**30, Metrics())
+        metrics, oven = Metrics(), Oven()
+        batches = Batches(BatchFiles(home, memory), 2**30, metrics)
         first, second = (asyncio.create_task(content_of(batches, oven.wanted("a"))) for _ in range(2))
-        await asyncio.sleep(0.01)
+        await until(lambda: oven.started == ["a"] and sum(outcomes(metrics).values()) == 2)
         first.cancel()
-        await asyncio.sleep(0.01)
+        await settle()
+        assert first.cancelled()
         assert not oven.cancelled
         second.cancel()
-        await asyncio.sleep(0.01)
-        assert oven.cancelled == ["a"]
-        assert files_in(memory) == 0
+        await until(lambda: oven.cancelled == ["a"])
+        await until(lambda: files_in(memory) == 0)
         oven.go.set()
         assert await content_of(batches, oven.wanted("a")) == oven.content, "who comes later is not told"
         assert oven.started == ["a", "a"]
@@ -165,11 +177,11 @@ def test_batch_that_is_read_is_never_removed_and_always_counted(home: Home, memo
 
 def test_failure_reaches_all_who_wait_and_is_not_kept(home: Home, memory: Path) -> None:
     async def scenario() -> None:
-        oven = Oven()
+        metrics, oven = Metrics(), Oven()
         oven.error = StorageError("no disk")
-        batches = Batches(BatchFiles(home, memory), 2**30, Metrics())
+        batches = Batches(BatchFiles(home, memory), 2**30, metrics)
         asking = [asyncio.create_task(content_of(batches, oven.wanted("a"))) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        await until(lambda: sum(outcomes(metrics).values()) == 3)
         oven.go.set()
         results = await asyncio.gather(*asking, return_exceptions=True)
         assert [str(result) for result in results] == ["no disk"] * 3
@@ -314,7 +326,8 @@ def test_reader_is_rendered_for_ahead_and_only_so_far(home: Home, memory: Path) 
         reading = readers.read(oven.wanted, range(3, 100))
         async for _ in reading:
             break
-        await asyncio.sleep(0.05)
+        await until(lambda: len(oven.started) >= 5)
+        await settle()
         assert oven.started == [3, 4, 5, 6, 7], "the one that is read, and two for each worker"
         await reading.aclose()
         assert readers.num_readers == 0
@@ -329,9 +342,10 @@ def test_reader_that_leaves_stops_what_is_rendered_for_him_alone(home: Home, mem
         readers = Readers(batches, num_workers=2)
         leaving = asyncio.create_task(anext(readers.read(oven.wanted, range(100))))
         staying = asyncio.create_task(content_of(batches, oven.wanted(1)))
-        await asyncio.sleep(0.01)
+        await until(lambda: len(oven.started) == 5)
+        await settle()
         leaving.cancel()
-        await asyncio.sleep(0.01)
+        await until(lambda: len(oven.cancelled) == 4)
         assert sorted(str(address) for address in oven.cancelled) == ["0", "2", "3", "4"]
         oven.go.set()
         assert await staying == oven.content

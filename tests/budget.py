@@ -1,0 +1,87 @@
+"""A budget of seconds for a run of tests: what would begin after it is left out, and the summary says how many.
+
+``BUDGET_S`` in the environment sets it; without it every test runs. The clock starts with pytest and counts in every
+process of pytest-xdist alike. In the last quarter of the budget one case of each parametrized test is enough, so that
+what is left of the time goes to tests that have not run at all. A test that has begun is never cut.
+"""
+
+import os
+import time
+from typing import Any
+
+import pytest
+
+_THIN_SHARE = 0.25
+_VARIABLE = "BUDGET_S"  # not AUGMENT_…: the service would warn of a setting that it does not know
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the budget that the environment names, or None if it names none."""
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise pytest.UsageError(f"{_VARIABLE} is {text!r}; give a number of seconds above 0, or unset it")
+    return seconds
+
+
+class Budget:
+    """Plugin of one process: it skips over tests when the time is up, and counts them.
+
+    A process of pytest-xdist is told by the main one when the time is up, and tells it at its end how many tests it
+    left out.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        told: dict[str, Any] = getattr(config, "workerinput", {})
+        self._config = config
+        self._seconds = seconds_of(os.environ.get(_VARIABLE, ""))
+        self._ends = told.get("budget_ends", None if self._seconds is None else time.time() + self._seconds)
+        self._thin_from = None if self._ends is None else self._ends - _THIN_SHARE * (self._seconds or 0)
+        self._begun: set[str] = set()
+        self._num_tests = self._num_left_out = 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Leave a test out if its time is up: True says that all is done."""
+        if self._ends is None or self._thin_from is None:
+            return None
+        test, now = item.nodeid.partition("[")[0], time.time()
+        if now < self._thin_from or (now < self._ends and test not in self._begun):
+            self._begun.add(test)
+            return None
+        self._num_left_out += 1
+        # The test before has left its module's fixtures to this one, which now ends them unless the next needs them.
+        item.session._setupstate.teardown_exact(nextitem)
+        return True
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note how many tests there are."""
+        self._num_tests = max(self._num_tests, len(session.items))
+
+    def pytest_sessionfinish(self) -> None:
+        """Tell the main process, if this is another."""
+        if (output := getattr(self._config, "workeroutput", None)) is not None:
+            output["budget"] = [self._num_tests, self._num_left_out]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a process of pytest-xdist when the time is up."""
+        node.workerinput["budget_ends"] = self._ends
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add what a process of pytest-xdist left out; one that died tells nothing, and is a failure anyway."""
+        num_tests, num_left_out = getattr(node, "workeroutput", {}).get("budget", (0, 0))
+        self._num_tests = max(self._num_tests, num_tests)
+        self._num_left_out += num_left_out
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say how many tests the budget left out."""
+        if self._num_left_out:
+            terminalreporter.write_line(
+                f"budget of {self._seconds:g} s used up: {self._num_left_out} of {self._num_tests} tests not run"
+            )
