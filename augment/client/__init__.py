@@ -1,7 +1,7 @@
 """What trainers and scripts import: needs NumPy, pyarrow and the standard library, and no part of the server."""
 
 from augment.client.client import Client
-from augment.client.stream import ClientStream
+from augment.client.stream import ClientStream, ReplacedRowsWarning
 from augment.client.transport import ClientError, JobError, RefusedError, TooManyFailuresError, UnreachableError
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ClientStream",
     "JobError",
     "RefusedError",
+    "ReplacedRowsWarning",
     "TooManyFailuresError",
     "UnreachableError",
 ]

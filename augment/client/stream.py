@@ -3,6 +3,7 @@
 The body of an answer as a reader of Arrow takes it: pixels go from the socket into the memory that arrays view.
 """
 
+import warnings
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -56,8 +57,12 @@ _ARROW = "application/vnd.apache.arrow.stream"
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
+class ReplacedRowsWarning(UserWarning):
+    """Rows of an epoch stand for records that were refused or have changed since the scan."""
+
+
 class ClientStream:
-    """Batches of one stream. Any number of epochs may be read at once, each by one thread.
+    """Batches of one stream. Any number of epochs may be read at once, each by one thread. It can be pickled.
 
     ``document`` is what the service said of it; ``num_rows`` and ``num_failed`` count this run.
     """
@@ -79,10 +84,21 @@ class ClientStream:
         self.num_rows = 0
         self.num_failed = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_reading"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _reading=weakref.WeakSet())
+
     @property
     def id(self) -> str:
         """The stream's digest: equal on every replica."""
         return str(self.document["id"])
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences about what an epoch leaves out, and what reading the pipeline dropped or renamed."""
+        return tuple(self.document["notices"])
 
     @property
     def num_batches(self) -> int:
@@ -144,6 +160,8 @@ class ClientStream:
 
         The next ones arrive in the background. After a cut it goes on at the batch that is missing, on the next of the
         client's URLs where there are several. Images are read-only views. Closing the iterator ends its thread.
+
+        Warns with ReplacedRowsWarning, once at its end, if rows stand for records that were refused or have changed.
         """
         stop = self.num_batches if stop is None else stop
         if not 0 <= start <= stop <= self.num_batches:
@@ -167,12 +185,25 @@ class ClientStream:
         prefetch = Prefetch(lambda stopped: self._fetch(query, start, stop, stopped), self._prefetch)
         self._reading.add(prefetch)
         batches = iter(prefetch)
+        num_rows, num_replaced, first = 0, 0, ""
         try:
             for batch in batches:
                 self._count(batch, world_size)
+                num_rows += len(batch)
+                for key in batch.replaces:
+                    if key is not None:
+                        first = first or key
+                        num_replaced += 1
                 yield batch
         finally:
             batches.close()
+            if num_replaced:
+                warnings.warn(
+                    f"epoch {query['epoch']}: {num_replaced} of {num_rows} rows stand for records that were refused or "
+                    f"have changed since the scan, the first for {first}; `augment check` names the reason",
+                    ReplacedRowsWarning,
+                    stacklevel=2,
+                )
 
     def _fetch(self, query: Mapping[str, Any], start: int, stop: int, stopped: Stop) -> Iterator[Batch]:
         index = start

@@ -5,99 +5,163 @@ images are uint8 (N, H, W, C) unless the stream was declared with another ``dtyp
 ``images.permute(0, 3, 1, 2).float()`` and the stream's normalisation cost less than float batches cost on the network.
 Keys are the wire's columns: ``image``, ``label``, ``mask``, ``boxes`` and so on, of further views ``image_1``,
 ``mask_1`` and so on; in a stream with views also ``inverse``, ``inverse_1`` and so on, and ``source_size``.
+``is_padding`` (bool) marks rows that another rank has too: leave them out of sums and counts.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 import torch.distributed
 import torch.utils.data
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from augment.client.stream import ClientStream
 from augment.client.transport import ClientError
 from augment.samples.sample import Batch
-from augment.wire.columns import COLUMNS, view_name
+from augment.wire.columns import COLUMNS, padding, view_name
 
 
-class StreamDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
-    """One pass is one epoch, or what is left of it; the next pass is the next epoch, unless ``set_epoch`` says another.
+class TensorBatch(dict[str, Any]):
+    """One batch by the names of its columns. A type of its own, so that ``default_collate`` can refuse it."""
 
-    Rank and world size are those of ``torch.distributed`` where it is initialised, else 0 and 1. With one loader worker
-    the position is kept in that worker: keep ``num_workers=0`` (the stream fetches ahead anyway) for ``state_dict``.
+
+def _refuse_collation(batch: Sequence[TensorBatch], **_: object) -> NoReturn:
+    raise ClientError(
+        f"DataLoader collates {len(batch)} whole batches into one; give batch_size=None: the stream declares the "
+        "batch_size, and each item of a StreamDataset is a batch"
+    )
+
+
+default_collate_fn_map[TensorBatch] = _refuse_collation
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """Where a pass starts: batch ``index`` of an epoch."""
+
+    epoch: int
+    index: int = 0
+
+
+class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
+    """Each pass over it is one whole epoch, whatever became of the pass before: finished, broken off or only peeked at.
+
+    A pass takes its epoch's number at its first ``next()``: one more than the pass before, or the number given to
+    ``set_epoch``. So a peek uses up a number. Two passes at once have two numbers. Only ``load_state_dict`` makes a
+    pass start in the middle of an epoch.
+
+    ``columns`` chooses what a batch holds; without it, all columns. Some frameworks move every column to a device and
+    accept no text: leave out ``key`` and ``replaces`` there. Rank and world size are those of ``torch.distributed`` if
+    it is initialised, else 0 and 1. The dataset can be pickled; a copy goes on from the state of the original.
+
+    With ``num_workers`` of a ``DataLoader`` above 0 the first batch raises ClientError: the stream fetches ahead by
+    itself, and a dataset in a worker process cannot tell the loader where it is.
     """
 
-    def __init__(self, stream: ClientStream, *, rank: int | None = None, world_size: int | None = None) -> None:
+    def __init__(
+        self,
+        stream: ClientStream,
+        *,
+        columns: Sequence[str] | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
         super().__init__()
+        if not isinstance(stream, ClientStream):
+            raise ClientError(f"stream is {stream!r:.100}; give what Client(url).stream(dataset=…, …) returns")
         if (rank is None) != (world_size is None):
             raise ClientError("rank and world_size are given together, or both taken from torch.distributed")
+        if isinstance(columns, str):
+            raise ClientError(f"columns is {columns!r}; give a list of names, such as ['image', 'label']")
         self._stream = stream
+        self._columns = None if columns is None else tuple(columns)
         self._given = None if rank is None or world_size is None else (rank, world_size)
-        self._epoch = 0
-        self._next = 0
+        self._last_epoch = -1
+        self._next: _Position | None = None
+        self._reached: _Position | None = None
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[TensorBatch]:
         worker = torch.utils.data.get_worker_info()
-        if worker is not None and worker.num_workers > 1:
+        if worker is not None:
             raise ClientError(
-                f"num_workers is {worker.num_workers}: each worker would read the whole stream and every batch would "
-                "come that many times; the service has the workers, take num_workers=0"
+                f"num_workers is {worker.num_workers}; take num_workers=0: the stream fetches ahead by itself, and a "
+                "dataset in a worker process cannot tell the loader which epoch and batch it is at"
             )
-        rank, world_size = self._place()
-        batches = self._stream.epoch(self._epoch, self._next, rank=rank, world_size=world_size)
+        return self._pass()
+
+    def _pass(self) -> Iterator[TensorBatch]:
+        start = self._next or _Position(self._last_epoch + 1)
+        self._next, self._last_epoch = None, start.epoch
+        rank, world_size = self._rank()
+        batches = self._stream.epoch(start.epoch, start.index, rank=rank, world_size=world_size)
         try:
             for batch in batches:
-                self._next = batch.index + 1  # before it is handed out: a checkpoint taken now goes on behind it
-                yield _tensors(batch)
+                # Before the batch is handed out: a checkpoint that is taken now resumes after it.
+                self._reached = self._after(start.epoch, batch.index)
+                yield self._tensors(batch)
         finally:
             batches.close()
-        self._epoch, self._next = self._epoch + 1, 0
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
         return self._stream.num_batches
 
     def set_epoch(self, epoch: int) -> None:
-        """Read this epoch next: from where a loaded state stands if it is that epoch, else from its start."""
-        if epoch != self._epoch:
-            self._epoch, self._next = epoch, 0
+        """Give the next pass this number. A loaded state in the middle of that epoch still counts."""
+        if self._next is None or self._next.epoch != epoch:
+            self._next = _Position(epoch)
+        if self._reached is None or self._reached.index == 0:
+            self._reached = self._next
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands: two integers and its id."""
-        return {"stream": self._stream.id, "epoch": self._epoch, "next_batch": self._next}
+        """Return where the pass is that handed out the latest batch; after an epoch's last batch, the next epoch."""
+        at = self._reached or self._next or _Position(self._last_epoch + 1)
+        return {"stream": self._stream.id, "epoch": at.epoch, "next_batch": at.index}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on there, with any number of ranks; ClientError where the state is another stream's."""
+        """Let the next pass start there, with any number of ranks. ClientError if the state is another stream's."""
         if state["stream"] != self._stream.id:
             raise ClientError(
                 f"the state is of stream {state['stream']}, this one is {self._stream.id}: its dataset, pipeline, "
-                "seed, batch size or engine differs, and it would go on with other pictures"
+                "seed, batch size or engine differs, and it would go on with other images"
             )
-        self._epoch, self._next = int(state["epoch"]), int(state["next_batch"])
+        self._next = self._reached = self._after(int(state["epoch"]), int(state["next_batch"]) - 1)
 
-    def _place(self) -> tuple[int, int]:
+    def _after(self, epoch: int, index: int) -> _Position:
+        """Return the position after a batch of an epoch."""
+        return _Position(epoch + 1) if index + 1 >= self._stream.num_batches else _Position(epoch, index + 1)
+
+    def _rank(self) -> tuple[int, int]:
         if self._given is not None:
             return self._given
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 
-
-def _tensors(batch: Batch) -> dict[str, Any]:
-    found: dict[str, Any] = {"key": batch.keys, "position": _tensor(batch.positions), "replaces": batch.replaces}
-    for number, view in enumerate(batch.views):
-        for column, attribute in COLUMNS.items():
-            name, values = view_name(column, number), getattr(view, attribute)
-            if name in found:
-                continue  # what all views share
-            if isinstance(values, np.ndarray):
-                found[name] = _tensor(values)
-            elif values is not None:
-                found[name] = [_tensor(value) for value in values]
-    return found
+    def _tensors(self, batch: Batch) -> TensorBatch:
+        found = TensorBatch(
+            key=batch.keys,
+            position=_tensor(batch.positions),
+            replaces=batch.replaces,
+            is_padding=_tensor(padding(batch)),
+        )
+        for number, view in enumerate(batch.views):
+            for column, attribute in COLUMNS.items():
+                name, values = view_name(column, number), getattr(view, attribute)
+                if name in found or values is None:
+                    continue  # a column that all views share, or that the dataset does not have
+                is_array = isinstance(values, np.ndarray)
+                found[name] = _tensor(values) if is_array else [_tensor(value) for value in values]
+        if self._columns is None:
+            return found
+        if missing := [name for name in self._columns if name not in found]:
+            raise ClientError(f"the stream has no column {missing[0]!r}; it has {', '.join(found)}")
+        return TensorBatch({name: found[name] for name in self._columns})
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Any:
-    """A view where the array may be written to; Arrow's memory may not, and a tensor would let it happen."""
+    """Return a view if the array is writable, else a copy: a tensor would let Arrow's read-only memory be written."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())

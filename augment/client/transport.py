@@ -20,7 +20,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 
@@ -95,7 +95,7 @@ class Server:
     host: str
     port: int | None
     path: str
-    key: str | None
+    key: str | None = field(repr=False)
 
     @classmethod
     def parse(cls, url: str, key: str | None) -> Self:
@@ -217,6 +217,12 @@ class Transport:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._current = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     @property
     def current(self) -> Server:

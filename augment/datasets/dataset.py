@@ -153,6 +153,11 @@ class Dataset:
             )
         return Dataset(self.source, path=self._path, split=split)
 
+    @property
+    def is_for_training(self) -> bool:
+        """True for the training split, and for a dataset without splits."""
+        return self.split is None or self.split.lower() in TRAINING_SPLITS
+
     def record(self, index: SupportsIndex) -> Record:
         """The record at a place in [0, num_records)."""
         i = self._place(index)

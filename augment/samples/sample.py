@@ -220,6 +220,8 @@ class Batch:
     keypoint_scales: a list of one array for each row, as ``Sample`` describes it; None where the dataset has none.
     keypoint_boxes: likewise, but a box is counted by its place among the row's, and -1 where it was dropped.
     replaces:  for each row None, or the key of the refused record whose place it takes.
+    is_padding: bool (N,), True for a row that another rank has too, because there are more ranks than rows; leave such
+        rows out of sums and counts. None means no row is.
     refusals:  the records that were refused while this batch was rendered.
     provenance: one for each row, or none at all where the batch was read from a wire that carries none.
     inverses:  float64 (N, 3, 3), from the middles of pixels of ``images`` to those of the upright original pictures;
@@ -247,6 +249,7 @@ class Batch:
     keypoint_scales: list[NDArray[np.float32]] | None = None
     keypoint_boxes: list[NDArray[np.int64]] | None = None
     replaces: list[str | None] = field(default_factory=list)
+    is_padding: NDArray[np.bool_] | None = None
     refusals: Sequence[Refusal] = ()
     provenance: Sequence[Provenance] = ()
     inverses: NDArray[np.float64] | None = None

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class BatchRenderer:
         if form != PLAIN:
             for view, section in zip(batch.views, self.spec.normalize, strict=True):
                 view.images = convert(view.images, None if section is None else parse(section), form.dtype, form.layout)
-        return batch
+        return mark_padding(batch, is_padding=self.spec.is_padding(place))
 
     def _mixed(self, place: BatchSlice, guard: Guard) -> Batch:
         positions = self.spec.positions(place)
@@ -141,6 +141,12 @@ class BatchRenderer:
             f"record {record.key} is refused ({first.reason}: {first.detail}) and so are the {num_others} records "
             "after it in the epoch's order; remove broken records from the dataset and scan it again"
         )
+
+
+def mark_padding(batch: Batch, *, is_padding: bool) -> Batch:
+    """Return the batch with ``is_padding`` set for all of its rows, in each view."""
+    views = [replace(view, is_padding=np.full(len(view), is_padding)) for view in batch.views]
+    return replace(views[0], other_views=tuple(views[1:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,11 @@ class StreamSpec:
         return self.num_records * self.repeats
 
     @property
+    def num_dropped(self) -> int:
+        """Rows that ``drop_last`` leaves out of each epoch."""
+        return self.epoch_rows % self.batch_size if self.drop_last else 0
+
+    @property
     def num_batches(self) -> int:
         """Batches in an epoch."""
         full, rest = divmod(self.epoch_rows, self.batch_size)
@@ -115,7 +120,8 @@ class StreamSpec:
         """The places of the epoch that one rank's slice of a batch holds.
 
         Of a full batch of B rows rank r of R takes ``[rB/R, (r+1)B/R)``, and R must divide B; of a short last batch of
-        n rows ``[floor(rn/R), floor((r+1)n/R))``, which may be empty. CallError where there is no such batch or rank.
+        n rows ``[floor(rn/R), floor((r+1)n/R))``. With more ranks than rows rank r takes row ``r mod n``, which is
+        padding if r >= n. Never empty. CallError if there is no such batch or rank.
         """
         index = validation.integer("index", place.index, -NUMBER_MAX, NUMBER_MAX)
         rank = validation.integer("rank", place.rank, -NUMBER_MAX, NUMBER_MAX)
@@ -131,7 +137,13 @@ class StreamSpec:
         if not 0 <= rank < world_size:
             raise CallError(f"rank is {rank}; with world_size {world_size} ranks are 0 to {world_size - 1}")
         first, num_rows = index * self.batch_size, self.num_rows(index)
+        if num_rows < world_size:
+            return range(first + rank % num_rows, first + rank % num_rows + 1)
         return range(first + rank * num_rows // world_size, first + (rank + 1) * num_rows // world_size)
+
+    def is_padding(self, place: "BatchSlice") -> bool:
+        """Return True if a rank's slice repeats a row that another rank has, because there are more ranks than rows."""
+        return place.rank >= self.num_rows(place.index)
 
     def num_rows(self, index: int) -> int:
         """Rows of one whole batch of an epoch: ``batch_size``, fewer in a short last one."""

@@ -65,6 +65,9 @@ class Stream:
     ``float32``, ``float16``) and ``layout`` (``NHWC``, ``NCHW``) say how pictures are handed out: ``uint8`` leaves the
     arithmetic to the reader. ``references`` are datasets by the names that transforms call them by.
 
+    ``shuffle`` and ``drop_last`` are True by default for the training split, or a dataset without splits, and False for
+    every other split, so that an evaluation sees each record once.
+
     Raises PipelineError at once where the pipeline cannot hold for the dataset, CallError for arguments out of range.
     With workers a stream may be read from several threads, without them from one.
     """
@@ -78,8 +81,8 @@ class Stream:
         batch_size: int = 64,
         seed: int = 0,
         split: str | None = None,
-        shuffle: bool = True,
-        drop_last: bool = True,
+        shuffle: bool | None = None,
+        drop_last: bool | None = None,
         repeats: int = 1,
         mix: object = None,
         normalize: object = None,
@@ -92,7 +95,9 @@ class Stream:
         self.views = take_views(pipeline, views)
         self._pipelines = [view.pipeline for view in self.views for _ in range(view.count)]
         seed, batch_size = check_seed(seed), validation.integer("batch_size", batch_size, 1, BATCH_SIZE_MAX)
-        shuffle, drop_last = validation.flag("shuffle", shuffle), validation.flag("drop_last", drop_last)
+        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
+            if flag is not None:
+                validation.flag(name, flag)
         repeats = validation.integer("repeats", repeats, 1, REPEATS_MAX)
         mixed = None if mix is None else parse_mix(mix)
         form = PixelFormat(dtype, layout)
@@ -113,8 +118,8 @@ class Stream:
             pipelines=tuple(each.digest for each in self._pipelines),
             seed=seed,
             batch_size=batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
+            shuffle=self.dataset.is_for_training if shuffle is None else shuffle,
+            drop_last=self.dataset.is_for_training if drop_last is None else drop_last,
             num_records=self.dataset.num_records,
             has_views=views is not None,
             references=tuple((name, each.digest) for name, each in self._references.items()),
@@ -208,6 +213,17 @@ class Stream:
     def num_batches(self) -> int:
         """Batches in each epoch."""
         return self.spec.num_batches
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences about what an epoch leaves out, and what reading the pipelines dropped or renamed."""
+        found = [notice for view in self.views for notice in view.pipeline.notices]
+        if dropped := self.spec.num_dropped:
+            found.append(
+                f"each epoch drops {dropped} of {self.spec.epoch_rows} rows, which fill no batch of "
+                f"{self.spec.batch_size}; drop_last=False keeps them"
+            )
+        return tuple(found)
 
     @property
     def num_records(self) -> int:

@@ -17,7 +17,7 @@ from augment.render import result_file
 from augment.render.renderer import RenderSource
 from augment.render.result_file import Laid
 from augment.samples.sample import Batch, Provenance, Record
-from augment.streams.batch import BatchRenderer
+from augment.streams.batch import BatchRenderer, mark_padding
 from augment.streams.spec import BatchSlice, StreamSpec
 from augment.wire import arrow, npz, tar
 from augment.wire.columns import Layout
@@ -124,6 +124,7 @@ class PartTask:
         if self.part_format.name is Format.TAR:
             batch = with_provenance(batch, result_file.read_description(self.whole, self.laid))
         part = batch.rows(positions.start - first, positions.stop - first)
+        part = mark_padding(part, is_padding=self.spec.is_padding(self.place))
         match self.part_format.name:
             case Format.ARROW:
                 return arrow.batch_message(part, schema)

@@ -25,6 +25,7 @@ METADATA_KEY = b"augment"
 _NAMES = (
     pa.field("key", pa.string(), nullable=False),
     pa.field("position", pa.int64(), nullable=False),
+    pa.field("is_padding", pa.bool_(), nullable=False),
     pa.field("replaces", pa.string()),  # last: see _is_ended
 )
 
@@ -50,6 +51,7 @@ def batch_message(batch: Batch, schema: pa.Schema) -> list[memoryview]:
         *(columns.column_of(batch, field) for field in list(schema)[: -len(_NAMES)]),
         pa.array(batch.keys, pa.string()),
         pa.array(batch.positions, pa.int64()),
+        pa.array(columns.padding(batch)),
         pa.array(batch.replaces, pa.string()),
     ]
     parts = _Parts(len(stream_start(schema)))
@@ -148,6 +150,7 @@ def _batch(record_batch: pa.RecordBatch, metadata: Mapping[str, Any]) -> Batch:
         "keys": record_batch.column("key").to_pylist(),
         "positions": positions,
         "replaces": record_batch.column("replaces").to_pylist(),
+        "is_padding": record_batch.column("is_padding").to_numpy(zero_copy_only=False),
     }
     num_views = columns.num_views(record_batch.schema.names)
     first, *others = (Batch(**shared, **columns.targets_in(record_batch, view)) for view in range(num_views))

@@ -188,6 +188,11 @@ def _fields_of_view(layout: Layout, *, has_inverses: bool) -> list[pa.Field]:
     return fields
 
 
+def padding(batch: Batch) -> NDArray[np.bool_]:
+    """Return ``is_padding`` of each row: bool (N,)."""
+    return np.zeros(len(batch), np.bool_) if batch.is_padding is None else batch.is_padding
+
+
 def column_of(batch: Batch, field: pa.Field) -> pa.Array:
     """The column of a batch that one of ``fields_of`` describes."""
     numbered = _NUMBERED.fullmatch(field.name)

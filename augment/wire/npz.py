@@ -4,7 +4,8 @@ image      uint8 (N, H, W, 3); where pictures differ in size, all their values i
 image_shape    int64 (N, 3) says how to cut it
 key        text (N,)
 position   int64 (N,)
-replaces   text (N,), empty where the row is nobody's replacement
+replaces   text (N,), empty unless the row replaces a refused record
+is_padding bool (N,), True if another rank has the row too
 label      int64 (N,), where records have one class
 label_weights  float32 (N, C), where they may have several
 mask       like image, less its channels; so is mask_shape
@@ -69,6 +70,7 @@ def _arrays(batch: Batch) -> dict[str, NDArray[Any]]:
     arrays["key"] = np.array(batch.keys, dtype=np.str_)
     arrays["position"] = np.asarray(batch.positions, np.int64)
     arrays["replaces"] = np.array([other or "" for other in batch.replaces], dtype=np.str_)
+    arrays["is_padding"] = columns.padding(batch)
     if batch.labels is not None:
         arrays["label"] = np.asarray(batch.labels, np.int64)
     if batch.label_weights is not None:
@@ -114,6 +116,7 @@ def _view(content: dict[str, NDArray[Any]], view: int) -> Batch:
         labels=content.get("label"),
         label_weights=content.get("label_weights"),
         replaces=[text or None for text in content["replaces"].tolist()],
+        is_padding=content["is_padding"],
         inverses=content.get(columns.view_name("inverse", view)),
         source_sizes=content.get("source_size"),
         **targets,

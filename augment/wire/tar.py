@@ -4,8 +4,8 @@
                                          only as npy
     {epoch:06d}-{position:012d}.cls      the index of its class, where the dataset has classes
     {epoch:06d}-{position:012d}.mask.png class indices, where the dataset has masks
-    {epoch:06d}-{position:012d}.json     key, replaces, position, render_key, applied; and as they are there mixed,
-                                         label_weights, boxes, box_labels, keypoints, … (indices, as in Arrow),
+    {epoch:06d}-{position:012d}.json     key, replaces, position, is_padding, render_key, applied; and as they are there
+                                         mixed, label_weights, boxes, box_labels, keypoints, … (indices, as in Arrow),
                                          instance_masks as COCO's run lengths, inverse, source_size
     {epoch:06d}-{position:012d}.1.png, {epoch:06d}-{position:012d}.1.mask.png, …
                                          where there are several views: the next one's picture and mask
@@ -96,6 +96,7 @@ def _description(batch: Batch, row: int) -> bytes:
         "key": batch.keys[row],
         "position": int(batch.positions[row]),
         "replaces": batch.replaces[row],
+        "is_padding": bool(columns.padding(batch)[row]),
     }
     if batch.label_weights is not None:
         members["label_weights"] = batch.label_weights[row].tolist()

@@ -57,10 +57,15 @@ class StreamRequest(schemas.StrictSchema):
     split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
     batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
     seed: int = Field(0, ge=0, description="Below 2**64. Other seeds, other draws and another order.")
-    shuffle: bool = Field(
-        default=True, description="Whether each epoch has an order of its own; else records come by key."
+    shuffle: bool | None = Field(
+        None,
+        description="True: each epoch has an order of its own. False: records come by key. Omitted: true for the "
+        "training split and for a dataset without splits, else false.",
     )
-    drop_last: bool = Field(default=True, description="Whether an epoch leaves out a last batch that is not full.")
+    drop_last: bool | None = Field(
+        None,
+        description="True: an epoch leaves out a last batch that is not full. Omitted: as for `shuffle`.",
+    )
     repeats: int = Field(
         1, ge=1, le=REPEATS_MAX, description="Rows of each record in a batch, each another draw; divides `batch_size`."
     )
@@ -127,7 +132,9 @@ class StreamDocument(BaseModel):
     )
     classes: list[str] = Field(description="The names that labels index; empty where the dataset has none.")
     targets: list[str] = Field(description="What moves with the pixels: mask, boxes, keypoints.")
-    notices: list[str] = Field(description="What was dropped or moved while the pipeline was read.")
+    notices: list[str] = Field(
+        description="What was dropped or moved while the pipeline was read; how many rows each epoch drops."
+    )
 
 
 class StreamPage(BaseModel):
