@@ -1,4 +1,4 @@
-"""What this machine lacks, or has too little of, for the engine to work well; each finding names its remedy."""
+"""Requirements of the engine that this machine lacks or has too little of; each finding names its remedy."""
 
 import importlib
 import importlib.metadata

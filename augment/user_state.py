@@ -1,10 +1,8 @@
 """The user's state folder: notes that spare work and may be lost at any time.
 
-``$AUGMENT_HOME``, else ``$XDG_STATE_HOME/augment``, else ``~/.local/state/augment``.
-
-Where on this machine a dataset lies, so that ``augment verify OUT`` needs no second argument.
-
-The output folder itself must hold no path; this is a note in the user's state folder, which may be lost at any time.
+It is ``$AUGMENT_HOME``, else ``$XDG_STATE_HOME/augment``, else ``~/.local/state/augment``. One note tells where a
+dataset was last seen on this machine, so that ``augment verify OUT`` needs no second argument: the output folder itself
+must hold no path.
 """
 
 import contextlib

@@ -1,9 +1,7 @@
-"""What callers hand over, taken or refused where it is handed over: every refusal is a CallError.
+"""Checks of callers' arguments, quoted values for messages, and "did you mean"; every refusal is a CallError.
 
-A message names the argument, the value that came, the limit and what to give instead. Each function returns the value
-in the one form that the rest of the package knows: an ``int`` where NumPy's integer came, a ``Path`` where text came.
-
-The nearest known word to one that is not known: the last part of many error messages.
+A message names the argument, the value received, the limit and what to give instead. Each function returns the value
+in the one form that the rest of the package knows: an ``int`` for NumPy's integer, a ``Path`` for text.
 """
 
 import difflib

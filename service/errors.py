@@ -1,4 +1,4 @@
-"""What the service itself refuses, beside the engine's errors (``augment.errors``).
+"""Errors of the service itself; those of the engine are in ``augment.errors``.
 
 ServiceError
 ├── MalformedError          400  the request cannot be understood

@@ -1,4 +1,4 @@
-"""The service's home: where everything lives that outlasts a request, and who may use it.
+"""The service's home: everything that outlasts a request, held by one service, with a limit on its size.
 
 lock                      held by the one service that runs here
 datasets/NAME/            dataset.json, manifest.arrow, and for an upload files/
@@ -6,12 +6,11 @@ pipelines/NAME.yaml       saved pipelines
 streams/ID.json           declared streams
 jobs.sqlite               the list of jobs
 outputs/NAME/             what jobs write
-decoded/                  decoded pictures that are kept between epochs; emptied at start
+decoded/                  decoded images that are kept between epochs; emptied at start
 tmp/                      uploads under way; emptied at start
 
-What AUGMENT_MAX_HOME_BYTES leaves, kept for a writer before it writes: two of them never take the same bytes.
-
-A reservation counts with what of it is not on the disk yet; the rest is measured with all other files.
+A writer reserves what AUGMENT_MAX_HOME_BYTES leaves before it writes, so that two never take the same bytes. A
+reservation counts with the part that is not on the disk yet; the rest is measured with all other files.
 """
 
 import fcntl

@@ -1,8 +1,7 @@
-"""What happens to every request: an id, a key, a bound on the body, a count and a log line.
+"""Middleware of every request: an id, a key, a bound on the body, a count and a log line.
 
-Pure ASGI, because the answers are streams: nothing here collects a body.
-
-Who may call: a key as ``Authorization: Bearer``, or as the password of HTTP Basic, so that it can stand in a URL.
+Pure ASGI, because the answers are streams: nothing here collects a body. A key comes as ``Authorization: Bearer``, or
+as the password of HTTP Basic, so that it can be part of a URL.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""What the service counts, as Prometheus text.
-
-Structured logs: one JSON object a line on standard error.
-"""
+"""Metrics as Prometheus text, and logs as one JSON object a line on standard error."""
 
 import functools
 import json

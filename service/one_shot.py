@@ -1,9 +1,7 @@
-"""One-shot requests: pictures that were sent, rendered by the workers, and answered as a picture or a bundle.
+"""One-shot requests: images received into files, rendered by the workers, answered as an image or a bundle.
 
-Pictures of a one-shot request on their way from the connection to files: a raw body, or a multipart form.
-
-They lie where rendered batches lie (in memory where there is room), under names that are never used again, and go with
-the request: a worker that comes late finds nothing.
+Received images are kept where rendered batches are (in memory while there is room), under names that are never used
+again, and are removed with the request: a worker that comes late finds nothing.
 """
 
 import asyncio

@@ -1,9 +1,7 @@
-"""The application's description of itself: keys and problem documents said as they are.
-
-``/docs``: the description of every call, to be read and tried in a browser, offline too.
+"""The OpenAPI document, with keys and problem documents, and ``/docs``: a page to read and try it in a browser.
 
 FastAPI's own page loads Swagger UI from a content delivery network. Here its scripts come from the package
-fastapi-offline, which carries them, and nothing on the page leads to another host.
+fastapi-offline, which carries them, so that the page works offline and nothing on it leads to another host.
 """
 
 from collections.abc import Awaitable, Callable

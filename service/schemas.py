@@ -1,4 +1,4 @@
-"""What requests and answers look like: shown in OpenAPI, checked on the way in."""
+"""Models of requests and answers: shown in OpenAPI, checked on the way in."""
 
 from typing import Any
 

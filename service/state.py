@@ -1,4 +1,4 @@
-"""What the parts of one application share, and how a route gets at it."""
+"""State that the parts of one application share, and a route's access to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The ``augment`` command: its sub-commands, and what becomes of an error.
+"""The ``augment`` command: its sub-commands, and how it shows an error.
 
 An error is one line on standard error that ends with the remedy (a pipeline's problems are one line each), never a
 traceback; the exit code says whose fault it is. ``--debug`` shows the traceback as well.

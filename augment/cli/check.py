@@ -1,7 +1,4 @@
-"""``augment check``: whether a pipeline holds and what exactly it says, or what a scan finds in a dataset.
-
-``augment check DATASET``: what a scan finds in a folder, and what it refuses and why.
-"""
+"""``augment check``: a pipeline with its defaults filled in, or the contents of a dataset with all refusals."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

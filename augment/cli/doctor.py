@@ -1,4 +1,4 @@
-"""``augment doctor``: what is missing on this machine."""
+"""``augment doctor``: requirements that this machine does not meet."""
 
 from dataclasses import asdict
 from pathlib import Path

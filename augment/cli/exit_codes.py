@@ -1,4 +1,4 @@
-"""What the command's exit code says: whose fault it was, so that a script can decide what to do next."""
+"""Exit codes of the command: whose fault it was, so that a script can decide what to do next."""
 
 from augment import errors
 

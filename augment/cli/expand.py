@@ -1,7 +1,4 @@
-"""``augment expand``: copies of every picture of a dataset, written to a folder.
-
-What ``augment expand`` tells of a run and of a plan: in words, or as one JSON document.
-"""
+"""``augment expand``: write augmented copies of a dataset's images to a folder, and report the run or the plan."""
 
 import time
 from collections.abc import Iterator, Sequence

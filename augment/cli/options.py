@@ -1,7 +1,4 @@
-"""The options of commands that scan a dataset, and the scan while its progress is shown.
-
-``--references NAME=FOLDER``: what a pipeline means by the names of datasets that its transforms take pictures of.
-"""
+"""Options shared by several commands: scanning with progress, and ``--references NAME=FOLDER``."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,12 +1,10 @@
-"""Where the command's words go: results to standard output, everything about the run to standard error.
+"""The command's output: results to standard output, everything about the run to standard error.
 
 With ``--json`` standard output carries one JSON document and nothing else. Progress is a bar on a terminal, a line now
-and then elsewhere, and JSON lines with ``--json``; rich is imported only where something is drawn.
+and then elsewhere, and JSON lines with ``--json``; rich is imported only when something is drawn.
 
-Standard output that says what became of it: whoever writes a result must know that it did not arrive.
-
-Python would tell so as any error of any file, or at exit, when nobody listens. Here each failure has its own name at
-the place where it happens, whoever writes: our own words, a table, the help.
+A write to standard output that fails (disk full, reader gone) raises an error with a name of its own at once. Python
+alone would report it like the error of any file, or at exit, when nothing can handle it any more.
 """
 
 import faulthandler

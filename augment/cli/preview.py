@@ -1,8 +1,6 @@
-"""``augment preview``: what a pipeline makes of a picture or of a dataset's records, as a labelled grid.
+"""``augment preview``: augmented copies of an image or of a dataset's records as a labelled grid, targets drawn.
 
-The cells of ``augment preview DATASET --mix``: a batch of a stream, its rows mixed, their targets drawn.
-
-The cells of ``augment preview DATASET``: augmented copies of records spread evenly, with their targets drawn.
+With ``--mix`` the grid is a batch of a stream after mixing.
 """
 
 from collections.abc import Mapping

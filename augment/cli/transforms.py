@@ -1,7 +1,4 @@
-"""``augment transforms``: what can stand in a pipeline, and the parameters of each.
-
-``augment presets``: the pipelines that come with the package.
-"""
+"""``augment transforms`` and ``augment presets``: transforms with their parameters, and the package's pipelines."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

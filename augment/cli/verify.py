@@ -1,4 +1,4 @@
-"""``augment verify``: whether an expanded folder is still what it should be."""
+"""``augment verify``: compare an expanded folder with its manifest and with a new rendering."""
 
 from pathlib import Path
 from typing import Annotated

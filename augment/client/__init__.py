@@ -1,4 +1,4 @@
-"""What trainers and scripts import: needs NumPy, pyarrow and the standard library, and no part of the server."""
+"""The client: needs NumPy, pyarrow and the standard library, and no part of the server."""
 
 from augment.client.client import Client
 from augment.client.stream import ClientStream, ReplacedRowsWarning

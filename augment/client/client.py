@@ -1,7 +1,4 @@
-"""The service from Python: streams for trainers, pictures at once, expansions as jobs.
-
-A job as its client sees it: asked for, followed to its end, with a bar on a terminal.
-"""
+"""The service from Python: streams for trainers, images at once, expansions as jobs that are followed to their end."""
 
 import io
 import json

@@ -1,6 +1,6 @@
 """A declared stream as its reader sees it: epochs of batches, each batch exactly once whatever the network does.
 
-The body of an answer as a reader of Arrow takes it: pixels go from the socket into the memory that arrays view.
+Arrow reads an answer's body through ``Received``: pixels go from the socket into the memory that the arrays view.
 """
 
 import warnings

@@ -1,6 +1,4 @@
-"""Requests to one of several servers: which is asked, what is tried again, and for how long.
-
-What a client raises.
+"""Requests to one of several servers: choice of the server, retries, deadlines, and the errors that a client raises.
 
 ClientError
 ├── RefusedError           the service's answer is a problem document; carries it

@@ -1,4 +1,4 @@
-"""What a dataset's manifest says of its records, counted split by split: no picture is opened."""
+"""Counts of a dataset's records, split by split, from its manifest alone: no image is opened."""
 
 import json
 from collections import Counter

@@ -1,8 +1,8 @@
-"""What a dataset's pictures are like: their pixels, each decoded once, and what its manifest says of them.
+"""Statistics of a dataset's images: their pixels, each image decoded once, and the counts of its manifest.
 
 Values are counted, not added up as floats: for each channel, how often each of its 256 values occurs. Whole numbers add
 up to the same whatever the order, so that mean and standard deviation do not depend on the number of workers, and are
-exact up to the one rounding at the end. Every pixel counts the same, and so a large picture more than a small one.
+exact up to the one rounding at the end. Every pixel counts the same, and so a large image more than a small one.
 """
 
 import contextlib

@@ -1,7 +1,4 @@
-"""A dataset's statistics as a page for people: one HTML file that needs nothing else, or one PNG.
-
-Plots of a dataset's statistics: each one figure, drawn without a screen.
-"""
+"""A dataset's statistics with plots, for people: one HTML file that needs nothing else, or one PNG."""
 
 import base64
 import html

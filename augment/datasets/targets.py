@@ -1,6 +1,6 @@
 """Annotations to the arrays of a sample, and a sample's arrays back to annotations.
 
-Decoded picture, mask and annotations to a sample: what every draw of a record begins with.
+Decoded image, mask and annotations make the sample that every draw of a record starts from.
 """
 
 import re

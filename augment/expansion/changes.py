@@ -1,4 +1,4 @@
-"""What became of a dataset since it was expanded: the manifest of then beside the dataset of now."""
+"""Changes of a dataset since it was expanded: the manifest of then compared with the dataset of now."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""How many copies each record gets: a number for all, a number a class, or as many as bring every class to one size.
+"""Number of copies of each record: one number for all, a number a class, or as many as bring every class to one size.
 
-A rule that goes by classes becomes a share for each class: so many copies of every record, and one more of some. Which
-these are follows from their keys alone: the records whose keys have the smallest digests. So a share says for any key
-how many copies there are, the sum is exact, and what a record gets hardly changes when others are added.
+A rule that depends on classes becomes a share for each class: so many copies of every record, and one more of some.
+The records that get one more are those whose keys have the smallest digests. So a share gives the number of copies for
+any key, the sum is exact, and a record's number hardly changes when other records are added.
 """
 
 import json

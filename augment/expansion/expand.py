@@ -3,10 +3,9 @@
     describe and check -> lock the folder -> undo what a kill left -> shards, by workers -> remove what is stale
     -> write what describes all of it
 
-The folder itself is the durable state (``expansion/folder.py``): the same command goes on where a run ended, however it
-ended, and the files are those of a run that was never interrupted.
-
-What workers are handed of an expansion: its datasets, in memory files that last as long as the work.
+The folder itself is the durable state (``expansion/folder.py``): the same command resumes where a run ended, however it
+ended, and the files are those of a run that was never interrupted. Workers get the datasets in memory files that last
+as long as the work.
 """
 
 import contextlib

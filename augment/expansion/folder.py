@@ -1,30 +1,23 @@
-"""The output folder of an expansion: whose it is, and how a file comes into it and goes.
+"""The output folder of an expansion: ownership check, atomic placing and removal of files, fsync, journal.
 
-The folder is its own durable state. All state lies in the root, because readers of class folders would take a
+The folder is its own durable state. All state is in the root, because readers of class folders would take a
 sub-folder for a class:
 
-    expansion.json             what is expanded, and how; nothing in it tells when, where or by how many
+    expansion.json             what is expanded, and how; no time, host or number of workers
     manifest-00000.parquet …   one for each shard; renamed into place last, so that it marks the shard complete
-    .augment-…                 of a run under way only: temporary files, journals, the run itself
+    .augment-…                 during a run only: temporary files, journals, the run itself
 
-What survives. A finished shard survives the death of every process and the loss of power: its pictures are on the
-disk before its manifest part is. A shard that was not finished is undone by the next run, from its journal.
+A finished shard survives the death of every process and the loss of power: its images are on the disk before its
+manifest part is. A shard that was not finished is undone by the next run, from its journal. The journal lists what the
+shard is about to write; it exists from before the shard's first image until after its manifest part. Images of a
+journal without a part are removed, because the dataset may have lost their records since.
 
-Waiting until what was written is on the disk.
-
-One call for all files of a file system (syncfs(2)) costs about what one call for one file does (fsync(2)): each waits
-for the disk's own cache. So a shard's outputs are waited for together where that promises the same: where the kernel
-tells in the answer all that could not be written (Linux 5.17), and on file systems that keep their files on a disk
-of this machine. Elsewhere (networks, FUSE, overlays), and where a sandbox forbids the call, each file is waited for.
-Whoever asks then waits for its marker too (``sync``): that flushes the disk's own cache once more, and fails where a
-journal was given up.
-
-syncfs(2) waits for what others wrote to the same file system too. That is work which the disk has to do in any case.
-
-What a shard is about to write, noted before it writes it, so that a killed run can be undone to the last file.
-
-A journal lies in the output folder's root from before a shard's first picture until after its manifest part. Where one
-is left without a part, its pictures belong to nobody: the dataset may have lost them since.
+One syncfs(2) for all files of a file system costs about as much as one fsync(2) of one file: each waits for the disk's
+own cache. So a shard's outputs are synced together if that promises the same: if the kernel reports every write that
+failed (Linux 5.17), on file systems that keep their files on a disk of this machine. Elsewhere (networks, FUSE,
+overlays), and if a sandbox forbids the call, each file is synced. The marker is synced after that (``sync``), which
+flushes the disk's cache once more and fails if the file system gave up its own journal. syncfs(2) also waits for what
+others wrote to the same file system; the disk has to do that work in any case.
 """
 
 import contextlib

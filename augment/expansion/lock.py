@@ -1,4 +1,4 @@
-"""Who works in an output folder now: one run at a time, and the workers of that run only.
+"""Locks of an output folder: one run at a time, and the workers of that run only.
 
 Two locks, both the system's (``flock``), so that a death of any kind gives them back: the run holds the folder, each
 worker holds the run's own file while it works on a shard.

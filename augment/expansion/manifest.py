@@ -1,6 +1,6 @@
 """The manifest of an expansion: one row for each output and each refusal, one Parquet file for each shard.
 
-A set of many paths in little memory.
+``PathSet`` holds the paths of all of them in little memory.
 """
 
 import hashlib

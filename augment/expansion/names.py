@@ -1,7 +1,7 @@
-"""Names in a dataset that would get in each other's way once they are outputs, and files that lie where outputs go.
+"""Detect output names that collide, with each other or with files that are already in the output folder.
 
-How an output is named is the format's affair (``augment.formats``); here it is made sure, before hours of work, that no
-two outputs are one file and that none takes the place of a file that is not the expansion's.
+The format names an output (``augment.formats``). This check makes sure, before hours of work, that no two outputs are
+one file and that none replaces a file that is not the expansion's.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""What the records of one split become, as a format is told of it, and the files that the format makes of it.
-
-The outputs of one record as bytes: its copies, rendered and encoded, and its own picture.
-"""
+"""Outputs of one record: its copies, rendered and encoded, its original image, and their form for the format."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a run would do, before it does anything."""
+"""The plan of a run (``--dry-run``): what it would write, keep and remove."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the shards of a run have come to: for a progress bar, for a budget of failures, and at the end."""
+"""Progress of a run, counted shard by shard: for the progress bar, the budget of failures and the summary."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

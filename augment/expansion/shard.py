@@ -1,10 +1,9 @@
 """One shard of an expansion: a fixed range of records of one split becomes files and a part of the manifest.
 
-A shard may be done again at any time, by any process: what is there and right is kept, the rest is made.
+    what is known -> journal -> decode -> transforms -> encode -> files -> manifest part
 
-How one shard is brought to its end, where its outputs are files of their own and where they lie in one file.
-
-what is known -> journal -> decode -> transforms -> encode -> files -> manifest part
+A shard may be done again at any time, by any process: valid outputs are kept, the rest is made. ``FileWork`` writes
+each output as a file, ``PackWork`` all of them into one file.
 """
 
 import bisect

@@ -1,4 +1,4 @@
-"""What a shard's records are to become, and what of it is there already."""
+"""Plan of a shard: the outputs that its records need, and the valid ones that exist already."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

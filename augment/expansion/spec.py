@@ -1,4 +1,4 @@
-"""What an expansion is: everything that its files depend on, and nothing else."""
+"""ExpansionSpec: everything that an expansion's files depend on, and nothing else."""
 
 import functools
 import json

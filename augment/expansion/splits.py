@@ -1,4 +1,4 @@
-"""Which splits of a dataset are augmented, which pass through unchanged, and whether a picture is in two of them."""
+"""Splits of a dataset that are augmented or copied unchanged, and the check that no image is in two of them."""
 
 import difflib
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
-"""Whether an expanded folder is what its manifest says, and whether rendering it again gives the same bytes.
+"""Compare an expanded folder with its manifest and, if the dataset is at hand, with a new rendering.
 
-description -> each shard: files, manifest part, a new rendering -> files that nobody wrote
+    description -> each shard: files, manifest part, a new rendering -> files that are in no manifest part
 
-One shard looked at again: its files against its manifest part, and its manifest part against a new rendering.
+Without the dataset, or with another engine, the files are compared with the manifest alone.
 """
 
 import contextlib

@@ -1,22 +1,17 @@
-"""The ``csv`` format: a table of paths and labels, such as ``labels.csv``, beside or above the pictures.
+"""The ``csv`` format: a table of paths and labels, such as ``labels.csv``, next to the images or above them.
 
 One table in the root, or one for each split: in the folders of the splits, or named after them (``train.csv``,
-``test_labels.csv``). Of several tables in a folder ``labels.csv`` or ``_annotations.csv`` counts. What its columns are
-is told by their names (``Columns``): the path, the class, several classes, the split, corners of boxes.
+``test_labels.csv``). Of several tables in a folder ``labels.csv`` or ``_annotations.csv`` counts. The names in its
+header, compared without case, give the role of each column (``Columns``): the path, the class, several classes, the
+split, corners of boxes.
 
-- **Paths** are relative to the table's folder. A name that leads nowhere is looked for among all pictures, with and
+- **Paths** are relative to the table's folder. A name that leads nowhere is looked for among all images, with and
   without extension; one that fits several is refused.
-- **Several classes** stand in one cell, ``;`` or ``|`` between them (``cat=0.7;dog=0.3`` gives shares), or each has a
+- **Several classes** are in one cell, ``;`` or ``|`` between them (``cat=0.7;dog=0.3`` gives shares), or each has a
   column of 0 and 1.
-- **Boxes** are rows of their own, in absolute pixels; a row without corners says that there is none. The columns
-  ``width`` and ``height`` beside them are the picture's, and are compared with it.
-- **Other columns** are carried along as text: of boxes as their attributes, else of the picture.
-
-Which column of a table is what: told by the names in its header, compared without case.
-
-Outputs as the rows of ``labels.csv``.
-
-Rows of a table of pictures: from text to what is known of each picture.
+- **Boxes** are rows of their own, in absolute pixels; a row without corners means that there is none. The columns
+  ``width`` and ``height`` in the same row are the image's, and are compared with it.
+- **Other columns** are carried along as text: of boxes as their attributes, else of the image.
 """
 
 import csv

@@ -1,17 +1,15 @@
-"""The folders and files below a dataset's root, as every format that looks for pictures by their names sees them.
+"""Walk a dataset folder once; find, read and refuse files below its root.
 
-- **Left out in silence** is what is not the user's: hidden files and folders, what file browsers leave behind
-  (``LITTER``), and the description and manifest that an expansion lays in its root.
-- **Links** are followed, to files and to folders, wherever they lead; one that leads back to a folder it lies in is
-  refused. Confining them is the affair of whoever accepts paths from strangers.
+- **Left out in silence** is what is not the user's: hidden files and folders, the files of file browsers (``LITTER``),
+  and the description and manifest that an expansion writes into its root.
+- **Links** are followed, to files and to folders, wherever they lead; one that leads back to a folder it is in is
+  refused. Whoever accepts paths from strangers has to confine them.
 - A name that is not UTF-8, and a folder that cannot be listed, are refused.
+- **Paths in annotation files** are looked up among the files that were found (``Tree``) and never handed to the
+  operating system. So none leads out of the root, except through a link.
 
-Notices that a file or folder takes longer than it may: a disk that does not answer would hold a scan for ever.
-
-The files below a dataset's root, for formats whose annotation files name pictures by their paths.
-
-Whatever such a file says, a picture is only ever one of the files that were found below the root: a path is looked up
-among them and never handed to the operating system, so none leads elsewhere (but where a link does: see ``walk``).
+``Watch`` ends a scan with the name of a file or folder that takes too long: a disk that does not answer would hold it
+for ever.
 """
 
 import os

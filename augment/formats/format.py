@@ -1,13 +1,9 @@
-"""What a format finds in a dataset's folder, before any picture is opened.
+"""Format: the interface of every dataset format. What it finds, before any image is opened, and what it writes.
 
-What a format is asked to write: the outputs of an expansion, one after another, and what describes all of them.
-
-A format is a module with the names of ``registry.Format``. Where a picture is a file of its own, the format says where
-it goes (``picture_path``), where its mask goes (``mask_path``) and what else lies beside it (``sidecars``); what
-describes the whole dataset is written last (``closing``). Where pictures lie inside of files (``PACKS``), the format
-packs the outputs of one shard into one file (``pack``).
-
-All of it is a function of what it is given: no time, no host, no order of calls.
+Where each image is a file (``FolderFormat``), the format gives the paths of the image and its mask and the files next
+to it; where images are packed into files (``ShardFormat``), it packs the outputs of one shard. Files that describe the
+whole dataset are written last (``closing``). All of it is a function of the arguments: no time, no host, no order of
+calls.
 """
 
 from abc import ABC, abstractmethod

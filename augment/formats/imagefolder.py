@@ -1,6 +1,6 @@
-"""The ``imagefolder`` format of Hugging Face's ``datasets``: pictures beside ``metadata.jsonl`` or ``metadata.csv``.
+"""The ``imagefolder`` format of Hugging Face's ``datasets``: images with ``metadata.jsonl`` or ``metadata.csv``.
 
-Each row describes one picture, whose path relative to the table's folder is ``file_name``. A table describes what lies
+Each row describes one image, whose path relative to the table's folder is ``file_name``. A table describes the images
 in its folder and below; there is one in the root, or one for each split. Of the other columns:
 
 - ``label``: the class, by name or number; ``labels``: several, as a list of names or an object of shares.
@@ -10,9 +10,7 @@ in its folder and below; there is one in the root, or one for each split. Of the
 - ``mask_file_name``: a mask, relative to the table's folder too.
 - Everything else is carried along. In a CSV file it is text, and ``objects`` and ``labels`` are JSON.
 
-Splits are those of the folder format. A picture that no row names is refused by name.
-
-Rows of ``metadata.jsonl`` and ``metadata.csv``: from text to annotations, and back to a row.
+Splits are those of the folder format. An image that no row names is refused by name.
 """
 
 import csv

@@ -1,21 +1,19 @@
-"""The ``masks`` format: a folder of pictures and beside it one of masks, whose files have the same names.
+"""The ``masks`` format: a folder of images and one of masks, whose files have the same names.
 
     images/a.jpg        masks/a.png           one pair of folders, in the root
     train/images/…      train/masks/…         a pair in each split
     images/train/…      masks/train/…         the splits in each folder
-    train/…             train_labels/…        or ``trainannot/``, ``train_masks/`` …: beside each split
+    train/…             train_labels/…        or ``trainannot/``, ``train_masks/`` …: next to each split
 
-- **Folders of pictures** are called ``images`` (or as ``_PICTURES`` says), those of masks ``masks``, ``labels``,
-  ``annotations``, ``SegmentationClass`` (``_MASKS``), compared without case. A record goes by the path of its picture
+- **Folders of images** are called ``images`` (or as in ``_PICTURES``), those of masks ``masks``, ``labels``,
+  ``annotations``, ``SegmentationClass`` (``_MASKS``), compared without case. A record's name is the path of its image
   less that folder: ``train/images/a.jpg`` is the record ``a`` of ``train``.
-- **A pair** is what lies at the same place below both: the mask's name is the picture's, with or without its extension,
-  or with an ending of ``_ENDINGS`` (``a_mask.png``). A picture without a mask, one with two, and a mask without a
-  picture are refused by name.
-- **Masks** hold class indices: see ``augment.images.masks``. Their names stand in ``classes.txt``, ``codes.txt`` or
+- **A pair** has the same place below both: the mask's name is the image's, with or without its extension, or with an
+  ending of ``_ENDINGS`` (``a_mask.png``). An image without a mask, one with two, and a mask without an image are
+  refused by name.
+- **Masks** hold class indices: see ``augment.images.masks``. Their names are in ``classes.txt``, ``codes.txt`` or
   ``labels.txt`` (one a line, the first is index 0), ``label_colors.txt`` (likewise, after three numbers) or
-  ``class_dict.csv``, in the root or beside the masks; then an index beyond them, other than 255, is refused.
-
-Files that give the classes of masks their names, in the order of the indices.
+  ``class_dict.csv``, in the root or next to the masks; then an index beyond them, other than 255, is refused.
 """
 
 import csv

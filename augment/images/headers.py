@@ -1,17 +1,14 @@
-"""What a JPEG file's markers say before its first scan: frame, size and orientation (ITU-T T.81, annex B).
+"""Headers of JPEG and PNG files and the EXIF orientation, read without a codec.
 
-The walk decides which decoder may see the bytes, so it is strict: ``plain`` is true only where every byte up to the
-first scan is accounted for and nothing but an 8-bit Huffman-coded DCT frame of one or three components follows. Any
-decoder that keeps to T.81 must then read the same frame.
-
-The one EXIF fact that moves pixels: the orientation, and how it turns a picture upright.
-
-EXIF is a TIFF directory inside a picture file (CIPA DC-008, 4.6.4 and 4.6.8). Only the orientation tag of its first
-directory is read, by a walk that is bounded by the block's length and never fails: a broken block is an upright
-picture, as browsers have it. Orientation in XMP or in ImageMagick's "Raw profile" text is not read, as neither browsers
-nor OpenCV do.
-
-What a PNG file's chunks say beside its pixels: size, depth and orientation (W3C, PNG third edition, 5 and 11).
+- **JPEG**: frame, size and orientation before the first scan (ITU-T T.81, annex B). The walk decides which decoder may
+  see the bytes, so it is strict: ``plain`` is true only if every byte up to the first scan is accounted for and nothing
+  but an 8-bit Huffman-coded DCT frame of one or three components follows. Any decoder that keeps to T.81 must then read
+  the same frame.
+- **PNG**: size, depth and orientation from the chunks (W3C, PNG third edition, 5 and 11).
+- **EXIF** is a TIFF directory inside an image file (CIPA DC-008, 4.6.4 and 4.6.8). Only the orientation tag of its
+  first directory is read, by a walk that is bounded by the block's length and never fails: a broken block means an
+  upright image, as in browsers. Orientation in XMP or in ImageMagick's "Raw profile" text is not read, as neither
+  browsers nor OpenCV do.
 """
 
 import re

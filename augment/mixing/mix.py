@@ -1,16 +1,12 @@
-"""A stream's ``mix``: rows of a finished batch with each other, keyed by (stream id, epoch, index).
+"""MixUp and CutMix of a finished batch: a stream's ``mix``, its document, its draws and its pixels.
 
-MixUp (Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018) blends two pictures;
+MixUp (Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018) blends two images;
 CutMix (Yun, Han, Oh, Chun, Choe and Yoo, "CutMix: Regularization Strategy to Train Strong Classifiers with
 Localizable Features", ICCV 2019) pastes a box of one into the other. Both mix the classes' weights with the pixels.
 
-What chance draws for one batch: whether it is mixed, how, each row's partner, weight and box.
-
-Chance comes from (stream id, epoch, index) alone, so that a batch is mixed alike wherever it is rendered.
-
-Pixels of two pictures in one: blended by weight, or one pasted into the other.
-
-A document to a ``Mix``: written as a step of a pipeline is, ``MixUp``, ``{CutMix: {alpha: 0.5}}`` or a ``OneOf``.
+Chance comes from (stream id, epoch, index) alone, so that a batch is mixed alike wherever it is rendered: whether it is
+mixed, by which method, and each row's partner, weight and box. The document is written like a step of a pipeline:
+``MixUp``, ``{CutMix: {alpha: 0.5}}`` or a ``OneOf``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,18 +1,18 @@
-"""What every method of normalisation is: pixels in, floats out, and a way back for people to look.
+"""Methods of normalisation: pixels in, floats out, and the way back for people to look at.
 
 Samples stay uint8 on their way; normalisation is arithmetic on a finished batch, done by whoever needs floats. There
-are 256 values in a channel, so every method is a table of 256 floats for each channel: one table for all pictures
-(``ByValue``), or one that a picture's own pixels decide (``ByPicture``). Tables are computed in float64 and rounded
-once. No method looks beyond one picture, so that nothing depends on batches, workers or an order.
-
-Pixels through tables of 256 floats, straight into the type and layout that is wanted.
+are 256 values in a channel, so every method is a table of 256 floats for each channel: one table for all images
+(``ByValue``), or one that an image's own pixels decide (``ByPicture``). Tables are computed in float64 and rounded
+once; ``look_up`` writes straight into the type and layout of the result. No method looks beyond one image, so that
+nothing depends on batches, workers or an order. ``ByDataset`` takes its numbers from the split that is read, once a
+stream is declared.
 
 Min-max: one range of values becomes another, in proportion.
 
     y = low + (high - low) · (x - a) / (b - a)
 
-for values x from 0 to 255, ``output: [low, high]`` and ``input: [a, b]``. Where the input is ``picture`` or
-``picture_channels``, a and b are the least and the greatest value of each picture, or of each of its channels, and
+for values x from 0 to 255, ``output: [low, high]`` and ``input: [a, b]``. If the input is ``picture`` or
+``picture_channels``, a and b are the least and the greatest value of each image, or of each of its channels, and
 ``epsilon`` is added to b - a (I. H. Witten, E. Frank, M. A. Hall, Data Mining, 3rd ed., 2011, section 2.4; the formula
 of scikit-learn's MinMaxScaler, and with ``epsilon: 0.0001`` of Albumentations' min_max).
 
@@ -24,17 +24,15 @@ Log and gamma: curves from black to white that spread the dark values, or the br
 
 The log transformation s = c · log(1 + r) and the power law s = c · r^gamma of R. C. Gonzalez and R. E. Woods (Digital
 Image Processing, section 3.2), with c such that white stays white. ``gain: 255`` is r = x, ``gain: 1`` scikit-image's
-``adjust_log``. ``gamma: 2.2`` takes back about the coding of a display and so gives light; 1/2.2 lifts the shadows.
+``adjust_log``. ``gamma: 2.2`` undoes about the coding of a display and so gives light; 1/2.2 lifts the shadows.
 
-A method whose numbers are those of the split that is read: known once a stream is declared, and not before.
-
-Standard score: how many deviations a value lies from the mean.
+Standard score: how many deviations a value is from the mean.
 
     y = (x / max_pixel_value - mean) / std        for each channel, with fixed numbers
-    y = (x - mean) / (std + epsilon)              with each picture's own, or each channel's; cut to ±limit where given
+    y = (x - mean) / (std + epsilon)              with each image's own, or each channel's; cut to ±limit if given
 
-The fixed form is torchvision's ``Normalize`` behind ``ToTensor``. A picture's own is TensorFlow's
-``per_image_standardization`` (which keeps std above 1/sqrt(number of values): no picture of more than one value is
+The fixed form is torchvision's ``Normalize`` after ``ToTensor``. An image's own is TensorFlow's
+``per_image_standardization`` (which keeps std above 1/sqrt(number of values): no image of more than one value is
 below that), and with ``epsilon: 0.0001, limit: 20`` Albumentations' ``image`` and ``image_per_channel``. Deviations are
 those of all values, divided by their number.
 
@@ -46,8 +44,7 @@ Tanh and arctan: a standard score whose tails are bent to a finite range, so tha
 
 With the default ``output: [-1, 1]`` that is tanh z and 2/π · arctan z. F. R. Hampel's tanh estimators as A. Jain,
 K. Nandakumar and A. Ross give them (Score normalization in multimodal biometric systems, Pattern Recognition 38, 2005:
-0.5 · (tanh(0.01 · (x - mean)/std) + 1)) are ``output: [0, 1]`` and a
-hundred times that deviation as ``std``.
+0.5 · (tanh(0.01 · (x - mean)/std) + 1)) are ``output: [0, 1]`` and a hundred times that deviation as ``std``.
 """
 
 import functools

@@ -1,8 +1,7 @@
-"""Reads the parameters of a section one by one and keeps what is wrong with each.
+"""Parameters of a ``normalize:`` section, read one by one with every problem kept, and the named statistics.
 
-Means and deviations that have a name: of red, green and blue, of values in [0, 1], over all pixels of a dataset.
-
-Their sources are read, not derived: who trains from published weights needs the numbers that these were trained with.
+Named means and deviations are of red, green and blue, of values in [0, 1], over all pixels of a dataset. They are
+copied from their sources, not derived: who trains from published weights needs the numbers of that training.
 """
 
 import math

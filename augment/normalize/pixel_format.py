@@ -1,4 +1,4 @@
-"""How the pictures of a batch come: uint8 or floats, channels last or first."""
+"""Pixel format of a batch: uint8 or floats, channels last or first."""
 
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar

@@ -1,9 +1,7 @@
-"""The ``normalize:`` section: read with every problem found, written canonically, resolved for a dataset.
+"""The ``normalize:`` section: read with every problem found, written canonically, resolved for a view and a dataset.
 
 The section is canonical: whatever was left out is filled in and names of statistics become numbers, so that two texts
 that mean the same have one form and a pipeline one digest.
-
-Which section counts for the pictures of each view, and the numbers of a dataset put in where one asks for them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

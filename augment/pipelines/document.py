@@ -1,12 +1,10 @@
 """Text to a document: YAML 1.2 or JSON in, plain values with the line of each place out.
 
-What a document may hold is what JSON can say (RFC 8259): mappings with text keys, lists, text, finite numbers, true,
-false and null. Values are read by the core schema of YAML 1.2.2 (section 10.3), so ``no``, ``1_000`` and
-``2024-01-01`` are text. Tags, anchors and aliases are refused, because nobody needs them here and they are how a
-document of a hundred bytes names code or grows to a billion values. The reader walks the parser's events with a
-stack of its own and never recurses; no object is ever constructed from a name in the text.
-
-What an unquoted word of a document means: the core schema of YAML 1.2.2 (section 10.3.2).
+A document holds what JSON can express (RFC 8259): mappings with text keys, lists, text, finite numbers, true, false and
+null. Unquoted words are read by the core schema of YAML 1.2.2 (section 10.3.2), so ``no``, ``1_000`` and ``2024-01-01``
+are text. Tags, anchors and aliases are refused, because a document of a hundred bytes could name code with them or grow
+to a billion values. The reader walks the parser's events with a stack of its own and never recurses; no object is ever
+constructed from a name in the text.
 """
 
 import math

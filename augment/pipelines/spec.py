@@ -1,12 +1,9 @@
-"""A pipeline as data: what is done to a sample, in which order, with every parameter written out.
+"""A pipeline as data: its transforms in order with every parameter written out, and its rules for targets.
 
 A ``PipelineSpec`` is resolved: names are known, parameters are in range, defaults are filled in. It comes from
 ``transforms/resolve.py``, which knows the catalogue; nothing here does. Its digest names it, and two texts that mean
 the same pipeline have one digest, whatever their comments, their order of keys, or ``1`` where another says ``1.0``.
-
-What a pipeline says about targets once the pixels have moved: its ``boxes:`` and ``keypoints:`` sections.
-
-Both are canonical: whatever was left out is filled in, so that a digest does not depend on how a section was written.
+The sections ``boxes:`` and ``keypoints:``, applied once the pixels have moved, are canonical in the same way.
 """
 
 import functools
@@ -170,7 +167,7 @@ class PipelineSpec:
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def canonical(self) -> dict[str, JSON]:
-        """Return what decides pixels and targets, as a document that ``check.resolve`` reads back to this spec."""
+        """Return what decides pixels and targets, as a document that ``resolve.resolve`` reads back to this spec."""
         document: dict[str, JSON] = {"transforms": [node.canonical() for node in self.transforms]}
         if self.normalize is not None:
             document["normalize"] = dict(self.normalize)

@@ -1,6 +1,6 @@
 """Records of a dataset as samples: read and decoded, each with the targets that its dataset has.
 
-Where the time of a task goes: one look at the clock for each stage of a sample.
+``Stages`` measures the time of each stage: one look at the clock for each stage of a sample.
 """
 
 import functools
@@ -101,7 +101,7 @@ def _mask(dataset: Dataset, record: Record, max_pixels: int) -> NDArray[np.integ
 
 
 class Pictures:
-    """The records of a dataset (of its chosen split) that transforms may take from: a ``transforms.source.Source``."""
+    """The records of a dataset (of its chosen split) that transforms may take from: a ``donors.source.Source``."""
 
     def __init__(
         self, dataset: Dataset, *, max_pixels: int = DEFAULT_MAX_PIXELS, cache: DecodedCache | None = None
@@ -123,7 +123,7 @@ class Pictures:
 
 
 class Loose:
-    """Pictures that lie in memory, as a ``transforms.source.Source``; their keys are their places.
+    """Pictures that lie in memory, as a ``donors.source.Source``; their keys are their places.
 
     CallError where one is no uint8 (H, W, 3) RGB, or where there is none.
     """

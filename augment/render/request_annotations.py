@@ -1,9 +1,8 @@
-"""What a client says about pictures that it sends: annotations with names or numbers, and masks.
+"""Annotations and masks that a client sends with its images, by names or numbers.
 
 A client may call classes by numbers (as its own arrays do) or by names; it gets back what it sent. The text is one
-object for one picture, a list with one object for each picture in their order, or an object that maps the names of the
-pictures' files to objects. Each object has the members of ``annotations.Annotations`` and ``label``, the picture's
-class.
+object for one image, a list with one object for each image in their order, or an object that maps the names of the
+images' files to objects. Each object has the members of ``annotations.Annotations`` and ``label``, the image's class.
 """
 
 import json

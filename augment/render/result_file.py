@@ -1,4 +1,4 @@
-"""What a worker lays down in a file for others to read: content that is served as it is, and a description behind it.
+"""A worker's result in a file: content that is served as it is, then a JSON description of it.
 
 The file exists before the worker is asked and is never created here: when nobody waits any more its name is removed,
 and what a late worker may still write vanishes with the worker's hold on it.

@@ -1,4 +1,4 @@
-"""What a stream is asked to show of each record: one pipeline, or several views."""
+"""Views of a stream: one pipeline, or several for each record."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

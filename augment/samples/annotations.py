@@ -1,6 +1,6 @@
-"""What people have said about a picture: one form for every format, the manifest, the wire and the API.
+"""Annotations of an image: one form for every format, the manifest, the wire and the API.
 
-As JSON it is one object; each member is optional, and a list that is there but empty says "none in this picture":
+As JSON it is one object; each member is optional, and a list that is there but empty means "none in this image":
 
     labels               {"cat": 1.0, "outdoor": 1.0}: several classes, or one class's share of each (soft labels)
     boxes                [[x_min, y_min, x_max, y_max], …]
@@ -12,21 +12,19 @@ As JSON it is one object; each member is optional, and a list that is there but 
     keypoint_visibility  0 not annotated (its place means nothing), 1 hidden, 2 visible, as COCO has it
     keypoint_angles      radians, counted from the x axis towards the y axis (clockwise on the screen), in [0, 2 pi)
     keypoint_scales      pixels
-    keypoint_boxes       the place in ``boxes`` of the object that it belongs to, -1 for none
+    keypoint_boxes       the index in ``boxes`` of the object that it belongs to, -1 for none
     extra                {"caption": "…"}: carried along, never looked at
 
-Coordinates are pixels of the upright picture. Boxes and polygons are measured at the edges of pixels: the whole picture
+Coordinates are pixels of the upright image. Boxes and polygons are measured at the edges of pixels: the whole image
 is [0, 0, W, H]. Keypoints are measured at their centres: (0, 0) is the centre of the top left pixel, as OpenCV and
-Albumentations have it. A picture's single class is not here but in its record's ``label``, its mask is a file.
+Albumentations have it. An image's single class is not here but in its record's ``label``, its mask is a file. A mirror
+exchanges the keypoints that ``partners`` finds by left and right in their names.
 
-Run lengths of a binary mask as COCO writes them: how long it is 0, then 1, then 0 …, column by column.
-
-The text is that of pycocotools (``rleToString`` and ``rleFrString`` in its maskApi.c): numbers of five bits a character
-and a flag for "more", each from the third on as its difference to the one before the last. That reader trusts what it
-gets: text that claims more pixels than the mask has is written past the end of the memory, of text that claims less the
-rest of the mask is whatever the memory held. So the text of strangers is read here.
-
-Left and right in the names of keypoints: what a mirrored picture calls the other way round.
+``counts`` are COCO's run lengths of a binary mask, column by column: how many 0, then 1, then 0 … The text is that of
+pycocotools (``rleToString`` and ``rleFrString`` in its maskApi.c): numbers of five bits a character and a flag for
+"more", each from the third on as its difference to the one before the last. It is read here because pycocotools trusts
+what it gets: text that claims more pixels than the mask has is written past the end of the memory, and of text that
+claims less the rest of the mask is whatever the memory held.
 """
 
 import functools

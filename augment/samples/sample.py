@@ -1,7 +1,4 @@
-"""What flows through the engine: a record comes in, samples are rendered, a batch goes out.
-
-Samples to the fields of a batch.
-"""
+"""Record, Sample, Provenance and Batch: what flows through the engine, and the collation of samples into a batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace

@@ -1,7 +1,4 @@
-"""From what was found to the manifest's rows: keys, classes, order and the digest of the dataset.
-
-What a scan refused, told in a few words: how many of each kind, and the first examples.
-"""
+"""Examined files to the manifest's rows (keys, classes, order, the dataset's digest), and the report of refusals."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,10 +1,9 @@
-"""A scan: every file that a format lists is read once, hashed, and recorded or refused.
+"""Read, hash and probe every file that a format lists, once; record it or refuse it.
 
-Threads read and hash; what comes out is the same whatever their number. In memory there are the names of all files and
+Threads read and hash; the result is the same whatever their number. In memory there are the names of all files and
 the columns of what was found (together some 400 bytes a record at the end, measured over 200,000), and of encoded bytes
-at any time at most one large file and a small one for each thread.
-
-What an earlier scan of the same folder knows: files that did not change since need not be read again.
+at any time at most one large file and a small one for each thread. Files that did not change since an earlier scan of
+the same folder are not read again (``Previous``).
 """
 
 import math

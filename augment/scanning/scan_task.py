@@ -62,7 +62,7 @@ class ScanTask:
     timeout_s: float | None = None
 
     def run(self, guard: Guard) -> ScanReport:  # noqa: ARG002 - a scan decodes nothing, so no record needs its guard
-        """Scan; raises what ``registry.scan`` raises, and DatasetError where one file takes too long."""
+        """Scan; raises what ``scan.scan`` raises, and DatasetError where one file takes too long."""
         if self.timeout_s is None:
             return self._scan(None)
         return _watched(self._scan, Watch(self.timeout_s))

@@ -1,15 +1,15 @@
-"""Which split each record goes to: by class, group by group, and hardly otherwise when a few records are added.
+"""Assignment of records to splits: by class and by group, and almost unchanged when a few records are added.
 
 Every unit (a record, or a group that stays together) has a place on a line, drawn from the seed and its name alone. In
-each class the units stand in the order of their places, and the line is cut where the numbers of records say: first
-comes test, then validation, then training. A unit that lies across a cut goes where its middle is. So a record that is
-added pushes one or two others over a cut, and leaves the rest alone. Groups that are larger than validation or test
-should be stand aside of the line, in training, as long as there is room for them.
+each class the units are in the order of their places, and the line is cut by the numbers of records: first test, then
+validation, then training. A unit that lies across a cut goes where its middle is. So a record that is added pushes one
+or two others over a cut, and leaves the rest alone. Groups that are larger than validation or test should be are not on
+the line but in training, as long as there is room for them.
 
 Where groups are large the numbers cannot be met; then single moves and exchanges of units bring them as near as these
 can, in each class and then in all of them together (each step is the one that lowers the sum of squared differences
-most). A group belongs to the class that most of
-its records have, of equals to the rarest. Classes of fewer units than splits are put together and divided as one.
+most). A group belongs to the class that most of its records have, of equals to the rarest. Classes of fewer units than
+splits are put together and divided as one.
 """
 
 from collections import Counter

@@ -1,17 +1,13 @@
-"""Training, validation and test pictures of a dataset that has no splits: divided before anything is augmented.
+"""Divide a dataset without splits into training, validation and test, before anything is augmented.
 
     classes and groups and near-duplicates -> units that stay together -> a split for each -> a dataset with splits
 
-What is drawn follows from the seed and the records' keys alone. Nothing is decided by chance that could be decided by
-classes: each has its share of every split, as far as its groups allow.
+The draw follows from the seed and the records' keys alone. Chance decides only what classes leave open: each class has
+its share of every split, as far as its groups allow.
 
-A scanned dataset without splits, seen as one with splits: the same records, each in the split it was given.
-
-Groups of records that belong to one side of a split: one patient's pictures, one video's frames, copies of one file.
-
-A group is named by the folder of the record's key, by what a pattern finds in the key, or by a column of what a
-dataset says of its pictures (``extra`` of their annotations). A record without a name stands alone. Groups that share
-a picture, or near-duplicates, become one.
+A group stays on one side: one patient's images, one video's frames, copies of one file. Its name is the folder of the
+record's key, what a pattern finds in the key, or a column of the image's ``extra``. A record without a name is alone.
+Groups that share an image, or near-duplicates, become one.
 """
 
 import csv
@@ -281,7 +277,7 @@ def divide(
 ) -> Division:
     """Say which records are for training, validation and test; nothing is written.
 
-    ``ratios`` (``"60,20,20"``, or ``"70,30"`` without validation) are by default those of ``apportion`` for the
+    ``ratios`` (``"60,20,20"``, or ``"70,30"`` without validation) are by default ``ratios.default_ratios`` of the
     dataset's size, with ``validation`` or without. ``group_by`` is ``folder``, ``column:NAME`` or a pattern with one
     group. ``max_distance`` is how many bits the hashes of near-duplicates differ at most; None looks at no picture, and
     only records that are equal stay together. ``progress`` is called while pictures are looked at.

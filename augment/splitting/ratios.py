@@ -1,9 +1,9 @@
-"""How many records each split gets: shares by the dataset's size, and whole numbers that add up.
+"""Sizes of the splits: shares by the dataset's size, and whole numbers that add up.
 
 Shares are whole numbers out of ``WHOLE``, so that all arithmetic on them is exact.
 
-Where nobody says otherwise, the share that is held out for each of validation and test falls with the number of
-records, by the field's usual numbers (Ng's lectures on structuring machine learning projects have all of them):
+By default the share that is held out for each of validation and test falls with the number of records, by the field's
+usual numbers (Ng's lectures on structuring machine learning projects have all of them):
 
     up to 10,000      20 % each (60/20/20), without validation 30 % (70/30)
     1,000,000         1 % each (98/1/1), without validation 1 % (99/1)

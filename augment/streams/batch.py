@@ -1,4 +1,4 @@
-"""How one batch of a stream is rendered: its rows, each with its views, and what joins them."""
+"""Render one batch of a stream: its rows, each with its views, replacements of refused rows, and mixing."""
 
 import functools
 from collections.abc import Iterator, Sequence

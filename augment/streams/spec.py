@@ -1,4 +1,4 @@
-"""What a stream is, and which rows its batches have."""
+"""StreamSpec, whose digest is the stream's id, and the rows of its batches."""
 
 from dataclasses import dataclass, replace
 from typing import Final

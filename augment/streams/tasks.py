@@ -1,4 +1,4 @@
-"""What workers are asked for online: a whole batch, a part of one in some format, one sample.
+"""Tasks of workers online: a whole batch, a part of one in some format, one sample.
 
 Each writes its result into a file that others read, as ``render/result_file.py`` describes; nothing is sent through a
 pipe. The whole batch is rendered once, as an Arrow message with the rows' provenance behind it; slices for ranks and

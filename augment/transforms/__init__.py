@@ -1,11 +1,9 @@
-"""The one room that knows Albumentations and OpenCV.
+"""Transforms: the only package that imports Albumentations and OpenCV.
 
-Transforms of Albumentations that are slow for no reason, done faster: same parameters, same draws, same results.
+    families/    one file a family: the entries of its transforms, their size rules and the classes that are ours
+    policies/    AutoAugment and its kin: operations drawn from a published space, applied one after another
+    donors/      transforms that join a sample with others: Mosaic, CopyPaste, images of another dataset
+    runtime/     a resolved pipeline as a function of samples
 
-Each class here takes the place of the one of its name. Where its pixels are not the very bytes of the original, its
-docstring says what differs, and by how much at most.
-
-The transforms of the catalogue, one file a family.
-
-Policies: transforms that draw operations from a published space and apply them one after another.
+The files next to these folders are for all of them: the catalogue, the check of documents, schemas, sizes and limits.
 """

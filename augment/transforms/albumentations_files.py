@@ -1,10 +1,9 @@
-"""What Albumentations itself writes (``A.save``, ``A.to_dict``, JSON or YAML), read as a pipeline of ours.
+"""Files that Albumentations saved (``A.save``, ``A.to_dict``, JSON or YAML), read as a pipeline.
 
 Such a file holds a whole ``Compose``: transforms, but also what belongs elsewhere here. The formats of boxes and
 keypoints are the dataset's, the seed is the call's, floats and tensors begin after the last transform. What can be
-moved is moved, what has no meaning here is dropped, and both are said; the rest is refused where it stands.
-
-What arguments were called before Albumentations 2.0, for files and tutorials that still say so.
+moved is moved, what has no meaning here is dropped, and both are reported; the rest is refused at its place. Names that
+arguments had before Albumentations 2.0 are known too (``hint``).
 """
 
 import functools

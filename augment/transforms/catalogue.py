@@ -1,10 +1,8 @@
-"""Every transform a pipeline may name: what it does, what it takes, and the check of what it was given.
+"""Every transform that a pipeline may name: description, parameters, and the check of given arguments.
 
-The catalogue holds each transform of Albumentations 2.0.8 that needs only the picture and its targets, those that take
-pictures of another dataset, the containers, policies, and four of our own. ``fill`` is the only way parameters get past
-it.
-
-What is known elsewhere and the catalogue has not, each with the reason that is shown to whoever asks for it.
+The catalogue holds each transform of Albumentations 2.0.8 that needs only the image and its targets, those that take
+images of another dataset, the containers, policies, and four of our own. ``fill`` is the only way parameters get past
+it. ``EXCLUDED`` names the transforms that are known elsewhere and missing here, each with the reason that users see.
 """
 
 import functools

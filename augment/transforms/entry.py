@@ -1,7 +1,4 @@
-"""One transform of the catalogue as it is written down, and the parameters that many of them share.
-
-Sizes that a picture may have somewhere in a pipeline, before any picture is known.
-"""
+"""Entry: a transform of the catalogue, with parameters that many share; Extent: a range of image sizes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
-"""How small a JPEG may be decoded: the rule of N/8, which is part of every address.
+"""Smallest size at which a JPEG may be decoded: the rule of N/8, which is part of every address.
 
-A JPEG decoder can give N/8 of a picture's size for much less work than all of it. That changes pixels, so the N must
-follow from the pipeline and the size of the picture alone, never from the crop that is drawn, nor from a setting.
+A JPEG decoder can give N/8 of an image's size for much less work than all of it. That changes pixels, so the N must
+follow from the pipeline and the size of the image alone, never from the crop that is drawn, nor from a setting.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What a transform does to boxes and keypoints beyond their places: what is left of a box, how a keypoint turns.
+"""Effects of a transform on boxes and keypoints beyond their places: visible parts of boxes, angles, scales.
 
 Albumentations 2.0.8 turns angles the wrong way round in ``Rotate`` and all that is built on its matrices, by 180
 degrees too many in mirrors at a diagonal, and not at all where a resize keeps no proportion; it multiplies scales by

@@ -1,8 +1,8 @@
-"""What a pipeline may ask of a machine: every bound that keeps one transform from exhausting it, with its reason.
+"""Bounds on parameters that keep one transform from exhausting a machine, each with its reason.
 
-Albumentations leaves most of these open: a kernel of 100,001 pixels, a million holes or a picture padded to a
+Albumentations leaves most of these open: a kernel of 100,001 pixels, a million holes or an image padded to a
 terabyte are valid there. Here they are refused when a pipeline is checked, and the catalogue's schemas carry the
-same numbers. At any combination of them a picture of 512 x 512 takes seconds and less than a gigabyte (measured by
+same numbers. At any combination of them an image of 512 x 512 takes seconds and less than a gigabyte (measured by
 ``tests/augment/transforms/test_limits.py``, marked long).
 """
 

@@ -1,6 +1,6 @@
-"""What a pipeline does to the size of a picture, known before a single picture is read.
+"""Possible output sizes of a pipeline, known before a single image is read, and their check against a dataset.
 
-A stream needs to know whether its batches have one shape, and a pipeline that cannot hold for a dataset should be
+A stream needs to know if its batches have one shape, and a pipeline that cannot hold for a dataset should be
 refused when it is declared, not after an hour. The sizes that may occur are followed through every node and every
 branch of a container.
 """

@@ -1,6 +1,6 @@
-"""Where boxes and points go when a picture is resampled through a field that says where each pixel comes from.
+"""Boxes and points of an image that is resampled through a field of source positions.
 
-Albumentations answers by drawing every box into a mask of the picture's size, or by inverting the field in a loop
+Albumentations answers by drawing every box into a mask of the image's size, or by inverting the field in a loop
 over pixels: a minute and gigabytes for a few hundred boxes. Here only the pixels near a box or a point are looked at.
 """
 

@@ -1,4 +1,4 @@
-"""Where the pixels of a view lie in the upright original picture, and back; whole numbers are the middles of pixels."""
+"""Coordinates of a view in the upright original image, and back; whole numbers are the middles of pixels."""
 
 from dataclasses import dataclass
 

@@ -1,10 +1,7 @@
-"""Predictions for several views of the same pictures, joined to one for each picture: test-time augmentation.
+"""Test-time augmentation: predictions for several views of the same images, joined to one for each image.
 
-What a model said of a view's pixels is brought back into the upright original picture by the batch's inverse maps.
-
-Numbers for classes from several views, joined to one for each class.
-
-Keypoints of several views, brought back into the original picture and averaged.
+Predictions are brought back into the upright original image by the batch's inverse maps. Numbers for classes are joined
+by class, keypoints are averaged; maps and boxes have files of their own.
 """
 
 from collections.abc import Callable, Mapping, Sequence

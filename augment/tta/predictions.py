@@ -1,4 +1,4 @@
-"""What callers predicted, as arrays that fit the batch, or refused."""
+"""Check callers' predictions and turn them into arrays that fit the batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

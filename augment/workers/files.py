@@ -1,7 +1,4 @@
-"""A file in memory without a name: what one process writes for another, and nothing that a kill could leave behind.
-
-How far a task in another process is: a small file that whoever started it may read at any time.
-"""
+"""Files between processes: a file in memory without a name, which a kill cannot leave behind, and a task's progress."""
 
 import json
 import mmap

@@ -163,7 +163,7 @@ class Launcher:
         return self._control
 
     def _end_zygote(self) -> None:
-        """Kill the zygote if it has not ended; the kernel then kills its workers (lifeline.py)."""
+        """Kill the zygote if it has not ended; the kernel then kills its workers (parent_watch.py)."""
         if self._zygote is not None:
             self._zygote.kill()
             self._zygote.wait()

@@ -1,4 +1,4 @@
-"""What became of a piece of work in another process: the value it returned or the error it raised, as bytes."""
+"""Outcome of work in another process: the value it returned or the error it raised, as bytes."""
 
 import pickle
 import traceback

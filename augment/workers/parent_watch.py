@@ -1,4 +1,4 @@
-"""How a process is tied to the life of the one that started it.
+"""End a process together with the one that started it.
 
 Linux does it by itself: a child may ask for SIGKILL at its parent's death (prctl(2), PR_SET_PDEATHSIG), which also ends
 one that is stuck in C code and never gives up the interpreter's lock; and a pidfd becomes readable when its process

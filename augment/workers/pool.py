@@ -1,8 +1,8 @@
-"""Where tasks run: a pool of processes of this machine, or this very process.
+"""Pool of worker processes on this machine, or this very process.
 
     submit -> queue -> one thread a worker -> its process            what a task costs: bench/workers.py
                                 |
-                                +-- the process died: again in a fresh one, in quarantine (processes/quarantine.py)
+                                +-- the process died: again in a fresh one, in quarantine (quarantine.py)
 
 Each worker has its own connection and shares no lock with another, so that a process may be killed at any moment and
 only its own task notices.

@@ -1,4 +1,4 @@
-"""One worker process, from the inside: it reads tasks from its connection, runs them and says what became of them."""
+"""One worker process, from the inside: it reads tasks from its connection, runs them and sends their outcomes."""
 
 import os
 import pickle

@@ -1,9 +1,9 @@
-"""What a worker lets one record do, and who is blamed when the worker dies of it.
+"""Limits of one record in a worker, and the search for the record that killed it.
 
 A task runs first under ``AlarmGuard``: an alarm whose signal ends the process, so that it also stops C code that never
-returns. When the worker dies, nobody knows yet whose fault it was (what breaks the heap is often not what trips over
-it), so the task runs again under ``QuarantineGuard``: each record in a forked child of its own. A record whose child
-dies twice is refused, and the verdict is kept.
+returns. When the worker dies, the culprit is unknown (what breaks the heap is often not what trips over it), so the
+task runs again under ``QuarantineGuard``: each record in a forked child of its own. A record whose child dies twice is
+refused, and the verdict is kept.
 """
 
 import os

@@ -1,12 +1,8 @@
-"""The contract between what is to be rendered and the processes it is rendered in.
+"""The contract between work and the processes that run it: Task, Guard, Workers, and ``run_all``.
 
 A task is one batch (online) or one shard (offline). It is a small picklable object: it names files, it carries no
-pixels. ``Workers`` runs tasks; nothing above this interface may know whether they run in this process, in a local
-pool or elsewhere.
-
-The guard of work that runs in the caller's own process.
-
-Many tasks, a few of them under way at a time.
+pixels. ``Workers`` runs tasks; nothing above this interface may know if they run in this process, in a local pool or
+elsewhere. ``InProcessGuard`` guards work in the caller's own process; ``run_all`` keeps a few of many tasks in flight.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence

@@ -1,9 +1,9 @@
-"""Who may send, who may render or wait, and how many answers may be open: decided before the first byte of an answer.
+"""Bounds on senders, renderings and open answers: decided before the first byte of an answer.
 
 What is bounded tightly is work: a place is held while something renders or waits for a worker, and neither while a body
-is on its way nor while a client takes what is finished, so that clients who send slowly or have stopped reading hold up
-nobody. Streams have places of their own, as many: however many ranks read, pictures find theirs. Bodies under way and
-open answers, which cost a connection and a file, have bounds of their own.
+arrives nor while a client takes what is finished, so that slow clients hold up no other. Streams have as many places
+again, so that images find theirs however many ranks read. Bodies under way and open answers, which cost a connection
+and a file, have bounds of their own.
 """
 
 from collections import Counter

@@ -1,8 +1,7 @@
-"""Routes that take what they declare and nothing else: a mistyped parameter must not quietly mean its default.
+"""Strict routes, the id and text of a request, and ETags.
 
-What each request carries through the service: its id, for the log and for whoever asks about it; its text.
-
-Answers that a client may already hold: an ETag, and 304 where it is the client's (RFC 9110, section 13).
+A route takes what it declares and nothing else: a mistyped parameter must not quietly mean its default. An answer that
+a client already holds is 304 if its ETag is the client's (RFC 9110, section 13).
 """
 
 import functools

@@ -3,8 +3,7 @@
     register -> files of the registration -> [unpack ->] scan -> the name's dataset        registration.py has the files
 
 Scans have worker processes of their own, so that a scan of a million files takes no place from those that render.
-
-The registered datasets that transforms of a pipeline take pictures of, by the names that it has for them.
+Pipelines refer to these datasets by names, which are looked up here too (``reading``).
 """
 
 import asyncio

@@ -1,12 +1,11 @@
-"""One job's expansion: described and checked for a client, and run in a thread of its own.
+"""One job's expansion: described and checked for a client, run in a thread of its own; its output as a tar stream.
 
 A run is ``augment.expansion.expand.Expansion.run``, as the command line calls it; it can be told to stop at any
-time, and leaves a folder from which the next one goes on, whoever runs it.
+time, and leaves a folder from which the next one resumes, whoever runs it.
 
-An output folder as a tar stream: the same bytes for the same folder, and one piece in memory at a time.
-
-Members lie as in the folder, sorted by path; headers (POSIX.1-2001 where a name is long) hold no time, owner or mode
-of their own. The folder is held, shared, while it is read: no run changes it meanwhile.
+The same folder gives the same tar, and one piece is in memory at a time. Members have the folder's paths, sorted;
+headers (POSIX.1-2001 if a name is long) hold no time and no owner. The folder is held, shared, while it is read: no run
+changes it meanwhile.
 """
 
 import tarfile

@@ -1,6 +1,6 @@
-"""Batches of a stream, one after another or one alone: at addresses that never change.
+"""Batches of a stream, in a row or single, and single samples: at addresses that never change.
 
-Single samples: what a model sees of one record in one epoch, through one view, and what was done to it.
+A sample is what a model sees of one record in one epoch, through one view, with the transforms that were applied.
 """
 
 import json

@@ -1,8 +1,7 @@
-"""Datasets: registered by path or uploaded, described, read page by page, deleted.
+"""Datasets: registered by path or uploaded, described, read page by page, deleted; statistics of their pixels.
 
-Lists in pages: ``after`` is the last name of the page before, ``next`` the one to go on after.
-
-Statistics of a dataset's pixels: what normalisation by ``statistics: dataset`` takes.
+Lists come in pages: ``after`` is the last name of the page before, ``next`` the one to go on after. The statistics are
+those that normalisation by ``statistics: dataset`` takes.
 """
 
 import bisect

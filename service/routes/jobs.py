@@ -1,7 +1,4 @@
-"""Jobs: expansions that the service runs; followed, stopped, gone on with, fetched.
-
-What is sent to start a job, and what a job looks like.
-"""
+"""Jobs: expansions that the service runs; started, followed, stopped, resumed, fetched."""
 
 import asyncio
 import hashlib

@@ -1,7 +1,4 @@
-"""Pipelines: the presets, those that were saved, and the check of one that is not.
-
-The catalogue: what may stand in a pipeline, and the parameters of each.
-"""
+"""Pipelines: the presets, those that were saved, the check of one that is not; and the catalogue of transforms."""
 
 import functools
 import hashlib

@@ -1,14 +1,12 @@
-"""Rendered batches: one file each, found by address, shared by all who ask.
+"""Rendered batches: one file each, found by address, shared by all who ask, rendered ahead of readers.
 
-Requests for one address share one rendering, which only the last one's leaving cancels. What is finished is kept, least
-recently used out first, within AUGMENT_BATCH_CACHE_BYTES; what somebody reads is never removed and always counted.
-Failures are not kept: the next request tries again.
+Requests for one address share one rendering, which is cancelled only when the last of them leaves. Finished batches are
+kept within AUGMENT_BATCH_CACHE_BYTES, least recently used out first; one that is being read is never removed and always
+counted. Failures are not kept: the next request tries again.
 
-Readers of streams: each is handed one batch after another, while the next ones are rendered ahead of it.
-
-What is rendered ahead is bounded twice: all readers together have two batches a worker on the way, so that workers
-never wait and others' requests never stand behind a long queue; and each has its share of the cache, so that one who
-stops reading keeps his share and no more.
+A reader is handed one batch after another while the next ones are rendered. That is bounded twice: all readers together
+have two batches a worker on the way, so that workers never wait and other requests never queue behind many; and each
+has its share of the cache, so that one who stops reading keeps his share and no more.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""Where rendered batches lie: one file each, in a memory-backed folder while there is room, else on the home's disk.
+"""Files of rendered batches: one each, in a memory-backed folder while there is room, else on the home's disk.
 
-The folder in memory has a name of chance, which the home remembers, so that whoever takes over the home after a kill
+The folder in memory has a random name, which the home remembers, so that whoever takes over the home after a kill
 removes what was left, and two services that share a memory file system never touch each other's files.
 """
 

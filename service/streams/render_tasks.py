@@ -1,4 +1,4 @@
-"""What is rendered for an address: the whole batch once, parts of it from its file, samples."""
+"""Worker tasks of an address: the whole batch once, parts of it from its file, samples."""
 
 import asyncio
 import time

@@ -1,5 +1,7 @@
 """Rules of the house that no linter knows."""
 
+import ast
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,3 +98,79 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+_PATH = re.compile(r"(?<![\w./{}*-])((?:[\w.-]+/)+[\w-]+\.py)\b")
+_FOLDER = re.compile(r"(?<![\w./{}*-])((?:augment|service)/(?:\w+/)*)(?=[`\s,.:;)])")
+_ELSEWHERE = {  # files of other projects, which the pages and the tables of statistics cite
+    "conf/global_settings.py",
+    "data/constants.py",
+    "mnist/main.py",
+    "timm/data/constants.py",
+    "utils/augmentations.py",
+}
+
+
+def _prose() -> Iterator[Path]:
+    yield from PYTHON
+    yield from sorted((ROOT / "docs").rglob("*.md"))
+    yield from (ROOT / name for name in ("CONTRIBUTING.md", "README.md", "Makefile", "pyproject.toml"))
+
+
+def missing_paths(text: str, page: Path) -> list[str]:
+    """Return the Python files and folders that a text names and the repository does not have.
+
+    A path begins at the root, in ``augment/`` or ``service/``, or in the folder of the page or above it.
+    """
+    starts = [ROOT, ROOT / "augment", ROOT / "service", *(each for each in page.parents if each.is_relative_to(ROOT))]
+    named = {*_PATH.findall(text), *_FOLDER.findall(text)} - _ELSEWHERE
+    return sorted(path for path in named if not any((start / path).exists() for start in starts))
+
+
+def test_paths_in_prose_exist() -> None:
+    missing = {_id(page): missing_paths(page.read_text(encoding="utf-8"), page) for page in _prose()}
+    missing.pop(_id(Path(__file__)))
+    assert {page: paths for page, paths in missing.items() if paths} == {}
+
+
+def test_path_of_a_moved_file_is_found() -> None:
+    text = "see augment/gone.py, `augment/gone/` and processes/zygote.py; not timm/data/constants.py, streams/batch.py"
+    assert missing_paths(text, ROOT / "docs" / "x.md") == ["augment/gone.py", "augment/gone/", "processes/zygote.py"]
+
+
+_REFERENCE = re.compile(r"``([a-z_]\w*)\.([A-Za-z_]\w*)(?:\.\w+)*(?:\(\))?``")
+_FILE_ENDINGS = {"arrow", "csv", "data", "jpg", "json", "jsonl", "md", "names", "png", "py", "txt", "yaml"}
+_NO_MODULES = {
+    "arrow.fixed_shape_tensor",  # Arrow's names of its extension types
+    "arrow.variable_shape_tensor",
+    "augment.commands",  # a group of entry points
+    "torchvision.transforms",  # the model of ours, which only the peers of the benchmarks have installed
+}
+
+
+def _names(path: Path) -> frozenset[str]:
+    """All names that a module's code has, defined or used, and the modules of a package."""
+    found = {each.stem for each in path.parent.iterdir()} if path.name == "__init__.py" else set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for field in ("id", "attr", "arg", "name", "asname"):
+            name = getattr(node, field, None)
+            if isinstance(name, str):
+                found.add(name.partition(".")[0])
+    return frozenset(found)
+
+
+def test_names_of_modules_in_docstrings_resolve() -> None:
+    paths = [path for path in PYTHON if path.relative_to(ROOT).parts[0] in {"augment", "service"}]
+    names = {path: _names(path) for path in paths}
+    modules: dict[str, list[Path]] = {}
+    for path in paths:
+        modules.setdefault(path.parent.name if path.name == "__init__.py" else path.stem, []).append(path)
+    for path in paths:
+        for module, name in _REFERENCE.findall(path.read_text(encoding="utf-8")):
+            if name in _FILE_ENDINGS or f"{module}.{name}" in _NO_MODULES:
+                continue
+            if module in modules:
+                has_name = any(name in names[each] for each in modules[module])
+            else:
+                has_name = module in names[path] or importlib.util.find_spec(module) is not None
+            assert has_name, f"{path.relative_to(ROOT)}: there is no ``{module}.{name}``"

@@ -1,26 +1,24 @@
-"""The COCO format: JSON files that list pictures, categories, and objects with boxes, masks and keypoints.
+"""The COCO format: JSON files that list images, categories, and objects with boxes, masks and keypoints.
 
     annotations/instances_train2017.json   train2017/…                as COCO itself
     annotations/instances_train.json       images/train/…, train/…, images/…
     train/_annotations.coco.json           train/…                    as Roboflow exports it
-    annotations.json                       beside its pictures
+    annotations.json                       next to its images
 
-- **Which files.** The ``*.json`` in the root, in ``annotations/`` and in folders with the name of a split, as far as
-  they hold a list of images, annotations or categories. Panoptic files are left out, and ``stuff_*`` where there is
-  another file for the split.
-- **Splits.** A file's split is the word in its name that is one's (``instances_val2017.json``: ``val``), else that of
-  its folder. Files without one are one dataset without splits, or an error beside files with one.
+- **Files** are the ``*.json`` in the root, in ``annotations/`` and in folders with the name of a split, if they hold a
+  list of images, annotations or categories. Panoptic files are left out, and so is ``stuff_*`` if there is another file
+  for the split.
+- **Splits.** A file's split is the word in its name that names one (``instances_val2017.json``: ``val``), else that of
+  its folder. Files without one are one dataset without splits, or an error if other files have one.
 - **Files of one split** are read together (``instances_…``, ``person_keypoints_…``, ``captions_…``): objects with the
-  same id, picture and category are one, with the members of both.
-- **Pictures** are looked for by their ``file_name`` in the file's folder and in the folders that the layouts above
-  have; the folder where most of a file's first pictures lie is the one. The key is the ``file_name``. A name that leads
-  out of the dataset's folder, or to nothing, is refused; so is a picture that no file lists.
+  same id, image and category are one, with the members of both.
+- **Images** are looked for by their ``file_name`` in the file's folder and in the folders of the layouts above; the
+  folder that has most of a file's first images is taken. The key is the ``file_name``. A name that leads out of the
+  dataset's folder, or to nothing, is refused; so is an image that no file lists.
 - **Classes** are the categories in the order of their ids. Categories of one name are one class.
-- **Written** are ``{split}/…`` and ``annotations/instances_{split}.json`` (without splits, the pictures and
+- **Written** are ``{split}/…`` and ``annotations/instances_{split}.json`` (without splits, the images and
   ``annotations.json`` in the root), keypoints included. Ids of images and annotations are running numbers from 1 over
-  all splits; categories keep their ids and members where the source was COCO, else they count from 1.
-
-Which files of a folder are COCO's, which split each is about, and in which folder its pictures lie; see ``coco``.
+  all splits; categories keep their ids and members if the source was COCO, else they count from 1.
 """
 
 import os

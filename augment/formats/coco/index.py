@@ -1,11 +1,9 @@
-"""Which pictures and objects COCO's files of one split speak of, and where in their texts each of them stands.
+"""Index of COCO's files of one split: every image and object with its position in the JSON text.
 
-COCO's JSON, read strictly and element by element: what it holds is looked at where it stands, never all at once.
-
-A file of a million annotations is some 450 MB of text, and five times that as objects of Python. Here the text stays,
-the elements of the long lists come one after another with their place in it, and each is read again when its picture's
-turn comes (``element``). Strictly: UTF-8, one object outside, no name twice in one object, no NaN and no infinity,
-whole numbers of at most 18 digits, nothing behind the end.
+A file of a million annotations is some 450 MB of text, and five times that as objects of Python. So the text stays as
+it is: the elements of the long lists are read one after another with their positions, and each is read again when its
+image is due (``element``). Reading is strict: UTF-8, one object outside, no name twice in one object, no NaN and no
+infinity, whole numbers of at most 18 digits, nothing after the end.
 """
 
 import json

@@ -1,8 +1,6 @@
-"""Our annotations as the members of COCO's, and what of them COCO has no way to write; see ``objects``.
+"""Annotations to COCO's members, categories and files; what COCO cannot hold is refused. See ``objects``.
 
-The categories of all files of a dataset together, and those that an expansion is written with.
-
-COCO's files as they are written: piece by piece, in passes over the outputs, so that nothing of it is held.
+Files are written piece by piece, in passes over the outputs, so that no file is held in memory.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Which column of a Parquet file is what: by the ``huggingface`` metadata of its schema, by names and by types.
+"""Roles of a Parquet file's columns: from the ``huggingface`` metadata of its schema, from names and from types.
 
-- **Pictures** are the columns that the metadata calls ``Image``; where it calls none so, those of binary data or of a
-  struct with a binary member ``bytes``. One with a name in ``MASKS`` is the mask. If one is left, it is the picture; of
+- **Images** are the columns that the metadata calls ``Image``; if it calls none so, those of binary data or of a
+  struct with a binary member ``bytes``. One with a name in ``MASKS`` is the mask. If one is left, it is the image; of
   several it is the one called ``image``.
-- **Class**: ``label``, else ``labels`` where it is no list, else the first ``ClassLabel``. ``labels`` as a list is
-  several classes of a picture, ``label_weights`` beside it the share of each.
+- **Class**: ``label``, else ``labels`` if it is no list, else the first ``ClassLabel``. ``labels`` as a list is
+  several classes of an image, ``label_weights`` the share of each.
 - **Boxes**: ``objects``, a struct of lists or a list of structs, with ``bbox`` ([x_min, y_min, width, height] in
   pixels, as COCO has it) and the class of each box in ``category`` (or another of ``CATEGORIES``); its other members
   are attributes of the boxes.

@@ -1,19 +1,18 @@
-"""Parquet with a column of pictures, as Hugging Face's ``datasets`` writes it: ``data/train-00000-of-00001.parquet``.
+"""Parquet with a column of images, as Hugging Face's ``datasets`` writes it: ``data/train-00000-of-00001.parquet``.
 
-Which column is what, ``columns`` says; shards and their splits, ``shards``. A record goes by the name that the
-column has beside the picture's bytes (``path``): of an absolute path, one that leads upwards or an address by its last
-part. Where there is none, and where several records of a split have one name, it is the shard and the number of the
-row, ``data/train-00000-of-00001.parquet/000012``.
+``columns`` gives the role of each column, ``shards`` the shards and their splits. A record's name is the ``path`` that
+the column holds with the image's bytes: the last part of an absolute path, of one that leads upwards or of an address.
+If there is none, or if several records of a split have the same, it is the shard and the number of the row,
+``data/train-00000-of-00001.parquet/000012``.
 
-Columns that are neither pictures nor annotations are carried along in ``extra`` if they have no more than
-``read.CARRIED_MEAN_BYTES`` a row, and a value no more than ``read.CARRIED_MAX_CHARS`` as JSON; numbers
-that are not finite become null. What is left out stands in the summary's ``details``.
+Columns that are neither images nor annotations are carried along in ``extra`` if they have no more than
+``read.CARRIED_MEAN_BYTES`` a row, and a value no more than ``read.CARRIED_MAX_CHARS`` as JSON; numbers that are not
+finite become null. What is left out is in the summary's ``details``.
 
-Outputs to a Parquet file that ``datasets`` reads with its features: pictures, classes and boxes are what they are.
-
-The schema follows from what the dataset has, never from what one shard holds: all shards have the same. Pictures are
-neither compressed nor put into dictionaries, as ``datasets`` does it, and have no statistics; row groups are small,
-because a group is what has to be read for one row of it.
+Written files have the features that ``datasets`` reads: images, classes and boxes. Their schema follows from what the
+dataset has, never from what one shard holds, so that all shards have the same. Images are neither compressed nor put
+into dictionaries, as in ``datasets``, and have no statistics; row groups are small, because a whole group has to be
+read for one row.
 """
 
 import functools

@@ -1,7 +1,4 @@
-"""Parquet shards as a scan lists them: what each says of itself, its columns of names and classes; no picture.
-
-One row of a Parquet file to annotations: boxes, several classes, and what is carried along.
-"""
+"""Parquet shards for a scan: the names and classes of each shard, and one row to annotations; no image is read."""
 
 import json
 import math

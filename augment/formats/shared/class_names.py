@@ -1,11 +1,8 @@
-"""Class names behind what shards say of a picture's class: the index of a class, or its name.
+"""Names of classes and keypoints in packed datasets: those that are listed, and those that occur.
 
-Where the dataset lists its classes, an index counts in this list, and a name has to be in it. Where it does not, and
-all that is said are indices, the classes are called ``0``, ``1`` … up to the largest that occurs, so that an index
-keeps its meaning; else the names that occur are the classes. The index -1 is "no class", as ``datasets`` has it for
-test sets.
-
-The names that packed datasets give to classes and keypoints: those that are listed, and those that occur.
+If the dataset lists its classes, an index counts in this list, and a name has to be in it. If it does not, and shards
+hold only indices, the classes are called ``0``, ``1`` … up to the largest that occurs, so that an index keeps its
+meaning; else the names that occur are the classes. The index -1 is "no class", as ``datasets`` has it for test sets.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""What COCO and YOLO ask of objects and keypoints: a class, names, and an object that each keypoint belongs to.
-
-Coordinates as text: how many digits are written, and what is measured on polygons.
-"""
+"""Checks of objects and keypoints for COCO and YOLO (class, names, owner of each keypoint); coordinates as text."""
 
 import math
 import re

@@ -1,23 +1,19 @@
-"""Shards: files that hold the pictures of a split together with what is said of them.
+"""Shards: files that hold the images of a split with their annotations, and the files that describe all shards.
 
-- **Splits.** A shard lies in the split that one of the folders on the way to it has the name of (``files.SPLIT_NAMES``,
-  in any case, the outermost first); else in the one that its own name tells: ``train-000000.tar``,
-  ``imagenet-val-0007.tar`` and ``data/test-00000-of-00001.parquet`` hold a name of a split between hyphens, dots,
-  underscores, blanks and digits, as ``datasets`` looks for it. Where ``dataset_info.json`` names the splits, these
-  names count before all others: ``{split}-000000.tar``. Either all shards belong to a split or none does.
-- **Names.** Within its split a record goes by the name that the shard gives it. Where that is missing or several
-  records of the split have it, each of these goes by the path of its shard, relative to the split's folder, and the
-  name or number that it has in there.
-- **Left out in silence** are, beside what every format leaves out, ``README``, ``LICENSE`` and the files that describe
+- **Splits.** A shard's split is that of a folder on its path (``files.SPLIT_NAMES``, in any case, the outermost first);
+  else that of its own name: ``train-000000.tar``, ``imagenet-val-0007.tar`` and ``data/test-00000-of-00001.parquet``
+  hold a name of a split between hyphens, dots, underscores, blanks and digits, as ``datasets`` looks for it. If
+  ``dataset_info.json`` names the splits, these names count before all others: ``{split}-000000.tar``. Either all shards
+  belong to a split or none does.
+- **Names.** Within its split a record has the name that the shard gives it. If that is missing or several records of
+  the split have it, each of these has the path of its shard, relative to the split's folder, and its name or number in
+  the shard.
+- **Left out in silence** are, besides what every format leaves out, ``README``, ``LICENSE`` and the files that describe
   the dataset. Every other file that is no shard is refused by name.
-
-``dataset_info.json`` and ``classes.txt``: what stands once for all shards, the names of classes and keypoints.
-
-``dataset_info.json`` is an object with ``classes``, ``keypoint_names`` and ``splits``, as an expansion writes it, or
-the file of that name that ``datasets`` writes, in whose ``features`` a ``ClassLabel`` holds the names: the one called
-``cls`` or ``label``, else the only one. ``classes.txt`` has a class a line; it is read where the other names none.
-
-What JSON beside a picture says of it: members of ``annotations`` are the picture's, all others go into ``extra``.
+- ``dataset_info.json`` is an object with ``classes``, ``keypoint_names`` and ``splits``, as an expansion writes it, or
+  the file of that name that ``datasets`` writes, in whose ``features`` a ``ClassLabel`` holds the names: the one called
+  ``cls`` or ``label``, else the only one. ``classes.txt`` has a class a line; it is read if the other names none.
+- **JSON of an image**: members of ``annotations`` are the image's, all others go into ``extra``.
 """
 
 import json

@@ -1,25 +1,23 @@
-"""The PASCAL VOC format: one XML file a picture, and lists of names for the splits.
+"""The PASCAL VOC format: one XML file an image, and lists of names for the splits.
 
-    JPEGImages/{name}.jpg             the pictures; ``images/`` does too
+    JPEGImages/{name}.jpg             the images; ``images/`` does too
     Annotations/{name}.xml            their boxes: see ``xml``
     ImageSets/Main/{split}.txt        the names in each split, one a line; else those in ``ImageSets/Segmentation``
-    SegmentationClass/{name}.png      masks of class indices, for as many pictures as there are
+    SegmentationClass/{name}.png      masks of class indices, for as many images as there are
 
-Names of folders are compared without case. Where there is no ``Annotations``, an XML file lies beside its picture (as
-labelImg saves it).
+Names of folders are compared without case. Without ``Annotations``, an XML file is next to its image (as labelImg saves
+it).
 
-- **Which root.** The folder that holds all this, or one above it: ``VOCdevkit/VOC2012`` where there is only one.
-- **Splits.** Lists are splits where their name is one's (``train``, ``val``, ``test`` …); lists of single classes
-  (``cat_train.txt``) are not. ``trainval`` counts where there is neither ``train`` nor ``val``, and is called
-  ``train``. A name in two lists is refused in the later one, a picture in none of them too. Without lists, the splits
-  are the folders that have the name of one, if every picture lies in one.
-- **Names.** A record's name is its line in the list, without the folder of the split where every line of the list has
-  it (so an expansion writes them: two splits may have equal names).
-- **No XML.** A picture without one is refused, unless no picture of its split has one: then nothing is said of them.
+- **Root.** The folder that holds all this, or one above it: ``VOCdevkit/VOC2012`` if there is only one.
+- **Splits.** Lists are splits if their name is one's (``train``, ``val``, ``test`` …); lists of single classes
+  (``cat_train.txt``) are not. ``trainval`` counts if there is neither ``train`` nor ``val``, and is called ``train``.
+  A name in two lists is refused in the later one, and so is an image in no list. Without lists, the splits are the
+  folders that have the name of one, if every image is in one.
+- **Names.** A record's name is its line in the list, without the folder of the split if every line of the list has it
+  (so an expansion writes them: two splits may have equal names).
+- **No XML.** An image without one is refused, unless no image of its split has one: then none of them has annotations.
 - **Classes** are those that occur. Indices in masks are the dataset's own (0 is the background, as VOC has it); they
-  come back as they were, as PNG with one channel instead of a palette. ``SegmentationObject`` is not looked at.
-
-Where the parts of a PASCAL VOC dataset lie, and which names its lists put into which split; see ``voc``.
+  come back as they were, as PNG with one channel instead of a palette. ``SegmentationObject`` is not read.
 """
 
 import re

@@ -1,22 +1,21 @@
 """WebDataset: tar shards, in which the members that share a base name are one sample.
 
-The base name is a member's path up to the first dot of its last part; what follows says what the member is:
+The base name is a member's path up to the first dot of its last part; the rest gives the member's role:
 
-    {name}.jpg          the picture: any of ``shards.PICTURES`` or ``img``; if it is the only one, ``{name}.input.jpg``
+    {name}.jpg          the image: any of ``shards.PICTURES`` or ``img``; if it is the only one, ``{name}.input.jpg``
     {name}.cls          its class: an index or a name
-    {name}.json         an object: members of ``annotations`` are the picture's, all others go into ``extra``
+    {name}.json         an object: members of ``annotations`` are the image's, all others go into ``extra``
     {name}.txt          a text, which goes into ``extra`` as ``txt``
     {name}.mask.png     its mask: ``mask``, ``seg`` or ``segmentation``, as PNG, TIFF, BMP or GIF
 
-Other members are left out; how many there are of each kind stands in the summary's ``details``. What is no plain file,
-leads out of the tar (``../x``, ``/x``) or is there twice is refused by name. Shards, their splits and the names of
-records are described in ``shards``. The names of classes are read from ``dataset_info.json`` in the root (``classes``,
-or a ``ClassLabel`` of ``features``), else from ``classes.txt``, one a line.
+Other members are left out; their number by kind is in the summary's ``details``. A member that is no plain file, leads
+out of the tar (``../x``, ``/x``) or is there twice is refused by name. Shards, their splits and the names of records
+are described in ``shards``. The names of classes are read from ``dataset_info.json`` in the root (``classes``, or a
+``ClassLabel`` of ``features``), else from ``classes.txt``, one a line.
 
-A dot in the last part of a key, where readers would cut the name, is written as ``%2E``; a first part like ``__x__``,
-which they would pass over, as ``%5F_x__``; what looks like one of these has ``%25`` for its percent sign.
-
-Members to the bytes of a tar (ustar, POSIX.1-1988; pax where a name is too long for it): no time, no owner.
+Written tars are ustar (POSIX.1-1988; pax if a name is too long for it), without time or owner. A dot in the last part
+of a key, where readers would cut the name, is written as ``%2E``; a first part like ``__x__``, which they would skip,
+as ``%5F_x__``; what looks like one of these has ``%25`` for its percent sign.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What is said of a whole YOLO dataset: ``data.yaml``, read strictly and written; or a file of names, as in darknet.
+"""``data.yaml`` of a YOLO dataset, read strictly and written; or a file of names, as in darknet.
 
 YAML is read as version 1.2. Anchors, aliases and tags are refused, nesting and size are bounded: a file of strangers
 names no code here and does not grow.

@@ -6,7 +6,7 @@
 
 - **By the number of columns** each line is told to be one or the other; a file may hold both. Six columns are a box and
   how sure a detector was of it: such a file holds predictions, which nobody should train on by accident, and is
-  refused. Nine columns are an outline of four points, unless all lines have nine: see ``yolo``.
+  refused. Nine columns are an outline of four points, unless all lines have nine: see ``format``.
 - **Coordinates.** Edges of boxes and points of outlines are shares of the picture between the edges of its pixels;
   keypoints are COCO's, divided by width and height, as everybody does. Shares are written with ten decimals and read
   to a hundred-thousandth of a pixel, so that such numbers come back as they were on pictures of up to 65,535 pixels.

@@ -1,4 +1,4 @@
-"""Which pictures are in which split of a YOLO dataset, and what their records go by; see ``yolo``."""
+"""Images of each split of a YOLO dataset, and the names of their records; see ``format``."""
 
 import posixpath
 import re

@@ -1,9 +1,8 @@
-"""Mosaic: four or nine pictures in one.
+"""Mosaic: four or nine images in one.
 
-A part of a picture that is resized and laid into another frame, with its targets.
-
-Coordinates go through one matrix, pixel to pixel, whole numbers being the middles of pixels; masks take the very pixels
-that OpenCV's INTER_NEAREST_EXACT takes of a picture.
+A tile is a part of an image that is resized and put into another frame, with its targets. Coordinates go through one
+matrix, pixel to pixel, whole numbers being the middles of pixels; masks take the very pixels that OpenCV's
+INTER_NEAREST_EXACT takes of an image.
 """
 
 import itertools

@@ -1,9 +1,8 @@
-"""Where transforms find other pictures than their own: donors of the same split, references of another dataset.
+"""Sources of other images for transforms: donors of the same split, references of another dataset.
 
-Pictures of another dataset, from which some transforms take a style, a template or what they paste.
-
-A pipeline names the dataset (``references: styles``); whoever compiles it binds the name to a ``Source``. Which record
-a sample takes follows from its address, as every other choice does, and nothing is kept between two samples.
+From references some transforms take a style, a template or what they paste. A pipeline names the dataset
+(``references: styles``); whoever compiles it binds the name to a ``Source``. Which record a sample takes follows from
+its address, as every other choice does, and nothing is kept between two samples.
 """
 
 from typing import Any, Final, Protocol

@@ -1,7 +1,4 @@
-"""Blur: focus, motion, glass.
-
-Sharpness: edges made stronger, or rings about them.
-"""
+"""Blur and sharpness: focus, motion, glass; edges made stronger, or rings about them."""
 
 import math
 from collections.abc import Mapping

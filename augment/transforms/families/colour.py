@@ -1,10 +1,8 @@
 """Colour: hue, saturation, channels, stains, colour spaces.
 
-A shift of colours that is linear in the picture's own, as one matrix.
-
-Brightness, contrast, saturation and hue: tables of 256 levels for whole planes, in the bytes of the original.
-
-What is left is OpenCV's way to hue, saturation and value and back, which no table of a channel can say.
+Brightness, contrast, saturation and hue are tables of 256 levels for whole planes, in the bytes of the original; only
+the conversion to hue, saturation and value and back is OpenCV's, which no table of a channel can express. ``FancyPCA``
+shifts colours by one matrix, linear in the image's own.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,7 @@
-"""Crops: a part of the picture, as it is or resized.
+"""Crops: a part of the image, as it is or resized.
 
-What crops do to the height and width of a picture, by the arithmetic of Albumentations 2.0.8.
-
-A crop resized in one call of OpenCV: Albumentations builds the function that calls it anew for each picture.
+Size rules follow the arithmetic of Albumentations 2.0.8. ``RandomResizedCrop`` resizes in one call of OpenCV;
+Albumentations builds the function that calls it anew for each image.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,6 +1,6 @@
-"""Dropout: parts of the picture are erased.
+"""Dropout: parts of the image are erased.
 
-Pixels that are dropped or painted over one by one: written where the mask says, not chosen from whole pictures.
+Pixels that are dropped or painted over one by one are written where the mask is set, not chosen from whole images.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,7 @@
-"""Mirrors and the symmetries of the square: exact, no pixel is computed.
+"""Mirrors, the symmetries of the square, and rotations about the image's centre.
 
-The mirror, as fast as memory allows: pixels of three bytes are moved as pixels of four.
-
-The symmetries of the square, as fast as memory allows: pixels of three bytes are moved as pixels of four.
-
-Rotations about the picture's centre.
+Symmetries are exact: no pixel is computed. They are as fast as memory allows, because pixels of three bytes are moved
+as pixels of four.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Straight lines stay straight: shifts, scales, shears, perspective.
 
-The two transforms that Albumentations lacks: a crop, and a shift with scale, that keep the picture's size.
+Two classes are ours, because Albumentations lacks them: a crop, and a shift with scale, that keep the image's size.
 """
 
 import math

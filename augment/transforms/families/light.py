@@ -1,6 +1,6 @@
 """Light: brightness, contrast, tone curves, histograms.
 
-Histograms made even, channel by channel, without strided copies of channels.
+``Equalize`` works channel by channel, without strided copies of channels.
 """
 
 from typing import Any

@@ -1,12 +1,9 @@
 """Noise: values that a sensor, a wire or a film adds.
 
-Random numbers for noise, several times faster than a generator draws them: quantiles looked up by random words.
-
+Noise is drawn as whole levels, several times faster than a generator draws it: quantiles are looked up by random words.
 A normal number is one of the 65,536 quantiles of the normal distribution at (k + 1/2) / 65,536, each as likely as the
-next: the standard deviation is 0.99999, nothing lies beyond 4.33, and no test of a picture's noise that is rounded to
+next: the standard deviation is 0.99999, nothing lies beyond 4.33, and no test of an image's noise that is rounded to
 whole levels can tell. The words are those of SFC64 (Chris Doty-Humphrey's), whose stream NumPy holds fixed.
-
-Noise that is added to pixels, drawn as whole levels.
 """
 
 import functools

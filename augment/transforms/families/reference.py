@@ -1,11 +1,10 @@
-"""References: the look of other pictures, or parts of them, taken from a dataset that the pipeline names.
+"""References: the look of other images, or parts of them, taken from a dataset that the pipeline names.
 
-Transforms that give a picture the look of a reference: its spectrum, its histogram, its colours, or itself.
-
-Three have the names and parameters of Albumentations 2.0.8's but not its pixels, which are wrong there:
-``PixelDistributionAdaptation`` makes every picture black (it takes shares of 255 for values), ``FDA`` replaces a square
-that does not lie about the frequency 0, so that amplitudes are not the reference's, and ``HistogramMatching`` takes a
-picture of one row for one without colours. ``TemplateTransform`` is of an earlier release.
+The look is a spectrum, a histogram, colours, or the image itself. Three classes have the names and parameters of
+Albumentations 2.0.8's but not its pixels, which are wrong there: ``PixelDistributionAdaptation`` makes every image
+black (it takes shares of 255 for values), ``FDA`` replaces a square that is not centred on the frequency 0, so that
+amplitudes are not the reference's, and ``HistogramMatching`` takes an image of one row for one without colours.
+``TemplateTransform`` is of an earlier release.
 """
 
 from typing import Annotated, Any, Literal

@@ -1,6 +1,6 @@
-"""Sizes: resizing the whole picture, and padding it.
+"""Sizes: resizing the whole image, and padding it; size rules of these and of all that scales, turns or warps.
 
-What scales, pads, turns and warps do to a picture's height and width, by the arithmetic of Albumentations 2.0.8.
+The rules follow the arithmetic of Albumentations 2.0.8.
 """
 
 import math

@@ -1,14 +1,13 @@
-"""What a policy can do to a picture, by name, and the magnitudes that papers give to it, as data.
+"""Operations of policies by name, and the magnitudes that papers give to them, as data.
 
 A magnitude is what its operation takes: degrees, a shear factor, pixels, a factor of which 1 changes nothing, bits or a
 threshold. Names are those of AutoAugment (Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data",
 2019, table 6).
 
-The operations of policies that move no pixel, on uint8 (H, W, 3) RGB; each gives a new array.
-
-They are torchvision's of 0.28 for uint8 tensors (``torchvision.transforms.v2.functional``), which follow Pillow's
-``ImageOps`` and ``ImageEnhance``: the same formulas in the same precision, so that pixels agree. What depends on a
-pixel's value alone is a table of 256 values. docs/policies.md shows how far they agree.
+Operations that move no pixel take uint8 (H, W, 3) RGB and give a new array. They are torchvision's of 0.28 for uint8
+tensors (``torchvision.transforms.v2.functional``), which follow Pillow's ``ImageOps`` and ``ImageEnhance``: the same
+formulas in the same precision, so that pixels agree. What depends on a pixel's value alone is a table of 256 values.
+docs/policies.md shows how far they agree.
 """
 
 import math

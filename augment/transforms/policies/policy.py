@@ -1,6 +1,6 @@
-"""What all policies do once their operations are drawn: apply them in order, to the picture and all its targets.
+"""Policy: apply drawn operations in order, to the image and all its targets.
 
-Boxes through several steps that each cut off what leaves the frame.
+Boxes go through several steps that each cut off what leaves the frame.
 """
 
 import random

@@ -1,17 +1,13 @@
-"""AutoAugment: one of 25 pairs of operations that a search found for a data set.
+"""RandAugment, TrivialAugment, 3-Augment, AutoAugment and AugMix.
 
-RandAugment: a few operations drawn at random, all at one strength.
-
-TrivialAugment: one operation at one strength, both drawn at random.
-
-3-Augment: grey, solarised or blurred, one of the three.
-
-The sub-policies that AutoAugment's search found: two operations each, with chance and magnitude from 0 to 9.
-
-Source: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data" (2019), appendix, tables 7 (CIFAR-10),
-8 (SVHN) and 9 (ImageNet). Where an operation has no magnitude the papers' number says nothing and is left out.
-
-AugMix: the picture mixed with others that chains of operations made of it.
+- **RandAugment**: a few operations drawn at random, all at one strength.
+- **TrivialAugment**: one operation at one strength, both drawn at random.
+- **3-Augment**: grey, solarised or blurred, one of the three.
+- **AutoAugment**: one of 25 pairs of operations that a search found for a data set, each with chance and magnitude from
+  0 to 9. Source: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data" (2019), appendix, tables 7
+  (CIFAR-10), 8 (SVHN) and 9 (ImageNet). If an operation has no magnitude the papers' number means nothing and is left
+  out.
+- **AugMix**: the image mixed with others that chains of operations made of it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,4 @@
-"""A step of a pipeline that takes other records: draws them, decodes them, and lets the node join them.
-
-Nodes of a pipeline that join a sample with others of its split: Mosaic and CopyPaste.
-"""
+"""Step of a pipeline that takes other records: draws them, decodes them, and lets Mosaic or CopyPaste join them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

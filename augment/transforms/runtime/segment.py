@@ -1,11 +1,8 @@
-"""A run of transforms that see nothing but the sample they are given: a pipeline, or the part of it between donors.
+"""One run of Albumentations: a pipeline, or the part of it between two steps that take donors.
 
-This is where Albumentations runs.
-
-Transforms applied to a picture alone: what Albumentations does of each call where there are no targets.
-
-Its own calls look for volumes, masks and processors, check shapes and copy dictionaries, which takes longer than a
-mirror. What is left here is what decides pixels: the chance, the parameters, ``apply``, in the same order.
+An image without targets is applied on a short way. Albumentations' own calls look for volumes, masks and processors,
+check shapes and copy dictionaries, which takes longer than a mirror. Left here is what decides pixels: the chance, the
+parameters, ``apply``, in the same order.
 """
 
 import threading

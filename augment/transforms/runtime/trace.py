@@ -1,7 +1,4 @@
-"""What one call of a pipeline does: which transforms are applied, with what, and where they take a point.
-
-What chance drew for a transform, as JSON that is small whatever was drawn.
-"""
+"""Trace of one call of a pipeline: the applied transforms, their drawn parameters as small JSON, their matrices."""
 
 import json
 import math
