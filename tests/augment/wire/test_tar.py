@@ -49,6 +49,7 @@ def test_tar_members_follow_webdataset_and_hold_the_batch() -> None:
             "position": position,
             "key": batch.keys[row],
             "replaces": batch.replaces[row],
+            "is_padding": False,
             "render_key": f"{position:032x}",
             "applied": [{"name": "HorizontalFlip", "params": {"p": 1}}],
         }
