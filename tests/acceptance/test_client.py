@@ -192,6 +192,7 @@ def test_a_replica_with_other_data_is_refused(tmp_path: Path, server: Server, pi
                 next(stream.epoch(0))
 
 
+@pytest.mark.filterwarnings("ignore::augment.client.ReplacedRowsWarning")  # told of by test_epochs
 def test_max_failures_is_judged_over_the_run(server: Server, pictures: Path) -> None:
     own = pictures.with_name("own")
     own.mkdir()

@@ -250,7 +250,7 @@ def test_columns_are_chosen_by_name(stream: ClientStream) -> None:
 
     batch = next(iter(StreamDataset(stream, columns=["image", "label"])))
     assert list(batch) == ["image", "label"]
-    with pytest.raises(ClientError, match="no column 'masks'; it has .*image"):
+    with pytest.raises(ClientError, match=r"no column 'masks'; it has .*image"):
         next(iter(StreamDataset(stream, columns=["masks"])))
     with pytest.raises(ClientError, match="give a list of names"):
         StreamDataset(stream, columns="image")
