@@ -7,6 +7,7 @@
     ├── OutputError               the caller's output folder: another expansion's, locked, inside the dataset
     ├── RecordError               one record: its key, the stage that refused it and the reason
     │   └── RecordChangedError    its bytes are no longer those that the dataset's manifest describes
+    ├── MissingExtraError         a package of an extra is not installed; also a ModuleNotFoundError
     ├── StorageError              the machine's disk or memory: full, unwritable, failing; nobody's data is wrong
     └── WorkerError               ours: a worker process died and no record can be blamed for it
 
@@ -14,9 +15,11 @@ The engine knows nothing of HTTP or exit codes; whoever shows an error (``cli/ex
 ``service/problems.py``) maps these classes, and a test fails where a class has no row in the map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 
 
 class AugmentError(Exception):
@@ -62,6 +65,71 @@ class DatasetError(AugmentError):
 
 class OutputError(AugmentError):
     """An output folder that this expansion must not write into."""
+
+
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "engine": {
+        "albumentations": "albumentations",
+        "cv2": "opencv-python-headless",
+        "defusedxml": "defusedxml",
+        "lmdb": "lmdb",
+        "PIL": "pillow",
+        "pycocotools": "pycocotools",
+        "pydantic": "pydantic",
+        "rfc8785": "rfc8785",
+        "rich": "rich",
+        "ruamel.yaml": "ruamel.yaml",
+        "scipy": "scipy",
+        "simplejpeg": "simplejpeg",
+        "typer": "typer",
+    },
+    "service": {
+        "anyio": "anyio",
+        "fastapi": "fastapi",
+        "fastapi_offline": "fastapi-offline",
+        "h11": "h11",
+        "prometheus_client": "prometheus-client",
+        "pydantic_settings": "pydantic-settings",
+        "python_multipart": "python-multipart",
+        "starlette": "starlette",
+        "uvicorn": "uvicorn",
+    },
+    "tools": {"imagehash": "imagehash", "matplotlib": "matplotlib"},
+}
+"""What each extra of the distribution adds: the names that are imported, and the distributions that hold them."""
+
+
+class MissingExtraError(AugmentError, ModuleNotFoundError):
+    """A package is not installed because its extra was not asked for; ``name`` is the package, as it is imported."""
+
+    def __init__(self, name: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{name} is not installed; install the {extra}: pip install '.[{extra}]'", name=name)
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
+        return type(self), (self.name or "", self.extra)
+
+
+@contextmanager
+def missing_extras_named() -> Iterator[None]:
+    """Raise MissingExtraError in place of a failed import of a package that an extra holds."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ModuleNotFoundError as error:
+        for extra, packages in EXTRAS.items():
+            for name in packages:  # of `ruamel.yaml`, Python says that there is no `ruamel`
+                if error.name == name or name.startswith(f"{error.name}."):
+                    raise MissingExtraError(name, extra) from error
+        raise
+
+
+def require(extra: str) -> None:
+    """Raise MissingExtraError unless all packages of the extra are installed; imports none of them."""
+    for name in EXTRAS[extra]:
+        if find_spec(name) is None:
+            raise MissingExtraError(name, extra)
 
 
 class Reason(StrEnum):
