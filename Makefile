@@ -23,8 +23,9 @@ test: $(READY)  ## run the tests and the documentation's examples
 test-long: $(READY)  ## run the tests that take their time
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-test-readme: $(READY)  ## paste every block of the README into a fresh clone: installs packages, minutes
-	PYTHON="$(PYTHON)" $(BIN)/python -m pytest tests/acceptance/test_readme.py -m readme --timeout 1800
+test-readme: $(READY)  ## paste every block of the README into a fresh clone, and install the base: minutes
+	PYTHON="$(PYTHON)" $(BIN)/python -m pytest tests/acceptance/test_readme.py tests/acceptance/test_installation.py -m readme \
+		--timeout 1800
 
 check: lint test test-readme gate  ## all that CI runs
 

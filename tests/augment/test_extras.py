@@ -75,6 +75,15 @@ def test_the_lists_of_the_distribution_are_sorted() -> None:
         assert distributions(each) == sorted(distributions(each))
 
 
+def test_the_containers_lock_has_the_service_and_no_tools() -> None:
+    locked = set(
+        re.findall(r"^([\w.-]+)==", (ROOT / "requirements-service.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    expected = {*BASE, *errors.EXTRAS["engine"].values(), *errors.EXTRAS["service"].values()}
+    assert {each.replace(".", "-") for each in expected} <= {each.replace(".", "-") for each in locked}
+    assert not locked & set(errors.EXTRAS["tools"].values())
+
+
 def test_all_that_is_imported_is_declared_and_the_reverse() -> None:
     found = {module for _, module in imports()}
     known = {*NAMES, *BASE, *FOREIGN}
