@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
+from itertools import chain
 
 
 class AugmentError(Exception):
@@ -69,45 +70,22 @@ class OutputError(AugmentError):
 
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "engine": {
-        "albumentations": "albumentations",
-        "cv2": "opencv-python-headless",
-        "defusedxml": "defusedxml",
-        "lmdb": "lmdb",
-        "PIL": "pillow",
-        "pycocotools": "pycocotools",
-        "pydantic": "pydantic",
-        "rfc8785": "rfc8785",
-        "rich": "rich",
-        "ruamel.yaml": "ruamel.yaml",
-        "scipy": "scipy",
-        "simplejpeg": "simplejpeg",
-        "typer": "typer",
+        "albumentations": "albumentations", "cv2": "opencv-python-headless", "defusedxml": "defusedxml", "lmdb": "lmdb",
+        "PIL": "pillow", "pycocotools": "pycocotools", "pydantic": "pydantic", "rfc8785": "rfc8785", "rich": "rich",
+        "ruamel.yaml": "ruamel.yaml", "scipy": "scipy", "simplejpeg": "simplejpeg", "typer": "typer",
     },
     "service": {
-        "anyio": "anyio",
-        "fastapi": "fastapi",
-        "fastapi_offline": "fastapi-offline",
-        "h11": "h11",
-        "prometheus_client": "prometheus-client",
-        "pydantic_settings": "pydantic-settings",
-        "python_multipart": "python-multipart",
-        "starlette": "starlette",
-        "uvicorn": "uvicorn",
+        "anyio": "anyio", "fastapi": "fastapi", "fastapi_offline": "fastapi-offline", "h11": "h11",
+        "prometheus_client": "prometheus-client", "pydantic_settings": "pydantic-settings",
+        "python_multipart": "python-multipart", "starlette": "starlette", "uvicorn": "uvicorn",
     },
     "tools": {"imagehash": "imagehash", "matplotlib": "matplotlib"},
-}
+}  # fmt: skip
 """What each extra of the distribution adds: the names that are imported, and the distributions that hold them."""
 
 
 class MissingExtraError(AugmentError, ModuleNotFoundError):
     """A package is not installed because its extra was not asked for; ``name`` is the package, as it is imported."""
-
-    def __init__(self, name: str, extra: str) -> None:
-        self.extra = extra
-        super().__init__(f"{name} is not installed; install the {extra}: pip install '.[{extra}]'", name=name)
-
-    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
-        return type(self), (self.name or "", self.extra)
 
 
 @contextmanager
@@ -115,21 +93,22 @@ def missing_extras_named() -> Iterator[None]:
     """Raise MissingExtraError in place of a failed import of a package that an extra holds."""
     try:
         yield
-    except MissingExtraError:
-        raise
     except ModuleNotFoundError as error:
-        for extra, packages in EXTRAS.items():
-            for name in packages:  # of `ruamel.yaml`, Python says that there is no `ruamel`
-                if error.name == name or name.startswith(f"{error.name}."):
-                    raise MissingExtraError(name, extra) from error
+        for name in chain.from_iterable(EXTRAS.values()):  # of `ruamel.yaml`, Python says that there is no `ruamel`
+            if error.name == name or name.startswith(f"{error.name}."):
+                raise _missing(name) from error
         raise
 
 
-def require(extra: str) -> None:
-    """Raise MissingExtraError unless all packages of the extra are installed; imports none of them."""
-    for name in EXTRAS[extra]:
-        if find_spec(name) is None:
-            raise MissingExtraError(name, extra)
+def require(name: str) -> None:
+    """Raise MissingExtraError unless the package is installed; does not import it."""
+    if find_spec(name) is None:
+        raise _missing(name)
+
+
+def _missing(name: str) -> MissingExtraError:
+    extra = next(extra for extra, packages in EXTRAS.items() if name in packages)
+    return MissingExtraError(f"{name} is not installed; install the {extra}: pip install '.[{extra}]'", name=name)
 
 
 class Reason(StrEnum):

@@ -96,7 +96,7 @@ def split(
     if no_validation and ratios is not None:
         raise CallError(f"--no-validation and --ratios {ratios} are given; give two ratios alone, like 70,30")
     if near_duplicates:
-        require("tools")
+        require("imagehash")
     distance = max_distance if near_duplicates else None
     divide.check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
     folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes

@@ -76,7 +76,7 @@ def _check_output(output: Path) -> None:
         raise CallError(f"the report is called {output.name!r}; its name ends in .html or .png")
     if not output.absolute().parent.is_dir():
         raise CallError(f"there is no folder {output.absolute().parent} for the report; make it first")
-    require("tools")
+    require("matplotlib")
 
 
 def _tell(data: Path, statistics: "Statistics") -> None:

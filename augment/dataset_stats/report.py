@@ -75,9 +75,9 @@ def panels(statistics: Statistics) -> Iterator[tuple[str, Any]]:
 
 def figure(drawn: Sequence[tuple[str, Any]], *, columns: int, title: str = "") -> "Figure":
     """Some plots in a grid, row by row."""
-    rows = -(-len(drawn) // columns)
     from matplotlib.figure import Figure  # noqa: PLC0415 - see above
 
+    rows = -(-len(drawn) // columns)
     made = Figure(figsize=(4.6 * columns, 3.5 * rows + (0.5 if title else 0)), layout="constrained")
     if title:
         made.suptitle(_literal(title), fontsize=13, x=0.01, ha="left")

@@ -80,7 +80,7 @@ class HashTask:
 
 def picture_hash(image: NDArray[np.uint8]) -> int:
     """The hash of uint8 (H, W, 3) RGB as a number of 64 bits."""
-    import imagehash  # noqa: PLC0415 - of the extra `tools`; whoever asks for no near-duplicates needs it not
+    import imagehash  # noqa: PLC0415 - of the extra `tools`; a division without near-duplicates does not need it
 
     bits = np.asarray(imagehash.phash(Image.fromarray(image)).hash, np.bool_)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
@@ -95,7 +95,7 @@ def find(
 ) -> NearDuplicates:
     """Decode and hash every record of the dataset, and find the pairs. Raises CallError, StorageError, WorkerError."""
     check_distance(max_distance)
-    require("tools")
+    require("imagehash")
     hashes = np.zeros(dataset.num_records, np.uint64)
     missing = np.zeros(dataset.num_records, np.bool_)
     show = progress or (lambda _done, _total, _failed: None)

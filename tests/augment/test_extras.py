@@ -1,6 +1,7 @@
 """The extras: one table in the code, the distribution's own lists, what is imported, and what is said without them."""
 
 import ast
+import pickle
 import re
 import subprocess
 import sys
@@ -125,6 +126,8 @@ def test_a_failed_import_names_its_extra(name: str) -> None:
             f"{name} is not installed; install the {NAMES[name]}: pip install '.[{NAMES[name]}]'"
         )
         assert caught.value.name == name
+        copy = pickle.loads(pickle.dumps(caught.value))  # as from a worker  # noqa: S301 - ours
+        assert (type(copy), str(copy), copy.name) == (type(caught.value), str(caught.value), name)
 
 
 @pytest.mark.parametrize("name", ["scipy.of_another_version", "pandas", "augment.nothing"])

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[3]
 _START = "import sys; sys.path.insert(0, {folder!r})\n"
 
 _ELSEWHERE = """
-import http.client, select, signal, socket, subprocess, tempfile, threading, uuid, zipfile  # the standard library's own
-import numpy, pyarrow, pyarrow.ipc  # needs are met before: only what the project asks for is looked at
-import os
+# Before the calls go: how the standard library, NumPy and pyarrow run elsewhere is their own concern.
+import http.client, os, select, signal, socket, subprocess, tempfile, threading, uuid, zipfile
+import numpy, pyarrow, pyarrow.ipc
 for module, names in {
     os: "fork forkpty getuid geteuid memfd_create mkfifo posix_fadvise posix_fallocate preadv pwritev register_at_fork "
         "sched_getaffinity sched_setaffinity sendfile setsid statvfs sysconf uname",
