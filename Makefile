@@ -26,8 +26,9 @@ test: $(READY)  ## run the tests and the documentation's examples
 test-long: $(READY)  ## run the tests that take their time
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-test-readme: $(READY)  ## paste every block of the README into a fresh clone: installs packages, minutes
-	PYTHON="$(PYTHON)" $(BIN)/python -m pytest tests/acceptance/test_readme.py -m readme --timeout 1800
+test-readme: $(READY)  ## paste every block of the README into a fresh clone, and install the base: minutes
+	PYTHON="$(PYTHON)" $(BIN)/python -m pytest tests/acceptance/test_readme.py tests/acceptance/test_installation.py -m readme \
+		--timeout 1800
 
 check: lint test test-readme gate  ## all that CI runs
 
@@ -54,10 +55,11 @@ format: $(READY)  ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
+UPGRADE := --upgrade
 
-lock: $(READY)  ## resolve the dependencies again into requirements.lock, and the container's parts of it
-	$(LOCK) --upgrade --extra service --extra dev pyproject.toml --output-file requirements.lock
-	$(LOCK) --upgrade --no-annotate --extra service --constraint requirements.lock pyproject.toml \
+lock: $(READY)  ## resolve the dependencies again into the locks; make lock UPGRADE= keeps the versions
+	$(LOCK) $(UPGRADE) --extra dev pyproject.toml --output-file requirements.lock
+	$(LOCK) $(UPGRADE) --no-annotate --extra service --constraint requirements.lock pyproject.toml \
 		--output-file requirements-service.lock
 	echo 'hatchling>=1.27' | $(LOCK) --no-annotate --constraint requirements.lock - --output-file requirements-build.lock
 

@@ -3,7 +3,8 @@
 Everything a user needs is an attribute of this module (``__all__``); each is imported when it is first asked for, so
 that ``import augment`` costs nothing and a script that only reads a pipeline never waits for OpenCV. Where a function
 has the name of the room it lives in (``augment.expansion.expand.expand``), the public name says what it works on
-(``augment.expand_dataset``), so that neither hides the other.
+(``augment.expand_dataset``), so that neither hides the other. A name whose extra is not installed raises
+MissingExtraError, which says how to install it.
 """
 
 import importlib
@@ -92,7 +93,8 @@ def __getattr__(name: str) -> object:
         value = importlib.import_module("augment.errors")
     elif name in _EXPORTS:
         module, attribute = _EXPORTS[name]
-        value = getattr(importlib.import_module(module), attribute)
+        with importlib.import_module("augment.errors").missing_extras_named():
+            value = getattr(importlib.import_module(module), attribute)
     else:
         raise AttributeError(f"module 'augment' has no attribute {name!r}")
     globals()[name] = value

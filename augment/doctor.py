@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from augment.errors import EXTRAS
+
 OPEN_FILES_WANTED = 1024
 """What Linux distributions give a login shell; a worker needs some dozen, a service one for each open batch."""
 SHARED_MEMORY_WANTED = 1 << 30
@@ -22,17 +24,7 @@ MEMORY_A_WORKER = 1 << 30
 DISK_WANTED = 1 << 30
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - its size is asked, nothing is written
 
-_LIBRARIES = {
-    "albumentations": "albumentations",
-    "cv2": "opencv-python-headless",
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "PIL": "pillow",
-    "simplejpeg": "simplejpeg",
-    "pyarrow": "pyarrow",
-    "ruamel.yaml": "ruamel.yaml",
-    "rfc8785": "rfc8785",
-}
+_LIBRARIES = {"numpy": "numpy", "pyarrow": "pyarrow", **EXTRAS["engine"]}
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 

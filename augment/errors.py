@@ -7,6 +7,7 @@
     ├── OutputError               the caller's output folder: another expansion's, locked, inside the dataset
     ├── RecordError               one record: its key, the stage that refused it and the reason
     │   └── RecordChangedError    its bytes are no longer those that the dataset's manifest describes
+    ├── MissingExtraError         a package of an extra is not installed; also a ModuleNotFoundError
     ├── StorageError              the machine's disk or memory: full, unwritable, failing; nobody's data is wrong
     └── WorkerError               ours: a worker process died and no record can be blamed for it
 
@@ -14,9 +15,12 @@ The engine knows nothing of HTTP or exit codes; whoever shows an error (``cli/ex
 ``service/problems.py``) maps these classes, and a test fails where a class has no row in the map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
+from itertools import chain
 
 
 class AugmentError(Exception):
@@ -62,6 +66,49 @@ class DatasetError(AugmentError):
 
 class OutputError(AugmentError):
     """An output folder that this expansion must not write into."""
+
+
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "engine": {
+        "albumentations": "albumentations", "cv2": "opencv-python-headless", "defusedxml": "defusedxml", "lmdb": "lmdb",
+        "PIL": "pillow", "pycocotools": "pycocotools", "pydantic": "pydantic", "rfc8785": "rfc8785", "rich": "rich",
+        "ruamel.yaml": "ruamel.yaml", "scipy": "scipy", "simplejpeg": "simplejpeg", "typer": "typer",
+    },
+    "service": {
+        "anyio": "anyio", "fastapi": "fastapi", "fastapi_offline": "fastapi-offline", "h11": "h11",
+        "prometheus_client": "prometheus-client", "pydantic_settings": "pydantic-settings",
+        "python_multipart": "python-multipart", "starlette": "starlette", "uvicorn": "uvicorn",
+    },
+    "tools": {"imagehash": "imagehash", "matplotlib": "matplotlib"},
+}  # fmt: skip
+"""What each extra of the distribution adds: the names that are imported, and the distributions that hold them."""
+
+
+class MissingExtraError(AugmentError, ModuleNotFoundError):
+    """A package is not installed because its extra was not asked for; ``name`` is the package, as it is imported."""
+
+
+@contextmanager
+def missing_extras_named() -> Iterator[None]:
+    """Raise MissingExtraError in place of a failed import of a package that an extra holds."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        for name in chain.from_iterable(EXTRAS.values()):  # of `ruamel.yaml`, Python says that there is no `ruamel`
+            if error.name == name or name.startswith(f"{error.name}."):
+                raise _missing(name) from error
+        raise
+
+
+def require(name: str) -> None:
+    """Raise MissingExtraError unless the package is installed; does not import it."""
+    if find_spec(name) is None:
+        raise _missing(name)
+
+
+def _missing(name: str) -> MissingExtraError:
+    extra = next(extra for extra, packages in EXTRAS.items() if name in packages)
+    return MissingExtraError(f"{name} is not installed; install the {extra}: pip install '.[{extra}]'", name=name)
 
 
 class Reason(StrEnum):

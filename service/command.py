@@ -44,16 +44,12 @@ def serve(
 
     Keys come by AUGMENT_API_KEYS alone: arguments of a command can be read by every user of the machine.
     """
-    try:
-        import pydantic
+    import pydantic
 
-        from service.errors import ServiceError
-        from service.server import serve as serve_with
-        from service.settings import Settings
-    except ModuleNotFoundError as error:
-        raise CallError(
-            f"{error.name} is not installed; install the service: pip install 'augment-service[service]'"
-        ) from error
+    from service.errors import ServiceError
+    from service.server import serve as serve_with
+    from service.settings import Settings
+
     given: dict[str, Any] = {
         "host": host, "port": port, "home": home, "workers": workers, "data_roots": tuple(data_root or ()) or None,
     }  # fmt: skip

@@ -113,7 +113,8 @@ def run(arguments: list[str]) -> int:
     debug, as_json = "--debug" in arguments, "--json" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        result = typer.main.get_command(app).main(arguments, prog_name="augment", standalone_mode=False)
+        with errors.missing_extras_named():
+            result = typer.main.get_command(app).main(arguments, prog_name="augment", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()  # a result that did not arrive is an error of this command
     except Exception as error:  # noqa: BLE001 - the one place where any error becomes an exit code

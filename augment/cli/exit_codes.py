@@ -28,6 +28,7 @@ EXIT_CODES: dict[type[errors.AugmentError], int] = {
     errors.OutputError: OUTPUT,
     errors.RecordError: REQUEST,
     errors.RecordChangedError: REQUEST,
+    errors.MissingExtraError: REQUEST,
     errors.StorageError: STORAGE,
     errors.WorkerError: DEFECT,
 }

@@ -9,7 +9,7 @@ import typer
 
 from augment.cli import options, output
 from augment.cli.expand import WorkersOption, pool
-from augment.errors import CallError
+from augment.errors import CallError, require
 
 if TYPE_CHECKING:
     from augment.expansion.progress import Progress as Tallied
@@ -95,6 +95,8 @@ def split(
 
     if no_validation and ratios is not None:
         raise CallError(f"--no-validation and --ratios {ratios} are given; give two ratios alone, like 70,30")
+    if near_duplicates:
+        require("imagehash")
     distance = max_distance if near_duplicates else None
     divide.check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
     folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes

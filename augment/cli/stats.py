@@ -10,7 +10,7 @@ import typer
 from augment.cli import options
 from augment.cli.expand import WorkersOption, pool
 from augment.cli.output import JsonOption, Progress, count, note, path, say, write_json
-from augment.errors import CallError
+from augment.errors import CallError, require
 
 if TYPE_CHECKING:
     from augment.dataset_stats.counts import Census
@@ -76,6 +76,7 @@ def _check_output(output: Path) -> None:
         raise CallError(f"the report is called {output.name!r}; its name ends in .html or .png")
     if not output.absolute().parent.is_dir():
         raise CallError(f"there is no folder {output.absolute().parent} for the report; make it first")
+    require("matplotlib")
 
 
 def _tell(data: Path, statistics: "Statistics") -> None:

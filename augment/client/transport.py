@@ -19,6 +19,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 
@@ -83,6 +84,8 @@ _BULK_BYTES = 1 << 18
 """What a read of much waits for: to be woken for each packet costs an eighth of sending and receiving."""
 _BULK_WAIT_MS = 20
 """How long: a link on which so much takes longer (100 Mbit/s) has few wakes a second anyway."""
+_CAN_WAIT_FOR_MUCH = hasattr(select, "poll") and hasattr(socket, "SO_RCVLOWAT")
+"""False on Windows, where each read takes what has arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,9 @@ class Answer:
     ) -> None:
         self._connection = connection
         self._socket: socket.socket = connection.sock
-        self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
+        self._poll = select.poll() if _CAN_WAIT_FOR_MUCH else None
+        if self._poll is not None:
+            self._poll.register(self._socket, select.POLLIN)
         try:
             connection.request(method, target, body, headers)
             self._response = connection.getresponse()
@@ -139,8 +143,8 @@ class Answer:
         """Read on until the memory is full or the answer ends; how many bytes it was."""
         bulk = len(memory) - _BULK_BYTES  # while these are read at least so many more are to come
         num_bytes = 0
-        if bulk > 0 and type(self._socket) is socket.socket:  # TLS takes what comes apart by itself
-            num_bytes = self._read_into(memory[:bulk], self._wait_for_much)
+        if bulk > 0 and self._poll and type(self._socket) is socket.socket:  # TLS takes what comes apart by itself
+            num_bytes = self._read_into(memory[:bulk], partial(self._wait_for_much, self._poll))
         return num_bytes + self._read_into(memory[num_bytes:], lambda: None)
 
     def _read_into(self, memory: memoryview, wait: Callable[[], None]) -> int:
@@ -153,10 +157,10 @@ class Answer:
             num_bytes += num_more
         return num_bytes
 
-    def _wait_for_much(self) -> None:
+    def _wait_for_much(self, poll: "select.poll") -> None:
         """Wait until much is there, but no longer than a fast link would need: then whatever comes is taken."""
         self._wake_at(_BULK_BYTES)
-        self._poll.poll(_BULK_WAIT_MS)
+        poll.poll(_BULK_WAIT_MS)
         self._wake_at(1)
 
     def _wake_at(self, num_bytes: int) -> None:

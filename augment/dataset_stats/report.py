@@ -8,12 +8,9 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from augment.dataset_stats.counts import Census, Range
@@ -21,6 +18,10 @@ from augment.dataset_stats.pixels import Pixels, Statistics
 from augment.datasets import keys
 from augment.errors import CallError, StorageError
 from augment.images.histogram import LEVELS
+
+if TYPE_CHECKING:  # the tables need no plots, and matplotlib is of the extra `tools`
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BARS_MAX = 30
 """Classes in a plot, the most frequent ones; a table names them all."""
@@ -69,8 +70,10 @@ def panels(statistics: Statistics) -> Iterator[tuple[str, Any]]:
             yield "Pixel values" + (f" ({name})" if len(parts) > 1 else ""), _Levels(pixels.counts)
 
 
-def figure(drawn: Sequence[tuple[str, Any]], *, columns: int, title: str = "") -> Figure:
+def figure(drawn: Sequence[tuple[str, Any]], *, columns: int, title: str = "") -> "Figure":
     """Some plots in a grid, row by row."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - see above
+
     rows = -(-len(drawn) // columns)
     made = Figure(figsize=(4.6 * columns, 3.5 * rows + (0.5 if title else 0)), layout="constrained")
     if title:
@@ -93,7 +96,7 @@ class _Bars:
         self._counts = counts
         self._unit = unit
 
-    def __call__(self, axes: Axes) -> None:
+    def __call__(self, axes: "Axes") -> None:
         totals: dict[str | None, int] = {}
         for counted in self._counts.values():
             for name, number in counted.items():
@@ -125,7 +128,7 @@ class _Histogram:
         self._whole = whole
         self._ratio = ratio
 
-    def __call__(self, axes: Axes) -> None:
+    def __call__(self, axes: "Axes") -> None:
         everything = np.concatenate(list(self._values.values()))
         edges = self._edges(float(everything.min()), float(everything.max()))
         for colour, (name, values) in zip(_colours(len(self._values)), self._values.items(), strict=True):
@@ -138,6 +141,8 @@ class _Histogram:
         axes.set_ylabel("%")
         axes.set_ylim(bottom=0)
         if self._whole:
+            from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - see above
+
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         if self._ratio:
             axes.xaxis.set_major_formatter(lambda value, _: f"{2**value:.2g}")
@@ -160,7 +165,7 @@ class _Sizes:
         self._heights = np.concatenate([heights for _, heights in sizes.values()])
         self._labels = x_label, y_label
 
-    def __call__(self, axes: Axes) -> None:
+    def __call__(self, axes: "Axes") -> None:
         different, numbers = np.unique(np.column_stack([self._widths, self._heights]), axis=0, return_counts=True)
         if len(different) <= 200:
             areas = 12 + 180 * numbers / numbers.max()
@@ -183,7 +188,7 @@ class _Levels:
     def __init__(self, counts: NDArray[np.int64]) -> None:
         self._counts = counts
 
-    def __call__(self, axes: Axes) -> None:
+    def __call__(self, axes: "Axes") -> None:
         for (name, colour), counts in zip(_CHANNELS, self._counts, strict=True):
             axes.plot(np.arange(LEVELS), 100 * counts / counts.sum(), color=colour, label=name, linewidth=1)
         axes.set_xlim(0, LEVELS - 1)
@@ -200,7 +205,7 @@ def _colours(number: int) -> list[str]:
     return [_COLOURS[i % len(_COLOURS)] for i in range(number)]
 
 
-def _legend(axes: Axes, names: Mapping[str, object]) -> None:
+def _legend(axes: "Axes", names: Mapping[str, object]) -> None:
     """Above the axes, beside the title, where it covers nothing."""
     if len(names) > 1:
         axes.legend(fontsize=7.5, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.985), borderpad=0)
@@ -365,7 +370,7 @@ def _page(statistics: Statistics, name: str, drawn: Sequence[tuple[str, object]]
     yield "</body></html>\n"
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     """Without the version of what drew it; a name in a script that the font lacks shows boxes, and says nothing."""
     file = io.BytesIO()
     with warnings.catch_warnings():

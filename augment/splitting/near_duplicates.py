@@ -16,13 +16,12 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from augment.datasets.dataset import Dataset
-from augment.errors import CallError, RecordError
+from augment.errors import CallError, RecordError, require
 from augment.images.decode import FULL, decode
 from augment.samples.sample import Record
 from augment.workers import task
@@ -81,6 +80,8 @@ class HashTask:
 
 def picture_hash(image: NDArray[np.uint8]) -> int:
     """The hash of uint8 (H, W, 3) RGB as a number of 64 bits."""
+    import imagehash  # noqa: PLC0415 - of the extra `tools`; a division without near-duplicates does not need it
+
     bits = np.asarray(imagehash.phash(Image.fromarray(image)).hash, np.bool_)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
@@ -94,6 +95,7 @@ def find(
 ) -> NearDuplicates:
     """Decode and hash every record of the dataset, and find the pairs. Raises CallError, StorageError, WorkerError."""
     check_distance(max_distance)
+    require("imagehash")
     hashes = np.zeros(dataset.num_records, np.uint64)
     missing = np.zeros(dataset.num_records, np.bool_)
     show = progress or (lambda _done, _total, _failed: None)

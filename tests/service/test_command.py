@@ -70,16 +70,6 @@ def test_the_command_costs_the_others_nothing() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_without_the_extra_the_command_says_what_to_install() -> None:
-    done = _python(
-        "import sys; sys.modules['fastapi'] = None; import typer; from service import command; "
-        "app = typer.Typer(); command.register(app); app([], standalone_mode=False)"
-    )
-    assert "fastapi is not installed; install the service: pip install 'augment-service[service]'" in " ".join(
-        done.stderr.split()
-    )
-
-
 def test_the_engines_command_finds_it() -> None:
     from importlib.metadata import entry_points
 
