@@ -103,7 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = Application(
         title="augment",
-        docs_url=None,  # reference.py has it
+        docs_url=None,  # openapi.py has it
         redoc_url=None,
         version=version("augment-service"),
         summary="Augmented pictures and batches, each at an address.",

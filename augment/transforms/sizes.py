@@ -92,7 +92,7 @@ def impossible(spec: PipelineSpec) -> list[Finding]:
 
 
 def after(name: str, params: entry.Params, before: Extent) -> Iterable[Extent]:
-    """Return the sizes that leave a transform which is applied to a picture of ``before``; raises extent.Unfit."""
+    """Return the sizes that leave a transform which is applied to a picture of ``before``; raises entry.Unfit."""
     change = CHANGES.get(name)
     return (before,) if change is None else change(params, before)
 

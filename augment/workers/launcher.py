@@ -33,7 +33,7 @@ _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from augment.w
 _END_TIMEOUT_S = 1.0
 
 
-class WorkerDied(Exception):  # noqa: N818 - an event between this room and workers.py, which names the error
+class WorkerDied(Exception):  # noqa: N818 - an event between this room and slot.py, which names the error
     """A worker ended in the middle of a task."""
 
     def __init__(self, exit_code: int) -> None:
