@@ -14,7 +14,8 @@ The engine knows nothing of HTTP or exit codes; whoever shows an error (``cli/ex
 ``service/problems.py``) maps these classes, and a test fails where a class has no row in the map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,6 +55,15 @@ class PipelineError(AugmentError):
 
     def __reduce__(self) -> tuple[type["PipelineError"], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)
+
+
+@contextmanager
+def problems_below(*loc: str | int) -> Iterator[None]:
+    """Place what is wrong with a pipeline inside the block below ``loc``."""
+    try:
+        yield
+    except PipelineError as error:
+        raise PipelineError([Problem((*loc, *one.loc), one.msg, one.line) for one in error.problems]) from error
 
 
 class DatasetError(AugmentError):

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from anyio import to_thread
 
 from augment.datasets.dataset import Dataset
-from augment.errors import AugmentError, DatasetError, PipelineError, Problem
+from augment.errors import AugmentError, DatasetError, problems_below
 from augment.pipelines.spec import PipelineSpec
 from augment.scanning.scan_task import ScanReport, ScanTask
 from augment.transforms.runtime import compiler
@@ -406,10 +406,8 @@ _REMEDY = "register it under this name (POST /v1/datasets)"
 
 def check(datasets: Datasets, pipeline: PipelineSpec, place: tuple[str | int, ...] = ()) -> None:
     """Raise PipelineError where no dataset has a name of the pipeline's; ``place`` is the pipeline's in the request."""
-    try:
+    with problems_below(*place):
         compiler.check_references(pipeline, datasets.names(), remedy=_REMEDY)
-    except PipelineError as error:
-        raise PipelineError([Problem((*place, *one.loc), one.msg, one.line) for one in error.problems]) from error
 
 
 def entries(datasets: Datasets, pipelines: Iterable[PipelineSpec]) -> dict[str, Entry]:
