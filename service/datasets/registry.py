@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,19 +137,8 @@ class Datasets:
         under_way = None if pending is None else self._describe_pending(pending)
         if entry is None:
             return {"name": name, **(under_way or {})}
-        described = {
-            "name": entry.name,
-            "state": "ready",
-            "digest": entry.digest,
-            "format": entry.format,
-            "num_records": entry.num_records,
-            "num_refused": entry.num_refused,
-            "classes": list(entry.classes),
-            "splits": dict(entry.splits),
-            "targets": list(entry.targets),
-            "uploaded": entry.uploaded,
-            "path": None if entry.uploaded else entry.root,
-        }
+        described = asdict(entry) | {"state": "ready", "path": None if entry.uploaded else entry.root}
+        del described["generation"], described["root"]
         return described | ({} if under_way is None else {"update": under_way})
 
     def confined(self, path: str) -> str:
@@ -231,8 +220,7 @@ class Datasets:
             report, root = await self._scan(pending)
             settled = await to_thread.run_sync(self._settle, pending, report, root)
         except Exception as error:
-            is_expected = isinstance(error, AugmentError | ServiceError)
-            pending.error = problems.describe(error)[0] if is_expected else problems.defect(pending.generation)
+            pending.error = problems.kept(error, pending.generation)
             if not pending.acknowledged:
                 self._pending.pop(name, None)
             held = tuple(self._readings)
@@ -300,18 +288,13 @@ class Datasets:
         name, folder = pending.wanted.name, self._folder(pending.wanted.name)
         current, inside = self._entries.get(name), folder.generation(pending.generation)
         is_upload = pending.wanted.path is None
+        found = {each.name: getattr(report, each.name) for each in fields(Entry) if hasattr(report, each.name)}
         entry = Entry(
             name=name,
             generation=pending.generation,
             root=str(root.relative_to(inside)) if is_upload else str(root),
             uploaded=is_upload,
-            digest=report.digest,
-            format=report.format,
-            num_records=report.num_records,
-            num_refused=report.num_refused,
-            classes=report.classes,
-            splits=dict(report.splits),
-            targets=report.targets,
+            **found | {"splits": dict(report.splits)},
         )
         is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
         if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):
