@@ -60,6 +60,15 @@ class PipelineError(AugmentError):
         return type(self), (self.problems,)
 
 
+@contextmanager
+def problems_below(*loc: str | int) -> Iterator[None]:
+    """Place what is wrong with a pipeline inside the block below ``loc``."""
+    try:
+        yield
+    except PipelineError as error:
+        raise PipelineError([Problem((*loc, *one.loc), one.msg, one.line) for one in error.problems]) from error
+
+
 class DatasetError(AugmentError):
     """A dataset that cannot be scanned, opened or used as asked."""
 

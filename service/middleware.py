@@ -52,9 +52,6 @@ def _key_in(authorization: str | None) -> bytes:
 
 
 _log = logging.getLogger("service.requests")
-CLIENT_LEFT = 499
-"""The status that is counted and logged where the client left before the answer began (nginx's number)."""
-
 _QUIET = OPEN_PATHS
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 """Methods that are counted under their names; clients can invent others without end."""
@@ -88,7 +85,7 @@ class Outermost:
         try:
             await self._app(scope, receive, send_counted)
         except ClientDisconnect:
-            status = status or CLIENT_LEFT
+            status = status or responses.LEFT
         except asyncio.CancelledError:  # the grace period is over
             if not status:
                 body, headers = problems.describe(DrainingError())

@@ -134,6 +134,11 @@ def defect(request_id: str) -> dict[str, Any]:
     return document(500, kind="defect", detail=detail, members={"instance": request_id})
 
 
+def kept(error: Exception, where: str) -> dict[str, Any]:
+    """The problem document of any error of work that nobody waits for; a defect is named ``where``."""
+    return describe(error)[0] if isinstance(error, AugmentError | errors.ServiceError) else defect(where)
+
+
 def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response that carries a problem document."""
     return JSONResponse(dict(body), int(body["status"]), headers=dict(headers or {}), media_type=MEDIA_TYPE)

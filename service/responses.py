@@ -23,7 +23,7 @@ T = TypeVar("T")
 Chunk = bytes | memoryview | FilePart
 
 LEFT = 499
-"""What the log says of a client who left before there was an answer (nginx's number; no client ever sees it)."""
+"""What is counted and logged of a client who left before the answer began (nginx's number; no client ever sees it)."""
 
 _log = logging.getLogger(__name__)
 

@@ -4,6 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Responses = dict[int | str, dict[str, Any]]
+"""Responses of a route in OpenAPI, by status."""
+
 
 class Schema(BaseModel):
     """Whatever a client sends may hold nothing unknown: a misspelt field is an error, not a default."""
@@ -34,6 +37,11 @@ class Problem(BaseModel):
     detail: str = Field(description="This occurrence: the value received, the limit and the remedy.")
     instance: str | None = Field(None, description="The id of the request, as the log has it.")
     errors: list[Place] | None = Field(None, description="Each place in what was sent that is wrong.")
+
+
+def problem(description: str) -> dict[str, Any]:
+    """A response of OpenAPI that is a problem document."""
+    return {"model": Problem, "description": description}
 
 
 class Health(BaseModel):

@@ -31,10 +31,9 @@ def doctor(
     if as_json:
         output.write_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
     else:
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table = output.table()
         table.add_column("", no_wrap=True)
         table.add_column("what", no_wrap=True)
         table.add_column("found", ratio=1, overflow="fold")

@@ -44,7 +44,7 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
             "refused": summary.num_refused,
             "size_bytes": summary.size_bytes,
             "seconds": round(seconds, 3),
-            "refusals": [{"key": one.key, "reason": str(one.reason), "detail": one.detail} for one in summary.refusals],
+            "refusals": output.refusals(summary.refusals),
         }
         output.write_json(document)
         return
@@ -119,10 +119,7 @@ def _table(classes: "Sequence[ClassPlan]") -> Iterator[str]:
         (one.class_name or "(none)", f"{one.num_before:,}", f"{one.num_copies:,}", f"{one.num_after:,}")
         for one in classes
     ]
-    widths = [max(len(row[place]) for row in rows) for place in range(4)]
-    for name, *numbers in rows:
-        cells = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True))
-        yield "  ".join((name.ljust(widths[0]), *cells))
+    return output.columns(rows)
 
 
 def _check_workers(number: int | None) -> int | None:

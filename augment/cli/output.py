@@ -24,10 +24,15 @@ import typer
 from augment.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from _typeshed import ReadableBuffer
     from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
+    from rich.table import Table
+
+    from augment.samples.sample import Refusal
 
 PLAIN_INTERVAL_S = 10.0
 """How often progress is written where nobody watches a terminal: often enough to see life, seldom enough for a log."""
@@ -68,6 +73,13 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
+def table() -> "Table":
+    """A table without lines."""
+    from rich.table import Table
+
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
 def say(text: str = "") -> None:
     """Write one line of a result to standard output, whatever its length."""
     typer.echo(text)
@@ -81,6 +93,19 @@ def note(text: str) -> None:
 def write_json(document: Any) -> None:
     """Write the command's one JSON document to standard output."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def columns(rows: "Sequence[Sequence[str]]") -> "Iterator[str]":
+    """Each row of a table as one line: names to the left, numbers to the right."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for name, *numbers in rows:
+        cells = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True))
+        yield "  ".join((name.ljust(widths[0]), *cells)).rstrip()
+
+
+def refusals(some: "Iterable[Refusal]") -> list[dict[str, str]]:
+    """Refusals as JSON."""
+    return [{"key": one.key, "reason": str(one.reason), "detail": one.detail} for one in some]
 
 
 def count(number: int, noun: str) -> str:

@@ -15,50 +15,31 @@ from augment.cli.output import JsonOption, count, path, say, write_json
 from augment.errors import CallError, DatasetError, OutputError, RecordError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 
     from augment.datasets.dataset import Dataset
     from augment.mixing.mix import Mix
     from augment.pipelines.spec import PipelineSpec
+    from augment.preview.overlay import Overlay
     from augment.render.pipeline import Pipeline
-    from augment.samples.sample import Applied, Provenance, Rendered, Sample
-    from augment.validation import JSON
+    from augment.samples.sample import Applied, Batch, Sample
 
 _CLASSES_SHOWN = 3
 """In a caption, the heaviest first; mixed rows of pictures with one class have two."""
 
 
 @dataclass(frozen=True, slots=True)
-class MixedCell:
-    """One row of a mixed batch."""
+class Cell:
+    """One image of a grid, as it looks when what a pipeline's ``normalize`` made of it is made pixels again.
 
-    key: str
-    position: int
-    sample: "Sample"
-    provenance: "Provenance"
-    classes: tuple[str, ...]
+    ``targets`` are drawn upon it; ``document`` is what ``--json`` says of it, None of an original.
+    """
 
-    @property
-    def label(self) -> str:
-        """What it is labelled as, how much of it is its own, and what was mixed into it."""
-        weights = sorted(self.weights().items(), key=lambda item: -item[1])
-        names = ", ".join(f"{name} {weight:.2f}" for name, weight in weights[:_CLASSES_SHOWN])
-        mixed = self.provenance.mixed
-        what = "not mixed" if mixed is None else mixed.name if names else f"{mixed.name} {mixed.weight:.2f}"
-        records = self.key if mixed is None else f"{self.key} with {mixed.partner}"
-        return f"{names + ': ' if names else ''}{what}, {records}"
-
-    def weights(self) -> dict[str, float]:
-        """The classes that have any weight."""
-        given = [] if self.sample.labels is None else self.sample.labels.tolist()
-        return {name: weight for name, weight in zip(self.classes, given, strict=False) if weight}
-
-    def as_json(self) -> dict[str, object]:
-        labelled = {} if self.sample.labels is None else {"label_weights": self.weights()}
-        return {"key": self.key, "position": self.position} | labelled | self.provenance.as_json()
+    image: "NDArray[np.uint8]"
+    label: str
+    document: "Mapping[str, object] | None"
+    targets: "Overlay"
 
 
 def parse(text: str) -> "Mix":
@@ -80,13 +61,12 @@ def render_mix(
     split: str | None,
     data_format: str | None,
     as_json: bool,
-) -> list[MixedCell]:
+) -> list[Cell]:
     """The first batch of the stream that these say, of ``num`` rows or as many as there are records.
 
     Raises PipelineError where pipeline or mix do not fit the dataset, DatasetError where records are refused and so are
     all that might take their places.
     """
-    from augment.samples.sample import sample
     from augment.streams.stream import Stream
 
     dataset = options.scan(root, data_format, "leave_out", as_json=as_json)
@@ -104,35 +84,26 @@ def render_mix(
     if not as_json:
         for refusal in batch.refusals:
             output.note(f"{refusal.key}: {refusal.reason}: {refusal.detail}")
-    places = batch.positions.tolist()
-    return [
-        MixedCell(batch.keys[row], places[row], sample(batch, row), batch.provenance[row], dataset.classes)
-        for row in range(len(batch))
-    ]
+    return [_mixed(batch, row, dataset.classes, pipeline.spec) for row in range(len(batch))]
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One copy of a record."""
+def _mixed(batch: "Batch", row: int, classes: tuple[str, ...], spec: "PipelineSpec") -> Cell:
+    """One row of a mixed batch: what it is labelled as, how much of it is its own, and what was mixed into it."""
+    from augment.samples.sample import sample
 
-    key: str
-    draw: int
-    rendered: "Rendered"
-    classes: tuple[str, ...]
-
-    @property
-    def sample(self) -> "Sample":
-        return self.rendered.sample
-
-    @property
-    def label(self) -> str:
-        """The record and what was done to it."""
-        names = ", ".join(one.name.removeprefix("Random") or one.name for one in self.rendered.applied)
-        lost = ", ".join(f"dropped {name}: {number}" for name, number in self.rendered.dropped.items())
-        return f"{self.key} {self.draw}: {names or 'nothing applied'}{f' ({lost})' if lost else ''}"
-
-    def as_json(self) -> dict[str, object]:
-        return {"key": self.key, "draw": self.draw} | self.rendered.provenance.as_json()
+    own, key, provenance = sample(batch, row), batch.keys[row], batch.provenance[row]
+    document: dict[str, object] = {"key": key, "position": int(batch.positions[row])}
+    weights: dict[str, float] = {}
+    if own.labels is not None:
+        weights = {name: weight for name, weight in zip(classes, own.labels.tolist(), strict=False) if weight}
+        document["label_weights"] = weights
+    heaviest = sorted(weights.items(), key=lambda item: -item[1])[:_CLASSES_SHOWN]
+    names = ", ".join(f"{name} {weight:.2f}" for name, weight in heaviest)
+    mixed = provenance.mixed
+    what = "not mixed" if mixed is None else mixed.name if names else f"{mixed.name} {mixed.weight:.2f}"
+    records = key if mixed is None else f"{key} with {mixed.partner}"
+    label = f"{names + ': ' if names else ''}{what}, {records}"
+    return _cell(own, label, document | provenance.as_json(), spec, classes)
 
 
 def render_dataset(
@@ -169,27 +140,64 @@ def render_dataset(
             if not as_json:
                 output.note(str(error))
             continue
-        cells.append(Cell(record.key, place % num_copies, rendered, dataset.classes))
+        draw = place % num_copies
+        lost = ", ".join(f"dropped {name}: {number}" for name, number in rendered.dropped.items())
+        label = f"{record.key} {draw}: {_names(rendered.applied)}{f' ({lost})' if lost else ''}"
+        document = {"key": record.key, "draw": draw} | rendered.provenance.as_json()
+        cells.append(_cell(rendered.sample, label, document, spec, dataset.classes))
     if not cells:
         raise DatasetError(f"every record that was tried is refused, the last: {refused}; check the dataset")
     return cells
 
 
-def draw(
-    cells: "Sequence[Cell | MixedCell]", *, normalize: "Mapping[str, JSON] | None", title: str
-) -> "NDArray[np.uint8]":
-    """The grid; pictures are shown as they look when what ``normalize`` made of them is made pixels again."""
+def render_image(
+    picture: Path,
+    spec: "PipelineSpec",
+    *,
+    references: "Mapping[str, Dataset]",
+    key: str | None,
+    num: int,
+    seed: int,
+) -> list[Cell]:
+    """The picture itself and its draws, decoded as an expansion decodes it; the key is by default the file's digest."""
+    from functools import partial
+
+    from augment.address import digest_fields
+    from augment.images.decode import decode
+    from augment.preview.overlay import Overlay
+    from augment.render import records
+    from augment.samples.sample import Sample
+    from augment.transforms import jpeg_reduction
+    from augment.transforms.runtime import compiler
+
+    encoded = _read(picture)
+    key = key or digest_fields((encoded,)).hex()
+    try:
+        sources = {name: records.source_of(each) for name, each in references.items()}
+        transform = compiler.compile_pipeline(spec, references=sources)
+        sample = Sample(decode(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
+        cells = [Cell(sample.image, "original", None, Overlay(sample))]
+        for draw in range(num):
+            made = transform(sample, seed=seed, draw=draw, view=0, key=key)
+            applied = [{"name": one.name, "params": one.params} for one in made.applied]
+            document = {"draw": draw, "applied": applied}
+            cells.append(_cell(made.sample, f"{draw}: {_names(made.applied)}", document, spec))
+    except RecordError as error:
+        raise RecordError(str(picture), error.reason, error.detail) from error
+    return cells
+
+
+def _cell(
+    sample: "Sample", label: str, document: "Mapping[str, object]", spec: "PipelineSpec", classes: tuple[str, ...] = ()
+) -> Cell:
     from augment.normalize import images
-    from augment.preview.contact_sheet import contact_sheet
     from augment.preview.overlay import Overlay
 
-    return contact_sheet(
-        [images.seen(cell.sample.image, normalize) for cell in cells],
-        [cell.label for cell in cells],
-        cell_px=320,
-        title=title,
-        overlays=[Overlay(cell.sample, cell.classes) for cell in cells],
-    )
+    return Cell(images.seen(sample.image, spec.normalize), label, document, Overlay(sample, classes))
+
+
+def _names(applied: "tuple[Applied, ...]") -> str:
+    return ", ".join(one.name.removeprefix("Random") or one.name for one in applied) or "nothing applied"
 
 
 NUM_MAX = 400
@@ -254,7 +262,7 @@ def preview(
     it: the copies that `augment expand` writes with this seed. With `--mix`, the first batch of a stream.
     """
     from augment.images import encode
-    from augment.preview.contact_sheet import contact_sheet
+    from augment.preview.contact_sheet import DEFAULT_CELL_PX, contact_sheet
     from augment.render.pipeline import Pipeline
     from augment.render.references import take
 
@@ -270,41 +278,31 @@ def preview(
     if picture.is_dir():
         if key is not None:
             raise CallError("--key is for a picture; a dataset's records have their own")
-        asked = {"num": num, "seed": seed, "split": split, "data_format": from_format, "as_json": as_json}
-        copies = _cells(picture, loaded, mix, {**asked, "references": named})
-        title = f"{picture.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}"
-        grid = draw(copies, normalize=loaded.spec.normalize, title=title)
-        _write(grid, output, formats[output.suffix.lower()])
-        if as_json:
-            shown = [cell.as_json() for cell in copies]
-            write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": shown})
+        asked: dict[str, Any] = {"num": num, "seed": seed, "split": split, "data_format": from_format}
+        asked |= {"as_json": as_json, "references": named}
+        if mix is None:
+            cells = render_dataset(picture, loaded.spec, **asked)
         else:
-            say(f"{output}: {count(len(copies), 'cell')} with seed {seed}")
-        return
-    if split is not None or from_format is not None or mix is not None:
-        raise CallError(f"--split, --from-format and --mix are for a dataset's folder; {picture} is none")
-    encoded = _read(picture)
-    try:
-        images, draws = _draw(loaded, named, encoded, key or _digest(encoded), num=num, seed=seed)
-    except RecordError as error:
-        raise RecordError(str(picture), error.reason, error.detail) from error
-    labels = ["original", *(_label(draw, applied) for draw, applied in enumerate(draws))]
-    grid = contact_sheet(images, labels, title=f"{picture.name} · {pipeline} · seed {seed}")
+            cells = render_mix(picture, loaded, parse(mix), **asked)
+        what, cell_px = count(len(cells), "cell"), 320
+    else:
+        if split is not None or from_format is not None or mix is not None:
+            raise CallError(f"--split, --from-format and --mix are for a dataset's folder; {picture} is none")
+        cells = render_image(picture, loaded.spec, references=named, key=key, num=num, seed=seed)
+        what, cell_px = f"the original and {count(num, 'draw')}", DEFAULT_CELL_PX
+    grid = contact_sheet(
+        [cell.image for cell in cells],
+        [cell.label for cell in cells],
+        cell_px=cell_px,
+        title=f"{picture.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}",
+        overlays=[cell.targets for cell in cells],
+    )
     _write(grid, output, formats[output.suffix.lower()])
     if as_json:
-        cells = [
-            {"draw": draw, "applied": [{"name": one.name, "params": one.params} for one in applied]}
-            for draw, applied in enumerate(draws)
-        ]
-        write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": cells})
+        documents = [cell.document for cell in cells if cell.document is not None]
+        write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": documents})
     else:
-        say(f"{output}: the original and {count(num, 'draw')} with seed {seed}")
-
-
-def _cells(root: Path, loaded: "Pipeline", mix: str | None, asked: dict[str, Any]) -> "Sequence[Cell | MixedCell]":
-    if mix is None:
-        return render_dataset(root, loaded.spec, **asked)
-    return render_mix(root, loaded, parse(mix), **asked)
+        say(f"{output}: {what} with seed {seed}")
 
 
 def _write(grid: "NDArray[np.uint8]", output: Path, image_format: str) -> None:
@@ -331,35 +329,3 @@ def _read(picture: Path) -> bytes:
             "dataset too: give a smaller one"
         )
     return content.data
-
-
-def _digest(encoded: bytes) -> str:
-    from augment.address import digest_fields
-
-    return digest_fields((encoded,)).hex()
-
-
-def _draw(
-    loaded: "Pipeline", references: "Mapping[str, Dataset]", encoded: bytes, key: str, *, num: int, seed: int
-) -> "tuple[list[NDArray[np.uint8]], list[tuple[Applied, ...]]]":
-    """The picture itself and its draws, decoded as an expansion decodes it."""
-    from functools import partial
-
-    from augment.images.decode import decode
-    from augment.normalize import images
-    from augment.render import records
-    from augment.samples.sample import Sample
-    from augment.transforms import jpeg_reduction
-    from augment.transforms.runtime import compiler
-
-    sources = {name: records.source_of(each) for name, each in references.items()}
-    transform = compiler.compile_pipeline(loaded.spec, references=sources)
-    sample = Sample(decode(encoded, eighths=partial(jpeg_reduction.eighths, loaded.spec)))
-    drawn = [transform(sample, seed=seed, draw=draw, view=0, key=key) for draw in range(num)]
-    shown = [images.seen(made.sample.image, loaded.spec.normalize) for made in drawn]
-    return [sample.image, *shown], [made.applied for made in drawn]
-
-
-def _label(draw: int, applied: "tuple[Applied, ...]") -> str:
-    names = ", ".join(one.name.removeprefix("Random") or one.name for one in applied)
-    return f"{draw}: {names or 'nothing applied'}"

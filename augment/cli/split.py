@@ -173,10 +173,7 @@ def _table(division: "Division") -> Iterator[str]:
         if len(counts) > len(shown):
             rows.append((f"… {len(counts) - len(shown):,} more", *[""] * len(division.ratios.names)))
     rows.append(("all", *(f"{number:,}" for number in division.counts.values())))
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for name, *numbers in rows:
-        cells = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True))
-        yield "  ".join((name.ljust(widths[0]), *cells)).rstrip()
+    return output.columns(rows)
 
 
 def _pairs(division: "Division") -> Iterator[str]:

@@ -1,7 +1,7 @@
 """``augment stats``: what a dataset is like, as a table, as JSON or as a report with plots."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +9,7 @@ import typer
 
 from augment.cli import options
 from augment.cli.expand import WorkersOption, pool
-from augment.cli.output import JsonOption, Progress, count, note, path, say, write_json
+from augment.cli.output import JsonOption, Progress, columns, count, note, path, refusals, say, write_json
 from augment.errors import CallError, require
 
 if TYPE_CHECKING:
@@ -86,18 +86,10 @@ def _tell(data: Path, statistics: "Statistics") -> None:
     say(f"{data}: {count(dataset.num_records, 'record')}, format {dataset.format}")
     for title, rows in report.tables(statistics):
         say(f"\n{title}")
-        for line in _lines(rows):
+        for line in columns(rows[: _ROWS_SHOWN + 1]):
             say(f"  {line}")
         if len(rows) - 1 > _ROWS_SHOWN:
             say(f"  … {len(rows) - 1 - _ROWS_SHOWN:,} more; --json and a report (-o) have them all")
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    shown = rows[: _ROWS_SHOWN + 1]
-    widths = [max(len(row[place]) for row in shown) for place in range(len(shown[0]))]
-    for name, *cells in shown:
-        numbers = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        yield "  ".join((name.ljust(widths[0]), *numbers)).rstrip()
 
 
 def _document(statistics: "Statistics", output: Path | None) -> dict[str, Any]:
@@ -111,9 +103,7 @@ def _document(statistics: "Statistics", output: Path | None) -> dict[str, Any]:
         "splits": [_part(statistics, part, pixels) for part, pixels in statistics.parts],
         "pixels": _pixels(statistics, statistics.whole),
         "refused": dict(statistics.refused),
-        "refusals": [
-            {"key": each.key, "reason": str(each.reason), "detail": each.detail} for each in statistics.refusals
-        ],
+        "refusals": refusals(statistics.refusals),
         "report": None if output is None else str(output),
     }
 

@@ -59,10 +59,9 @@ def _document(info: "TransformInfo") -> dict[str, Any]:
 
 
 def _show_families(infos: "list[TransformInfo]") -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = output.table()
     table.add_column("transform", no_wrap=True)
     table.add_column("moves", no_wrap=True, style="dim")
     table.add_column("what it does", ratio=1)
@@ -84,8 +83,6 @@ def _letters(targets: frozenset[str]) -> str:
 
 
 def _show_one(info: "TransformInfo") -> None:
-    from rich.table import Table
-
     screen = output.console()
     targets = ", ".join(target for target in ("image", "mask", "boxes", "keypoints") if target in info.targets)
     screen.print(info.name, style="bold")
@@ -93,7 +90,7 @@ def _show_one(info: "TransformInfo") -> None:
     needs += ["pictures of another dataset"] * info.references
     needed = f"; needs: {', '.join(needs)}" if needs else ""
     screen.print(f"{info.help}\nfamily: {info.family}; targets: {targets}{needed}\n")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = output.table()
     table.add_column("parameter", no_wrap=True)
     table.add_column("default", overflow="fold")
     table.add_column("values", ratio=1, overflow="fold")
@@ -155,7 +152,9 @@ def list_presets(
     from augment.render.pipeline import Pipeline, preset_names, preset_text
 
     if name is not None:
-        _check_known(name, preset_names())
+        if name not in (known := preset_names()):
+            hint = did_you_mean(name, known) or "; there is " + ", ".join(known)
+            raise CallError(f"there is no preset {name!r}{hint}")
         pipeline = Pipeline.load(name)
         if as_json:
             output.write_json({"name": name, "digest": pipeline.digest, "pipeline": pipeline.spec.canonical()})
@@ -171,19 +170,9 @@ def list_presets(
             ]
         )
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = output.table()
     table.add_column("preset", no_wrap=True)
     table.add_column("what it is", ratio=1)
     for preset, pipeline in pipelines.items():
         table.add_row(preset, pipeline.spec.description)
     output.console().print(table)
-
-
-def _check_known(name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        from augment.errors import CallError
-        from augment.validation import did_you_mean
-
-        raise CallError(f"there is no preset {name!r}{did_you_mean(name, known) or '; there is ' + ', '.join(known)}")

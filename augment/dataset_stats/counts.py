@@ -2,14 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.datasets.dataset import TRAINING_SPLITS, Dataset
+from augment.datasets.dataset import TRAINING_SPLITS, Dataset, in_ranges
 
 _MANY = 4096
 
@@ -96,7 +96,7 @@ def take(dataset: Dataset) -> Census:
     """Count the records of a view of a dataset: of one split, or of all."""
     sizes = [np.empty((0, 2), np.int64)]
     said, num_masks = _Said(), 0
-    for some in _some(dataset):
+    for some in in_ranges(dataset, _MANY):
         sizes.append(dataset.sizes(some))
         for place, text in enumerate(dataset.annotations(some), some.start):
             said.add(place, {} if text is None else json.loads(text))
@@ -143,8 +143,3 @@ def views(dataset: Dataset) -> list[Dataset]:
 
 def _ordered(counted: Counter[Any], names: Sequence[Any]) -> dict[Any, int]:
     return {name: counted[name] for name in names if counted[name]}
-
-
-def _some(dataset: Dataset) -> Iterator[range]:
-    for start in range(0, dataset.num_records, _MANY):
-        yield range(start, min(start + _MANY, dataset.num_records))

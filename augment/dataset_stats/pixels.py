@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from augment.dataset_stats import counts
 from augment.dataset_stats.counts import Census
-from augment.datasets.dataset import Dataset
+from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import RecordError
 from augment.images import histogram, masks
 from augment.images.decode import DEFAULT_MAX_PIXELS, decode
@@ -224,5 +224,5 @@ def _measure(
 
 def _tasks(views: list[Dataset], asked: Callable[[Dataset, int, range], MeasureTask]) -> Iterator[MeasureTask]:
     for part, view in enumerate(views):
-        for start in range(0, view.num_records, _PICTURES_A_TASK):
-            yield asked(view, part, range(start, min(start + _PICTURES_A_TASK, view.num_records)))
+        for some in in_ranges(view, _PICTURES_A_TASK):
+            yield asked(view, part, some)

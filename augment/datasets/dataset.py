@@ -308,6 +308,12 @@ class Dataset:
         return f"{self._prefix_of(part)}{key}"
 
 
+def in_ranges(dataset: Dataset, num_records: int) -> Iterator[range]:
+    """The places of all records, so many at a time."""
+    for start in range(0, dataset.num_records, num_records):
+        yield range(start, min(start + num_records, dataset.num_records))
+
+
 def _splits_remedy(wanted: str, names: list[str]) -> str:
     if not names:
         return "it has no splits, so leave the split out"

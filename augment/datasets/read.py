@@ -216,6 +216,14 @@ def _read_wanted(wanted: _Wanted, key: str, root: Path, scanned_ns: int) -> tupl
     return content.data, unmoved
 
 
+def refusal(error: OSError, key: str) -> RecordError:
+    """The error of a record whose path is at fault; raises StorageError where the machine is."""
+    verdict = at_fault(error, key)
+    if isinstance(verdict, StorageError):
+        raise verdict from error
+    return verdict
+
+
 def at_fault(error: OSError, key: str) -> RecordError | StorageError:
     """Whom an error of opening or reading blames: the record where its path is at fault, else the machine."""
     what = error.strerror or str(error)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augment.datasets import keys, read
-from augment.errors import DatasetError, Reason, StorageError
+from augment.errors import DatasetError, Reason
 from augment.formats.format import Described, FileGroup, Listing, RefusedPath
 
 
@@ -113,10 +113,8 @@ def top(root: Path) -> Folder:
     try:
         return _contents(root, "")
     except OSError as error:
-        verdict = read.at_fault(error, str(root))
-        if isinstance(verdict, StorageError):
-            raise verdict from error
-        raise DatasetError(f"{root} cannot be read: {verdict.detail}; give a folder that you may list") from error
+        detail = read.refusal(error, str(root)).detail
+        raise DatasetError(f"{root} cannot be read: {detail}; give a folder that you may list") from error
 
 
 def folders(root: Path, listing: Listing, *, max_files: int | None = None) -> Iterator[Folder]:
@@ -162,15 +160,12 @@ def _enter(
     try:
         identity = _identity(root / path)
         if identity in above:
-            detail = "a link that leads back to a folder that it lies in"
-            listing.refused.append(RefusedPath(keys.printable(path), Reason.UNREADABLE, detail))
+            refuse(listing, path, Reason.UNREADABLE, "a link that leads back to a folder that it lies in")
             return None
         return _contents(root / path, path), above | {identity}
     except OSError as error:
-        verdict = read.at_fault(error, keys.printable(path))
-        if isinstance(verdict, StorageError):
-            raise verdict from error
-        listing.refused.append(RefusedPath(keys.printable(path), verdict.reason, f"a folder: {verdict.detail}"))
+        verdict = read.refusal(error, keys.printable(path))
+        refuse(listing, path, verdict.reason, f"a folder: {verdict.detail}")
         return None
 
 
@@ -207,8 +202,7 @@ def _in_utf8(listing: Listing, folder: Folder) -> Iterator[str]:
         if keys.is_utf8(path):
             yield name
         else:
-            detail = "its path is not UTF-8; rename it"
-            listing.refused.append(RefusedPath(keys.printable(path), Reason.UNREADABLE, detail))
+            refuse(listing, path, Reason.UNREADABLE, "its path is not UTF-8; rename it")
 
 
 PICTURES = frozenset(
@@ -253,10 +247,7 @@ class Tree:
         except read.NotAFileError as error:
             raise ValueError(f"{shown} is {error}") from error
         except OSError as error:
-            verdict = read.at_fault(error, path)
-            if isinstance(verdict, StorageError):
-                raise verdict from error
-            raise ValueError(f"{shown}: {verdict.detail}") from error
+            raise ValueError(f"{shown}: {read.refusal(error, path).detail}") from error
         if len(content.data) > max_bytes:
             raise ValueError(f"{shown} has {content.size_bytes} bytes, of {max_bytes} allowed; split it")
         return content.data

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.pipelines.spec import BoxRules, KeypointRules
+from augment.samples.annotations import BY_KEYPOINT
 from augment.samples.sample import Batch
 
 _Array = NDArray[Any]
@@ -20,14 +21,7 @@ Objects = Mapping[str, _Array]
 Box = tuple[int, int, int, int]
 
 _OF_BOXES: Final = ("boxes", "box_labels", "instance_masks")
-_OF_KEYPOINTS: Final = (
-    "keypoints",
-    "keypoint_labels",
-    "keypoint_visibility",
-    "keypoint_angles",
-    "keypoint_scales",
-    "keypoint_boxes",
-)
+_OF_KEYPOINTS: Final = ("keypoints", *BY_KEYPOINT)
 FIELDS: Final = (*_OF_BOXES, *_OF_KEYPOINTS)
 
 

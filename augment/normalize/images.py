@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import validation
 from augment.errors import CallError
 from augment.normalize import pixel_format, section
 from augment.normalize.methods import ByDataset, Normalization
@@ -23,7 +22,7 @@ def normalize_images(
     or uint8 (which is only laid out), ``layout`` NHWC or NCHW. Raises PipelineError where the section is wrong,
     CallError for everything else.
     """
-    return pixel_format.convert(_pictures(images), _method(normalize), dtype, layout)
+    return pixel_format.convert(images, _method(normalize), dtype, layout)
 
 
 def denormalise_images(images: Any, normalize: Mapping[str, Any] | None = None, *, layout: str = "NHWC") -> Any:
@@ -63,12 +62,7 @@ def denormalise(images: Any, normalization: Mapping[str, JSON] | None, form: Pix
 
 
 def _method(normalization: object) -> Normalization | None:
-    if normalization is None:
-        return None
-    if not isinstance(normalization, Mapping):
-        like = "{'method': 'standard', 'statistics': 'imagenet'}"
-        raise CallError(f"normalize is {validation.shown(normalization)}; give a section such as {like}")
-    return section.parse(normalization)
+    return None if normalization is None else section.parse_given(normalization)
 
 
 def _channels_last(images: Any, form: PixelFormat) -> Any:
@@ -76,7 +70,3 @@ def _channels_last(images: Any, form: PixelFormat) -> Any:
         return [_channels_last(image, form) for image in images]
     array = np.asarray(images)
     return np.moveaxis(array, -3, -1) if form.channels_first and array.ndim >= 3 else array
-
-
-def _pictures(images: Any) -> Any:
-    return images if isinstance(images, list | tuple) else np.asarray(images)

@@ -51,11 +51,11 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from augment.errors import CallError
 from augment.images import histogram
@@ -106,16 +106,24 @@ def check_images(images: NDArray[Any]) -> None:
 TOP: Final = LEVELS - 1
 """White."""
 
+_VALUES: Final = np.arange(LEVELS, dtype=np.float64)
+
 GREY: Final = 128
 """What a picture of one value is shown as where only its contrast is known."""
 
 
 class Normalization(ABC):
-    """How uint8 pixels become floats. Two are equal where their canonical sections are."""
+    """How uint8 pixels become floats: a dataclass of a section's parameters, in their canonical order.
 
-    @abstractmethod
+    Two are equal where their canonical sections are.
+    """
+
+    METHOD: ClassVar[str]
+
     def canonical(self) -> dict[str, JSON]:
         """The section with everything filled in; ``section.parse`` reads it back to an equal value."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]  # it is one
+        return {"method": self.METHOD} | {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     @abstractmethod
     def table(self, image: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -194,7 +202,12 @@ def _rounded(method: ByValue, dtype: np.dtype[Any]) -> NDArray[Any]:
     return table
 
 
-MIN_MAX: Final = "min_max"
+def _spread(output: tuple[float, float], shares: ArrayLike) -> NDArray[np.float64]:
+    """From 0 to the low end and from 1 to the high end of ``output``, in proportion."""
+    low, high = output
+    return low + (high - low) * np.asarray(shares)
+
+
 FORMAT: Final = "format"
 """The input range that uint8 pictures have: 0 to 255."""
 
@@ -206,12 +219,26 @@ _UNIT: Final = (0.0, 1.0)
 class MinMax(ByValue):
     """From a fixed range. Values outside it lie outside ``output`` likewise; ``clip`` makes them its ends."""
 
+    METHOD = "min_max"
+
     input: tuple[float, float] = _BLACK_TO_WHITE
     output: tuple[float, float] = _UNIT
     clip: bool = False
 
-    def canonical(self) -> dict[str, JSON]:
-        return {"method": MIN_MAX, "input": list(self.input), "output": list(self.output), "clip": self.clip}
+    @staticmethod
+    def read(params: Reader) -> Normalization:
+        output = params.interval("output", _UNIT)
+        if params.is_text("input"):
+            word = params.word("input", (FORMAT, PICTURE, PICTURE_CHANNELS))
+            if word in {PICTURE, PICTURE_CHANNELS}:
+                params.absent(("clip",), f"input: {word}")
+                return PictureMinMax(word, output, params.number("epsilon", 0.0, 0.0, LARGEST))
+            ends = _BLACK_TO_WHITE
+        else:
+            ends = params.interval("input", _BLACK_TO_WHITE)
+        clip = params.flag("clip", default=False)
+        is_within = ends[0] <= 0 and ends[1] >= TOP
+        return MinMax(ends, output, clip and not is_within)  # where nothing lies outside, clipping is no difference
 
     def floats(self) -> NDArray[np.float64]:
         return np.tile(_scaled(self.input, self.output, clip=self.clip), (3, 1))
@@ -226,12 +253,11 @@ class MinMax(ByValue):
 class PictureMinMax(ByPicture):
     """From each picture's own range, or each channel's. What has one value only becomes the low end of ``output``."""
 
+    METHOD = MinMax.METHOD
+
     input: str
     output: tuple[float, float] = _UNIT
     epsilon: float = 0.0
-
-    def canonical(self) -> dict[str, JSON]:
-        return {"method": MIN_MAX, "input": self.input, "output": list(self.output), "epsilon": self.epsilon}
 
     def floats(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         if self.input == PICTURE:
@@ -244,33 +270,12 @@ class PictureMinMax(ByPicture):
         return _scaled((low, low + wide) if wide else (low, np.inf), self.output, clip=False)
 
 
-def read_min_max(params: Reader) -> Normalization:
-    """The method of these parameters."""
-    output = params.interval("output", _UNIT)
-    if params.is_text("input"):
-        word = params.word("input", (FORMAT, PICTURE, PICTURE_CHANNELS))
-        if word in {PICTURE, PICTURE_CHANNELS}:
-            params.absent(("clip",), f"input: {word}")
-            return PictureMinMax(word, output, params.number("epsilon", 0.0, 0.0, LARGEST))
-        ends = _BLACK_TO_WHITE
-    else:
-        ends = params.interval("input", _BLACK_TO_WHITE)
-    clip = params.flag("clip", default=False)
-    is_within = ends[0] <= 0 and ends[1] >= TOP
-    return MinMax(ends, output, clip and not is_within)  # where nothing lies outside, clipping is no difference
-
-
 def _scaled(ends: tuple[float, float], output: tuple[float, float], *, clip: bool) -> NDArray[np.float64]:
-    values = np.arange(histogram.LEVELS, dtype=np.float64)
-    if clip:
-        values = values.clip(*ends)
-    return output[0] + (output[1] - output[0]) * ((values - ends[0]) / (ends[1] - ends[0]))
+    values = _VALUES.clip(*ends) if clip else _VALUES
+    return _spread(output, (values - ends[0]) / (ends[1] - ends[0]))
 
 
-LOG: Final = "log"
-GAMMA: Final = "gamma"
-
-_GAIN: Final = (float(TOP), 1e-6)
+_GAIN: Final = (float(TOP), 1e-6, LARGEST)
 _GAMMA: Final = (2.2, 1e-3, 100.0)
 """The default and the bounds: beyond them a float32 cannot tell 256 values apart."""
 
@@ -279,45 +284,37 @@ _GAMMA: Final = (2.2, 1e-3, 100.0)
 class Log(ByValue):
     """The larger ``gain``, the more of the range is given to the dark values."""
 
+    METHOD = "log"
+
     gain: float = _GAIN[0]
     output: tuple[float, float] = _UNIT
 
-    def canonical(self) -> dict[str, JSON]:
-        return {"method": LOG, "gain": self.gain, "output": list(self.output)}
+    @classmethod
+    def read(cls, params: Reader) -> Normalization:
+        return cls(params.number("gain", *_GAIN), params.interval("output", _UNIT))
 
     def floats(self) -> NDArray[np.float64]:
         white = math.log1p(self.gain)
-        return _scaled_curve([math.log1p(self.gain * level / TOP) / white for level in range(LEVELS)], self.output)
+        curve = [math.log1p(self.gain * level / TOP) / white for level in range(LEVELS)]
+        return np.tile(_spread(self.output, curve), (3, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Gamma(ByValue):
     """Above 1 more of the range is given to the bright values, below 1 to the dark ones."""
 
+    METHOD = "gamma"
+
     gamma: float = _GAMMA[0]
     output: tuple[float, float] = _UNIT
 
-    def canonical(self) -> dict[str, JSON]:
-        return {"method": GAMMA, "gamma": self.gamma, "output": list(self.output)}
+    @classmethod
+    def read(cls, params: Reader) -> Normalization:
+        return cls(params.number("gamma", *_GAMMA), params.interval("output", _UNIT))
 
     def floats(self) -> NDArray[np.float64]:
-        return _scaled_curve([math.pow(level / TOP, self.gamma) for level in range(LEVELS)], self.output)
-
-
-def read_log(params: Reader) -> Normalization:
-    """The method of these parameters."""
-    gain, least = _GAIN
-    return Log(params.number("gain", gain, least, LARGEST), params.interval("output", _UNIT))
-
-
-def read_gamma(params: Reader) -> Normalization:
-    """The method of these parameters."""
-    return Gamma(params.number("gamma", *_GAMMA), params.interval("output", _UNIT))
-
-
-def _scaled_curve(curve: list[float], output: tuple[float, float]) -> NDArray[np.float64]:
-    low, high = output
-    return np.tile(low + (high - low) * np.array(curve), (3, 1))
+        curve = [math.pow(level / TOP, self.gamma) for level in range(LEVELS)]
+        return np.tile(_spread(self.output, curve), (3, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +340,6 @@ def _unknown() -> CallError:
     )
 
 
-STANDARD: Final = "standard"
 _IMAGENET: Final = NAMED["imagenet"]
 
 
@@ -351,20 +347,30 @@ _IMAGENET: Final = NAMED["imagenet"]
 class Standard(ByValue):
     """With fixed numbers; by default those of ImageNet."""
 
+    METHOD = "standard"
+
     mean: Channels = _IMAGENET.mean
     std: Channels = _IMAGENET.std
     max_pixel_value: float = float(TOP)
 
-    def canonical(self) -> dict[str, JSON]:
-        return {
-            "method": STANDARD,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "max_pixel_value": self.max_pixel_value,
-        }
+    @classmethod
+    def read(cls, params: Reader) -> Normalization:
+        found = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, PICTURE, PICTURE_CHANNELS))
+        if isinstance(found, str):
+            params.absent(("max_pixel_value",), f"statistics: {found}")
+            if found == DATASET:
+                return ByDataset({"method": cls.METHOD})
+            epsilon = params.number("epsilon", 0.0, 0.0, LARGEST)
+            limit = params.number("limit", LARGEST, 0.0, LARGEST, above=True) if params.is_given("limit") else None
+            params.allow("limit")
+            return PictureStandard(found, epsilon, limit)
+        if params.is_given("statistics"):  # they are of values in [0, 1]
+            params.absent(("max_pixel_value",), "statistics")
+        top = params.number("max_pixel_value", float(TOP), 0.0, LARGEST, above=True, hint="; 255 is usual")
+        return cls(*found, top)
 
     def floats(self) -> NDArray[np.float64]:
-        values = np.arange(histogram.LEVELS, dtype=np.float64) / self.max_pixel_value
+        values = _VALUES / self.max_pixel_value
         return np.stack([(values - mean) / std for mean, std in zip(self.mean, self.std, strict=True)])
 
 
@@ -372,43 +378,20 @@ class Standard(ByValue):
 class PictureStandard(ByPicture):
     """With each picture's own numbers, or each channel's. A picture, or channel, of one value becomes 0."""
 
+    METHOD = Standard.METHOD
+
     statistics: str
     epsilon: float = 0.0
     limit: float | None = None
-
-    def canonical(self) -> dict[str, JSON]:
-        return {"method": STANDARD, "statistics": self.statistics, "epsilon": self.epsilon, "limit": self.limit}
 
     def floats(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         counts = histogram.count(image)
         if self.statistics == PICTURE:
             counts = np.tile(counts.sum(axis=0), (3, 1))
         known = [histogram.mean_and_std(each) for each in counts]
-        values = np.arange(histogram.LEVELS, dtype=np.float64)
-        made = np.stack([(values - mean) / (std + self.epsilon or np.inf) for mean, std in known])
+        made = np.stack([(_VALUES - mean) / (std + self.epsilon or np.inf) for mean, std in known])
         return made if self.limit is None else made.clip(-self.limit, self.limit)
 
-
-def read_standard(params: Reader) -> Normalization:
-    """The method of these parameters."""
-    found = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, PICTURE, PICTURE_CHANNELS))
-    if isinstance(found, str):
-        params.absent(("max_pixel_value",), f"statistics: {found}")
-        if found == DATASET:
-            return ByDataset({"method": STANDARD})
-        epsilon = params.number("epsilon", 0.0, 0.0, LARGEST)
-        limit = params.number("limit", LARGEST, 0.0, LARGEST, above=True) if params.is_given("limit") else None
-        params.allow("limit")
-        return PictureStandard(found, epsilon, limit)
-    if params.is_given("statistics"):  # they are of values in [0, 1]
-        params.absent(("max_pixel_value",), "statistics")
-    top = params.number("max_pixel_value", float(TOP), 0.0, LARGEST, above=True, hint="; 255 is usual")
-    mean, std = found
-    return Standard(mean, std, top)
-
-
-TANH: Final = "tanh"
-ARCTAN: Final = "arctan"
 
 _HALF: Final = (0.5, 0.5, 0.5)
 _AROUND_0: Final = (-1.0, 1.0)
@@ -416,50 +399,44 @@ _AROUND_0: Final = (-1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Squash(ByValue):
-    """``method`` is ``tanh`` or ``arctan``. Without numbers of their own black is z = -1 and white z = 1."""
+    """Without numbers of their own black is z = -1 and white z = 1."""
 
-    method: str
     mean: Channels = _HALF
     std: Channels = _HALF
     output: tuple[float, float] = _AROUND_0
 
-    def canonical(self) -> dict[str, JSON]:
-        return {
-            "method": self.method,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "output": list(self.output),
-        }
+    @classmethod
+    def read(cls, params: Reader) -> Normalization:
+        output = params.interval("output", _AROUND_0)
+        found = params.statistics(_HALF, _HALF)
+        if isinstance(found, str):
+            return ByDataset({"method": cls.METHOD, "output": list(output)})
+        return cls(*found, output)
+
+    @staticmethod
+    @abstractmethod
+    def bend(z: float) -> float:
+        """From -1 to 1; not NumPy's functions, whose last bit depends on the processor."""
 
     def floats(self) -> NDArray[np.float64]:
-        low, high = self.output
-        # not NumPy's functions, whose last bit depends on the processor
-        bend = math.tanh if self.method == TANH else _arctan
-        return np.array(
-            [
-                [low + (high - low) * ((bend((level / TOP - mean) / std) + 1) / 2) for level in range(LEVELS)]
-                for mean, std in zip(self.mean, self.std, strict=True)
-            ]
-        )
+        shares = [
+            [(self.bend((level / TOP - mean) / std) + 1) / 2 for level in range(LEVELS)]
+            for mean, std in zip(self.mean, self.std, strict=True)
+        ]
+        return _spread(self.output, shares)
 
 
-def read_tanh(params: Reader) -> Normalization:
-    """The method of these parameters."""
-    return _read(TANH, params)
+class Tanh(Squash):
+    METHOD = "tanh"
+
+    @staticmethod
+    def bend(z: float) -> float:
+        return math.tanh(z)
 
 
-def read_arctan(params: Reader) -> Normalization:
-    """The method of these parameters."""
-    return _read(ARCTAN, params)
+class Arctan(Squash):
+    METHOD = "arctan"
 
-
-def _read(method: str, params: Reader) -> Normalization:
-    output = params.interval("output", _AROUND_0)
-    found = params.statistics(_HALF, _HALF)
-    if isinstance(found, str):
-        return ByDataset({"method": method, "output": list(output)})
-    return Squash(method, *found, output)
-
-
-def _arctan(z: float) -> float:
-    return math.atan(z) * 2 / math.pi
+    @staticmethod
+    def bend(z: float) -> float:
+        return math.atan(z) * 2 / math.pi

@@ -8,11 +8,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from augment import validation
 from augment.errors import PipelineError, Problem
 from augment.validation import did_you_mean
+
+T = TypeVar("T")
 
 Channels: TypeAlias = tuple[float, float, float]
 
@@ -126,12 +128,10 @@ class Reader:
         self, name: str, default: float, low: float, high: float, *, above: bool = False, hint: str = ""
     ) -> float:
         """A number in [low, high], or in (low, high] where it must lie ``above``."""
-        value = self._take(name, default)
+        value, opening = self._take(name, default), "(" if above else "["
         if _is_number(value) and (low < value if above else low <= value) and value <= high:
             return float(value)
-        opening = "(" if above else "["
-        self.wrong(f"{validation.shown(value)} is not a number in {opening}{low:g}, {high:g}]{hint}", name)
-        return default
+        return self._refuse(name, value, f"a number in {opening}{low:g}, {high:g}]{hint}", default)
 
     def channels(self, name: str, default: Channels, low: float) -> Channels:
         """Three numbers from ``low``, one for each channel; one stands for three."""
@@ -140,20 +140,14 @@ class Reader:
         if _is_numbers(numbers, 3) and all(low <= number <= LARGEST for number in numbers):
             red, green, blue = (float(number) for number in numbers)
             return red, green, blue
-        self.wrong(
-            f"{validation.shown(value)} is not three numbers in [{low:g}, {LARGEST:g}], one for each channel", name
-        )
-        return default
+        return self._refuse(name, value, f"three numbers in [{low:g}, {LARGEST:g}], one for each channel", default)
 
     def interval(self, name: str, default: tuple[float, float]) -> tuple[float, float]:
         """Two numbers, the lower first."""
         value = self._take(name, default)
         if _is_numbers(value, 2) and -LARGEST <= value[0] < value[1] <= LARGEST:
             return float(value[0]), float(value[1])
-        self.wrong(
-            f"{validation.shown(value)} is not two numbers in [{-LARGEST:g}, {LARGEST:g}], the lower first", name
-        )
-        return default
+        return self._refuse(name, value, f"two numbers in [{-LARGEST:g}, {LARGEST:g}], the lower first", default)
 
     def word(self, name: str, words: Sequence[str]) -> str | None:
         """One of some words; None where there is none."""
@@ -161,16 +155,12 @@ class Reader:
         if value is None or (isinstance(value, str) and value in words):
             return value
         hint = did_you_mean(value, words) if isinstance(value, str) else ""
-        self.wrong(f"{validation.shown(value)} is not one of {listed(words)}{hint}", name)
-        return None
+        return self._refuse(name, value, f"one of {listed(words)}{hint}", None)
 
     def flag(self, name: str, *, default: bool) -> bool:
         """True or false."""
         value = self._take(name, default)
-        if isinstance(value, bool):
-            return value
-        self.wrong(f"{validation.shown(value)} is not true or false", name)
-        return default
+        return value if isinstance(value, bool) else self._refuse(name, value, "true or false", default)
 
     def statistics(
         self, mean: Channels, std: Channels, measured: Sequence[str] = (DATASET,)
@@ -189,6 +179,10 @@ class Reader:
     def is_given(self, name: str) -> bool:
         """Whether a parameter is there and not null."""
         return self._params.get(name) is not None
+
+    def _refuse(self, name: str, value: object, expected: str, default: T) -> T:
+        self.wrong(f"{validation.shown(value)} is not {expected}", name)
+        return default
 
     def _take(self, name: str, default: Any) -> Any:
         self._known.append(name)

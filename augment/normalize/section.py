@@ -12,21 +12,13 @@ import numpy as np
 
 from augment import validation
 from augment.errors import CallError, PipelineError, Problem
-from augment.normalize import methods
-from augment.normalize.methods import ByDataset, ByValue, MinMax, Normalization
+from augment.normalize.methods import Arctan, ByDataset, ByValue, Gamma, Log, MinMax, Normalization, Standard, Tanh
 from augment.normalize.parameters import Channels, Reader, listed, problem
 from augment.normalize.pixel_format import PixelFormat
 from augment.validation import JSON, did_you_mean
 
 METHODS: Final[Mapping[str, Callable[[Reader], Normalization]]] = MappingProxyType(
-    {
-        methods.STANDARD: methods.read_standard,
-        methods.MIN_MAX: methods.read_min_max,
-        methods.LOG: methods.read_log,
-        methods.GAMMA: methods.read_gamma,
-        methods.TANH: methods.read_tanh,
-        methods.ARCTAN: methods.read_arctan,
-    }
+    {each.METHOD: each.read for each in (Standard, MinMax, Log, Gamma, Tanh, Arctan)}
 )
 
 
@@ -42,9 +34,21 @@ def parse(section: Mapping[str, Any]) -> Normalization:
     reader = Reader({key: value for key, value in section.items() if key != "method"})
     found = METHODS[method](reader)
     reader.close()
-    if isinstance(found, ByValue) and not (isinstance(found, MinMax) and found.clip):
-        _check_distinct(found)
+    if isinstance(found, ByValue) and not (isinstance(found, MinMax) and found.clip) and not found.is_distinct():
+        msg = (
+            "two of the 256 values of a channel become one float32, or one becomes infinite: the numbers lie "
+            "too far from the range of the pixels, or too close together; compare them with the defaults"
+        )
+        raise PipelineError([problem(msg)])
     return found
+
+
+def parse_given(given: object) -> Normalization:
+    """As ``parse``, of a caller's argument; CallError where it is no section."""
+    if not isinstance(given, Mapping):
+        like = "{'method': 'standard', 'statistics': 'imagenet'}"
+        raise CallError(f"normalize is {validation.shown(given)}; give a section such as {like}")
+    return parse(given)
 
 
 def needs_dataset(section: Mapping[str, Any] | None) -> bool:
@@ -71,18 +75,6 @@ def check_dtype(method: Normalization, dtype: str) -> None:
             raise PipelineError([problem(f"its floats reach {largest:g}, a {dtype} {most:g}; take dtype float32")])
 
 
-def _check_distinct(method: ByValue) -> None:
-    if not method.is_distinct():
-        raise PipelineError(
-            [
-                problem(
-                    "two of the 256 values of a channel become one float32, or one becomes infinite: the numbers lie "
-                    "too far from the range of the pixels, or too close together; compare them with the defaults"
-                )
-            ]
-        )
-
-
 Sections: TypeAlias = tuple[Mapping[str, JSON] | None, ...]
 """The canonical section of each view; None where its pictures are uint8 and nobody said how to normalise them."""
 
@@ -93,15 +85,12 @@ def choose(own: Sequence[Mapping[str, JSON] | None], given: object, form: PixelF
     Floats without any lie in [0, 1]. Raises PipelineError with the place below ``normalize``, CallError.
     """
     chosen: list[Mapping[str, JSON] | None] = list(own)
-    if isinstance(given, Mapping):
-        chosen = [parse(given).canonical()] * len(own)
-    elif isinstance(given, list | tuple):
+    if isinstance(given, list | tuple):
         if len(given) != len(own):
             raise CallError(f"normalize has {len(given)} sections for {len(own)} views; give one, or one for each")
         chosen = [_of_view(each, view) for view, each in enumerate(given)]
     elif given is not None:
-        like = "{'method': 'standard', 'statistics': 'imagenet'}"
-        raise CallError(f"normalize is {validation.shown(given)}; give a section such as {like}")
+        chosen = [parse_given(given).canonical()] * len(own)
     if form.is_float:
         chosen = [each or MinMax().canonical() for each in chosen]
     for each in chosen:

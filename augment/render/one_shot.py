@@ -5,7 +5,8 @@ bytes on any machine of the same engine. Pictures and results lie in files; only
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,18 +220,15 @@ class _Work:
         return sample
 
 
-class _named:  # noqa: N801 - reads as the statement that it is
+@contextmanager
+def _named(name: str) -> Iterator[None]:
     """Refusals inside carry the picture's name."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, RecordError) and error.key != self._name:
-            raise RecordError(self._name, error.reason, error.detail) from error
+    try:
+        yield
+    except RecordError as error:
+        if error.key == name:
+            raise
+        raise RecordError(name, error.reason, error.detail) from error
 
 
 def _record_digest(content: bytes, said: Said = NOTHING_SAID, mask: bytes | None = None) -> str:

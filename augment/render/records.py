@@ -50,6 +50,11 @@ class Stages:
 Eighths = Callable[[int, int], int]
 
 
+def annotations_of(record: Record) -> Annotations:
+    """What is said of a record."""
+    return Annotations.from_json(record.annotations) if record.annotations else NOTHING
+
+
 def decode_record(
     dataset: Dataset,
     record: Record,
@@ -70,7 +75,7 @@ def decode_record(
     stages = stages or Stages()
     stages.begin()
     read = functools.partial(_picture, dataset, record, max_pixels, eighths, stages)
-    annotations = Annotations.from_json(record.annotations) if record.annotations else NOTHING
+    annotations = annotations_of(record)
     try:
         if cache is not None and dataset.is_unmoved(record):
             picture = cache.array(name_of(record.digest, eighths(record.height, record.width)), read)

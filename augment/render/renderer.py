@@ -24,7 +24,7 @@ from augment.images.decode import DEFAULT_MAX_PIXELS
 from augment.pipelines.spec import PipelineSpec
 from augment.render import records
 from augment.render.records import Pictures, Stages
-from augment.samples.annotations import NOTHING, Annotations
+from augment.samples.annotations import Annotations
 from augment.samples.sample import Record, Rendered, Sample
 from augment.transforms import jpeg_reduction, matrix_geometry
 from augment.transforms.runtime import compiler, donor_step
@@ -111,8 +111,9 @@ class Renderer:
     def annotations(self, record: Record, rendered: Rendered) -> Annotations:
         """What can be said of an augmented sample of a record and its donors, in the words of their dataset."""
         keys = donor_step.donor_keys(rendered.applied)
-        donors = [_said(self.dataset.record(place)) for key in keys if (place := self.dataset.find(key)) is not None]
-        return targets.annotations_of(rendered.sample, _said(record), self._vocabulary, donors)
+        places = (self.dataset.find(key) for key in keys)
+        donors = [records.annotations_of(self.dataset.record(place)) for place in places if place is not None]
+        return targets.annotations_of(rendered.sample, records.annotations_of(record), self._vocabulary, donors)
 
     def render(self, record: Record, *, draw: int, view: int = 0) -> Rendered:
         """Read, decode and augment one record."""
@@ -220,10 +221,6 @@ def _opened(manifest: Path, digest: str) -> Dataset:
             "or expansion again"
         )
     return dataset
-
-
-def _said(record: Record) -> Annotations:
-    return Annotations.from_json(record.annotations) if record.annotations else NOTHING
 
 
 def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,13 +1,13 @@
 """Views of a stream: one pipeline, or several for each record."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
 from augment import validation
-from augment.errors import CallError, PipelineError, Problem
+from augment.errors import CallError, problems_below
 from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline
 
@@ -51,16 +51,9 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
     return found
 
 
-@contextmanager
-def problems_of_view(place: int | None) -> Iterator[None]:
+def problems_of_view(place: int | None) -> AbstractContextManager[None]:
     """What is wrong with a pipeline inside is said with its place below ``views``; None: it is the only one."""
-    try:
-        yield
-    except PipelineError as error:
-        loc = () if place is None else ("views", place, "pipeline")
-        raise PipelineError(
-            [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
-        ) from error
+    return problems_below(*(() if place is None else ("views", place, "pipeline")))
 
 
 def _view(given: object, place: int) -> View:

@@ -81,7 +81,7 @@ Corners = tuple[float, float, float, float]
 Polygons = tuple[tuple[float, ...], ...]
 
 _BY_BOX = ("box_labels", "box_attributes", "instance_masks")
-_BY_KEYPOINT = ("keypoint_labels", "keypoint_visibility", "keypoint_angles", "keypoint_scales", "keypoint_boxes")
+BY_KEYPOINT = ("keypoint_labels", "keypoint_visibility", "keypoint_angles", "keypoint_scales", "keypoint_boxes")
 _FREE = ("labels", "box_labels", "box_attributes", "keypoint_labels", "extra")
 """Members that hold text or anything."""
 _VISIBILITIES = frozenset({0, 1, 2})
@@ -176,7 +176,7 @@ def parse(members: object) -> Annotations:
 
 
 def _wrong_lengths(annotations: Annotations) -> Iterator[str]:
-    for owner, names in (("boxes", _BY_BOX), ("keypoints", _BY_KEYPOINT)):
+    for owner, names in (("boxes", _BY_BOX), ("keypoints", BY_KEYPOINT)):
         number = len(getattr(annotations, owner) or ())
         for name in names:
             others = getattr(annotations, name)

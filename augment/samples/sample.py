@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from augment import validation
 from augment.errors import Reason
+from augment.samples.annotations import BY_KEYPOINT
 
 UNLABELLED = -1
 """The label of a row without a class in a dataset that has classes."""
@@ -271,16 +272,8 @@ class Batch:
 
 _BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals", "other_views"})
 
-_TARGETS_BY_ROW = (
-    "boxes",
-    "box_labels",
-    "instance_masks",
-    "keypoints",
-    "keypoint_labels",
-    "keypoint_visibility",
-    "keypoint_angles",
-    "keypoint_scales",
-)
+OF_OBJECTS = ("boxes", "box_labels", "instance_masks", "keypoints", *BY_KEYPOINT)
+"""Fields of ``Sample`` that have one entry for each box or keypoint, and of ``Batch``, where a row has one array."""
 
 
 class Images:
@@ -325,11 +318,9 @@ def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) ->
         masks = [sample.mask for sample in samples if sample.mask is not None]
         found["masks"] = np.stack(masks) if fixed and masks else masks
     wanted = names | ({"box_labels"} if "boxes" in names else set())
-    for name in _TARGETS_BY_ROW:
+    for name in OF_OBJECTS:
         if name in wanted:
-            found[name] = [getattr(sample, name) for sample in samples]
-    if "keypoint_boxes" in names:
-        found["keypoint_boxes"] = [_places(sample) for sample in samples]
+            found[name] = [_places(sample) if name == "keypoint_boxes" else getattr(sample, name) for sample in samples]
     return found
 
 
@@ -337,7 +328,7 @@ def sample(batch: Batch, row: int) -> Sample:
     """One row of a batch; its arrays are views. Rows of boxes and keypoints are counted in the batch's row."""
     label = None if batch.labels is None else int(batch.labels[row])
     found = {"labels": batch.label_weights, "mask": batch.masks}
-    found |= {name: getattr(batch, name) for name in (*_TARGETS_BY_ROW, "keypoint_boxes")}
+    found |= {name: getattr(batch, name) for name in OF_OBJECTS}
     arrays: dict[str, Any] = {name: values[row] for name, values in found.items() if values is not None}
     return Sample(batch.images[row], label=None if label == UNLABELLED else label, **arrays)
 

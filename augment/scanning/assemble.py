@@ -15,7 +15,7 @@ from augment.datasets import keys, manifest
 from augment.datasets.manifest import Size, SplitSummary, Summary
 from augment.errors import Reason
 from augment.formats.format import Listing, RefusedPath
-from augment.samples.annotations import Annotations
+from augment.samples.annotations import BY_KEYPOINT, Annotations
 from augment.scanning.examine import Found, Mask, Picture
 
 NUM_EXAMPLES = 3
@@ -102,17 +102,7 @@ _FOUND = pa.schema(
         pa.field("mask_digest", pa.binary(16)),
     ]
 )
-_TARGETS = (
-    "labels",
-    "boxes",
-    "instance_masks",
-    "keypoints",
-    "keypoint_labels",
-    "keypoint_visibility",
-    "keypoint_angles",
-    "keypoint_scales",
-    "keypoint_boxes",
-)
+_TARGETS = ("labels", "boxes", "instance_masks", "keypoints", *BY_KEYPOINT)
 _COPIED = [name for name in _FOUND.names if name not in {"named", "class"}]
 _REFUSED = pa.schema([pa.field("path", pa.large_string()), pa.field("refusal", pa.large_string())])
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from augment.datasets import keys, read
 from augment.datasets.manifest import Manifest, Row
-from augment.errors import Reason, RecordError, StorageError
+from augment.errors import Reason, RecordError
 from augment.formats.files import Watch
 from augment.formats.format import Described, FileGroup, Listing, MaskPlace, Part
 from augment.images import decode, masks
@@ -201,9 +201,7 @@ class Examiner:
             detail = "a link to nothing" if full.is_symlink() else "it went away while the folder was scanned"
             return Refused(Reason.UNREADABLE, detail)
         except OSError as error:
-            blamed = read.at_fault(error, file.path)
-            if isinstance(blamed, StorageError):
-                raise blamed from error
+            blamed = read.refusal(error, file.path)
             return Refused(blamed.reason, blamed.detail)
         except RecordError as error:
             return Refused(error.reason, error.detail)

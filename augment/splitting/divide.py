@@ -27,7 +27,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from augment.datasets import manifest
-from augment.datasets.dataset import Dataset
+from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, DatasetError, StorageError
 from augment.expansion.expand import Expansion
 from augment.expansion.progress import Progress, Summary
@@ -90,7 +90,7 @@ def names(dataset: Dataset, group_by: str) -> list[str | None]:
     if group_by.startswith(COLUMN):
         return _of_column(dataset, group_by.removeprefix(COLUMN))
     find = _folder if group_by == FOLDER else _finder(_pattern(group_by))
-    found = [find(key) for some in _some(dataset) for key in dataset.keys(some)]
+    found = [find(key) for some in in_ranges(dataset, _MANY) for key in dataset.keys(some)]
     if not any(name is not None for name in found):
         first = dataset.keys([0])[0]
         raise DatasetError(
@@ -144,7 +144,7 @@ def _finder(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
 def _of_column(dataset: Dataset, column: str) -> list[str | None]:
     found: list[str | None] = []
     columns: Counter[str] = Counter()
-    for some in _some(dataset):
+    for some in in_ranges(dataset, _MANY):
         for text in dataset.annotations(some):
             extra = (json.loads(text).get("extra") or {}) if text is not None else {}
             columns.update(extra)
@@ -157,10 +157,6 @@ def _of_column(dataset: Dataset, column: str) -> list[str | None]:
             f"{did_you_mean(column, columns)}"
         )
     return found
-
-
-def _some(dataset: Dataset) -> list[range]:
-    return [range(at, min(at + _MANY, dataset.num_records)) for at in range(0, dataset.num_records, _MANY)]
 
 
 COLUMNS = ("key", "split", "class", "group", "nearest", "distance")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from augment.datasets.dataset import Dataset
+from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, RecordError, require
 from augment.images.decode import FULL, decode
 from augment.samples.sample import Record
@@ -103,7 +103,8 @@ def find(
     with MemoryFile("dataset") as file:
         file.write(dataset.to_buffer())
         shared = Dataset.open(file.path).choose(dataset.split) if dataset.split else Dataset.open(file.path)
-        with contextlib.closing(task.run_all(workers, _tasks(shared), lambda _: None)) as results:
+        tasks = (HashTask(shared, some) for some in in_ranges(shared, _PICTURES_A_TASK))
+        with contextlib.closing(task.run_all(workers, tasks, lambda _: None)) as results:
             for records, found in results:
                 for place, value in zip(records, found, strict=True):
                     hashes[place], missing[place] = value or 0, value is None
@@ -158,11 +159,6 @@ def _sharing(band: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDAr
         within = np.arange(len(left)) - np.repeat(cut[start:stop] - numbers[start:stop] - before, numbers[start:stop])
         yield order[left], order[left + 1 + within]
         start = stop
-
-
-def _tasks(dataset: Dataset) -> Iterator[HashTask]:
-    for start in range(0, dataset.num_records, _PICTURES_A_TASK):
-        yield HashTask(dataset, range(start, min(start + _PICTURES_A_TASK, dataset.num_records)))
 
 
 def _eighths(height: int, width: int) -> int:

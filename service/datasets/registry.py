@@ -14,14 +14,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from anyio import to_thread
 
 from augment.datasets.dataset import Dataset
-from augment.errors import AugmentError, DatasetError, PipelineError, Problem
+from augment.errors import AugmentError, DatasetError, problems_below
 from augment.pipelines.spec import PipelineSpec
 from augment.scanning.scan_task import ScanReport, ScanTask
 from augment.transforms.runtime import compiler
@@ -137,19 +137,8 @@ class Datasets:
         under_way = None if pending is None else self._describe_pending(pending)
         if entry is None:
             return {"name": name, **(under_way or {})}
-        described = {
-            "name": entry.name,
-            "state": "ready",
-            "digest": entry.digest,
-            "format": entry.format,
-            "num_records": entry.num_records,
-            "num_refused": entry.num_refused,
-            "classes": list(entry.classes),
-            "splits": dict(entry.splits),
-            "targets": list(entry.targets),
-            "uploaded": entry.uploaded,
-            "path": None if entry.uploaded else entry.root,
-        }
+        described = asdict(entry) | {"state": "ready", "path": None if entry.uploaded else entry.root}
+        del described["generation"], described["root"]
         return described | ({} if under_way is None else {"update": under_way})
 
     def confined(self, path: str) -> str:
@@ -231,8 +220,7 @@ class Datasets:
             report, root = await self._scan(pending)
             settled = await to_thread.run_sync(self._settle, pending, report, root)
         except Exception as error:
-            is_expected = isinstance(error, AugmentError | ServiceError)
-            pending.error = problems.describe(error)[0] if is_expected else problems.defect(pending.generation)
+            pending.error = problems.kept(error, pending.generation)
             if not pending.acknowledged:
                 self._pending.pop(name, None)
             held = tuple(self._readings)
@@ -300,18 +288,13 @@ class Datasets:
         name, folder = pending.wanted.name, self._folder(pending.wanted.name)
         current, inside = self._entries.get(name), folder.generation(pending.generation)
         is_upload = pending.wanted.path is None
+        found = {each.name: getattr(report, each.name) for each in fields(Entry) if hasattr(report, each.name)}
         entry = Entry(
             name=name,
             generation=pending.generation,
             root=str(root.relative_to(inside)) if is_upload else str(root),
             uploaded=is_upload,
-            digest=report.digest,
-            format=report.format,
-            num_records=report.num_records,
-            num_refused=report.num_refused,
-            classes=report.classes,
-            splits=dict(report.splits),
-            targets=report.targets,
+            **found | {"splits": dict(report.splits)},
         )
         is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
         if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):
@@ -406,10 +389,8 @@ _REMEDY = "register it under this name (POST /v1/datasets)"
 
 def check(datasets: Datasets, pipeline: PipelineSpec, place: tuple[str | int, ...] = ()) -> None:
     """Raise PipelineError where no dataset has a name of the pipeline's; ``place`` is the pipeline's in the request."""
-    try:
+    with problems_below(*place):
         compiler.check_references(pipeline, datasets.names(), remedy=_REMEDY)
-    except PipelineError as error:
-        raise PipelineError([Problem((*place, *one.loc), one.msg, one.line) for one in error.problems]) from error
 
 
 def entries(datasets: Datasets, pipelines: Iterable[PipelineSpec]) -> dict[str, Entry]:

@@ -26,6 +26,7 @@ from anyio import to_thread
 
 from augment.errors import AugmentError
 from augment.expansion import lock
+from augment.expansion.expand import Expansion
 from augment.expansion.progress import Summary
 from augment.workers.task import Workers
 from service import problems
@@ -140,11 +141,7 @@ class Jobs:
         async with self._accepting:
             if (known := self.repeated(idempotency_key, fingerprint)) is not None:
                 return known
-            out = self._home.folder("outputs", wanted.output_name)
-            self._check_queue()
-            self._check_output_free(wanted.output_name)
-            expansion = await to_thread.run_sync(describe, self._datasets, out, wanted)
-            await to_thread.run_sync(self._datasets.quota.check)
+            expansion = await self._admit(wanted)
             self._number += 1
             job = Job(
                 # Time-ordered, as a UUIDv7 is (RFC 9562): lists and pages come in the order of the ids.
@@ -158,8 +155,7 @@ class Jobs:
                 idempotency_key=idempotency_key,
                 fingerprint=fingerprint,
             )
-            await self._keep(job)
-            self._queue.append(job.id)
+            await self._enqueue(job)
         self._start_next()
         return job
 
@@ -195,10 +191,7 @@ class Jobs:
                 return job
             await self._ended(job_id)
             wanted = replace(job.wanted, update=job.wanted.update or update)
-            self._check_queue()
-            self._check_output_free(wanted.output_name)
-            expansion = await to_thread.run_sync(describe, self._datasets, self.output(job), wanted)
-            await to_thread.run_sync(self._datasets.quota.check)
+            expansion = await self._admit(wanted)
             job = replace(
                 job,
                 state=JobState.QUEUED,
@@ -208,8 +201,7 @@ class Jobs:
                 finished_at=None,
                 error=None,
             )
-            await self._keep(job)
-            self._queue.append(job.id)
+            await self._enqueue(job)
         self._start_next()
         return job
 
@@ -295,20 +287,30 @@ class Jobs:
         return run(expansion, job.wanted, self._workers, Room(self._datasets.quota, out))
 
     def _failed(self, job_id: str, error: Exception) -> Job:
-        if isinstance(error, AugmentError | ServiceError):
-            told = problems.describe(error)[0]
-        else:
-            told = problems.defect(job_id)
+        if not isinstance(error, AugmentError | ServiceError):
             _log.error("a defect of ours in job %s", job_id, exc_info=error)
+        told = problems.kept(error, job_id)
         return replace(self.get(job_id), state=JobState.FAILED, error=told, finished_at=time.time())
 
-    async def _keep(self, job: Job) -> None:
-        """Known to clients once it is durable."""
+    async def _admit(self, wanted: JobWanted) -> Expansion:
+        """The job's expansion, where its every checkable mistake was refused and the home and the queue have room."""
+        out = self._home.folder("outputs", wanted.output_name)
+        self._check_queue()
+        self._check_output_free(wanted.output_name)
+        expansion = await to_thread.run_sync(describe, self._datasets, out, wanted)
+        await to_thread.run_sync(self._datasets.quota.check)
+        return expansion
+
+    async def _enqueue(self, job: Job) -> None:
         async with self._writing:
             await self._write(job)
+        self._queue.append(job.id)
 
     async def _write(self, job: Job) -> None:
-        """As ``_keep``; whoever calls it holds ``_writing``, so that the list and the table change in one order."""
+        """Make a job known to clients once it is durable.
+
+        Whoever calls it holds ``_writing``, so that the list and the table change in one order.
+        """
         await to_thread.run_sync(self._table.write, job)
         self._jobs[job.id] = job
 

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing, closing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 from anyio import to_thread
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 
-from augment.errors import CallError, PipelineError, Problem
+from augment.errors import CallError, problems_below
 from augment.images import encode
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import SEED_MAX
@@ -24,6 +24,7 @@ from service.datasets import registry
 from service.errors import MediaTypeError
 from service.one_shot import Options, Pictures
 from service.responses import Chunk
+from service.schemas import problem
 from service.state import Joined, State
 from service.streams.batch_files import BatchFile
 
@@ -68,10 +69,6 @@ class AugmentQuery(schemas.Schema):
     image_format: str | None = Field(None, description="`jpeg` (the default), `png` or `webp`.")
     quality: str | None = Field(None, description="Of JPEG and WebP, 1 to 100; 90 by default.")
     format: str | None = Field(None, description="`zip` (the default of several results), `tar` or `arrow`.")
-
-
-def _problem(description: str) -> dict[str, Any]:
-    return {"model": schemas.Problem, "description": description}
 
 
 _BODY = {
@@ -131,14 +128,14 @@ _BODY = {
             "content": {f"image/{name}": _BINARY for name in encode.EXTENSIONS}
             | dict.fromkeys(_MEDIA_TYPES.values(), _BINARY),
         },
-        400: _problem("The form is cut short."),
-        404: _problem("There is no such pipeline."),
-        409: _problem("A dataset that the pipeline takes references of is being scanned, or changed meanwhile."),
-        413: _problem("The body is too long (AUGMENT_MAX_BODY_BYTES)."),
-        415: _problem("A picture's format, the body's type or the wanted format is not served."),
-        422: _problem("A picture cannot be decoded or rendered or is too large, the pipeline or a value is refused."),
-        408: _problem("The body does not come on (AUGMENT_BODY_TIMEOUT_S)."),
-        429: _problem("The queue is full; `Retry-After` says when to ask again."),
+        400: problem("The form is cut short."),
+        404: problem("There is no such pipeline."),
+        409: problem("A dataset that the pipeline takes references of is being scanned, or changed meanwhile."),
+        413: problem("The body is too long (AUGMENT_MAX_BODY_BYTES)."),
+        415: problem("A picture's format, the body's type or the wanted format is not served."),
+        422: problem("A picture cannot be decoded or rendered or is too large, the pipeline or a value is refused."),
+        408: problem("The body does not come on (AUGMENT_BODY_TIMEOUT_S)."),
+        429: problem("The queue is full; `Retry-After` says when to ask again."),
     },
     openapi_extra=_BODY,
 )
@@ -224,12 +221,10 @@ def _wanted(given: Mapping[str, str]) -> AugmentRequest:
 
 async def _pipeline(state: State, source: str) -> Pipeline:
     """What a request calls by name or sends as text; a thread is asked only for what is not known yet."""
-    try:
+    with problems_below("pipeline"):
         known = state.pipelines.known(source)
         pipeline = known if known is not None else await to_thread.run_sync(state.pipelines.get, source)
         registry.check(state.datasets, pipeline.spec)
-    except PipelineError as error:
-        raise PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems]) from error
     return pipeline
 
 

@@ -28,6 +28,7 @@ from service.datasets import registry
 from service.errors import NotFoundError
 from service.responses import Chunk
 from service.routes.streams import UNKNOWN, StreamId
+from service.schemas import problem
 from service.state import Joined, State
 from service.streams.batch_files import BatchFile
 from service.streams.streams import OpenStream
@@ -41,13 +42,13 @@ _MAY_PASS = frozenset({Reason.UNREADABLE, Reason.CHANGED, Reason.TIMEOUT, Reason
 EpochPath = Annotated[int, Path(ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")]
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-REFUSED: dict[int | str, dict[str, Any]] = {
+REFUSED: schemas.Responses = {
     **UNKNOWN,
-    409: {"model": schemas.Problem, "description": "Dataset or engine are not what the stream was declared for."},
-    415: {"model": schemas.Problem, "description": "The format is not served."},
-    422: {"model": schemas.Problem, "description": "A value is out of range."},
-    429: {"model": schemas.Problem, "description": "The queue is full; `Retry-After` says when to ask again."},
-    503: {"model": schemas.Problem, "description": "The service stops, or storage failed."},
+    409: problem("Dataset or engine are not what the stream was declared for."),
+    415: problem("The format is not served."),
+    422: problem("A value is out of range."),
+    429: problem("The queue is full; `Retry-After` says when to ask again."),
+    503: problem("The service stops, or storage failed."),
 }
 
 

@@ -26,6 +26,7 @@ from service.datasets import upload
 from service.datasets.registration import Wanted
 from service.errors import MalformedError
 from service.home import NAME, discard
+from service.schemas import problem
 from service.state import Joined, State
 
 After = Annotated[
@@ -157,19 +158,15 @@ class RefusedPage(BaseModel):
     next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
 
 
-def _problem(description: str) -> dict[str, Any]:
-    return {"model": schemas.Problem, "description": description}
-
-
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: _problem("There is no such dataset.")}
-_NOT_READY: dict[int | str, dict[str, Any]] = {**_UNKNOWN, 409: _problem("It is being scanned, or was refused.")}
-_REFUSED: dict[int | str, dict[str, Any]] = {
-    400: _problem("The body cannot be read: no JSON, no whole form, a broken archive."),
-    403: _problem("The path, or a link below it, lies outside AUGMENT_DATA_ROOTS (or there are none)."),
-    409: _problem("The name has other content and `replace` is not true, is in use by a job, or is being scanned."),
-    413: _problem("More files or bytes than AUGMENT_MAX_FILES, AUGMENT_MAX_HOME_BYTES, AUGMENT_MAX_UNPACK_RATIO."),
-    415: _problem("The body is neither JSON nor a form nor an archive."),
-    422: _problem(
+_UNKNOWN: schemas.Responses = {404: problem("There is no such dataset.")}
+_NOT_READY: schemas.Responses = {**_UNKNOWN, 409: problem("It is being scanned, or was refused.")}
+_REFUSED: schemas.Responses = {
+    400: problem("The body cannot be read: no JSON, no whole form, a broken archive."),
+    403: problem("The path, or a link below it, lies outside AUGMENT_DATA_ROOTS (or there are none)."),
+    409: problem("The name has other content and `replace` is not true, is in use by a job, or is being scanned."),
+    413: problem("More files or bytes than AUGMENT_MAX_FILES, AUGMENT_MAX_HOME_BYTES, AUGMENT_MAX_UNPACK_RATIO."),
+    415: problem("The body is neither JSON nor a form nor an archive."),
+    422: problem(
         "No picture can be used, annotations cannot be true, or the archive holds what none may: links, `..`, a name "
         "twice, a password."
     ),
@@ -303,7 +300,7 @@ async def list_refused(state: Joined, name: Name, after: After = None, limit: Li
     summary="Delete a dataset",
     status_code=204,
     response_class=Response,
-    responses={**_UNKNOWN, 409: _problem("A job uses it.")},
+    responses={**_UNKNOWN, 409: problem("A job uses it.")},
 )
 async def delete_dataset(state: Joined, name: Name) -> None:
     """Forget a dataset, or stop its scan. Files that were uploaded go; a folder that was registered by path stays."""
@@ -395,10 +392,10 @@ class StatisticsDocument(BaseModel):
     summary="Mean and deviation of a dataset's pixels",
     response_model=StatisticsDocument,
     responses={
-        404: {"model": schemas.Problem, "description": "There is no such dataset."},
-        409: {"model": schemas.Problem, "description": "The dataset is being scanned, or was refused."},
-        422: {"model": schemas.Problem, "description": "There is no such split, or no picture of it can be decoded."},
-        503: {"model": schemas.Problem, "description": "It is being measured; `Retry-After` says when to ask again."},
+        **_UNKNOWN,
+        409: problem("The dataset is being scanned, or was refused."),
+        422: problem("There is no such split, or no picture of it can be decoded."),
+        503: problem("It is being measured; `Retry-After` says when to ask again."),
     },
 )
 async def read_statistics(

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 
 from service import observe, schemas
 from service.asgi.requests import Route
+from service.schemas import problem
 from service.state import Joined
 
 router = APIRouter(route_class=Route, tags=["health"])
@@ -23,9 +24,7 @@ async def live() -> dict[str, str]:
     "/health/ready",
     summary="Whether requests are welcome",
     response_model=schemas.Health,
-    responses={
-        503: {"description": "The workers still start, or the service is about to stop.", "model": schemas.Problem}
-    },
+    responses={503: problem("The workers still start, or the service is about to stop.")},
 )
 @router.get("/v2/health/ready", include_in_schema=False)
 async def ready(state: Joined) -> dict[str, str]:

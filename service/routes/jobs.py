@@ -13,7 +13,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from augment.errors import PipelineError, Problem
+from augment.errors import problems_below
 from augment.expansion.copies import COPIES_MAX
 from augment.images import encode
 from augment.render.renderer import SEED_MAX
@@ -27,6 +27,7 @@ from service.jobs.jobs import Jobs
 from service.jobs.table import Job, JobState, JobWanted
 from service.responses import Chunk
 from service.routes import datasets
+from service.schemas import problem
 from service.state import Joined, State
 
 
@@ -165,11 +166,7 @@ _RECONNECT_MS = 1000
 JobId = Annotated[str, Path(description="The id that the job was accepted with.", examples=["019a3f5e2c41d0b7a6f1"])]
 
 
-def _problem(description: str) -> dict[str, Any]:
-    return {"model": schemas.Problem, "description": description}
-
-
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: _problem("There is no such job.")}
+_UNKNOWN: schemas.Responses = {404: problem("There is no such job.")}
 _LOCATION = {"headers": {"Location": {"description": "Where the job is.", "schema": {"type": "string"}}}}
 _EVENT = 'id: running:512:1\nevent: progress\ndata: {"id":"019a…","state":"running","progress":{"done":512,…},…}\n\n'
 
@@ -181,11 +178,11 @@ _EVENT = 'id: running:512:1\nevent: progress\ndata: {"id":"019a…","state":"run
     response_model=JobDocument,
     responses={
         202: {"description": "It is in the list, durably, and will run.", **_LOCATION},
-        404: _problem("There is no such dataset or pipeline."),
-        409: _problem("The output's name is another expansion's or in use, or the dataset is being scanned."),
-        413: _problem("The home is full (AUGMENT_MAX_HOME_BYTES)."),
-        422: _problem("A value is out of range, the pipeline cannot hold for the dataset, or a key was used before."),
-        429: _problem("Too many jobs wait (AUGMENT_QUEUE_LIMIT)."),
+        404: problem("There is no such dataset or pipeline."),
+        409: problem("The output's name is another expansion's or in use, or the dataset is being scanned."),
+        413: problem("The home is full (AUGMENT_MAX_HOME_BYTES)."),
+        422: problem("A value is out of range, the pipeline cannot hold for the dataset, or a key was used before."),
+        429: problem("Too many jobs wait (AUGMENT_QUEUE_LIMIT)."),
     },
 )
 async def start_job(
@@ -213,14 +210,8 @@ async def start_job(
     job = state.jobs.repeated(idempotency_key, fingerprint)  # though what it names may have changed or gone since
     if job is None:
         resolved = await to_thread.run_sync(_resolve, state, wanted)
-        try:
-            job = await state.jobs.accept(
-                resolved,
-                idempotency_key=idempotency_key,
-                fingerprint=fingerprint,
-            )
-        except PipelineError as error:
-            raise _within_body(error) from error
+        with problems_below("pipeline"):
+            job = await state.jobs.accept(resolved, idempotency_key=idempotency_key, fingerprint=fingerprint)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return _document(state.jobs, job)
 
@@ -275,7 +266,7 @@ async def follow_job(
     "/{job_id}/cancel",
     summary="Stop a job",
     response_model=JobDocument,
-    responses={**_UNKNOWN, 409: _problem("It has ended already.")},
+    responses={**_UNKNOWN, 409: problem("It has ended already.")},
 )
 async def cancel_job(state: Joined, job_id: JobId) -> dict[str, Any]:
     """Stop a job that waits or runs; answered when its workers have left the folder.
@@ -293,7 +284,7 @@ async def cancel_job(state: Joined, job_id: JobId) -> dict[str, Any]:
     responses={
         202: {"description": "It waits or runs again.", **_LOCATION},
         **_UNKNOWN,
-        409: _problem("It has succeeded, or its dataset or the engine has changed and `update` is not true."),
+        409: problem("It has succeeded, or its dataset or the engine has changed and `update` is not true."),
     },
 )
 async def resume_job(
@@ -316,7 +307,7 @@ async def resume_job(
     summary="Forget a job",
     status_code=204,
     response_class=Response,
-    responses={**_UNKNOWN, 409: _problem("It has not ended, or another job has the same output.")},
+    responses={**_UNKNOWN, 409: problem("It has not ended, or another job has the same output.")},
 )
 async def delete_job(
     state: Joined,
@@ -339,8 +330,8 @@ async def delete_job(
             "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
         },
         **_UNKNOWN,
-        409: _problem("It has not succeeded, or another run works in the folder."),
-        429: _problem("The queue is full; `Retry-After` says when to ask again."),
+        409: problem("It has not succeeded, or another run works in the folder."),
+        429: problem("The queue is full; `Retry-After` says when to ask again."),
     },
 )
 async def read_output(request: Request, state: Joined, job_id: JobId) -> Response:
@@ -388,59 +379,30 @@ def _event_id(job: Job) -> str:
 
 
 def _resolve(state: State, wanted: JobRequest) -> JobWanted:
-    try:
+    with problems_below("pipeline"):
         pipeline = None if wanted.pipeline is None else state.pipelines.get(wanted.pipeline)
-    except PipelineError as error:
-        raise _within_body(error) from error
     return JobWanted(
-        dataset=wanted.dataset,
+        **wanted.model_dump(exclude={"pipeline", "output"}),
+        **wanted.output.model_dump(exclude={"name", "format"}),
         pipeline=None if pipeline is None else pipeline.spec.canonical(),
         pipeline_name="" if pipeline is None else pipeline.name,
         output_name=wanted.output.name,
-        copies=wanted.copies,
-        seed=wanted.seed,
-        split=wanted.split,
-        augment_splits=wanted.augment_splits,
-        copy_splits=wanted.copy_splits,
-        allow_leaks=wanted.allow_leaks,
         output_format=wanted.output.format,
-        drop_targets=wanted.output.drop_targets,
-        include_originals=wanted.include_originals,
-        image_format=wanted.output.image_format,
-        quality=wanted.output.quality,
-        update=wanted.update,
-        max_failures=wanted.max_failures,
         references=() if pipeline is None else sorted(compiler.references_of(pipeline.spec)),
     )
 
 
-def _within_body(error: PipelineError) -> PipelineError:
-    return PipelineError([Problem(("pipeline", *one.loc), one.msg, one.line) for one in error.problems])
-
-
 def _document(jobs: Jobs, job: Job) -> dict[str, Any]:
-    wanted = job.wanted
-    return {
+    wanted = job.wanted  # fields of the same name are its
+    return {name: getattr(wanted, name) for name in JobDocument.model_fields if hasattr(wanted, name)} | {
         "id": job.id,
         "state": job.state,
         "progress": {"done": job.done, "total": job.total, "failed": job.failed},
         "output": str(jobs.output(job)),
         "error": job.error,
         "expansion": job.expansion,
-        "dataset": wanted.dataset,
         "pipeline": wanted.pipeline_name,
-        "references": list(wanted.references),
         "format": wanted.output_format,
-        "drop_targets": list(wanted.drop_targets),
-        "copies": wanted.copies,
-        "seed": wanted.seed,
-        "split": wanted.split,
-        "augment_splits": wanted.augment_splits,
-        "copy_splits": wanted.copy_splits,
-        "include_originals": wanted.include_originals,
-        "image_format": wanted.image_format,
-        "quality": wanted.quality,
-        "update": wanted.update,
         "size_bytes": job.size_bytes,
         "created": _time(job.created_at),
         "started": _time(job.started_at),

@@ -20,6 +20,7 @@ from service.asgi.requests import Route
 from service.errors import NotFoundError
 from service.pipelines import Named
 from service.routes import datasets
+from service.schemas import problem
 from service.state import Joined
 
 router = APIRouter(route_class=Route, prefix="/v1/pipelines", tags=["pipelines"])
@@ -88,19 +89,14 @@ class PipelineDocument(Checked):
     preset: bool
 
 
-_UNKNOWN: dict[int | str, dict[str, Any]] = {
-    404: {"model": schemas.Problem, "description": "There is no such pipeline."}
+_UNKNOWN: schemas.Responses = {404: problem("There is no such pipeline.")}
+_REFUSED: schemas.Responses = {
+    400: problem("The body is not UTF-8 text."),
+    413: problem("The body has more than 64 kB."),
+    415: problem("The body is neither YAML nor JSON."),
+    422: problem("The pipeline is refused; `errors` has the place, the line and the message of each problem."),
 }
-_REFUSED: dict[int | str, dict[str, Any]] = {
-    400: {"model": schemas.Problem, "description": "The body is not UTF-8 text."},
-    413: {"model": schemas.Problem, "description": "The body has more than 64 kB."},
-    415: {"model": schemas.Problem, "description": "The body is neither YAML nor JSON."},
-    422: {
-        "model": schemas.Problem,
-        "description": "The pipeline is refused; `errors` has the place, the line and the message of each problem.",
-    },
-}
-_READ_ONLY: dict[int | str, dict[str, Any]] = {403: {"model": schemas.Problem, "description": "A preset is read-only."}}
+_READ_ONLY: schemas.Responses = {403: problem("A preset is read-only.")}
 
 
 @router.get("", summary="All pipelines", response_model=PipelinePage)
@@ -271,7 +267,7 @@ async def list_transforms(request: Request, state: Joined) -> Response:
     response_model=Transform,
     responses={
         **requests.NOT_MODIFIED,
-        404: {"model": schemas.Problem, "description": "There is no such transform."},
+        404: problem("There is no such transform."),
     },
 )
 async def read_transform(

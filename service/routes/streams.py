@@ -13,6 +13,7 @@ from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX
 from service import schemas
 from service.asgi.requests import Route
 from service.routes import datasets
+from service.schemas import problem
 from service.state import Joined
 from service.streams.streams import Declaration
 
@@ -144,9 +145,7 @@ class StreamPage(BaseModel):
     next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
 
 
-UNKNOWN: dict[int | str, dict[str, Any]] = {
-    404: {"model": schemas.Problem, "description": "There is no such stream here: declare it again."}
-}
+UNKNOWN: schemas.Responses = {404: problem("There is no such stream here: declare it again.")}
 
 
 @router.post(
@@ -156,16 +155,10 @@ UNKNOWN: dict[int | str, dict[str, Any]] = {
     response_model=StreamDocument,
     responses={
         200: {"model": StreamDocument, "description": "It was declared before."},
-        404: {"model": schemas.Problem, "description": "There is no such dataset or pipeline."},
-        409: {"model": schemas.Problem, "description": "The dataset is being scanned."},
-        422: {
-            "model": schemas.Problem,
-            "description": "The pipeline cannot hold for the dataset.",
-        },
-        503: {
-            "model": schemas.Problem,
-            "description": "The dataset's mean and deviation are being measured; `Retry-After` says when to ask again.",
-        },
+        404: problem("There is no such dataset or pipeline."),
+        409: problem("The dataset is being scanned."),
+        422: problem("The pipeline cannot hold for the dataset."),
+        503: problem("The dataset's mean and deviation are being measured; `Retry-After` says when to ask again."),
     },
 )
 async def declare_stream(state: Joined, wanted: StreamRequest, response: Response) -> dict[str, Any]:
@@ -184,17 +177,17 @@ async def declare_stream(state: Joined, wanted: StreamRequest, response: Respons
                 _, numbers = await state.measuring.measured(declaration.dataset, declaration.split)
         document, is_new = await to_thread.run_sync(state.streams.declare, declaration, numbers)
     except PipelineError as error:
-        raise PipelineError([_placed(problem) for problem in error.problems]) from error
+        raise PipelineError([_placed(one) for one in error.problems]) from error
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/streams/{document['id']}"
     return document
 
 
-def _placed(problem: Problem) -> Problem:
+def _placed(one: Problem) -> Problem:
     """Where in the request a problem lies: what says nothing else is of how the pipeline fits the dataset."""
-    if problem.loc[:1] in {("pipeline",), ("views",), ("mix",)}:
-        return problem
-    return Problem(("pipeline", *problem.loc), problem.msg, problem.line)
+    if one.loc[:1] in {("pipeline",), ("views",), ("mix",)}:
+        return one
+    return Problem(("pipeline", *one.loc), one.msg, one.line)
 
 
 @router.get("", summary="All streams", response_model=StreamPage)

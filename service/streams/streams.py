@@ -15,7 +15,7 @@ from typing import Any
 from augment.dataset_stats import mean_std
 from augment.dataset_stats.mean_std import Measured
 from augment.datasets.dataset import Dataset
-from augment.errors import CallError, PipelineError, Problem
+from augment.errors import CallError, problems_below
 from augment.images.cache import CachePlace
 from augment.normalize import section
 from augment.normalize.pixel_format import PixelFormat
@@ -189,11 +189,8 @@ class Streams:
 
     def _pipeline(self, wanted: str | Mapping[str, Any], *loc: str | int) -> Pipeline:
         """The pipeline; what is wrong in it is placed below ``loc``."""
-        try:
+        with problems_below(*loc):
             return self._pipelines.get(wanted)
-        except PipelineError as error:
-            problems = [Problem((*loc, *problem.loc), problem.msg, problem.line) for problem in error.problems]
-            raise PipelineError(problems) from error
 
     def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
         return {**view, "pipeline": self._pipeline(view["pipeline"], "views", place, "pipeline")}

@@ -28,7 +28,7 @@ from typing import Any
 from augment.datasets import keys, read
 from augment.errors import DatasetError, Reason, StorageError
 from augment.formats import files
-from augment.formats.format import Listing, RefusedPath
+from augment.formats.format import Listing
 from augment.samples.annotations import Annotations, parse
 
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
@@ -74,7 +74,7 @@ def find(
                 found.append(_shard(root, folder.parts, name, splits))
             elif folder.path or not _DESCRIBES.fullmatch(name):
                 detail = f"it is no shard ({suffix}); move it elsewhere"
-                listing.refused.append(RefusedPath(keys.printable(path), Reason.MISPLACED, detail))
+                files.refuse(listing, path, Reason.MISPLACED, detail)
     listing.num_files = len(listing.refused)
     _check_splits(root, found)
     listing.splits = tuple(sorted({shard.split for shard in found if shard.split is not None}))
@@ -248,10 +248,7 @@ def _read(path: Path) -> str | None:
     except (FileNotFoundError, read.NotAFileError):
         return None
     except OSError as error:
-        verdict = read.at_fault(error, str(path))
-        if isinstance(verdict, StorageError):
-            raise verdict from error
-        raise DatasetError(f"{path} cannot be read: {verdict.detail}") from error
+        raise DatasetError(f"{path} cannot be read: {read.refusal(error, str(path)).detail}") from error
     if len(content.data) > MAX_BYTES:
         raise DatasetError(f"{path} has {content.size_bytes} bytes, of {MAX_BYTES} that are read; shorten it")
     try:

@@ -66,8 +66,9 @@ def test_preview_of_few_records_shows_several_copies_of_each(streets: Path) -> N
         streets, resolve(parse("[HorizontalFlip]")), num=25, seed=0, split=None, data_format="voc", as_json=True
     )
     assert len(cells) == 25
-    assert len({(cell.key, cell.draw) for cell in cells}) == 25
-    assert {cell.key for cell in cells} == {str(i) for i in range(10)}
+    documents = [cell.document for cell in cells if cell.document is not None]
+    assert len({(one["key"], one["draw"]) for one in documents}) == 25
+    assert {one["key"] for one in documents} == {str(i) for i in range(10)}
 
 
 def test_label_says_what_was_done_and_dropped(streets: Path) -> None:
@@ -81,7 +82,8 @@ def test_label_says_what_was_done_and_dropped(streets: Path) -> None:
         as_json=True,
     )
     assert cell.label == "0 0: Crop, InvertImg (dropped boxes: 1)"
-    assert cell.as_json()["dropped"] == {"boxes": 1}
+    assert cell.document is not None
+    assert cell.document["dropped"] == {"boxes": 1}
 
 
 def test_preview_of_a_dataset_that_the_pipeline_does_not_fit_is_refused(streets: Path) -> None:
@@ -117,13 +119,12 @@ def test_options_of_the_other_kind_are_refused(streets: Path, capsys: pytest.Cap
     assert "--split, --from-format and --mix are for a dataset's folder" in capsys.readouterr().err
 
 
-def test_sheet_of_targets_is_the_same_each_time(streets: Path) -> None:
+def test_sheet_of_targets_is_the_same_each_time(streets: Path, tmp_path: Path) -> None:
+    file, grid = pipeline(tmp_path, "[Rotate: {p: 1}]"), tmp_path / "grid.png"
     grids = []
     for _ in range(2):
-        cells = preview.render_dataset(
-            streets, resolve(parse("[Rotate: {p: 1}]")), num=4, seed=1, split=None, data_format=None, as_json=True
-        )
-        grids.append(preview.draw(cells, normalize=None, title="streets"))
+        assert run("preview", streets, "-p", file, "-n", 4, "--seed", 1, "-o", grid) == exit_codes.OK
+        grids.append(decode(grid.read_bytes()))
     assert np.array_equal(grids[0], grids[1])
 
 

@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_seconds_are_summed_by_stage_and_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = mock.Mock(side_effect=[10, 14, 15, 20, 22, 22])
-    monkeypatch.setattr("augment.stages.time", mock.Mock(perf_counter=clock))
+    monkeypatch.setattr("augment.render.records.time", mock.Mock(perf_counter=clock))
     stages = Stages()
     for _ in range(2):
         stages.begin()

@@ -84,7 +84,7 @@ def test_a_folder_that_is_never_listed_is_named(task: ScanTask, room: Any, monke
 
 def test_many_that_are_quick_enough_may_take_long_together(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = mock.Mock(return_value=0.0)
-    monkeypatch.setattr("augment.formats.watch.time", mock.Mock(monotonic=clock))
+    monkeypatch.setattr("augment.formats.files.time", mock.Mock(monotonic=clock))
     watch = Watch(TIMEOUT_S)
     for i in range(5):
         watch.at(str(i))
