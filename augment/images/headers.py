@@ -18,7 +18,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ PREFIX = b"Exif\0\0"
 UPRIGHT = 1
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _TAG_ORIENTATION = 0x0112
+_Value = TypeVar("_Value", bound=np.generic)
 _INTEGER_TYPES = {1: "B", 3: "H", 4: "L"}
 
 
@@ -55,10 +56,10 @@ def orientation_of(block: bytes) -> int:
     return UPRIGHT
 
 
-def turn_upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Flip and rotate (H, W, C) as the orientation asks; a C-contiguous array, the same one where nothing turns."""
+def turn_upright(image: NDArray[_Value], orientation: int) -> NDArray[_Value]:
+    """Flip and rotate (H, W, ...) as the orientation asks; a C-contiguous array, the same one where nothing turns."""
     if is_sideways(orientation):
-        image = image.transpose(1, 0, 2)
+        image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     if orientation in (2, 3, 6, 7):

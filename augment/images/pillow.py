@@ -169,8 +169,13 @@ def open_picture(data: bytes, image_format: str, max_pixels: int) -> ImageFile.I
         check_pixels(*_webp_canvas(data), max_pixels)
     if data.startswith(b"MM\0\x2b"):
         raise _unread("more than 4 GB by its header (BigTIFF), big-endian")
-    with _quietly():
-        picture = READERS[image_format](io.BytesIO(data))
+    try:
+        with _quietly():
+            picture = READERS[image_format](io.BytesIO(data))
+    except OSError as error:
+        if str(error).startswith(("Unsupported BMP bitfields", "Unsupported BMP compression")):
+            raise RecordError("", Reason.FORMAT, f"bmp: {error}; save it as PNG") from error
+        raise
     check_pixels(picture.height, picture.width, max_pixels)
     if picture.tile and picture.tile[0][0] == "bmp_rle" and picture.height * picture.width > MAX_RLE_PIXELS:
         raise RecordError(
