@@ -202,6 +202,27 @@ def _num_scans(data: bytes, position: int) -> int:
     raise ValueError(f"more than {MAX_SEGMENTS} segments stand between its scans")
 
 
+_WEBP_FRAME_BYTES = 16
+"""What stands before the chunks of an animation's frame (RFC 9649, 2.7.1.2)."""
+
+
+def is_lossy_webp(data: bytes) -> bool:
+    """True if the first image of a WebP file is lossy (VP8), False if it is lossless or missing."""
+    position = 12
+    for _ in range(MAX_SEGMENTS):
+        kind = data[position : position + 4]
+        if kind in {b"VP8 ", b"VP8L"}:
+            return kind == b"VP8 "
+        if kind == b"ANMF":
+            position += 8 + _WEBP_FRAME_BYTES
+            continue
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        position += 8 + length + length % 2
+        if position >= len(data):
+            break
+    return False
+
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 MAX_CHUNKS = 65_536

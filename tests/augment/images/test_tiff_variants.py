@@ -226,10 +226,12 @@ def test_fields_that_change_little_are_read_right_or_refused() -> None:
 
 
 @pytest.mark.long
-def test_every_variant_is_read_right_or_refused_with_its_remedy() -> None:
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16, 32])
+def test_every_variant_is_read_right_or_refused_with_its_remedy(bits: int) -> None:
     for variant in every():
-        is_read(variant)
-        check_mask(variant)
+        if variant.bits == bits:
+            is_read(variant)
+            check_mask(variant)
 
 
 def table() -> list[str]:
