@@ -84,6 +84,7 @@ def tell_plan(plan: "Plan", out: Path, *, as_json: bool) -> None:
                 "shards": plan.num_shards,
                 "bytes_about": plan.bytes_about,
                 "bytes_free": plan.bytes_free,
+                "image_formats": dict(plan.image_formats),
                 "classes": [
                     {
                         "class": one.class_name,
@@ -102,11 +103,13 @@ def tell_plan(plan: "Plan", out: Path, *, as_json: bool) -> None:
     removed = f", {plan.num_removed:,} removed" if plan.num_removed else ""
     since = f"\nsince OUT was written: {changes}" if str(changes or "") else ""
     passing = f" and {plan.num_copied:,} of splits that pass through" if plan.num_copied else ""
+    encoded = ", ".join(f"{number:,} as {name}" for name, number in plan.image_formats.items())
     output.say(
         f"{out}: {output.count(num_new, 'picture')} would be written ({about}; {output.size(plan.bytes_free)} are "
         f"free), {replaced}{plan.num_kept:,} kept{removed}{since}\n"
         f"{output.count(plan.num_outputs, 'output')} from {output.count(plan.num_records, 'record')}{passing}; "
         f"{output.count(plan.num_refused, 'file')} refused by the scan; nothing was written"
+        f"{f'{chr(10)}copies: {encoded}' if encoded else ''}"
     )
     if plan.classes:
         output.say("\n" + "\n".join(_table(plan.classes)))
@@ -187,8 +190,14 @@ def expand(
         typer.Option("--drop-targets", metavar="NAMES", help="Targets that OUT is to be without, like mask,keypoints."),
     ] = None,
     image_format: Annotated[
-        str, typer.Option("--image-format", metavar="jpeg|png|webp", help="The format of the copies.")
-    ] = "jpeg",
+        str | None,
+        typer.Option(
+            "--image-format",
+            metavar="jpeg|png|webp",
+            help="The format of the copies; by default that of their originals, PNG for all but JPEG and lossy WebP.",
+            show_default=False,
+        ),
+    ] = None,
     quality: Annotated[
         int, typer.Option("--quality", help="Of JPEG and WebP, 1 to 100; PNG is exact and has none.")
     ] = 90,

@@ -174,6 +174,7 @@ class Dataset:
             offset=row.offset,
             annotations=None if row.annotations is None else row.annotations.decode(),
             mask=None if row.mask is None else self._mask(row.mask),
+            encoding=row.encoding,
         )
 
     def _mask(self, row: MaskRow) -> MaskFile:

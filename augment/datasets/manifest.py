@@ -44,11 +44,15 @@ SCHEMA = pa.schema(
         pa.field("mask_mtime_ns", pa.int64()),
         pa.field("mask_digest", pa.binary(16)),
         pa.field("refusal", pa.string()),  # null in records; "reason: detail" in refused rows
+        pa.field("encoding", pa.string()),  # of the image, as decode.encoding names it
     ]
 )
 
 _RARE = ("offset", "annotations", "mask_path", "mask_offset", "mask_size_bytes", "mask_mtime_ns", "mask_digest")
 """Columns that are null in most datasets; they are read through Arrow's scalars, and only where there is something."""
+
+_BEFORE_ENCODING = pa.schema([each for each in SCHEMA if each.name != "encoding"])
+"""The columns of manifests that earlier versions wrote; where they are read, the encoding is null."""
 
 _METADATA_KEY = b"augment.manifest"
 
@@ -150,6 +154,7 @@ class Row(NamedTuple):
     offset: int | None
     annotations: bytes | None
     mask: "MaskRow | None"
+    encoding: str | None = None
 
 
 class MaskRow(NamedTuple):
@@ -175,7 +180,7 @@ class Manifest:
             self._reader = pa.ipc.open_file(buffer)
             metadata = self._reader.schema.metadata or {}
             self.summary = Summary.from_json(metadata[_METADATA_KEY])
-            if not self._reader.schema.equals(SCHEMA):
+            if not any(self._reader.schema.equals(each) for each in (SCHEMA, _BEFORE_ENCODING)):
                 raise ValueError("its columns are others")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
@@ -235,15 +240,22 @@ class Manifest:
         number, i = divmod(index, BATCH_ROWS)
         columns = self._batches.get(number)
         if columns is None:
-            columns = self._batches[number] = _Columns(self._batch(number))
+            batch = self._batch(number)
+            try:
+                columns = self._batches[number] = _Columns(batch)
+            except ValueError as error:  # buffers of another length than their rows need
+                raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
         return columns, i
 
     def _batch(self, number: int) -> pa.RecordBatch:
         try:
             with self._lock:
-                return self._reader.get_batch(number)
+                batch = self._reader.get_batch(number)
         except (pa.ArrowException, OSError) as error:
             raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
+        if batch.num_columns == len(SCHEMA):
+            return batch
+        return pa.RecordBatch.from_arrays([*batch.columns, pa.nulls(len(batch), pa.string())], schema=SCHEMA)
 
 
 class _Text:
@@ -263,7 +275,7 @@ class _Text:
 class _Columns:
     """One record batch as plain buffers; making it reads none of them."""
 
-    __slots__ = ("_batch", "_digest", "_label", "_labelled", "_numbers", "_rare", "key", "path")
+    __slots__ = ("_batch", "_digest", "_encoding", "_label", "_labelled", "_numbers", "_rare", "key", "path")
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self._batch = batch  # keeps the memory alive that the views below look into
@@ -274,6 +286,8 @@ class _Columns:
         self._label = np.frombuffer(labels, dtype=np.int32)
         self._numbers = tuple(_numbers(batch, name) for name in ("height", "width", "size_bytes", "mtime_ns"))
         self._digest = memoryview(batch.column("digest").buffers()[1])
+        encoding = batch.column("encoding")
+        self._encoding = _Text(encoding) if encoding.null_count < len(encoding) else None
         self._rare = {name: column for name in _RARE if (column := batch.column(name)).null_count < len(column)}
 
     def row(self, i: int) -> Row:
@@ -291,6 +305,7 @@ class _Columns:
             offset=self._value("offset", i),
             annotations=None if (text := self._value("annotations", i)) is None else text.encode(),
             mask=self._mask(i),
+            encoding=None if self._encoding is None else self._encoding[i].decode() or None,
         )
 
     def _value(self, name: str, i: int) -> Any:

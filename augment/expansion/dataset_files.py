@@ -19,7 +19,7 @@ def names(spec: ExpansionSpec) -> tuple[str, ...]:
     Raises DatasetError and OutputError where the format cannot describe this dataset.
     """
     splits = dict.fromkeys(spec.folder(part) for part in spec.parts)
-    one_each = [Output("1", split, 0, spec.extension, 1, 1) for split in splits]
+    one_each = [Output("1", split, 0, "jpg", 1, 1) for split in splits]
     return tuple(_path(file) for file in scan.FORMATS[spec.format].closing(lambda: iter(one_each), spec.whole))
 
 

@@ -75,7 +75,7 @@ def expand(
     include_originals: bool = False,
     output_format: str | None = None,
     drop_targets: Collection[str] = (),
-    image_format: str = "jpeg",
+    image_format: str | None = None,
     quality: int = encode.DEFAULT_QUALITY,
     update: bool = False,
     workers: Workers | None = None,
@@ -114,7 +114,9 @@ class Expansion:
     Of a dataset with splits the training split is augmented and the others pass through, each in a folder of its own.
     ``split`` expands that one alone, ``augment_splits`` says which are augmented and ``copy_splits`` whether the others
     pass through. ``output_format`` is another format than the dataset's, ``drop_targets`` names targets that outputs
-    are without. ``references`` are datasets, or paths of folders, by the names that transforms call them by.
+    are without. ``image_format`` is ``jpeg``, ``png`` or ``webp``; without it a copy is encoded as its original is:
+    JPEG as JPEG, lossy WebP as WebP, and everything else as PNG, which loses nothing. ``references`` are datasets, or
+    paths of folders, by the names that transforms call them by.
 
     Raises OutputError where the folders lie in one another; DatasetError where two outputs would have one name, the
     format cannot hold a target, or a split that is augmented shares pictures with another one (unless
@@ -137,7 +139,7 @@ class Expansion:
         include_originals: bool = False,
         output_format: str | None = None,
         drop_targets: Collection[str] = (),
-        image_format: str = "jpeg",
+        image_format: str | None = None,
         quality: int = encode.DEFAULT_QUALITY,
         references: References | None = None,
     ) -> None:

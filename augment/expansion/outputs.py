@@ -13,7 +13,7 @@ from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part
 from augment.formats.format import FolderFormat, Output, WrittenFile
 from augment.images import decode, masks
-from augment.images.encode import DEFAULT_QUALITY, encode
+from augment.images.encode import DEFAULT_QUALITY, EXTENSIONS, encode, format_like
 from augment.render.renderer import Renderer
 from augment.samples.annotations import NOTHING, Annotations
 from augment.samples.sample import Applied, Record, Rendered, Sample
@@ -48,14 +48,24 @@ class Outputs:
         """
         name = self.class_name(record)
         copies = self._spec.copies_of(self._part, record.key, name)
-        found = [self._output(record, copy, self._spec.extension) for copy in range(copies)]
+        extension = EXTENSIONS[self.image_format(record)] if copies else ""
+        found = [self._output(record, copy, extension) for copy in range(copies)]
         if self._spec.has_original(self._part):
             found.append(self._output(record, None, self._extension(record)))
         return found
 
     def sketch(self, record: Record) -> Output:
         """An output that lies where the record's outputs do, whatever they are; no file is looked into."""
-        return self._output(record, 0, self._spec.extension)
+        return self._output(record, 0, EXTENSIONS[self._spec.image_format or format_like(record.encoding or "")])
+
+    def image_format(self, record: Record) -> str:
+        """How the record's copies are encoded: as was asked for, else as its own image is, or PNG for other formats.
+
+        Raises RecordError and StorageError where its manifest does not say and its file cannot be looked into.
+        """
+        if self._spec.image_format is not None:
+            return self._spec.image_format
+        return format_like(record.encoding or decode.encoding(self._dataset.read(record)))
 
     def class_name(self, record: Record) -> str | None:
         """The name of the record's single class; None where it has none."""
@@ -117,7 +127,7 @@ class Outputs:
             if record.key.rpartition("/")[2] == record.path.name:
                 return ""
             return keys.extension(record.path.name).removeprefix(".")
-        found = decode.probe(self._dataset.read(record)).format
+        found = (record.encoding or decode.encoding(self._dataset.read(record))).partition("-")[0]
         extension = _EXTENSIONS.get(found, found)
         return "" if keys.extension(record.key).lower() in {f".{extension}", f".{found}"} else extension
 
@@ -200,7 +210,8 @@ class CopyMaker:
         sample = rendered.sample
         height, width = sample.image.shape[:2]
         try:
-            data = encode(sample.image, self._spec.image_format, self._spec.quality or DEFAULT_QUALITY)
+            image_format = self._outputs.image_format(record)
+            data = encode(sample.image, image_format, self._spec.quality or DEFAULT_QUALITY)
             has_mask = self._outputs.has_mask(record) and sample.mask is not None
             mask = masks.encode_mask(sample.mask) if has_mask and sample.mask is not None else None
         except RecordError as error:

@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,6 +62,7 @@ class Plan:
     number. None where none of these few could be. ``bytes_free`` is what the file system has left. Of the pictures that
     are there ``num_kept`` stay, ``num_replaced`` are written over and ``num_removed`` go. ``changes`` are those of the
     dataset since the folder was written; None where it is new. ``classes`` is empty where records have no class.
+    ``image_formats`` says how many copies are encoded how.
     """
 
     spec: ExpansionSpec
@@ -75,6 +78,7 @@ class Plan:
     bytes_about: int | None
     bytes_free: int
     classes: tuple[ClassPlan, ...]
+    image_formats: Mapping[str, int]
 
     @classmethod
     def of(
@@ -110,7 +114,21 @@ class Plan:
             bytes_about=bytes_about,
             bytes_free=shutil.disk_usage(above).free,
             classes=tuple(_classes(spec, dataset)),
+            image_formats=_image_formats(spec, dataset, num_copies),
         )
+
+
+def _image_formats(spec: ExpansionSpec, dataset: Dataset, num_copies: int) -> dict[str, int]:
+    """Copies by the format of their files; less those of records that cannot be read."""
+    if spec.image_format is not None or not num_copies:
+        return {spec.image_format: num_copies} if spec.image_format is not None and num_copies else {}
+    counts: Counter[str] = Counter()
+    for part, view in views(dataset, spec.parts):
+        outputs = Outputs(spec, part, view)
+        for record in () if part.copied else view:
+            with suppress(RecordError):
+                counts[outputs.image_format(record)] += spec.copies_of(part, record.key, outputs.class_name(record))
+    return {name: counts[name] for name in sorted(counts) if counts[name]}
 
 
 def _classes(spec: ExpansionSpec, dataset: Dataset) -> Iterator[ClassPlan]:

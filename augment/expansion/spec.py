@@ -73,9 +73,10 @@ class ExpansionSpec:
     folder can be rendered again without its file. ``refused`` digests what the scan left out, since the manifest names
     it. ``references`` are digests of the datasets that transforms name, by name. ``split``, ``augmented`` and
     ``copy_splits`` are as ``splits.Division`` has them, ``parts`` what they come to. ``copies`` is the rule that was
-    asked for, ``copies`` what it comes to by class, empty where it is a number.
-    ``quality`` is None for a format that has none. ``source_format`` is the dataset's format and ``details`` what that
-    keeps for itself; ``targets`` are those that the outputs have. A shard is ``shard_size`` records.
+    asked for, ``copies`` what it comes to by class, empty where it is a number. ``image_format`` is None where each
+    copy is encoded as its original is, ``quality`` for a format that has none. ``source_format`` is the dataset's
+    format and ``details`` what that keeps for itself; ``targets`` are those that the outputs have. A shard is
+    ``shard_size`` records.
     """
 
     engine: str
@@ -94,7 +95,7 @@ class ExpansionSpec:
     shares: tuple[Share, ...]
     include_originals: bool
     format: str
-    image_format: str
+    image_format: str | None
     quality: int | None
     drop_targets: tuple[str, ...]
     classes: tuple[str, ...]
@@ -147,11 +148,6 @@ class ExpansionSpec:
         else:
             num_copies = sum(share.num_copies for share in self.shares)
         return num_copies + self.num_records * int(self.include_originals)
-
-    @property
-    def extension(self) -> str:
-        """What the names of rendered files end in, without a dot."""
-        return encode.EXTENSIONS[self.image_format]
 
     @property
     def has_folders(self) -> bool:
@@ -224,18 +220,19 @@ class ExpansionSpec:
             numbers = [part.num_records for part in spec.parts]
             if min(*numbers, sum(numbers), spec.shard_size) < 1 or spec.format not in scan.FORMATS:
                 raise ValueError
-            encode.check_options(spec.image_format)
+            if spec.image_format is not None:
+                encode.check_options(spec.image_format)
         except (ValueError, KeyError, TypeError, AttributeError, CallError):
             raise OutputError(f"{name} is not an expansion's description; choose another output folder") from None
         return spec
 
 
 def check(
-    *, copies: object, seed: int, include_originals: bool, image_format: str, quality: int
+    *, copies: object, seed: int, include_originals: bool, image_format: str | None, quality: int
 ) -> tuple[int, Copies, bool, int]:
     """The numbers as Python's own: seed, copies, include_originals, quality; CallError for an argument out of range."""
     include_originals = validation.flag("include_originals", include_originals)
-    encode.check_options(image_format, quality)
+    encode.check_options("jpeg" if image_format is None else image_format, quality)
     return check_seed(seed), shares.check(copies, least=0 if include_originals else 1), include_originals, int(quality)
 
 
@@ -247,7 +244,7 @@ def describe(
     copies: Copies,
     seed: int,
     include_originals: bool,
-    image_format: str,
+    image_format: str | None,
     quality: int,
     output_format: str | None = None,
     drop_targets: Collection[str] = (),
@@ -385,4 +382,6 @@ def named_views(spec: ExpansionSpec, dataset: Dataset) -> dict[str | None, Datas
 
 
 def _show(spec: ExpansionSpec, name: str) -> str:
+    if name == "image_format" and spec.image_format is None:
+        return "that of each original"
     return spec.pipeline_digest if name == "pipeline" else json.dumps(getattr(spec, name))

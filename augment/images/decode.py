@@ -152,6 +152,15 @@ def decode(
         return headers.turn_upright(pillow.load_rgb(picture), stored.orientation)
 
 
+def encoding(data: bytes) -> str:
+    """Return the name of an image's format by its bytes alone, ``webp-lossless`` for WebP that loses nothing.
+
+    Raises RecordError where they are of no format that is allowed. Nothing behind the first chunks is looked at.
+    """
+    _, image_format = _recognise(data, DEFAULT_MAX_PIXELS)
+    return "webp-lossless" if image_format == "webp" and not headers.is_lossy_webp(data) else image_format
+
+
 def reduced_size(height: int, width: int, eighths: int) -> tuple[int, int]:
     """The size of a picture decoded to so many eighths: rounded up, as libjpeg has it."""
     if not 1 <= eighths <= FULL:

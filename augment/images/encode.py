@@ -29,6 +29,14 @@ EXTENSIONS: Mapping[str, str] = MappingProxyType({"jpeg": "jpg", "png": "png", "
 
 DEFAULT_QUALITY = 90
 
+_LOSSY = frozenset({"jpeg", "webp"})
+
+
+def format_like(encoding: str) -> str:
+    """Return the format that keeps what an original of this ``decode.encoding`` has: its own if lossy, else PNG."""
+    return encoding if encoding in _LOSSY else "png"
+
+
 # The longest side that each encoder takes: libjpeg's JPEG_MAX_DIMENSION, libwebp's WEBP_MAX_DIMENSION, 31 bits in PNG.
 _MAX_SIDE_PX = {"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383}
 _WEBP_METHOD = 2

@@ -15,7 +15,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ PREFIX = b"Exif\0\0"
 UPRIGHT = 1
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _TAG_ORIENTATION = 0x0112
+_Value = TypeVar("_Value", bound=np.generic)
 _INTEGER_TYPES = {1: "B", 3: "H", 4: "L"}
 
 
@@ -52,10 +53,10 @@ def orientation_of(block: bytes) -> int:
     return UPRIGHT
 
 
-def turn_upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Flip and rotate (H, W, C) as the orientation asks; a C-contiguous array, the same one where nothing turns."""
+def turn_upright(image: NDArray[_Value], orientation: int) -> NDArray[_Value]:
+    """Flip and rotate (H, W, ...) as the orientation asks; a C-contiguous array, the same one where nothing turns."""
     if is_sideways(orientation):
-        image = image.transpose(1, 0, 2)
+        image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     if orientation in (2, 3, 6, 7):
@@ -196,6 +197,27 @@ def _num_scans(data: bytes, position: int) -> int:
         length = int.from_bytes(data[match.end() : match.end() + 2], "big")
         position = match.end() + max(length, 2)
     raise ValueError(f"more than {MAX_SEGMENTS} segments stand between its scans")
+
+
+_WEBP_FRAME_BYTES = 16
+"""What stands before the chunks of an animation's frame (RFC 9649, 2.7.1.2)."""
+
+
+def is_lossy_webp(data: bytes) -> bool:
+    """True if the first image of a WebP file is lossy (VP8), False if it is lossless or missing."""
+    position = 12
+    for _ in range(MAX_SEGMENTS):
+        kind = data[position : position + 4]
+        if kind in {b"VP8 ", b"VP8L"}:
+            return kind == b"VP8 "
+        if kind == b"ANMF":
+            position += 8 + _WEBP_FRAME_BYTES
+            continue
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        position += 8 + length + length % 2
+        if position >= len(data):
+            break
+    return False
 
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from augment.errors import Reason, RecordError
-from augment.images import decode, pillow
+from augment.images import decode, headers, pillow
 from augment.samples import annotations
 from augment.samples.annotations import Polygons, Rle
 
@@ -24,7 +24,7 @@ _LOSSLESS = frozenset({"png", "tiff", "bmp", "gif"})
 
 
 def decode_mask(data: bytes, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS) -> NDArray[np.integer[Any]]:
-    """Decode class indices: uint8 (H, W), uint16 where the file has 16 bits; a new array.
+    """Decode class indices: uint8 (H, W), uint16 where the file has 16 bits; upright, as its image is; a new array.
 
     Raises RecordError with an empty key where it is no such file.
     """
@@ -37,6 +37,8 @@ def decode_mask(data: bytes, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS) -> 
     if indices is None:
         detail = "a mask has one channel of class indices, this file has colours; write their indices as PNG"
         raise RecordError("", Reason.ANNOTATION, detail)
+    if header.format == "png":  # a TIFF's reader turns it
+        return headers.turn_upright(indices, headers.scan_png(data).orientation)
     return indices
 
 

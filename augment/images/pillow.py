@@ -29,13 +29,86 @@ from PIL import (
 
 from augment.errors import CallError, Reason, RecordError
 
+_TIFF_PLANES, _TIFF_YCBCR, _TIFF_LOW_BIT_FIRST, _TIFF_WEBP = 2, 6, 2, 50001
+"""Values of the tags PlanarConfiguration, PhotometricInterpretation, FillOrder and Compression."""
+_SAVE_PLAINLY = "save it as PNG, or as grey or RGB of 8 or 16 bits unsigned, interleaved and little-endian"
+
+
+class _TiffFile(TiffImagePlugin.TiffImageFile):
+    """Pillow's reader less what it reads wrongly.
+
+    Its own decoder of uncompressed samples mixes up separate planes of anything but 8 bits (opencv#29567 has such
+    files) and YCbCr with fewer chroma samples, and lacks samples whose low bit comes first. libtiff, to which Pillow
+    leaves whatever is compressed, reads them right.
+    """
+
+    _stored_compression = ""
+
+    @property
+    def _compression(self) -> str:
+        tags = self.tag_v2
+        by_libtiff = (
+            self._planar_configuration == _TIFF_PLANES
+            or tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _TIFF_YCBCR
+            or tags.get(TiffImagePlugin.FILLORDER) == _TIFF_LOW_BIT_FIRST
+        )
+        return "tiff_none" if by_libtiff and self._stored_compression == "raw" else self._stored_compression
+
+    @_compression.setter
+    def _compression(self, name: str) -> None:
+        self._stored_compression = name
+
+    def _setup(self) -> None:
+        """Raise RecordError where no tag says which value is white, or the samples would not be read right."""
+        tags = self.tag_v2
+        if not set(_several(tags.get(TiffImagePlugin.SAMPLEFORMAT, 1))) <= {1, 4}:  # unsigned, or not said
+            raise _unclear_white()
+        if tags.get(TiffImagePlugin.COMPRESSION) == _TIFF_WEBP:
+            raise _unread("WebP, which few builds of libtiff decode")
+        try:
+            super()._setup()
+        except SyntaxError:
+            bits = sorted(set(_several(tags.get(TiffImagePlugin.BITSPERSAMPLE, 1))))
+            if bits == [32]:
+                raise _unclear_white() from None
+            raise _unread(
+                f"{tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)} samples of {' and '.join(map(str, bits))} bits, "
+                f"{'big' if self.tag_v2.prefix == b'MM' else 'little'}-endian, with photometric interpretation "
+                f"{tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)}"
+            ) from None
+        extra = _several(tags.get(TiffImagePlugin.EXTRASAMPLES, ()))
+        is_ycbcr = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _TIFF_YCBCR
+        if self._planar_configuration == _TIFF_PLANES and (
+            self.mode in {"LA", "La", "PA", "LAB"} or (is_ycbcr and extra) or (len(extra) > 1 and any(extra))
+        ):
+            raise _unread("separate planes of L*a*b*, or of alpha and others than red, green and blue")
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    """The values of a tag of TIFF, of which Pillow gives one by itself."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _unread(what: str) -> RecordError:
+    return RecordError("", Reason.FORMAT, f"it is a TIFF of {what}, which is not read; {_SAVE_PLAINLY}")
+
+
+def _unclear_white() -> RecordError:
+    return RecordError(
+        "",
+        Reason.FORMAT,
+        "its samples are signed, 32-bit or floating-point, and no tag says which value is white; "
+        "store them as 8 or 16 bits unsigned",
+    )
+
+
 READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,  # also the first picture of an MPO, which is a JPEG with more behind it
     "png": PngImagePlugin.PngImageFile,
     "ppm": PpmImagePlugin.PpmImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
+    "tiff": _TiffFile,
     "webp": WebPImagePlugin.WebPImageFile,
 }
 
@@ -94,8 +167,15 @@ def open_picture(data: bytes, image_format: str, max_pixels: int) -> ImageFile.I
     """
     if image_format == "webp":  # its reader makes a canvas when it opens
         check_pixels(*_webp_canvas(data), max_pixels)
-    with _quietly():
-        picture = READERS[image_format](io.BytesIO(data))
+    if data.startswith(b"MM\0\x2b"):
+        raise _unread("more than 4 GB by its header (BigTIFF), big-endian")
+    try:
+        with _quietly():
+            picture = READERS[image_format](io.BytesIO(data))
+    except OSError as error:
+        if str(error).startswith(("Unsupported BMP bitfields", "Unsupported BMP compression")):
+            raise RecordError("", Reason.FORMAT, f"bmp: {error}; save it as PNG") from error
+        raise
     check_pixels(picture.height, picture.width, max_pixels)
     if picture.tile and picture.tile[0][0] == "bmp_rle" and picture.height * picture.width > MAX_RLE_PIXELS:
         raise RecordError(
@@ -105,12 +185,7 @@ def open_picture(data: bytes, image_format: str, max_pixels: int) -> ImageFile.I
             "the limit; save it as PNG",
         )
     if picture.mode == "F" or (picture.mode == "I" and image_format == "tiff"):
-        raise RecordError(
-            "",
-            Reason.FORMAT,
-            "its samples are signed, 32-bit or floating-point, and no tag says which value is white; "
-            "store them as 8 or 16 bits unsigned",
-        )
+        raise _unclear_white()
     if image_format == "png" and "transparency" in picture.info:
         _mend_colour_key(picture, bit_depth=data[_PNG_BIT_DEPTH_AT])
     return picture
@@ -134,6 +209,8 @@ def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
         picture.load()
         if picture.mode == "I" or picture.mode.startswith("I;16"):
             return _from_deep_grey(picture)
+        if picture.mode == "La":  # grey that was multiplied by its alpha
+            return np.array(_on_white(picture.convert("LA")))
         if picture.has_transparency_data:
             return np.array(_on_white(picture))
         return np.array(picture.convert("RGB"))

@@ -24,7 +24,8 @@ class Record:
     collide). ``height`` and ``width`` are those of the upright picture (EXIF orientation applied). ``digest`` is the
     hexadecimal digest of the encoded bytes and the annotations. ``label`` is an index into the dataset's classes.
     ``offset`` is None where the file is the picture; in a tar it is where the picture's bytes begin, in a Parquet file
-    the number of its row. ``annotations`` is the text of ``annotations.Annotations.to_json``.
+    the number of its row. ``annotations`` is the text of ``annotations.Annotations.to_json``. ``encoding`` is the name
+    that ``decode.encoding`` gives the picture's format, None in manifests of earlier versions.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Record:
     offset: int | None = None
     annotations: str | None = None
     mask: "MaskFile | None" = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

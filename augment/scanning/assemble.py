@@ -100,6 +100,7 @@ _FOUND = pa.schema(
         pa.field("mask_size_bytes", pa.int64()),
         pa.field("mask_mtime_ns", pa.int64()),
         pa.field("mask_digest", pa.binary(16)),
+        pa.field("encoding", pa.string()),
     ]
 )
 _TARGETS = ("labels", "boxes", "instance_masks", "keypoints", *BY_KEYPOINT)
@@ -180,6 +181,7 @@ class Assembly:
             None if part is None else part.offset,
             verdict.annotations,
             *((None,) * 5 if mask is None else (mask.path, mask.offset, mask.size_bytes, mask.mtime_ns, mask.digest)),
+            verdict.encoding,
         )
         self._note_targets(name, verdict.said, mask)
         self.num_records += 1

@@ -105,6 +105,7 @@ class Picture:
     annotations: str | None = None
     mask: Mask | None = None
     said: Annotations | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +234,9 @@ class Examiner:
         digest = read.record_digest(
             read.content_digest(content.data), file.class_name, text, None if mask is None else mask.digest
         )
-        return Picture(header.height, header.width, content.size_bytes, content.mtime_ns, digest, text, mask, said)
+        encoding = decode.encoding(content.data)
+        size_bytes, mtime_ns = content.size_bytes, content.mtime_ns
+        return Picture(header.height, header.width, size_bytes, mtime_ns, digest, text, mask, said, encoding)
 
     def _known(self, file: File) -> Picture | None:
         """What an earlier scan says of the file, where it is still true."""
@@ -250,7 +253,7 @@ class Examiner:
         text = None if said is None else said.to_json()
         if text != (None if row.annotations is None else row.annotations.decode()):
             return None
-        return Picture(row.height, row.width, row.size_bytes, row.mtime_ns, row.digest, text, said=said)
+        return Picture(row.height, row.width, row.size_bytes, row.mtime_ns, row.digest, text, None, said, row.encoding)
 
     def _mask(self, place: MaskPlace | None, picture: decode.Header) -> Mask | Refused | None:
         if place is None or self._is_null(place):

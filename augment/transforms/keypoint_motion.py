@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.transforms.albumentations_import import cv2
 from augment.transforms.matrix_geometry import cut
 
 _Array = NDArray[Any]
@@ -30,13 +29,7 @@ _STEP_PX: Final = 1.0
 
 
 def follow(transform: Any) -> None:
-    """Let boxes and keypoints of a transform that is built be followed in full, and masks stay with their picture.
-
-    OpenCV's INTER_NEAREST takes the pixel at a pixel's corner, every other filter looks at its middle: a mask would
-    leave its picture by up to half a pixel of the smaller of the two.
-    """
-    if getattr(transform, "resizes_masks", False) and transform.mask_interpolation == cv2.INTER_NEAREST:
-        transform.mask_interpolation = cv2.INTER_NEAREST_EXACT
+    """Let boxes and keypoints of a transform that is built be followed in full."""
     targets = transform._key2func  # noqa: SLF001 - there is no public way
     if "bboxes" in targets:
         targets["bboxes"] = _cut_after(targets["bboxes"])

@@ -235,8 +235,6 @@ class Crop(_Cropped, A.Crop):  # type: ignore[misc]  # Albumentations' metaclass
 
 
 class _CroppedToSize(_Cropped):
-    resizes_masks = True
-
     def placed(self, params: Mapping[str, Any]) -> Placed:
         matrix, part = super().placed(params)
         return resized(part, self.result) @ matrix, self.result
@@ -263,8 +261,6 @@ class RandomSizedBBoxSafeCrop(_CroppedToSize, A.RandomSizedBBoxSafeCrop):  # typ
 
 class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """What is cut off is not in the border that mirrors the rest."""
-
-    resizes_masks = True
 
     def placed(self, params: Mapping[str, Any]) -> Placed:
         x_min, y_min, _, _ = params["crop_params"] or (0, 0, 0, 0)
@@ -293,8 +289,6 @@ class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentation
 
 
 class _Resized(Straight):
-    resizes_masks = True
-
     def placed(self, params: Mapping[str, Any]) -> Placed:
         before = params["shape"][:2]
         after = self.result_of(before, params)

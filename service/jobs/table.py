@@ -49,7 +49,7 @@ class JobWanted:
     include_originals: bool = False
     output_format: str | None = None
     drop_targets: Sequence[str] = ()
-    image_format: str = "jpeg"
+    image_format: str | None = None
     quality: int = 90
     update: bool = False
     max_failures: int | float | None = None

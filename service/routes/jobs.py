@@ -48,7 +48,9 @@ class OutputRequest(schemas.Schema):
         "`mask`, `boxes`, `instance_masks`, `keypoints`.",
         examples=[["mask"]],
     )
-    image_format: Literal["jpeg", "png", "webp"] = Field("jpeg", description="How copies are encoded.")
+    image_format: Literal["jpeg", "png", "webp"] | None = Field(
+        None, description="How copies are encoded; by default as originals are, PNG for all but JPEG and lossy WebP."
+    )
     quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
 
 
@@ -140,7 +142,7 @@ class JobDocument(BaseModel):
     augment_splits: list[str] | None
     copy_splits: bool | None
     include_originals: bool
-    image_format: str
+    image_format: str | None
     quality: int
     update: bool
     size_bytes: int = Field(description="Of all outputs so far.")

@@ -20,7 +20,7 @@ from augment.errors import PipelineError, Problem, Reason, RecordError
 from augment.pipelines.spec import Node
 from augment.samples.inputs import as_image
 from augment.samples.sample import Applied, Sample
-from augment.transforms import albumentations_fixes, catalogue, keypoint_motion
+from augment.transforms import albumentations_fixes, catalogue, keypoint_motion, schema
 from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.donors.source import Source
@@ -105,6 +105,9 @@ Loc = tuple[str | int, ...]
 
 _EXPECTED_WARNINGS: Final = ("This augmenter is very slow", "ShiftScaleRotate is a special case of Affine")
 """What two transforms say whenever they are built; any other warning while building is an error."""
+
+_EXACT: Final = {"const": cv2.INTER_NEAREST_EXACT, "title": schema.INTERPOLATIONS[cv2.INTER_NEAREST_EXACT]}
+"""The choice that parameters of resizes offer, for images and masks, and those of warps do not."""
 
 _BUILDING: Final = threading.Lock()
 """``warnings.catch_warnings`` changes the whole process, so only one thread builds at a time."""
@@ -202,7 +205,7 @@ class Segment:
                 return cls(transforms=children, **params)
             if node.children:
                 raise PipelineError([Problem(loc, f"{node.name} is no container; it has no transforms of its own")])
-            transform = cls(**params)
+            transform = cls(**_at_middles(params, info.schema["properties"]))
         except PipelineError:
             raise
         except Exception as error:
@@ -215,6 +218,22 @@ class Segment:
             keypoint_motion.follow(transform)
         self._trace.watch(transform, info, moves_pixels=moves_pixels)
         return transform
+
+
+def _at_middles(params: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace INTER_NEAREST by INTER_NEAREST_EXACT wherever a resize accepts both.
+
+    OpenCV's first takes the pixel at a pixel's corner, the second the one at its middle, where every other filter looks
+    too: image and mask would differ by up to half a pixel of the smaller image. (Warps accept the first alone, and
+    round to the middle.)
+    """
+    mended = dict(params)
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            mended[name] = _at_middles(value, known[name].get("properties", {}))
+        elif value == cv2.INTER_NEAREST and _EXACT in known.get(name, {}).get("oneOf", ()):
+            mended[name] = cv2.INTER_NEAREST_EXACT
+    return mended
 
 
 def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordError:

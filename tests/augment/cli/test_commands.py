@@ -239,9 +239,9 @@ def test_verify_finds_what_changed(photos: Path, out: Path, capsys: pytest.Captu
     assert run("expand", photos, out, "-p", "light", "--copies", 1, "--workers", 0) == exit_codes.OK
     assert run("verify", out, "--data", photos, "--workers", 0, "--json") == exit_codes.OK
     capsys.readouterr()
-    (out / "cat" / "chelsea__0.jpg").write_bytes(b"x")
+    (out / "cat" / "chelsea__0.png").write_bytes(b"x")
     assert run("verify", out, "--data", photos, "--workers", 0) == exit_codes.FINDINGS
-    assert "cat/chelsea__0.jpg: changed" in capsys.readouterr().out
+    assert "cat/chelsea__0.png: changed" in capsys.readouterr().out
     assert run("verify", out, "--data", photos, "--workers", 0, "--json") == exit_codes.FINDINGS
     report = json.loads(capsys.readouterr().out)
     assert (report["ok"], report["differences"]) == (False, 1)

@@ -208,7 +208,7 @@ def test_known_refusals_are_not_tried_again(data: Path, out: Path) -> None:
     [
         ({"seed": 8}, "seed is 7 there and 8 here"),
         ({"copies": 3}, "copies is 2 there and 3 here"),
-        ({"image_format": "png"}, 'image_format is "jpeg" there and "png" here'),
+        ({"image_format": "png"}, 'image_format is that of each original there and "png" here'),
         ({"include_originals": True}, "include_originals is false there and true here"),
         ({"pipeline": Pipeline.parse("transforms: [{VerticalFlip: {}}]")}, "pipeline is "),
     ],

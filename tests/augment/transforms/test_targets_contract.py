@@ -10,7 +10,19 @@ from scipy import ndimage
 from augment.samples.sample import Sample
 from augment.transforms.catalogue import catalogue
 from augment.transforms.entry import ALL_TARGETS
-from tests.augment.transforms.catalogue_cases import LEAVES, MOVING, POLICIES, compiled, movable, node, sample, some
+from augment.transforms.runtime.compiler import Made
+from tests.augment.transforms.catalogue_cases import (
+    LEAVES,
+    MOVING,
+    MOVING_ALL,
+    POLICIES,
+    compiled,
+    movable,
+    node,
+    operations_of,
+    sample,
+    some,
+)
 
 CATALOGUE = catalogue()
 HEIGHT, WIDTH = 120, 160
@@ -98,10 +110,8 @@ def blobs() -> Sample:
 def oracle_params(name: str, **more: Any) -> dict[str, Any]:
     """Nearest neighbour for the picture too, and borders of class 0's colour, so that pixels name their class."""
     known = CATALOGUE[name].schema["properties"]
-    exact = any(option["const"] == 6 for option in known.get("interpolation", {}).get("oneOf", ()))
-    nearest = 6 if exact else 0  # masks are resized by the exact one
     fill = 0 if name == "CropAndPad" else [0, 0, 255]
-    wanted = {"interpolation": nearest, "mask_interpolation": 0, "fill": fill, **STRONGER.get(name, {}), **more}
+    wanted = {"interpolation": 0, "mask_interpolation": 0, "fill": fill, **STRONGER.get(name, {}), **more}
     return {key: value for key, value in wanted.items() if key in known}
 
 
@@ -153,6 +163,78 @@ def test_targets_follow_drawn_pixels(name: str, border_mode: int) -> None:
                 assert nearest <= KEYPOINT_TOLERANCE_PX.get(name, tolerance), (draw, index)
                 seen += 1
     assert seen >= 12
+
+
+SHRINKING: dict[str, dict[str, Any]] = {
+    "LongestMaxSize": {"max_size": 45},
+    "RandomCropKeepSize": {"scale": [0.06, 0.1]},
+    "RandomResizedCrop": {"size": [30, 40], "scale": [0.8, 1]},
+    "RandomScale": {"scale_limit": [-0.75, -0.65]},
+    "RandomSizedBBoxSafeCrop": {"height": 30, "width": 40},
+    "RandomSizedCrop": {"min_max_height": [100, 110], "size": [30, 30]},
+    "Resize": {"height": 37, "width": 53},
+    "SmallestMaxSize": {"max_size": 37},
+}
+"""By a factor of three or more, where a pixel's corner is more than a pixel away from its middle."""
+FILTERS = [
+    (name, option["const"])
+    for name in MOVING_ALL
+    for option in CATALOGUE[name].schema["properties"].get("interpolation", {}).get("oneOf", ())
+]
+GEOMETRIC = frozenset({"Identity", "Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"})
+AWAY_FROM_EDGES_PX = 5
+"""Nearer to the image's edge, the border's pixels are mixed in: Lanczos reaches four pixels."""
+
+
+def ramps() -> Sample:
+    """Each pixel says where it is: red its column, green its row, and the mask both."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    return Sample(
+        np.stack([columns + 20, rows + 20, np.full_like(rows, 255)], axis=-1).astype(np.uint8),
+        mask=rows * WIDTH + columns,
+        boxes=np.array([[40, 30, 100, 90]], np.float32),
+        box_labels=np.array([1]),
+    )
+
+
+def only_moves(name: str, made: Made) -> bool:
+    """True unless a policy has changed colours."""
+    return name not in POLICIES or {step for step, _ in operations_of(made.applied[0])} <= GEOMETRIC
+
+
+@pytest.mark.parametrize("params", [STRONGER, SHRINKING], ids=["stronger", "shrinking"])
+@pytest.mark.parametrize(("name", "interpolation"), FILTERS)
+def test_image_and_mask_show_the_same_places_by_every_filter(
+    name: str, interpolation: int, params: dict[str, dict[str, Any]]
+) -> None:
+    if name == "AugMix" or (params is SHRINKING and name not in SHRINKING):  # AugMix mixes several images
+        return
+    transform = compiled(node(name, interpolation=interpolation, **params.get(name, {})))
+    made = (transform(ramps(), seed=1, draw=draw, view=0, key="k") for draw in range(200))
+    for rendered in itertools.islice((each.sample for each in made if only_moves(name, each)), 3):
+        rows, columns = np.divmod(some(rendered.mask), WIDTH)
+        inside = np.minimum(np.minimum(rows, HEIGHT - 1 - rows), np.minimum(columns, WIDTH - 1 - columns))
+        inside[ndimage.binary_dilation(rendered.image[..., 2] < 255, iterations=2)] = 0
+        seen = inside >= AWAY_FROM_EDGES_PX
+        assert seen.mean() > 0.2
+        shown = rendered.image[..., :2][seen].astype(int) - 20
+        difference = np.abs(shown - np.stack([columns, rows], axis=-1)[seen])
+        assert difference.max() <= (0 if interpolation in {0, 6} else 1)
+
+
+@pytest.mark.parametrize("interpolation", range(7))
+@pytest.mark.parametrize("name", ["Downscale", "Superpixels"])
+def test_an_image_that_is_made_small_and_large_again_stays_in_place(name: str, interpolation: int) -> None:
+    """No target moves with it, so no pixel may."""
+    pair = {"downscale": interpolation, "upscale": interpolation}
+    params: dict[str, Any] = {"scale_range": [1 / 3, 1 / 3], "interpolation_pair": pair}
+    if name == "Superpixels":
+        params = {"max_size": 55, "p_replace": [1, 1], "n_segments": [300, 300], "interpolation": interpolation}
+    rows, columns = np.mgrid[:135, :165]
+    image = np.stack([columns, rows, columns], axis=-1).astype(np.uint8)
+    rendered = compiled(node(name, **params))(Sample(image), seed=1, draw=0, view=0, key="k").sample.image
+    shift = rendered[30:-30, 30:-30, :2].astype(float) - image[30:-30, 30:-30, :2]
+    assert np.abs(shift.mean(axis=(0, 1))).max() <= 0.5
 
 
 def test_shuffled_tiles_carry_their_targets() -> None:
