@@ -135,11 +135,12 @@ class Stream:
 
     def _check_pipelines(self, *, has_views: bool) -> None:
         """PipelineError, with the place of the view, where one cannot hold for the dataset."""
-        smallest = self.dataset.min_size()
+        notices: list[str] = []
         for place, view in enumerate(self.views):
-            spec = view.pipeline.spec
             with problems_of_view(place if has_views else None):
-                sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
+                notices += view.pipeline.notices
+                notices += sizes.check_dataset(view.pipeline.spec, self.dataset)
+        self.notices = tuple(notices)
 
     @functools.cached_property
     def _here(self) -> BatchRenderer:
