@@ -2,6 +2,7 @@
 
     AugmentError
     ├── CallError                 the caller's argument: an epoch below 0, a rank that is not in the world
+    │   └── JSONError             text that is no JSON, or JSON that two readers understand differently
     ├── PipelineError             the caller's pipeline; carries one Problem for each place that is wrong
     ├── DatasetError              the caller's dataset: no such folder, no picture in it, an unknown split
     ├── OutputError               the caller's output folder: another expansion's, locked, inside the dataset
@@ -47,6 +48,18 @@ class Problem:
         place = ".".join(str(part) for part in self.loc)
         where = f"line {self.line}: " if self.line is not None else ""
         return f"{where}{place}: {self.msg}" if place else f"{where}{self.msg}"
+
+
+class JSONError(CallError):
+    """Text that is no JSON, or JSON that two readers would understand differently; ``problems`` says where."""
+
+    def __init__(self, name: str, loc: tuple[str | int, ...], msg: str, line: int | None = None) -> None:
+        self.problems = (Problem((name, *loc), msg, line),)
+        super().__init__("".join(f"[{part!r}]" if i else str(part) for i, part in enumerate((name, *loc))) + f": {msg}")
+        self._arguments = name, loc, msg, line
+
+    def __reduce__(self) -> tuple[type["JSONError"], tuple[str, tuple[str | int, ...], str, int | None]]:
+        return type(self), self._arguments
 
 
 class PipelineError(AugmentError):

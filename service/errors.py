@@ -17,13 +17,21 @@ ServiceError
 └── DrainingError           503  the service is about to stop
 """
 
+from collections.abc import Sequence
+
+from augment.errors import Problem
+
 
 class ServiceError(Exception):
     """Anything the service refuses; the message is one line and ends with the remedy."""
 
 
 class MalformedError(ServiceError):
-    """The request cannot be understood."""
+    """The request cannot be understood; ``problems`` are the places in it, where they are known."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message)
 
 
 class UnauthorizedError(ServiceError):

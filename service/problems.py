@@ -19,6 +19,7 @@ from augment.errors import (
     AugmentError,
     CallError,
     DatasetError,
+    JSONError,
     MissingExtraError,
     OutputError,
     PipelineError,
@@ -36,6 +37,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUSES: Mapping[type[Exception], int] = {
     AugmentError: 500,
     CallError: 422,
+    JSONError: 422,
     PipelineError: 422,
     DatasetError: 422,
     MissingExtraError: 500,
@@ -107,7 +109,7 @@ def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
     status = status_of(error)
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
-    if isinstance(error, PipelineError):
+    if isinstance(error, PipelineError | JSONError | errors.MalformedError) and error.problems:
         members["errors"] = [
             {"loc": list(problem.loc), "msg": problem.msg}
             | ({"line": problem.line} if problem.line is not None else {})

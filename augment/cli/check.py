@@ -15,18 +15,26 @@ if TYPE_CHECKING:
 _CLASSES_SHOWN = 20
 
 
-def check_dataset(root: Path, data_format: str | None, *, as_json: bool) -> None:
-    """Scan a dataset and report; exit code 5 where annotations cannot be true."""
+def check_dataset(root: Path, data_format: str | None, pipeline: str | None, *, as_json: bool) -> None:
+    """Scan a dataset and report; exit code 5 where annotations cannot be true.
+
+    Raises PipelineError if ``pipeline`` cannot hold for what would be augmented: the training split, or all records.
+    """
+    from augment.render.pipeline import Pipeline
     from augment.scanning import assemble
+    from augment.transforms import sizes
 
     dataset = options.scan(root, data_format, assemble.LEAVE_OUT, as_json=as_json)
     refused = assemble.Refusals()
     for refusal in dataset.refused:
         refused.add(refusal.key, refusal.reason, refusal.detail)
+    notices = () if pipeline is None else sizes.check_dataset(Pipeline.load(pipeline).spec, dataset.choose(None))
     if as_json:
-        output.write_json(_document(dataset, refused))
+        output.write_json(_document(dataset, refused) | {"notices": list(notices)})
     else:
         _tell(root, dataset, refused)
+        for notice in notices:
+            output.note(f"notice: {notice}")
     if refused.bad_annotations():
         raise typer.Exit(exit_codes.FINDINGS)
 
@@ -98,6 +106,9 @@ def check(
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Write the pipeline with every default filled in, as YAML.")
     ] = False,
+    for_pipeline: Annotated[
+        str | None, typer.Option("--pipeline", "-p", metavar="P", help="Of a dataset: does this pipeline hold for it?")
+    ] = None,
     references: options.Option = None,
     as_json: output.JsonOption = False,
 ) -> None:
@@ -113,8 +124,10 @@ def check(
             raise CallError(f"--yaml writes a pipeline, and {subject} is a dataset; leave it out")
         if references:
             raise CallError(f"--references are for a pipeline, and {subject} is a dataset; leave them out")
-        check_dataset(output.path(subject), data_format, as_json=as_json)
+        check_dataset(output.path(subject), data_format, for_pipeline, as_json=as_json)
     else:
+        if for_pipeline is not None:
+            raise CallError(f"--pipeline is for a dataset, and {subject} is a pipeline; leave one of the two out")
         _check_pipeline(subject, options.folders(references), as_yaml=as_yaml, as_json=as_json)
 
 

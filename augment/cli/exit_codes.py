@@ -23,6 +23,7 @@ MEANINGS = {
 EXIT_CODES: dict[type[errors.AugmentError], int] = {
     errors.AugmentError: DEFECT,
     errors.CallError: REQUEST,
+    errors.JSONError: REQUEST,
     errors.PipelineError: REQUEST,
     errors.DatasetError: REQUEST,
     errors.OutputError: OUTPUT,

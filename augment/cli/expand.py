@@ -65,8 +65,8 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
     output.say(f"{'; '.join(parts)}\n{out}: {output.size(summary.size_bytes)}")
 
 
-def tell_plan(plan: "Plan", out: Path, *, as_json: bool) -> None:
-    """What a run would do."""
+def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: bool) -> None:
+    """What a run would do; ``notices`` are those of its declaration."""
     changes = plan.changes
     if as_json:
         output.write_json(
@@ -85,6 +85,7 @@ def tell_plan(plan: "Plan", out: Path, *, as_json: bool) -> None:
                 "bytes_about": plan.bytes_about,
                 "bytes_free": plan.bytes_free,
                 "image_formats": dict(plan.image_formats),
+                "notices": list(notices),
                 "classes": [
                     {
                         "class": one.class_name,
@@ -276,8 +277,10 @@ def expand(
             quality=quality,
             references=named,
         )
+        for notice in expansion.notices:
+            output.note(f"notice: {notice}")
         if dry_run:
-            tell_plan(expansion.plan(rendering, update=update), out, as_json=as_json)
+            tell_plan(expansion.plan(rendering, update=update), out, expansion.notices, as_json=as_json)
             return
         started = time.monotonic()
         with output.Progress("expanding", as_json=as_json) as bar:

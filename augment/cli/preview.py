@@ -125,8 +125,9 @@ def render_dataset(
     from augment.transforms import sizes
 
     dataset = options.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
-    smallest = dataset.min_size()
-    sizes.check_fits(spec, smallest.height, smallest.width, dataset.targets, key=smallest.key)
+    for notice in sizes.check_dataset(spec, dataset):
+        if not as_json:
+            output.note(f"notice: {notice}")
     renderer = Renderer(dataset, spec, seed=seed, references=references)
     num_copies = -(-num // dataset.num_records)
     places = [cell * dataset.num_records * num_copies // num for cell in range(num)]

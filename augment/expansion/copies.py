@@ -59,14 +59,13 @@ def parse(text: str) -> Copies:
     """
     if re.fullmatch(r"-?\d{1,9}", text) or _BALANCE.fullmatch(text):
         return text if text.startswith("balance") else int(text)
+    if text.startswith("{"):
+        return check(validation.read_json("copies", text), least=0)
     try:
-        if text.startswith("{"):
-            named = json.loads(text)
-        else:
-            pairs = [each.rpartition("=") for each in text.split(",")]
-            named = {name: int(number) for name, _, number in pairs}
-            if len(named) != len(pairs) or not all(name for name in named):
-                raise ValueError
+        pairs = [each.rpartition("=") for each in text.split(",")]
+        named = {name: int(number) for name, _, number in pairs}
+        if len(named) != len(pairs) or not all(name for name in named):
+            raise ValueError
         return check(named, least=0)
     except ValueError:
         raise CallError(

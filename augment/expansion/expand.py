@@ -161,11 +161,11 @@ class Expansion:
         division = divide(self.dataset, split, augment_splits, copy_splits=copy_splits)
         if not allow_leaks:
             check_leaks(self.dataset, division)
+        self.notices: tuple[str, ...] = ()
         if copies != 0:
             for part, view in views(self.dataset, division.parts):
                 if not part.copied:
-                    smallest = view.min_size()
-                    sizes.check_fits(self.pipeline, smallest.height, smallest.width, view.targets)
+                    self.notices += sizes.check_dataset(self.pipeline, view)
         self.spec = describe(
             self.dataset,
             division,

@@ -121,7 +121,7 @@ def parse(text: str, *, name: str = "", lenient: bool = False) -> Document:
         raise _refused(
             f"the text has {size} bytes, a pipeline may have {MAX_TEXT_BYTES} (MAX_TEXT_BYTES); leave something out"
         )
-    reader = _Reader(is_json=text.lstrip()[:1] == "{")
+    reader = _Reader(is_json=text.removeprefix("\ufeff").lstrip()[:1] == "{")
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
             reader.take(event)

@@ -123,6 +123,10 @@ class Renderer:
         """How many eighths of the record's picture are decoded, of its height and of its width."""
         return self._eighths(record.height, record.width)
 
+    def fits(self, record: Record) -> bool:
+        """True if the record's image is large enough for the pipeline, whatever chance draws."""
+        return self._transform.misfit(record.height, record.width) is None
+
     def _inverse(
         self, record: Record, decoded: Sample, matrix: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:

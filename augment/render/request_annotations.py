@@ -5,11 +5,11 @@ object for one image, a list with one object for each image in their order, or a
 images' files to objects. Each object has the members of ``annotations.Annotations`` and ``label``, the image's class.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, SupportsIndex
 
+from augment import validation
 from augment.datasets.targets import Vocabulary
 from augment.errors import CallError
 from augment.samples import annotations
@@ -59,11 +59,7 @@ NOTHING_SAID = Said()
 
 def read(text: str, names: Sequence[str]) -> list[Said]:
     """What is said about each of some pictures, whose files have these names; CallError says what is wrong where."""
-    try:
-        document = json.loads(text, parse_constant=_constant)
-    except (ValueError, RecursionError) as error:
-        raise CallError(f"{FIELD} are no JSON ({error}); send one object a picture") from error
-    return [_said(one, place) for one, place in _by_picture(document, names)]
+    return [_said(one, place) for one, place in _by_picture(validation.read_json(FIELD, text), names)]
 
 
 def _by_picture(document: Any, names: Sequence[str]) -> list[tuple[Any, str]]:
@@ -117,7 +113,3 @@ def check(said: Said, height: int, width: int) -> Said:
     if problems:
         raise ValueError("; ".join(problems[:5]) + (f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""))
     return replace(said, annotations=said.annotations.within(height, width))
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")

@@ -1,6 +1,7 @@
 """Render one batch of a stream: its rows, each with its views, replacements of refused rows, and mixing."""
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -131,16 +132,24 @@ class BatchRenderer:
     def _row(self, attempts: "_Attempts", record: Record, turn: int, order: EpochOrder, draw: int) -> "_Row":
         if (views := attempts.render(record, draw)) is not None:
             return _Row(record, None, views)
-        num_others = min(REPLACEMENTS, order.num_records - 1)
-        following = (turn + 1 + np.arange(num_others, dtype=np.int64)) % order.num_records
-        for other in self._dataset.records(order.take(following)):
+        others = list(itertools.islice(self._others(turn, order), REPLACEMENTS))
+        for other in others:
             if (views := attempts.render(other, draw)) is not None:
                 return _Row(other, record.key, views)
         first = attempts.refusals[record.key]
         raise DatasetError(
-            f"record {record.key} is refused ({first.reason}: {first.detail}) and so are the {num_others} records "
+            f"record {record.key} is refused ({first.reason}: {first.detail}) and so are the {len(others)} records "
             "after it in the epoch's order; remove broken records from the dataset and scan it again"
         )
+
+    def _others(self, turn: int, order: EpochOrder) -> Iterator[Record]:
+        """The records after a turn in the epoch's order, without those that are too small for a view's pipeline."""
+        for start in range(1, order.num_records, REPLACEMENTS):
+            stop = min(start + REPLACEMENTS, order.num_records)
+            following = (turn + np.arange(start, stop, dtype=np.int64)) % order.num_records
+            for other in self._dataset.records(order.take(following)):
+                if all(renderer.fits(other) for renderer in self.renderers):
+                    yield other
 
 
 def mark_padding(batch: Batch, *, is_padding: bool) -> Batch:

@@ -140,11 +140,12 @@ class Stream:
 
     def _check_pipelines(self, *, has_views: bool) -> None:
         """PipelineError, with the place of the view, where one cannot hold for the dataset."""
-        smallest = self.dataset.min_size()
+        notices: list[str] = []
         for place, view in enumerate(self.views):
-            spec = view.pipeline.spec
             with problems_of_view(place if has_views else None):
-                sizes.check_fits(spec, smallest.height, smallest.width, self.dataset.targets, key=smallest.key)
+                notices += view.pipeline.notices
+                notices += sizes.check_dataset(view.pipeline.spec, self.dataset)
+        self._notices = notices
 
     @functools.cached_property
     def _here(self) -> BatchRenderer:
@@ -216,14 +217,11 @@ class Stream:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences about what an epoch leaves out, and what reading the pipelines dropped or renamed."""
-        found = [notice for view in self.views for notice in view.pipeline.notices]
+        """Sentences about what reading the pipelines dropped or renamed, and which records an epoch leaves out."""
         if dropped := self.spec.num_dropped:
-            found.append(
-                f"each epoch drops {dropped} of {self.spec.epoch_rows} rows, which fill no batch of "
-                f"{self.spec.batch_size}; drop_last=False keeps them"
-            )
-        return tuple(found)
+            rows = f"each epoch drops {dropped} of {self.spec.epoch_rows} rows, which fill no batch of "
+            return (*self._notices, f"{rows}{self.spec.batch_size}; drop_last=False keeps them")
+        return tuple(self._notices)
 
     @property
     def num_records(self) -> int:

@@ -149,3 +149,19 @@ def point(height: int, width: int) -> Extent:
 
 Change = Callable[[Params, Extent], Iterable[Extent]]
 """What a transform makes of the sizes that reach it, given its parameters; raises Unfit where it cannot take them."""
+
+
+def needs(sides: Callable[[Params], tuple[int, int]], why: str) -> Change:
+    """Keep the size and refuse images with less than these sides (height, width); ``why`` follows "because"."""
+
+    def change(params: Params, before: Extent) -> Iterable[Extent]:
+        height, width = sides(params)
+        found = (before.min_height, before.min_width) if before.firm else (before.max_height, before.max_width)
+        if found[0] < height or found[1] < width:
+            raise Unfit(
+                f"it needs an image of at least {height} x {width} pixels (height x width), not {before}, because "
+                f"{why}; put `SmallestMaxSize` before it"
+            )
+        return (before,)
+
+    return change

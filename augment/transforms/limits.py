@@ -9,6 +9,8 @@ same numbers. At any combination of them an image of 512 x 512 takes seconds and
 from collections.abc import Mapping
 from typing import Any, Final
 
+from augment.transforms.entry import Unfit
+
 OUTPUT_SIDE_PX: Final = 4_096
 """Height or width that a pipeline may name. Training pictures are 32-2,048 px; 4,096 squared is 50 MB of pixels."""
 
@@ -125,7 +127,7 @@ ROUGHNESS: Final = 10.0
 
 
 def check_output(name: str, params: Mapping[str, Any]) -> None:
-    """ValueError where a transform is about to make more than ``OUTPUT_PIXELS`` of the picture it was given.
+    """Raise Unfit where a transform is about to make more than ``OUTPUT_PIXELS`` of the picture it was given.
 
     ``params`` are those of one call of Albumentations: the size of a result can follow from the picture and chance.
     """
@@ -142,7 +144,7 @@ def check_output(name: str, params: Mapping[str, Any]) -> None:
     elif "max_height" in params:
         height, width = params["max_height"], params["max_width"]
     if height * width > OUTPUT_PIXELS:
-        raise ValueError(
+        raise Unfit(
             f"the result would have {height:.0f} x {width:.0f} pixels; the limit is {OUTPUT_PIXELS} (OUTPUT_PIXELS): "
             "resize first, or scale or pad less"
         )

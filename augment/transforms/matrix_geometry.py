@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits
 from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.entry import Unfit
 
 _Array = NDArray[Any]
 Placed = tuple[NDArray[np.float64], tuple[int, int]]
@@ -114,7 +115,7 @@ def _images(
     first, last = (np.floor(end / periods).astype(int) for end in (seen.min(axis=0), seen.max(axis=0)))
     count = int(np.prod(last - first + 1.0))
     if count > limits.MIRROR_IMAGES:
-        raise ValueError(
+        raise Unfit(
             f"the border would mirror the boxes {count} times; the limit is {limits.MIRROR_IMAGES} "
             "(MIRROR_IMAGES): use a constant border, or shift, shrink or pad less"
         )

@@ -9,20 +9,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.datasets.dataset import Dataset
 from augment.datasets.targets import moved as moved_targets
 from augment.errors import PipelineError, Problem
 from augment.pipelines.spec import Node, PipelineSpec
 from augment.transforms import entry, limits
 from augment.transforms.catalogue import catalogue, moves_pixels, required
 from augment.transforms.entry import Change, Extent
-from augment.transforms.families import crop, resize
+from augment.transforms.families import crop, distortion, dropout, light, resize, weather
 
 MAX_EXTENTS: Final = 128
 """Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64, and a
 picture may lie or stand."""
 
-CHANGES: Final[Mapping[str, Change]] = {**crop.CHANGES, **resize.CHANGES}
-"""The transforms that change the size of a picture; a test over the whole catalogue holds that no other does."""
+CHANGES: Final[Mapping[str, Change]] = {
+    name: change
+    for family in (crop, distortion, dropout, light, resize, weather)
+    for name, change in family.CHANGES.items()
+}
+"""Transforms that change an image's size or need a least one; a test over the whole catalogue finds what is missing."""
 
 Path = tuple[int, ...]
 """Which node: its position in the pipeline, then in each container."""
@@ -44,17 +52,62 @@ def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] 
 
 
 def check_fits(
-    spec: PipelineSpec, min_height: int, min_width: int, targets: frozenset[str] = frozenset(), *, key: str = ""
+    spec: PipelineSpec, height: int, width: int, targets: frozenset[str] = frozenset(), *, key: str = ""
 ) -> None:
-    """Raise PipelineError where a picture of this size or its targets cannot pass every draw of the pipeline.
+    """Raise PipelineError if an image of this size or its targets cannot pass every draw of the pipeline.
 
-    The size is that of the smallest picture of a dataset, ``key`` its name for the message. Pictures of
-    another shape may still be refused one by one when they are rendered, as a long one that ``LongestMaxSize`` makes
-    too narrow for a crop. ``targets`` are those the dataset has, by the names of ``Sample``'s fields.
+    ``key`` is the image's name for the message; ``targets`` are those it has, by the names of ``Sample``'s fields.
     """
-    walk = follow(spec, entry.point(min_height, min_width))
-    size = f"{min_height} x {min_width}"
+    walk = follow(spec, entry.point(height, width))
+    size = f"{height} x {width}"
     _refuse(spec, walk.findings, f"`{key}` ({size})" if key else f"a picture of {size}")
+    _check_targets(spec, walk, targets)
+
+
+def check_dataset(spec: PipelineSpec, dataset: Dataset) -> tuple[str, ...]:
+    """Return a notice of the images that are too small for the pipeline, or none; each is refused when it is rendered.
+
+    Raises PipelineError if no image fits, naming the smallest, or if the pipeline cannot move the dataset's targets.
+    """
+    given = dataset.sizes()
+    places = np.flatnonzero(misfits(spec, given))
+    if not len(places):
+        _check_targets(spec, follow(spec, entry.point(*map(int, given.max(axis=0)))), dataset.targets)
+        return ()
+    sides = np.sort(given[places], axis=1)
+    smallest = int(places[np.lexsort((sides[:, 1], sides[:, 0]))[0]])
+    (key,), (height, width) = dataset.keys([smallest]), map(int, given[smallest])
+    if len(places) == len(given):
+        check_fits(spec, height, width, dataset.targets, key=key)
+    fitting = int(np.flatnonzero(~np.isin(np.arange(len(given)), places))[0])
+    _check_targets(spec, follow(spec, entry.point(*map(int, given[fitting]))), dataset.targets)
+    notice = f"{len(places):,} of {len(given):,} images are too small for the pipeline and refused (not_renderable)"
+    return (f"{notice}; the smallest is `{key}`: {misfit(spec, height, width)}",)
+
+
+def misfit(spec: PipelineSpec, height: int, width: int) -> str | None:
+    """Return why an image of this size cannot pass every draw, or None if it can; chance has no part in it."""
+    findings = follow(spec, entry.point(height, width)).findings
+    return "; ".join(f"{each.name} on {height} x {width} pixels: {each.msg}" for each in findings) or None
+
+
+def misfits(spec: PipelineSpec, given: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which of these sizes, int64 (N, 2) as height and width, cannot pass every draw.
+
+    All of them are followed as one range first, which is enough for most pipelines; else each distinct size is.
+    """
+    if not len(given):
+        return np.zeros(0, np.bool_)
+    (low_height, low_width), (height, width) = given.min(axis=0).tolist(), given.max(axis=0).tolist()
+    walk = follow(spec, Extent(low_height, height, low_width, width))
+    if walk.firm and not walk.findings and misfit(spec, height, width) is None:
+        return np.zeros(len(given), np.bool_)
+    distinct, inverse = np.unique(given, axis=0, return_inverse=True)
+    found = [bool(follow(spec, entry.point(*size)).findings) for size in distinct.tolist()]
+    return np.array(found, np.bool_)[inverse.reshape(-1)]
+
+
+def _check_targets(spec: PipelineSpec, walk: "Walk", targets: frozenset[str]) -> None:
     problems = []
     known = catalogue()
     moved = moved_targets(targets)

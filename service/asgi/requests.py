@@ -5,7 +5,6 @@ a client already holds is 304 if its ETag is the client's (RFC 9110, section 13)
 """
 
 import functools
-import json
 import re
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
@@ -16,7 +15,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from augment.errors import CallError
+from augment import validation
+from augment.errors import CallError, JSONError
 from augment.validation import did_you_mean
 from service.errors import MalformedError, MediaTypeError, TooLargeError
 
@@ -128,29 +128,11 @@ def check_query(request: Request, known: Collection[str]) -> None:
 
 
 def strict_json(text: str) -> Any:
-    """Read JSON that means one thing: no key twice, no NaN or infinity. MalformedError says where it is no JSON."""
+    """Read a body of JSON that means one thing; MalformedError says where it does not."""
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    except json.JSONDecodeError as error:
-        raise MalformedError(
-            f"the body is no JSON: {error.msg} at line {error.lineno}, column {error.colno}; send one JSON object"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise MalformedError(f"the body is refused: {what}; send one JSON object") from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:100]!r} is there twice in one object; which one counts would be a guess")
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+        return validation.read_json("body", text)
+    except JSONError as error:
+        raise MalformedError(str(error), error.problems) from error
 
 
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {

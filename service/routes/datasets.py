@@ -311,7 +311,7 @@ async def _register_path(request: Request, state: State, turn: Place) -> tuple[s
     text = await requests.read_text(request, max_bytes=MAX_JSON_BYTES, limit="64 kB of JSON")
     turn.enter()
     try:
-        asked = Registration.model_validate_json(text)
+        asked = Registration.model_validate(requests.strict_json(text))
     except pydantic.ValidationError as error:
         raise _invalid(error) from error
     path = await to_thread.run_sync(state.datasets.confined, asked.path)

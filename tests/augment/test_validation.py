@@ -1,5 +1,7 @@
 """What is handed to a public name and is of the wrong kind: always a CallError, at once, that names it."""
 
+import json
+import pickle
 import re
 import threading
 from collections.abc import Callable
@@ -8,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import augment
 from augment import validation
 from augment.cli import expand
-from augment.errors import AugmentError, CallError
+from augment.errors import AugmentError, CallError, JSONError
 from augment.workers.pool import NUM_MAX
 from tests.augment.expansion.expansions_for_tests import lay_noise
 
@@ -330,3 +334,32 @@ def test_value_in_a_message_is_short_and_can_be_written(value: object, words: st
     assert text.startswith(words)
     assert text.isprintable()
     assert len(text.encode()) < 70
+
+
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+_NUMBERS = st.integers(-(2**64) + 1, 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+_SCALARS: st.SearchStrategy[Any] = st.one_of(st.none(), st.booleans(), _NUMBERS, _TEXTS)
+_DOCUMENTS = st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(_TEXTS, inner), max_leaves=12)
+
+
+@given(_DOCUMENTS, st.booleans(), st.sampled_from([None, 1]))
+def test_json_that_means_one_thing_is_read_as_it_is(document: Any, is_ascii: bool, indent: int | None) -> None:
+    text = json.dumps(document, ensure_ascii=is_ascii, indent=indent)
+    assert validation.read_json("body", text) == json.loads(text)
+
+
+@given(_DOCUMENTS, st.sampled_from(['{"a": 1, "a": 1}', "NaN", "-1e400", "2" * 30, r'"\ud8ff"', r'{"\udfff": 0}']))
+def test_one_flaw_anywhere_is_found_and_its_path_told(document: Any, flaw: str) -> None:
+    text = json.dumps({"before": document, "here": [document, "FLAW"], "after": document}).replace('"FLAW"', flaw)
+    with pytest.raises(JSONError) as caught:
+        validation.read_json("body", text)
+    (problem,) = caught.value.problems
+    assert problem.loc[:3] == ("body", "here", 1)
+    copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - made here
+    assert (str(copy), copy.problems) == (str(caught.value), caught.value.problems)
+
+
+def test_brackets_in_text_are_no_depth() -> None:
+    assert validation.read_json("body", json.dumps(["[" * 99 + '\\"]{' * 99])) == ["[" * 99 + '\\"]{' * 99]
+    with pytest.raises(JSONError, match="MAX_JSON_DEPTH"):
+        validation.read_json("body", json.dumps("]" * 200).join("[," * 2) + "[" * 80)

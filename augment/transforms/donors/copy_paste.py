@@ -20,6 +20,7 @@ from augment.transforms.donors.partial_sample import (
     with_keypoints,
     without_orphans,
 )
+from augment.transforms.entry import Unfit
 
 _Range = tuple[float, float]
 
@@ -72,7 +73,7 @@ class CopyPaste:
     ) -> tuple[Piece, dict[str, Any]]:
         for piece in (base, *donors):
             if piece.sample.boxes is None or piece.sample.instance_masks is None:
-                raise ValueError("it needs boxes with instance masks, which this record or a donor does not have")
+                raise Unfit("it needs boxes with instance masks, which this record or a donor does not have")
         joined = copy.deepcopy(base)
         said = {}
         for nth, donor in enumerate(donors, 1):

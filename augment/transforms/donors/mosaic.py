@@ -23,6 +23,7 @@ from augment.transforms.donors.partial_sample import (
     with_boxes,
     without_orphans,
 )
+from augment.transforms.entry import Unfit
 from augment.transforms.matrix_geometry import points_through, resized, shifted
 
 _Array = NDArray[Any]
@@ -267,7 +268,7 @@ class Mosaic:
         image[:] = np.rint(self.fill)
         masks = [each for piece in pieces if (each := piece.sample.mask) is not None]
         if len(masks) not in (0, len(pieces)):
-            raise ValueError("some of the pictures that are joined have a mask and others have none; give all or none")
+            raise Unfit("some of the pictures that are joined have a mask and others have none; give all or none")
         mask = np.full(self.size, self.fill_mask, np.result_type(*masks)) if masks else None
         moved, windows = [], []
         labels = None if base.labels is None else base.labels.copy()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from augment.datasets.targets import MAX_MASK_BYTES
 from augment.samples.sample import Sample
+from augment.transforms.entry import Unfit
 
 _OF_BOXES: Final = ("boxes", "box_labels", "box_rows", "instance_masks")
 _OF_KEYPOINTS: Final = (
@@ -61,7 +62,7 @@ def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) ->
 
     Instance masks of each piece show the part of the first's image that ``windows`` says, and are put there.
 
-    Raises ValueError where one has a target that another lacks, or where the masks of all objects are too large.
+    Raises Unfit where one has a target that another lacks, or where the masks of all objects are too large.
     """
     first = pieces[0].sample
     rows: dict[str, Any] = {}
@@ -69,7 +70,7 @@ def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) ->
         values = [getattr(piece.sample, name) for piece in pieces]
         there = [value for value in values if value is not None]
         if len(there) not in (0, len(values)):
-            raise ValueError(f"some of the pictures that are joined have {name} and others have none; give all or none")
+            raise Unfit(f"some of the pictures that are joined have {name} and others have none; give all or none")
         if there:
             masks = name == "instance_masks"
             rows[name] = _framed(there, windows, first.image.shape[:2]) if masks else np.concatenate(there)
@@ -81,7 +82,7 @@ def _framed(
 ) -> NDArray[np.uint8]:
     count, (height, width) = sum(map(len, stacks)), frame
     if (num_bytes := count * height * width) > MAX_MASK_BYTES:
-        raise ValueError(
+        raise Unfit(
             f"{count} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} allowed "
             "(MAX_MASK_BYTES); join fewer pictures or make the result smaller"
         )

@@ -54,5 +54,8 @@ FAMILIES: Final[Mapping[str, tuple[Entry, ...]]] = MappingProxyType(
 )
 """Entries by the name of their family. A new family is one line here."""
 
-CLASS_MODULES: Final[tuple[ModuleType, ...]] = (geometry, reference, overlay, flip, crop, noise, dropout, colour, light)
+CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
+    *(geometry, reference, overlay, flip, crop, noise, dropout, colour, light),
+    *(blur, quality, weather),
+)
 """The families that hold classes of ours."""

@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from augment.transforms import limits, schema
+from augment.transforms.albumentations_import import A
 from augment.transforms.entry import Entry
 from augment.transforms.schema import Schema
 
@@ -157,3 +160,13 @@ SHARPNESS_ENTRIES = (
         },
     ),
 )
+
+
+class GlassBlur(A.GlassBlur):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """An image with no pixel that has neighbours all around is blurred; in the original it fails."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        if min(params["shape"][:2]) <= 2 * self.max_delta:
+            return {"dxy": np.zeros((0, self.iterations, 2), np.int64)}
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        return drawn

@@ -279,3 +279,11 @@ class HueSaturationValue(A.HueSaturationValue):  # type: ignore[misc]  # Albumen
         saturations = _table(_LEVELS + int(sat_shift))
         saturations[0] = 0  # grey has no hue to be saturated
         return _by_planes(img, _turned(hue_shift), saturations, _table(_LEVELS + int(val_shift)))
+
+
+class ToGray(A.ToGray):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes, but for images that are one pixel high, which the original lays on their side."""
+
+    def apply(self, img: _Array, **params: Any) -> _Array:
+        """``img`` is uint8 (H, W, 3)."""
+        return np.asarray(super().apply(img, **params)).reshape(img.shape)

@@ -4,14 +4,14 @@ Size rules follow the arithmetic of Albumentations 2.0.8. ``RandomResizedCrop`` 
 Albumentations builds the function that calls it anew for each image.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms import limits, matrix_geometry, schema
-from augment.transforms.albumentations_import import cv2
+from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.entry import (
     ALL_TARGETS,
     Change,
@@ -369,7 +369,67 @@ CHANGES: Final[Mapping[str, Change]] = {
 _Array = NDArray[Any]
 
 
-class RandomResizedCrop(matrix_geometry.RandomResizedCrop):
+def _cut(first: int, second: int, side: int) -> tuple[int, int]:
+    """Cut so much from both ends of a side, or less in the same proportion, so that a pixel is left."""
+    if first + second < side:
+        return first, second
+    less = (side - 1) * first // (first + second)
+    return less, side - 1 - less
+
+
+class CropAndPad(matrix_geometry.CropAndPad):
+    """A pixel is always left, and each side is drawn as it is written.
+
+    The original fails for some cuts that leave no pixel, and draws all sides in the way that the first one is written,
+    so that a list of numbers, ranges and choices fails.
+    """
+
+    def _get_px_params(self) -> list[int]:
+        if not isinstance(self.px, list | tuple) or len(self.px) == 2:
+            return list(super()._get_px_params())
+        return [self._drawn(each, self.py_random.randrange) for each in self.px]
+
+    def _get_percent_params(self) -> list[float]:
+        if not isinstance(self.percent, list | tuple) or len(self.percent) == 2:
+            return list(super()._get_percent_params())
+        return [self._drawn(each, self.py_random.uniform) for each in self.percent]
+
+    def _drawn(self, side: Any, draw: Callable[[Any, Any], Any]) -> Any:
+        if not isinstance(side, list | tuple):
+            return side
+        return draw(*side) if len(side) == 2 else self.py_random.choice(side)
+
+    @staticmethod
+    def _prevent_zero(crop_params: list[int], height: int, width: int) -> list[int]:
+        top, right, bottom, left = A.CropAndPad._prevent_zero(crop_params, height, width)  # noqa: SLF001 - it is what is mended
+        if top + bottom >= height:
+            top, bottom = _cut(crop_params[0], crop_params[2], height)
+        if left + right >= width:
+            left, right = _cut(crop_params[3], crop_params[1], width)
+        return [top, right, bottom, left]
+
+
+class _SomePixel:
+    """A crop holds at least one pixel; in the original it may round to none, and fails."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)  # type: ignore[misc]  # a mixin
+        height, width = params["shape"][:2]
+        left, top, right, bottom = drawn["crop_coords"]
+        left = left if right > left else min(left, width - 1)
+        top = top if bottom > top else min(top, height - 1)
+        return drawn | {"crop_coords": (left, top, max(right, left + 1), max(bottom, top + 1))}
+
+
+class BBoxSafeRandomCrop(_SomePixel, A.BBoxSafeRandomCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class RandomSizedBBoxSafeCrop(_SomePixel, matrix_geometry.RandomSizedBBoxSafeCrop):
+    pass
+
+
+class RandomResizedCrop(_SomePixel, matrix_geometry.RandomResizedCrop):
     """The same bytes."""
 
     def apply(self, img: _Array, crop_coords: tuple[int, int, int, int], **params: Any) -> _Array:

@@ -1,7 +1,10 @@
 """Straight lines bend: elastic, lens and mesh distortions, shuffled tiles, grown and shrunk shapes."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from augment.transforms import limits, schema
-from augment.transforms.entry import ALL_TARGETS, Entry, interpolation, mask_interpolation, warp
+from augment.transforms.entry import ALL_TARGETS, Change, Entry, interpolation, mask_interpolation, needs, warp
 
 _KEYPOINTS = {
     "keypoint_remapping_method": schema.choice(
@@ -123,3 +126,7 @@ ENTRIES = (
         moves_pixels=True,
     ),
 )
+
+CHANGES: Final[Mapping[str, Change]] = {
+    "GridDistortion": needs(lambda params: (params["num_steps"], params["num_steps"]), "each cell holds a pixel")
+}

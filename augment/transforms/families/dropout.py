@@ -4,14 +4,14 @@ Pixels that are dropped or painted over one by one are written where the mask is
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms import albumentations_fixes, limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import ALL_TARGETS, Entry
+from augment.transforms.entry import ALL_TARGETS, Change, Entry, Params, needs
 from augment.transforms.schema import Schema
 
 _COLOUR_BRANCHES = schema.optional(
@@ -60,6 +60,11 @@ def _same_unit(params: Mapping[str, Any]) -> str | None:
     if (params["hole_height_range"][1] >= 1) == (params["hole_width_range"][1] >= 1):
         return None
     return "hole_height_range and hole_width_range must both be shares (below 1) or both be pixels"
+
+
+def _units(params: Mapping[str, Any]) -> str | None:
+    sides = params["unit_size_range"]
+    return None if sides is None or sides[0] < sides[1] else "unit_size_range excludes its end; raise it by 1"
 
 
 def _lengths(params: Mapping[str, Any]) -> str | None:
@@ -153,6 +158,7 @@ ENTRIES = (
         }
         | _FILLS,
         ALL_TARGETS,
+        rules=(("unit_size_range excludes its end", _units),),
     ),
     Entry(
         "XYMasking",
@@ -193,6 +199,27 @@ ENTRIES = (
         },
     ),
 )
+
+
+def _least_hole(params: Params) -> tuple[int, int]:
+    height, width = params["hole_height_range"], params["hole_width_range"]
+    return (height[0], width[0]) if height[1] >= 1 else (1, 1)
+
+
+def _grid_cell(params: Params) -> tuple[int, int]:
+    side = 2 if params["unit_size_range"] is None else params["unit_size_range"][1]
+    return (1, 1) if params["holes_number_xy"] is not None else (side, side)
+
+
+def _longest_strip(params: Params) -> tuple[int, int]:
+    return params["mask_y_length"][1], params["mask_x_length"][1]
+
+
+CHANGES: Final[Mapping[str, Change]] = {
+    "CoarseDropout": needs(_least_hole, "its smallest hole must lie inside"),
+    "GridDropout": needs(_grid_cell, "a cell of its grid must lie inside"),
+    "XYMasking": needs(_longest_strip, "its longest strip must lie inside"),
+}
 
 
 _Array = NDArray[Any]

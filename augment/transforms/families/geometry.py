@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from augment.transforms import limits, schema
+from augment.transforms import limits, matrix_geometry, schema
 from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.entry import ALL_TARGETS, Entry, border, interpolation, warp
 from augment.transforms.matrix_geometry import Placed, Straight, resized, shifted
@@ -298,3 +298,26 @@ class RandomShiftScale(Straight, A.DualTransform):  # type: ignore[misc]  # Albu
             borderMode=self.border_mode,
             borderValue=fill,
         )
+
+
+class Rotate(matrix_geometry.Rotate):
+    """With ``crop_border`` a pixel is always left; in the original it may round to none, and fails."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        for axis, side in (("y", params["shape"][0]), ("x", params["shape"][1])):
+            if self.crop_border and drawn[f"{axis}_max"] <= drawn[f"{axis}_min"]:
+                drawn[f"{axis}_min"] = min(drawn[f"{axis}_min"], side - 1)
+                drawn[f"{axis}_max"] = drawn[f"{axis}_min"] + 1
+        return drawn
+
+
+class Perspective(matrix_geometry.Perspective):
+    """An image stays where its result would be thinner than half a pixel; the original divides by zero."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        if min(drawn["max_height"], drawn["max_width"]) >= 1:
+            return drawn
+        height, width = params["shape"][:2]
+        return {"matrix": np.eye(3), "max_height": height, "max_width": width, "matrix_bbox": np.eye(3)}

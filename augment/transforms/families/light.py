@@ -3,14 +3,15 @@
 ``Equalize`` works channel by channel, without strided copies of channels.
 """
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import Entry
+from augment.transforms.entry import Change, Entry, Extent, Params, Unfit
 
 ENTRIES = (
     Entry(
@@ -109,6 +110,17 @@ ENTRIES = (
         },
     ),
 )
+
+
+def _plasma(params: Params, before: Extent) -> Iterable[Extent]:
+    del params
+    height, width = (before.min_height, before.min_width) if before.firm else (before.max_height, before.max_width)
+    if max(height, width) < 2:
+        raise Unfit("its pattern needs an image of at least 2 pixels, not 1 x 1; put `SmallestMaxSize` before it")
+    return (before,)
+
+
+CHANGES: Final[Mapping[str, Change]] = {"PlasmaBrightnessContrast": _plasma, "PlasmaShadow": _plasma}
 
 
 class Equalize(A.Equalize):  # type: ignore[misc]  # Albumentations' metaclass is untyped

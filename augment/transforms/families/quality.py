@@ -1,7 +1,13 @@
 """Quality: what codecs, lenses and small sensors leave of a picture."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from augment.transforms import limits, schema
-from augment.transforms.entry import Entry, interpolation
+from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.entry import UNBOUNDED, Entry, interpolation
 
 ENTRIES = (
     Entry(
@@ -55,3 +61,37 @@ ENTRIES = (
         },
     ),
 )
+
+
+_pixel = A.augmentations.pixel.functional
+
+
+class Downscale(A.Downscale):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """A side becomes no shorter than one pixel; in the original it would be none, and fails."""
+
+    def apply(self, img: NDArray[np.uint8], scale: float, **_: Any) -> NDArray[np.uint8]:
+        """``img`` is uint8 (H, W, 3); a new array."""
+        height, width = img.shape[:2]
+        ways = self.interpolation_pair
+        least = min(round(height * scale), round(width * scale)) < 1
+        size = (max(1, round(width * scale)), max(1, round(height * scale))) if least else None
+        factor = 0.0 if least else scale
+        made = cv2.resize(img, size, fx=factor, fy=factor, interpolation=ways["downscale"])
+        return np.asarray(cv2.resize(made, (width, height), interpolation=ways["upscale"]), np.uint8)
+
+
+class Superpixels(A.Superpixels):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """An image with fewer pixels than segments stays; a thin one keeps a pixel. In the original both fail."""
+
+    def apply(self, img: NDArray[np.uint8], replace_samples: Any, n_segments: int, **params: Any) -> NDArray[np.uint8]:
+        """``img`` is uint8 (H, W, 3); a new array, or the one that was given."""
+        height, width = img.shape[:2]
+        scale = min(1.0, (self.max_size or UNBOUNDED) / max(height, width))
+        inner = max(1, int(height * scale)), max(1, int(width * scale))
+        if inner[0] * inner[1] < n_segments or not np.any(replace_samples):
+            return img
+        if min(height * scale, width * scale) >= 1:
+            return np.asarray(super().apply(img, replace_samples, n_segments, **params), np.uint8)
+        thin = cv2.resize(img, inner[::-1], interpolation=self.interpolation)
+        made = _pixel.superpixels(thin, n_segments, replace_samples, None, self.interpolation)
+        return np.asarray(cv2.resize(made, (width, height), interpolation=self.interpolation), np.uint8)

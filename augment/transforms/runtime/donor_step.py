@@ -37,7 +37,7 @@ class Joining(Protocol):
 
         ``donors`` has ``num_donors``; they and the base are left as they are. ``label`` stays the base's.
 
-        Raises ValueError where the pictures cannot be joined.
+        Raises Unfit where the pictures cannot be joined.
         """
         ...
 

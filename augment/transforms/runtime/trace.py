@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from augment.address import digest_fields
 from augment.samples.sample import Applied
 from augment.transforms import catalogue, keypoint_motion, limits
+from augment.transforms.entry import Unfit
 
 INLINE_MAX: Final = 16
 """Lists of more values than these are shown as their length and digest; provenance has to fit a header."""
@@ -113,7 +114,7 @@ class Trace:
             self.note(name, params)
             for target in sorted(left_behind):
                 if any(data.get(passed) is not None for passed in _PASSED_AS[target]):
-                    raise ValueError(f"it moves pixels but cannot move {target}; {info.remedy}")
+                    raise Unfit(f"it moves pixels but cannot move {target}; {info.remedy}")
             if may_mirror and self._counts_mirrors:
                 self.mirrored ^= keypoint_motion.is_mirrored(transform, params)
             if moves_pixels and self._follows_points and self.matrix is not None:
@@ -125,7 +126,7 @@ class Trace:
         transform.apply_with_params = note_params
 
     def note(self, name: str, params: Mapping[str, Any]) -> None:
-        """A transform is about to be applied with these parameters; ValueError where it would make too many pixels."""
+        """A transform is about to be applied with these parameters; Unfit where it would make too many pixels."""
         limits.check_output(name, params)
         self._noted.append((name, params))
 

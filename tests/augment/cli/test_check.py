@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from augment.cli import exit_codes
 from augment.cli.app import run as run_command
@@ -44,6 +45,24 @@ def test_check_tells_what_a_scan_finds(tmp_path: Path, capsys: pytest.CaptureFix
     assert told.err == ""
 
 
+def test_check_of_a_dataset_tells_which_images_a_pipeline_cannot_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = lay_pictures(tmp_path / "data", "a.png", "b.png")
+    Image.new("RGB", (2, 1)).save(root / "c.png")
+    crop = tmp_path / "crop.yaml"
+    crop.write_text("transforms: [RandomCrop: {height: 8, width: 8}]")
+    assert run("check", root, "-p", crop) == exit_codes.OK
+    assert "notice: 1 of 3 images are too small" in capsys.readouterr().err
+    assert run("check", root, "--json", "-p", crop) == exit_codes.OK
+    assert "the smallest is `c`: RandomCrop on 1 x 2" in json.loads(capsys.readouterr().out)["notices"][0]
+    crop.write_text("transforms: [RandomCrop: {height: 9, width: 9}]")
+    assert run("check", root, "-p", crop) == exit_codes.REQUEST
+    assert "`RandomCrop` cannot take `c` (1 x 2)" in capsys.readouterr().err
+    assert run("check", "light", "-p", crop) == exit_codes.REQUEST
+    assert "--pipeline is for a dataset" in capsys.readouterr().err
+
+
 def test_check_of_bad_annotations_has_an_exit_code_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +95,7 @@ def test_check_writes_one_json_document(tmp_path: Path, capsys: pytest.CaptureFi
         "targets": ["boxes"],
         "keypoints": [],
         "refused": 4,
+        "notices": [],
     }
     assert (kind["reason"], kind["kind"], kind["number"], len(kind["examples"])) == ("annotation", "box outside", 4, 3)
     assert kind["examples"][0]["path"] == "train/c.png"

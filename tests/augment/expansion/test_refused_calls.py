@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from augment.errors import CallError, DatasetError, OutputError, PipelineError, Reason
-from augment.expansion.expand import expand
+from augment.expansion.expand import Expansion, expand
 from augment.render.pipeline import Pipeline
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import NAMES, PIPELINE, content, lay_noise
@@ -80,6 +80,29 @@ def test_pipeline_that_cannot_hold_is_refused(data: Path, out: Path) -> None:
     with pytest.raises(PipelineError, match="24"):
         expand(data, out, Pipeline.parse("transforms: [{RandomCrop: {height: 30, width: 30}}]"))
     assert not out.exists()
+
+
+CROP = Pipeline.parse("transforms: [{RandomCrop: {height: 16, width: 16}}]")
+
+
+def test_image_that_no_draw_fits_is_left_out_by_name_and_counted(data: Path, out: Path) -> None:
+    lay_noise(data, ["cat/tiny.jpg"], height=1, width=1)
+    summary = expand(data, out, CROP, copies=2, max_failures=1)
+    assert (summary.num_rendered, summary.num_refused) == (2 * len(NAMES), 1)
+    ((key, reason, detail),) = [(each.key, each.reason, each.detail) for each in summary.refusals]
+    assert (key, reason) == ("cat/tiny", Reason.NOT_RENDERABLE)
+    assert detail.startswith("RandomCrop on 1 x 1 pixels: it takes 16 x 16 pixels")
+    with pytest.raises(DatasetError, match="cat/tiny"):
+        expand(data, out.with_name("strict"), CROP, max_failures=0)
+
+
+def test_declaration_names_the_smallest_image_and_how_many_do_not_fit(data: Path, out: Path) -> None:
+    lay_noise(data, ["cat/tiny.jpg"], height=1, width=1)
+    lay_noise(data, ["dog/flat.jpg", "dog/flat2.jpg"], height=15, width=90)
+    (notice,) = Expansion(data, out, CROP).notices
+    assert notice.startswith(f"3 of {len(NAMES) + 3} images are too small for the pipeline")
+    assert "the smallest is `cat/tiny`: RandomCrop on 1 x 1 pixels" in notice
+    assert Expansion(data, out, PIPELINE).notices == ()
 
 
 def test_equal_datasets_in_two_places_are_each_read_where_they_lie(

@@ -260,6 +260,29 @@ def test_stream_refuses_places_that_do_not_exist(dataset: Dataset) -> None:
         stream.batches(0, start=4, stop=2)
 
 
+def test_rows_of_images_that_are_too_small_are_replaced_however_many_there_are(tmp_path: Path) -> None:
+    """Nine of ten in a row are the rule here, and only eight replacements are tried: those that fit."""
+    write_pictures(tmp_path, [f"tiny{i}" for i in range(36)], size=(4, 40))
+    write_pictures(tmp_path, [f"good{i}" for i in range(2)], size=(24, 25))
+    stream = Stream(
+        tmp_path, Pipeline.parse("transforms: [{RandomCrop: {height: 16, width: 16, p: 0.5}}]"), batch_size=19
+    )
+    assert "36 of 38 images are too small" in stream.notices[0]
+    for epoch in range(2):
+        for batch in stream.batches(epoch):
+            assert {key[:4] for key in batch.keys} == {"good"}
+            assert sum(replaced is not None for replaced in batch.replaces) >= 17
+            assert {refusal.reason for refusal in batch.refusals} == {Reason.NOT_RENDERABLE}
+
+
+def test_stream_of_which_no_image_fits_is_refused_by_the_name_of_the_smallest(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["a"], size=(8, 40))
+    write_pictures(tmp_path, ["b"], size=(40, 5))
+    crop = Pipeline.parse("transforms: [{CenterCrop: {height: 16, width: 16}}]")
+    with pytest.raises(PipelineError, match=r"`CenterCrop` cannot take `b` \(40 x 5\): it takes 16 x 16"):
+        Stream(tmp_path, crop, batch_size=1)
+
+
 def test_stream_refuses_a_pipeline_that_cannot_hold_for_the_dataset(dataset: Dataset) -> None:
     with pytest.raises(PipelineError, match="100"):
         Stream(dataset, Pipeline.parse("transforms: [{RandomCrop: {height: 100, width: 100, p: 1}}]"), batch_size=4)

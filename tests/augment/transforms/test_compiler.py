@@ -17,9 +17,10 @@ from augment.errors import CallError, PipelineError, Reason, RecordError
 from augment.pipelines.spec import Node, PipelineSpec
 from augment.samples.sample import Applied, Sample
 from augment.transforms import albumentations_import, catalogue, limits
+from augment.transforms.families import quality
 from augment.transforms.runtime import compiler
 from augment.transforms.runtime.compiler import Compiled
-from augment.transforms.runtime.segment import Segment
+from augment.transforms.runtime.segment import UNFORESEEN, Segment
 from augment.transforms.runtime.trace import INLINE_MAX, drawn
 from tests.augment.transforms.catalogue_cases import compiled, node, noise_image, sample
 
@@ -233,14 +234,19 @@ def test_picture_a_transform_refuses_is_a_refused_record() -> None:
         transform(sample(40, 50), seed=0, draw=0, view=0, key="a/b")
     assert caught.value.key == "a/b"
     assert caught.value.reason is Reason.NOT_RENDERABLE
-    assert caught.value.detail.startswith("RandomCrop on 40 x 50 pixels: Crop size")
+    assert caught.value.detail.startswith("RandomCrop on 40 x 50 pixels: it takes 64 x 64")
     assert pickle.loads(pickle.dumps(caught.value)).detail == caught.value.detail  # noqa: S301 - our own bytes
 
 
-def test_message_of_opencv_is_one_line_without_paths() -> None:
+def test_exception_of_a_library_is_never_the_reason_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("division by zero at /home/somebody")
+
+    monkeypatch.setattr(quality.Downscale, "apply", fail)
     with pytest.raises(RecordError) as caught:
         compiled(node("Downscale"))(sample(2, 3), **ADDRESS)
-    assert caught.value.detail == "Downscale on 2 x 3 pixels: OpenCV's resize says: !dsize.empty()"
+    assert caught.value.detail == f"Downscale on 2 x 3 pixels: {UNFORESEEN}"
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_pipeline_works_on_after_a_refused_record() -> None:

@@ -16,6 +16,7 @@ from augment.transforms.catalogue import catalogue
 from augment.transforms.entry import Extent, point
 from augment.transforms.resolve import resolve
 from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.segment import UNFORESEEN
 from tests.augment.transforms.catalogue_cases import LEAVES, NEEDED, movable, sample, values
 
 CHANGING = sorted(sizes.CHANGES.keys() & set(LEAVES))
@@ -270,6 +271,36 @@ def test_what_fits_never_fails(tree: Any, height: int, width: int) -> None:
         one = movable(step.name, one)
     for draw in range(6):
         compiled(one, seed=1, draw=draw, view=0, key="")
+
+
+@given(trees(), st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=6))
+@settings(max_examples=120, deadline=None)
+def test_misfits_of_many_are_those_of_each(tree: Any, given: list[tuple[int, int]]) -> None:
+    """They are followed as one range where that is enough, which must not hide one of them."""
+    try:
+        spec = spec_of(tree)
+    except PipelineError:
+        return
+    found = sizes.misfits(spec, np.array(given, np.int64))
+    assert found.tolist() == [sizes.misfit(spec, *size) is not None for size in given]
+
+
+@given(trees(), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_what_does_not_fit_is_refused_in_every_draw_and_in_our_words(tree: Any, height: int, width: int) -> None:
+    try:
+        spec = spec_of(tree)
+    except PipelineError:
+        return
+    words = sizes.misfit(spec, height, width)
+    compiled = compile_pipeline(spec, provenance=False)
+    for draw in range(4):
+        refused = None
+        try:
+            compiled(sample(height, width), seed=0, draw=draw, view=0, key="a")
+        except RecordError as error:
+            refused = error.detail
+        assert refused == words if words is not None else UNFORESEEN not in (refused or "")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,18 @@
 """What every route has in common: nothing unknown, nothing twice, HEAD beside GET, and a body that means one thing."""
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
+
+import service as package
+from augment.images.encode import encode
+from service import one_shot
+from service.app import create_app
+from service.settings import Settings
+from tests.service.folders_for_tests import picture
 
 
 @pytest.mark.parametrize(
@@ -43,6 +54,74 @@ def test_json_bodies_mean_one_thing(service: TestClient, body: str, status: int,
     answer = service.post("/v1/streams", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert named in answer.json()["detail"]
+
+
+FLAWS = {
+    "a key twice": ('{"a": 1, "a": 2}', "'a' is there twice|`a` is written twice"),
+    "a key twice, inside": ('{"b": [0, {"a": 1, "a": 2}]}', "'a' is there twice|`a` is written twice"),
+    "NaN": ('{"a": NaN}', "NaN"),
+    "infinite": ('{"a": [-Infinity]}', "Infinity"),
+    "too large": ('{"a": 1e999}', "too large|finite"),
+    "too many digits": ('{"a": ' + "9" * 5000 + "}", "go up to|may go up to"),
+    "too deep": ('{"a": ' + "[" * 500 + "]" * 500 + "}", "MAX_JSON_DEPTH|MAX_DEPTH"),
+    "half a pair": (r'{"a": "\ud800"}', "half of a surrogate pair"),
+    "half a pair in a key": (r'{"\udc00": 1}', "half of a surrogate pair"),
+    "a byte order mark": ('\ufeff{"a": 1}', "byte order mark|not a section of a pipeline"),  # in YAML it is allowed
+    "cut short": ('{"a": 1', "line 1|no JSON|not YAML"),
+}
+"""JSON that readers understand differently, and what must be said of it."""
+
+
+def json_operations() -> Iterator[tuple[str, str]]:
+    """Method and path of each operation that takes a body of JSON."""
+    for path, operations in create_app(Settings()).openapi()["paths"].items():
+        for method, operation in operations.items():
+            if "application/json" in operation.get("requestBody", {}).get("content", {}):
+                yield method, path
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+@pytest.mark.parametrize(("method", "path"), list(json_operations()))
+def test_every_body_of_json_is_read_by_the_strict_reader(
+    service: TestClient, method: str, path: str, flaw: str
+) -> None:
+    body, named = FLAWS[flaw]
+    sent = path.replace("{", "").replace("}", "")
+    answer = service.request(method, sent, content=body.encode(), headers={"Content-Type": "application/json"})
+    assert answer.status_code in {400, 422}, answer.text
+    assert any(part in answer.json()["detail"] for part in named.split("|")), answer.text
+    assert answer.json()["errors"][0].keys() >= {"loc", "msg"}
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+@pytest.mark.parametrize("field", sorted(one_shot.TEXT_FIELDS))
+def test_no_field_of_a_form_takes_json_that_means_two_things(service: TestClient, field: str, flaw: str) -> None:
+    body, named = FLAWS[flaw]
+    form = {"pipeline": "light", field: body}
+    answer = service.post("/v1/augment", files=[("images", ("a.png", encode(picture(0), "png")))], data=form)
+    assert answer.status_code in {400, 422}, answer.text
+    if field in {"annotations", "pipeline"}:
+        assert any(part in answer.json()["detail"] for part in named.split("|")), answer.text
+        assert answer.json()["errors"][0]["loc"][0] == field
+
+
+def test_the_path_of_what_is_written_twice_is_told(service: TestClient) -> None:
+    annotations = '[{"boxes": [[0, 0, 4, 4]], "extra": {"a": 1, "a": 2}}]'
+    form = {"pipeline": "light", "annotations": annotations}
+    answer = service.post("/v1/augment", files=[("images", ("a.png", encode(picture(0), "png")))], data=form)
+    assert answer.json()["errors"][0]["loc"] == ["annotations", 0, "extra", "a"]
+
+
+def test_no_other_reader_of_json_sees_what_a_client_sent() -> None:
+    """Whoever reads JSON by another way says here that it is the service's own."""
+    own = {"datasets/registration.py", "jobs/table.py", "streams/streams.py"}  # documents of the home
+    root = Path(package.__file__).parent
+    found = set()
+    for file in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in {"loads", "model_validate_json"}:
+                found.add(file.relative_to(root).as_posix())
+    assert found == own
 
 
 def test_json_of_another_type_is_told_which(service: TestClient) -> None:
