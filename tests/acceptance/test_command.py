@@ -51,7 +51,7 @@ def files(root: Path) -> dict[str, bytes]:
 def wait_for_output(process: "subprocess.Popen[bytes]", out: Path) -> None:
     """Until the expansion writes pictures; fail where it ended before."""
     deadline = time.monotonic() + 120
-    while not any(out.glob("*/*.jpg")):
+    while not any(out.glob("*/*__*.*")):
         assert process.poll() is None, "it ended before it was interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -66,7 +66,7 @@ def test_command_expands_updates_and_verifies(photos: Path, tmp_path: Path) -> N
         return result
 
     assert expand("--workers", 2)["rendered"] == 8
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*.jpg")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*__*.*")}
     shutil.copyfile(photos / "cat" / "chelsea.png", photos / "cat" / "another.png")
     updated = expand("--update", "--workers", 1)
     assert (updated["rendered"], updated["kept"]) == (2, 8)

@@ -89,6 +89,9 @@ def rare() -> Iterator[Variant]:
         )
         for more in changes:
             yield Variant(**(fields | more))
+    for chroma, compression in itertools.product(((2, 1), (2, 2), (4, 2)), ("none", "lzw")):
+        yield Variant(photometric=YCBCR, compression=compression, chroma=chroma)
+        yield Variant(photometric=YCBCR, compression=compression, chroma=chroma, rows=4)
     for extra in ((0, 0), (PREMULTIPLIED, 0), (ALPHA, 0), (ALPHA, 0, 0), (0, 0, 0)):
         for planar, compression in itertools.product((1, 2), ("none", "lzw")):
             yield Variant(8, RGB, extra, planar, compression)
@@ -108,6 +111,8 @@ def samples_of(variant: Variant) -> Samples:
     if variant.compression in SMOOTH:
         y, x = np.mgrid[:HEIGHT, :WIDTH]
         samples = np.stack([40 + 2 * x + y * (i % 3) for i in range(shape[2])], axis=-1).astype(np.uint8)
+    across, down = variant.chroma
+    samples[..., 1:3] = samples[::down, ::across, 1:3].repeat(down, 0).repeat(across, 1)[:HEIGHT, :WIDTH]
     num_colours = variant.num_samples - len(variant.extra)
     if variant.extra[:1] == (PREMULTIPLIED,) and variant.photometric != PALETTE and variant.kind == UNSIGNED:
         alpha = samples[..., num_colours : num_colours + 1].astype(np.uint64)
@@ -223,6 +228,7 @@ def test_fields_that_change_little_are_read_right_or_refused() -> None:
     for variant in rare():
         is_read(variant)
         check_mask(variant)
+    assert is_read(Variant(photometric=YCBCR, chroma=(2, 2)))
 
 
 @pytest.mark.long

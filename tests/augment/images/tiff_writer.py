@@ -26,7 +26,7 @@ class Variant:
     """How a TIFF file holds its samples; the names and numbers are those of the specification's tags.
 
     ``kind`` is the sample format: 1 unsigned, 2 signed, 3 floating point. There are ``rows`` in a strip, or tiles of
-    ``tile`` (height, width).
+    ``tile`` (height, width). ``chroma`` is how many columns and rows of YCbCr share their Cb and Cr, interleaved.
     """
 
     bits: int = 8
@@ -42,6 +42,7 @@ class Variant:
     kind: int = 1
     fill_order: int = 1
     big: bool = False
+    chroma: tuple[int, int] = (1, 1)
 
     @property
     def num_samples(self) -> int:
@@ -84,7 +85,7 @@ def write(samples: Samples, variant: Variant, *, colours: NDArray[np.uint16] | N
         284: (3, (variant.planar,)),
     }
     if variant.photometric == 6:
-        tags[530] = (3, (1, 1))
+        tags[530] = (3, variant.chroma)
     if variant.predictor != 1:
         tags[317] = (3, (variant.predictor,))
     if variant.extra:
@@ -153,11 +154,20 @@ def _encoded(block: Samples, variant: Variant) -> bytes:
         differences = block.astype(np.int64)
         differences[:, 1:] -= block[:, :-1].astype(np.int64)
         block = (differences % 2**variant.bits).astype(f"u{variant.bits // 8}")
-    packed = packed_rows(block, variant.bits, variant.order)
+    packed = packed_rows(block if variant.chroma == (1, 1) else _clumps(block, variant), variant.bits, variant.order)
     if variant.predictor == 3:
         packed = _predicted_floats(block, variant.bits)
     encoded = CODECS[variant.compression](packed)
     return encoded.translate(REVERSED) if variant.fill_order == 2 else encoded
+
+
+def _clumps(block: Samples, variant: Variant) -> Samples:
+    """Some Y, row by row, then the Cb and Cr that they share (section 21); the first ones' count."""
+    across, down = variant.chroma
+    block = np.pad(block, ((0, -block.shape[0] % down), (0, -block.shape[1] % across), (0, 0)), mode="edge")
+    rows, columns = block.shape[0] // down, block.shape[1] // across
+    luma = block[..., 0].reshape(rows, down, columns, across).swapaxes(1, 2).reshape(rows, columns, -1)
+    return np.concatenate([luma, block[::down, ::across, 1:]], axis=2).reshape(rows, -1, 1)
 
 
 def packed_rows(block: Samples, bits: int, order: Literal["<", ">"]) -> list[bytes]:

@@ -107,7 +107,8 @@ def test_a_job_takes_splits_formats_and_rules_as_the_command_line_does(service: 
     job = _done(service, {"dataset": name, "copies": 0, "include_originals": True, "output": {"name": "plain"}})
     assert (job["state"], job["pipeline"]) == ("succeeded", "")
     job = _done(service, _wanted("alone", dataset=name, split="val", copies={"dog": 3}))
-    assert {path.name for path in Path(job["output"]).rglob("*.jpg")} == {"4__0.jpg", "4__1.jpg", "4__2.jpg"}
+    assert {path.name for path in Path(job["output"]).rglob("*__*.*")} == {"4__0.png", "4__1.png", "4__2.png"}
+    assert job["image_format"] is None
     (root / "val/dog/leak.png").write_bytes((root / "train/dog/3.png").read_bytes())
     answer = service.post("/v1/jobs", json=_wanted("leaking", dataset=_registered(service, root)))
     assert answer.status_code == 422
