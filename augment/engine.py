@@ -13,7 +13,7 @@ from augment.address import digest_fields
 from augment.images import decode
 from augment.transforms import albumentations_import
 
-RENDER_REVISION = 4
+RENDER_REVISION = 5
 """Counts our own changes that alter a pixel of any address; raised in the same commit as the change."""
 
 _PERSON = b"augment.engine"
