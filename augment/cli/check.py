@@ -44,6 +44,7 @@ def _document(dataset: "Dataset", refused: "Refusals") -> dict[str, Any]:
         "classes": list(dataset.classes),
         "targets": sorted(dataset.targets),
         "keypoints": list(dataset.keypoint_names),
+        "notices": list(dataset.notices),
         "refused": dataset.num_refused,
         "refusals": [
             {
@@ -60,6 +61,8 @@ def _document(dataset: "Dataset", refused: "Refusals") -> dict[str, Any]:
 def _tell(root: Path, dataset: "Dataset", refused: "Refusals") -> None:
     from augment.datasets import keys
 
+    for notice in dataset.notices:
+        output.note(f"notice: {notice}")
     splits = ", ".join(f"{name} {number:,}" for name, number in dataset.splits.items())
     output.say(f"{root}: {output.count(dataset.num_records, 'record')}")
     output.say(f"format    {dataset.format}")

@@ -48,6 +48,7 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
             "size_bytes": summary.size_bytes,
             "seconds": round(seconds, 3),
             "refusals": [{"key": one.key, "reason": str(one.reason), "detail": one.detail} for one in summary.refusals],
+            "notices": list(summary.notices),
         }
         output.write_json(document)
         return
@@ -256,6 +257,8 @@ def expand(
         for notice in loaded.notices if loaded is not None else ():
             output.note(f"notice: {notice}")
         dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
+        for notice in dataset.notices:
+            output.note(f"notice: {notice}")
         expansion = Expansion(
             dataset,
             out,

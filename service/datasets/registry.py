@@ -148,6 +148,7 @@ class Datasets:
             "classes": list(entry.classes),
             "splits": dict(entry.splits),
             "targets": list(entry.targets),
+            "notices": list(entry.notices),
             "uploaded": entry.uploaded,
             "path": None if entry.uploaded else entry.root,
         }
@@ -313,6 +314,7 @@ class Datasets:
             classes=report.classes,
             splits=dict(report.splits),
             targets=report.targets,
+            notices=report.notices,
         )
         is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
         if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):

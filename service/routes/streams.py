@@ -127,7 +127,9 @@ class StreamDocument(BaseModel):
     )
     classes: list[str] = Field(description="The names that labels index; empty where the dataset has none.")
     targets: list[str] = Field(description="What moves with the pixels: mask, boxes, keypoints.")
-    notices: list[str] = Field(description="What was dropped or moved while the pipeline was read.")
+    notices: list[str] = Field(
+        description="What was dropped or moved while the pipeline was read, and the dataset's notices."
+    )
 
 
 class StreamPage(BaseModel):

@@ -294,7 +294,7 @@ def _document(stream: Stream, dataset: str) -> dict[str, Any]:
         "image_shape": None if stream.image_shape is None else list(stream.image_shape),
         "classes": list(stream.classes),
         "targets": sorted(stream.targets),
-        "notices": [notice for view in stream.views for notice in view.pipeline.notices],
+        "notices": [*stream.dataset.notices, *(notice for view in stream.views for notice in view.pipeline.notices)],
     }
 
 
