@@ -7,6 +7,7 @@ a pixel of the larger picture), derives the matrix of boxes beside that of the p
 middles of pixels; ``placed`` of a class says which, and how large the result is.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -251,6 +252,24 @@ class Straight:
 
 
 class _Warped(Straight):
+    """Says what was drawn of shift (pixels) and shear (degrees), which the original tells by the matrix alone."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        self._also_drawn: dict[str, Any] = {}
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)  # type: ignore[misc]  # of the class
+        return drawn | self._also_drawn
+
+    def _get_translate_params(self, image_shape: tuple[int, int]) -> dict[str, int]:
+        self._also_drawn["translate"] = shift = super()._get_translate_params(image_shape)  # type: ignore[misc]
+        return shift  # type: ignore[no-any-return]  # Albumentations is untyped
+
+    def _get_shear_params(self) -> dict[str, float]:
+        shear: dict[str, float] = super()._get_shear_params()  # type: ignore[misc]  # of the class it is mixed into
+        self._also_drawn["shear"] = {
+            axis: 0.0 - degrees for axis, degrees in shear.items()
+        }  # its matrix has it negated
+        return shear
+
     def placed(self, params: Mapping[str, Any]) -> Placed:
         height, width = params["output_shape"]
         return _square(params["matrix"]), (round(height), round(width))
@@ -269,6 +288,12 @@ class SafeRotate(_Warped, A.SafeRotate):  # type: ignore[misc]  # Albumentations
 
 
 class Rotate(Straight, A.Rotate):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Say the angle too, in degrees anticlockwise from -180 to 180; the original tells the matrix alone."""
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        cos, sin = drawn["matrix"][0, :2]
+        return {"angle": math.degrees(math.atan2(sin, cos)), **drawn}
+
     def placed(self, params: Mapping[str, Any]) -> Placed:
         matrix = _square(params["matrix"])
         if not self.crop_border:
@@ -406,6 +431,11 @@ class _Resized(Straight):
 
 
 class Resize(_Resized, A.Resize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Say the factors: nothing is drawn, but they depend on the picture."""
+        height, width = params["shape"][:2]
+        return {"scale": {"x": self.width / width, "y": self.height / height}}
+
     def result_of(self, before: tuple[int, int], params: Mapping[str, Any]) -> tuple[int, int]:  # noqa: ARG002
         return self.height, self.width
 
