@@ -17,9 +17,9 @@ from augment.transforms.matrix_geometry import Straight
 
 _Array = NDArray[Any]
 
-ANGLE: Final = 6
-SCALE: Final = 7
-"""Columns of keypoints behind Albumentations' five and their row; they are there where the sample has either."""
+ANGLE: Final = 7
+SCALE: Final = 8
+"""Columns of keypoints behind Albumentations' five, row and ``GONE``; they are there where the sample has either."""
 
 _STEP_PX: Final = 1.0
 

@@ -17,14 +17,16 @@ from augment.pipelines.spec import BoxRules, KeypointRules, PipelineSpec
 from augment.samples import annotations
 from augment.samples.sample import Sample
 from augment.transforms.donors.partial_sample import Piece
-from augment.transforms.matrix_geometry import BOX_ROW, LABEL, SHAPES, VISIBLE, areas, shapes_in, shapes_of
+from augment.transforms.matrix_geometry import BOX_ROW, LABEL, SHAPES, VISIBLE, areas, beyond, shapes_in, shapes_of
 
 _Array = NDArray[Any]
 
 _ROW: Final = 2
-_ANGLE: Final = 3
-_SCALE: Final = 4
-"""Columns of keypoints behind x and y; angle and scale are there where the sample has either."""
+_GONE: Final = 3
+_ANGLE: Final = 4
+_SCALE: Final = 5
+"""Columns of keypoints behind x and y: the row, 1 for one that has left a frame; angle and scale if the sample has any.
+"""
 
 _ROUNDING: Final = 1e-3
 """Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the picture."""
@@ -112,7 +114,7 @@ class Carrier:
             masks = np.asarray(result["masks"], np.uint8).reshape(-1, *image.shape[:2])
             out.instance_masks = (masks == self.mark).astype(np.uint8)
         if sample.keypoints is not None:
-            outside = self.keypoints.outside if last else "keep"
+            outside = self.keypoints.outside if last or self.keypoints.outside == "keep" else "mark"
             self._keypoints_out(sample, out, result, mirrored=mirrored, outside=outside)
         return Piece(out, visible, shapes)
 
@@ -169,8 +171,8 @@ class Carrier:
         had_place[columns[:, _ROW].astype(np.int64)] = True
         columns = np.asarray(result.get("keypoints", columns[:0]), dtype=np.float64).reshape(-1, columns.shape[1])
         height, width = out.image.shape[:2]
-        beyond = ~((columns[:, :2] >= -0.5) & (columns[:, :2] < (width - 0.5, height - 0.5))).all(axis=1)
-        left = columns if outside == "keep" else columns[~beyond]
+        gone = (columns[:, _GONE] > 0) | beyond(columns, height, width)
+        left = columns if outside == "keep" else columns[~gone]
         left = left[np.isfinite(left[:, :2]).all(axis=1)]
         rows = left[:, _ROW].astype(np.int64)
         out.keypoints = np.full((len(before), 2), np.nan, np.float32)
@@ -263,9 +265,10 @@ def _keypoint_columns(sample: Sample) -> NDArray[np.float64]:
     """Those that have a place."""
     points = np.asarray(sample.keypoints, dtype=np.float64).reshape(-1, 2)
     turns = sample.keypoint_angles is not None or sample.keypoint_scales is not None
-    columns = np.zeros((len(points), _SCALE + 1 if turns else _ROW + 1))
+    columns = np.zeros((len(points), _SCALE + 1 if turns else _GONE + 1))
     columns[:, :2] = points
     columns[:, _ROW] = np.arange(len(points))
+    columns[:, _GONE] = beyond(points, *sample.image.shape[:2])
     if sample.keypoint_angles is not None:
         columns[:, _ANGLE] = sample.keypoint_angles
     if sample.keypoint_scales is not None:

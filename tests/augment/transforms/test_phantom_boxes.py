@@ -7,12 +7,12 @@ constant border.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
 
-from augment.pipelines.spec import Node, PipelineSpec
+from augment.pipelines.spec import KeypointRules, Node, PipelineSpec
 from augment.render.pipeline import Pipeline
 from augment.render.records import Loose
 from augment.samples.sample import Sample
@@ -155,3 +155,50 @@ def test_boxes_that_stay_hold_a_pixel_of_their_object(chain: str, kind: str, num
     print(f"{chain}, {kind}: {judged.phantoms} of {judged.boxes} boxes hold no pixel of their object")  # noqa: T201 - asked for
     assert judged.boxes > num_draws
     assert judged.phantoms <= max(PHANTOMS_PER_BOX * judged.boxes, 1)
+
+
+KEYPOINT_CHAINS = {name: nodes for name, nodes in CHAINS.items() if len(nodes) > 1 and "Elastic" not in name} | {
+    "RandomCrop, PadIfNeeded": (
+        node("RandomCrop", height=48, width=64),
+        node("PadIfNeeded", min_height=HEIGHT, min_width=WIDTH),
+    ),
+    "CropAndPad": (node("CropAndPad", px=None, percent=[-0.3, 0.3]), _shift()),
+    "RandAugment": (node("RandAugment", magnitude=25, num_ops=3),),
+}
+
+
+@pytest.mark.parametrize("chain", KEYPOINT_CHAINS)
+@pytest.mark.parametrize("outside", ["mark", "drop"])
+def test_keypoints_that_are_left_lie_on_their_own_pixels(chain: str, outside: Literal["mark", "drop"]) -> None:
+    """One that a step pushes out of the frame is gone, though the next brings its place back."""
+    spec = PipelineSpec(KEYPOINT_CHAINS[chain], keypoints=KeypointRules(outside=outside))
+    transform = compile_pipeline(spec, donors=Loose([spots(99, first=200)]))
+    left = lost = 0
+    for draw in range(60):
+        out, *_ = transform(spots(draw), seed=0, draw=draw, view=0, key="k")
+        mask, points = np.pad(some(out.mask), 2), some(out.keypoints)
+        own = np.flatnonzero((some(out.keypoint_labels) < 100) & (some(out.keypoint_visibility) > 0))
+        for row in own:
+            x, y = np.rint(points[row]).astype(int)
+            assert some(out.keypoint_labels)[row] in mask[y : y + 5, x : x + 5], (draw, row)
+        left, lost = left + len(own), lost + 12 - len(own)
+    assert left > 60
+    assert lost > 60
+
+
+def spots(seed: int, first: int = 1) -> Sample:
+    """Twelve keypoints, each in the middle of a square of its own number in the mask."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    points = []
+    for nth, cell in enumerate(np.ndindex(3, 4)):
+        y, x = np.multiply(cell, (HEIGHT // 3, WIDTH // 4)) + rng.integers(3, 28, 2)
+        mask[y - 3 : y + 4, x - 3 : x + 4] = first + nth
+        points.append([x, y])
+    return Sample(
+        np.repeat(mask[..., np.newaxis], 3, axis=2),
+        mask=mask,
+        keypoints=np.array(points, np.float32),
+        keypoint_labels=np.arange(first, first + 12),
+        keypoint_visibility=np.full(12, 2, np.int8),
+    )
