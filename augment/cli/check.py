@@ -28,13 +28,15 @@ def check_dataset(root: Path, data_format: str | None, pipeline: str | None, *, 
     refused = assemble.Refusals()
     for refusal in dataset.refused:
         refused.add(refusal.key, refusal.reason, refusal.detail)
-    notices = () if pipeline is None else sizes.check_dataset(Pipeline.load(pipeline).spec, dataset.choose(None))
+    notices = list(dataset.notices)
+    if pipeline is not None:
+        notices += sizes.check_dataset(Pipeline.load(pipeline).spec, dataset.choose(None))
     if as_json:
-        output.write_json(_document(dataset, refused) | {"notices": list(notices)})
+        output.write_json(_document(dataset, refused) | {"notices": notices})
     else:
-        _tell(root, dataset, refused)
         for notice in notices:
             output.note(f"notice: {notice}")
+        _tell(root, dataset, refused)
     if refused.bad_annotations():
         raise typer.Exit(exit_codes.FINDINGS)
 

@@ -45,6 +45,7 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
             "size_bytes": summary.size_bytes,
             "seconds": round(seconds, 3),
             "refusals": output.refusals(summary.refusals),
+            "notices": list(summary.notices),
         }
         output.write_json(document)
         return
@@ -260,6 +261,8 @@ def expand(
         for notice in loaded.notices if loaded is not None else ():
             output.note(f"notice: {notice}")
         dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
+        for notice in dataset.notices:
+            output.note(f"notice: {notice}")
         expansion = Expansion(
             dataset,
             out,

@@ -23,6 +23,7 @@ from augment.datasets import manifest, read
 from augment.datasets.manifest import Manifest, MaskRow, Size, SplitSummary
 from augment.datasets.targets import Vocabulary
 from augment.errors import CallError, DatasetError
+from augment.samples import annotations
 from augment.samples.sample import MaskFile, Record, Refusal
 
 TRAINING_SPLITS = ("train", "training")
@@ -96,6 +97,12 @@ class Dataset:
     def vocabulary(self) -> Vocabulary:
         """The names that its annotations use."""
         return Vocabulary(self.classes, self.keypoint_names, self.targets)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of it though nothing is refused, a sentence each."""
+        notice = annotations.unpaired_notice(self.keypoint_names)
+        return () if notice is None else (notice,)
 
     @property
     def num_refused(self) -> int:

@@ -11,6 +11,7 @@ as long as the work.
 import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from augment import user_state, validation
@@ -251,7 +252,7 @@ class Expansion:
             num_closing = dataset_files.write(self.out, self.spec, lambda: tally.show(()))
         for each in (self.dataset, *self._references.values()):
             user_state.remember(each.digest, each.root)
-        return tally.summary(self.out, num_removed, num_closing)
+        return replace(tally.summary(self.out, num_removed, num_closing), notices=self.dataset.notices)
 
     def _described(self) -> ExpansionSpec | None:
         text = folder.read_text(self.out, folder.DESCRIPTION)

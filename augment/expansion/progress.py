@@ -39,7 +39,7 @@ class Summary:
 
     ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
     anew for all pictures, or beside pictures that were kept. ``size_bytes`` is that of all outputs in the folder;
-    ``refusals`` are the first thousand.
+    ``refusals`` are the first thousand, ``notices`` those of the dataset.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Summary:
     num_refused: int
     size_bytes: int
     refusals: tuple[Refusal, ...]
+    notices: tuple[str, ...] = ()
 
     @property
     def nothing_to_do(self) -> bool:

@@ -374,17 +374,19 @@ _WRITE: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+_NAMES_SHOWN = 10
 _WORDS = re.compile(r"left|right", re.IGNORECASE)
 _LETTERS = re.compile(r"(?<![a-z0-9])[lr](?![a-z0-9])", re.IGNORECASE)  # eye_l, L-eye
-_CAPITALS = re.compile(r"^[LR](?=[A-Z])")  # LShoulder
+_CAPITALS = re.compile(r"^[LR](?=[A-Z])|(?<=[a-z0-9])[LR](?![a-z])")  # LShoulder, kneeL, handLTip
 
 
 @functools.lru_cache(maxsize=64)
 def partners(names: tuple[str, ...]) -> NDArray[np.int64]:
     """For each name the place of the one that differs from it by left and right alone, else its own; never written to.
 
-    Sides are the words left and right anywhere in a name, the letters l and r standing alone (``eye_l``), or a capital
-    L or R before another capital (``RWrist``), in any case.
+    Sides are the words left and right anywhere in a name and the letters l and r standing alone (``eye_l``), both in
+    any case; or a capital L or R that begins a name before another capital (``RWrist``), or follows a small letter or a
+    digit and precedes none (``kneeL``, ``handLTip``).
     """
     places = {name: i for i, name in enumerate(names)}
     found = np.arange(len(names), dtype=np.int64)
@@ -396,6 +398,20 @@ def partners(names: tuple[str, ...]) -> NDArray[np.int64]:
                 break
     found.flags.writeable = False
     return found
+
+
+def unpaired_notice(names: Sequence[str]) -> str | None:
+    """The sentence that lists the names without a partner, which a mirror keeps; None where all have one."""
+    alone = [
+        name for name, place, i in zip(names, partners(tuple(names)), range(len(names)), strict=True) if place == i
+    ]
+    if not alone:
+        return None
+    more = f" and {len(alone) - _NAMES_SHOWN:,} more" if len(alone) > _NAMES_SHOWN else ""
+    return (
+        "keypoint names without a left or right partner, which keep their place in a mirror: "
+        f"{', '.join(json.dumps(name) for name in alone[:_NAMES_SHOWN])}{more}"
+    )
 
 
 def exchange(

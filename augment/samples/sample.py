@@ -107,7 +107,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One transform that was applied to a sample, with the parameters that chance drew (arrays as shape and digest)."""
+    """One transform that was applied, with the parameters that chance drew (long arrays as shape and digest)."""
 
     name: str
     params: dict[str, object]

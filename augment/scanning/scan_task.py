@@ -39,6 +39,7 @@ class ScanReport:
     splits: tuple[tuple[str, int], ...] = ()
     targets: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class ScanTask:
             classes=dataset.classes,
             splits=tuple(dataset.splits.items()),
             targets=tuple(sorted(dataset.targets)),
+            notices=dataset.notices,
         )
 
 

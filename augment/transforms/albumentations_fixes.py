@@ -5,7 +5,7 @@ under its licence, so the faults will stay.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from scipy.sparse import csgraph
 
 from augment.transforms import keypoint_motion
 from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.matrix_geometry import areas, hull_of, shapes_in, with_hulls, within
 from augment.transforms.warp_field import Field
 
 _Array = NDArray[Any]
+_TOUCH_PX: Final = 1e-6
 _geometry = A.augmentations.geometric.functional
 
 
@@ -86,15 +88,6 @@ class ConstrainedCoarseDropout(_Erased, A.ConstrainedCoarseDropout):  # type: ig
         return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
 
 
-class CropNonEmptyMaskIfExists(A.CropNonEmptyMaskIfExists):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """A picture that has no object, in a dataset of objects with masks, is cut anywhere; the original refuses it."""
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        if "mask" not in data and "masks" in data and not len(data["masks"]):
-            data = data | {"mask": np.zeros(params["shape"][:2], np.uint8)}
-        return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
-
-
 class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """A box is cut along the tiles, and the parts that touch again afterwards are one box again.
 
@@ -105,20 +98,19 @@ class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumenta
     follows_itself = True
 
     def apply_to_bboxes(self, bboxes: _Array, *, tiles: _Array, mapping: list[int], **params: Any) -> _Array:
-        height, width = params["shape"][:2]
-        size = np.array([width, height, width, height])
-        top, left, bottom, right = tiles.T
-        target = tiles[np.asarray(mapping)]
-        shift = np.column_stack([target[:, 1] - left, target[:, 0] - top] * 2)
-        moved = []
-        for row in bboxes:
-            x_min, y_min, x_max, y_max = row[:4] * size
-            parts = np.column_stack(
-                [np.maximum(x_min, left), np.maximum(y_min, top), np.minimum(x_max, right), np.minimum(y_max, bottom)]
-            )
-            seen = (parts[:, 0] < parts[:, 2]) & (parts[:, 1] < parts[:, 3])
-            moved += [np.concatenate([box / size, row[4:]]) for box in _joined(parts[seen] + shift[seen])]
-        return np.array(moved).reshape(-1, bboxes.shape[1])
+        size = np.array(params["shape"][1::-1])
+        shift = (tiles[np.asarray(mapping)] - tiles)[:, 1::-1]
+        shapes, rows = [], []
+        for row, polygons in zip(bboxes, shapes_in(bboxes) * size, strict=True):
+            parts = [
+                within(polygons, (x_min, y_min, x_max, y_max)) + moved
+                for (y_min, x_min, y_max, x_max), moved in zip(tiles, shift, strict=True)
+            ]
+            parts = [part for part in parts if areas(part[0]) > 0]
+            for group in _joined(np.array([[*part[0].min(axis=0), *part[0].max(axis=0)] for part in parts])):
+                shapes.append([_hull_of_parts([parts[i][nth] for i in group]) for nth in (0, 1)])
+                rows.append(row)
+        return with_hulls(np.array(rows).reshape(-1, bboxes.shape[1]), shapes, size)
 
     def apply_to_keypoints(self, keypoints: _Array, *, tiles: _Array, mapping: list[int], **_: Any) -> _Array:
         """A keypoint goes with the tile that holds its pixel; the original has tiles begin at the middle of theirs."""
@@ -150,10 +142,9 @@ class _Followed:
     follows_itself = True
 
     def apply_to_bboxes(self, bboxes: _Array, **params: Any) -> _Array:
-        height, width = params["shape"][:2]
-        size = np.array([width, height, width, height])
-        boxes, rows = self._field(params).boxes(bboxes[:, :4] * size)
-        return np.hstack([boxes / size, bboxes[rows, 4:]])
+        size = np.array(params["shape"][1::-1])
+        shapes, rows = self._field(params).shapes(shapes_in(bboxes) * size)
+        return with_hulls(bboxes[rows], shapes, size)
 
     def apply_to_keypoints(self, keypoints: _Array, **params: Any) -> _Array:
         points, rows, steps = self._point_field(params).points(keypoints[:, :2])
@@ -228,12 +219,16 @@ class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Al
         }
 
 
-def _joined(parts: _Array) -> list[_Array]:
-    """The box about each group of rectangles that touch one another."""
-    if not len(parts):
+def _hull_of_parts(parts: list[_Array]) -> _Array:
+    """The convex hull of polygons, those without an area left out; one point where all are."""
+    return hull_of(np.concatenate([part for part in parts if areas(part) > 0] or [parts[0][:1]]))
+
+
+def _joined(boxes: _Array) -> list[NDArray[np.int64]]:
+    """The groups of boxes (N, 4) that touch one another, each by its rows."""
+    if not len(boxes):
         return []
-    low, high = parts[:, None, :2], parts[None, :, 2:]
-    touch = (low <= high).all(axis=2)
+    low, high = boxes[:, None, :2], boxes[None, :, 2:]
+    touch = (low <= high + _TOUCH_PX).all(axis=2)
     count, groups = csgraph.connected_components(touch & touch.T)
-    members = [parts[groups == group] for group in range(count)]
-    return [np.concatenate([one[:, :2].min(axis=0), one[:, 2:].max(axis=0)]) for one in members]
+    return [np.flatnonzero(groups == group) for group in range(count)]

@@ -12,18 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.transforms.matrix_geometry import cut
+from augment.transforms.matrix_geometry import Straight
 
 _Array = NDArray[Any]
 
-LABEL: Final = 4
-BOX_ROW: Final = 5
-VISIBLE: Final = 6
-"""Columns of boxes behind their corners: class, row in the sample, share that is left."""
-
-ANGLE: Final = 6
-SCALE: Final = 7
-"""Columns of keypoints behind Albumentations' five and their row; they are there where the sample has either."""
+ANGLE: Final = 7
+SCALE: Final = 8
+"""Columns of keypoints behind Albumentations' five, row and ``GONE``; they are there where the sample has either."""
 
 _STEP_PX: Final = 1.0
 
@@ -31,8 +26,6 @@ _STEP_PX: Final = 1.0
 def follow(transform: Any) -> None:
     """Let boxes and keypoints of a transform that is built be followed in full."""
     targets = transform._key2func  # noqa: SLF001 - there is no public way
-    if "bboxes" in targets:
-        targets["bboxes"] = _cut_after(targets["bboxes"])
     if "keypoints" in targets and not follows_itself(transform):
         targets["keypoints"] = _turned_after(targets["keypoints"])
 
@@ -43,34 +36,15 @@ def follows_itself(transform: Any) -> bool:
 
 
 def is_mirrored(transform: Any, params: Mapping[str, Any]) -> bool:
-    """Whether this call shows the picture in a mirror: the turn from right to down is reversed at its centre."""
-    if follows_itself(transform):
-        return False
-    height, width = params["shape"][:2]
-    probes = np.zeros((3, ANGLE))
-    probes[:, :2] = (width / 2, height / 2)
-    probes[1, 0] += _STEP_PX
-    probes[2, 1] += _STEP_PX
-    start, right, down = transform.apply_to_keypoints(probes, **params)[:, :2]
-    (a, b), (c, d) = right - start, down - start
-    return bool(a * d - b * c < 0)
+    """True if this call shows the picture in a mirror: the turn from right to down is reversed."""
+    return isinstance(transform, Straight) and bool(np.linalg.det(transform.placed(params)[0]) < 0)
 
 
 def matrix_of(transform: Any, params: Mapping[str, Any]) -> NDArray[np.float64] | None:
     """Where this call takes the middles of pixels: (3, 3); None where it bends lines, so that no matrix says it."""
-    if hasattr(transform, "placed"):
+    if isinstance(transform, Straight):
         return np.asarray(transform.placed(params)[0], np.float64)
-    if follows_itself(transform):
-        return None
-    height, width = params["shape"][:2]
-    probes = np.zeros((4, ANGLE))
-    probes[1:, :2] = [(width, 0), (0, height), (width, height)]
-    start, right, down, across = np.asarray(transform.apply_to_keypoints(probes, **params), np.float64)[:, :2]
-    if not np.allclose(start + across, right + down, atol=1e-6 * max(height, width)):
-        return None  # it keeps no parallels
-    matrix = np.eye(3)
-    matrix[:2] = np.stack([(right - start) / width, (down - start) / height, start], axis=1)
-    return matrix
+    return None if follows_itself(transform) else np.eye(3)
 
 
 def turned(keypoints: _Array, along_x: _Array, along_y: _Array) -> None:
@@ -81,14 +55,6 @@ def turned(keypoints: _Array, along_x: _Array, along_y: _Array) -> None:
     ahead = along_x * np.cos(angles) + along_y * np.sin(angles)
     keypoints[:, ANGLE] = np.arctan2(ahead[:, 1], ahead[:, 0])
     keypoints[:, SCALE] *= np.sqrt(np.abs(along_x[:, 0] * along_y[:, 1] - along_x[:, 1] * along_y[:, 0]))
-
-
-def _cut_after(move: Callable[..., _Array]) -> Callable[..., _Array]:
-    def moved_and_cut(bboxes: _Array, **params: Any) -> _Array:
-        boxes = move(bboxes, **params)
-        return cut(boxes, VISIBLE) if len(boxes) else np.zeros((0, bboxes.shape[1]))
-
-    return moved_and_cut
 
 
 def _turned_after(move: Callable[..., _Array]) -> Callable[..., _Array]:

@@ -7,8 +7,9 @@ a pixel of the larger picture), derives the matrix of boxes beside that of the p
 middles of pixels; ``placed`` of a class says which, and how large the result is.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +22,34 @@ _Array = NDArray[Any]
 Placed = tuple[NDArray[np.float64], tuple[int, int]]
 """The matrix, (3, 3), and the height and width of the result."""
 
+LABEL: Final = 4
+BOX_ROW: Final = 5
+VISIBLE: Final = 6
+SHAPES: Final = 7
+"""Columns of boxes behind their corners: class, row in the sample, share of its area that is left, and shapes.
+
+The shapes of a box are two convex polygons of the same number of points, in shares of the frame: the outline (at first
+the box itself) and the ellipse in it, each moved as pixels are and cut at every frame. So a box does not grow with each
+turn, and a corner that is left of a box is told from what is left of the object.
+"""
+
+GONE: Final = 6
+"""Column of keypoints behind Albumentations' five and their row: 1 where a step has pushed it out of its frame."""
+
 _CORNERS: Final = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-_CIRCLE: Final = (
-    np.stack([np.sin(np.arange(360) * np.pi / 180), np.cos(np.arange(360) * np.pi / 180)], axis=1) / 2 + 0.5
-)
-_GRID: Final = np.stack(np.meshgrid(np.linspace(0, 1, 33), np.linspace(0, 1, 33)), axis=-1).reshape(-1, 2)
 _HORIZON: Final = 1e-6
 """Points whose third coordinate is no larger lie on or behind the horizon of a perspective."""
+_UPRIGHT: Final = 1e-5
+"""Shares of the frame by which a point may miss its box's edge, for rounding to float32."""
+
+
+def _circle(num_points: int) -> NDArray[np.float64]:
+    turns = np.arange(num_points) * (2 * np.pi / num_points)
+    return np.stack([np.cos(turns), np.sin(turns)], axis=1) / 2 + 0.5
+
+
+_ELLIPSE: Final = _circle(16)
+_FINE_ELLIPSE: Final = _circle(360)
 
 
 def shifted(x: float, y: float) -> NDArray[np.float64]:
@@ -40,20 +62,6 @@ def resized(before: tuple[int, int], after: tuple[int, int]) -> NDArray[np.float
     return np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2], [0.0, 0.0, 1.0]])
 
 
-def cut(bboxes: _Array, visible: int) -> _Array:
-    """Boxes in shares of the frame, cut at it, without those of which nothing is left; a new array.
-
-    Column ``visible`` is multiplied by the share of each box's area that is left.
-    """
-    boxes = np.array(bboxes, dtype=np.float64)
-    whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    np.clip(boxes[:, :4], 0.0, 1.0, out=boxes[:, :4])
-    sides = boxes[:, 2:4] - boxes[:, :2]
-    left = (sides > 0).all(axis=1)
-    boxes[left, visible] *= sides[left].prod(axis=1) / whole[left]
-    return boxes[left]
-
-
 def points_through(points: _Array, matrix: _Array) -> _Array:
     """Points (N, 2) after the matrix; NaN where they lie behind the horizon."""
     homogeneous = points @ matrix[:, :2].T + matrix[:, 2]
@@ -61,51 +69,160 @@ def points_through(points: _Array, matrix: _Array) -> _Array:
         return np.where(homogeneous[:, 2:] > _HORIZON, homogeneous[:, :2] / homogeneous[:, 2:], np.nan)
 
 
-def boxes_through(
-    boxes: _Array,
-    matrix: NDArray[np.float64],
-    *,
-    shape: tuple[int, int],
-    frame: tuple[int, int],
-    border_mode: int,
-    ellipse: bool = False,
-) -> _Array:
-    """The upright boxes about boxes after a matrix, and about their images in a border that repeats the picture.
+def beyond(points: _Array, height: int, width: int) -> NDArray[np.bool_]:
+    """True for each keypoint (N, 2+) whose pixel is not in the frame, or that has no place."""
+    return np.asarray(~((points[:, :2] >= -0.5) & (points[:, :2] < (width - 0.5, height - 0.5))).all(axis=1))
 
-    ``boxes`` are (N, 4+) in pixels at their edges, within a picture of ``shape``; ``frame`` is the size of the result,
-    beyond which boxes are not cut. With ``ellipse`` a box is taken for the ellipse within it. Raises ValueError where
-    a border would repeat boxes more than ``MIRROR_IMAGES`` times.
+
+def shapes_of(boxes: _Array) -> NDArray[np.float64]:
+    """The shapes (N, 2, K, 2) of boxes (N, 4) that nothing was done to, measured as they are."""
+    outlines = np.repeat(_CORNERS, len(_ELLIPSE) // len(_CORNERS), axis=0)
+    low, high = boxes[:, np.newaxis, np.newaxis, :2], boxes[:, np.newaxis, np.newaxis, 2:4]
+    return np.asarray(low + (high - low) * np.stack([outlines, _ELLIPSE]), np.float64)
+
+
+def joined_shapes(parts: Sequence[_Array]) -> NDArray[np.float64]:
+    """Shapes (…, K, 2) of several K in one array: points at the end are repeated."""
+    num_points = max(part.shape[-2] for part in parts)
+    return np.concatenate([part[..., np.minimum(np.arange(num_points), part.shape[-2] - 1), :] for part in parts])
+
+
+def shapes_in(rows: _Array) -> NDArray[np.float64]:
+    """The shapes (N, 2, K, 2) in columns of boxes."""
+    num_points = (rows.shape[1] - SHAPES) // 4 if len(rows) else 1  # of no boxes Albumentations drops columns
+    return np.asarray(rows[:, SHAPES:], np.float64).reshape(len(rows), 2, num_points, 2)
+
+
+def with_shapes(rows: _Array, shapes: _Array) -> NDArray[np.float64]:
+    """The columns of boxes that these shapes have: each is the upright box about its outline."""
+    if not len(rows):
+        return np.zeros((0, SHAPES + 4))
+    low, high = shapes[:, 0].min(axis=1), shapes[:, 0].max(axis=1)
+    return np.hstack([low, high, rows[:, LABEL:SHAPES], shapes.reshape(len(rows), -1)], dtype=np.float64)
+
+
+def hull_of(points: _Array) -> NDArray[np.float64]:
+    """The convex hull (K, 2) of points (N, 2)."""
+    return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float64)
+
+
+def with_hulls(rows: _Array, shapes: Sequence[Sequence[_Array]], size: _Array) -> NDArray[np.float64]:
+    """The columns of boxes that have these shapes, polygons of any number of points in a frame of this size."""
+    polygons = joined_shapes([np.zeros((0, 1, 2)), *(polygon[np.newaxis] for both in shapes for polygon in both)])
+    return with_shapes(rows, polygons.reshape(len(rows), 2, polygons.shape[1], 2) / size)
+
+
+def areas(polygons: _Array) -> NDArray[np.float64]:
+    """The areas (…) of polygons (…, K, 2) (the shoelace formula)."""
+    points = polygons - polygons[..., :1, :]  # the first is at 0, where an edge adds nothing
+    x, y = points[..., 0], points[..., 1]
+    doubled = (x[..., :-1] * y[..., 1:] - y[..., :-1] * x[..., 1:]).sum(axis=-1)
+    return np.asarray(np.abs(doubled) / 2, np.float64)
+
+
+def within(polygons: _Array, frame: tuple[float, float, float, float]) -> NDArray[np.float64]:
+    """The parts of convex polygons (…, K, 2) in the frame (x_min, y_min, x_max, y_max), after Sutherland and Hodgman.
+
+    Where nothing is left all points are one. The number of points may have changed; points may be there twice.
     """
-    at_edges = shifted(0.5, 0.5) @ matrix @ shifted(-0.5, -0.5)
-    boxes = np.vstack([boxes, *_images(boxes, at_edges, shape, frame, border_mode)])
-    outline = _CIRCLE if ellipse else _CORNERS
-    moved = boxes.astype(np.float64)
-    corners = _within(boxes, outline) @ at_edges[:, :2].T + at_edges[:, 2]
-    behind = (corners[..., 2] <= _HORIZON).any(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        flat = corners[..., :2] / corners[..., 2:]
-    moved[:, :2], moved[:, 2:4] = flat.min(axis=1), flat.max(axis=1)
-    for row in np.flatnonzero(behind):  # only the part before the horizon is seen
-        points = points_through(_within(boxes[row : row + 1], _GRID)[0], at_edges)
-        if np.isnan(points).all():
-            moved[row, :4] = -1.0
-        else:
-            moved[row, :2], moved[row, 2:4] = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
-    return moved
+    low, high = frame[:2], frame[2:]
+    flat = polygons.reshape(-1, *polygons.shape[-2:])
+    crosses = ((flat < low) | (flat > high)).any(axis=(1, 2))
+    if not crosses.any():
+        return polygons
+    cut = flat[crosses]
+    for axis, limit, side in ((0, frame[0], 1), (0, frame[2], -1), (1, frame[1], 1), (1, frame[3], -1)):
+        cut = _kept(cut, side * (cut[..., axis] - limit))
+    cut = np.clip(cut, low, high)  # a cut misses the edge by a rounding
+    whole = joined_shapes([flat, cut[:0]])
+    whole[crosses] = joined_shapes([cut, flat[:0]])
+    return whole.reshape(*polygons.shape[:-2], *whole.shape[1:])
 
 
-def _within(boxes: _Array, outline: _Array) -> _Array:
-    """Points (N, M, 2) of boxes, by their shares (M, 2) of width and height."""
-    low, size = boxes[:, np.newaxis, :2], (boxes[:, 2:4] - boxes[:, :2])[:, np.newaxis]
-    points: _Array = low + size * outline
-    return points
+def _kept(polygons: _Array, distances: _Array) -> NDArray[np.float64]:
+    """The parts of convex polygons (…, K, 2) where the distance (…, K) of points from a line is not negative."""
+    inside = distances >= 0
+    if inside.all():
+        return polygons
+    following = np.arange(1, inside.shape[-1] + 1) % inside.shape[-1]
+    after, further = polygons[..., following, :], distances[..., following]
+    crosses = inside != inside[..., following]
+    share = np.divide(distances, distances - further, out=np.zeros_like(distances), where=crosses)
+    between = polygons + (after - polygons) * share[..., np.newaxis]
+    shape = (*inside.shape[:-1], 2 * inside.shape[-1])
+    points = np.stack([polygons, between], axis=-2).reshape(*shape, 2)
+    stays = np.stack([inside, crosses], axis=-1).reshape(shape)
+    counts = stays.sum(axis=-1, keepdims=True)
+    order = np.argsort(~stays, axis=-1, kind="stable")
+    nth = np.minimum(np.arange(max(int(counts.max()), 1)), np.maximum(counts - 1, 0))
+    return np.take_along_axis(points, np.take_along_axis(order, nth, axis=-1)[..., np.newaxis], axis=-2)
+
+
+def _moved(polygons: _Array, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Polygons (…, K, 2) after the matrix, without what lies behind its horizon."""
+    if matrix[2, 0] or matrix[2, 1]:
+        polygons = _kept(polygons, polygons @ matrix[2, :2] + (matrix[2, 2] - 2 * _HORIZON))
+    homogeneous = polygons @ matrix[:, :2].T + matrix[:, 2]
+    third = homogeneous[..., 2:]
+    return np.asarray(homogeneous[..., :2] / np.where(third > _HORIZON, third, 1.0), np.float64)
+
+
+class Step(NamedTuple):
+    """One resampling of a picture: matrix from pixel to pixel, height and width of the result, border."""
+
+    matrix: NDArray[np.float64]
+    frame: tuple[int, int]
+    border_mode: int = cv2.BORDER_CONSTANT
+
+
+def boxes_through(
+    rows: _Array, steps: Sequence[Step], *, shape: tuple[int, int], ellipse: bool = False
+) -> NDArray[np.float64]:
+    """Columns of boxes, in shares of a picture of ``shape``, after these steps, in shares of the last one's frame.
+
+    Their shapes go through the steps' matrices and are cut at each frame; what is gone there never comes back. Boxes
+    are the upright ones about their outlines, column ``VISIBLE`` is multiplied by the share of the outline's area that
+    is left, and boxes of which nothing is left are left out. A border that repeats the picture repeats boxes. With
+    ``ellipse`` a box that still stands upright is taken for the ellipse within it. Raises ValueError where a border
+    would repeat boxes more than ``MIRROR_IMAGES`` times.
+    """
+    shapes = shapes_in(rows)
+    if not len(rows):
+        return with_shapes(rows, shapes)
+    if ellipse:
+        shapes = _as_ellipses(rows, shapes)
+    shapes = shapes * shape[::-1]
+    for matrix, frame, border_mode in steps:
+        at_edges = shifted(0.5, 0.5) @ matrix @ shifted(-0.5, -0.5)
+        images = [shapes, *_images(shapes, at_edges, shape, frame, border_mode)]
+        rows = np.tile(rows, (len(images), 1))
+        shapes = _moved(np.concatenate(images), at_edges)
+        whole = areas(shapes[:, 0])
+        shapes = within(shapes, (0, 0, frame[1], frame[0]))
+        left = areas(shapes[:, 0])
+        seen = left > 0
+        rows, shapes = rows[seen], shapes[seen]
+        rows[:, VISIBLE] *= left[seen] / whole[seen]
+        shape = frame
+    return with_shapes(rows, shapes / shape[::-1])
+
+
+def _as_ellipses(rows: _Array, shapes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shapes with the ellipse in place of each outline that is an upright box."""
+    edges = rows[:, np.newaxis, :4].reshape(len(rows), 1, 2, 2)
+    upright = (np.abs(shapes[:, 0, :, np.newaxis] - edges).min(axis=2) < _UPRIGHT).all(axis=(1, 2))
+    shapes = joined_shapes([shapes, np.zeros((0, 2, len(_FINE_ELLIPSE), 2))])
+    turns = np.arange(shapes.shape[2]) * len(_FINE_ELLIPSE) // shapes.shape[2]
+    low, high = rows[upright, np.newaxis, :2], rows[upright, np.newaxis, 2:4]
+    shapes[upright, 0] = low + (high - low) * _FINE_ELLIPSE[turns]
+    return shapes
 
 
 def _images(
-    boxes: _Array, at_edges: NDArray[np.float64], shape: tuple[int, int], frame: tuple[int, int], border_mode: int
+    shapes: _Array, at_edges: NDArray[np.float64], shape: tuple[int, int], frame: tuple[int, int], border_mode: int
 ) -> list[_Array]:
-    """The boxes again for each repetition of the picture that the frame can show, the picture itself left out."""
-    if border_mode not in {cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101, cv2.BORDER_WRAP} or not len(boxes):
+    """Shapes again for each repetition of the picture that the frame can show, the picture itself left out."""
+    if border_mode not in {cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101, cv2.BORDER_WRAP} or not len(shapes):
         return []
     seen = points_through(_CORNERS * (frame[1], frame[0]), np.linalg.inv(at_edges))
     if np.isnan(seen).any():  # the frame holds a horizon, where repetitions have no end
@@ -123,14 +240,9 @@ def _images(
     for nth_y in range(first[1], last[1] + 1):
         for nth_x in range(first[0], last[0] + 1):
             if nth_x or nth_y:
-                image = boxes.copy()
-                for axis, nth in enumerate((nth_x, nth_y)):
-                    sides = [axis, axis + 2]
-                    if nth % 2 and border_mode != cv2.BORDER_WRAP:
-                        image[:, sides] = (nth + 1) * periods[axis] + shared - boxes[:, sides[::-1]]
-                    else:
-                        image[:, sides] = boxes[:, sides] + nth * periods[axis]
-                images.append(image)
+                nth = np.array([nth_x, nth_y])
+                mirrors = (nth % 2 == 1) & (border_mode != cv2.BORDER_WRAP)
+                images.append(np.where(mirrors, (nth + 1) * periods + shared - shapes, shapes + nth * periods))
     return images
 
 
@@ -145,24 +257,41 @@ class Straight:
         """The matrix from the picture that came in to the one that goes out, and the latter's height and width."""
         raise NotImplementedError
 
+    def steps(self, params: Mapping[str, Any]) -> list[Step]:
+        """The same as it is resampled, one step after another."""
+        return [Step(*self.placed(params), getattr(self, "border_mode", cv2.BORDER_CONSTANT))]
+
     def apply_to_bboxes(self, bboxes: _Array, **params: Any) -> _Array:
-        matrix, frame = self.placed(params)
-        shape = params["shape"][:2]
-        boxes = np.array(bboxes, dtype=np.float64)
-        boxes[:, :4] *= (shape[1], shape[0], shape[1], shape[0])
-        border_mode = getattr(self, "border_mode", cv2.BORDER_CONSTANT)
         ellipse = getattr(self, "rotate_method", "") == "ellipse"
-        boxes = boxes_through(boxes, matrix, shape=shape, frame=frame, border_mode=border_mode, ellipse=ellipse)
-        boxes[:, :4] /= (frame[1], frame[0], frame[1], frame[0])
-        return boxes
+        return boxes_through(bboxes, self.steps(params), shape=params["shape"][:2], ellipse=ellipse)
 
     def apply_to_keypoints(self, keypoints: _Array, **params: Any) -> _Array:
         moved = np.array(keypoints, dtype=np.float64)
-        moved[:, :2] = points_through(moved[:, :2], self.placed(params)[0])
+        for matrix, (height, width), _ in self.steps(params):
+            moved[:, :2] = points_through(moved[:, :2], matrix)
+            moved[beyond(moved, height, width), GONE : GONE + 1] = 1.0
         return moved
 
 
 class _Warped(Straight):
+    """Says what was drawn of shift (pixels) and shear (degrees), which the original tells by the matrix alone."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        self._also_drawn: dict[str, Any] = {}
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)  # type: ignore[misc]  # of the class
+        return drawn | self._also_drawn
+
+    def _get_translate_params(self, image_shape: tuple[int, int]) -> dict[str, int]:
+        self._also_drawn["translate"] = shift = super()._get_translate_params(image_shape)  # type: ignore[misc]
+        return shift  # type: ignore[no-any-return]  # Albumentations is untyped
+
+    def _get_shear_params(self) -> dict[str, float]:
+        shear: dict[str, float] = super()._get_shear_params()  # type: ignore[misc]  # of the class it is mixed into
+        self._also_drawn["shear"] = {
+            axis: 0.0 - degrees for axis, degrees in shear.items()
+        }  # its matrix has it negated
+        return shear
+
     def placed(self, params: Mapping[str, Any]) -> Placed:
         height, width = params["output_shape"]
         return _square(params["matrix"]), (round(height), round(width))
@@ -181,6 +310,12 @@ class SafeRotate(_Warped, A.SafeRotate):  # type: ignore[misc]  # Albumentations
 
 
 class Rotate(Straight, A.Rotate):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Say the angle too, in degrees anticlockwise from -180 to 180; the original tells the matrix alone."""
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        cos, sin = drawn["matrix"][0, :2]
+        return {"angle": math.degrees(math.atan2(sin, cos)), **drawn}
+
     def placed(self, params: Mapping[str, Any]) -> Placed:
         matrix = _square(params["matrix"])
         if not self.crop_border:
@@ -235,6 +370,27 @@ class Crop(_Cropped, A.Crop):  # type: ignore[misc]  # Albumentations' metaclass
     pass
 
 
+class AtLeastOneBBoxRandomCrop(_Cropped, A.AtLeastOneBBoxRandomCrop):  # type: ignore[misc]  # as above
+    pass
+
+
+class BBoxSafeRandomCrop(_Cropped, A.BBoxSafeRandomCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    pass
+
+
+class RandomCropFromBorders(_Cropped, A.RandomCropFromBorders):  # type: ignore[misc]  # as above
+    pass
+
+
+class CropNonEmptyMaskIfExists(_Cropped, A.CropNonEmptyMaskIfExists):  # type: ignore[misc]  # as above
+    """A picture that has no object, in a dataset of objects with masks, is cut anywhere; the original refuses it."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        if "mask" not in data and "masks" in data and not len(data["masks"]):
+            data = data | {"mask": np.zeros(params["shape"][:2], np.uint8)}
+        return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
+
+
 class _CroppedToSize(_Cropped):
     def placed(self, params: Mapping[str, Any]) -> Placed:
         matrix, part = super().placed(params)
@@ -271,22 +427,12 @@ class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentation
             return matrix, frame
         return resized(frame, params["shape"][:2]) @ matrix, params["shape"][:2]
 
-    def apply_to_bboxes(self, bboxes: _Array, **params: Any) -> _Array:
-        if params["crop_params"] is None:
-            return super().apply_to_bboxes(bboxes, **params)
-        x_min, y_min, x_max, y_max = params["crop_params"]
-        height, width = params["shape"][:2]
-        boxes = np.array(bboxes, dtype=np.float64)
-        boxes[:, [0, 2]] = (boxes[:, [0, 2]] * width - x_min) / (x_max - x_min)
-        boxes[:, [1, 3]] = (boxes[:, [1, 3]] * height - y_min) / (y_max - y_min)
-        boxes = cut(boxes, -1)
+    def steps(self, params: Mapping[str, Any]) -> list[Step]:
         matrix, frame = self.placed(params)
-        part = (y_max - y_min, x_max - x_min)
-        boxes[:, :4] *= (part[1], part[0], part[1], part[0])
-        matrix = matrix @ shifted(x_min, y_min)
-        boxes = boxes_through(boxes, matrix, shape=part, frame=frame, border_mode=self.border_mode)
-        boxes[:, :4] /= (frame[1], frame[0], frame[1], frame[0])
-        return boxes
+        height, width = params["shape"][:2]
+        x_min, y_min, x_max, y_max = params["crop_params"] or (0, 0, width, height)
+        cut = Step(shifted(-x_min, -y_min), (y_max - y_min, x_max - x_min))
+        return [cut, Step(matrix @ shifted(x_min, y_min), frame, self.border_mode)]
 
 
 class _Resized(Straight):
@@ -301,6 +447,11 @@ class _Resized(Straight):
 
 
 class Resize(_Resized, A.Resize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Say the factors: nothing is drawn, but they depend on the picture."""
+        height, width = params["shape"][:2]
+        return {"scale": {"x": self.width / width, "y": self.height / height}}
+
     def result_of(self, before: tuple[int, int], params: Mapping[str, Any]) -> tuple[int, int]:  # noqa: ARG002
         return self.height, self.width
 

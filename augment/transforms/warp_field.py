@@ -10,7 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.transforms.albumentations_import import cv2
+from augment.transforms.matrix_geometry import areas, hull_of
+
 _Array = NDArray[Any]
+_EDGE_PX: Final = 1e-3
+"""A point this near to an edge is on it: outlines pass Albumentations as float32 shares of the picture."""
+_PIXEL: Final = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
 _BLOCK_PX: Final = 32
 _NEAR_PX: Final = 2.0
 """A point is found where a pixel comes from no farther away; a field that stretches more than fourfold may miss one."""
@@ -31,18 +37,24 @@ class Field:
         self._maps = map_x, map_y
         self._ranges = tuple((_blockwise(one, np.minimum), _blockwise(one, np.maximum)) for one in self._maps)
 
-    def boxes(self, boxes: _Array) -> tuple[_Array, NDArray[np.int64]]:
-        """The boxes about all pixels that come from within each, and the rows of those of which any pixel is seen.
+    def shapes(self, shapes: _Array) -> tuple[list[list[_Array]], list[int]]:
+        """The hulls of all pixels that come from within each polygon of shapes (N, 2, K, 2), and the rows of the seen.
 
-        Boxes are (N, 4) in pixels, edges at the borders of pixels, so that a pixel i is within [i, i + 1).
+        Polygons are convex and in pixels, edges at the borders of pixels; of an upright box a pixel i is within
+        [i, i + 1). A row is seen if any pixel of its outline is. The hull of the inner polygon is drawn about the
+        middles of its pixels, so that it is no larger than what is seen of it; it is one point if nothing is.
         """
         found, rows = [], []
-        for row, (x_min, y_min, x_max, y_max) in enumerate(boxes - 0.5):
-            y, x = self._within(x_min, y_min, x_max, y_max)
-            if len(y):
-                found.append([x.min(), y.min(), x.max() + 1, y.max() + 1])
+        for row, both in enumerate(shapes - 0.5):
+            y, x = self._within(*both[0].min(axis=0), *both[0].max(axis=0))
+            sources = np.stack([one[y, x] for one in self._maps], axis=-1)
+            outline, inner = (np.stack([x, y], axis=-1)[_inside(polygon, sources)] for polygon in both)
+            if len(outline):
+                middles = hull_of(inner + 0.5) if len(inner) else outline[:1] + 0.5
+                is_line = len(inner) and not areas(middles)
+                found.append([_around(outline), _around(inner) if is_line else middles])
                 rows.append(row)
-        return np.array(found, dtype=np.float64).reshape(-1, 4), np.array(rows, dtype=np.int64)
+        return found, rows
 
     def points(self, points: _Array) -> tuple[_Array, NDArray[np.int64], _Array]:
         """Where each point (N, 2) is seen, the rows of those that are, and where a step there leads.
@@ -127,6 +139,21 @@ class Field:
             rows.append(y + block_y.start)
             columns.append(x + block_x.start)
         return np.concatenate(rows), np.concatenate(columns)
+
+
+def _inside(polygon: _Array, points: _Array) -> NDArray[np.bool_]:
+    """True for each point (N, 2) in a convex polygon, its edges included."""
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    lengths = np.hypot(*edges.T)
+    corners, (x, y) = polygon[lengths > 0], (edges[lengths > 0] / lengths[lengths > 0, np.newaxis]).T
+    distances = (points[:, 1, np.newaxis] - corners[:, 1]) * x - (points[:, 0, np.newaxis] - corners[:, 0]) * y
+    return np.asarray((distances >= -_EDGE_PX).all(axis=1) | (distances <= _EDGE_PX).all(axis=1)) & (len(corners) > 2)
+
+
+def _around(pixels: _Array) -> _Array:
+    """The convex hull (K, 2) of the squares of pixels (N, 2), x and y of their upper left corners."""
+    hull = cv2.convexHull(pixels.astype(np.int32))[:, 0]
+    return hull_of((hull[:, np.newaxis] + _PIXEL).reshape(-1, 2))
 
 
 def _blockwise(array: _Array, ufunc: np.ufunc) -> _Array:

@@ -50,11 +50,13 @@ class Entry:
     classes: tuple[str, ...]
     splits: Mapping[str, int]
     targets: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what ``asdict`` and JSON made of one; TypeError where the fields are others."""
-        return cls(**{**value, "classes": tuple(value["classes"]), "targets": tuple(value.get("targets", ()))})
+        lists = {name: tuple(value.get(name, ())) for name in ("targets", "notices")}
+        return cls(**{**value, "classes": tuple(value["classes"]), **lists})
 
 
 @dataclass(slots=True)

@@ -109,6 +109,9 @@ class Dataset(BaseModel):
         description="What records have: label, labels, boxes, mask, instance_masks, keypoints.",
         examples=[["boxes", "label"]],
     )
+    notices: list[str] | None = Field(
+        None, description="What to know of it though nothing is refused, a sentence each."
+    )
     uploaded: bool | None = Field(None, description="Whether the files belong to the service and go with the dataset.")
     path: str | None = Field(None, description="Where it was registered from.", examples=["/data/photos"])
     progress: Progress | None = None

@@ -134,8 +134,8 @@ class StreamDocument(BaseModel):
     classes: list[str] = Field(description="The names that labels index; empty where the dataset has none.")
     targets: list[str] = Field(description="What moves with the pixels: mask, boxes, keypoints.")
     notices: list[str] = Field(
-        description="What was dropped or moved while the pipeline was read; images that are too small for it; how many "
-        "rows each epoch drops."
+        description="What was dropped or moved while the pipeline was read; the dataset's notices; images that are too "
+        "small for the pipeline; how many rows each epoch drops."
     )
 
 

@@ -24,7 +24,7 @@ from augment.transforms.donors.partial_sample import (
     without_orphans,
 )
 from augment.transforms.entry import Unfit
-from augment.transforms.matrix_geometry import points_through, resized, shifted
+from augment.transforms.matrix_geometry import areas, points_through, resized, shifted, within
 
 _Array = NDArray[Any]
 
@@ -103,7 +103,7 @@ class Tile:
         Boxes are cut at what is seen, those of which nothing is left are left out; so are those whose mask was there
         and is gone. Keypoints keep number and order; those that are not seen are lost.
         """
-        piece = Piece(replace(piece.sample), piece.visible)
+        piece = replace(piece, sample=replace(piece.sample))
         self._move_keypoints(piece.sample)
         return piece if piece.sample.boxes is None else self._move_boxes(piece)
 
@@ -114,16 +114,13 @@ class Tile:
         return Rect(seen.top - self.place.top, seen.left - self.place.left, seen.height, seen.width)
 
     def _move_boxes(self, piece: Piece) -> Piece:
-        boxes = np.asarray(piece.sample.boxes, np.float64).reshape(-1, 4)
         y, x = self.place.height / self.part.height, self.place.width / self.part.width
-        corner = np.array([self.part.left, self.part.top] * 2)
-        boxes = (boxes - corner) * (x, y, x, y) + (self.place.left, self.place.top) * 2
-        whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        shapes = (piece.all_shapes - (self.part.left, self.part.top)) * (x, y) + (self.place.left, self.place.top)
+        whole = areas(shapes[:, 0])
         seen = self.seen
-        low, high = (seen.left, seen.top), (seen.left + seen.width, seen.top + seen.height)
-        boxes = np.clip(boxes, low * 2, high * 2)
-        sides = boxes[:, 2:] - boxes[:, :2]
-        left = (sides > 0).all(axis=1)
+        shapes = within(shapes, (seen.left, seen.top, seen.left + seen.width, seen.top + seen.height))
+        shares = areas(shapes[:, 0]) / whole
+        left = shares > 0
         masks = stack_of(piece.sample)
         if masks is not None:
             there = masks.any(axis=(1, 2))
@@ -131,10 +128,12 @@ class Tile:
             parts[left] = self.nearest(masks[left]) != 0
             left &= ~there | parts.any(axis=(1, 2))
         kept = with_boxes(piece, left)
-        sample = replace(kept.sample, boxes=boxes[left].astype(np.float32))
+        shapes = shapes[left]
+        boxes = np.hstack([shapes[:, 0].min(axis=1), shapes[:, 0].max(axis=1)])
+        sample = replace(kept.sample, boxes=boxes.astype(np.float32))
         if masks is not None:
             sample.instance_masks = parts[left]
-        return Piece(sample, kept.visible * (sides[left].prod(axis=1) / whole[left]))
+        return Piece(sample, kept.visible * shares[left], shapes)
 
     def _move_keypoints(self, sample: Sample) -> None:
         if sample.keypoints is None:
@@ -285,5 +284,5 @@ class Mosaic:
                 continue
             moved.append(placed)
             windows.append(tile.seen.slices)
-        first = Piece(replace(moved[0].sample, image=image, mask=mask, labels=labels), moved[0].visible)
+        first = replace(moved[0], sample=replace(moved[0].sample, image=image, mask=mask, labels=labels))
         return without_orphans(together([first, *moved[1:]], windows), pieces[0])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from augment.datasets.targets import MAX_MASK_BYTES
 from augment.samples.sample import Sample
 from augment.transforms.entry import Unfit
+from augment.transforms.matrix_geometry import joined_shapes, shapes_of
 
 _OF_BOXES: Final = ("boxes", "box_labels", "box_rows", "instance_masks")
 _OF_KEYPOINTS: Final = (
@@ -28,23 +29,30 @@ class Piece:
     """A sample whose ``box_rows`` and ``keypoint_rows`` are set and unique over all that it is joined with.
 
     ``visible`` is float64 (N,), the share of each box's area that is left so far: ones for a fresh sample, (0,) without
-    boxes.
+    boxes. ``shapes`` are those of ``matrix_geometry`` in pixels, float64 (N, 2, K, 2); None where boxes are whole.
     """
 
     sample: Sample
     visible: NDArray[np.float64]
+    shapes: NDArray[np.float64] | None = None
+
+    @property
+    def all_shapes(self) -> NDArray[np.float64]:
+        return shapes_of(np.asarray(self.sample.boxes, np.float64)) if self.shapes is None else self.shapes
 
 
 def with_boxes(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Piece:
     """The piece with these of its boxes and all that is said of them; the image and the other targets are shared."""
     taken = {name: values[rows] for name in _OF_BOXES if (values := getattr(piece.sample, name)) is not None}
-    return Piece(replace(piece.sample, **taken), piece.visible[rows])
+    return Piece(
+        replace(piece.sample, **taken), piece.visible[rows], None if piece.shapes is None else piece.shapes[rows]
+    )
 
 
 def with_keypoints(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Piece:
     """The piece with these of its keypoints and all that is said of them; the rest is shared."""
     taken = {name: values[rows] for name in _OF_KEYPOINTS if (values := getattr(piece.sample, name)) is not None}
-    return Piece(replace(piece.sample, **taken), piece.visible)
+    return replace(piece, sample=replace(piece.sample, **taken))
 
 
 def lose_keypoints(sample: Sample, lost: NDArray[np.bool_]) -> None:
@@ -74,7 +82,8 @@ def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) ->
         if there:
             masks = name == "instance_masks"
             rows[name] = _framed(there, windows, first.image.shape[:2]) if masks else np.concatenate(there)
-    return Piece(replace(first, **rows), np.concatenate([piece.visible for piece in pieces]))
+    shapes = None if first.boxes is None else joined_shapes([piece.all_shapes for piece in pieces])
+    return Piece(replace(first, **rows), np.concatenate([piece.visible for piece in pieces]), shapes)
 
 
 def _framed(

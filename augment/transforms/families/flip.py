@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from augment.transforms import schema
 from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.entry import ALL_TARGETS, Entry, warp
+from augment.transforms.matrix_geometry import Placed, Straight
 
 ENTRIES = (
     Entry("HorizontalFlip", "Mirrors the picture left to right.", {}, ALL_TARGETS, moves_pixels=True),
@@ -62,8 +63,31 @@ def mirrored(image: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[An
     return out
 
 
-class HorizontalFlip(A.HorizontalFlip):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class _Symmetric(Straight):
+    """One of ``SYMMETRIES``, of which ``element_of`` says the name."""
+
+    element = "e"
+
+    def element_of(self, params: Mapping[str, Any]) -> str:  # noqa: ARG002
+        return self.element
+
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        height, width = params["shape"][:2]
+        transposes, flip = SYMMETRIES[self.element_of(params)]
+        matrix = np.eye(3)
+        if transposes:
+            matrix[:2], (height, width) = matrix[[1, 0]], (width, height)
+        if flip in {_LEFT_TO_RIGHT, _BOTH}:
+            matrix = np.array([[-1.0, 0.0, width - 1], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) @ matrix
+        if flip in {_UPSIDE_DOWN, _BOTH}:
+            matrix = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, height - 1], [0.0, 0.0, 1.0]]) @ matrix
+        return matrix, (height, width)
+
+
+class HorizontalFlip(_Symmetric, A.HorizontalFlip):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """The same bytes."""
+
+    element = "h"
 
     def apply(self, img: NDArray[Any], **_: Any) -> NDArray[Any]:
         return mirrored(img)
@@ -152,22 +176,36 @@ def _by_tiles(image: NDArray[np.uint8], *, transposes: bool, flip: int | None) -
     return out
 
 
-class Transpose(A.Transpose):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class VerticalFlip(_Symmetric, A.VerticalFlip):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """The same bytes."""
+
+    element = "v"
+
+
+class Transpose(_Symmetric, A.Transpose):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    element = "t"
 
     def apply(self, img: NDArray[Any], **_: Any) -> NDArray[Any]:
         return turned(img, "t")
 
 
-class RandomRotate90(A.RandomRotate90):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class RandomRotate90(_Symmetric, A.RandomRotate90):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """The same bytes."""
+
+    def element_of(self, params: Mapping[str, Any]) -> str:
+        return _TURNS[params["factor"]]
 
     def apply(self, img: NDArray[Any], factor: int, **_: Any) -> NDArray[Any]:
         return turned(img, _TURNS[factor])
 
 
-class D4(A.D4):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class D4(_Symmetric, A.D4):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """The same bytes."""
+
+    def element_of(self, params: Mapping[str, Any]) -> str:
+        return str(params["group_element"])
 
     def apply(self, img: NDArray[Any], group_element: str, **_: Any) -> NDArray[Any]:
         return turned(img, group_element)

@@ -86,7 +86,7 @@ class Donating:
         with Refusing(lambda: self._name, piece.sample, key):
             taken = [source.take(self._donors, place) for place in places]
             pieces = [_numbered(sample, numbers) for _, sample in taken]
-            base = Piece(_with_rows(piece.sample), piece.visible)
+            base = replace(piece, sample=_with_rows(piece.sample))
             joined, params = self._joining.join(base, pieces, self._chance.generator)
         noted = Applied(self._name, drawn({"donors": [name for name, _ in taken], **params}))
         return joined, (noted,)

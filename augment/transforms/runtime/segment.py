@@ -180,7 +180,7 @@ class Segment:
             result = targets | self._compose(**data)
             result["image"] = np.ascontiguousarray(result["image"])
             as_image(result["image"])
-            out = Piece(replace(sample, image=result["image"]), piece.visible)
+            out = replace(piece, sample=replace(sample, image=result["image"]))
             if carries:
                 out = self._carrier.take_out(sample, result, mirrored=self._trace.mirrored, last=last)
         return Moved(out, self._trace.applied(provenance=provenance), self._trace.matrix)

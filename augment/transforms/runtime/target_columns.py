@@ -17,17 +17,22 @@ from augment.pipelines.spec import BoxRules, KeypointRules, PipelineSpec
 from augment.samples import annotations
 from augment.samples.sample import Sample
 from augment.transforms.donors.partial_sample import Piece
-from augment.transforms.keypoint_motion import BOX_ROW, LABEL, VISIBLE
+from augment.transforms.matrix_geometry import BOX_ROW, LABEL, SHAPES, VISIBLE, areas, beyond, shapes_in, shapes_of
 
 _Array = NDArray[Any]
 
 _ROW: Final = 2
-_ANGLE: Final = 3
-_SCALE: Final = 4
-"""Columns of keypoints behind x and y; angle and scale are there where the sample has either."""
+_GONE: Final = 3
+_ANGLE: Final = 4
+_SCALE: Final = 5
+"""Columns of keypoints behind x and y: the row, 1 for one that has left a frame; angle and scale if the sample has any.
+"""
 
 _ROUNDING: Final = 1e-3
 """Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the picture."""
+
+_ELLIPSE_PX: Final = 2.0
+"""Area that must be left of the ellipse in a box, or half of what is left of the box: in its corners is no object."""
 
 _DECIMALS: Final = 3
 """Of a box's pixels: what is behind them is the noise of shares in float32."""
@@ -85,7 +90,7 @@ class Carrier:
         if sample.instance_masks is not None:
             data["masks"] = (sample.instance_masks != 0) * np.uint8(self.mark) if len(sample.instance_masks) else []
         if sample.boxes is not None:
-            data["bboxes"] = _box_columns(sample, piece.visible)
+            data["bboxes"] = _box_columns(piece)
         if sample.keypoints is not None and len(points := _keypoint_columns(sample)):
             data["keypoints"] = points
         return data
@@ -98,38 +103,46 @@ class Carrier:
         """
         image = result["image"]
         out = replace(sample, image=image)
-        visible = np.empty(0)
+        visible, shapes = np.empty(0), None
         if sample.labels is not None:
             out.labels = sample.labels.copy()
         if sample.mask is not None:
             out.mask = np.ascontiguousarray(result["mask"]).astype(sample.mask.dtype)
         if sample.boxes is not None:
-            visible = self._boxes_out(sample, out, result, self.boxes if last else _ALL_BOXES)
+            visible, shapes = self._boxes_out(sample, out, result, self.boxes if last else _ALL_BOXES)
         elif sample.instance_masks is not None:
             masks = np.asarray(result["masks"], np.uint8).reshape(-1, *image.shape[:2])
             out.instance_masks = (masks == self.mark).astype(np.uint8)
         if sample.keypoints is not None:
-            outside = self.keypoints.outside if last else "keep"
+            outside = self.keypoints.outside if last or self.keypoints.outside == "keep" else "mark"
             self._keypoints_out(sample, out, result, mirrored=mirrored, outside=outside)
-        return Piece(out, visible)
+        return Piece(out, visible, shapes)
 
-    def _boxes_out(self, sample: Sample, out: Sample, result: Mapping[str, Any], rules: BoxRules) -> _Array:
-        """Returns the share of each box that is left."""
-        columns = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, VISIBLE + 1)
+    def _boxes_out(
+        self, sample: Sample, out: Sample, result: Mapping[str, Any], rules: BoxRules
+    ) -> tuple[_Array, NDArray[np.float64]]:
+        """Returns the share of each box that is left, and its shapes."""
+        columns = np.asarray(result["bboxes"], dtype=np.float64)
+        columns = columns if len(columns) else np.zeros((0, SHAPES + 4))
         columns = columns[np.argsort(columns[:, BOX_ROW], kind="stable")]
         columns[:, :4] = np.round(columns[:, :4], _DECIMALS)
-        columns = columns[rules.keeps(columns[:, :4], columns[:, VISIBLE])]
+        shapes = shapes_in(columns) * out.image.shape[1::-1]
+        keeps = rules.keeps(columns[:, :4], columns[:, VISIBLE])
+        columns, shapes = columns[keeps], shapes[keeps]
         rows = columns[:, BOX_ROW].astype(np.int64)
+        least = np.minimum(areas(shapes[:, 0]) / 2, _ELLIPSE_PX if rules.min_area else 0.0)
+        there = areas(shapes[:, 1]) >= least
         if sample.instance_masks is not None:
             masks = self._masks_out(sample.instance_masks, out, result, columns[:, :4], rows)
             had_any = np.asarray(sample.instance_masks.any(axis=(1, 2)))[rows]
-            seen = ~had_any | masks.any(axis=(1, 2))
-            columns, rows, out.instance_masks = columns[seen], rows[seen], masks[seen]
+            there = np.where(had_any, masks.any(axis=(1, 2)), there)
+            out.instance_masks = masks[there]
+        columns, rows, shapes = columns[there], rows[there], shapes[there]
         out.boxes = columns[:, :4].astype(np.float32)
         if sample.box_labels is not None:
             out.box_labels = sample.box_labels[rows]
         out.box_rows = rows if sample.box_rows is None else sample.box_rows[rows]
-        return columns[:, VISIBLE]
+        return columns[:, VISIBLE], shapes
 
     def _masks_out(
         self, before: _Array, out: Sample, result: Mapping[str, Any], boxes: _Array, rows: NDArray[np.int64]
@@ -158,8 +171,8 @@ class Carrier:
         had_place[columns[:, _ROW].astype(np.int64)] = True
         columns = np.asarray(result.get("keypoints", columns[:0]), dtype=np.float64).reshape(-1, columns.shape[1])
         height, width = out.image.shape[:2]
-        beyond = ~((columns[:, :2] >= -0.5) & (columns[:, :2] < (width - 0.5, height - 0.5))).all(axis=1)
-        left = columns if outside == "keep" else columns[~beyond]
+        gone = (columns[:, _GONE] > 0) | beyond(columns, height, width)
+        left = columns if outside == "keep" else columns[~gone]
         left = left[np.isfinite(left[:, :2]).all(axis=1)]
         rows = left[:, _ROW].astype(np.int64)
         out.keypoints = np.full((len(before), 2), np.nan, np.float32)
@@ -235,24 +248,27 @@ def _select(out: Sample, rows: NDArray[np.int64]) -> None:
             setattr(out, name, values[rows])
 
 
-def _box_columns(sample: Sample, visible: _Array) -> NDArray[np.float64]:
+def _box_columns(piece: Piece) -> NDArray[np.float64]:
+    sample = piece.sample
     boxes = np.asarray(sample.boxes, dtype=np.float64).reshape(-1, 4)
-    columns = np.ones((len(boxes), VISIBLE + 1))
+    columns = np.ones((len(boxes), SHAPES))
     height, width = sample.image.shape[:2]
     columns[:, :4] = np.clip(boxes, 0.0, (width, height, width, height))
     columns[:, LABEL] = -1.0 if sample.box_labels is None else sample.box_labels
     columns[:, BOX_ROW] = np.arange(len(boxes))
-    columns[:, VISIBLE] = visible
-    return columns
+    columns[:, VISIBLE] = piece.visible
+    shapes = shapes_of(columns[:, :4]) if piece.shapes is None else piece.shapes
+    return np.hstack([columns, (shapes / (width, height)).reshape(len(boxes), 4 * shapes.shape[2])])
 
 
 def _keypoint_columns(sample: Sample) -> NDArray[np.float64]:
     """Those that have a place."""
     points = np.asarray(sample.keypoints, dtype=np.float64).reshape(-1, 2)
     turns = sample.keypoint_angles is not None or sample.keypoint_scales is not None
-    columns = np.zeros((len(points), _SCALE + 1 if turns else _ROW + 1))
+    columns = np.zeros((len(points), _SCALE + 1 if turns else _GONE + 1))
     columns[:, :2] = points
     columns[:, _ROW] = np.arange(len(points))
+    columns[:, _GONE] = beyond(points, *sample.image.shape[:2])
     if sample.keypoint_angles is not None:
         columns[:, _ANGLE] = sample.keypoint_angles
     if sample.keypoint_scales is not None:

@@ -13,18 +13,23 @@ from augment.samples.sample import Applied
 from augment.transforms import catalogue, keypoint_motion, limits
 from augment.transforms.entry import Unfit
 
-INLINE_MAX: Final = 16
-"""Lists of more values than these are shown as their length and digest; provenance has to fit a header."""
+INLINE_MAX: Final = 64
+"""Arrays and lists of more values are shown as their shape or length and digest; provenance has to fit a header."""
 
 _AS_IT_IS: Final = frozenset({type(None), bool, int, str})
 
-_NOT_DRAWN: Final = frozenset({"shape", "interpolation", "fill", "fill_mask", "reference_picture", "pieces"})
-"""What Albumentations adds to the parameters of each call: its size, and what the pipeline says anyway; and pixels of
-references, whose keys are told."""
+_NOT_DRAWN: Final = frozenset(
+    {"shape", "interpolation", "fill", "fill_mask", "bbox_matrix", "matrix_bbox", "reference_picture", "pieces"}
+)
+"""What Albumentations adds to the parameters of each call: its size, what the pipeline says anyway, and a matrix for
+boxes that is not used here; and pixels of references, whose keys are told."""
 
 
 def drawn(params: Mapping[str, Any]) -> dict[str, object]:
-    """The parameters of one call as JSON: arrays as shape, dtype and digest, long lists as length and digest."""
+    """The parameters of one call as JSON: arrays in full, long ones as shape, dtype and digest, long lists likewise.
+
+    All numbers are exact: a float of 32 bits is written as the float of 64 bits that it equals.
+    """
     return {str(name): _plain(value) for name, value in params.items() if name not in _NOT_DRAWN}
 
 
@@ -51,7 +56,9 @@ def _plain(value: Any) -> object:
     raise TypeError(f"a drawn parameter is a {type(value).__name__}, which has no place in provenance")
 
 
-def _array(array: NDArray[Any]) -> dict[str, object]:
+def _array(array: NDArray[Any]) -> object:
+    if array.size <= INLINE_MAX:
+        return array.tolist() if array.dtype.kind in "biu" or np.isfinite(array).all() else _plain(array.tolist())
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     shape = list(array.shape)
     digest = digest_fields((little.dtype.str, json.dumps(shape), little.tobytes()))

@@ -101,6 +101,35 @@ def test_check_writes_one_json_document(tmp_path: Path, capsys: pytest.CaptureFi
     assert kind["examples"][0]["path"] == "train/c.png"
 
 
+def keypoints(root: Path) -> Path:
+    """A picture with one keypoint of each name, in COCO's form."""
+    lay_pictures(root, "a.png")
+    names = ["kneeL", "kneeR", "nose", "hipL"]
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 8], "area": 64, "iscrowd": 0}
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}],
+        "categories": [{"id": 1, "name": "person", "keypoints": names}],
+        "annotations": [annotation | {"keypoints": [1, 2, 2, 6, 2, 2, 3, 3, 2, 1, 5, 2], "num_keypoints": 4}],
+    }
+    return lay(root, {"annotations.json": json.dumps(document).encode()})
+
+
+def test_keypoint_names_without_a_partner_are_a_notice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = keypoints(tmp_path / "in")
+    notice = scan(root).notices[0]
+    assert notice.endswith(': "nose", "hipL"')
+    assert run("check", root) == exit_codes.OK
+    assert capsys.readouterr().err == f"notice: {notice}\n"
+    assert run("check", root, "--json") == exit_codes.OK
+    assert json.loads(capsys.readouterr().out)["notices"] == [notice]
+    mirror = lay(tmp_path, {"mirror.yaml": b"transforms: [{HorizontalFlip: {p: 1}}]"}) / "mirror.yaml"
+    arguments = ("expand", root, tmp_path / "out", "-p", mirror, "--copies", "1", "--workers", "0", "--json")
+    assert run(*arguments) == exit_codes.OK
+    told = capsys.readouterr()
+    assert f"notice: {notice}" in told.err.splitlines()
+    assert json.loads(told.out)["notices"] == [notice]
+
+
 def test_check_takes_the_name_of_a_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = boxes(tmp_path, GOOD)
     assert run("check", root, "--format", "folder") == exit_codes.OK

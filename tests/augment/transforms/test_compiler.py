@@ -157,11 +157,7 @@ def test_applied_names_each_transform_in_its_order_with_what_was_drawn() -> None
     assert set(applied[0].params) == {"alpha", "beta"}
     assert isinstance(applied[1].params["gamma"], float)
     assert sorted(applied[2].params["channels_shuffled"]) == [0, 1, 2]  # type: ignore[call-overload]  # a list
-    assert applied[3].params["holes"] == {
-        "shape": [3, 4],
-        "dtype": "int64",
-        "digest": applied[3].params["holes"]["digest"],  # type: ignore[index]  # a dict
-    }
+    assert np.array(applied[3].params["holes"]).shape == (3, 4)
 
 
 def test_applied_is_empty_where_nothing_was() -> None:
@@ -190,8 +186,8 @@ def test_without_provenance_names_remain_and_pixels_are_the_same() -> None:
     assert named == tuple(Applied(found.name, {}) for found in described)
 
 
-def test_drawn_shows_arrays_by_digest_and_long_lists_by_length() -> None:
-    array = np.arange(6, dtype=">f4").reshape(2, 3)
+def test_drawn_shows_long_arrays_by_digest_and_long_lists_by_length() -> None:
+    array = np.arange(INLINE_MAX + 2, dtype=">f4").reshape(2, -1)
     params = {
         "shape": (4, 5, 3),
         "fill": 3,
@@ -207,8 +203,8 @@ def test_drawn_shows_arrays_by_digest_and_long_lists_by_length() -> None:
         "flag": np.bool_(True),
     }
     shown = drawn(params)
-    digest = digest_fields(("<f4", "[2, 3]", array.astype("<f4").tobytes())).hex()
-    by_digest = {"shape": [2, 3], "dtype": "float32", "digest": digest}
+    digest = digest_fields(("<f4", "[2, 33]", array.astype("<f4").tobytes())).hex()
+    by_digest = {"shape": [2, 33], "dtype": "float32", "digest": digest}
     assert shown == {
         "array": by_digest,
         "fortran": by_digest,
@@ -217,7 +213,7 @@ def test_drawn_shows_arrays_by_digest_and_long_lists_by_length() -> None:
         "word": "r90",
         "infinite": "inf",
         "nested": {"x": [1, 2], "y": None},
-        "long": {"length": 17, "digest": digest_fields((json.dumps(list(range(17))),)).hex()},
+        "long": {"length": 65, "digest": digest_fields((json.dumps(list(range(65))),)).hex()},
         "flag": True,
     }
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown

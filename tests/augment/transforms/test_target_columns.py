@@ -1,10 +1,13 @@
 """All that is said of a picture comes through a pipeline: rows, masks of objects, sides, rules, counts."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from augment.errors import CallError, RecordError
 from augment.pipelines.document import parse
@@ -284,11 +287,63 @@ def test_what_was_dropped_stands_in_the_provenance() -> None:
         (("eye_l", "eye_r", "l-hip", "r-hip", "hip.L", "hip.R"), [1, 0, 3, 2, 5, 4]),
         (("LWrist", "RWrist", "Lip", "Rip"), [1, 0, 2, 3]),
         (("left_eye", "cleft", "upright", "all", "arr"), [0, 1, 2, 3, 4]),
+        (("kneeL", "kneeR", "eyeR", "hand_l_tip", "eyeL", "hand_r_tip"), [1, 0, 4, 5, 2, 3]),
+        (("handLTip", "knee1L", "handRTip", "knee1R", "kneeL_2", "kneeR_2"), [2, 3, 0, 1, 5, 4]),
+        (("ear", "nail", "nair", "collar", "corral", "color", "coLor", "coRor", "L1", "R1"), list(range(10))),
         ((), []),
     ],
 )
 def test_names_that_differ_by_left_and_right_are_partners(names: tuple[str, ...], pairs: list[int]) -> None:
     assert annotations.partners(names).tolist() == pairs
+
+
+WORDS = st.from_regex(r"[a-z]{2,8}", fullmatch=True).filter(lambda word: not re.search("left|right", word))
+SIDED = st.sampled_from(
+    (
+        "{0}{S}",
+        "{0}{S}{1}",
+        "{0}_{s}",
+        "{0}_{s}_{1}",
+        "{s}_{0}",
+        "{S}{1}",
+        "{0}.{S}",
+        "{0}{Side}",
+        "{side} {0}",
+        "{0}-{side}",
+    )
+)
+
+
+def sided(form: str, first: str, second: str, side: str) -> str:
+    letter = side[0]
+    return form.format(first, second.capitalize(), s=letter, S=letter.upper(), side=side, Side=side.capitalize())
+
+
+@given(st.lists(st.tuples(SIDED, WORDS, WORDS), min_size=1, max_size=6, unique_by=lambda each: (each[1], each[2])))
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+def test_sides_are_partners_however_a_name_is_written(given_names: list[tuple[str, str, str]]) -> None:
+    """Both ways, and never for the l and r of a word, though two words may differ by nothing else."""
+    both = [(sided(*each, "left"), sided(*each, "right")) for each in given_names]
+    plain = [word for _, word, _ in given_names] + [word.replace("l", "r") for _, word, _ in given_names]
+    sides = [name for pair in both for name in pair]
+    names = tuple(dict.fromkeys([*sides, *plain, *(word.capitalize() for word in plain)]))
+    partner = annotations.partners(names)
+    assert partner[partner].tolist() == list(range(len(names)))
+    swapped = {name: names[place] for name, place in zip(names, partner, strict=True) if names[place] != name}
+    assert swapped == {**dict(both), **{other: one for one, other in both}}
+
+
+def test_names_without_a_partner_are_listed() -> None:
+    assert annotations.unpaired_notice(("kneeL", "kneeR", "left eye", "right eye")) is None
+    assert annotations.unpaired_notice(()) is None
+    notice = some_text(annotations.unpaired_notice(("kneeL", "kneeR", "nose", "hipL")))
+    assert notice.endswith(': "nose", "hipL"')
+    assert some_text(annotations.unpaired_notice([str(i) for i in range(30)])).endswith('"9" and 20 more')
+
+
+def some_text(text: str | None) -> str:
+    assert text is not None
+    return text
 
 
 MIRRORS = ("HorizontalFlip", "VerticalFlip", "Transpose")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from augment.samples.sample import Sample
+from augment.transforms.matrix_geometry import shapes_of
 from augment.transforms.warp_field import Field
 from tests.augment.transforms.catalogue_cases import compiled, node, noise_image, some
 
@@ -28,6 +29,11 @@ def smooth_field(seed: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
     return bent[0], bent[1]
 
 
+def boxes_seen(field: Field, boxes: np.ndarray) -> tuple[list[list[float]], list[int]]:
+    shapes, rows = field.shapes(shapes_of(boxes))
+    return [[*outline.min(axis=0), *outline.max(axis=0)] for outline, _ in shapes], rows
+
+
 @given(
     st.integers(0, 10_000),
     st.floats(0, 12),
@@ -43,14 +49,13 @@ def test_box_is_that_about_all_pixels_that_come_from_within(
     map_x, map_y = smooth_field(seed, strength)
     box = np.array([[x, y, x + width, y + height]], dtype=np.float64)
     within = (map_x >= x - 0.5) & (map_x < x + width - 0.5) & (map_y >= y - 0.5) & (map_y < y + height - 0.5)
-    boxes, rows = Field(map_x, map_y).boxes(box)
+    boxes, rows = boxes_seen(Field(map_x, map_y), box)
     if not within.any():
-        assert boxes.shape == (0, 4)
-        assert rows.shape == (0,)
+        assert not rows
         return
     ys, xs = np.nonzero(within)
-    assert boxes.tolist() == [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]]
-    assert rows.tolist() == [0]
+    assert boxes == [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]]
+    assert rows == [0]
 
 
 @given(st.integers(0, 10_000), st.floats(0, 6), st.floats(-5, 95), st.floats(-5, 75))
@@ -88,7 +93,7 @@ def test_field_that_changes_nothing_leaves_whole_boxes_and_points() -> None:
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     field = Field(x, y)
     boxes = np.array([[0, 0, WIDTH, HEIGHT], [3, 4, 5, 6], [89, 69, 90, 70]], dtype=np.float64)
-    assert field.boxes(boxes)[0].tolist() == boxes.tolist()
+    assert boxes_seen(field, boxes)[0] == boxes.tolist()
     points = np.array([[0, 0], [89, 69], [40, 31], [40.25, 30.75]], dtype=np.float64)
     moved, _, steps = field.points(points)
     assert moved.tolist() == points.tolist()
@@ -98,12 +103,29 @@ def test_field_that_changes_nothing_leaves_whole_boxes_and_points() -> None:
 def test_rows_say_which_boxes_and_points_were_found() -> None:
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     field = Field(x + 30, y)
-    boxes, rows = field.boxes(np.array([[0, 0, 20, 20], [40, 10, 60, 20]], dtype=np.float64))
-    assert boxes.tolist() == [[10, 10, 30, 20]]
-    assert rows.tolist() == [1]
-    points, rows, _ = field.points(np.array([[5, 5], [35, 6]], dtype=np.float64))
+    boxes, rows = boxes_seen(field, np.array([[0, 0, 20, 20], [40, 10, 60, 20]], dtype=np.float64))
+    assert boxes == [[10, 10, 30, 20]]
+    assert rows == [1]
+    points, found, _ = field.points(np.array([[5, 5], [35, 6]], dtype=np.float64))
     assert points.tolist() == [[5, 6]]
-    assert rows.tolist() == [1]
+    assert found.tolist() == [1]
+
+
+@given(st.integers(0, 10_000), st.floats(0, 12), st.integers(0, 89), st.integers(0, 69), st.integers(0, 44))
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+def test_outline_that_is_no_box_holds_the_pixels_that_come_from_within_it(
+    seed: int, strength: float, x: int, y: int, radius: int
+) -> None:
+    map_x, map_y = smooth_field(seed, strength)
+    corners = np.array([[x, y - radius], [x + radius, y], [x, y + radius], [x - radius, y]], np.float64) + 0.5
+    within = np.abs(map_x - x) + np.abs(map_y - y) <= radius + 1e-4
+    within &= (map_x < x + radius) & (map_y < y + radius)
+    shapes, rows = Field(map_x, map_y).shapes(np.stack([corners, corners])[np.newaxis])
+    assert len(rows) == bool(within.any() and radius)
+    for outline in shapes[0] if rows else ():
+        ys, xs = np.nonzero(within)
+        assert outline.min(axis=0).tolist() == [xs.min(), ys.min()]
+        assert outline.max(axis=0).tolist() == [xs.max() + 1, ys.max() + 1]
 
 
 STRONG: dict[str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """Datasets of other formats than the folder's: what registering one tells, and what becomes of bad annotations."""
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -35,6 +36,26 @@ def test_a_dataset_tells_its_format_and_its_targets(service: TestClient, data_ro
     body = answer.json()
     assert (body["format"], body["targets"], body["classes"]) == ("csv", ["boxes"], ["cat", "dog"])
     assert service.get("/v1/datasets/boxes").json() == body
+
+
+def test_keypoint_names_without_a_partner_are_a_notice_of_a_dataset_and_its_streams(
+    service: TestClient, data_root: Path
+) -> None:
+    folder = write_folder(data_root / "keypoints", "1.png")
+    document = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 32, "height": 24}],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["kneeL", "kneeR", "nose"]}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 8], "area": 64, "iscrowd": 0}
+            | {"keypoints": [1, 2, 2, 6, 2, 2, 3, 3, 2], "num_keypoints": 3}
+        ],
+    }
+    (folder / "annotations.json").write_text(json.dumps(document))
+    body = service.post("/v1/datasets", json={"name": "keypoints", "path": str(folder)}).json()
+    assert [notice.partition(": ")[2] for notice in body["notices"]] == ['"nose"']
+    asked = {"dataset": "keypoints", "pipeline": "flip-rotate-crop", "batch_size": 1, "seed": 0}
+    stream = service.post("/v1/streams", json=asked)
+    assert stream.json()["notices"] == body["notices"], stream.text
 
 
 def test_a_format_may_be_named(service: TestClient, data_root: Path) -> None:
