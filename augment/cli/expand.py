@@ -261,8 +261,6 @@ def expand(
         for notice in loaded.notices if loaded is not None else ():
             output.note(f"notice: {notice}")
         dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
-        for notice in dataset.notices:
-            output.note(f"notice: {notice}")
         expansion = Expansion(
             dataset,
             out,

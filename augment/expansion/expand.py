@@ -162,7 +162,7 @@ class Expansion:
         division = divide(self.dataset, split, augment_splits, copy_splits=copy_splits)
         if not allow_leaks:
             check_leaks(self.dataset, division)
-        self.notices: tuple[str, ...] = ()
+        self.notices: tuple[str, ...] = self.dataset.notices
         if copies != 0:
             for part, view in views(self.dataset, division.parts):
                 if not part.copied:
@@ -252,7 +252,7 @@ class Expansion:
             num_closing = dataset_files.write(self.out, self.spec, lambda: tally.show(()))
         for each in (self.dataset, *self._references.values()):
             user_state.remember(each.digest, each.root)
-        return replace(tally.summary(self.out, num_removed, num_closing), notices=self.dataset.notices)
+        return replace(tally.summary(self.out, num_removed, num_closing), notices=self.notices)
 
     def _described(self) -> ExpansionSpec | None:
         text = folder.read_text(self.out, folder.DESCRIPTION)

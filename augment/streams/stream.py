@@ -140,7 +140,7 @@ class Stream:
 
     def _check_pipelines(self, *, has_views: bool) -> None:
         """PipelineError, with the place of the view, where one cannot hold for the dataset."""
-        notices: list[str] = []
+        notices = list(self.dataset.notices)
         for place, view in enumerate(self.views):
             with problems_of_view(place if has_views else None):
                 notices += view.pipeline.notices
@@ -217,7 +217,7 @@ class Stream:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences about what reading the pipelines dropped or renamed, and which records an epoch leaves out."""
+        """Sentences for the user: the dataset's, what reading the pipelines dropped, which rows an epoch leaves out."""
         if dropped := self.spec.num_dropped:
             rows = f"each epoch drops {dropped} of {self.spec.epoch_rows} rows, which fill no batch of "
             return (*self._notices, f"{rows}{self.spec.batch_size}; drop_last=False keeps them")

@@ -291,7 +291,7 @@ def _document(stream: Stream, dataset: str) -> dict[str, Any]:
         "image_shape": None if stream.image_shape is None else list(stream.image_shape),
         "classes": list(stream.classes),
         "targets": sorted(stream.targets),
-        "notices": [*stream.dataset.notices, *stream.notices],
+        "notices": list(stream.notices),
     }
 
 
