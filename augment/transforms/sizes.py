@@ -69,6 +69,11 @@ def check_dataset(spec: PipelineSpec, dataset: Dataset) -> tuple[str, ...]:
 
     Raises PipelineError if no image fits, naming the smallest, or if the pipeline cannot move the dataset's targets.
     """
+    least = dataset.min_size()
+    walk = follow(spec, Extent(least.height, entry.UNBOUNDED, least.width, entry.UNBOUNDED))
+    if walk.firm and not walk.findings and misfit(spec, entry.UNBOUNDED, entry.UNBOUNDED) is None:
+        _check_targets(spec, walk, dataset.targets)
+        return ()  # nothing of millions of records was read
     given = dataset.sizes()
     places = np.flatnonzero(misfits(spec, given))
     if not len(places):
@@ -81,7 +86,8 @@ def check_dataset(spec: PipelineSpec, dataset: Dataset) -> tuple[str, ...]:
         check_fits(spec, height, width, dataset.targets, key=key)
     fitting = int(np.flatnonzero(~np.isin(np.arange(len(given)), places))[0])
     _check_targets(spec, follow(spec, entry.point(*map(int, given[fitting]))), dataset.targets)
-    notice = f"{len(places):,} of {len(given):,} images are too small for the pipeline and refused (not_renderable)"
+    are = "is" if len(places) == 1 else "are"
+    notice = f"{len(places):,} of {len(given):,} images {are} too small for the pipeline and refused (not_renderable)"
     return (f"{notice}; the smallest is `{key}`: {misfit(spec, height, width)}",)
 
 

@@ -127,7 +127,7 @@ def test_declaration_counts_images_that_are_too_small_and_names_the_smallest(
     declared = service.post("/v1/streams", json={"dataset": "uneven", "pipeline": crop, "batch_size": 11})
     assert declared.status_code == 201
     (notice,) = declared.json()["notices"]
-    assert notice.startswith("1 of 11 images are too small")
+    assert notice.startswith("1 of 11 images is too small")
     assert "the smallest is `tiny`: RandomCrop on 1 x 1 pixels: it takes 16 x 16" in notice
     (batch,) = read(service.get(f"/v1/streams/{declared.json()['id']}/batches"))
     assert "tiny" in batch.replaces
