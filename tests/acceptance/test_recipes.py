@@ -1,5 +1,6 @@
 """The page of recipes, block by block as it stands, against a real server with real photographs."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -97,6 +98,20 @@ def test_recipes_work_as_they_stand(datasets: Path, tmp_path: Path) -> None:
                 num_run += 1
     assert num_run == _PAGE.count("stream.epoch(0):")
     assert num_run >= 13
+
+
+def test_recipes_say_how_far_hues_turn() -> None:
+    """The default is the whole circle, which no published training takes: blood cells come out green."""
+    jitters = [
+        (key.value, {part.value for part in value.keys if isinstance(part, ast.Constant)})
+        for _, block in _BLOCKS
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == "ColorJitter" and isinstance(value, ast.Dict)
+    ]
+    assert jitters
+    assert all("hue" in given for _, given in jitters)
 
 
 def test_recipes_name_only_headings_that_are_there() -> None:

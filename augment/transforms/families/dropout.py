@@ -207,8 +207,11 @@ def _least_hole(params: Params) -> tuple[int, int]:
 
 
 def _grid_cell(params: Params) -> tuple[int, int]:
+    if params["holes_number_xy"] is not None:
+        rows, columns = params["holes_number_xy"]  # in this order, whatever the name says
+        return rows, columns
     side = 2 if params["unit_size_range"] is None else params["unit_size_range"][1]
-    return (1, 1) if params["holes_number_xy"] is not None else (side, side)
+    return side, side
 
 
 def _longest_strip(params: Params) -> tuple[int, int]:

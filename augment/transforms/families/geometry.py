@@ -313,11 +313,11 @@ class Rotate(matrix_geometry.Rotate):
 
 
 class Perspective(matrix_geometry.Perspective):
-    """An image stays where its result would be thinner than half a pixel; the original divides by zero."""
+    """An image stays if its result would be thinner than half a pixel; the original divides by zero."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
-        if min(drawn["max_height"], drawn["max_width"]) >= 1:
+        if min(drawn["max_height"], drawn["max_width"]) >= 1 and np.linalg.matrix_rank(drawn["matrix"]) == 3:
             return drawn
         height, width = params["shape"][:2]
         return {"matrix": np.eye(3), "max_height": height, "max_width": width, "matrix_bbox": np.eye(3)}

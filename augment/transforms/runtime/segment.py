@@ -105,8 +105,8 @@ def _whole(transform: Any) -> Callable[[Image], Image]:
 Loc = tuple[str | int, ...]
 
 UNFORESEEN: Final = (
-    "it fails inside the library that computes it, a defect of ours (please report the pipeline and the size); put "
-    " `SmallestMaxSize` before it, or leave it out"
+    "it fails inside the library that computes it, a defect of ours (please report the pipeline and the size); "
+    "put `SmallestMaxSize` before it, or leave it out"
 )
 """Said instead of an exception's own text. A test over the whole catalogue finds the next one that needs a rule."""
 

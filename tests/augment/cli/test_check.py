@@ -53,7 +53,7 @@ def test_check_of_a_dataset_tells_which_images_a_pipeline_cannot_take(
     crop = tmp_path / "crop.yaml"
     crop.write_text("transforms: [RandomCrop: {height: 8, width: 8}]")
     assert run("check", root, "-p", crop) == exit_codes.OK
-    assert "notice: 1 of 3 images are too small" in capsys.readouterr().err
+    assert "notice: 1 of 3 images is too small" in capsys.readouterr().err
     assert run("check", root, "--json", "-p", crop) == exit_codes.OK
     assert "the smallest is `c`: RandomCrop on 1 x 2" in json.loads(capsys.readouterr().out)["notices"][0]
     crop.write_text("transforms: [RandomCrop: {height: 9, width: 9}]")

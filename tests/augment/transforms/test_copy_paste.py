@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.samples.sample import Sample
+from augment.transforms.entry import Unfit
 from augment.transforms.runtime.donor_step import Piece
 from augment.transforms.runtime.trace import drawn as in_provenance
 from tests.augment.transforms.catalogue_cases import some
@@ -235,9 +236,9 @@ def test_donor_without_masks_pastes_nothing() -> None:
 
 def test_sample_without_instance_masks_is_refused() -> None:
     base, donor = drawn(0, 40, 60), drawn(1, 40, 60, (0, 0, 9, 9))
-    with pytest.raises(ValueError, match="instance masks"):
+    with pytest.raises(Unfit, match="instance masks"):
         pasted(Piece(replace(base.sample, instance_masks=None), base.visible), donor)
-    with pytest.raises(ValueError, match="instance masks"):
+    with pytest.raises(Unfit, match="instance masks"):
         pasted(base, Piece(replace(donor.sample, instance_masks=None), donor.visible))
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.samples.sample import Sample
+from augment.transforms.entry import Unfit
 from augment.transforms.limits import OUTPUT_SIDE_PX
 from augment.transforms.runtime.donor_step import Piece
 from augment.transforms.runtime.trace import drawn as in_provenance
@@ -265,15 +266,15 @@ def test_parameters_fit_into_provenance() -> None:
 def test_pictures_with_and_without_a_target_are_refused() -> None:
     pieces = pictures(4)
     pieces[1].sample.mask = None
-    with pytest.raises(ValueError, match="others have none"):
+    with pytest.raises(Unfit, match="others have none"):
         joined(pieces, size=[20, 20])
     pieces = pictures(4)
     pieces[3].sample.keypoint_scales = None
-    with pytest.raises(ValueError, match="keypoint_scales"):
+    with pytest.raises(Unfit, match="keypoint_scales"):
         joined(pieces, size=[20, 20])
 
 
 def test_masks_of_objects_are_bounded() -> None:
     pieces = [drawn(20 * nth, 20, 20, *[(x, 0, x + 1, 20) for x in range(20)]) for nth in range(4)]
-    with pytest.raises(ValueError, match="MAX_MASK_BYTES"):
+    with pytest.raises(Unfit, match="MAX_MASK_BYTES"):
         joined(pieces, size=[OUTPUT_SIDE_PX, OUTPUT_SIDE_PX], fit_mode="contain")

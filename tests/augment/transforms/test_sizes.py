@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from augment.datasets.manifest import Size
 from augment.errors import PipelineError, RecordError
 from augment.pipelines.document import parse
 from augment.pipelines.spec import PipelineSpec
@@ -395,3 +396,38 @@ def test_containers_that_multiply_sizes_are_followed_at_once() -> None:
 def test_location_is_that_of_the_canonical_document() -> None:
     spec = spec_of("[NoOp, OneOf: {transforms: [NoOp, Rotate]}]")
     assert sizes.location(spec, (1, 1)) == ("transforms", 1, "OneOf", "transforms", 1, "Rotate")
+
+
+@given(trees(), st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=4))
+@settings(max_examples=120, deadline=None)
+def test_a_dataset_is_judged_as_its_images_are(tree: Any, given: list[tuple[int, int]]) -> None:
+    """The least sides alone are enough for most pipelines, which must not hide an image either."""
+    try:
+        spec = spec_of(tree)
+    except PipelineError:
+        return
+    found = [sizes.misfit(spec, *size) is not None for size in given]
+    try:
+        notices = sizes.check_dataset(spec, Sized(given))  # type: ignore[arg-type]  # what is asked of a dataset
+    except PipelineError:
+        assert all(found)
+    else:
+        assert [notice.split()[0] for notice in notices] == [str(sum(found))] * any(found)
+
+
+class Sized:
+    """What a declaration asks of a dataset."""
+
+    targets: frozenset[str] = frozenset()
+
+    def __init__(self, given: list[tuple[int, int]]) -> None:
+        self._given = given
+
+    def sizes(self) -> np.ndarray:
+        return np.array(self._given, np.int64)
+
+    def min_size(self) -> Size:
+        return Size(min(size[0] for size in self._given), min(size[1] for size in self._given), "0")
+
+    def keys(self, places: list[int]) -> list[str]:
+        return [str(place) for place in places]

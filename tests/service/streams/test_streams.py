@@ -117,6 +117,27 @@ def test_stream_that_cannot_be_is_refused_with_its_place(
         assert response.json()["errors"][0]["loc"][: len(loc)] == loc
 
 
+def test_declaration_counts_images_that_are_too_small_and_names_the_smallest(
+    service: TestClient, data_root: Path
+) -> None:
+    folder = write_folder(data_root / "uneven", *(f"{i}.png" for i in range(10)))
+    Image.new("RGB", (1, 1)).save(folder / "tiny.png")
+    service.post("/v1/datasets", json={"name": "uneven", "path": str(folder)}).raise_for_status()
+    crop = {"transforms": [{"RandomCrop": {"height": 16, "width": 16}}]}
+    declared = service.post("/v1/streams", json={"dataset": "uneven", "pipeline": crop, "batch_size": 11})
+    assert declared.status_code == 201
+    (notice,) = declared.json()["notices"]
+    assert notice.startswith("1 of 11 images is too small")
+    assert "the smallest is `tiny`: RandomCrop on 1 x 1 pixels: it takes 16 x 16" in notice
+    (batch,) = read(service.get(f"/v1/streams/{declared.json()['id']}/batches"))
+    assert "tiny" in batch.replaces
+    assert "tiny" not in batch.keys
+    crop["transforms"][0]["RandomCrop"]["height"] = 99
+    refused = service.post("/v1/streams", json={"dataset": "uneven", "pipeline": crop, "batch_size": 11})
+    assert refused.status_code == 422
+    assert "`RandomCrop` cannot take `tiny` (1 x 1)" in refused.json()["detail"]
+
+
 def test_batches_are_those_of_the_engine(service: TestClient, declared: dict[str, Any], here: Stream) -> None:
     response = service.get(f"/v1/streams/{declared['id']}/batches", params={"epoch": 2})
     assert response.headers["content-type"] == "application/vnd.apache.arrow.stream"
