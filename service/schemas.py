@@ -4,6 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+"""Content of OpenAPI that is bytes."""
+
 Responses = dict[int | str, dict[str, Any]]
 """Responses of a route in OpenAPI, by status."""
 

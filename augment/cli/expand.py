@@ -13,7 +13,6 @@ from augment.errors import CallError
 
 if TYPE_CHECKING:
     from augment.expansion.plan import ClassPlan, Plan
-    from augment.expansion.progress import Progress as Tallied
     from augment.expansion.progress import Summary
     from augment.samples.sample import Refusal
     from augment.workers.task import Workers
@@ -285,11 +284,7 @@ def expand(
             return
         started = time.monotonic()
         with output.Progress("expanding", as_json=as_json) as bar:
-
-            def show(progress: "Tallied") -> None:
-                bar.show(progress.done, progress.total, progress.failed, progress.kept)
-
-            summary = expansion.run(rendering, update=update, max_failures=budget, progress=show)
+            summary = expansion.run(rendering, update=update, max_failures=budget, progress=bar.show_expansion)
     tell_summary(summary, out, time.monotonic() - started, as_json=as_json)
 
 

@@ -16,7 +16,6 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
+    from augment.expansion.progress import Progress as ExpansionProgress
     from augment.samples.sample import Refusal
 
 PLAIN_INTERVAL_S = 10.0
@@ -146,9 +146,7 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -170,6 +168,10 @@ class Progress:
             else:
                 failures = f"{failed:,} {self._failed_are}"
                 note(_line(self._stage, done, total, failures, rate, left_s))
+
+    def show_expansion(self, progress: "ExpansionProgress") -> None:
+        """``show`` how far an expansion is."""
+        self.show(progress.done, progress.total, progress.failed, progress.kept)
 
 
 class Rate:

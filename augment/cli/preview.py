@@ -6,7 +6,7 @@ With ``--mix`` the grid is a batch of a stream after mixing.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from augment.datasets.dataset import Dataset
-    from augment.mixing.mix import Mix
     from augment.pipelines.spec import PipelineSpec
     from augment.preview.overlay import Overlay
     from augment.render.pipeline import Pipeline
@@ -42,49 +41,51 @@ class Cell:
     targets: "Overlay"
 
 
-def parse(text: str) -> "Mix":
-    """What ``--mix`` says: a name, or YAML or JSON; raises PipelineError."""
-    from augment.mixing.mix import parse as parse_mix
-    from augment.pipelines import document
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a grid of a dataset shows: ``num`` cells of ``split``; notes are left out where the result is JSON."""
 
-    return parse_mix(document.parse(text, lenient=True))
+    root: Path
+    pipeline: "Pipeline"
+    num: int
+    seed: int = 0
+    split: str | None = None
+    data_format: str | None = None
+    references: "Mapping[str, Dataset] | None" = None
+    as_json: bool = True
+
+    def scan(self) -> "Dataset":
+        return options.scan(self.root, self.data_format, "leave_out", as_json=self.as_json)
+
+    def note(self, text: str) -> None:
+        if not self.as_json:
+            output.note(text)
 
 
-def render_mix(
-    root: Path,
-    pipeline: "Pipeline",
-    mix: "Mix",
-    *,
-    references: "Mapping[str, Dataset]",
-    num: int,
-    seed: int,
-    split: str | None,
-    data_format: str | None,
-    as_json: bool,
-) -> list[Cell]:
-    """The first batch of the stream that these say, of ``num`` rows or as many as there are records.
+def render_mix(request: Request, mix: str) -> list[Cell]:
+    """The first batch of the stream with this mix, of ``num`` rows or as many as there are records.
 
-    Raises PipelineError where pipeline or mix do not fit the dataset, DatasetError where records are refused and so are
-    all that might take their places.
+    ``mix`` is a name, or YAML or JSON. Raises PipelineError where pipeline or mix do not fit the dataset, DatasetError
+    where records are refused and so are all that might take their places.
     """
+    from augment.mixing.mix import parse
+    from augment.pipelines import document
     from augment.streams.stream import Stream
 
-    dataset = options.scan(root, data_format, "leave_out", as_json=as_json)
-    num_rows = min(num, dataset.choose(split).num_records)
-    stream = Stream(
+    canonical = parse(document.parse(mix, lenient=True)).canonical()
+    dataset = request.scan()
+    batch = Stream(
         dataset,
-        pipeline,
-        batch_size=num_rows,
-        seed=seed,
-        split=split,
-        mix=mix.canonical(),
-        references=references,
-    )
-    batch = stream.batch(0, 0)
-    if not as_json:
-        for refusal in batch.refusals:
-            output.note(f"{refusal.key}: {refusal.reason}: {refusal.detail}")
-    return [_mixed(batch, row, dataset.classes, pipeline.spec) for row in range(len(batch))]
+        request.pipeline,
+        batch_size=min(request.num, dataset.choose(request.split).num_records),
+        seed=request.seed,
+        split=request.split,
+        mix=canonical,
+        references=request.references,
+    ).batch(0, 0)
+    for refusal in batch.refusals:
+        request.note(f"{refusal.key}: {refusal.reason}: {refusal.detail}")
+    return [_mixed(batch, row, dataset.classes, request.pipeline.spec) for row in range(len(batch))]
 
 
 def _mixed(batch: "Batch", row: int, classes: tuple[str, ...], spec: "PipelineSpec") -> Cell:
@@ -106,17 +107,7 @@ def _mixed(batch: "Batch", row: int, classes: tuple[str, ...], spec: "PipelineSp
     return _cell(own, label, document | provenance.as_json(), spec, classes)
 
 
-def render_dataset(
-    root: Path,
-    spec: "PipelineSpec",
-    *,
-    references: "Mapping[str, Dataset] | None" = None,
-    num: int,
-    seed: int,
-    split: str | None,
-    data_format: str | None,
-    as_json: bool,
-) -> list[Cell]:
+def render_dataset(request: Request) -> list[Cell]:
     """One copy of each of ``num`` records; of fewer records several copies. Records that are refused are left out.
 
     Raises PipelineError where the pipeline does not fit the dataset, DatasetError where every record is refused.
@@ -124,24 +115,21 @@ def render_dataset(
     from augment.render.renderer import Renderer
     from augment.transforms import sizes
 
-    dataset = options.scan(root, data_format, "leave_out", as_json=as_json).choose(split)
+    dataset, spec, num = request.scan().choose(request.split), request.pipeline.spec, request.num
     for notice in sizes.check_dataset(spec, dataset):
-        if not as_json:
-            output.note(f"notice: {notice}")
-    renderer = Renderer(dataset, spec, seed=seed, references=references)
+        request.note(f"notice: {notice}")
+    renderer = Renderer(dataset, spec, seed=request.seed, references=request.references)
     num_copies = -(-num // dataset.num_records)
     places = [cell * dataset.num_records * num_copies // num for cell in range(num)]
     cells, refused = [], None
     for place in places:
-        record = dataset.record(place // num_copies)
+        record, draw = dataset.record(place // num_copies), place % num_copies
         try:
-            rendered = renderer.render(record, draw=place % num_copies)
+            rendered = renderer.render(record, draw=draw)
         except RecordError as error:
             refused = error
-            if not as_json:
-                output.note(str(error))
+            request.note(str(error))
             continue
-        draw = place % num_copies
         lost = ", ".join(f"dropped {name}: {number}" for name, number in rendered.dropped.items())
         label = f"{record.key} {draw}: {_names(rendered.applied)}{f' ({lost})' if lost else ''}"
         document = {"key": record.key, "draw": draw} | rendered.provenance.as_json()
@@ -279,12 +267,8 @@ def preview(
     if picture.is_dir():
         if key is not None:
             raise CallError("--key is for a picture; a dataset's records have their own")
-        asked: dict[str, Any] = {"num": num, "seed": seed, "split": split, "data_format": from_format}
-        asked |= {"as_json": as_json, "references": named}
-        if mix is None:
-            cells = render_dataset(picture, loaded.spec, **asked)
-        else:
-            cells = render_mix(picture, loaded, parse(mix), **asked)
+        request = Request(picture, loaded, num, seed, split, from_format, named, as_json)
+        cells = render_dataset(request) if mix is None else render_mix(request, mix)
         what, cell_px = count(len(cells), "cell"), 320
     else:
         if split is not None or from_format is not None or mix is not None:

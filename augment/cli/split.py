@@ -12,7 +12,6 @@ from augment.cli.expand import WorkersOption, pool
 from augment.errors import CallError, require
 
 if TYPE_CHECKING:
-    from augment.expansion.progress import Progress as Tallied
     from augment.expansion.progress import Summary
     from augment.splitting.divide import Division
 
@@ -120,11 +119,7 @@ def split(
             return
         started = time.monotonic()
         with output.Progress("writing", as_json=as_json) as bar:
-
-            def show(progress: "Tallied") -> None:
-                bar.show(progress.done, progress.total, progress.failed, progress.kept)
-
-            summary = expansion.run(rendering, update=update, progress=show)
+            summary = expansion.run(rendering, update=update, progress=bar.show_expansion)
     division.write_report(table)
     _tell(division, summary, out, table, time.monotonic() - started, as_json=as_json)
 

@@ -143,9 +143,7 @@ class Pipeline:
         sources = {name: records.source_of(each) for name, each in references.items()}
         made = compiler.compile_pipeline(self.spec, keypoint_names=names, provenance=False, references=sources)
         self._compiled.value, self._compiled.wanted = made, wanted
-        self._compiled.held = dict(
-            references
-        )  # no other object gets the place of one in memory, by which they are known
+        self._compiled.held = dict(references)  # so that no other object gets the place by which one is known
         return made
 
     @classmethod

@@ -279,10 +279,18 @@ def _other(wanted: str, value: object) -> ValueError:
     return ValueError(f"{wanted}, not {_shown(value)}")
 
 
-def _sequence(value: object, name: str) -> Sequence[Any]:
-    if not isinstance(value, list | tuple):
-        raise _other(f"{name} is a list", value)
-    return value
+def _of(kind: type | tuple[type, ...], expected: str) -> Callable[[object, str], Any]:
+    def read(value: object, name: str) -> Any:
+        if not isinstance(value, kind):
+            raise _other(f"{name} {expected}", value)
+        return value
+
+    return read
+
+
+_sequence = _of((list, tuple), "is a list")
+_text = _of(str, "holds names")
+_object = _of(Mapping, "holds objects")
 
 
 def number(value: object, name: str) -> float:
@@ -298,18 +306,6 @@ def number(value: object, name: str) -> float:
 def _integer(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value.bit_length() > 63:
         raise _other(f"{name} holds integers", value)
-    return value
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise _other(f"{name} holds names", value)
-    return value
-
-
-def _object(value: object, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _other(f"{name} holds objects", value)
     return value
 
 

@@ -83,24 +83,19 @@ def _order(kind: Kind) -> tuple[bool, int, str, str]:
 
 _NO_CLASS = -1
 
+_MADE_LATER = frozenset({"key", "label", "refusal"})
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """Text of all splits together may pass the 2 GiB of a string column."""
+    return pa.large_string() if kind == pa.string() else kind
+
+
 _FOUND = pa.schema(
     [
-        pa.field("named", pa.large_string()),  # of all splits together it may pass the 2 GiB of a string column
-        pa.field("path", pa.large_string()),
+        pa.field("named", pa.large_string()),
         pa.field("class", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("width", pa.int32()),
-        pa.field("size_bytes", pa.int64()),
-        pa.field("mtime_ns", pa.int64()),
-        pa.field("digest", pa.binary(16)),
-        pa.field("offset", pa.int64()),
-        pa.field("annotations", pa.large_string()),
-        pa.field("mask_path", pa.large_string()),
-        pa.field("mask_offset", pa.int64()),
-        pa.field("mask_size_bytes", pa.int64()),
-        pa.field("mask_mtime_ns", pa.int64()),
-        pa.field("mask_digest", pa.binary(16)),
-        pa.field("encoding", pa.string()),
+        *(pa.field(each.name, _wide(each.type)) for each in manifest.SCHEMA if each.name not in _MADE_LATER),
     ]
 )
 _TARGETS = ("labels", "boxes", "instance_masks", "keypoints", *BY_KEYPOINT)
@@ -171,8 +166,8 @@ class Assembly:
         part = file.described.part
         self._found[file.group.split].add(
             file.named,
-            file.place,
             number,
+            file.place,
             verdict.height,
             verdict.width,
             verdict.size_bytes,

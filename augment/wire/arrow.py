@@ -6,7 +6,6 @@ Where all samples have one size the column ``image`` is an ``arrow.fixed_shape_t
 ``arrow.variable_shape_tensor`` (Arrow's canonical extension types). ``columns.py`` tells the columns of the targets.
 """
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -107,17 +106,6 @@ def from_message(message: Any, schema: pa.Schema) -> Batch:
     """The batch of one message whose schema is known; images are views into the message's memory."""
     record_batch = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
     return _batch(record_batch, json.loads(schema.metadata[METADATA_KEY]))
-
-
-def to_bytes(batches: list[Batch], layout: Layout) -> bytes:
-    """A complete stream of these batches."""
-    schema = schema_of(layout)
-    sink = io.BytesIO()
-    sink.write(stream_start(schema))
-    for batch in batches:
-        sink.writelines(batch_message(batch, schema))
-    sink.write(STREAM_END)
-    return sink.getvalue()
 
 
 class _EndWatch:

@@ -205,21 +205,12 @@ def column_of(batch: Batch, field: pa.Field) -> pa.Array:
 
 
 def _column_of_view(batch: Batch, field: pa.Field) -> pa.Array:
-    match field.name:
-        case "image":
-            return tensor_column(batch.images, field.type)
-        case "inverse":
-            return tensor_column(_there(batch.inverses, field.name), field.type)
-        case "source_size":
-            return tensor_column(_there(batch.source_sizes, field.name), field.type)
-        case "label":
-            return pa.array(batch.labels, pa.int64())
-        case "label_weights":
-            return tensor_column(_there(batch.label_weights, field.name), field.type)
-        case name if name in MASKS:
-            return tensor_column(_there(getattr(batch, MASKS[name]), name), field.type)
-        case name:
-            return _ragged(_there(getattr(batch, name), name), field.type)
+    if field.name == "label":
+        return pa.array(batch.labels, pa.int64())
+    values = getattr(batch, COLUMNS[field.name])
+    if values is None:
+        raise CallError(f"the batch has no {field.name}, which its layout promises")
+    return tensor_column(values, field.type) if field.name in _TENSORS else _ragged(values, field.type)
 
 
 def targets_in(record_batch: pa.RecordBatch, view: int = 0) -> dict[str, Any]:
@@ -231,12 +222,6 @@ def targets_in(record_batch: pa.RecordBatch, view: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = {"labels": columns["label"].to_numpy()} if "label" in columns else {}
     found |= {field: tensors(columns[name]) for name, field in _TENSORS.items() if name in columns}
     return found | {name: _arrays(columns[name]) for name in RAGGED if name in columns}
-
-
-def _there(values: Any, name: str) -> Any:
-    if values is None:
-        raise CallError(f"the batch has no {name}, which its layout promises")
-    return values
 
 
 def _ragged(arrays: Sequence[NDArray[Any]], column_type: pa.ListType) -> pa.Array:

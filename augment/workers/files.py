@@ -5,7 +5,6 @@ import mmap
 import os
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from augment.errors import CallError, StorageError
@@ -42,9 +41,7 @@ class MemoryFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:

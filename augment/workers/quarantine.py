@@ -25,11 +25,8 @@ _OUT_OF_MEMORY = 77
 """Exit code of a child that could not get the memory it asked for."""
 
 
-class AlarmGuard:
-    """Runs a record in this process; the kernel ends the process (SIGALRM) when the record takes too long.
-
-    ``verdicts`` maps subjects to the refusals that are known. ``stop_if_cancelled`` is called before each record.
-    """
+class _Guard:
+    """``verdicts`` maps subjects to the refusals that are known. ``stop_if_cancelled`` is called before each record."""
 
     def __init__(
         self, verdicts: MutableMapping[str, Refusal], timeout_s: float, stop_if_cancelled: Callable[[], None]
@@ -38,10 +35,18 @@ class AlarmGuard:
         self._timeout_s = timeout_s
         self._stop_if_cancelled = stop_if_cancelled
 
+    def _begin(self, subject: str, key: str) -> None:
+        self._stop_if_cancelled()
+        if (known := self._verdicts.get(subject)) is not None:
+            raise RecordError(key, known.reason, known.detail)
+
+
+class AlarmGuard(_Guard):
+    """Runs a record in this process; the kernel ends the process (SIGALRM) when the record takes too long."""
+
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
         """Do the work, as ``augment.workers.task.Guard`` describes."""
-        self._stop_if_cancelled()
-        _refuse_known(self._verdicts, subject, key)
+        self._begin(subject, key)
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
         try:
             return work()
@@ -51,7 +56,7 @@ class AlarmGuard:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class QuarantineGuard:
+class QuarantineGuard(_Guard):
     """Runs each record in a forked child, twice if need be, and so knows which one kills.
 
     New verdicts go into ``verdicts`` and to ``report`` at once, since this process may die of something else later.
@@ -66,9 +71,7 @@ class QuarantineGuard:
         report: Callable[[str, Refusal], None],
         private_fds: Iterable[int] = (),
     ) -> None:
-        self._verdicts = verdicts
-        self._timeout_s = timeout_s
-        self._stop_if_cancelled = stop_if_cancelled
+        super().__init__(verdicts, timeout_s, stop_if_cancelled)
         self._report = report
         self._private_fds = tuple(private_fds)
 
@@ -76,8 +79,7 @@ class QuarantineGuard:
         """Do the work, as ``augment.workers.task.Guard`` describes; WorkerError where its child is killed by others."""
         deaths = kills = 0
         while True:
-            self._stop_if_cancelled()
-            _refuse_known(self._verdicts, subject, key)
+            self._begin(subject, key)
             exit_code, result = self._run_in_child(work)
             if result is not None:
                 value: T = result.value()
@@ -165,8 +167,3 @@ def _check_own_memory() -> None:
             f"what is rendered so far takes {held} bytes, of {limit} that a worker may use "
             "(AUGMENT_WORKER_MEMORY_BYTES); ask for a smaller batch_size, fewer views or smaller pictures"
         )
-
-
-def _refuse_known(verdicts: MutableMapping[str, Refusal], subject: str, key: str) -> None:
-    if (known := verdicts.get(subject)) is not None:
-        raise RecordError(key, known.reason, known.detail)

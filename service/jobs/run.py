@@ -106,17 +106,7 @@ def describe(datasets: Datasets, out: Path, wanted: JobWanted) -> Expansion:
         datasets.get(wanted.dataset),
         out,
         pipeline,
-        copies=wanted.copies,
-        seed=wanted.seed,
-        split=wanted.split,
-        augment_splits=wanted.augment_splits,
-        copy_splits=wanted.copy_splits,
-        allow_leaks=wanted.allow_leaks,
-        include_originals=wanted.include_originals,
-        output_format=wanted.output_format,
-        drop_targets=wanted.drop_targets,
-        image_format=wanted.image_format,
-        quality=wanted.quality,
+        **wanted.options(),
         references={name: datasets.get(name) for name in wanted.references},
     )
     Budget(wanted.max_failures, expansion.num_files)  # raises where it is none

@@ -55,6 +55,16 @@ class JobWanted:
     max_failures: int | float | None = None
     references: Sequence[str] = ()
 
+    def options(self) -> dict[str, Any]:
+        """What ``augment.expansion.expand.Expansion`` takes as it is."""
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+
+_OPTIONS = (
+    *("copies", "seed", "split", "augment_splits", "copy_splits", "allow_leaks"),
+    *("include_originals", "output_format", "drop_targets", "image_format", "quality"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

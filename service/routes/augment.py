@@ -24,7 +24,7 @@ from service.datasets import registry
 from service.errors import MediaTypeError
 from service.one_shot import Options, Pictures
 from service.responses import Chunk
-from service.schemas import problem
+from service.schemas import BINARY, problem
 from service.state import Joined, State
 from service.streams.batch_files import BatchFile
 
@@ -41,8 +41,6 @@ _MEDIA_TYPES: Mapping[Bundle, str] = {
 }
 _RANDOM_SEED_BITS = 53
 """What every JSON reader holds exactly."""
-
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 class AugmentRequest(schemas.Schema):
@@ -76,8 +74,8 @@ _BODY = {
         "required": True,
         "description": "The picture itself, whatever its content type says, or a form with one or more `images`.",
         "content": {
-            "image/*": _BINARY,
-            "application/octet-stream": _BINARY,
+            "image/*": BINARY,
+            "application/octet-stream": BINARY,
             _FORM: {
                 "schema": {
                     "type": "object",
@@ -125,8 +123,8 @@ _BODY = {
                     "schema": {"type": "string"},
                 }
             },
-            "content": {f"image/{name}": _BINARY for name in encode.EXTENSIONS}
-            | dict.fromkeys(_MEDIA_TYPES.values(), _BINARY),
+            "content": {f"image/{name}": BINARY for name in encode.EXTENSIONS}
+            | dict.fromkeys(_MEDIA_TYPES.values(), BINARY),
         },
         400: problem("The form is cut short."),
         404: problem("There is no such pipeline."),

@@ -28,7 +28,7 @@ from service.datasets import registry
 from service.errors import NotFoundError
 from service.responses import Chunk
 from service.routes.streams import UNKNOWN, StreamId
-from service.schemas import problem
+from service.schemas import BINARY, problem
 from service.state import Joined, State
 from service.streams.batch_files import BatchFile
 from service.streams.streams import OpenStream
@@ -41,7 +41,6 @@ _MAY_PASS = frozenset({Reason.UNREADABLE, Reason.CHANGED, Reason.TIMEOUT, Reason
 
 EpochPath = Annotated[int, Path(ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")]
 
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 REFUSED: schemas.Responses = {
     **UNKNOWN,
     409: problem("Dataset or engine are not what the stream was declared for."),

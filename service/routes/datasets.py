@@ -8,6 +8,7 @@ import bisect
 import itertools
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -26,7 +27,7 @@ from service.datasets import upload
 from service.datasets.registration import Wanted
 from service.errors import MalformedError
 from service.home import NAME, discard
-from service.schemas import problem
+from service.schemas import BINARY, problem
 from service.state import Joined, State
 
 After = Annotated[
@@ -195,7 +196,7 @@ _BODY = {
                     },
                 }
             },
-            **{one: {"schema": {"type": "string", "format": "binary"}} for one in _ARCHIVES},
+            **dict.fromkeys(_ARCHIVES, BINARY),
         },
     }
 }
@@ -414,12 +415,4 @@ async def read_statistics(
     """
     with state.admission.place():
         view, numbers = await state.measuring.measured(name, split)
-    return {
-        "dataset": name,
-        "dataset_digest": view.digest,
-        "split": view.split,
-        "mean": list(numbers.mean),
-        "std": list(numbers.std),
-        "num_records": numbers.num_records,
-        "num_pixels": numbers.num_pixels,
-    }
+    return {"dataset": name, "dataset_digest": view.digest, "split": view.split} | asdict(numbers)

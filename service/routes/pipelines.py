@@ -294,14 +294,5 @@ def _answer(request: Request, state: Joined, body: bytes) -> Response:
 
 
 def _document(info: TransformInfo) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "family": info.family,
-        "targets": sorted(info.targets),
-        "requires": sorted(info.requires),
-        "container": info.container,
-        "donors": info.donors,
-        "references": info.references,
-        "help": info.help,
-        "schema": info.schema,
-    }
+    values = {name: getattr(info, name) for name in (each.alias or own for own, each in Transform.model_fields.items())}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}

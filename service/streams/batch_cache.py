@@ -10,15 +10,18 @@ has its share of the cache, so that one who stops reading keeps his share and no
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from augment.errors import Reason, StorageError
 from augment.render.result_file import Laid
 from service.observe import Metrics
 from service.streams.batch_files import BatchFile, BatchFiles
+
+T = TypeVar("T")
 
 _PASSING = frozenset({Reason.UNREADABLE, Reason.CHANGED})
 """Refusals that end when somebody mends a file: a batch that has some is not kept."""
@@ -86,9 +89,7 @@ class Batches:
     def _begin(self, wanted: Wanted) -> _Entry:
         entry = _Entry(num_bytes=wanted.expected_bytes)
         self._count(entry.num_bytes)
-        entry.work = asyncio.create_task(self._render(entry, wanted))
-        self._works.add(entry.work)
-        entry.work.add_done_callback(self._ended)
+        entry.work = _begun(self._render(entry, wanted), self._works)
         return entry
 
     async def _render(self, entry: _Entry, wanted: Wanted) -> BatchFile:
@@ -163,10 +164,19 @@ class Batches:
         self._num_bytes += num_bytes
         self._metrics.batch_cache_bytes.set(self._num_bytes)
 
-    def _ended(self, work: "asyncio.Task[BatchFile]") -> None:
-        self._works.discard(work)
-        if not work.cancelled():
-            work.exception()  # seen, even where everybody who would raise it has left
+
+def _begun(work: Coroutine[Any, Any, T], works: "set[asyncio.Task[T]]") -> "asyncio.Task[T]":
+    """A task that is among ``works`` until it ends; its error is seen, even where nobody is there to raise it."""
+
+    def ended(task: "asyncio.Task[T]") -> None:
+        works.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    task = asyncio.create_task(work)
+    works.add(task)
+    task.add_done_callback(ended)
+    return task
 
 
 _AHEAD = 2
@@ -196,7 +206,7 @@ class Readers:
                 wanted = wanted_at(index)
                 stop = min(indices.stop, index + 1 + self._num_ahead(wanted.expected_bytes))
                 for later in range(max(following, index + 1), stop):
-                    ahead[later] = self._begin(wanted_at(later))
+                    ahead[later] = _begun(self._render(wanted_at(later)), self._tasks)
                     following = later + 1
                 early = ahead.pop(index, None)
                 async with self._batches.lease(wanted, counted=early is None) as file:
@@ -210,17 +220,6 @@ class Readers:
         share = self._batches.max_bytes // (self.num_readers * max(1, num_bytes))
         return max(0, min(self._max_ahead, share - 1))
 
-    def _begin(self, wanted: Wanted) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._render(wanted))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    async def _render(self, wanted: Wanted) -> None:
+    async def _render(self, wanted: Wanted) -> None:  # what fails meets the reader when he asks for this batch himself
         async with self._places, self._batches.lease(wanted):
             pass
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # the reader meets it when he asks for this batch himself

@@ -266,26 +266,18 @@ def _sections(wanted: Declaration, views: Sequence[View]) -> section.Sections:
 
 def _document(stream: Stream, dataset: str) -> dict[str, Any]:
     spec = stream.spec
-    return {
+    return {name: getattr(spec, name) for name in _OPTIONS} | {
         "id": stream.id,
         "engine": spec.engine,
         "dataset": dataset,
         "dataset_digest": spec.dataset,
-        "split": spec.split,
         "pipeline": stream.pipeline.spec.canonical(),
         "pipeline_name": stream.pipeline.name,
         "pipeline_digest": stream.pipeline.digest,
         "views": _views(stream) if spec.has_views else None,
         "references": dict(spec.references),
-        "repeats": spec.repeats,
         "mix": None if spec.mix is None else spec.mix.canonical(),
         "normalize": stream.normalization,
-        "dtype": spec.dtype,
-        "layout": spec.layout,
-        "batch_size": spec.batch_size,
-        "seed": spec.seed,
-        "shuffle": spec.shuffle,
-        "drop_last": spec.drop_last,
         "num_records": stream.num_records,
         "num_batches": stream.num_batches,
         "image_shape": None if stream.image_shape is None else list(stream.image_shape),

@@ -14,9 +14,10 @@ from augment.client import Client
 from augment.render.pipeline import Pipeline
 from augment.samples.sample import Batch
 from augment.streams.stream import Stream
-from augment.wire import arrow, npz
+from augment.wire import arrow
 from tests.acceptance.servers_for_tests import Server
 from tests.augment.streams.test_stream import write_pictures
+from tests.augment.wire.wire_for_tests import read_npz
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [24, 32], "scale": [0.3, 1.0]}}, {"HorizontalFlip": {}}]}
 MIX = {"OneOf": {"transforms": [{"MixUp": {"alpha": 0.8}}, {"CutMix": {"per": "row"}}]}}
@@ -83,7 +84,7 @@ def test_each_format_is_the_librarys_batch_with_its_weights(
             assert [int(each) for each in read["cls"]] == np.asarray(batch.labels).tolist()
             images = [np.load(io.BytesIO(each)) for each in read["npy"]]
         else:
-            there = next(arrow.read_batches(content)) if form == "arrow" else npz.from_bytes(content)
+            there = next(arrow.read_batches(content)) if form == "arrow" else read_npz(content)
             assert np.array_equal(np.asarray(there.label_weights), weights)
             images = list(there.images)
         assert np.array_equal(images, batch.images)

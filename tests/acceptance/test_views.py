@@ -19,8 +19,9 @@ from augment.images.decode import decode
 from augment.images.encode import encode
 from augment.images.masks import decode_mask, encode_mask
 from augment.samples.sample import Batch
-from augment.wire import arrow, npz
+from augment.wire import arrow
 from tests.acceptance.servers_for_tests import Server
+from tests.augment.wire.wire_for_tests import read_npz
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ def test_views_are_those_of_the_library_in_every_format(server: Server, data: Pa
     address = f"/v1/streams/{declared['id']}/batches/1/2"
     (read,) = arrow.read_batches(server.get(address))
     assert_same(read, expected)
-    assert_same(npz.from_bytes(server.get(f"{address}?format=npz")), expected)
+    assert_same(read_npz(server.get(f"{address}?format=npz")), expected)
     with tarfile.open(fileobj=io.BytesIO(server.get(f"{address}?format=tar"))) as archive:
         files = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
     for row, position in enumerate(expected.positions):

@@ -54,7 +54,8 @@ class ClassValues:
             return None
         if isinstance(value, str):
             if self._listed is not None and value not in self._known:
-                raise ValueError(f"unknown class: {_shown(value)} is not among the {len(self._listed)} classes")
+                value = value if len(value) <= 60 else f"{value[:57]}…"
+                raise ValueError(f"unknown class: {value!r} is not among the {len(self._listed)} classes")
             return value
         if self._listed is not None:
             if not 0 <= value < len(self._listed):
@@ -63,10 +64,6 @@ class ClassValues:
         if not 0 <= value <= INDEX_MAX:
             raise ValueError(f"unknown class: {value}; without a list of classes they go from 0 to {INDEX_MAX}")
         return str(value)
-
-
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= 60 else f"{value[:57]}…")
 
 
 class NamesInUse:

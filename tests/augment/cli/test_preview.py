@@ -11,6 +11,7 @@ from augment.errors import DatasetError, PipelineError
 from augment.images.decode import decode
 from augment.pipelines.document import parse
 from augment.preview import overlay
+from augment.render.pipeline import Pipeline
 from augment.render.renderer import Renderer
 from augment.scanning.scan import scan
 from augment.transforms.resolve import resolve
@@ -62,9 +63,7 @@ def test_preview_of_a_dataset_shows_copies_of_records_spread_evenly(
 
 
 def test_preview_of_few_records_shows_several_copies_of_each(streets: Path) -> None:
-    cells = preview.render_dataset(
-        streets, resolve(parse("[HorizontalFlip]")), num=25, seed=0, split=None, data_format="voc", as_json=True
-    )
+    cells = preview.render_dataset(preview.Request(streets, Pipeline.parse("[HorizontalFlip]"), 25, data_format="voc"))
     assert len(cells) == 25
     documents = [cell.document for cell in cells if cell.document is not None]
     assert len({(one["key"], one["draw"]) for one in documents}) == 25
@@ -73,13 +72,9 @@ def test_preview_of_few_records_shows_several_copies_of_each(streets: Path) -> N
 
 def test_label_says_what_was_done_and_dropped(streets: Path) -> None:
     (cell,) = preview.render_dataset(
-        streets,
-        resolve(parse("[Crop: {x_min: 60, y_min: 0, x_max: 80, y_max: 60}, InvertImg: {p: 1}]")),
-        num=1,
-        seed=0,
-        split=None,
-        data_format=None,
-        as_json=True,
+        preview.Request(
+            streets, Pipeline.parse("[Crop: {x_min: 60, y_min: 0, x_max: 80, y_max: 60}, InvertImg: {p: 1}]"), 1
+        )
     )
     assert cell.label == "0 0: Crop, InvertImg (dropped boxes: 1)"
     assert cell.document is not None
@@ -88,9 +83,7 @@ def test_label_says_what_was_done_and_dropped(streets: Path) -> None:
 
 def test_preview_of_a_dataset_that_the_pipeline_does_not_fit_is_refused(streets: Path) -> None:
     with pytest.raises(PipelineError, match="`Morphological` moves pixels but cannot move boxes"):
-        preview.render_dataset(
-            streets, resolve(parse("[Morphological]")), num=2, seed=0, split=None, data_format=None, as_json=True
-        )
+        preview.render_dataset(preview.Request(streets, Pipeline.parse("[Morphological]"), 2))
 
 
 def test_records_that_cannot_be_rendered_are_left_out(
@@ -107,9 +100,7 @@ def test_records_that_cannot_be_rendered_are_left_out(
     for i in range(10):
         lay(streets, {f"JPEGImages/{i}.png": broken[:60]})
     with pytest.raises(DatasetError, match="every record that was tried is refused"):
-        preview.render_dataset(
-            streets, resolve(parse("[NoOp]")), num=3, seed=0, split=None, data_format=None, as_json=True
-        )
+        preview.render_dataset(preview.Request(streets, Pipeline.parse("[NoOp]"), 3))
 
 
 def test_options_of_the_other_kind_are_refused(streets: Path, capsys: pytest.CaptureFixture[str]) -> None:

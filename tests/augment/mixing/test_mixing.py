@@ -16,6 +16,7 @@ from augment.samples.sample import Batch, Provenance
 from augment.wire import arrow, npz, tar
 from augment.wire.columns import Layout
 from tests.augment.mixing.mixing_for_tests import batch_of, mixed, noise
+from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 
 METHODS = ["MixUp", "CutMix", {"MixUp": {"per": "row"}}, {"CutMix": {"per": "row"}}]
 LABELS = np.array([0, 1, 2, -1, 3, 0])
@@ -249,8 +250,8 @@ def test_a_mixed_batch_passes_every_wire() -> None:
     batch = batch_of(noise(4), labels=np.array([0, 1, 2, 3]))
     out = mixed(batch, mix.canonical())
     layout = Layout((12, 16, 3), mix.targets(frozenset({"label"})), 4)
-    (read,) = arrow.read_batches(arrow.to_bytes([out], layout))
-    for back in (read, npz.from_bytes(npz.to_bytes(out))):
+    (read,) = arrow.read_batches(arrow_bytes([out], layout))
+    for back in (read, read_npz(npz.to_bytes(out))):
         np.testing.assert_array_equal(back.images, out.images)
         np.testing.assert_array_equal(back.label_weights, out.label_weights)
         np.testing.assert_array_equal(back.labels, out.labels)

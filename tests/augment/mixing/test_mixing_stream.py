@@ -14,10 +14,10 @@ from augment.errors import PipelineError
 from augment.render.pipeline import Pipeline
 from augment.scanning.scan import scan
 from augment.streams.stream import Stream
-from augment.wire import arrow
 from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay, picture
 from tests.augment.streams.test_stream import write_pictures
+from tests.augment.wire.wire_for_tests import arrow_bytes
 
 CROP = Pipeline.parse("transforms: [{RandomResizedCrop: {size: [16, 24], scale: [0.3, 1.0]}}, HorizontalFlip]")
 KEEPS_SIZES = Pipeline.parse("transforms: [HorizontalFlip]")
@@ -56,7 +56,7 @@ def workers() -> Iterator[LocalWorkers]:
 
 
 def encoded(stream: Stream, epoch: int) -> bytes:
-    return arrow.to_bytes(list(stream.batches(epoch)), stream.layout(epoch))
+    return arrow_bytes(list(stream.batches(epoch)), stream.layout(epoch))
 
 
 def test_mixed_batches_are_the_same_bytes_here_and_in_workers(dataset: Dataset, workers: LocalWorkers) -> None:

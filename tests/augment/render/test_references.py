@@ -13,9 +13,9 @@ from augment.render import references
 from augment.render.pipeline import Pipeline
 from augment.scanning.scan import scan
 from augment.streams.stream import Stream
-from augment.wire import arrow
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import lay_noise
+from tests.augment.wire.wire_for_tests import arrow_bytes
 
 PIPELINE = Pipeline.parse("""
 transforms:
@@ -47,7 +47,7 @@ def workers() -> Iterator[LocalWorkers]:
 
 
 def content(stream: Stream) -> bytes:
-    return arrow.to_bytes(list(stream.batches(0)), stream.layout(0))
+    return arrow_bytes(list(stream.batches(0)), stream.layout(0))
 
 
 def test_stream_has_the_same_bytes_here_and_from_three_workers(

@@ -18,11 +18,11 @@ from augment.render.renderer import Renderer
 from augment.samples.sample import Batch, Sample
 from augment.scanning.scan import scan
 from augment.streams.stream import Stream
-from augment.wire import arrow
 from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
 from tests.augment.transforms.catalogue_cases import some
 from tests.augment.transforms.donors_cases import drawn, extent, shows
+from tests.augment.wire.wire_for_tests import arrow_bytes
 
 CLASSES = tuple("abcdefgh")
 MOSAIC = """
@@ -120,7 +120,7 @@ def test_batches_are_the_same_in_one_process_and_in_three(text: str, dataset: Da
     encoded = []
     for pool in (None, workers):
         stream = Stream(dataset, pipeline, batch_size=3, seed=5, workers=pool)
-        encoded.append(arrow.to_bytes(list(stream.batches(1)), stream.layout(0)))
+        encoded.append(arrow_bytes(list(stream.batches(1)), stream.layout(0)))
     assert encoded[0] == encoded[1]
 
 

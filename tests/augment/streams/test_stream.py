@@ -19,8 +19,8 @@ from augment.scanning.scan import scan
 from augment.streams.batch import REPLACEMENTS
 from augment.streams.spec import BatchSlice, StreamSpec
 from augment.streams.stream import Stream
-from augment.wire import arrow
 from augment.workers.pool import LocalWorkers
+from tests.augment.wire.wire_for_tests import arrow_bytes
 
 PIPELINE = Pipeline.parse("""
 transforms:
@@ -60,7 +60,7 @@ def workers() -> Iterator[LocalWorkers]:
 
 def encoded(batches: Iterator[Batch] | list[Batch], stream: Stream) -> bytes:
     layout = stream.layout(0)
-    return arrow.to_bytes(list(batches), layout)
+    return arrow_bytes(list(batches), layout)
 
 
 def test_stream_gives_each_record_once_an_epoch(dataset: Dataset) -> None:

@@ -19,6 +19,7 @@ from augment.streams.stream import Stream
 from augment.wire import arrow, npz, tar
 from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
+from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 
 PIPELINE = Pipeline.parse("transforms: [{RandomCrop: {height: 8, width: 6}}, {HorizontalFlip: {p: 0.5}}]")
 NORMALISED = Pipeline.parse(
@@ -94,7 +95,7 @@ def test_floats_travel_on_every_wire(dataset: Dataset, options: dict[str, Any], 
     batch = made.batch(0, 1)
     form = made.spec.pixel_format
     layout = made.layout(0)
-    (there,) = arrow.read_batches(arrow.to_bytes([batch], layout))
+    (there,) = arrow.read_batches(arrow_bytes([batch], layout))
     field = arrow.schema_of(layout).field("image")
     if made.image_shape is not None:
         assert (
@@ -102,7 +103,7 @@ def test_floats_travel_on_every_wire(dataset: Dataset, options: dict[str, Any], 
         )
         assert list(field.type.dim_names) == list(form.dim_names)
         assert tuple(field.type.shape) == form.shape(made.image_shape)
-    again = npz.from_bytes(npz.to_bytes(batch))
+    again = read_npz(npz.to_bytes(batch))
     whole = io.BytesIO(b"".join([*tar.batch_members(batch, "npy", pixel_format=form), tar.STREAM_END]))
     with tarfile.open(fileobj=whole) as archive:
         files = [archive.extractfile(each) for each in archive if each.name.endswith(".npy")]
@@ -122,10 +123,10 @@ def test_floats_are_equal_for_any_number_of_workers(dataset: Dataset) -> None:
             {"dtype": "float16", "normalize": {"method": "min_max", "input": "picture_channels"}},
         ):
             alone = stream(dataset, **options)
-            expected = arrow.to_bytes(list(alone.batches(2)), alone.layout(2))
+            expected = arrow_bytes(list(alone.batches(2)), alone.layout(2))
             for workers in (one, three):
                 with stream(dataset, workers=workers, **options) as many:
-                    assert arrow.to_bytes(list(many.batches(2)), many.layout(2)) == expected
+                    assert arrow_bytes(list(many.batches(2)), many.layout(2)) == expected
 
 
 def test_each_view_has_its_own_section(dataset: Dataset) -> None:

@@ -13,6 +13,7 @@ from augment.errors import CallError
 from augment.samples.sample import Batch
 from augment.wire import arrow
 from augment.wire.columns import Layout
+from tests.augment.wire.wire_for_tests import arrow_bytes
 
 METADATA = {"batch_size": 4, "epoch": 3, "classes": ["cat", "dög"]}
 
@@ -77,7 +78,7 @@ class Trickle(io.RawIOBase):
 @settings(max_examples=60, deadline=None)
 def test_wire_round_trip_at_any_chunk_boundary(same_size: bool, data: st.DataObject, chunk: int) -> None:
     batch = data.draw(batches(same_size))
-    encoded = arrow.to_bytes([batch, batch], layout(batch, same_size))
+    encoded = arrow_bytes([batch, batch], layout(batch, same_size))
     for source in (encoded, io.BufferedReader(Trickle(encoded, chunk))):
         read = list(arrow.read_batches(source))
         assert len(read) == 2
@@ -95,7 +96,7 @@ def test_wire_messages_are_pure_functions_that_can_be_joined(same_size: bool, da
     assert message == b"".join(arrow.batch_message(first, schema))
     assert len(message) % 8 == 0
     joined = arrow.stream_start(schema) + message * 3 + arrow.STREAM_END
-    assert joined == arrow.to_bytes([first] * 3, layout(first, same_size))
+    assert joined == arrow_bytes([first] * 3, layout(first, same_size))
     assert_same(first, arrow.from_message(message, schema))
 
 
@@ -105,13 +106,13 @@ def one_batch() -> Batch:
 
 
 def test_wire_images_are_views_not_copies() -> None:
-    encoded = arrow.to_bytes([one_batch()], Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
+    encoded = arrow_bytes([one_batch()], Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
     (batch,) = arrow.read_batches(encoded)
     assert np.shares_memory(batch.images, np.frombuffer(encoded, np.uint8))
 
 
 def test_wire_is_read_by_bare_pyarrow() -> None:
-    encoded = arrow.to_bytes([one_batch()], Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
+    encoded = arrow_bytes([one_batch()], Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
     with pa.ipc.open_stream(encoded) as reader:
         table = reader.read_all()
     assert table.schema.field("image").type == pa.fixed_shape_tensor(pa.uint8(), [2, 3, 3], dim_names=["H", "W", "C"])
@@ -123,7 +124,7 @@ def test_wire_is_read_by_bare_pyarrow() -> None:
 def test_wire_sizes_that_differ_are_a_canonical_variable_shape_tensor() -> None:
     batch = one_batch()
     batch.images = list(batch.images)
-    with pa.ipc.open_stream(arrow.to_bytes([batch], Layout(None, frozenset({"label"}), metadata=METADATA))) as reader:
+    with pa.ipc.open_stream(arrow_bytes([batch], Layout(None, frozenset({"label"}), metadata=METADATA))) as reader:
         (row,) = reader.read_all().to_pylist()
         field = reader.schema.field("image")
     assert field.type.extension_name == "arrow.variable_shape_tensor"
@@ -132,7 +133,7 @@ def test_wire_sizes_that_differ_are_a_canonical_variable_shape_tensor() -> None:
 
 @pytest.mark.parametrize("as_file", [True, False])
 def test_wire_cut_stream_is_an_error_never_a_short_epoch(as_file: bool) -> None:
-    encoded = arrow.to_bytes([one_batch()] * 2, Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
+    encoded = arrow_bytes([one_batch()] * 2, Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
     for length in range(len(encoded)):
         cut = encoded[:length]
         with pytest.raises(CallError, match="no complete Arrow stream"):

@@ -17,6 +17,7 @@ from augment.samples.sample import Batch, Sample
 from augment.samples.sample import targets as stacked
 from augment.wire import arrow, npz, tar
 from augment.wire.columns import RAGGED, Layout
+from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 
 HEIGHT, WIDTH = 5, 7
 ALL = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints", *RAGGED})
@@ -80,7 +81,7 @@ counts = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, m
 def test_arrow_keeps_every_target(counts: list[tuple[int, int]], fixed: bool, seed: int) -> None:
     generator = np.random.default_rng(seed)
     batch = batch_of([sample(generator, *each) for each in counts], fixed=fixed)
-    (read,) = arrow.read_batches(arrow.to_bytes([batch], layout(fixed=fixed)))
+    (read,) = arrow.read_batches(arrow_bytes([batch], layout(fixed=fixed)))
     assert_same_targets(batch, read)
 
 
@@ -89,12 +90,12 @@ def test_arrow_keeps_every_target(counts: list[tuple[int, int]], fixed: bool, se
 def test_npz_keeps_every_target(counts: list[tuple[int, int]], fixed: bool, seed: int) -> None:
     generator = np.random.default_rng(seed)
     batch = batch_of([sample(generator, *each) for each in counts], fixed=fixed)
-    assert_same_targets(batch, npz.from_bytes(npz.to_bytes(batch)))
+    assert_same_targets(batch, read_npz(npz.to_bytes(batch)))
 
 
 def test_bare_pyarrow_reads_boxes_as_lists() -> None:
     one = sample(np.random.default_rng(1), 2, 1)
-    with pa.ipc.open_stream(arrow.to_bytes([batch_of([one])], layout())) as reader:
+    with pa.ipc.open_stream(arrow_bytes([batch_of([one])], layout())) as reader:
         row = reader.read_all().to_pylist()[0]
     assert one.boxes is not None
     assert one.box_labels is not None
@@ -131,7 +132,7 @@ def test_tar_holds_mask_and_members() -> None:
 def test_arrow_stream_that_ends_in_a_mask_of_255_is_known_as_cut(tail: bytes) -> None:
     one = Sample(np.zeros((2, 2, 3), np.uint8), mask=np.full((2, 2), tail[0], np.uint8))
     names = frozenset({"mask"})
-    encoded = arrow.to_bytes([batch_of([one], names=names)], Layout((2, 2, 3), names, metadata=METADATA))
+    encoded = arrow_bytes([batch_of([one], names=names)], Layout((2, 2, 3), names, metadata=METADATA))
     cut = encoded[: -len(arrow.STREAM_END)]
     with pytest.raises(CallError, match="cut between"):
         list(arrow.read_batches(cut))

@@ -16,6 +16,7 @@ from augment.images import masks
 from augment.samples.sample import Batch, Provenance
 from augment.wire import arrow, npz, tar
 from augment.wire.columns import RAGGED, Layout
+from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 
 TARGETS = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints", *RAGGED})
 METADATA = {"epoch": 2, "batch_size": 4}
@@ -119,7 +120,7 @@ def test_arrow_keeps_every_view(
     seed: int, sizes: list[tuple[int, int] | None], num_rows: int, has_targets: bool
 ) -> None:
     batch = batch_of(seed, sizes, num_rows, has_targets=has_targets)
-    encoded = arrow.to_bytes([batch, batch], layout(sizes, has_targets=has_targets))
+    encoded = arrow_bytes([batch, batch], layout(sizes, has_targets=has_targets))
     for read in arrow.read_batches(io.BytesIO(encoded)):
         assert_same_views(batch, read)
     schema = arrow.schema_of(layout(sizes, has_targets=has_targets))
@@ -133,7 +134,7 @@ def test_npz_keeps_every_view(seed: int, sizes: list[tuple[int, int] | None], nu
     batch = batch_of(seed, sizes, num_rows, has_targets=has_targets)
     encoded = npz.to_bytes(batch)
     assert encoded == npz.to_bytes(batch)
-    assert_same_views(batch, npz.from_bytes(encoded))
+    assert_same_views(batch, read_npz(encoded))
 
 
 @given(st.integers(0, 2**32), some_sizes, st.integers(0, 4), st.integers(0, 4))
@@ -150,7 +151,7 @@ def test_rows_cut_every_view(seed: int, sizes: list[tuple[int, int] | None], sta
 def test_arrow_names_columns_by_view_and_what_views_share_once() -> None:
     sizes: list[tuple[int, int] | None] = [(4, 4), (2, 2)]
     batch = batch_of(1, sizes, 2)
-    with pa.ipc.open_stream(arrow.to_bytes([batch], layout(sizes))) as reader:
+    with pa.ipc.open_stream(arrow_bytes([batch], layout(sizes))) as reader:
         schema, table = reader.schema, reader.read_all()
     assert {"image", "image_1", "mask_1", "boxes_1", "keypoint_boxes_1", "inverse", "inverse_1"} <= set(schema.names)
     assert not {"label_1", "label_weights_1", "source_size_1", "key_1", "image_2", "image_0"} & set(schema.names)
@@ -163,7 +164,7 @@ def test_arrow_names_columns_by_view_and_what_views_share_once() -> None:
 def test_arrow_says_which_view_a_batch_lacks() -> None:
     sizes: list[tuple[int, int] | None] = [(4, 4), (2, 2)]
     with pytest.raises(CallError, match="has 1 views, its layout promises view 1"):
-        arrow.to_bytes([batch_of(1, sizes[:1], 2)], layout(sizes))
+        arrow_bytes([batch_of(1, sizes[:1], 2)], layout(sizes))
 
 
 def test_tar_members_are_numbered_by_view() -> None:

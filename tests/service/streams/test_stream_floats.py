@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from augment.normalize.section import parse
 from augment.samples.sample import Batch
-from augment.wire import arrow, npz
+from augment.wire import arrow
+from tests.augment.wire.wire_for_tests import read_npz
 from tests.service.folders_for_tests import Run, picture, write_folder
 
 PIPELINE = {"transforms": [{"RandomCrop": {"height": 12, "width": 16}}, {"HorizontalFlip": {}}]}
@@ -42,7 +43,7 @@ def batch(service: TestClient, stream: dict[str, Any], **query: Any) -> Batch:
     response = service.get(f"/v1/streams/{stream['id']}/batches/0/1", params=query)
     assert response.status_code == 200, response.text
     if query.get("format") == "npz":
-        return npz.from_bytes(response.content)
+        return read_npz(response.content)
     (found,) = arrow.read_batches(response.content)
     return found
 

@@ -18,10 +18,11 @@ from augment.scanning.scan import scan
 from augment.streams.spec import BatchSlice
 from augment.streams.stream import Stream
 from augment.streams.tasks import Format, PartFormat
-from augment.wire import arrow, npz
+from augment.wire import arrow
 from service.asgi.admission import Lane
 from service.datasets.registration import Wanted
 from service.errors import ConflictError
+from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 from tests.service.folders_for_tests import Run, write_folder
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [12, 16], "scale": [0.3, 1.0]}}, {"HorizontalFlip": {}}]}
@@ -141,7 +142,7 @@ def test_declaration_counts_images_that_are_too_small_and_names_the_smallest(
 def test_batches_are_those_of_the_engine(service: TestClient, declared: dict[str, Any], here: Stream) -> None:
     response = service.get(f"/v1/streams/{declared['id']}/batches", params={"epoch": 2})
     assert response.headers["content-type"] == "application/vnd.apache.arrow.stream"
-    assert response.content == arrow.to_bytes(list(here.batches(2)), here.layout(2))
+    assert response.content == arrow_bytes(list(here.batches(2)), here.layout(2))
     with pa.ipc.open_stream(response.content) as reader:
         assert json.loads(reader.schema.metadata[b"augment"])["classes"] == ["cat", "dog"]
 
@@ -181,7 +182,7 @@ def test_batch_alone_is_immutable_in_every_format(service: TestClient, declared:
     tags.add(service.get(url, params={"rank": 1, "world_size": 2}).headers["etag"])
     tags.add(service.get(url, params={"format": "tar", "image_format": "npy"}).headers["etag"])
     assert len(tags) == 5
-    assert np.array_equal(npz.from_bytes(service.get(url, params={"format": "npz"}).content).images, expected.images)
+    assert np.array_equal(read_npz(service.get(url, params={"format": "npz"}).content).images, expected.images)
 
 
 def test_tar_holds_each_sample_with_its_provenance(service: TestClient, declared: dict[str, Any], here: Stream) -> None:

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 from augment.images.decode import decode
 from augment.render.pipeline import Pipeline
 from augment.streams.stream import Stream
-from augment.wire import arrow, npz
+from augment.wire import arrow
+from tests.augment.wire.wire_for_tests import read_npz
 from tests.service.folders_for_tests import write_folder
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [12, 16], "scale": [0.3, 1.0]}}]}
@@ -58,7 +59,7 @@ def test_every_format_carries_the_weights(service: TestClient, declared: dict[st
     stream = service.get(address, params={"format": "arrow"}).content
     for batch in (
         next(arrow.read_batches(stream)),
-        npz.from_bytes(service.get(address, params={"format": "npz"}).content),
+        read_npz(service.get(address, params={"format": "npz"}).content),
     ):
         assert np.array_equal(batch.images, here.images)
         assert np.array_equal(np.asarray(batch.label_weights), np.asarray(here.label_weights))
