@@ -14,18 +14,9 @@ from augment.errors import CallError
 if TYPE_CHECKING:
     from augment.expansion.plan import ClassPlan, Plan
     from augment.expansion.progress import Summary
-    from augment.samples.sample import Refusal
     from augment.workers.task import Workers
 
 _REFUSALS_SHOWN = 10
-
-
-def tell_refusals(some: "Sequence[Refusal]", num_refused: int, where: Path) -> None:
-    """Name the first few records that were left out, on standard error."""
-    for refusal in some[:_REFUSALS_SHOWN]:
-        output.note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
-    if num_refused > _REFUSALS_SHOWN:
-        output.note(f"refused: and {num_refused - _REFUSALS_SHOWN:,} more; {where}/manifest-*.parquet names them all")
 
 
 def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool) -> None:
@@ -48,7 +39,10 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
         }
         output.write_json(document)
         return
-    tell_refusals(summary.refusals, summary.num_refused, out)
+    for refusal in summary.refusals[:_REFUSALS_SHOWN]:
+        output.note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
+    if (num_more := summary.num_refused - _REFUSALS_SHOWN) > 0:
+        output.note(f"refused: and {num_more:,} more; {out}/manifest-*.parquet names them all")
     parts = [f"{output.count(num_written, 'picture')} written in {seconds:.1f} s"]
     if num_written:
         parts[0] += f" ({num_written / max(seconds, 1e-9):,.0f} a second)"
