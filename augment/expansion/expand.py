@@ -10,9 +10,10 @@ as long as the work.
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from augment import user_state, validation
 from augment.datasets.dataset import Dataset
@@ -21,12 +22,12 @@ from augment.expansion import changes, dataset_files, folder, lock, manifest, sh
 from augment.expansion.copies import Copies
 from augment.expansion.manifest import PathSet
 from augment.expansion.names import Names
+from augment.expansion.options import ExpansionKeywords, ExpansionOptions
 from augment.expansion.plan import Plan, SizeTask, There, look
 from augment.expansion.progress import Budget, MaxFailures, Progress, Summary, Tally
 from augment.expansion.shard import ShardResult, ShardTask
-from augment.expansion.spec import ExpansionSpec, check, check_same, describe, left_out, named_views
+from augment.expansion.spec import ExpansionSpec, check_same, describe, left_out, named_views
 from augment.expansion.splits import check_leaks, divide, views
-from augment.images import encode
 from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline
 from augment.render.references import References, take
@@ -67,41 +68,15 @@ def expand(
     out: str | os.PathLike[str],
     pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None = None,
     *,
-    copies: Copies = 1,
-    seed: int = 0,
-    split: str | None = None,
-    augment_splits: Sequence[str] | None = None,
-    copy_splits: bool | None = None,
-    allow_leaks: bool = False,
-    include_originals: bool = False,
-    output_format: str | None = None,
-    drop_targets: Collection[str] = (),
-    image_format: str | None = None,
-    quality: int = encode.DEFAULT_QUALITY,
+    references: References | None = None,
     update: bool = False,
     workers: Workers | None = None,
     max_failures: MaxFailures | None = None,
     progress: Callable[[Progress], None] | None = None,
-    references: References | None = None,
+    **options: Unpack[ExpansionKeywords],
 ) -> Summary:
     """Describe an expansion and run it: see ``Expansion`` and ``Expansion.run``."""
-    expansion = Expansion(
-        dataset,
-        out,
-        pipeline,
-        copies=copies,
-        seed=seed,
-        split=split,
-        augment_splits=augment_splits,
-        copy_splits=copy_splits,
-        allow_leaks=allow_leaks,
-        include_originals=include_originals,
-        output_format=output_format,
-        drop_targets=drop_targets,
-        image_format=image_format,
-        quality=quality,
-        references=references,
-    )
+    expansion = Expansion(dataset, out, pipeline, references=references, **options)
     return expansion.run(workers, update=update, max_failures=max_failures, progress=progress)
 
 
@@ -109,15 +84,9 @@ class Expansion:
     """A dataset, a pipeline and a folder for the copies: checked against one another, and nothing written yet.
 
     ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a pipeline, the name of a preset or
-    the path of a file, which only an expansion without copies may lack. ``copies`` is a number, numbers by class,
-    ``"balance"`` or ``"balance:N"``; 0 with ``include_originals`` converts the dataset.
-
-    Of a dataset with splits the training split is augmented and the others pass through, each in a folder of its own.
-    ``split`` expands that one alone, ``augment_splits`` says which are augmented and ``copy_splits`` whether the others
-    pass through. ``output_format`` is another format than the dataset's, ``drop_targets`` names targets that outputs
-    are without. ``image_format`` is ``jpeg``, ``png`` or ``webp``; without it a copy is encoded as its original is:
-    JPEG as JPEG, lossy WebP as WebP, and everything else as PNG, which loses nothing. ``references`` are datasets, or
-    paths of folders, by the names that transforms call them by.
+    the path of a file, which only an expansion without copies may lack. ``references`` are datasets, or paths of
+    folders, by the names that transforms call them by. Fields of ``ExpansionOptions`` may be given by name; they come
+    before those of ``options``.
 
     Raises OutputError where the folders lie in one another; DatasetError where two outputs would have one name, the
     format cannot hold a target, or a split that is augmented shares pictures with another one (unless
@@ -130,56 +99,33 @@ class Expansion:
         dataset: Dataset | str | os.PathLike[str],
         out: str | os.PathLike[str],
         pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None = None,
+        options: ExpansionOptions | None = None,
         *,
-        copies: Copies = 1,
-        seed: int = 0,
-        split: str | None = None,
-        augment_splits: Sequence[str] | None = None,
-        copy_splits: bool | None = None,
-        allow_leaks: bool = False,
-        include_originals: bool = False,
-        output_format: str | None = None,
-        drop_targets: Collection[str] = (),
-        image_format: str | None = None,
-        quality: int = encode.DEFAULT_QUALITY,
         references: References | None = None,
+        **named: Unpack[ExpansionKeywords],
     ) -> None:
         # All that can be judged at once is judged before a scan that may take minutes.
         self.out = validation.path("out", out).absolute()
-        seed, copies, include_originals, quality = check(
-            copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
-        )
+        options = replace(options or ExpansionOptions(), **named).checked()
         if not isinstance(dataset, Dataset):
             dataset = validation.path("dataset", dataset, "an augment.Dataset or the path of a folder").absolute()
         root = dataset.root if isinstance(dataset, Dataset) else dataset
         folder.check_place(self.out, root)
         folder.check_ours(self.out)
-        self.pipeline = _pipeline(pipeline, copies)
+        self.pipeline = _pipeline(pipeline, options.copies)
         self._references = take(references, [self.pipeline])
         for each in self._references.values():
             folder.check_place(self.out, each.root)
         self.dataset = scan.take(dataset)
-        division = divide(self.dataset, split, augment_splits, copy_splits=copy_splits)
-        if not allow_leaks:
+        division = divide(self.dataset, options.split, options.augment_splits, copy_splits=options.copy_splits)
+        if not options.allow_leaks:
             check_leaks(self.dataset, division)
         self.notices: tuple[str, ...] = self.dataset.notices
-        if copies != 0:
+        if options.copies != 0:
             for part, view in views(self.dataset, division.parts):
                 if not part.copied:
                     self.notices += sizes.check_dataset(self.pipeline, view)
-        self.spec = describe(
-            self.dataset,
-            division,
-            self.pipeline,
-            copies=copies,
-            seed=seed,
-            include_originals=include_originals,
-            image_format=image_format,
-            quality=quality,
-            output_format=output_format,
-            drop_targets=drop_targets,
-            references=self._references,
-        )
+        self.spec = describe(self.dataset, division, self.pipeline, options, self._references)
         self._names = Names(self.dataset, self.spec)
         self._names.check()
 

@@ -14,11 +14,11 @@ from augment.errors import CallError, DatasetError, OutputError
 from augment.expansion import changes
 from augment.expansion import copies as shares
 from augment.expansion.copies import Copies, Share
+from augment.expansion.options import ExpansionOptions
 from augment.expansion.splits import Division, Part, views
 from augment.formats.format import Format, Whole
 from augment.images import encode
 from augment.pipelines.spec import PipelineSpec
-from augment.render.renderer import check_seed
 from augment.samples.sample import Refusal
 from augment.scanning import scan
 
@@ -227,41 +227,22 @@ class ExpansionSpec:
         return spec
 
 
-def check(
-    *, copies: object, seed: int, include_originals: bool, image_format: str | None, quality: int
-) -> tuple[int, Copies, bool, int]:
-    """The numbers as Python's own: seed, copies, include_originals, quality; CallError for an argument out of range."""
-    include_originals = validation.flag("include_originals", include_originals)
-    encode.check_options("jpeg" if image_format is None else image_format, quality)
-    return check_seed(seed), shares.check(copies, least=0 if include_originals else 1), include_originals, int(quality)
-
-
 def describe(
     dataset: Dataset,
     division: Division,
     pipeline: PipelineSpec,
-    *,
-    copies: Copies,
-    seed: int,
-    include_originals: bool,
-    image_format: str | None,
-    quality: int,
-    output_format: str | None = None,
-    drop_targets: Collection[str] = (),
+    options: ExpansionOptions,
     references: Mapping[str, Dataset] | None = None,
 ) -> ExpansionSpec:
-    """Describe the expansion of a dataset.
+    """Describe the expansion of a dataset with options that are checked.
 
     Raises CallError for an argument out of range, DatasetError where the format cannot hold the dataset's targets or
     the rule of copies does not hold for its classes.
     """
-    seed, copies, include_originals, quality = check(
-        copies=copies, seed=seed, include_originals=include_originals, image_format=image_format, quality=quality
-    )
-    name = dataset.format if output_format is None else validation.text("output_format", output_format)
-    targets = _targets(dataset, scan.named(name), drop_targets)
+    name = dataset.format if options.output_format is None else validation.text("output_format", options.output_format)
+    targets = _targets(dataset, scan.named(name), options.drop_targets)
     augmented = [(part.split, each) for part, each in views(dataset, division.parts) if not part.copied]
-    by_class = shares.shares(augmented, copies, include_originals=include_originals)
+    by_class = shares.shares(augmented, options.copies, include_originals=options.include_originals)
     refused = (field for each in left_out(dataset, division) for field in (each.key, each.reason, each.detail))
     num_records = sum(part.num_records for part in division.parts)
     spec = ExpansionSpec(
@@ -276,14 +257,14 @@ def describe(
         pipeline=json.loads(json.dumps(pipeline.canonical())),
         pipeline_digest=pipeline.digest,
         references={name: each.digest for name, each in (references or {}).items()},
-        seed=seed,
-        copies=copies,
+        seed=options.seed,
+        copies=options.copies,
         shares=by_class,
-        include_originals=include_originals,
+        include_originals=options.include_originals,
         format=name,
-        image_format=image_format,
-        quality=None if image_format == "png" else quality,
-        drop_targets=tuple(target for target in TARGETS if target in drop_targets),
+        image_format=options.image_format,
+        quality=None if options.image_format == "png" else options.quality,
+        drop_targets=tuple(target for target in TARGETS if target in options.drop_targets),
         classes=dataset.classes,
         keypoint_names=dataset.keypoint_names,
         targets=targets,

@@ -102,13 +102,8 @@ def describe(datasets: Datasets, out: Path, wanted: JobWanted) -> Expansion:
     pipeline = None if wanted.pipeline is None else Pipeline(resolve(wanted.pipeline))
     if pipeline is not None:
         registry.check(datasets, pipeline.spec)
-    expansion = Expansion(
-        datasets.get(wanted.dataset),
-        out,
-        pipeline,
-        **wanted.options(),
-        references={name: datasets.get(name) for name in wanted.references},
-    )
+    references = {name: datasets.get(name) for name in wanted.references}
+    expansion = Expansion(datasets.get(wanted.dataset), out, pipeline, wanted, references=references)
     Budget(wanted.max_failures, expansion.num_files)  # raises where it is none
     text = folder.read_text(out, folder.DESCRIPTION)
     if text is not None:

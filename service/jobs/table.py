@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.errors import StorageError
+from augment.expansion.options import ExpansionOptions
 
 
 class JobState(StrEnum):
@@ -30,8 +31,8 @@ class JobState(StrEnum):
         return self not in {JobState.QUEUED, JobState.RUNNING}
 
 
-@dataclass(frozen=True, slots=True)
-class JobWanted:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobWanted(ExpansionOptions):
     """One expansion, resolved: everything that its files depend on. ``pipeline`` is the canonical document, None where
     there is nothing to be augmented; ``references`` are the datasets that it takes pictures of.
     """
@@ -40,30 +41,9 @@ class JobWanted:
     pipeline: Mapping[str, Any] | None
     pipeline_name: str
     output_name: str
-    copies: int | Mapping[str, int] | str = 1
-    seed: int = 0
-    split: str | None = None
-    augment_splits: Sequence[str] | None = None
-    copy_splits: bool | None = None
-    allow_leaks: bool = False
-    include_originals: bool = False
-    output_format: str | None = None
-    drop_targets: Sequence[str] = ()
-    image_format: str | None = None
-    quality: int = 90
     update: bool = False
     max_failures: int | float | None = None
     references: Sequence[str] = ()
-
-    def options(self) -> dict[str, Any]:
-        """What ``augment.expansion.expand.Expansion`` takes as it is."""
-        return {name: getattr(self, name) for name in _OPTIONS}
-
-
-_OPTIONS = (
-    *("copies", "seed", "split", "augment_splits", "copy_splits", "allow_leaks"),
-    *("include_originals", "output_format", "drop_targets", "image_format", "quality"),
-)
 
 
 @dataclass(frozen=True, slots=True)

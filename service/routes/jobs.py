@@ -4,19 +4,19 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from augment.errors import problems_below
 from augment.expansion.copies import COPIES_MAX
-from augment.images import encode
-from augment.render.renderer import SEED_MAX
+from augment.expansion.options import ExpansionOptions
 from augment.transforms.runtime import compiler
 from service import responses, schemas
 from service.asgi.requests import Route
@@ -30,7 +30,33 @@ from service.routes import datasets
 from service.schemas import problem
 from service.state import Joined, State
 
+_Model = TypeVar("_Model", bound=BaseModel)
+_OPTIONS = {field.name: field for field in fields(ExpansionOptions)}
+_Number = Annotated[int, Field(ge=0, le=COPIES_MAX)]
+_TYPES: dict[str, Any] = get_type_hints(ExpansionOptions) | {  # stricter in JSON
+    "copies": _Number | dict[str, _Number] | str,
+    "augment_splits": list[str] | None,
+    "drop_targets": list[str],
+    "image_format": Literal["jpeg", "png", "webp"] | None,
+}
 
+
+def _option(name: str) -> Any:
+    """Return an option of an expansion as a field of a request."""
+    option = _OPTIONS[name]
+    default = list(option.default) if isinstance(option.default, tuple) else option.default
+    return Field(default, **option.metadata)
+
+
+def _with_options(*names: str) -> Callable[[type[_Model]], type[_Model]]:
+    """Add options of an expansion to a request."""
+    options: dict[str, Any] = {name: (_TYPES[name], _option(name)) for name in names}
+    return lambda model: create_model(
+        model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **options
+    )
+
+
+@_with_options("drop_targets", "image_format", "quality")
 class OutputRequest(schemas.Schema):
     """Where copies go, and how they are encoded."""
 
@@ -39,21 +65,10 @@ class OutputRequest(schemas.Schema):
         description="A folder of the service's outputs: new, or the one that this very expansion began.",
         examples=["photos-x4"],
     )
-    format: str | None = Field(
-        None, description="The format that is written; omitted: the dataset's own.", examples=["folder", "coco"]
-    )
-    drop_targets: list[str] = Field(
-        [],
-        description="Targets that the output is to be without, because its format cannot hold them: `label`, `labels`, "
-        "`mask`, `boxes`, `instance_masks`, `keypoints`.",
-        examples=[["mask"]],
-    )
-    image_format: Literal["jpeg", "png", "webp"] | None = Field(
-        None, description="How copies are encoded; by default as originals are, PNG for all but JPEG and lossy WebP."
-    )
-    quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
+    format: str | None = _option("output_format")
 
 
+@_with_options("copies", "seed", "split", "augment_splits", "copy_splits", "allow_leaks", "include_originals")
 class JobRequest(schemas.Schema):
     """An expansion: copies of every record that is augmented."""
 
@@ -64,34 +79,6 @@ class JobRequest(schemas.Schema):
         "none.",
         examples=["flip-rotate-crop"],
     )
-    copies: Annotated[int, Field(ge=0, le=COPIES_MAX)] | dict[str, Annotated[int, Field(ge=0, le=COPIES_MAX)]] | str = (
-        Field(
-            1,
-            description="Copies of each record; or numbers by class (`*` for all others); or `balance`, which brings "
-            "every class to the largest, or `balance:500`. 0 with `include_originals` converts to another format.",
-            examples=[4, {"cat": 4, "*": 1}, "balance"],
-        )
-    )
-    seed: int = Field(0, ge=0, le=SEED_MAX, description="Other seeds draw other copies.", examples=[7])
-    split: str | None = Field(
-        None,
-        description="Expands this split alone. Omitted: `train` is augmented where the dataset has one and the other "
-        "splits are copied, each into a folder of its own; without splits all records are augmented.",
-    )
-    augment_splits: list[str] | None = Field(
-        None, description="Which splits are augmented; omitted: the training split.", examples=[["train", "val"]]
-    )
-    copy_splits: bool | None = Field(
-        None,
-        description="Whether the splits that are not augmented are copied unchanged. Omitted: they are, unless `split` "
-        "names one.",
-    )
-    allow_leaks: bool = Field(
-        default=False,
-        description="Whether a picture may be both in a split that is augmented and in another one; else such a job is "
-        "refused.",
-    )
-    include_originals: bool = Field(default=False, description="Whether originals lie beside their copies.")
     output: OutputRequest
     update: bool = Field(
         default=False,

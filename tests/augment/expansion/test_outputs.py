@@ -6,6 +6,7 @@ import pytest
 
 from augment.datasets import keys
 from augment.expansion import spec
+from augment.expansion.options import ExpansionOptions
 from augment.expansion.outputs import Outputs
 from augment.expansion.splits import divide
 from augment.samples.sample import Record
@@ -20,11 +21,7 @@ def described(root: Path) -> spec.ExpansionSpec:
         dataset,
         divide(dataset, None, None, copy_splits=None),
         PIPELINE.spec,
-        copies=1,
-        seed=0,
-        include_originals=True,
-        image_format="jpeg",
-        quality=90,
+        ExpansionOptions(include_originals=True, image_format="jpeg"),
     )
 
 
