@@ -13,7 +13,6 @@ from augment.errors import CallError
 
 if TYPE_CHECKING:
     from augment.expansion.plan import ClassPlan, Plan
-    from augment.expansion.progress import Progress as Tallied
     from augment.expansion.progress import Summary
     from augment.samples.sample import Refusal
     from augment.workers.task import Workers
@@ -178,14 +177,9 @@ def expand(
         ),
     ] = "4",
     seed: Annotated[int, typer.Option("--seed", help="Other seeds draw other copies.")] = 0,
-    from_format: Annotated[
-        str | None,
-        typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out."),
-    ] = None,
+    from_format: options.FromFormatOption = None,
     bad_annotations: options.BadAnnotationsOption = "refuse",
-    output_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
-    ] = None,
+    output_format: options.OutputFormatOption = None,
     drop_targets: Annotated[
         str | None,
         typer.Option("--drop-targets", metavar="NAMES", help="Targets that OUT is to be without, like mask,keypoints."),
@@ -284,11 +278,7 @@ def expand(
             return
         started = time.monotonic()
         with output.Progress("expanding", as_json=as_json) as bar:
-
-            def show(progress: "Tallied") -> None:
-                bar.show(progress.done, progress.total, progress.failed, progress.kept)
-
-            summary = expansion.run(rendering, update=update, max_failures=budget, progress=show)
+            summary = expansion.run(rendering, update=update, max_failures=budget, progress=bar.show_run)
     tell_summary(summary, out, time.monotonic() - started, as_json=as_json)
 
 

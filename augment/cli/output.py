@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
+    from augment.expansion.progress import Progress as Run
     from augment.samples.sample import Refusal
 
 PLAIN_INTERVAL_S = 10.0
@@ -151,6 +152,10 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def show_run(self, progress: "Run") -> None:
+        """Say how far the run of an expansion is."""
+        self.show(progress.done, progress.total, progress.failed, progress.kept)
 
     def show(self, done: int, total: int | None = None, failed: int = 0, kept: int = 0) -> None:
         """Say that ``done`` of ``total`` (None: nobody knows yet) are done, ``failed`` of them not well.

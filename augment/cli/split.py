@@ -12,7 +12,6 @@ from augment.cli.expand import WorkersOption, pool
 from augment.errors import CallError, require
 
 if TYPE_CHECKING:
-    from augment.expansion.progress import Progress as Tallied
     from augment.expansion.progress import Summary
     from augment.splitting.divide import Division
 
@@ -65,13 +64,8 @@ def split(
     max_distance: Annotated[
         int, typer.Option("--max-distance", metavar="BITS", help="Bits of 64 by which near-duplicates may differ.")
     ] = _MAX_DISTANCE,
-    from_format: Annotated[
-        str | None,
-        typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out."),
-    ] = None,
-    output_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
-    ] = None,
+    from_format: options.FromFormatOption = None,
+    output_format: options.OutputFormatOption = None,
     bad_annotations: options.BadAnnotationsOption = "refuse",
     report: Annotated[
         Path | None,
@@ -120,11 +114,7 @@ def split(
             return
         started = time.monotonic()
         with output.Progress("writing", as_json=as_json) as bar:
-
-            def show(progress: "Tallied") -> None:
-                bar.show(progress.done, progress.total, progress.failed, progress.kept)
-
-            summary = expansion.run(rendering, update=update, progress=show)
+            summary = expansion.run(rendering, update=update, progress=bar.show_run)
     division.write_report(table)
     _tell(division, summary, out, table, time.monotonic() - started, as_json=as_json)
 
