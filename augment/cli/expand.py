@@ -172,14 +172,9 @@ def expand(
         ),
     ] = "4",
     seed: Annotated[int, typer.Option("--seed", help="Other seeds draw other copies.")] = 0,
-    from_format: Annotated[
-        str | None,
-        typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out."),
-    ] = None,
+    from_format: options.FromFormatOption = None,
     bad_annotations: options.BadAnnotationsOption = "refuse",
-    output_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
-    ] = None,
+    output_format: options.OutputFormatOption = None,
     drop_targets: Annotated[
         str | None,
         typer.Option("--drop-targets", metavar="NAMES", help="Targets that OUT is to be without, like mask,keypoints."),

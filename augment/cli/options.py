@@ -30,6 +30,14 @@ BadAnnotationsOption = Annotated[
 ]
 
 
+FromFormatOption = Annotated[
+    str | None, typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out.")
+]
+OutputFormatOption = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
+]
+
+
 def scan(data: Path, data_format: str | None, bad_annotations: str, *, as_json: bool) -> "Dataset":
     """Scan a dataset while its progress is shown."""
     from augment.scanning import scan as registry

@@ -64,13 +64,8 @@ def split(
     max_distance: Annotated[
         int, typer.Option("--max-distance", metavar="BITS", help="Bits of 64 by which near-duplicates may differ.")
     ] = _MAX_DISTANCE,
-    from_format: Annotated[
-        str | None,
-        typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out."),
-    ] = None,
-    output_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
-    ] = None,
+    from_format: options.FromFormatOption = None,
+    output_format: options.OutputFormatOption = None,
     bad_annotations: options.BadAnnotationsOption = "refuse",
     report: Annotated[
         Path | None,

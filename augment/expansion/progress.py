@@ -1,14 +1,14 @@
 """Progress of a run, counted shard by shard: for the progress bar, the budget of failures and the summary."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from augment import validation
 from augment.errors import CallError, DatasetError
 from augment.expansion.lock import Counts
-from augment.expansion.shard import ShardResult
+from augment.expansion.shard import FileCounts, ShardResult
 from augment.expansion.spec import ExpansionSpec
 from augment.samples.sample import Refusal
 
@@ -33,25 +33,14 @@ class Progress:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a run did, counted in pictures.
-
-    ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
-    anew for all pictures, or beside pictures that were kept. ``size_bytes`` is that of all outputs in the folder;
-    ``refusals`` are the first thousand, ``notices`` those of the dataset.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary(FileCounts):
+    """What a run did; ``refusals`` are the first thousand, ``notices`` those of the dataset and the declaration."""
 
     id: str
     out: Path
-    num_rendered: int
-    num_originals: int
-    num_copied: int
-    num_kept: int
-    num_described: int
     num_removed: int
     num_refused: int
-    size_bytes: int
     refusals: tuple[Refusal, ...]
     notices: tuple[str, ...] = ()
 
@@ -106,25 +95,15 @@ class Tally:
         self._progress = progress
         self._done = 0
         self._shown = 0
-        self._num_rendered = 0
-        self._num_originals = 0
-        self._num_copied = 0
-        self._num_kept = 0
-        self._num_described = 0
+        self._counts = FileCounts()
         self._num_refused = 0
-        self._size_bytes = 0
         self._refusals: list[Refusal] = []
 
     def add(self, result: ShardResult) -> None:
         """Count a finished shard; DatasetError where the budget of failures is spent."""
         self._done += result.num_outputs
-        self._num_rendered += result.num_rendered
-        self._num_originals += result.num_originals
-        self._num_copied += result.num_copied
-        self._num_kept += result.num_kept
-        self._num_described += result.num_described
+        self._counts += result
         self._num_refused += len(result.refusals)
-        self._size_bytes += result.size_bytes
         self._refusals += result.refusals[: _REFUSALS_TOLD - len(self._refusals)]
         self._budget.check(self._num_refused, self._refusals)
 
@@ -143,18 +122,19 @@ class Tally:
             Progress(
                 done=self._shown,
                 total=self._spec.num_outputs,
-                kept=self._num_kept,
+                kept=self._counts.num_kept,
                 failed=num_refused,
-                size_bytes=self._size_bytes + sum(each.size_bytes for each in under_way),
+                size_bytes=self._counts.size_bytes + sum(each.size_bytes for each in under_way),
             )
         )
 
     def told(self) -> str:
         """How far the run came, for the message of what ended it."""
-        num_files = self._num_rendered + self._num_originals + self._num_copied + self._num_kept
+        counts = self._counts
+        num_files = counts.num_rendered + counts.num_originals + counts.num_copied + counts.num_kept
         if not num_files:
             return f"none of {self._spec.num_outputs} outputs is finished"
-        left = (self._spec.num_outputs - self._done) * self._size_bytes / num_files
+        left = (self._spec.num_outputs - self._done) * counts.size_bytes / num_files
         return (
             f"{self._done} of {self._spec.num_outputs} outputs are finished and stay, about {left / 1e6:.1f} MB are "
             "still to be written"
@@ -165,13 +145,8 @@ class Tally:
         return Summary(
             id=self._spec.id,
             out=out,
-            num_rendered=self._num_rendered,
-            num_originals=self._num_originals,
-            num_copied=self._num_copied,
-            num_kept=self._num_kept,
-            num_described=self._num_described + num_closing,
             num_removed=num_removed,
             num_refused=self._num_refused,
-            size_bytes=self._size_bytes,
             refusals=tuple(self._refusals),
+            **asdict(self._counts + FileCounts(num_described=num_closing)),
         )

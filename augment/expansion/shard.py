@@ -12,7 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from augment import engine
@@ -355,22 +355,32 @@ def _check_names(planned: Planned) -> None:
         raise RecordError(planned.record.key, Reason.NOT_RENDERABLE, detail)
 
 
-@dataclass(frozen=True, slots=True)
-class ShardResult:
-    """What became of a shard, counted in pictures. ``size_bytes`` is that of all its files, kept ones too.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCounts:
+    """Counts of new pictures (``num_kept``: of old ones), which add up. ``size_bytes`` is that of all files.
 
-    ``num_outputs`` counts towards the expansion's total; ``num_copied`` are new pictures of splits that pass through,
-    ``num_described`` new annotation files beside pictures that were kept.
+    ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
+    anew for all pictures, or beside pictures that were kept.
     """
+
+    num_rendered: int = 0
+    num_originals: int = 0
+    num_copied: int = 0
+    num_kept: int = 0
+    num_described: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: "FileCounts") -> "FileCounts":
+        names = [field.name for field in fields(FileCounts)]
+        return FileCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardResult(FileCounts):
+    """What became of a shard; ``num_outputs`` counts towards the expansion's total."""
 
     index: int
     num_outputs: int
-    num_rendered: int
-    num_originals: int
-    num_copied: int
-    num_kept: int
-    num_described: int
-    size_bytes: int
     refusals: tuple[Refusal, ...]
 
 
@@ -413,7 +423,7 @@ def _result(work: ShardWork) -> ShardResult:
     originals = sum(copy is None for _, copy in work.made)
     copied = work.shard.part.copied
     return ShardResult(
-        work.shard.index,
+        index=work.shard.index,
         num_outputs=num_outputs(work.spec, work.shard, work.rows),
         num_rendered=len(work.made) - originals,
         num_originals=0 if copied else originals,
@@ -435,13 +445,9 @@ def settled(root: Path, spec: ExpansionSpec, index: int) -> ShardResult | None:
     if not all(folder.has_output(root, each.path, each.size_bytes, each.digest, since_ns) for each in files):
         return None
     return ShardResult(
-        index,
+        index=index,
         num_outputs=num_outputs(spec, spec.shard(index), rows),
-        num_rendered=0,
-        num_originals=0,
-        num_copied=0,
         num_kept=sum(row.path is not None for row in rows),
-        num_described=0,
         size_bytes=_size_bytes(rows),
         refusals=tuple(_refusals(rows)),
     )
