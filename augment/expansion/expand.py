@@ -22,11 +22,18 @@ from augment.expansion import changes, dataset_files, folder, lock, manifest, sh
 from augment.expansion.copies import Copies
 from augment.expansion.manifest import PathSet
 from augment.expansion.names import Names
-from augment.expansion.options import ExpansionKeywords, ExpansionOptions
 from augment.expansion.plan import Plan, SizeTask, There, look
 from augment.expansion.progress import Budget, MaxFailures, Progress, Summary, Tally
 from augment.expansion.shard import ShardResult, ShardTask
-from augment.expansion.spec import ExpansionSpec, check_same, describe, left_out, named_views
+from augment.expansion.spec import (
+    ExpansionKeywords,
+    ExpansionOptions,
+    ExpansionSpec,
+    check_same,
+    describe,
+    left_out,
+    named_views,
+)
 from augment.expansion.splits import check_leaks, divide, views
 from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline

@@ -94,9 +94,8 @@ class Stream:
         self.views = take_views(pipeline, views)
         self._pipelines = [view.pipeline for view in self.views for _ in range(view.count)]
         seed, batch_size = check_seed(seed), validation.integer("batch_size", batch_size, 1, BATCH_SIZE_MAX)
-        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
-            if flag is not None:
-                validation.flag(name, flag)
+        shuffle = None if shuffle is None else validation.flag("shuffle", shuffle)
+        drop_last = None if drop_last is None else validation.flag("drop_last", drop_last)
         repeats = validation.integer("repeats", repeats, 1, REPEATS_MAX)
         mixed = None if mix is None else parse_mix(mix)
         form = PixelFormat(dtype, layout)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.errors import StorageError
-from augment.expansion.options import ExpansionOptions
+from augment.expansion.spec import ExpansionOptions
 
 
 class JobState(StrEnum):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, create_model
 
 from augment.errors import problems_below
 from augment.expansion.copies import COPIES_MAX
-from augment.expansion.options import ExpansionOptions
+from augment.expansion.spec import ExpansionOptions
 from augment.transforms.runtime import compiler
 from service import responses, schemas
 from service.asgi.requests import Route

@@ -245,14 +245,17 @@ def test_workers_that_are_none_are_refused_where_they_are_given(
 def test_flags_that_are_none_are_refused_by_name(
     value: Any, dataset: augment.Dataset, photographs: Path, tmp_path: Path
 ) -> None:
-    calls: dict[str, Callable[[], object]] = {
+    streams: dict[str, Callable[[], object]] = {
         "shuffle": lambda: augment.Stream(dataset, PIPELINE, shuffle=value),
         "drop_last": lambda: augment.Stream(dataset, PIPELINE, drop_last=value),
+    }
+    calls: dict[str, Callable[[], object]] = {
         "include_originals": lambda: augment.expand_dataset(
             photographs, tmp_path / "out", PIPELINE, include_originals=value
         ),
         "update": lambda: augment.expand_dataset(photographs, tmp_path / "out", PIPELINE, update=value),
     }
+    calls |= {} if value is None else streams  # None follows the split
     for name, call in calls.items():
         with pytest.raises(CallError, match=rf"^{name} is .*; it must be True or False$"):
             call()

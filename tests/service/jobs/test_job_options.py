@@ -4,7 +4,7 @@ import inspect
 from dataclasses import fields
 
 from augment.cli import expand
-from augment.expansion.options import ExpansionOptions
+from augment.expansion.spec import ExpansionOptions
 from service.routes.jobs import JobDocument, JobRequest, OutputRequest
 
 _NAMES = {field.name for field in fields(ExpansionOptions)}

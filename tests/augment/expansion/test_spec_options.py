@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import get_type_hints
 
-from augment.expansion.options import ExpansionKeywords, ExpansionOptions
+from augment.expansion.spec import ExpansionKeywords, ExpansionOptions
 
 
 def test_keywords_are_the_fields() -> None:
