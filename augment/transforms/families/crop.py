@@ -421,7 +421,7 @@ class _SomePixel:
         return drawn | {"crop_coords": (left, top, max(right, left + 1), max(bottom, top + 1))}
 
 
-class BBoxSafeRandomCrop(_SomePixel, A.BBoxSafeRandomCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+class BBoxSafeRandomCrop(_SomePixel, matrix_geometry.BBoxSafeRandomCrop):
     pass
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from augment.transforms import catalogue
 from augment.transforms.albumentations_import import cv2
+from augment.transforms.runtime import segment
 from augment.transforms.runtime.trace import INLINE_MAX, drawn
 from tests.augment.transforms.catalogue_cases import LEAVES, NEEDED, compiled, movable, node, sample
 
@@ -75,7 +76,8 @@ def recomputed(name: str, image: np.ndarray, said: dict[str, Any]) -> np.ndarray
     params = catalogue.fill(name, {"p": 1.0, **NEEDED.get(name, {}), **STRONGER.get(name, {})})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="ShiftScaleRotate is a special case")  # said whenever it is built
-        transform = catalogue.transform_class(name)(**params)
+        known = catalogue.catalogue()[name].schema["properties"]
+        transform = catalogue.transform_class(name)(**segment._at_middles(params, known))
     transform.set_random_state(NoChance(), NoChance())
     arrays = {key: restored(value) for key, value in said.items()}
     if name == "Morphological":  # OpenCV takes no kernel of another type

@@ -42,7 +42,7 @@ def test_a_folder_is_registered_by_path(service: TestClient, data_root: Path) ->
     assert body == {
         "name": "photos", "state": "ready", "digest": scanned.digest, "format": "folder", "num_records": 3,
         "num_refused": 0, "classes": ["cat", "dog"], "splits": {}, "targets": ["label"],
-        "uploaded": False, "path": str(folder),
+        "notices": [], "uploaded": False, "path": str(folder),
     }  # fmt: skip
     assert service.get("/v1/datasets/photos").json() == body
     assert _datasets(service).get("photos").digest == scanned.digest == _datasets(service).entry("photos").digest
