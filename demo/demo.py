@@ -87,7 +87,7 @@ def draw(sheet: Path) -> None:
     images, labels = [], []
     for key in ON_THE_SHEET:
         (original,) = PHOTOS.glob(f"{key}.*")
-        copies = [EXPANDED / f"{key}__{copy}.jpg" for copy in range(COPIES)]
+        copies = [EXPANDED / f"{key}__{copy}{original.suffix}" for copy in range(COPIES)]
         for path, label in zip([original, *copies], [original.name, *(copy.name for copy in copies)], strict=True):
             images.append(augment.decode_image(path.read_bytes()))
             labels.append(label)

@@ -54,11 +54,11 @@ def show(photos: Path, out: Path) -> None:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same pictures, byte for byte."""
-    pictures = [
-        {path.relative_to(root): path.read_bytes() for path in root.rglob("*.jpg")} for root in (one, other)
+    """Return True if two folders hold the same copies, byte for byte."""
+    copies = [
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*__*.*")} for root in (one, other)
     ]  # fmt: skip
-    return bool(pictures[0]) and pictures[0] == pictures[1]
+    return bool(copies[0]) and copies[0] == copies[1]
 
 
 @contextmanager
