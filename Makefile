@@ -17,8 +17,8 @@ help:  ## list these targets
 demo: $(READY)  ## expand a folder of real photographs, and say what to try next
 	@$(BIN)/python demo/demo.py
 
-# One process for each core; for a single one, which prints as it goes: make test TEST_PROCESSES=0
-TEST_PROCESSES ?= $(shell nproc)
+# One process for each core and one for the waits; for a single one, which prints as it goes: make test TEST_PROCESSES=0
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
 test: $(READY)  ## run the tests and the documentation's examples
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
