@@ -216,7 +216,7 @@ def sampled(variants: Iterator[Variant], one_in: int) -> Iterator[Variant]:
 
 def test_a_variant_is_read_right_or_refused_with_its_remedy() -> None:
     outcomes = [is_read(variant) for variant in sampled(every(), 150)]
-    assert 100 < sum(outcomes) < len(outcomes)
+    assert 40 < sum(outcomes) < len(outcomes)
 
 
 def test_a_mask_of_any_variant_is_read_right_or_refused_with_its_remedy() -> None:
