@@ -84,13 +84,17 @@ def test_command_that_is_interrupted_goes_on_and_leaves_nothing_behind(
         return ["expand", str(many), out, "-p", "heavy", "--copies", "8", "--seed", "7", "--workers", "2"]
 
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        [AUGMENT, *arguments("out")], cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True
-    )
-    wait_for_output(process, out)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    for _ in range(5):  # where the machine is busy a run may end before it is interrupted: then there is another
+        shutil.rmtree(out, ignore_errors=True)
+        process = subprocess.Popen(
+            [AUGMENT, *arguments("out")], cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True
+        )
+        wait_for_output(process, out)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+        if process.returncode:
+            break
     assert process.returncode == 128 + number
     assert "the same command goes on" in told.decode()
     assert "Traceback" not in told.decode()

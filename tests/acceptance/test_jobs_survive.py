@@ -29,7 +29,7 @@ def _expanded(data: Path, scratch: Path, out: Path | None = None) -> dict[str, b
     (scratch / "pipeline.json").write_text(json.dumps(_PIPELINE))
     command: list[str | Path] = [
         sys.executable, "-m", "augment", "expand", data, out, "--pipeline", scratch / "pipeline.json",
-        "--copies", str(_COPIES), "--seed", "7", "--workers", "1",
+        "--copies", str(_COPIES), "--seed", "7", "--workers", "1", "--image-format", "jpeg",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AUGMENT_HOME": str(scratch / "notes")}
     subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -37,7 +37,7 @@ def _expanded(data: Path, scratch: Path, out: Path | None = None) -> dict[str, b
 
 
 def _start(server: Server, name: str) -> Any:
-    output = {"name": name, "format": "folder", "quality": 90}
+    output = {"name": name, "format": "folder", "image_format": "jpeg", "quality": 90}
     wanted = {"dataset": "photos", "pipeline": _PIPELINE, "copies": _COPIES, "seed": 7, "output": output}
     status, job = server.post("/v1/jobs", wanted)
     assert status == 202, job
