@@ -3,6 +3,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from augment.pipelines.spec import Node
-from augment.transforms import entry, limits, schema
+from augment.transforms import albumentations_fixes, entry, limits, matrix_geometry, schema
 from augment.transforms.albumentations_import import A
 from augment.transforms.catalogue import (
     EXCLUDED,
@@ -400,3 +401,11 @@ def test_children_a_container_can_hold_are_no_problem() -> None:
 
 def children(*each_p: float) -> list[Node]:
     return [Node("NoOp", {"p": p}) for p in each_p]
+
+
+@pytest.mark.parametrize("module", [albumentations_fixes, matrix_geometry], ids=lambda module: module.__name__)
+def test_class_of_a_family_keeps_what_is_corrected_in_the_one_of_its_name(module: ModuleType) -> None:
+    """Two classes of one name, of which the later knows nothing of the other, would lose its matrix or its boxes."""
+    corrected = {name: cls for name, cls in vars(module).items() if isinstance(cls, type) and name in CATALOGUE}
+    assert corrected
+    assert [name for name, cls in corrected.items() if not issubclass(transform_class(name), cls)] == []
