@@ -157,7 +157,7 @@ class Reason(StrEnum):
     CRASHED = "crashed"
     """The process that decoded or rendered it died, twice."""
     TIMEOUT = "timeout"
-    """Decoding or rendering it took longer than the limit for a record, twice."""
+    """Decoding or rendering it takes more processor time than the limit for a record; it was tried again, alone."""
 
 
 class RecordError(AugmentError):

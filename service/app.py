@@ -1,5 +1,6 @@
 """The application: the one place where the parts are joined."""
 
+import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
@@ -12,6 +13,7 @@ from prometheus_client.core import Metric
 
 from augment import engine
 from augment.workers.pool import LocalWorkers
+from augment.workers.verdicts import FolderDocuments, Verdicts
 from service import middleware, observe, openapi, problems
 from service.asgi.admission import Admission
 from service.datasets.mean_std import Measuring
@@ -58,18 +60,20 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as parts:  # closed in the opposite order
             home = parts.enter_context(closing(Home(settings.home)))
-            workers = parts.enter_context(_pool(settings, settings.workers, *_RENDERING))
+            verdicts = await to_thread.run_sync(Verdicts, FolderDocuments(home.path / "verdicts"))
+            pool = functools.partial(_pool, settings, verdicts)
+            workers = parts.enter_context(pool(settings.workers, *_RENDERING))
             warming = Warming()
             await parts.enter_async_context(warming.of(workers))
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
             version_now = await to_thread.run_sync(_describe_engine)
             scanners = parts.enter_context(
-                _pool(settings, _NUM_SCANNERS, "augment.scanning.scan_task", "augment.dataset_stats.pixels")
+                pool(_NUM_SCANNERS, "augment.scanning.scan_task", "augment.dataset_stats.pixels")
             )
             quota = Quota(home, settings.max_home_bytes)
             datasets = await parts.enter_async_context(aclosing(Datasets(home, quota, scanners, settings)))
             job_workers = parts.enter_context(
-                _pool(settings, settings.jobs_workers or workers.num_workers, *_RENDERING, in_background=True)
+                pool(settings.jobs_workers or workers.num_workers, *_RENDERING, in_background=True)
             )
             jobs = await parts.enter_async_context(aclosing(Jobs(home, datasets, job_workers, settings)))
             measuring = await parts.enter_async_context(aclosing(Measuring(datasets, scanners, settings)))
@@ -129,7 +133,9 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _pool(settings: Settings, num_workers: int | None, *preload: str, in_background: bool = False) -> LocalWorkers:
+def _pool(
+    settings: Settings, verdicts: Verdicts, num_workers: int | None, *preload: str, in_background: bool = False
+) -> LocalWorkers:
     return LocalWorkers(
         num_workers,
         record_timeout_s=settings.record_timeout_s,
@@ -137,6 +143,7 @@ def _pool(settings: Settings, num_workers: int | None, *preload: str, in_backgro
         max_tasks=settings.worker_max_tasks,
         preload=preload,
         in_background=in_background,
+        verdicts=verdicts,
     )
 
 
@@ -147,7 +154,6 @@ def _describe_engine() -> dict[str, Any]:
 def _watched(state: State) -> Iterable[Metric]:
     workers, job_workers = state.workers, state.job_workers
     restarts = Counter(workers.restarts) + Counter(job_workers.restarts)
-    poisoned = workers.verdicts.keys() | job_workers.verdicts.keys()
     yield observe.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
     yield observe.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
     yield observe.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
@@ -158,4 +164,6 @@ def _watched(state: State) -> Iterable[Metric]:
     yield observe.gauge("augment_workers_busy", "Worker processes that run a task.", workers.num_busy)
     yield observe.labelled("augment_worker_restarts", "Workers replaced, by reason.", "reason", restarts, counts=True)
     yield observe.labelled("augment_jobs", "Jobs in the list, by state.", "state", state.jobs.counts())
-    yield observe.gauge("augment_records_poisoned", "Records that killed their worker twice.", len(poisoned))
+    yield observe.gauge(
+        "augment_records_poisoned", "Records refused because they killed a worker, twice.", len(workers.verdicts)
+    )

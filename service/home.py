@@ -4,6 +4,7 @@ lock                      held by the one service that runs here
 datasets/NAME/            dataset.json, manifest.arrow, and for an upload files/
 pipelines/NAME.yaml       saved pipelines
 streams/ID.json           declared streams
+verdicts/SUBJECT.json     records that killed or outlived a worker under a pipeline: refused for ever
 jobs.sqlite               the list of jobs
 outputs/NAME/             what jobs write
 decoded/                  decoded images that are kept between epochs; emptied at start

@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     record_timeout_s: float = Field(
         DEFAULT_RECORD_TIMEOUT_S,
         gt=0,
-        description="Seconds for one record, decoded and rendered, or read by a scan; three times what imgproxy allows "
-        "a request.",
+        description="Processor seconds for one record, decoded and rendered, and seconds for a file that a scan reads; "
+        "three times what imgproxy allows a request. Ten times as long in real time ends a request with 503.",
     )
     worker_memory_bytes: int = Field(
         DEFAULT_MEMORY_BYTES, ge=256 * _MIB, description="Private memory of one worker process."

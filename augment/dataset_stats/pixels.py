@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from augment import engine
 from augment.dataset_stats import counts
 from augment.dataset_stats.counts import Census
 from augment.datasets.dataset import Dataset, in_ranges
@@ -123,7 +124,9 @@ class MeasureTask:
         total = _Sum()
         for record in self.dataset.records(self.records):
             try:
-                counts, values = guard(f"{record.digest}-measure", record.key, partial(self._count, record))
+                counts, values = guard(
+                    f"{record.digest}-measure-{engine.decode_id()}", record.key, partial(self._count, record)
+                )
             except RecordError as error:
                 total.refusals.append(Refusal(record.key, error.reason, error.detail))
             else:

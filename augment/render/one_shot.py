@@ -87,7 +87,7 @@ class SizeTask:
                 header = decode.probe(data, max_pixels=self.max_pixels)
             return header.height, header.width
 
-        return guard(_record_digest(read.content_digest(data)), source.name, probe)
+        return guard(f"{_record_digest(read.content_digest(data))}-header-{engine.engine_id()}", source.name, probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +164,8 @@ class _Work:
 
     @property
     def subject(self) -> str:
-        """What a verdict is about: the picture, and what it was to be joined with."""
-        return subject(self.record, self.task.spec, self._taken_from) if self._taken_from else self.record
+        """What a verdict is about: the image under this pipeline, by this engine."""
+        return subject(self.record, self.task.spec, self._taken_from)
 
     @property
     def _taken_from(self) -> tuple[str, ...]:

@@ -78,9 +78,9 @@ class Renderer:
         return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key, self._others)
 
     def subject(self, record: Record) -> str:
-        """What a verdict on this record is about: the record under this pipeline, with these donors and references.
+        """Return what a verdict on this record is about: the record under this pipeline and engine.
 
-        A picture that is too slow or too large for one pipeline is not refused to the others.
+        An image that is too slow or too large for one pipeline is not refused to the others.
         """
         return subject(record.digest, self.spec, self._others)
 
@@ -240,8 +240,9 @@ def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str,
 
 
 def subject(record_digest: str, spec: PipelineSpec, taken_from: tuple[str, ...]) -> str:
-    """A name for a record under a pipeline that takes from these others."""
-    return f"{record_digest}-{digest_fields((spec.digest, *taken_from)).hex() if taken_from else spec.digest}"
+    """Return what a verdict is about: the record under a pipeline that takes from these others, by this engine."""
+    pipeline = digest_fields((spec.digest, *taken_from)).hex() if taken_from else spec.digest
+    return f"{record_digest}-{pipeline}-{engine.engine_id()}"
 
 
 def check_seed(seed: object) -> int:

@@ -52,7 +52,7 @@ class WorkerHandle:
         self._exit_reader = exit_reader
         self._send_lock = threading.Lock()
 
-    def run(self, run: process.Run, on_verdict: Callable[[str, Refusal], None]) -> process.Reply:
+    def run(self, run: process.Run, on_verdict: Callable[[str, Refusal | None], None]) -> process.Reply:
         """Run one task to its end; raises WorkerDied."""
         try:
             self._send(run)

@@ -24,11 +24,13 @@ from augment.errors import CallError
 from augment.samples.sample import Refusal
 from augment.workers import launcher, process, slot
 from augment.workers.task import Task
+from augment.workers.verdicts import Verdicts
 
 T = TypeVar("T")
 
 DEFAULT_RECORD_TIMEOUT_S = 30.0
-"""AUGMENT_RECORD_TIMEOUT_S. Three times what imgproxy allows a whole request (IMGPROXY_TIMEOUT, 10 s)."""
+"""AUGMENT_RECORD_TIMEOUT_S, in processor seconds. Three times what imgproxy allows a whole request (IMGPROXY_TIMEOUT,
+10 s)."""
 
 DEFAULT_MEMORY_BYTES = 4 << 30
 """AUGMENT_WORKER_MEMORY_BYTES. Seven float32 copies of a picture of 50 megapixels (AUGMENT_MAX_PIXELS). It is the same
@@ -51,10 +53,11 @@ class LocalWorkers:
 
     ``num_workers`` None means one for each CPU this process may use. ``preload`` names modules to import before the
     first task; the module of a task's class is imported in any case. Processes start with the first tasks, or when
-    ``start`` is called. A task's future never says that it is running, so it can be cancelled at any time: one that is
-    running then stops before its next record and its worker is kept; ``concurrent.futures.wait`` on the cancelled
-    future returns when it has stopped. ``in_background``: processes of other pools go first where both want the
-    processor, even in the middle of a task.
+    ``start`` is called. ``verdicts`` are shared with other pools and outlive this one; by default they end with it. A
+    task's future never says that it is running, so it can be cancelled at any time: one that is running then stops
+    before its next record and its worker is kept; ``concurrent.futures.wait`` on the cancelled future returns when it
+    has stopped. ``record_timeout_s`` are processor seconds. ``in_background``: processes of other pools go first where
+    both want the processor, even in the middle of a task.
 
     Close it or use it as a context manager; left open it ends with its last reference or with the interpreter. Ctrl-C,
     SIGTERM and SIGHUP are left to this process; workers end with it, however it ends.
@@ -69,6 +72,7 @@ class LocalWorkers:
         max_tasks: int | None = DEFAULT_MAX_TASKS,
         preload: Sequence[str] = (),
         in_background: bool = False,
+        verdicts: Verdicts | None = None,
     ) -> None:
         num_workers = num_cpus() if num_workers is None else validation.integer("num_workers", num_workers, 1, NUM_MAX)
         record_timeout_s = validation.seconds("record_timeout_s", record_timeout_s)
@@ -79,7 +83,7 @@ class LocalWorkers:
             validation.text("preload", module, "a list of names of modules")
         limits = process.Limits(record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else process.NICE)
         self._num_workers = num_workers
-        self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks)
+        self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks, verdicts or Verdicts())
         self._numbers = itertools.count(1)
         self._slots: list[slot.Slot] = []
         try:
@@ -101,7 +105,7 @@ class LocalWorkers:
     @property
     def verdicts(self) -> Mapping[str, Refusal]:
         """Records that killed or outlived their worker twice, by the subject of the guard's call: a copy."""
-        return self._shared.verdicts.copy()
+        return self._shared.verdicts.refusals()
 
     @property
     def queue_depth(self) -> int:

@@ -26,7 +26,7 @@ the same machine go first: with 12 clients on 2 cores the p99 of a probe fell fr
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may cost: seconds for one record, bytes of private memory for the process (None: no bound).
+    """What a worker may cost: processor seconds for one record, bytes of private memory (None: no bound).
 
     ``nice`` is how far it stands behind other processes where all want the processor, as nice(2) counts it.
     """
@@ -42,7 +42,7 @@ class Run(NamedTuple):
     number: int
     task: bytes
     quarantine: bool
-    verdicts: dict[str, Refusal]
+    verdicts: dict[str, Refusal | None]
 
 
 class Cancel(NamedTuple):
@@ -52,10 +52,10 @@ class Cancel(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """From the worker, before the task's end: this record is refused from now on."""
+    """From the worker, before the task's end: this record is refused from now on, or (None) never for its time."""
 
     subject: str
-    refusal: Refusal
+    refusal: Refusal | None
 
 
 class Ended(NamedTuple):
@@ -85,7 +85,7 @@ class Worker:
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
-        self._verdicts: dict[str, Refusal] = {}
+        self._verdicts: dict[str, Refusal | None] = {}
         self._running = 0
         self._cancelled = 0
         self._poll = select.poll()
@@ -121,7 +121,7 @@ class Worker:
                 self._verdicts, timeout_s, self._stop_if_cancelled, self._report, private_fds
             )
         else:
-            chosen = quarantine.AlarmGuard(self._verdicts, timeout_s, self._stop_if_cancelled)
+            chosen = quarantine.AlarmGuard(self._verdicts, timeout_s, self._stop_if_cancelled, self._report)
         try:
             done = outcome.run_and_dump(lambda: _load_task(run.task).run(chosen))
             return Ended(done, is_last=threading.active_count() > 1)
@@ -130,7 +130,7 @@ class Worker:
         except (MemoryError, outcome.Exhausted):
             return OutOfMemory()
 
-    def _report(self, subject: str, refusal: Refusal) -> None:
+    def _report(self, subject: str, refusal: Refusal | None) -> None:
         self._connection.send(Verdict(subject, refusal))
 
     def _stop_if_cancelled(self) -> None:
@@ -162,7 +162,7 @@ def _confine(limits: Limits) -> None:
         # cache are mapped shared, may be larger than memory and cost a worker nothing.
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         bound = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(limits.memory_bytes, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))  # a child in quarantine raises it again
     with suppress(OSError):  # not Linux, or /proc is hidden: the kernel then chooses by size alone
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ, encoding="ascii")
 

@@ -1,9 +1,13 @@
 """Limits of one record in a worker, and the search for the record that killed it.
 
-A task runs first under ``AlarmGuard``: an alarm whose signal ends the process, so that it also stops C code that never
+A task runs first under ``AlarmGuard``: timers whose signals end the process, so that they also stop C code that never
 returns. When the worker dies, the culprit is unknown (what breaks the heap is often not what trips over it), so the
-task runs again under ``QuarantineGuard``: each record in a forked child of its own. A record whose child dies twice is
-refused, and the verdict is kept.
+task runs again under ``QuarantineGuard``: each record alone, in a forked child. A record whose child dies twice is
+refused, and the verdict is kept (verdicts.py).
+
+A refusal must be the same on every machine, however busy. The time limit therefore counts processor seconds, and the
+memory limit of a child counts from what its parent holds already. Running out of real time refuses nothing: it ends
+the task with a WorkerError.
 """
 
 import os
@@ -11,9 +15,9 @@ import resource
 import signal
 from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
-from augment.errors import CallError, Reason, RecordError, WorkerError
+from augment.errors import Reason, RecordError, WorkerError
 from augment.samples.sample import Refusal
 from augment.workers import outcome, parent_watch
 
@@ -24,55 +28,90 @@ _MAX_KILLS = 3
 _OUT_OF_MEMORY = 77
 """Exit code of a child that could not get the memory it asked for."""
 
+REAL_TIME_FACTOR = 10
+"""A record may take so many times its processor seconds in real time: enough for a machine at a load of 10 a core."""
+
+_SLOW_SHARE = 1 / 3
+"""Share of the time limit from which a rendered record is noted. On busy cores and caches the same work takes up to
+some three times the processor seconds; what took less cannot meet the limit another time."""
+
+Report = Callable[[str, Refusal | None], None]
+"""Called with the subject and the verdict: a refusal, or None for a record that was rendered and took long."""
+
 
 class _Guard:
-    """``verdicts`` maps subjects to the refusals that are known. ``stop_if_cancelled`` is called before each record."""
+    """Common part of both guards.
+
+    ``verdicts`` maps subjects to what is known of them: a refusal, or None for a record that was rendered and took
+    long. A new verdict goes there and to ``report`` at once, since this process may die of something else later.
+    ``timeout_s`` are processor seconds. ``stop_if_cancelled`` is called before each record.
+    """
 
     def __init__(
-        self, verdicts: MutableMapping[str, Refusal], timeout_s: float, stop_if_cancelled: Callable[[], None]
+        self,
+        verdicts: MutableMapping[str, Refusal | None],
+        timeout_s: float,
+        stop_if_cancelled: Callable[[], None],
+        report: Report,
     ) -> None:
         self._verdicts = verdicts
         self._timeout_s = timeout_s
         self._stop_if_cancelled = stop_if_cancelled
+        self._report = report
 
     def _begin(self, subject: str, key: str) -> None:
         self._stop_if_cancelled()
         if (known := self._verdicts.get(subject)) is not None:
             raise RecordError(key, known.reason, known.detail)
 
+    def _decide(self, subject: str, refusal: Refusal | None) -> None:
+        self._verdicts[subject] = refusal
+        self._report(subject, refusal)
+
+    def _note(self, subject: str, used_s: float) -> None:
+        """Keep that a record was rendered, if it came near the limit."""
+        if used_s > _SLOW_SHARE * self._timeout_s and subject not in self._verdicts:
+            self._decide(subject, None)
+
+    def _start_timers(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, self._timeout_s)
+        signal.setitimer(signal.ITIMER_REAL, REAL_TIME_FACTOR * self._timeout_s)
+
 
 class AlarmGuard(_Guard):
-    """Runs a record in this process; the kernel ends the process (SIGALRM) when the record takes too long."""
+    """Runs a record in this process; the kernel ends the process (SIGPROF) when the record takes too long."""
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
         """Do the work, as ``augment.workers.task.Guard`` describes."""
         self._begin(subject, key)
-        signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
+        left_s = 0.0
+        self._start_timers()
         try:
-            return work()
+            result = work()
         except MemoryError as error:
             raise outcome.Exhausted from error
         finally:
+            left_s = signal.setitimer(signal.ITIMER_PROF, 0)[0]
             signal.setitimer(signal.ITIMER_REAL, 0)
+        self._note(subject, self._timeout_s - left_s)
+        return result
 
 
 class QuarantineGuard(_Guard):
     """Runs each record in a forked child, twice if need be, and so knows which one kills.
 
-    New verdicts go into ``verdicts`` and to ``report`` at once, since this process may die of something else later.
     ``private_fds`` are closed in the child. The result of the work is pickled on its way back.
     """
 
     def __init__(
         self,
-        verdicts: MutableMapping[str, Refusal],
+        verdicts: MutableMapping[str, Refusal | None],
         timeout_s: float,
         stop_if_cancelled: Callable[[], None],
-        report: Callable[[str, Refusal], None],
+        report: Report,
         private_fds: Iterable[int] = (),
     ) -> None:
-        super().__init__(verdicts, timeout_s, stop_if_cancelled)
-        self._report = report
+        super().__init__(verdicts, timeout_s, stop_if_cancelled, report)
         self._private_fds = tuple(private_fds)
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
@@ -80,12 +119,15 @@ class QuarantineGuard(_Guard):
         deaths = kills = 0
         while True:
             self._begin(subject, key)
-            exit_code, result = self._run_in_child(work)
-            if result is not None:
-                value: T = result.value()
+            ended = self._run_in_child(work)
+            if ended.outcome is not None:
+                self._note(subject, ended.used_s)
+                value: T = ended.outcome.value()
                 return value
+            if ended.exit_code == -signal.SIGALRM:
+                raise WorkerError(self._ran_out(key, ended.used_s))
             # Only the kernel's out-of-memory killer and people send SIGKILL: it says nothing about the record.
-            if exit_code == -signal.SIGKILL:
+            if ended.exit_code == -signal.SIGKILL:
                 kills += 1
             else:
                 deaths += 1
@@ -94,29 +136,37 @@ class QuarantineGuard(_Guard):
                     f"{key}: its process was killed (SIGKILL) {_MAX_KILLS} times, by the system's out-of-memory killer "
                     "or by somebody; run fewer workers (AUGMENT_WORKERS) or give the machine more memory"
                 )
-            if exit_code == _OUT_OF_MEMORY:
-                _check_own_memory()
             if deaths == _MAX_DEATHS:
-                refusal = self._verdict(key, exit_code)
-                self._verdicts[subject] = refusal
-                self._report(subject, refusal)
+                if subject in self._verdicts:  # it was rendered before, and no replica that did may refuse it
+                    raise WorkerError(self._rendered_before(key, ended.exit_code))
+                self._decide(subject, self._verdict(key, ended.exit_code))
+
+    def _ran_out(self, key: str, used_s: float) -> str:
+        return (
+            f"{key}: its process got {used_s:.1f} s of processor time in {REAL_TIME_FACTOR * self._timeout_s:g} s "
+            f"({REAL_TIME_FACTOR} times AUGMENT_RECORD_TIMEOUT_S) and was not done: the machine is too busy, or the "
+            "storage does not answer; try again"
+        )
+
+    @staticmethod
+    def _rendered_before(key: str, exit_code: int) -> str:
+        return (
+            f"{key}: its process {parent_watch.describe_end(exit_code)}, twice, but the record was rendered before, so "
+            "it is not refused: the machine is too busy; try again"
+        )
 
     def _verdict(self, key: str, exit_code: int) -> Refusal:
-        if exit_code == -signal.SIGALRM:
-            limit = f"the limit of {self._timeout_s:g} s for one record (AUGMENT_RECORD_TIMEOUT_S)"
-            return Refusal(key, Reason.TIMEOUT, f"decoding or rendering it exceeded {limit}, twice")
+        if exit_code == -signal.SIGPROF:
+            limit = f"{self._timeout_s:g} s of processor time, the limit for one record (AUGMENT_RECORD_TIMEOUT_S)"
+            return Refusal(key, Reason.TIMEOUT, f"decoding or rendering it takes more than {limit}; it was tried alone")
         if exit_code == _OUT_OF_MEMORY:
             return Refusal(
                 key, Reason.CRASHED, "it needs more memory than a worker may use (AUGMENT_WORKER_MEMORY_BYTES)"
             )
-        return Refusal(
-            key,
-            Reason.CRASHED,
-            f"the process that decoded or rendered it {parent_watch.describe_end(exit_code)}, twice",
-        )
+        how = parent_watch.describe_end(exit_code)
+        return Refusal(key, Reason.CRASHED, f"the process that decoded or rendered it {how}, twice")
 
-    def _run_in_child(self, work: Callable[[], object]) -> tuple[int, outcome.Outcome | None]:
-        """The child's exit code and the outcome, None where the child did not live to tell it."""
+    def _run_in_child(self, work: Callable[[], object]) -> "_Ended":
         try:
             read_fd, write_fd = os.pipe()
             parent_pid = os.getpid()
@@ -133,8 +183,10 @@ class QuarantineGuard(_Guard):
             os.kill(child_pid, signal.SIGKILL)
             raise outcome.Exhausted from error
         finally:
-            exit_code = os.waitstatus_to_exitcode(os.waitpid(child_pid, 0)[1])
-        return exit_code, outcome.load(data) if data and exit_code == 0 else None  # C code may call exit(0)
+            _, status, usage = os.wait4(child_pid, 0)
+        exit_code = os.waitstatus_to_exitcode(status)
+        is_whole = bool(data) and exit_code == 0  # C code may call exit(0)
+        return _Ended(exit_code, usage.ru_utime + usage.ru_stime, outcome.load(data) if is_whole else None)
 
     def _be_child(self, parent_pid: int, work: Callable[[], object], write_fd: int) -> NoReturn:
         exit_code = 1
@@ -142,7 +194,8 @@ class QuarantineGuard(_Guard):
             parent_watch.end_with_parent(parent_pid)
             for fd in self._private_fds:
                 os.close(fd)
-            signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
+            _allow_as_much_again()
+            self._start_timers()
             data = outcome.run_and_dump(work)
             with os.fdopen(write_fd, "wb") as pipe:
                 pipe.write(data)
@@ -153,17 +206,22 @@ class QuarantineGuard(_Guard):
             os._exit(exit_code)
 
 
-def _check_own_memory() -> None:
-    """Raise CallError where this process holds so much, for records that are done, that no child had a fair share.
+class _Ended(NamedTuple):
+    """How a child ended, the processor seconds that it used, and the outcome unless it did not live to tell it."""
 
-    A child begins with the memory of its parent, and both have one limit: the record is not to blame.
+    exit_code: int
+    used_s: float
+    outcome: outcome.Outcome | None
+
+
+def _allow_as_much_again() -> None:
+    """Add the memory that this process holds to its limit.
+
+    A child begins with the memory of its parent. What other records of the task hold must not decide about this one.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    limit, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if limit == resource.RLIM_INFINITY:
         return
     held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
-    if held > limit // 2:
-        raise CallError(
-            f"what is rendered so far takes {held} bytes, of {limit} that a worker may use "
-            "(AUGMENT_WORKER_MEMORY_BYTES); ask for a smaller batch_size, fewer views or smaller pictures"
-        )
+    allowed = limit + held if hard == resource.RLIM_INFINITY else min(limit + held, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))

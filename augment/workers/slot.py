@@ -1,6 +1,5 @@
 """One place for a worker process and the thread that feeds it from the queue; what the places of one pool share."""
 
-import itertools
 import logging
 import os
 import signal
@@ -13,10 +12,11 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from augment.errors import CallError, WorkerError
+from augment.errors import AugmentError, CallError, StorageError, WorkerError
 from augment.samples.sample import Refusal
 from augment.workers import launcher, outcome, parent_watch
 from augment.workers.process import Dropped, Ended, Run
+from augment.workers.verdicts import Verdicts
 
 _MAX_DEATHS = 3
 
@@ -40,14 +40,14 @@ class Job:
 class Shared:
     """What the threads of one pool share. ``lock`` guards what does not guard itself (queue and launcher do)."""
 
-    def __init__(self, launch: launcher.Launcher, max_tasks: int | None) -> None:
+    def __init__(self, launch: launcher.Launcher, max_tasks: int | None, verdicts: Verdicts) -> None:
         self.launcher = launch
         self.max_tasks = max_tasks
+        self.verdicts = verdicts
         self.queue: SimpleQueue[Job | None] = SimpleQueue()
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self.owner_pid = os.getpid()
-        self.verdicts: dict[str, Refusal] = {}
         self.restarts: Counter[str] = Counter()
         self.num_tasks_done = 0
 
@@ -60,15 +60,6 @@ class Shared:
             if self.closing.is_set():
                 raise CallError("these workers are closed; start others")
             self.queue.put(job)
-
-    def add_verdict(self, subject: str, refusal: Refusal) -> None:
-        _log.warning("record refused: %s: %s: %s", refusal.key, refusal.reason, refusal.detail)
-        with self.lock:
-            self.verdicts[subject] = refusal
-
-    def verdicts_after(self, num_known: int) -> dict[str, Refusal]:
-        with self.lock:
-            return dict(itertools.islice(self.verdicts.items(), num_known, None))
 
     def count_restart(self, reason: str) -> None:
         with self.lock:
@@ -137,16 +128,21 @@ class Slot:
             job.process = process
             if job.future.cancelled():  # after the line above: who cancels looks in the opposite order
                 return None
-            new_verdicts = self._shared.verdicts_after(process.num_verdicts)
+            new_verdicts = self._shared.verdicts.after(process.num_verdicts)
             process.num_verdicts += len(new_verdicts)
             # One kill from outside says nothing about the task; a second may be memory that one of its records takes.
             quarantine = len(reasons) > 1 or any(reason != "killed" for reason in reasons)
             run = Run(job.number, job.task, quarantine, new_verdicts)
+            keeper = _Keeper(self._shared.verdicts)
             try:
-                reply = process.run(run, self._shared.add_verdict)
+                reply = process.run(run, keeper.keep)
             except launcher.WorkerDied as death:
                 reason, how = _reason(death.exit_code), parent_watch.describe_end(death.exit_code)
             else:
+                if keeper.error is not None:  # what the worker made counts on a verdict that does not hold
+                    process.retire()
+                    self._replace("crashed")
+                    raise keeper.error
                 if isinstance(reply, Ended):
                     if reply.is_last:
                         self._replace("threads")
@@ -181,8 +177,32 @@ class Slot:
             self._process = None
 
 
+class _Keeper:
+    """Keeps the verdicts of one run; ``error`` says why one of them does not hold."""
+
+    def __init__(self, verdicts: Verdicts) -> None:
+        self.error: AugmentError | None = None
+        self._verdicts = verdicts
+
+    def keep(self, subject: str, refusal: Refusal | None) -> None:
+        """Keep a verdict; returns when it is on the disk."""
+        if refusal is not None:
+            _log.warning("record refused: %s: %s: %s", refusal.key, refusal.reason, refusal.detail)
+        try:
+            decided = self._verdicts.add(subject, refusal)
+        except StorageError as error:
+            self.error = error
+            return
+        if decided is None and refusal is not None:
+            self.error = WorkerError(
+                f"{refusal.key}: {refusal.detail}, but the record was rendered elsewhere, so it is not refused: the "
+                "machine is too busy; try again"
+            )
+
+
 def _reason(exit_code: int) -> str:
-    return {-signal.SIGALRM: "timeout", -signal.SIGKILL: "killed"}.get(exit_code, "crashed")
+    names = {-signal.SIGPROF: "timeout", -signal.SIGALRM: "timeout", -signal.SIGKILL: "killed"}
+    return names.get(exit_code, "crashed")
 
 
 def stop_if_cancelled(job: Job, future: "Future[Any]") -> None:

@@ -182,37 +182,6 @@ def test_reader_who_leaves_stops_his_rendering_within_a_cpu_second(server: Serve
         assert server.metric("augment_batches_sent_total") == sent
 
 
-def test_record_that_hangs_costs_one_row_and_the_verdict_is_kept(tmp_path: Path) -> None:
-    photos = write_photos(tmp_path / "photos", num_each=4, side=40)
-    noise = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
-    Image.fromarray(np.kron(noise, np.ones((16, 16, 1), np.uint8))).save(photos / "cat" / "002.png")
-    with Server(tmp_path / "home", data_roots=tmp_path, record_timeout_s=1.5) as server:
-        server.register(photos)
-        stream = server.declare(SLOW, batch_size=8, shuffle=False)
-        url = f"/v1/streams/{stream}/batches/0/0"
-        (batch,) = batches_of(server.get(url))
-        assert batch.keys == ["cat/000", "cat/001", "cat/003", "cat/003", *(f"dog/{i:03}" for i in range(4))]
-        assert batch.replaces == [None, None, "cat/002", *[None] * 5]
-        refused_once = server.metric('augment_worker_restarts_total{reason="timeout"}')
-        assert refused_once >= 1
-        (again,) = batches_of(server.get(url))
-        assert again.keys == batch.keys
-        assert np.array_equal(again.images, batch.images)
-        (later,) = batches_of(server.get(f"/v1/streams/{stream}/batches/1/0"))
-        assert later.replaces == batch.replaces
-        with pytest.raises(urllib.error.HTTPError, match="422") as refused:
-            server.get(f"/v1/streams/{stream}/samples/2/cat/002")
-        assert json.load(refused.value)["reason"] == "timeout"
-        refused.value.close()
-        assert server.metric('augment_records_refused_total{reason="timeout"}') == 2
-        assert server.metric("augment_records_poisoned") == 1
-        restarts = server.metric('augment_worker_restarts_total{reason="timeout"}')
-        assert restarts == refused_once, "what is known to hang is not tried again"
-        with server.open(url) as answer:
-            assert answer.headers["Cache-Control"] == "no-store", "another machine might have been fast enough"
-            assert answer.headers["ETag"] is None
-
-
 def test_failure_after_the_first_byte_cuts_the_connection(server: Server, photos: Path) -> None:
     folder = write_photos(photos.parent / "changing", num_each=8)
     server.register(folder, "changing")

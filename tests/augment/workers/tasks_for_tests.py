@@ -159,6 +159,19 @@ def hang(seconds: int) -> str:
     return "returned"
 
 
+def burn() -> int:
+    """Compute in C code for minutes without ever giving up the interpreter's lock."""
+    return int(pow(3, 3**18) % 10)
+
+
+def spin_less(path: str, seconds: float, later_s: float) -> str:
+    """Compute for so long the first time, for another time later, whichever process asks; a file counts."""
+    with Path(path).open("a") as file:
+        file.write("x")
+    spin(seconds if Path(path).stat().st_size == 1 else later_s)
+    return "done"
+
+
 def eat(num_bytes: int) -> int:
     """Use this much memory, so that it counts."""
     return int(np.ones(num_bytes, dtype=np.uint8)[-1])

@@ -40,8 +40,8 @@ def workers() -> Iterator[LocalWorkers]:
 
 @pytest.fixture
 def impatient() -> Iterator[LocalWorkers]:
-    """Two workers that end a record after 1.5 seconds: long enough for the good ones on a busy machine."""
-    with LocalWorkers(2, record_timeout_s=1.5) as workers:
+    """Two workers that end a record after 0.5 processor seconds."""
+    with LocalWorkers(2, record_timeout_s=0.5) as workers:
         yield workers
 
 
@@ -138,7 +138,7 @@ def test_in_process_workers_run_a_task_here_and_at_once() -> None:
     ("call", "reason", "restart"),
     [
         (CRASH, Reason.CRASHED, "crashed"),
-        (("hang", 600), Reason.TIMEOUT, "timeout"),
+        (("burn",), Reason.TIMEOUT, "timeout"),
         (("eat", 1 << 30), Reason.CRASHED, "memory"),
     ],
 )
