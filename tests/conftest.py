@@ -47,6 +47,14 @@ def _home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUGMENT_HOME", str(home))
 
 
+@pytest.fixture
+def files_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that were just written count as old enough to be known by their status, in this process."""
+    from augment.datasets import seen_files
+
+    monkeypatch.setattr(seen_files, "RACY_NS", -(10**18))
+
+
 @pytest.fixture(scope="session")
 def skimage_data() -> Path:
     """The folder of the photographs in scikit-image's wheel; nothing in it is downloaded."""

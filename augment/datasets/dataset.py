@@ -175,7 +175,6 @@ class Dataset:
             height=row.height,
             width=row.width,
             size_bytes=row.size_bytes,
-            mtime_ns=row.mtime_ns,
             digest=row.digest.hex(),
             label=row.label,
             offset=row.offset,
@@ -186,7 +185,7 @@ class Dataset:
 
     def _mask(self, row: MaskRow) -> MaskFile:
         path = self.root / row.path.decode()
-        return MaskFile(path, row.size_bytes, row.mtime_ns, row.digest.hex(), row.offset)
+        return MaskFile(path, row.size_bytes, row.digest.hex(), row.offset)
 
     def records(self, indices: Iterable[SupportsIndex]) -> list[Record]:
         """The records at these places, in this order."""
@@ -262,17 +261,18 @@ class Dataset:
         machine cannot.
         """
         validation.instance("record", record, Record, "give one of this dataset's records")
-        class_name = None if record.label is None else self.classes[record.label]
-        scanned_ns = self.source.summary.scanned_ns
-        return read.read_record(record, class_name, root=self.root, scanned_ns=scanned_ns)
+        return read.read_record(record, self._class_name(record), root=self.root)
 
-    def is_unmoved(self, record: Record) -> bool:
-        """Whether the record's file cannot have changed since the scan; nothing of it is read."""
-        return read.is_unmoved(record, self.source.summary.scanned_ns)
+    def is_unchanged(self, record: Record) -> bool:
+        """True if the record's file is known to have the scanned bytes; nothing of it is read."""
+        return read.is_unchanged(record, self._class_name(record))
 
     def read_mask(self, record: Record) -> bytes:
         """The encoded bytes of the record's mask, proven likewise; raises as ``read``, CallError if it has none."""
-        return read.read_mask(record, root=self.root, scanned_ns=self.source.summary.scanned_ns)
+        return read.read_mask(record, root=self.root)
+
+    def _class_name(self, record: Record) -> str | None:
+        return None if record.label is None else self.classes[record.label]
 
     def min_size(self) -> Size:
         """The least height and the least width, and the key of the record whose shorter side is the shortest."""

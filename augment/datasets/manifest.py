@@ -34,25 +34,23 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("size_bytes", pa.int64()),
-        pa.field("mtime_ns", pa.int64()),
         pa.field("digest", pa.binary(16)),
         pa.field("offset", pa.int64()),  # where in the file; null where the file is the picture
         pa.field("annotations", pa.string()),  # JSON, as annotations.py describes it
         pa.field("mask_path", pa.string()),
         pa.field("mask_offset", pa.int64()),
         pa.field("mask_size_bytes", pa.int64()),
-        pa.field("mask_mtime_ns", pa.int64()),
         pa.field("mask_digest", pa.binary(16)),
         pa.field("refusal", pa.string()),  # null in records; "reason: detail" in refused rows
         pa.field("encoding", pa.string()),  # of the image, as decode.encoding names it
     ]
 )
 
-_RARE = ("offset", "annotations", "mask_path", "mask_offset", "mask_size_bytes", "mask_mtime_ns", "mask_digest")
+_RARE = ("offset", "annotations", "mask_path", "mask_offset", "mask_size_bytes", "mask_digest")
 """Columns that are null in most datasets; they are read through Arrow's scalars, and only where there is something."""
 
-_BEFORE_ENCODING = pa.schema([each for each in SCHEMA if each.name != "encoding"])
-"""The columns of manifests that earlier versions wrote; where they are read, the encoding is null."""
+_MAY_LACK = "encoding"
+"""A column that manifests of earlier versions do not have; where they are read it is null."""
 
 _METADATA_KEY = b"augment.manifest"
 
@@ -149,7 +147,6 @@ class Row(NamedTuple):
     height: int
     width: int
     size_bytes: int
-    mtime_ns: int
     digest: bytes
     offset: int | None
     annotations: bytes | None
@@ -163,7 +160,6 @@ class MaskRow(NamedTuple):
     path: bytes
     offset: int | None
     size_bytes: int
-    mtime_ns: int
     digest: bytes
 
 
@@ -180,8 +176,10 @@ class Manifest:
             self._reader = pa.ipc.open_file(buffer)
             metadata = self._reader.schema.metadata or {}
             self.summary = Summary.from_json(metadata[_METADATA_KEY])
-            if not any(self._reader.schema.equals(each) for each in (SCHEMA, _BEFORE_ENCODING)):
-                raise ValueError("its columns are others")
+            types = dict(zip(self._reader.schema.names, self._reader.schema.types, strict=True))
+            for each in SCHEMA:  # those of earlier versions have more, which are not read
+                if types.get(each.name, each.type if each.name == _MAY_LACK else None) != each.type:
+                    raise ValueError(f"it has no column {each.name} of {each.type}")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"{name} is not a manifest that this version reads ({error}); scan the dataset again"
@@ -253,9 +251,14 @@ class Manifest:
                 batch = self._reader.get_batch(number)
         except (pa.ArrowException, OSError) as error:
             raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
-        if batch.num_columns == len(SCHEMA):
+        if batch.schema.names == SCHEMA.names:
             return batch
-        return pa.RecordBatch.from_arrays([*batch.columns, pa.nulls(len(batch), pa.string())], schema=SCHEMA)
+        lacks = _MAY_LACK not in batch.schema.names
+        columns = [
+            pa.nulls(len(batch), pa.string()) if lacks and name == _MAY_LACK else batch.column(name)
+            for name in SCHEMA.names
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
 class _Text:
@@ -284,7 +287,7 @@ class _Columns:
         validity, labels = batch.column("label").buffers()
         self._labelled = None if validity is None else np.frombuffer(validity, dtype=np.uint8)
         self._label = np.frombuffer(labels, dtype=np.int32)
-        self._numbers = tuple(_numbers(batch, name) for name in ("height", "width", "size_bytes", "mtime_ns"))
+        self._numbers = tuple(_numbers(batch, name) for name in ("height", "width", "size_bytes"))
         self._digest = memoryview(batch.column("digest").buffers()[1])
         encoding = batch.column("encoding")
         self._encoding = _Text(encoding) if encoding.null_count < len(encoding) else None
@@ -292,7 +295,7 @@ class _Columns:
 
     def row(self, i: int) -> Row:
         labelled = self._labelled is None or bool(self._labelled[i >> 3] >> (i & 7) & 1)
-        heights, widths, sizes, mtimes = self._numbers
+        heights, widths, sizes = self._numbers
         return Row(
             key=self.key[i],
             path=self.path[i],
@@ -300,7 +303,6 @@ class _Columns:
             height=heights.item(i),
             width=widths.item(i),
             size_bytes=sizes.item(i),
-            mtime_ns=mtimes.item(i),
             digest=bytes(self._digest[16 * i : 16 * i + 16]),
             offset=self._value("offset", i),
             annotations=None if (text := self._value("annotations", i)) is None else text.encode(),
@@ -315,7 +317,7 @@ class _Columns:
         path = self._value("mask_path", i)
         if path is None:
             return None
-        names = ("mask_offset", "mask_size_bytes", "mask_mtime_ns", "mask_digest")
+        names = ("mask_offset", "mask_size_bytes", "mask_digest")
         return MaskRow(path.encode(), *(self._value(name, i) for name in names))
 
 

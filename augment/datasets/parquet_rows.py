@@ -22,6 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from augment.datasets import seen_files
+from augment.datasets.seen_files import Status
+
 KEPT_BYTES = 64 * 2**20
 """Six groups of 100 photographs of 100 kB each; ``datasets`` cuts groups of 100 rows."""
 
@@ -39,10 +42,7 @@ class UnreadableRowError(Exception):
 
 class _Identity(NamedTuple):
     path: str
-    device: int
-    inode: int
-    size_bytes: int
-    mtime_ns: int
+    status: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Description:
 
 def describe(path: Path) -> Description:
     """Read what the file says of itself. Raises OSError where it cannot be opened, UnreadableRowError."""
-    return _describe(_identify(path))
+    return _describe(_identify(path)[0])
 
 
 def picture_leaf(schema: pa.Schema, column: str) -> str:
@@ -76,12 +76,15 @@ def picture_leaf(schema: pa.Schema, column: str) -> str:
     return f"{column}.bytes" if pa.types.is_struct(schema.field(index).type) else column
 
 
-def read_cell(path: Path, column: str, row: int) -> bytes | None:
-    """The bytes in one cell; None where there is no such row or nothing in it. Raises as ``describe``."""
-    identity = _identify(path)
+def read_cell(path: Path, column: str, row: int) -> tuple[bytes | None, Status]:
+    """Return the bytes in one cell, and the status of the file that they are of.
+
+    The bytes are None if there is no such row or nothing in it. Raises as ``describe``.
+    """
+    identity, status = _identify(path)
     place = _place(identity, row)
     if place is None:
-        return None
+        return None, status
     table = _KEPT.group(identity, place[0], (picture_leaf(_describe(identity).schema, column),))
     with refusals():
         cell = table.column(column)[place[1]]
@@ -90,12 +93,12 @@ def read_cell(path: Path, column: str, row: int) -> bytes | None:
         value = cell.as_py()
     if value is not None and not isinstance(value, bytes):
         raise UnreadableRowError(f"its column {column} holds no bytes")
-    return value
+    return value, status
 
 
 def read_row(path: Path, columns: Sequence[str], row: int) -> dict[str, Any]:
     """What these columns hold in one row, as Python has it. Raises as ``describe``."""
-    identity = _identify(path)
+    identity, _ = _identify(path)
     place = _place(identity, row)
     if place is None:
         raise UnreadableRowError(f"it has no row {row}")
@@ -107,7 +110,7 @@ def read_row(path: Path, columns: Sequence[str], row: int) -> dict[str, Any]:
 
 def read_columns(path: Path, leaves: Sequence[str]) -> Iterator[pa.Table]:
     """These leaves of all rows, a row group at a time. Raises as ``describe``."""
-    identity = _identify(path)
+    identity, _ = _identify(path)
     for group in np.flatnonzero(np.diff(_describe(identity).stops, prepend=0)).tolist():
         yield _read_group(identity, group, tuple(leaves))
 
@@ -130,17 +133,32 @@ def refusals() -> Iterator[None]:
         raise UnreadableRowError(text[:200]) from error
 
 
-def _identify(path: Path) -> _Identity:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
+def _identify(path: Path) -> tuple[_Identity, Status]:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
         raise UnreadableRowError("it is no regular file")
-    return _Identity(os.fspath(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    status = Status.of(found)
+    return _Identity(os.fspath(path), status.packed), status
+
+
+@contextmanager
+def _opened(identity: _Identity) -> Iterator[pa.OSFile]:
+    """Open the file, which must have this status, and have it still at the end. Raises UnreadableRowError."""
+    with pa.OSFile(identity.path) as file:
+        _check_same(file, identity)
+        yield file
+        _check_same(file, identity)
+
+
+def _check_same(file: pa.OSFile, identity: _Identity) -> None:
+    if seen_files.packed(os.fstat(file.fileno())) != identity.status:
+        raise UnreadableRowError("it was written to while it was read; read it again")
 
 
 @functools.lru_cache(maxsize=64)
 def _describe(identity: _Identity) -> Description:
-    with refusals():
-        metadata = pq.read_metadata(identity.path)
+    with refusals(), _opened(identity) as file:
+        metadata = pq.read_metadata(file)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         num_rows = [group.num_rows for group in groups]
         size_bytes = tuple(group.total_byte_size for group in groups)
@@ -169,7 +187,11 @@ def _read_group(identity: _Identity, group: int, leaves: tuple[str, ...]) -> pa.
         raise too_large(group, size_bytes)
     batches, num_bytes = [], 0
     rows = GROUP_MAX_BYTES // size_bytes
-    with refusals(), pq.ParquetFile(identity.path, metadata=held.metadata, pre_buffer=False) as file:
+    with (
+        refusals(),
+        _opened(identity) as source,
+        pq.ParquetFile(source, metadata=held.metadata, pre_buffer=False) as file,
+    ):
         if held.metadata.row_group(group).num_rows <= rows:
             return file.read_row_group(group, columns=list(leaves), use_threads=False)
         rows = min(rows, _BATCH_ROWS)

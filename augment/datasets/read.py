@@ -6,16 +6,12 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from augment.address import DIGEST_BYTES, digest_fields
-from augment.datasets import keys, parquet_rows
+from augment.datasets import keys, parquet_rows, seen_files
+from augment.datasets.seen_files import Status
 from augment.errors import CallError, Reason, RecordChangedError, RecordError, StorageError
 from augment.samples.sample import Record
-
-RACY_NS = 2_000_000_000
-"""A file this much younger than its scan may change once more without a new mtime: FAT keeps time to two seconds. Git
-calls such an index entry racy and does not trust its time either."""
 
 _RECORD_ERRNOS = frozenset(
     {
@@ -34,14 +30,15 @@ _RECORD_ERRNOS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """All bytes of one file and what the file system said of it after the last was read.
+    """All bytes of one file, or of an image inside of one.
 
-    ``steady`` is False where size or mtime moved while it was read.
+    ``size_bytes`` and ``status`` are what the file system said of the open file after the last byte was read; of an
+    image inside of a file, ``size_bytes`` is the image's. ``steady`` is False if the status changed meanwhile.
     """
 
     data: bytes
     size_bytes: int
-    mtime_ns: int
+    status: Status
     steady: bool
 
 
@@ -63,8 +60,8 @@ def read_file(path: str | Path, *, max_bytes: int) -> FileContent:
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    steady = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-    return FileContent(data, after.st_size, after.st_mtime_ns, steady)
+    status = Status.of(after)
+    return FileContent(data, after.st_size, status, steady=seen_files.packed(before) == status.packed)
 
 
 def _read_all(descriptor: int, max_bytes: int) -> bytes:
@@ -76,30 +73,32 @@ def _read_all(descriptor: int, max_bytes: int) -> bytes:
 
 
 def read_part(path: Path, offset: int, *, size_bytes: int | None) -> FileContent:
-    """Read a picture inside of a file: a slice of a tar, or the cell of a Parquet file.
+    """Read an image inside of a file: a slice of a tar, or the cell of a Parquet file.
 
     Of a tar ``offset`` is the place of the first byte. Of a Parquet file it is the number of the row, and ``path`` goes
     on with the name of the column, as if the file were a folder; ``size_bytes`` is not looked at, because the file does
-    not tell it. ``size_bytes`` of the content is the picture's, ``mtime_ns`` the file's. Raises OSError, or
-    NotAFileError.
+    not tell it. Raises OSError, or NotAFileError.
     """
-    if size_bytes is None or (path.parent.suffix == ".parquet" and not path.parent.is_dir()):
-        file, column = path.parent, path.name
-        before = file.stat()
+    if size_bytes is None or is_parquet_cell(path):
         try:
-            data = parquet_rows.read_cell(file, column, offset) or b""
+            data, status = parquet_rows.read_cell(path.parent, path.name, offset)
         except parquet_rows.UnreadableRowError as error:
             raise NotAFileError(f"a broken Parquet file: {error}") from error
-        after = file.stat()
-        steady = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-        return FileContent(data, len(data), after.st_mtime_ns, steady)
+        return FileContent(data or b"", len(data or b""), status, steady=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        check_regular(os.fstat(descriptor))
+        before = os.fstat(descriptor)
+        check_regular(before)
         data = os.pread(descriptor, size_bytes, offset)
-        return FileContent(data, len(data), os.fstat(descriptor).st_mtime_ns, steady=True)
+        status = Status.of(os.fstat(descriptor))
+        return FileContent(data, len(data), status, steady=seen_files.packed(before) == status.packed)
     finally:
         os.close(descriptor)
+
+
+def is_parquet_cell(path: Path) -> bool:
+    """True if the path is a Parquet file's with the name of a column behind it."""
+    return path.parent.suffix == ".parquet" and not path.parent.is_dir()
 
 
 def check_regular(status: os.stat_result) -> None:
@@ -137,69 +136,56 @@ def record_digest(
     return digest_fields(fields, person=b"augment.record")
 
 
-def is_settled(mtime_ns: int, scanned_ns: int) -> bool:
-    """Whether a file with this mtime, seen by a scan that began at ``scanned_ns``, cannot change and keep its mtime."""
-    return mtime_ns < scanned_ns - RACY_NS
+def read_record(record: Record, class_name: str | None, *, root: Path) -> bytes:
+    """Return the encoded bytes of a record, which are those that were scanned.
 
-
-def read_record(record: Record, class_name: str | None, *, root: Path, scanned_ns: int) -> bytes:
-    """The encoded bytes of a record, which are those that were scanned.
-
-    Size and mtime decide where they are the scan's and old enough; else the bytes that are returned are hashed.
+    The digest of the bytes decides; it is taken from the table of seen files if that knows it under the file's status.
     Raises RecordChangedError, RecordError (unreadable), or StorageError where no file can be blamed.
     """
-    wanted = _Wanted(record.path, record.offset, record.size_bytes, record.mtime_ns)
-    data, unmoved = _read_wanted(wanted, record.key, root, scanned_ns)
-    if not unmoved:
-        mask = None if record.mask is None else bytes.fromhex(record.mask.digest)
-        digest = record_digest(content_digest(data), class_name, record.annotations, mask)
-        if digest.hex() != record.digest:
-            raise RecordChangedError(record.key)
+    data, digest = _read_known(record.path, record.offset, record.size_bytes, record.key, root)
+    if not _is_scanned(record, class_name, digest):
+        raise RecordChangedError(record.key)
     return data
 
 
-def is_unmoved(record: Record, scanned_ns: int) -> bool:
-    """Whether size and mtime of the record's file are the scan's, and old enough to tell that it is the same.
+def is_unchanged(record: Record, class_name: str | None) -> bool:
+    """True if the record's file is known to have the scanned bytes; nothing of it is read.
 
-    False where it cannot be told: whoever reads it then finds out why.
+    False if that cannot be told: whoever reads it then finds out why.
     """
-    in_parquet = record.offset is not None and record.path.parent.suffix == ".parquet"
+    in_parquet = record.offset is not None and is_parquet_cell(record.path)
     try:
-        file = record.path.parent if in_parquet and record.path.parent.is_file() else record.path
-        status = file.stat()
+        status = (record.path.parent if in_parquet else record.path).stat()
     except OSError:
         return False
-    same_size = record.offset is not None or status.st_size == record.size_bytes
-    same = same_size and status.st_mtime_ns == record.mtime_ns and stat.S_ISREG(status.st_mode)
-    return same and is_settled(record.mtime_ns, scanned_ns)
+    place = seen_files.place_of(record.path, record.offset)
+    digest = seen_files.table().digest(place, seen_files.packed(status))
+    return digest is not None and _is_scanned(record, class_name, digest)
 
 
-def read_mask(record: Record, *, root: Path, scanned_ns: int) -> bytes:
-    """The encoded bytes of a record's mask, which are those that were scanned; raises as ``read_record``."""
+def read_mask(record: Record, *, root: Path) -> bytes:
+    """Return the encoded bytes of a record's mask, which are those that were scanned; raises as ``read_record``."""
     mask = record.mask
     if mask is None:
         raise CallError(f"record {record.key} has no mask")
-    wanted = _Wanted(mask.path, mask.offset, mask.size_bytes, mask.mtime_ns)
-    data, unmoved = _read_wanted(wanted, record.key, root, scanned_ns)
-    if not unmoved and content_digest(data).hex() != mask.digest:
+    data, digest = _read_known(mask.path, mask.offset, mask.size_bytes, record.key, root)
+    if digest.hex() != mask.digest:
         raise RecordChangedError(record.key, detail="its mask changed since the scan; scan the dataset again")
     return data
 
 
-class _Wanted(NamedTuple):
-    path: Path
-    offset: int | None
-    size_bytes: int
-    mtime_ns: int
+def _is_scanned(record: Record, class_name: str | None, digest: bytes) -> bool:
+    mask = None if record.mask is None else bytes.fromhex(record.mask.digest)
+    return record_digest(digest, class_name, record.annotations, mask).hex() == record.digest
 
 
-def _read_wanted(wanted: _Wanted, key: str, root: Path, scanned_ns: int) -> tuple[bytes, bool]:
-    """The bytes, of the right number, and whether their file cannot have changed since the scan."""
+def _read_known(path: Path, offset: int | None, size_bytes: int, key: str, root: Path) -> tuple[bytes, bytes]:
+    """Return the bytes, of the right number, and their digest."""
     try:
-        if wanted.offset is None:
-            content = read_file(wanted.path, max_bytes=wanted.size_bytes)
+        if offset is None:
+            content = read_file(path, max_bytes=size_bytes)
         else:
-            content = read_part(wanted.path, wanted.offset, size_bytes=wanted.size_bytes)
+            content = read_part(path, offset, size_bytes=size_bytes)
     except NotAFileError as error:
         raise RecordChangedError(key, detail=f"it became {error}; scan the dataset again") from error
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -208,12 +194,18 @@ def _read_wanted(wanted: _Wanted, key: str, root: Path, scanned_ns: int) -> tupl
         raise RecordChangedError(key, detail="the file is gone since the scan; scan the dataset again") from error
     except OSError as error:
         raise at_fault(error, key) from error
-    if len(content.data) != wanted.size_bytes or content.size_bytes != wanted.size_bytes:
+    if len(content.data) != size_bytes or content.size_bytes != size_bytes:
         raise RecordChangedError(
-            key, detail=f"it has {content.size_bytes} bytes, of {wanted.size_bytes} at the scan; scan the dataset again"
+            key, detail=f"it has {content.size_bytes} bytes, of {size_bytes} at the scan; scan the dataset again"
         )
-    unmoved = content.steady and content.mtime_ns == wanted.mtime_ns and is_settled(wanted.mtime_ns, scanned_ns)
-    return content.data, unmoved
+    place, seen = seen_files.place_of(path, offset), seen_files.table()
+    known = seen.digest(place, content.status.packed) if content.steady else None
+    if known is not None:
+        return content.data, known
+    digest = content_digest(content.data)
+    if content.steady and content.status.is_settled:
+        seen.confirm(place, content.status.packed, digest)
+    return content.data, digest
 
 
 def refusal(error: OSError, key: str) -> RecordError:

@@ -77,7 +77,7 @@ def decode_record(
     read = functools.partial(_picture, dataset, record, max_pixels, eighths, stages)
     annotations = annotations_of(record)
     try:
-        if cache is not None and dataset.is_unmoved(record):
+        if cache is not None and dataset.is_unchanged(record):
             picture = cache.array(name_of(record.digest, eighths(record.height, record.width)), read)
         else:
             picture = read()

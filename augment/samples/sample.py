@@ -33,7 +33,6 @@ class Record:
     height: int
     width: int
     size_bytes: int
-    mtime_ns: int
     digest: str
     label: int | None = None
     offset: int | None = None
@@ -48,7 +47,6 @@ class MaskFile:
 
     path: Path
     size_bytes: int
-    mtime_ns: int
     digest: str
     offset: int | None = None
 

@@ -171,11 +171,10 @@ class Assembly:
             verdict.height,
             verdict.width,
             verdict.size_bytes,
-            verdict.mtime_ns,
             verdict.digest,
             None if part is None else part.offset,
             verdict.annotations,
-            *((None,) * 5 if mask is None else (mask.path, mask.offset, mask.size_bytes, mask.mtime_ns, mask.digest)),
+            *((None,) * 4 if mask is None else (mask.path, mask.offset, mask.size_bytes, mask.digest)),
             verdict.encoding,
         )
         self._note_targets(name, verdict.said, mask)

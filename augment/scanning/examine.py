@@ -2,72 +2,30 @@
 
 Threads read and hash; the result is the same whatever their number. In memory there are the names of all files and
 the columns of what was found (together some 400 bytes a record at the end, measured over 200,000), and of encoded bytes
-at any time at most one large file and a small one for each thread. Files that did not change since an earlier scan of
-the same folder are not read again (``Previous``).
+at any time at most one large file and a small one for each thread. A file that this machine read before and that did
+not change since is not read again (``seen_files``).
 """
 
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
-import numpy as np
-
-from augment.datasets import keys, read
-from augment.datasets.manifest import Manifest, Row
+from augment.datasets import keys, read, seen_files
+from augment.datasets.seen_files import Facts, SeenFile
 from augment.errors import Reason, RecordError
 from augment.formats.files import Watch
 from augment.formats.format import Described, FileGroup, Listing, MaskPlace, Part
 from augment.images import decode, masks
 from augment.samples.annotations import Annotations
 from augment.validation import did_you_mean
-
-
-class Previous:
-    """Finds records of an earlier manifest by their path. Holds 16 bytes a record; safe between threads."""
-
-    def __init__(self, source: Manifest) -> None:
-        self._manifest = source
-        summary = source.summary
-        hashes = np.fromiter(
-            (hash(path) for batch in source.record_batches() for path in batch.column("path").to_pylist()),
-            dtype=np.int64,
-            count=summary.num_records,
-        )
-        self._rows = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[self._rows]
-
-    def find(self, path: str, status: os.stat_result, class_name: str | None) -> Row | None:
-        """The record of this file if its size, mtime and class are what they were, and its mtime can be trusted.
-
-        Only of files that are a picture and have no mask. Whether its annotations are still the same, the caller sees.
-        """
-        wanted = path.encode()
-        sought = np.int64(hash(path))
-        first = int(np.searchsorted(self._hashes, sought))
-        while first < len(self._hashes) and self._hashes[first] == sought:
-            index = int(self._rows[first])
-            if self._manifest.path(index) == wanted:
-                row = self._manifest.row(index)
-                return row if self._is_same(row, status, class_name) else None
-            first += 1
-        return None
-
-    def _is_same(self, row: Row, status: os.stat_result, class_name: str | None) -> bool:
-        summary = self._manifest.summary
-        return (
-            (row.mask, row.offset) == (None, None)
-            and (row.size_bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns)
-            and (None if row.label is None else summary.classes[row.label]) == class_name
-            and read.is_settled(row.mtime_ns, summary.scanned_ns)
-        )
-
 
 DEFAULT_MAX_FILE_BYTES = 256 * 2**20
 """Holds an uncompressed picture of four bytes a pixel at the default limit on pixels."""
@@ -77,6 +35,9 @@ _LARGE_BYTES = 16 * 2**20
 
 _CHUNK = 32
 """Files that one thread takes at a time."""
+
+_ROWS_AT_ONCE = 1024
+"""Rows of the table of seen files that are written together."""
 
 _PLAIN = Described()
 
@@ -88,19 +49,16 @@ class Mask:
     path: str
     offset: int | None
     size_bytes: int
-    mtime_ns: int
     digest: bytes
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """A file that is a picture by its header; ``digest`` is the record's, ``annotations`` are the JSON of ``said``."""
 
     height: int
     width: int
     size_bytes: int
-    mtime_ns: int
     digest: bytes
     annotations: str | None = None
     mask: Mask | None = None
@@ -114,8 +72,7 @@ class Refused:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """One file that a format listed; ``path`` is relative to the root, ``named`` is what its record goes by."""
 
     group: FileGroup
@@ -136,12 +93,27 @@ class File:
         return self.described.class_name or self.group.class_name
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One file and what became of it."""
 
     file: File
     verdict: Picture | Refused
+
+
+class _Looked(NamedTuple):
+    digest: bytes
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Some files that one thread examines: what is known of their places, and what is found and new."""
+
+    files: tuple[File, ...]
+    places: list[bytes]
+    known: Mapping[bytes, SeenFile]
+    found: list[Found] = field(default_factory=list)
+    new: list[SeenFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +127,14 @@ class Limits:
 class Examiner:
     """Examines files of one dataset, from several threads at once."""
 
-    def __init__(
-        self, root: Path, limits: Limits, previous: Previous | None, listing: Listing, watch: Watch | None = None
-    ) -> None:
+    def __init__(self, root: Path, limits: Limits, listing: Listing, watch: Watch | None = None) -> None:
         self._root = root
+        self._prefix = f"{root}/"
         self._limits = limits
-        self._previous = previous
         self._listing = listing
         self._one_large = Lock()
         self._watch = watch or Watch(math.inf)
+        self._seen = seen_files.table()
 
     def examine_all(self, *, num_threads: int) -> Iterator[list[Found]]:
         """What became of each file of the listing, a few at a time, in the order of its groups."""
@@ -172,29 +143,62 @@ class Examiner:
             for group in self._listing.groups
             for i, name in enumerate(group.names)
         )
+        chunks = iter(lambda: self._chunk(tuple(islice(files, _CHUNK))), None)
+        places: list[bytes] = []
+        new: list[SeenFile] = []
         with ThreadPoolExecutor(num_threads, thread_name_prefix="scan") as pool:
-            pending: deque[Future[list[Found]]] = deque()
+            pending: deque[Future[None]] = deque()
+            under_way: deque[_Chunk] = deque()
             try:
                 while True:
-                    while len(pending) < 4 * num_threads and (chunk := tuple(islice(files, _CHUNK))):
-                        pending.append(pool.submit(self._examine_some, chunk))
+                    while len(pending) < 4 * num_threads and (chunk := next(chunks, None)) is not None:
+                        pending.append(self._start(pool, chunk))
+                        under_way.append(chunk)
                     if not pending:
-                        return
-                    yield pending.popleft().result()
+                        break
+                    pending.popleft().result()
+                    chunk = under_way.popleft()
+                    places += chunk.places
+                    new += chunk.new
+                    if len(new) >= _ROWS_AT_ONCE:
+                        self._seen.add(new)
+                        new = []
+                    yield chunk.found
             finally:
                 for future in pending:
                     future.cancel()
+                self._seen.add(new)
+        self._seen.end_scan(self._root, places)
 
-    def _examine_some(self, files: tuple[File, ...]) -> list[Found]:
+    def _chunk(self, files: tuple[File, ...]) -> "_Chunk | None":
+        """Look up what is known of some files; here, because each step of SQLite in a thread waits for the others."""
+        places = [self._place(file.place, file.described.part) for file in files]
+        places += [self._place(mask.path, mask.part) for file in files if (mask := file.described.mask) is not None]
+        return _Chunk(files, places, self._seen.find(places)) if files else None
+
+    def _start(self, pool: ThreadPoolExecutor, chunk: "_Chunk") -> "Future[None]":
+        """Examine files in a thread, or here and now if nothing will have to be read."""
+        if len(chunk.known) < len(chunk.places):
+            return pool.submit(self._examine_chunk, chunk)
+        done: Future[None] = Future()
+        self._examine_chunk(chunk)
+        done.set_result(None)
+        return done
+
+    def _examine_chunk(self, chunk: "_Chunk") -> None:
         try:
-            return [Found(file, self._examine(file)) for file in files]
+            for file, place in zip(chunk.files, chunk.places, strict=False):  # behind them those of the masks
+                chunk.found.append(Found(file, self._examine(file, place, chunk)))
         finally:
             self._watch.done()
 
-    def _examine(self, file: File) -> Picture | Refused:
+    def _place(self, path: str, part: Part | None) -> bytes:
+        return seen_files.place_of(self._prefix + path, None if part is None else part.offset)
+
+    def _examine(self, file: File, place: bytes, chunk: "_Chunk") -> Picture | Refused:
         self._watch.at(file.path)
         try:
-            verdict = self._judge(file)
+            verdict = self._judge(file, place, chunk)
         except read.NotAFileError as error:
             return Refused(Reason.UNREADABLE, str(error))
         except FileNotFoundError:
@@ -210,72 +214,87 @@ class Examiner:
             return Refused(Reason.MISPLACED, file.group.misplaced)
         return verdict
 
-    def _judge(self, file: File) -> Picture | Refused:
+    def _judge(self, file: File, place: bytes, chunk: "_Chunk") -> Picture | Refused:
         if file.described.problem is not None:
             return Refused(Reason.ANNOTATION, file.described.problem)
-        if file.class_name is not None:
-            if not keys.is_utf8(file.class_name):
-                return Refused(Reason.ANNOTATION, f"not text: the class {file.class_name!r} holds half of a character")
-            if unknown := self._unknown("class", [file.class_name]):
+        class_name = file.class_name
+        if class_name is not None:
+            if not keys.is_utf8(class_name):
+                return Refused(Reason.ANNOTATION, f"not text: the class {class_name!r} holds half of a character")
+            if unknown := self._unknown("class", [class_name]):
                 return Refused(Reason.ANNOTATION, unknown)
-        if (known := self._known(file)) is not None:
-            return known
-        content = self._read(file.place, file.described.part)
-        if isinstance(content, Refused):
-            return content
-        header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
-        said = self._said(file.described, header.height, header.width)
+        row = self._look(file.place, file.described.part, place, chunk, is_mask=False)
+        if isinstance(row, Refused):
+            return row
+        image = row.facts
+        said = self._said(file.described, image.height, image.width)
         if isinstance(said, Refused):
             return said
         text = None if said is None else said.to_json()
-        mask = self._mask(file.described.mask, header)
+        mask = self._mask(file.described.mask, image, chunk)
         if isinstance(mask, Refused):
             return mask
-        digest = read.record_digest(
-            read.content_digest(content.data), file.class_name, text, None if mask is None else mask.digest
-        )
-        encoding = decode.encoding(content.data)
-        size_bytes, mtime_ns = content.size_bytes, content.mtime_ns
-        return Picture(header.height, header.width, size_bytes, mtime_ns, digest, text, mask, said, encoding)
+        digest = read.record_digest(row.digest, class_name, text, None if mask is None else mask.digest)
+        return Picture(image.height, image.width, image.size_bytes, digest, text, mask, said, image.encoding)
 
-    def _known(self, file: File) -> Picture | None:
-        """What an earlier scan says of the file, where it is still true."""
-        if self._previous is None or file.described.mask is not None or file.described.part is not None:
-            return None
-        status = (self._root / file.path).stat()
-        read.check_regular(status)
-        row = self._previous.find(file.path, status, file.class_name)
-        if row is None or row.height * row.width > self._limits.max_pixels:
-            return None
-        said = self._said(file.described, row.height, row.width)
-        if isinstance(said, Refused):
-            return None  # the picture may be another now, of the size that its annotations ask for
-        text = None if said is None else said.to_json()
-        if text != (None if row.annotations is None else row.annotations.decode()):
-            return None
-        return Picture(row.height, row.width, row.size_bytes, row.mtime_ns, row.digest, text, None, said, row.encoding)
+    def _look(
+        self, path: str, part: Part | None, place: bytes, chunk: "_Chunk", *, is_mask: bool
+    ) -> "_Looked | Refused":
+        """Find out what an image or a mask is: from what is known of the file, else from its bytes.
 
-    def _mask(self, place: MaskPlace | None, picture: decode.Header) -> Mask | Refused | None:
+        Raises RecordError if the bytes cannot be used, and as ``read.read_file``.
+        """
+        known = chunk.known.get(place)
+        if known is not None and (facts := self._still(known, path, part, is_mask=is_mask)) is not None:
+            return _Looked(known.digest, facts)
+        content = self._read(path, part)
+        if isinstance(content, Refused):
+            return content
+        if is_mask:
+            values = masks.decode_mask(content.data, max_pixels=self._limits.max_pixels)
+            height, width = values.shape
+            largest = int(values[values != masks.IGNORED].max(initial=0))
+            facts = Facts(content.size_bytes, height, width, mask_bits=8 * values.itemsize, mask_largest=largest)
+        else:
+            header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
+            facts = Facts(content.size_bytes, header.height, header.width, decode.encoding(content.data))
+        digest = read.content_digest(content.data)
+        if content.status.is_settled:
+            chunk.new.append(SeenFile(place, content.status.packed, digest, facts))
+        return _Looked(digest, facts)
+
+    def _still(self, known: SeenFile, path: str, part: Part | None, *, is_mask: bool) -> Facts | None:
+        """Return what an earlier scan found, or None if the file, its use or the limits are other ones now."""
+        facts = known.facts
+        if facts is None or bool(facts.mask_bits) != is_mask:
+            return None
+        if facts.height * facts.width > self._limits.max_pixels or facts.size_bytes > self._limits.max_file_bytes:
+            return None
+        if part is not None and read.is_parquet_cell(self._root / path):
+            path = path.rpartition("/")[0]
+        status = os.stat(self._prefix + path)  # noqa: PTH116 - making a Path takes three times as long
+        return facts if seen_files.packed(status) == known.status else None
+
+    def _mask(self, place: MaskPlace | None, image: Facts, chunk: "_Chunk") -> Mask | Refused | None:
         if place is None or self._is_null(place):
             return None
-        content = self._read(place.path, place.part)
-        if isinstance(content, Refused):
-            return Refused(Reason.ANNOTATION, f"mask unreadable: {keys.printable(place.path)}: {content.detail}")
+        shown = keys.printable(place.path)
         try:
-            values = masks.decode_mask(content.data, max_pixels=self._limits.max_pixels)
+            row = self._look(place.path, place.part, self._place(place.path, place.part), chunk, is_mask=True)
         except RecordError as error:
-            return Refused(Reason.ANNOTATION, f"mask unreadable: {keys.printable(place.path)}: {error.detail}")
-        if values.shape != (picture.height, picture.width):
-            size = f"{values.shape[1]} x {values.shape[0]}, the picture {picture.width} x {picture.height}"
-            return Refused(Reason.ANNOTATION, f"mask of another size: {keys.printable(place.path)} has {size}")
+            row = Refused(error.reason, error.detail)
+        if isinstance(row, Refused):
+            return Refused(Reason.ANNOTATION, f"mask unreadable: {shown}: {row.detail}")
+        mask = row.facts
+        if (mask.height, mask.width) != (image.height, image.width):
+            size = f"{mask.width} x {mask.height}, the picture {image.width} x {image.height}"
+            return Refused(Reason.ANNOTATION, f"mask of another size: {shown} has {size}")
         bound = self._listing.num_mask_values
-        if bound is not None and (unknown := values[(values >= bound) & (values != masks.IGNORED)]).size:
-            detail = f"unknown class: {keys.printable(place.path)} has the value {unknown[0]}, of {bound} classes"
+        if bound is not None and mask.mask_largest >= bound:
+            detail = f"unknown class: {shown} has the value {mask.mask_largest}, of {bound} classes"
             return Refused(Reason.ANNOTATION, detail)
         offset = None if place.part is None else place.part.offset
-        digest = read.content_digest(content.data)
-        bits = 8 * values.itemsize
-        return Mask(place.path, offset, content.size_bytes, content.mtime_ns, digest, bits)
+        return Mask(place.path, offset, mask.size_bytes, row.digest, mask.mask_bits)
 
     def _read(self, name: str, part: Part | None) -> read.FileContent | Refused:
         full = self._root / name

@@ -28,7 +28,7 @@ from augment.formats.yolo.format import Yolo
 from augment.images import decode
 from augment.scanning import assemble
 from augment.scanning.assemble import Assembly
-from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES, Examiner, Limits, Previous
+from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES, Examiner, Limits
 from augment.validation import did_you_mean
 
 Progress = Callable[[int, int], None]
@@ -101,7 +101,6 @@ def scan(
     *,
     format: str | None = None,  # noqa: A002 - the word of the contract, and the built-in is not used here
     sink: str | os.PathLike[str] | None = None,
-    previous: Dataset | None = None,
     progress: Progress | None = None,
     max_pixels: int = decode.DEFAULT_MAX_PIXELS,
     max_file_bytes: int = DEFAULT_MAX_FILE_BYTES,
@@ -112,10 +111,10 @@ def scan(
 ) -> Dataset:
     """Read every file below ``root`` once and describe what is there; pictures are probed, not decoded.
 
-    The manifest is written to ``sink``, whole or not at all, or stays in memory. ``previous`` is an earlier scan of the
-    same folder: a file whose size and mtime are unchanged is not read again. ``watch`` is told what is read. Where
-    annotations cannot be true (Reason.ANNOTATION) the scan is refused, with a report of them;
-    ``bad_annotations="leave_out"`` leaves their records out, with rows in the manifest, as files that are no pictures.
+    A file that this machine read before and that did not change since is not read again. The manifest is written to
+    ``sink``, whole or not at all, or stays in memory. ``watch`` is told what is read. Where annotations cannot be true
+    (Reason.ANNOTATION) the scan is refused, with a report of them; ``bad_annotations="leave_out"`` leaves their records
+    out, with rows in the manifest, as files that are no pictures.
 
     Raises DatasetError where there is no such folder, its layout is ambiguous or no picture in it can be used;
     StorageError where the machine fails.
@@ -128,8 +127,6 @@ def scan(
     folder_path = validation.path("root", root).absolute()
     progress = validation.function("progress", progress)
     _check_limits(max_pixels=max_pixels, max_file_bytes=max_file_bytes, max_files=max_files, num_threads=num_threads)
-    if previous is not None:
-        validation.instance("previous", previous, Dataset, "give an earlier scan of the same folder, or None")
     if not folder_path.is_dir():
         what = (
             "is a file, not a folder; give the folder it lies in"
@@ -144,8 +141,7 @@ def scan(
     assembly = Assembly(listing)
     for refused in listing.refused:
         assembly.refuse(refused)
-    previously = _usable(previous, chosen, folder_path)
-    examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), previously, listing, watch)
+    examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), listing, watch)
     done = listing.num_files - sum(len(group.names) for group in listing.groups)
     if progress is not None:
         progress(done, listing.num_files)
@@ -196,12 +192,6 @@ def _check_limits(**limits: int | None) -> None:
 
 def _default_threads() -> int:
     return min(16, (os.cpu_count() or 1) + 4)
-
-
-def _usable(previous: Dataset | None, chosen: Format, root: Path) -> Previous | None:
-    if previous is None or (previous.format, previous.root) != (chosen.name, root):
-        return None
-    return Previous(previous.source)
 
 
 def _bad(root: Path, kinds: Sequence[assemble.Kind]) -> str:

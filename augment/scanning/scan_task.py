@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augment.datasets import keys
-from augment.datasets.dataset import Dataset
-from augment.errors import DatasetError
 from augment.formats.files import Watch
 from augment.images import decode
 from augment.scanning import assemble
@@ -47,8 +45,7 @@ class ScanTask:
     """Scan ``root`` and write its manifest to ``sink``.
 
     Every link below ``root`` must lead into one of the folders ``within`` (resolved paths; empty: links are free).
-    ``previous`` is the manifest of an earlier scan, whose unchanged files are not read again. ``progress`` is a file.
-    Where a file or a folder takes more than ``timeout_s`` the scan is given up.
+    ``progress`` is a file. Where a file or a folder takes more than ``timeout_s`` the scan is given up.
     """
 
     root: Path
@@ -56,7 +53,6 @@ class ScanTask:
     sink: Path
     progress: Path
     within: tuple[Path, ...] = ()
-    previous: Path | None = None
     max_pixels: int = decode.DEFAULT_MAX_PIXELS
     max_files: int | None = None
     bad_annotations: str = assemble.REFUSE
@@ -79,7 +75,6 @@ class ScanTask:
             self.root,
             format=self.format,
             sink=self.sink,
-            previous=_open(self.previous),
             progress=shown.show,
             max_pixels=self.max_pixels,
             max_files=self.max_files,
@@ -154,10 +149,3 @@ def _watched(scan: Callable[[Watch], ScanReport], watch: Watch) -> ScanReport:
 def _some(links: Iterator[str]) -> Iterator[str]:
     for _, link in zip(range(MAX_NAMED), links, strict=False):
         yield link
-
-
-def _open(manifest: Path | None) -> Dataset | None:
-    try:
-        return None if manifest is None else Dataset.open(manifest)
-    except DatasetError:  # it serves only to go faster
-        return None

@@ -236,14 +236,12 @@ class Datasets:
             root, within = Path(pending.wanted.path), self._roots
         else:
             root, within = files / await self._unpack(inside), ()
-        current = self._entries.get(pending.wanted.name)
         task = ScanTask(
             root=root,
             format=pending.wanted.format,
             sink=inside / "manifest.arrow",
             progress=inside / "progress.json",
             within=within,
-            previous=None if current is None else self.manifest(current),
             max_pixels=self._settings.max_pixels,
             max_files=self._settings.max_files,
             timeout_s=self._settings.record_timeout_s,

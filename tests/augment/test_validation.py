@@ -274,7 +274,6 @@ def test_flags_that_are_none_are_refused_by_name(
         (lambda dataset: dataset.read("cat/1"), "^record is 'cat/1'; give one of this dataset's records"),
         (lambda dataset: dataset.keys(3), "^indices is 3; give a list"),
         (lambda dataset: augment.scan(dataset.root, progress=WRONG), "^progress is 3; it must be a function"),
-        (lambda dataset: augment.scan(dataset.root, previous=WRONG), "^previous is 3"),
         (lambda _: augment.LocalWorkers(1, record_timeout_s="1"), "^record_timeout_s is '1'"),  # type: ignore[arg-type]
         (lambda _: augment.LocalWorkers(1, record_timeout_s=float("nan")), "^record_timeout_s is nan"),
         (lambda _: augment.LocalWorkers(1, preload="numpy"), "^preload is 'numpy'; give a list"),

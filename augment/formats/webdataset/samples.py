@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from augment.datasets import keys, read
+from augment.datasets import keys, read, seen_files
 from augment.errors import Reason
 from augment.formats.format import Part, RefusedPath
 from augment.formats.shared import shards
@@ -51,8 +51,7 @@ class Samples:
     """
 
     path: Path
-    size_bytes: int = 0
-    mtime_ns: int = 0
+    status: bytes = b""
     members: list[str] = field(default_factory=list)
     values: list[int | str | None] = field(default_factory=list)
     problems: dict[int, str] = field(default_factory=dict)
@@ -83,7 +82,7 @@ class Samples:
         if not size_bytes:
             return ""
         content = read.read_part(self.path, part.offset, size_bytes=size_bytes)
-        if len(content.data) != size_bytes or content.mtime_ns != self.mtime_ns:
+        if len(content.data) != size_bytes or content.status.packed != self.status:
             raise ValueError(f"not readable: {what} was written to while it was read; scan the dataset again")
         try:
             return content.data.decode("utf-8-sig")
@@ -118,8 +117,7 @@ def suffix(member: str) -> str:
 
 def read_shard(path: Path) -> Samples:
     """Find the samples of a shard. Raises TarError, NotAFileError, OSError."""
-    status = path.stat()
-    samples = Samples(path, status.st_size, status.st_mtime_ns)
+    samples = Samples(path, seen_files.packed(path.stat()))
     found: dict[str, dict[str, tuple[str, Part]]] = {}
     twice: dict[str, str] = {}
     for member in tar_index.members(path):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment.datasets import read
+from augment.datasets import read, seen_files
 
 BLOCK = 512
 EXTENSION_MAX_BYTES = 2**20
@@ -69,7 +69,7 @@ def members(path: Path) -> Iterator[Member]:
         read.check_regular(before)
         yield from _Walk(descriptor, before.st_size).members()
         after = os.fstat(descriptor)
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        if seen_files.packed(before) != seen_files.packed(after):
             raise TarError("was written to while it was read; scan the dataset again")
     finally:
         os.close(descriptor)

@@ -32,10 +32,10 @@ def test_cells_are_those_of_their_rows(options: dict[str, object], tmp_path: Pat
     rows = list(range(50))
     random.Random(0).shuffle(rows)
     for row in rows:
-        assert parquet_rows.read_cell(path, "image", row) == b"%06d" % row * 100
+        assert parquet_rows.read_cell(path, "image", row)[0] == b"%06d" % row * 100
         assert parquet_rows.read_row(path, ["n"], row) == {"n": row}
-    assert parquet_rows.read_cell(path, "image", 50) is None
-    assert parquet_rows.read_cell(path, "image", -1) is None
+    assert parquet_rows.read_cell(path, "image", 50)[0] is None
+    assert parquet_rows.read_cell(path, "image", -1)[0] is None
     with pytest.raises(UnreadableRowError, match="no column mask"):
         parquet_rows.read_cell(path, "mask", 0)
     with pytest.raises(UnreadableRowError, match="no bytes"):
@@ -68,19 +68,19 @@ def test_what_is_kept_is_bounded_by_its_bytes(tmp_path: Path, monkeypatch: pytes
     kept = parquet_rows._Kept()
     path = written(tmp_path / "x.parquet", 500, row_group_size=10)
     for group in range(50):
-        kept.group(parquet_rows._identify(path), group, ("image.bytes",))
+        kept.group(parquet_rows._identify(path)[0], group, ("image.bytes",))
         assert sum(table.nbytes for table in kept._tables.values()) <= 20_000
     assert len(kept._tables) >= 2
     monkeypatch.setattr(parquet_rows, "KEPT_BYTES", 1)
-    kept.group(parquet_rows._identify(path), 0, ("image.bytes",))
+    kept.group(parquet_rows._identify(path)[0], 0, ("image.bytes",))
     assert len(kept._tables) == 1, "one of any size"
 
 
 def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     path = written(tmp_path / "x.parquet", 3)
-    assert parquet_rows.read_cell(path, "image", 2) == b"000002" * 100
+    assert parquet_rows.read_cell(path, "image", 2)[0] == b"000002" * 100
     written(tmp_path / "y.parquet", 2).replace(path)
-    assert parquet_rows.read_cell(path, "image", 2) is None
+    assert parquet_rows.read_cell(path, "image", 2)[0] is None
 
 
 def test_a_value_that_recurs_takes_no_more_memory_than_is_allowed(

@@ -76,7 +76,6 @@ class Synthetic:
                 "height": pa.array(np.full(len(indices), 375, np.int32)),
                 "width": pa.array(np.full(len(indices), 500, np.int32)),
                 "size_bytes": pa.array(indices.astype(np.int64)),
-                "mtime_ns": pa.array(indices.astype(np.int64)),
                 "digest": pa.FixedSizeBinaryArray.from_buffers(
                     pa.binary(16), len(indices), [None, pa.py_buffer(chance.bytes(16 * len(indices)))]
                 ),

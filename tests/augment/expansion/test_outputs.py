@@ -41,6 +41,6 @@ def test_original_keeps_its_name(tmp_path: Path) -> None:
 def test_original_of_a_key_without_extension_has_the_name(name: str, tmp_path: Path) -> None:
     wanted = outputs_of(lay_pictures(tmp_path, "cat/1.jpg"))
     whole, stem = (
-        Record(f"cat/{key}", Path("/data") / name, 1, 1, 1, 1, "") for key in (name, keys.without_extension(name))
+        Record(f"cat/{key}", Path("/data") / name, 1, 1, 1, "") for key in (name, keys.without_extension(name))
     )
     assert {wanted.wanted(record)[-1].file_name for record in (whole, stem)} == {f"cat/{name}"}

@@ -74,13 +74,14 @@ def test_no_line_is_no_object(lines: str, tmp_path: Path) -> None:
     assert _one(tmp_path, lines).boxes == ()
 
 
-def test_scan_that_builds_on_an_earlier_one_notices_lines_that_changed(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("files_are_settled")
+def test_second_scan_notices_lines_that_changed(tmp_path: Path) -> None:
     files = {"data.yaml": YAML_TEXT, "labels/train/a.txt": "0 0.5 0.5 0.1 0.2\n"}
     first = _scan(_lay(tmp_path, files, "images/train/a.png", "images/val/b.png"))
-    same = scan(tmp_path, format="yolo", previous=first)
+    same = scan(tmp_path, format="yolo")
     assert (same.digest, annotations_by_key(same)) == (first.digest, annotations_by_key(first))
     lay(tmp_path, {"labels/train/a.txt": b"1 0.5 0.5 0.1 0.2\n"})
-    changed = scan(tmp_path, format="yolo", previous=first)
+    changed = scan(tmp_path, format="yolo")
     assert changed.digest != first.digest
     assert annotations_by_key(changed)["train/a"].box_labels == ("dog",)
 

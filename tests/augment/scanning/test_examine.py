@@ -2,21 +2,33 @@
 
 import os
 import random
+import shutil
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.datasets import keys, manifest, read
 from augment.datasets.dataset import Dataset
-from augment.errors import DatasetError, Reason, StorageError
+from augment.errors import DatasetError, Reason, RecordChangedError, StorageError
+from augment.expansion.expand import expand
+from augment.formats.format import Part
+from augment.images import masks
 from augment.samples.sample import Refusal
+from augment.scanning.examine import Examiner, Refused
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import as_nobody, lay, lay_pictures, no_descriptors, picture
+from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_pictures, no_descriptors, picture
+
+
+def mask(value: int) -> bytes:
+    """An encoded mask for ``picture``."""
+    return masks.encode_mask(np.full((8, 8), value, np.uint8))
 
 
 def outcome(dataset: Dataset) -> tuple[object, ...]:
@@ -143,7 +155,7 @@ def test_refusals_by_the_hundred_thousand_are_kept_in_order(tmp_path: Path) -> N
     for number in range(100_000):
         assembly.refuse(RefusedPath(f"{number:06d}.txt", Reason.FORMAT, "no: picture"))
     one = File(FileGroup("", ("1.png",)), "1.png", Described())
-    assembly.add(Found(one, Picture(1, 1, 1, 1, bytes(16))))
+    assembly.add(Found(one, Picture(1, 1, 1, bytes(16))))
     assembled = assembly.finish(format_name="folder", root=str(tmp_path), scanned_ns=0)
     with manifest.new_file(tmp_path / "m.arrow") as file:
         manifest.write(file, assembled.summary, assembled.records, assembled.refused)
@@ -299,54 +311,104 @@ def test_new_class_leaves_the_other_records_as_they_are(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- what is reused
 
 
-def test_previous_scan_saves_the_reading_and_changes_nothing(tmp_path: Path) -> None:
-    root = lay_pictures(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
-    first = scan(root)
-    lay(root, {"cat/1.png": bytes(first.record(0).size_bytes)})  # no picture: shows whether it was read
-    assert outcome(scan(root, previous=first)) == outcome(first)
-    assert refused(scan(root)).keys() == {"cat/1.png"}
+@pytest.fixture
+def num_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files whose images or masks were read."""
+    names: list[str] = []
+    real = Examiner._read
+
+    def counted(examiner: Examiner, name: str, part: Part | None) -> read.FileContent | Refused:
+        names.append(name)
+        return real(examiner, name, part)
+
+    monkeypatch.setattr(Examiner, "_read", counted)
+    return names
 
 
-def test_previous_scan_is_not_believed_where_a_file_changed(tmp_path: Path) -> None:
-    root = lay_pictures(tmp_path, "cat/1.png", "cat/2.png", "cat/3.png")
-    first = scan(root)
+@pytest.mark.usefixtures("files_are_settled")
+def test_second_scan_reads_what_changed_and_nothing_else(tmp_path: Path, num_read: list[str]) -> None:
+    root = lay_pictures(tmp_path / "in", "cat/1.png", "cat/2.png", "cat/3.png", "dog/1.png")
+    first = outcome(scan(root))
+    num_read.clear()
+    assert outcome(scan(root)) == first
+    assert num_read == []
     (root / "cat" / "1.png").write_bytes(picture(7, height=9))
     (root / "cat" / "2.png").write_bytes(picture(8))
     (root / "cat" / "4.png").write_bytes(picture(9))
-    assert outcome(scan(root, previous=first)) == outcome(scan(root))
+    (root / "dog" / "1.png").write_bytes(b"no picture")
+    (root / "cat" / "3.png").rename(root / "dog" / "3.png")
+    num_read.clear()
+    second = scan(root)
+    assert sorted(num_read) == ["cat/1.png", "cat/2.png", "cat/4.png", "dog/1.png", "dog/3.png"]
+    assert refused(second).keys() == {"dog/1.png"}
+    copied = scan(shutil.copytree(root, tmp_path / "copy"))
+    assert (second.digest, second.num_records, second.refused) == (copied.digest, 4, copied.refused)
 
 
-def test_previous_scan_is_not_believed_of_a_file_as_young_as_itself(tmp_path: Path) -> None:
-    root = lay_pictures(tmp_path, "1.png", "2.png")
-    os.utime(root / "1.png")
-    status = (root / "1.png").stat()
+@pytest.mark.usefixtures("files_are_settled")
+@pytest.mark.parametrize("packed", ["webdataset", "parquet", "masks"])
+def test_second_scan_of_masks_and_packed_files_reads_no_image(tmp_path: Path, num_read: list[str], packed: str) -> None:
+    root = lay(
+        tmp_path / "in",
+        {f"{folder}/{i}.png": data for i in range(3) for folder, data in (("images", picture(i)), ("masks", mask(i)))},
+    )
+    if packed != "masks":
+        expand(root, tmp_path / "out", "light", output_format=packed, copies=1)
+        root = tmp_path / "out"
     first = scan(root)
-    (root / "1.png").write_bytes(picture(7))
-    os.utime(root / "1.png", ns=(status.st_atime_ns, status.st_mtime_ns))
-    second = scan(root, previous=first)
-    assert outcome(second) == outcome(scan(root))
+    assert first.targets == {"mask"}
+    num_read.clear()
+    assert outcome(scan(root)) == outcome(first)
+    assert num_read == []
+
+
+def test_second_scan_reads_a_young_file_again(tmp_path: Path, num_read: list[str]) -> None:
+    """Within two seconds it may change once more and keep its status."""
+    root = lay_pictures(tmp_path, "1.png")
+    scan(root)
+    num_read.clear()
+    scan(root)
+    assert num_read == ["1.png"]
+
+
+@pytest.mark.usefixtures("files_are_settled")
+def test_second_scan_believes_nothing_of_a_file_of_equal_size_and_time(tmp_path: Path) -> None:
+    """``cp -p``, ``rsync -t`` and ``tar`` set both as they like."""
+    root = lay_pictures(tmp_path, "1.png", "2.png", "3.png")
+    first = scan(root)
+    other = lay(tmp_path / "other", {"1.png": picture(7)}) / "1.png"
+    subprocess.run(["cp", "-p", other, root / "1.png"], check=True)
+    lay(root, {"2.png": picture(8)})
+    lay(tmp_path / "other", {"3.png": picture(9)})
+    (tmp_path / "other" / "3.png").rename(root / "3.png")
+    for record in first:
+        assert (record.path.stat().st_size, record.path.stat().st_mtime) == (record.size_bytes, LONG_AGO_S)
+        with pytest.raises(RecordChangedError):
+            first.read(record)
+    (tmp_path / "other" / "1.png").unlink()
+    second = scan(root)
     assert second.digest != first.digest
+    assert [second.read(record) for record in second] == [picture(7), picture(8), picture(9)]
 
 
-def test_previous_scan_is_not_believed_where_the_layout_gave_another_class(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("files_are_settled")
+def test_second_scan_is_told_another_class_by_the_layout(tmp_path: Path) -> None:
     root = lay_pictures(tmp_path, "train/cat/1.png", "bus/1.png")
-    first = scan(root)
+    scan(root)
     (root / "bus" / "1.png").unlink()
     (root / "bus").rmdir()
-    second = scan(root, previous=first)
+    second = scan(root)
     assert (second.classes, second.splits) == (("cat",), {"train": 1})
-    assert outcome(second) == outcome(scan(root))
 
 
-def test_previous_scan_does_not_outlive_a_lower_limit(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("files_are_settled")
+def test_second_scan_obeys_lower_limits(tmp_path: Path) -> None:
     root = lay(tmp_path, {"1.png": picture(1), "2.png": picture(2, height=100)})
-    first = scan(root)
-    assert refused(scan(root, previous=first, max_pixels=100))["2.png"][0] is Reason.TOO_MANY_PIXELS
-
-
-def test_previous_scan_of_another_folder_is_not_used(tmp_path: Path) -> None:
-    here, there = lay_pictures(tmp_path / "here", "1.png"), lay(tmp_path / "there", {"1.png": picture(5)})
-    assert outcome(scan(here, previous=scan(there))) == outcome(scan(here))
+    largest = max(path.stat().st_size for path in root.iterdir())
+    scan(root)
+    assert refused(scan(root, max_pixels=100))["2.png"][0] is Reason.TOO_MANY_PIXELS
+    assert refused(scan(root, max_file_bytes=largest - 1))["2.png"][0] is Reason.TOO_MANY_BYTES
+    assert not refused(scan(root))
 
 
 # ----------------------------------------------------------------------------------------------------------- details

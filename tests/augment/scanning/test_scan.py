@@ -185,7 +185,7 @@ def test_class_that_is_not_declared_is_a_problem(
     lay_pictures(tmp_path, "a.png")
     group = FileGroup("", ("a.png",), class_name=group_class, described={0: described})
     listing = Listing(groups=[group], num_files=1, classes=("cat", "dog"))
-    [[found]] = Examiner(tmp_path, Limits(), None, listing).examine_all(num_threads=1)
+    [[found]] = Examiner(tmp_path, Limits(), listing).examine_all(num_threads=1)
     assert found.verdict == Refused(Reason.ANNOTATION, detail)
 
 
@@ -204,7 +204,7 @@ def test_classes_and_keypoints_in_annotations_are_compared_with_those_declared(t
         "", ("a.png", "b.png", "c.png", "d.png"), described={i: Described(one) for i, one in enumerate(said)}
     )
     listing = Listing(groups=[group], num_files=4, classes=("cat", "dog"), keypoint_names=("nose",))
-    [found] = Examiner(tmp_path, Limits(), None, listing).examine_all(num_threads=1)
+    [found] = Examiner(tmp_path, Limits(), listing).examine_all(num_threads=1)
     details = [one.verdict.detail if isinstance(one.verdict, Refused) else None for one in found]
     assert details == [
         "unknown class: 'cow' is none of the 2 that are declared",

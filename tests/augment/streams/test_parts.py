@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment import address
-from augment.datasets import parquet_rows, read
+from augment.datasets import parquet_rows, read, seen_files
 from tests.augment.folders_for_tests import picture
 
 # ------------------------------------------------------------------------------------------------------------ parts
@@ -31,7 +31,7 @@ def test_picture_is_read_from_its_place_in_a_tar(tmp_path: Path) -> None:
     for number, (offset, size_bytes) in enumerate(places):
         content = read.read_part(path, offset, size_bytes=size_bytes)
         assert (content.data, content.size_bytes) == (picture(number), len(picture(number)))
-        assert content.mtime_ns == path.stat().st_mtime_ns
+        assert content.status.packed == seen_files.packed(path.stat())
     assert read.read_part(path, 10**9, size_bytes=5).data == b""
 
 
@@ -60,7 +60,7 @@ def test_picture_is_read_from_its_row_of_a_parquet_file(tmp_path: Path, as_struc
     pq.write_table(pa.table({"image": column}), path, row_group_size=2)
     for row in (6, 0, 3, 3):
         assert read.read_part(path / "image", row, size_bytes=None).data == cells[row]
-        assert parquet_rows.read_cell(path, "image", row) == cells[row]
+        assert parquet_rows.read_cell(path, "image", row)[0] == cells[row]
 
 
 def test_parquet_file_that_is_replaced_is_read_again(tmp_path: Path) -> None:

@@ -1,0 +1,276 @@
+"""Files that this machine read: what the file system said of each, and the digest of its bytes.
+
+A file counts as unchanged if its digest is the scanned one. Hashing every file each time would cost too much, so this
+table remembers under which status (size, mtime, ctime, inode, device) a file had which bytes. Tools set size and mtime
+as they like (``cp -p``, ``rsync -t``, ``tar``); none of them sets ctime. A file with another status is hashed again.
+
+The table also holds what a scan found in a file, so that the next scan does not read it again. It may be lost at any
+time, which costs time and nothing else. It is an SQLite file below ``user_state.state_path()``; if that cannot be
+written, it is in memory.
+"""
+
+import logging
+import os
+import socket
+import sqlite3
+import struct
+import time
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+from augment import user_state
+from augment.images import decode
+
+_log = logging.getLogger(__name__)
+
+_VERSION = 1
+"""Raised when the columns change, or what a scan finds in a file."""
+
+_STATUS = struct.Struct("<qqqQQ")
+_MAX_KEYS = 500
+"""SQLite allows 999 parameters in one statement before version 3.32."""
+
+RACY_NS = 2_000_000_000
+"""A file this young may change once more without a new ctime: FAT keeps time to two seconds. Git calls such an index
+entry racy and does not trust its time either."""
+
+_SCHEMA = """
+CREATE TABLE about (version TEXT NOT NULL, num_hashed INTEGER NOT NULL);
+CREATE TABLE roots (path BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE files (
+    place BLOB PRIMARY KEY, status BLOB NOT NULL, digest BLOB NOT NULL, size_bytes INTEGER, height INTEGER,
+    width INTEGER, encoding TEXT, mask_bits INTEGER, mask_largest INTEGER
+) WITHOUT ROWID;
+"""
+
+
+class Status(NamedTuple):
+    """Status of a file as the file system gives it, packed; ``is_settled`` if later changes must give another one."""
+
+    packed: bytes
+    is_settled: bool
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Status":
+        """Pack what ``os.stat`` or ``os.fstat`` returned just now."""
+        return cls(packed(status), status.st_ctime_ns < time.time_ns() - RACY_NS)
+
+
+def packed(status: os.stat_result) -> bytes:
+    """Pack what says that a file is the same; two files, or one before and after a change, never have equal ones."""
+    inode, device = status.st_ino % 2**64, status.st_dev % 2**64
+    return _STATUS.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode, device)
+
+
+class Facts(NamedTuple):
+    """What a scan finds in the bytes of an image or a mask.
+
+    ``encoding`` is an image's, as ``decode.encoding`` names it, and empty for a mask. ``mask_bits`` are those of a
+    mask's values, 0 for an image; ``mask_largest`` is the largest of them but ``masks.IGNORED``.
+    """
+
+    size_bytes: int
+    height: int
+    width: int
+    encoding: str = ""
+    mask_bits: int = 0
+    mask_largest: int = 0
+
+
+class SeenFile(NamedTuple):
+    """One row: the digest of what is at a place, and what a scan found in it, or None if no scan read these bytes."""
+
+    place: bytes
+    status: bytes
+    digest: bytes
+    facts: Facts | None = None
+
+
+def place_of(path: Path | str, offset: int | None = None) -> bytes:
+    """Return the name of a file, or of an image inside of one, in the table; the path must be absolute."""
+    place = os.fsencode(path)
+    return place if offset is None else b"%b\0%d" % (place, offset)
+
+
+class SeenFiles:
+    """The table, open in this process. Safe between threads; several processes may have the same file open.
+
+    Never raises: what fails is logged once, and the table goes on in memory.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the file; None is a table in memory."""
+        self._lock = Lock()
+        self._db = _in_memory()
+        if path is not None:
+            try:
+                self._db = _open(path)
+            except (OSError, sqlite3.Error) as error:
+                _log.info("%s cannot be used (%s); what is known of files is kept in memory", path, error)
+
+    def digest(self, place: bytes, status: bytes) -> bytes | None:
+        """Return the digest of what is at a place, or None if it is not known under this status."""
+        rows = self._run("SELECT status, digest FROM files WHERE place = ?", (place,))
+        return rows[0][1] if rows and rows[0][0] == status else None
+
+    def find(self, places: Sequence[bytes]) -> dict[bytes, SeenFile]:
+        """Return the rows of these places, as far as there are any."""
+        found = {}
+        for start in range(0, len(places), _MAX_KEYS):
+            some = places[start : start + _MAX_KEYS]
+            marks = ",".join("?" * len(some))
+            for row in self._run(f"SELECT * FROM files WHERE place IN ({marks})", some):  # noqa: S608 - question marks
+                place, status, digest, *facts = row
+                found[place] = SeenFile(place, status, digest, None if facts[0] is None else Facts(*facts))
+        return found
+
+    def add(self, rows: Iterable[SeenFile]) -> None:
+        """Write rows that a scan found, in place of those of the same places."""
+        self._run_many(_REPLACE, map(_values, rows))
+
+    def confirm(self, place: bytes, status: bytes, digest: bytes) -> None:
+        """Write that a file was hashed because its status was not known; what a scan found holds for equal bytes."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                with self._db:
+                    changed = "UPDATE files SET status = ? WHERE place = ? AND digest = ?"
+                    if not self._db.execute(changed, (status, place, digest)).rowcount:
+                        self._db.execute(_REPLACE, _values(SeenFile(place, status, digest)))
+                    self._db.execute("UPDATE about SET num_hashed = num_hashed + 1")
+            except sqlite3.Error as error:
+                self._give_up(error)
+
+    @property
+    def num_hashed(self) -> int:
+        """How many files were hashed because their status was not known, by all processes that used the table."""
+        rows = self._run("SELECT num_hashed FROM about", ())
+        return int(rows[0][0]) if rows else 0
+
+    def end_scan(self, root: Path, places: Collection[bytes]) -> None:
+        """Drop the rows below a scanned root if there are more than these places, and those of roots that are gone."""
+        below = _range_below(os.fsencode(root))
+        ((num_rows,),) = self._run("SELECT count(*) FROM files WHERE place >= ? AND place < ?", below) or ((0,),)
+        if num_rows > len(places):
+            wanted = set(places)
+            rows = self._run("SELECT place FROM files WHERE place >= ? AND place < ?", below)
+            self._run_many("DELETE FROM files WHERE place = ?", [row for row in rows if row[0] not in wanted])
+        self._run_many("INSERT OR IGNORE INTO roots VALUES (?)", [(os.fsencode(root),)])
+        lost = [path for (path,) in self._run("SELECT path FROM roots", ()) if not Path(os.fsdecode(path)).is_dir()]
+        self._run_many("DELETE FROM files WHERE place >= ? AND place < ?", [_range_below(path) for path in lost])
+        self._run_many("DELETE FROM roots WHERE path = ?", [(path,) for path in lost])
+
+    def _run(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._db.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                self._give_up(error)
+                return []
+
+    def _run_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                with self._db:
+                    self._db.executemany(statement, rows)
+            except sqlite3.Error as error:
+                self._give_up(error)
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        _log.warning("what is known of files is kept in memory from now on: %s", error)
+        self._db = _in_memory()
+
+
+_REPLACE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NO_FACTS = (None,) * len(Facts._fields)
+
+
+def _values(row: SeenFile) -> tuple[object, ...]:
+    return *row[:3], *(row.facts or _NO_FACTS)
+
+
+def _range_below(folder: bytes) -> tuple[bytes, bytes]:
+    return folder + b"/", folder + b"0"  # the next character
+
+
+def _in_memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _create(db)
+    return db
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # locked, or no rights: it may be sound
+            raise
+    path.unlink()  # damaged
+    return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")  # readers and one writer do not wait for each other
+        db.execute("PRAGMA synchronous = NORMAL")
+        version = _version()
+        if _is_current(db, version):
+            return db
+        db.execute("BEGIN IMMEDIATE")
+        with db:
+            if not _is_current(db, version):
+                for table in ("about", "roots", "files"):
+                    db.execute(f"DROP TABLE IF EXISTS {table}")
+                _create(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _is_current(db: sqlite3.Connection, version: str) -> bool:
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    return "about" in tables and db.execute("SELECT version FROM about").fetchone() == (version,)
+
+
+def _create(db: sqlite3.Connection) -> None:
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+    db.execute("INSERT INTO about VALUES (?, 0)", (_version(),))
+
+
+def _version() -> str:
+    """Return what decides if a row still says what a scan would find: our version and those of the decoders."""
+    return " ".join([str(_VERSION), *(f"{name} {number}" for name, number in sorted(decode.versions().items()))])
+
+
+def state_file() -> Path:
+    """Return the place of this machine's table; RuntimeError if there is neither a home nor ``AUGMENT_HOME``.
+
+    A user's home may be shared by many machines, and SQLite is not for files that several machines write. A service's
+    home belongs to one at a time.
+    """
+    name = "seen-files" if os.environ.get("AUGMENT_HOME") else f"seen-files-{socket.gethostname()}"
+    return user_state.state_path() / f"{name}.sqlite3"
+
+
+_opened: dict[int, tuple[str | None, SeenFiles]] = {}
+"""By process, with the environment's home. SQLite forbids to use or close a parent's connection behind a fork."""
+
+
+def table() -> SeenFiles:
+    """Return the table of this process and this environment, which is opened at the first call."""
+    home = os.environ.get("AUGMENT_HOME")
+    opened = _opened.get(os.getpid())
+    if opened is None or opened[0] != home:
+        try:
+            path = state_file()
+        except RuntimeError:
+            path = None
+        _opened[os.getpid()] = opened = (home, SeenFiles(path))
+    return opened[1]
