@@ -140,17 +140,9 @@ WorkersOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("expand", short_help="write copies of every picture of a folder")(expand)
-
-
 def expand(
     data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The folder of pictures.")],
-    out: Annotated[
-        Path,
-        typer.Argument(parser=output.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
-    ],
+    out: options.OutArgument,
     *,
     pipeline: Annotated[
         str | None,

@@ -193,13 +193,6 @@ NUM_MAX = 400
 """The most cells of a grid: more are smaller than a screen's detail."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("preview", short_help="draw a labelled grid of what a pipeline makes of a picture or a dataset")(
-        preview
-    )
-
-
 def preview(
     picture: Annotated[
         Path,
