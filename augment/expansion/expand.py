@@ -23,8 +23,8 @@ from augment.expansion.copies import Copies
 from augment.expansion.manifest import PathSet
 from augment.expansion.names import Names
 from augment.expansion.plan import Plan, SizeTask, There, look
-from augment.expansion.progress import Budget, MaxFailures, Progress, Summary, Tally
-from augment.expansion.shard import ShardResult, ShardTask
+from augment.expansion.progress import Budget, MaxFailures, Progress, ShardResult, Summary, Tally
+from augment.expansion.shard import ShardTask
 from augment.expansion.spec import (
     ExpansionKeywords,
     ExpansionOptions,

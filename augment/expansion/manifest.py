@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from augment.errors import AugmentError, StorageError
 from augment.expansion import folder
+from augment.expansion.folder import File
 
 
 class PathSet:
@@ -98,15 +99,6 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """One file of the folder; ``digest`` is the BLAKE2b-128 of its bytes (``b2sum -l 128``)."""
-
-    path: str
-    size_bytes: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """One row.
 
@@ -150,6 +142,11 @@ class Row:
             return ()
         picture = File(self.path, self.size_bytes or 0, self.digest or "")
         return self.files if any(each.path == self.path for each in self.files) else (picture, *self.files)
+
+
+def files(rows: Iterable[Row]) -> set[File]:
+    """The files of these rows, each once: rows of packed pictures share theirs."""
+    return {file for row in rows for file in row.on_disk()}
 
 
 _FIELDS = tuple(Row.__dataclass_fields__)
@@ -240,18 +237,16 @@ class Previous:
 
     def paths(self) -> Iterator[list[str]]:
         """The paths of all rows' files, some thousands at a time."""
-        for group in range(self._file.metadata.num_row_groups):
-            yield _paths(self._file.read_row_group(group, columns=["path", "files"]))
+        return (_paths(table) for table in self.tables(["path", "files"]))
 
     def pictures(self) -> Iterator[list[str]]:
         """The paths of all rows' pictures, some thousands at a time."""
-        for group in range(self._file.metadata.num_row_groups):
-            yield self._file.read_row_group(group, columns=["path"]).column("path").to_pylist()
+        return (table.column("path").to_pylist() for table in self.tables(["path"]))
 
-    def tables(self) -> Iterator[pa.Table]:
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """All rows, some thousands at a time."""
         for group in range(self._file.metadata.num_row_groups):
-            yield self._file.read_row_group(group)
+            yield self._file.read_row_group(group, columns=columns)
 
 
 def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
@@ -325,10 +320,7 @@ def _output_tables(
 def _less_changed(root: Path, table: pa.Table, since_ns: int) -> pa.Table:
     """The rows of outputs; ``record_digest`` is null where the file is not what the row says."""
     right = pa.array(
-        [
-            all(folder.has_output(root, each.path, each.size_bytes, each.digest, since_ns) for each in row.on_disk())
-            for row in _rows(table)
-        ],
+        [folder.has_files(root, row.on_disk(), since_ns) for row in _rows(table)],
         pa.bool_(),
     )
     column = _SCHEMA.get_field_index("record_digest")

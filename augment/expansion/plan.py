@@ -228,7 +228,7 @@ def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:
 def _is_kept(
     out: Path, row: manifest.Row, record: Record, new: ExpansionSpec, taken_from: tuple[str, ...], since_ns: int
 ) -> bool:
-    if not all(folder.has_output(out, each.path, each.size_bytes, each.digest, since_ns) for each in row.on_disk()):
+    if not folder.has_files(out, row.on_disk(), since_ns):
         return False
     part = next(each for each in new.parts if new.folder(each) == row.split)
     name = None if record.label is None else new.classes[record.label]

@@ -1,14 +1,13 @@
 """Progress of a run, counted shard by shard: for the progress bar, the budget of failures and the summary."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeAlias
 
 from augment import validation
 from augment.errors import CallError, DatasetError
 from augment.expansion.lock import Counts
-from augment.expansion.shard import FileCounts, ShardResult
 from augment.expansion.spec import ExpansionSpec
 from augment.samples.sample import Refusal
 
@@ -16,6 +15,35 @@ _REFUSALS_TOLD = 1000
 
 MaxFailures: TypeAlias = int | float  # an integer is a count, a float a fraction
 """How many records and files may be left out: a count, or a fraction between 0 and 1 of all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCounts:
+    """Counts of new pictures (``num_kept``: of old ones), which add up. ``size_bytes`` is that of all files.
+
+    ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
+    anew for all pictures, or beside pictures that were kept.
+    """
+
+    num_rendered: int = 0
+    num_originals: int = 0
+    num_copied: int = 0
+    num_kept: int = 0
+    num_described: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: "FileCounts") -> "FileCounts":
+        names = [field.name for field in fields(FileCounts)]
+        return FileCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardResult(FileCounts):
+    """What became of a shard; ``num_outputs`` counts towards the expansion's total."""
+
+    index: int
+    num_outputs: int
+    refusals: tuple[Refusal, ...]
 
 
 @dataclass(frozen=True, slots=True)

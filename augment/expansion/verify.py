@@ -17,8 +17,8 @@ from augment import engine, user_state, validation
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError, PipelineError, RecordError
 from augment.expansion import dataset_files, expand, folder, lock, manifest
-from augment.expansion.folder import file_digest
-from augment.expansion.manifest import File, Row, Status
+from augment.expansion.folder import File, file_digest
+from augment.expansion.manifest import Row, Status
 from augment.expansion.outputs import CopyMaker, Encoded, Outputs
 from augment.expansion.shard import check_renderer, num_outputs, source_of
 from augment.expansion.spec import ExpansionSpec, Shard
