@@ -99,10 +99,6 @@ class Outputs:
         """Where the output's mask lies."""
         return self._format.mask_path(output)
 
-    def picture_path(self, output: Output) -> str:
-        """Where the output's picture lies."""
-        return self._format.picture_path(output)
-
     def sidecars(self, row: Row) -> tuple[WrittenFile, ...]:
         """What lies beside the picture that a row describes."""
         return tuple(self._format.sidecars(of_row(self._spec, row), self._spec.whole))

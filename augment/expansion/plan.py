@@ -18,11 +18,9 @@ from augment.expansion.names import Names
 from augment.expansion.outputs import CopyMaker, Encoded, Outputs
 from augment.expansion.spec import ExpansionSpec, left_out, named_views
 from augment.expansion.splits import views
-from augment.formats.format import ShardFormat
 from augment.pipelines.spec import PipelineSpec
 from augment.render.renderer import RenderSource, others
 from augment.samples.sample import Record
-from augment.scanning import scan
 from augment.workers.task import Guard
 
 _RECORDS_MEASURED = 8
@@ -192,7 +190,6 @@ def look(
 
     Where pictures lie inside of files, these are kept or made anew as a whole: after any change all count as replaced.
     """
-    packs = isinstance(scan.FORMATS[new.format], ShardFormat)
     datasets = named_views(new, dataset)
     taken_from = {split: others(pipeline, each, new.references) for split, each in datasets.items()}
     num_kept = num_replaced = num_removed = 0
@@ -202,9 +199,9 @@ def look(
             continue
         record = None if place is None else datasets[row.split].record(place)
         kept = record is not None and _is_kept(out, row, record, new, taken_from[row.split], since_ns)
-        if kept and not (packs and old.id != new.id):
+        if kept and not (new.packs and old.id != new.id):
             num_kept += 1
-        elif record is not None if packs else wanted.is_output(row.path):
+        elif record is not None if new.packs else wanted.is_output(row.path):
             num_replaced += 1
         else:
             num_removed += 1

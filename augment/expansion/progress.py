@@ -96,22 +96,18 @@ class Budget:
             told = validation.shown(max_failures)
             raise CallError(f"max_failures is {told}; give a count, or a fraction above 0 and below 1") from None
 
-    def check(self, num_refused: int, refusals: Sequence[Refusal]) -> None:
-        """Raise DatasetError where more are left out than allowed; ``refusals`` are some of them, the first first."""
+    def check(self, num_refused: int, refusals: Sequence[Refusal] = (), *, so_far: str = "") -> None:
+        """Raise DatasetError where more are left out than allowed; ``refusals`` are some of them, the first first.
+
+        ``so_far`` is the key of one that a shard refused that is not finished.
+        """
         if self._most is None or num_refused <= self._most:
             return
         told = "".join(f"; the first is {one.key} ({one.reason}: {one.detail})" for one in refusals[:1])
         raise DatasetError(
-            f"{num_refused} records and files are left out and {self._text}{told}; mend or remove them, or allow more"
+            f"{num_refused} records and files are left out{' so far' if so_far else ''} and {self._text}"
+            f"{f'; one is {so_far}' if so_far else told}; mend or remove them, or allow more"
         )
-
-    def check_under_way(self, num_refused: int, key: str) -> None:
-        """The same for records that unfinished shards refused; ``key`` is that of one of them."""
-        if self._most is not None and num_refused > self._most:
-            raise DatasetError(
-                f"{num_refused} records and files are left out so far and {self._text}; one is {key}; mend or remove "
-                "them, or allow more"
-            )
 
 
 class Tally:
@@ -145,7 +141,7 @@ class Tally:
         num_refused = self._num_refused + sum(each.num_refused for each in under_way)
         for i, each in enumerate(under_way):
             if each.num_refused:
-                self._budget.check_under_way(num_refused, named(i))
+                self._budget.check(num_refused, so_far=named(i))
         self._progress(
             Progress(
                 done=self._shown,

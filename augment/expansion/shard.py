@@ -26,7 +26,7 @@ from augment.expansion.outputs import CopyMaker, Encoded, Outputs
 from augment.expansion.progress import ShardResult
 from augment.expansion.spec import ExpansionSpec, Shard
 from augment.expansion.splits import views
-from augment.formats.format import Output, Packed, ShardFormat, WrittenFile
+from augment.formats.format import Output, Packed, WrittenFile
 from augment.render.renderer import Renderer, RenderSource
 from augment.samples.annotations import NOTHING, Annotations
 from augment.samples.sample import Record, Refusal
@@ -108,7 +108,6 @@ class ShardWork(ABC):
         self._refused = task.refused
         self._written: list[str] = []
         self._counts = lock.Counts()
-        self._size_bytes = 0
 
     def do(self) -> None:
         """Make what is missing; afterwards ``rows`` are those of the part, and ``made`` tells which are new.
@@ -202,14 +201,14 @@ class ShardWork(ABC):
     def _settle(self, planned: Planned, place: int) -> None:
         rows = self._rows(planned)
         self.rows += rows
-        self._size_bytes += sum(row.size_bytes or 0 for row in rows)
-        self._size_bytes += sum(each.size_bytes for row in rows for each in row.files if each.path != row.path)
+        size_bytes = sum(row.size_bytes or 0 for row in rows)
+        size_bytes += sum(each.size_bytes for row in rows for each in row.files if each.path != row.path)
         record = planned.record
         is_refused = rows[-1].status == Status.REFUSED
         counted = self.spec.outputs_of(self.shard.part, record.key, self.outputs.class_name(record))
         self._counts = lock.Counts(
             num_outputs=self._counts.num_outputs + counted,
-            size_bytes=self._size_bytes,
+            size_bytes=self._counts.size_bytes + size_bytes,
             num_refused=self._counts.num_refused + is_refused,
             refused=place if is_refused else self._counts.refused,
         )
@@ -459,8 +458,7 @@ class ShardTask:
         with lock.seat(self.root, self.run_name, self.index) as seat:
             renderer = source_of(self.source, shard).renderer()
             check_renderer(renderer, self.spec, shard)
-            kind = PackWork if isinstance(scan.FORMATS[self.spec.format], ShardFormat) else FileWork
-            work = kind(self, shard, renderer, guard, seat)
+            work = (PackWork if self.spec.packs else FileWork)(self, shard, renderer, guard, seat)
             work.do()
         return _result(self.spec, shard, work.rows, work.made, work.num_described)
 

@@ -252,10 +252,10 @@ def verify(
 
 def described(root: Path) -> ExpansionSpec:
     """What was expanded into a folder, and how; OutputError where it is no expansion."""
-    text = folder.read_text(root, folder.DESCRIPTION)
-    if text is None:
+    spec = ExpansionSpec.read(root)
+    if spec is None:
         raise OutputError(f"{root} has no {folder.DESCRIPTION}; give the output folder of augment expand")
-    return ExpansionSpec.from_json(text, str(root / folder.DESCRIPTION))
+    return spec
 
 
 class _Found:
