@@ -67,7 +67,7 @@ def source(
 def _shared(dataset: Dataset, stack: contextlib.ExitStack) -> Path:
     file = stack.enter_context(MemoryFile("dataset"))
     file.write(dataset.to_buffer())
-    return Path(file.path)
+    return file.path
 
 
 def expand(

@@ -22,13 +22,12 @@ from augment.errors import OutputError, Reason, RecordError
 from augment.expansion import folder, lock, manifest
 from augment.expansion.folder import File, file_digest
 from augment.expansion.manifest import PathSet, Row, Status
-from augment.expansion.outputs import CopyMaker, Encoded, Outputs
+from augment.expansion.outputs import CopyMaker, Encoded, Outputs, of_row
 from augment.expansion.progress import ShardResult
 from augment.expansion.spec import ExpansionSpec, Shard
 from augment.expansion.splits import views
 from augment.formats.format import Output, Packed, WrittenFile
 from augment.render.renderer import Renderer, RenderSource
-from augment.samples.annotations import NOTHING, Annotations
 from augment.samples.sample import Record, Refusal
 from augment.scanning import scan
 from augment.workers.task import Guard
@@ -372,10 +371,9 @@ class PackWork(ShardWork):
         maker = self.maker(planned.record)
         made = [(wanted, maker.make(wanted.output.copy)) for wanted in planned.wanted]
         rows = [self.row(planned, wanted, each) for wanted, each in made]
-        for (wanted, each), row in zip(made, rows, strict=True):
-            said = NOTHING if row.annotations is None else Annotations.from_json(row.annotations)
-            output = replace(wanted.output, height=each.height, width=each.width, annotations=said)
-            self._packed.append(Packed(output, each.data, each.mask))
+        self._packed += [
+            Packed(of_row(self.spec, row), each.data, each.mask) for row, (_, each) in zip(rows, made, strict=True)
+        ]
         return rows
 
     def complete(self, missing: list[str]) -> None:
@@ -388,14 +386,12 @@ class PackWork(ShardWork):
         missing.append(packed.path)
         folder.begin(self.root, self.shard.index, missing)
         file = self.place(packed.path, packed.data)
-        made_of = self._made_of((row.key, row.copy, row.record_digest, row.render_key) for row in self._outputs())
+        outputs = [row for row in self.rows if row.digest is not None]
+        made_of = self._made_of((row.key, row.copy, row.record_digest, row.render_key) for row in outputs)
         self.rows = [
             row if row.digest is None else replace(row, path=file.path, files=(file,), made_of=made_of)
             for row in self.rows
         ]
-
-    def _outputs(self) -> list[Row]:
-        return [row for row in self.rows if row.digest is not None]
 
     def _find_kept(self, plan: Sequence[Planned]) -> bool:
         wanted = [(each.record, output) for each in plan for output in each.wanted]

@@ -9,7 +9,8 @@ refused, and the verdict is kept.
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -25,19 +26,17 @@ _OUT_OF_MEMORY = 77
 """Exit code of a child that could not get the memory it asked for."""
 
 
+@dataclass
 class _Guard:
     """``verdicts`` maps subjects to the refusals that are known. ``stop_if_cancelled`` is called before each record."""
 
-    def __init__(
-        self, verdicts: MutableMapping[str, Refusal], timeout_s: float, stop_if_cancelled: Callable[[], None]
-    ) -> None:
-        self._verdicts = verdicts
-        self._timeout_s = timeout_s
-        self._stop_if_cancelled = stop_if_cancelled
+    verdicts: MutableMapping[str, Refusal]
+    timeout_s: float
+    stop_if_cancelled: Callable[[], None]
 
     def _begin(self, subject: str, key: str) -> None:
-        self._stop_if_cancelled()
-        if (known := self._verdicts.get(subject)) is not None:
+        self.stop_if_cancelled()
+        if (known := self.verdicts.get(subject)) is not None:
             raise RecordError(key, known.reason, known.detail)
 
 
@@ -47,7 +46,7 @@ class AlarmGuard(_Guard):
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
         """Do the work, as ``augment.workers.task.Guard`` describes."""
         self._begin(subject, key)
-        signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
+        signal.setitimer(signal.ITIMER_REAL, self.timeout_s)
         try:
             return work()
         except MemoryError as error:
@@ -56,6 +55,7 @@ class AlarmGuard(_Guard):
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+@dataclass
 class QuarantineGuard(_Guard):
     """Runs each record in a forked child, twice if need be, and so knows which one kills.
 
@@ -63,17 +63,8 @@ class QuarantineGuard(_Guard):
     ``private_fds`` are closed in the child. The result of the work is pickled on its way back.
     """
 
-    def __init__(
-        self,
-        verdicts: MutableMapping[str, Refusal],
-        timeout_s: float,
-        stop_if_cancelled: Callable[[], None],
-        report: Callable[[str, Refusal], None],
-        private_fds: Iterable[int] = (),
-    ) -> None:
-        super().__init__(verdicts, timeout_s, stop_if_cancelled)
-        self._report = report
-        self._private_fds = tuple(private_fds)
+    report: Callable[[str, Refusal], None]
+    private_fds: Sequence[int] = ()
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
         """Do the work, as ``augment.workers.task.Guard`` describes; WorkerError where its child is killed by others."""
@@ -98,12 +89,12 @@ class QuarantineGuard(_Guard):
                 _check_own_memory()
             if deaths == _MAX_DEATHS:
                 refusal = self._verdict(key, exit_code)
-                self._verdicts[subject] = refusal
-                self._report(subject, refusal)
+                self.verdicts[subject] = refusal
+                self.report(subject, refusal)
 
     def _verdict(self, key: str, exit_code: int) -> Refusal:
         if exit_code == -signal.SIGALRM:
-            limit = f"the limit of {self._timeout_s:g} s for one record (AUGMENT_RECORD_TIMEOUT_S)"
+            limit = f"the limit of {self.timeout_s:g} s for one record (AUGMENT_RECORD_TIMEOUT_S)"
             return Refusal(key, Reason.TIMEOUT, f"decoding or rendering it exceeded {limit}, twice")
         if exit_code == _OUT_OF_MEMORY:
             return Refusal(
@@ -140,9 +131,9 @@ class QuarantineGuard(_Guard):
         exit_code = 1
         try:
             parent_watch.end_with_parent(parent_pid)
-            for fd in self._private_fds:
+            for fd in self.private_fds:
                 os.close(fd)
-            signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
+            signal.setitimer(signal.ITIMER_REAL, self.timeout_s)
             data = outcome.run_and_dump(work)
             with os.fdopen(write_fd, "wb") as pipe:
                 pipe.write(data)
