@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from augment.datasets import keys
-from augment.datasets.dataset import Dataset
+from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import DatasetError, RecordError
 from augment.expansion import dataset_files, folder
 from augment.expansion.manifest import PathSet, hashed
@@ -232,8 +232,7 @@ def _grouped(paths: Iterator[str]) -> Iterator[list[str]]:
 
 
 def _keys(view: Dataset) -> Iterator[tuple[str, int]]:
-    for start in range(0, view.num_records, _AT_A_TIME):
-        indices = range(start, min(start + _AT_A_TIME, view.num_records))
+    for indices in in_ranges(view, _AT_A_TIME):
         yield from zip(view.keys(indices), indices, strict=True)
 
 

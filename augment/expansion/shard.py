@@ -12,6 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -81,11 +82,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What one record is to become. ``refusal`` is a row or an error that says why it is left out already."""
+    """What one record is to become. ``refusal`` is the row that says why it is left out already."""
 
     record: Record
     wanted: tuple[Wanted, ...]
-    refusal: Row | RecordError | None = None
+    refusal: Row | None = None
 
 
 class ShardWork(ABC):
@@ -189,7 +190,7 @@ class ShardWork(ABC):
         try:
             return Planned(record, tuple(self._want(record, output) for output in self.outputs.wanted(record)))
         except RecordError as error:
-            return Planned(record, (), RecordError(record.key, error.reason, error.detail))
+            return Planned(record, (), self._without_outputs(record, error))
 
     def _want(self, record: Record, output: Output) -> Wanted:
         render_key = None
@@ -215,23 +216,26 @@ class ShardWork(ABC):
 
     def _rows(self, planned: Planned) -> list[Row]:
         """One for each output, or one that says why there is none."""
-        none = Row(
-            key=planned.record.key,
-            status=Status.SKIPPED,
-            split=self.split,
-            label=planned.record.label,
-            class_name=self.outputs.class_name(planned.record),
-            record_digest=planned.record.digest,
-        )
+        if planned.refusal is not None:
+            return [planned.refusal]
         try:
-            if isinstance(planned.refusal, RecordError):
-                raise planned.refusal
-            if planned.refusal is not None:
-                return [planned.refusal]
-            return self.settle(planned) if planned.wanted else [none]
+            return self.settle(planned) if planned.wanted else [self._without_outputs(planned.record)]
         except RecordError as error:
             self._leave_out(planned)
-            return [replace(none, status=Status.REFUSED, reason=error.reason, detail=error.detail)]
+            return [self._without_outputs(planned.record, error)]
+
+    def _without_outputs(self, record: Record, error: RecordError | None = None) -> Row:
+        """The row of a record that is refused, or that the rule of copies gives no output."""
+        return Row(
+            key=record.key,
+            status=Status.SKIPPED if error is None else Status.REFUSED,
+            split=self.split,
+            label=record.label,
+            class_name=self.outputs.class_name(record),
+            record_digest=record.digest,
+            reason=None if error is None else error.reason,
+            detail=None if error is None else error.detail,
+        )
 
     def _leave_out(self, planned: Planned) -> None:
         """A record is there with all its outputs or with none."""
@@ -257,12 +261,10 @@ class ShardWork(ABC):
         folder.end(self.root, self.shard.index)
 
     def _undo(self, missing: Iterable[str]) -> None:
-        try:
+        with suppress(Exception):  # the journal stays, the next run does it; what led here is to be told
             for path in missing:
                 folder.remove(self.root, path)
             folder.end(self.root, self.shard.index)
-        except Exception:  # noqa: BLE001, S110 - the journal stays, the next run does it; what led here is to be told
-            pass
 
 
 class FileWork(ShardWork):
