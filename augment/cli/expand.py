@@ -75,7 +75,7 @@ def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: 
                 "replaced": plan.num_replaced,
                 "removed": plan.num_removed,
                 "changes": changes and {"added": changes.added, "changed": changes.changed, "gone": changes.gone},
-                "shards": plan.num_shards,
+                "shards": plan.spec.num_shards,
                 "bytes_about": plan.bytes_about,
                 "bytes_free": plan.bytes_free,
                 "image_formats": dict(plan.image_formats),

@@ -6,6 +6,7 @@ one file and that none replaces a file that is not the expansion's.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -34,8 +35,6 @@ class Names:
     def __init__(self, dataset: Dataset, spec: ExpansionSpec) -> None:
         self._spec = spec
         self._parts = [(part, view, Outputs(spec, part, view)) for part, view in views(dataset, spec.parts)]
-        self._all: PathSet | None = None
-        self._folders: frozenset[str] = frozenset()
 
     def check(self) -> None:
         """Raise DatasetError where two outputs would have one name, or one would lie outside of the output folder."""
@@ -124,22 +123,16 @@ class Names:
             if self.is_output(path):
                 raise folder.in_the_way(root, path, "a folder")
         for path in strange:
-            if (self._is_folder(path) and not (root / path).is_dir()) or (whole and self.is_output(path)):
+            if (path in self._places[1] and not (root / path).is_dir()) or (whole and self.is_output(path)):
                 raise folder.in_the_way(root, path, "a file")
 
     def is_output(self, path: str) -> bool:
         """Whether something of an output has this path, relative to the output folder."""
-        self._gather()
-        return self._all is not None and not self._all.missing([path])
+        return not self._places[0].missing([path])
 
-    def _is_folder(self, path: str) -> bool:
-        self._gather()
-        return path in self._folders
-
-    def _gather(self) -> None:
-        """Learn every path, once; only where something lies in the folder that no manifest names."""
-        if self._all is not None:
-            return
+    @cached_property
+    def _places(self) -> tuple[PathSet, frozenset[str]]:
+        """Every path and the folders above; wanted only where something lies in the folder that no manifest names."""
         folders: set[str] = set()
 
         def paths() -> Iterator[str]:
@@ -148,8 +141,7 @@ class Names:
                     folders.update(_above(path))
                     yield path
 
-        self._all = PathSet(_grouped(paths()))
-        self._folders = frozenset(folders)
+        return PathSet(_grouped(paths())), frozenset(folders)
 
     def _check_folders(self) -> None:
         """Raise DatasetError where a folder of outputs has the name of an output, or of what an expansion writes."""

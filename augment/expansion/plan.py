@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from augment.address import Address
@@ -51,16 +51,24 @@ class Measured:
     original: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class There:
+    """What the folder holds of outputs: those that stay, that are written over, and that go."""
+
+    num_kept: int = 0
+    num_replaced: int = 0
+    num_removed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(There):
     """What would be in the folder, and how much of it is there.
 
     ``num_outputs`` are pictures of the splits that are augmented, ``num_copied`` those of splits that pass through.
     ``bytes_about`` is what is still to be written: the mean of a few records that were really rendered, times their
-    number. None where none of these few could be. ``bytes_free`` is what the file system has left. Of the pictures that
-    are there ``num_kept`` stay, ``num_replaced`` are written over and ``num_removed`` go. ``changes`` are those of the
-    dataset since the folder was written; None where it is new. ``classes`` is empty where records have no class.
-    ``image_formats`` says how many copies are encoded how.
+    number. None where none of these few could be. ``bytes_free`` is what the file system has left. ``changes`` are
+    those of the dataset since the folder was written; None where it is new. ``classes`` is empty where records have no
+    class. ``image_formats`` says how many copies are encoded how.
     """
 
     spec: ExpansionSpec
@@ -68,11 +76,7 @@ class Plan:
     num_refused: int
     num_outputs: int
     num_copied: int
-    num_kept: int
-    num_replaced: int
-    num_removed: int
     changes: Changes | None
-    num_shards: int
     bytes_about: int | None
     bytes_free: int
     classes: tuple[ClassPlan, ...]
@@ -85,7 +89,7 @@ class Plan:
         dataset: Dataset,
         out: Path,
         measured: Measured,
-        there: "There",
+        there: There,
         changes: Changes | None,
     ) -> "Plan":
         """Put together what is known."""
@@ -104,15 +108,12 @@ class Plan:
             num_refused=sum(1 for _ in left_out(dataset, spec)),
             num_outputs=spec.num_outputs,
             num_copied=spec.num_copied,
-            num_kept=there.num_kept,
-            num_replaced=there.num_replaced,
-            num_removed=there.num_removed,
             changes=changes,
-            num_shards=spec.num_shards,
             bytes_about=bytes_about,
             bytes_free=shutil.disk_usage(above).free,
             classes=tuple(_classes(spec, dataset)),
             image_formats=_image_formats(spec, dataset, num_copies),
+            **asdict(there),
         )
 
 
@@ -174,15 +175,6 @@ def _mean(sizes: Sequence[int]) -> float | None:
     return sum(sizes) / len(sizes) if sizes else None
 
 
-@dataclass(frozen=True, slots=True)
-class There:
-    """What the folder holds of outputs: those that stay, that are written over, and that go."""
-
-    num_kept: int = 0
-    num_replaced: int = 0
-    num_removed: int = 0
-
-
 def look(
     out: Path, old: ExpansionSpec, new: ExpansionSpec, pipeline: PipelineSpec, dataset: Dataset, wanted: Names
 ) -> There:
@@ -205,7 +197,7 @@ def look(
             num_replaced += 1
         else:
             num_removed += 1
-    return There(num_kept, num_replaced, num_removed)
+    return There(num_kept=num_kept, num_replaced=num_replaced, num_removed=num_removed)
 
 
 def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:

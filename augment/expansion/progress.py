@@ -41,7 +41,6 @@ class FileCounts:
 class ShardResult(FileCounts):
     """What became of a shard; ``num_outputs`` counts towards the expansion's total."""
 
-    index: int
     num_outputs: int
     refusals: tuple[Refusal, ...]
 

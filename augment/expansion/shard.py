@@ -477,7 +477,6 @@ def _result(
     originals = sum(copy is None for _, copy in made)
     copied = shard.part.copied
     return ShardResult(
-        index=shard.index,
         num_outputs=num_outputs(spec, shard, rows),
         num_rendered=len(made) - originals,
         num_originals=0 if copied else originals,

@@ -65,7 +65,6 @@ class Mismatch:
 class ShardReport:
     """What was seen of one shard: files that were read, their bytes, outputs that count as done, what is wrong."""
 
-    index: int
     num_files: int
     size_bytes: int
     num_outputs: int
@@ -88,7 +87,7 @@ class InspectTask:
         if rows is None:
             detail = f"the shard is not finished or its part is damaged; {_AGAIN}"
             found = Mismatch(Finding.UNFINISHED, manifest.part_name(self.index), detail)
-            return ShardReport(self.index, 0, 0, 0, (found,))
+            return ShardReport(0, 0, 0, (found,))
         mismatches = list(_incomplete(self.spec, shard, rows))
         files = {file: row for row in reversed(rows) for file in row.on_disk()}
         size_bytes = 0
@@ -99,7 +98,7 @@ class InspectTask:
         if self.source is not None:
             mismatches += self._render_again(source_of(self.source, shard).renderer(), guard, rows, shard)
         counted = num_outputs(self.spec, shard, rows)
-        return ShardReport(self.index, len(files), size_bytes, counted, tuple(mismatches))
+        return ShardReport(len(files), size_bytes, counted, tuple(mismatches))
 
     def _render_again(self, renderer: Renderer, guard: Guard, rows: Sequence[Row], shard: Shard) -> Iterator[Mismatch]:
         check_renderer(renderer, self.spec, shard)
