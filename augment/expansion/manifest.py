@@ -4,8 +4,8 @@
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path
@@ -49,34 +49,6 @@ def hashed(paths: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-_FILE = pa.struct([pa.field("path", pa.string()), pa.field("size_bytes", pa.int64()), pa.field("digest", pa.string())])
-_SCHEMA = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("split", pa.string()),
-        pa.field("copy", pa.int32()),
-        pa.field("path", pa.string()),
-        pa.field("extension", pa.string()),
-        pa.field("label", pa.int32()),
-        pa.field("class", pa.string()),
-        pa.field("height", pa.int32()),
-        pa.field("width", pa.int32()),
-        pa.field("size_bytes", pa.int64()),
-        pa.field("digest", pa.string()),
-        pa.field("render_key", pa.string()),
-        pa.field("record_digest", pa.string()),
-        pa.field("reason", pa.string()),
-        pa.field("detail", pa.string()),
-        pa.field("applied", pa.string()),
-        pa.field("dropped", pa.string()),
-        pa.field("annotations", pa.string()),
-        pa.field("mask_path", pa.string()),
-        pa.field("mask_digest", pa.string()),
-        pa.field("files", pa.list_(_FILE)),
-        pa.field("made_of", pa.string()),
-    ]
-)
 _BRIEF = [
     *("key", "status", "split", "copy", "path", "class", "size_bytes", "digest", "record_digest"),
     *("reason", "detail", "files"),
@@ -149,8 +121,25 @@ def files(rows: Iterable[Row]) -> set[File]:
     return {file for row in rows for file in row.on_disk()}
 
 
-_FIELDS = tuple(Row.__dataclass_fields__)
-_values = attrgetter(*_FIELDS)
+_FILE = pa.struct([pa.field("path", pa.string()), pa.field("size_bytes", pa.int64()), pa.field("digest", pa.string())])
+_TYPES: Mapping[Any, pa.DataType] = {
+    str: pa.string(),
+    Status: pa.string(),
+    str | None: pa.string(),
+    int | None: pa.int32(),
+    tuple[File, ...]: pa.list_(_FILE),
+}
+_COLUMNS = {each.name: "class" if each.name == "class_name" else each.name for each in fields(Row)}
+"""The columns of a part: the fields of ``Row``, one of which cannot have its column's name in Python."""
+_SCHEMA = pa.schema(
+    pa.field(
+        _COLUMNS[each.name],
+        pa.int64() if each.name == "size_bytes" else _TYPES[each.type],
+        nullable=each.default is not MISSING,
+    )
+    for each in fields(Row)
+)
+_values = attrgetter(*_COLUMNS)
 
 
 def part_name(index: int) -> str:
@@ -167,7 +156,7 @@ def part_names(root: Path) -> list[str]:
 def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> None:
     """Put a shard's part in place, which marks the shard finished: durable when this returns."""
     values = [_values(row) for row in rows]
-    columns: dict[str, list[Any]] = {_column(name): [each[i] for each in values] for i, name in enumerate(_FIELDS)}
+    columns: dict[str, list[Any]] = {name: [each[i] for each in values] for i, name in enumerate(_SCHEMA.names)}
     columns["files"] = [[asdict(each) for each in row.files] for row in rows]
     table = pa.table(columns, schema=_SCHEMA.with_metadata({_EXPANSION: expansion.encode()}))
     sink = pa.BufferOutputStream()
@@ -366,18 +355,11 @@ def _read_table(root: Path, index: int, expansion: str, columns: list[str]) -> p
 
 
 def _rows(table: pa.Table) -> list[Row]:
-    names = [_attribute(name) for name in table.column_names]
+    attributes = dict(zip(_SCHEMA.names, _COLUMNS, strict=True))
+    names = [attributes[name] for name in table.column_names]
     columns = [table.column(name).to_pylist() for name in table.column_names]
     columns[names.index("status")] = [Status(value) for value in columns[names.index("status")]]
     if "files" in names:
         place = names.index("files")
         columns[place] = [tuple(File(**each) for each in files) for files in columns[place]]
     return [Row(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
-
-
-def _column(name: str) -> str:
-    return "class" if name == "class_name" else name
-
-
-def _attribute(name: str) -> str:
-    return "class_name" if name == "class" else name

@@ -111,26 +111,23 @@ class InspectTask:
             record = renderer.dataset.record(place)
             maker = CopyMaker(renderer, self.spec, outputs, guard, record)
             for row in of_record:
-                if row.path is None:
-                    continue
-                try:
-                    differing = _differing(row, maker.make(row.copy), outputs)
-                except RecordError as error:
-                    yield Mismatch(Finding.DIFFERENT, row.path, f"{error.reason}: {error.detail}", key, row.copy)
-                    continue
-                if differing:
-                    detail = f"rendering it again gives another {differing} than the manifest describes"
+                if row.path is not None and (detail := _difference(row, maker, outputs)):
                     yield Mismatch(Finding.DIFFERENT, row.path, detail, key, row.copy)
+
+
+def _difference(row: Row, maker: CopyMaker, outputs: Outputs) -> str:
+    """What is wrong with a new rendering of a row's output; empty where nothing is."""
+    try:
+        differing = _differing(row, maker.make(row.copy), outputs)
+    except RecordError as error:
+        return f"{error.reason}: {error.detail}"
+    return differing and f"rendering it again gives another {differing} than the manifest describes"
 
 
 def _differing(row: Row, made: Encoded, outputs: Outputs) -> str:
     """What a new rendering has otherwise than a row says; empty where nothing."""
-    if (file_digest(made.data), made.render_key, made.applied, made.dropped) != (
-        row.digest,
-        row.render_key,
-        row.applied,
-        row.dropped,
-    ):
+    now = (file_digest(made.data), made.render_key, made.applied, made.dropped)
+    if now != (row.digest, row.render_key, row.applied, row.dropped):
         return "file"
     if (None if made.mask is None else file_digest(made.mask)) != row.mask_digest:
         return "mask"
@@ -341,10 +338,10 @@ def _described(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
     if manifest.is_whole(root, spec.num_shards, spec.id):
         for path, there in dataset_files.differences(root, spec):
             if there:
-                detail = "the file says something else than the manifest; run the same augment expand again"
+                detail = f"the file says something else than the manifest; {_AGAIN}"
                 yield Mismatch(Finding.CHANGED, path, detail)
             else:
-                yield Mismatch(Finding.MISSING, path, "the file is not there; run the same augment expand again")
+                yield Mismatch(Finding.MISSING, path, f"the file is not there; {_AGAIN}")
 
 
 def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
@@ -363,6 +360,6 @@ def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
             if above:
                 yield Mismatch(Finding.UNKNOWN, path, detail)
             elif path.startswith(folder.HIDDEN):
-                yield Mismatch(Finding.UNFINISHED, path, "a run did not end; run the same augment expand again")
+                yield Mismatch(Finding.UNFINISHED, path, f"a run did not end; {_AGAIN}")
             elif path not in ours:
                 yield Mismatch(Finding.UNKNOWN, path, detail)

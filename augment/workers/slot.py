@@ -66,18 +66,6 @@ class Shared:
         with self.lock:
             self.verdicts[subject] = refusal
 
-    def verdicts_after(self, num_known: int) -> dict[str, Refusal]:
-        with self.lock:
-            return dict(itertools.islice(self.verdicts.items(), num_known, None))
-
-    def count_restart(self, reason: str) -> None:
-        with self.lock:
-            self.restarts[reason] += 1
-
-    def count_task(self) -> None:
-        with self.lock:
-            self.num_tasks_done += 1
-
 
 class Slot:
     """One place for a worker process and the thread that feeds it; a task starts the process, unless ``start`` did."""
@@ -122,7 +110,8 @@ class Slot:
         # Not before: a future that runs could no longer be cancelled.
         if not job.future.set_running_or_notify_cancel():
             return
-        self._shared.count_task()
+        with self._shared.lock:
+            self._shared.num_tasks_done += 1
         if error is not None:
             job.future.set_exception(error)
         else:
@@ -137,7 +126,8 @@ class Slot:
             job.process = process
             if job.future.cancelled():  # after the line above: who cancels looks in the opposite order
                 return None
-            new_verdicts = self._shared.verdicts_after(process.num_verdicts)
+            with self._shared.lock:
+                new_verdicts = dict(itertools.islice(self._shared.verdicts.items(), process.num_verdicts, None))
             process.num_verdicts += len(new_verdicts)
             # One kill from outside says nothing about the task; a second may be memory that one of its records takes.
             quarantine = len(reasons) > 1 or any(reason != "killed" for reason in reasons)
@@ -175,7 +165,8 @@ class Slot:
             return self._process
 
     def _replace(self, reason: str) -> None:
-        self._shared.count_restart(reason)
+        with self._shared.lock:
+            self._shared.restarts[reason] += 1
         if self._process is not None:
             self._process.forget()
             self._process = None
