@@ -26,7 +26,7 @@ from augment.expansion.manifest import PathSet, Row, Status
 from augment.expansion.outputs import CopyMaker, Encoded, Outputs, of_row
 from augment.expansion.progress import ShardResult
 from augment.expansion.spec import ExpansionSpec, Shard
-from augment.expansion.splits import views
+from augment.expansion.splits import full_key, views
 from augment.formats.format import Output, Packed, WrittenFile
 from augment.render.renderer import Renderer, RenderSource
 from augment.samples.sample import Record, Refusal
@@ -511,7 +511,7 @@ def refused_at_scan(dataset: Dataset, spec: ExpansionSpec) -> Mapping[int, tuple
         for refusal in view.refused:
             shard = first_shard + max(bisect.bisect_right(first_keys, refusal.key) - 1, 0)
             refusals[shard].append((split, refusal))
-            inside.add(refusal.key if split is None else f"{split}/{refusal.key}")
+            inside.add(full_key(split, refusal.key))
         first_shard += len(first_keys)
     if spec.has_folders and spec.copy_splits:
         refusals[0] += [(None, each) for each in dataset.refused if each.key not in inside]
@@ -534,5 +534,4 @@ def num_outputs(spec: ExpansionSpec, shard: Shard, rows: Iterable[Row]) -> int:
 def _refusals(rows: Sequence[Row]) -> Iterator[Refusal]:
     for row in rows:
         if row.status == Status.REFUSED and row.reason is not None:
-            key = row.key if row.split is None else f"{row.split}/{row.key}"
-            yield Refusal(key, Reason(row.reason), row.detail or "")
+            yield Refusal(full_key(row.split, row.key), Reason(row.reason), row.detail or "")

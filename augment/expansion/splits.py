@@ -73,6 +73,11 @@ def views(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[Part, Datas
     return ((part, dataset if part.split is None else dataset.choose(part.split)) for part in parts)
 
 
+def full_key(split: str | None, key: str) -> str:
+    """The key in the whole dataset of a record of a split."""
+    return key if split is None else f"{split}/{key}"
+
+
 def check_leaks(dataset: Dataset, division: Division) -> None:
     """Raise DatasetError where a split that is augmented and another one hold the same record: bytes and annotations.
 

@@ -228,11 +228,8 @@ def verify(
         work = (InspectTask(spec, root, index, source) for index in range(spec.num_shards))
         with contextlib.closing(task.run_all(workers, work, tick=lambda _: found.show())) as reports:
             for report in reports:
-                found.add(report.mismatches, report.num_outputs)
-                found.num_files += report.num_files
-                found.size_bytes += report.size_bytes
-        for mismatch in (*_described(root, spec), *_unknown(root, spec)):
-            found.add((mismatch,))
+                found.add(report)
+        found.add(ShardReport(0, 0, 0, (*_described(root, spec), *_unknown(root, spec))))
         found.show()
     return Report(
         id=spec.id,
@@ -264,10 +261,12 @@ class _Found:
         self.num_mismatches = 0
         self.mismatches: list[Mismatch] = []
 
-    def add(self, mismatches: tuple[Mismatch, ...], num_outputs: int = 0) -> None:
-        self._done += num_outputs
-        self.num_mismatches += len(mismatches)
-        self.mismatches += mismatches[: _MISMATCHES_TOLD - len(self.mismatches)]
+    def add(self, report: ShardReport) -> None:
+        self._done += report.num_outputs
+        self.num_files += report.num_files
+        self.size_bytes += report.size_bytes
+        self.num_mismatches += len(report.mismatches)
+        self.mismatches += report.mismatches[: _MISMATCHES_TOLD - len(self.mismatches)]
 
     def show(self) -> None:
         self._progress(self._done, self._total, self.num_mismatches)
