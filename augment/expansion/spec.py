@@ -141,7 +141,7 @@ class ExpansionSpec:
     folder can be rendered again without its file. ``refused`` digests what the scan left out, since the manifest names
     it. ``references`` are digests of the datasets that transforms name, by name. ``split``, ``augmented`` and
     ``copy_splits`` are as ``splits.Division`` has them, ``parts`` what they come to. ``copies`` is the rule that was
-    asked for, ``copies`` what it comes to by class, empty where it is a number. ``image_format`` is None where each
+    asked for, ``shares`` what it comes to by class, empty where it is a number. ``image_format`` is None where each
     copy is encoded as its original is, ``quality`` for a format that has none. ``source_format`` is the dataset's
     format and ``details`` what that keeps for itself; ``targets`` are those that the outputs have. A shard is
     ``shard_size`` records.
