@@ -28,18 +28,18 @@ app = typer.Typer(
     epilog=_EPILOG,
     rich_markup_mode=None,  # plain help starts in a third of the time, and reads the same in a pipe
 )
-for register in (
-    expand.register,
-    split.register,
-    verify.register,
-    preview.register,
-    check.register,
-    stats.register,
-    transforms.register,
-    transforms.register_presets,
-    doctor.register,
+for name, command, short_help in (
+    ("expand", expand.expand, "write copies of every picture of a folder"),
+    ("split", split.split, "divide a dataset into training, validation and test"),
+    ("verify", verify.verify, "compare an expanded folder with its manifest, and render it again"),
+    ("preview", preview.preview, "draw a labelled grid of what a pipeline makes of a picture or a dataset"),
+    ("check", check.check, "check a pipeline or a dataset: every problem with its place"),
+    ("stats", stats.stats, "describe a dataset: classes, sizes, boxes, pixels; a report with plots"),
+    ("transforms", transforms.list_transforms, "list all transforms, or the parameters of one"),
+    ("presets", transforms.list_presets, "list the pipelines that come with the package, or show one"),
+    ("doctor", doctor.doctor, "say what this machine lacks, each with its remedy"),
 ):
-    register(app)
+    app.command(name, short_help=short_help)(command)
 for plugin in entry_points(group="augment.commands"):  # the service adds `serve`; the engine does not know it
     plugin.load()(app)
 

@@ -92,19 +92,12 @@ def _some(names: tuple[str, ...]) -> str:
     return f"{len(names):,}: {shown}{', …' if len(names) > _CLASSES_SHOWN else ''}" if names else "none"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("check", short_help="check a pipeline or a dataset: every problem with its place")(check)
-
-
 def check(
     subject: Annotated[
         str, typer.Argument(metavar="P|DATASET", help="A preset's name, a YAML or JSON file, or a dataset's folder.")
     ],
     *,
-    data_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="The dataset's format; by default it is found out.")
-    ] = None,
+    data_format: options.DatasetFormatOption = None,
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Write the pipeline with every default filled in, as YAML.")
     ] = False,

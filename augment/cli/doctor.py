@@ -11,11 +11,6 @@ from augment.cli import exit_codes, output
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("doctor", short_help="say what this machine lacks, each with its remedy")(doctor)
-
-
 def doctor(
     folder: Annotated[
         Path, typer.Argument(parser=output.path, metavar="FOLDER", help="A folder that you mean to write into.")

@@ -75,7 +75,7 @@ def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: 
                 "replaced": plan.num_replaced,
                 "removed": plan.num_removed,
                 "changes": changes and {"added": changes.added, "changed": changes.changed, "gone": changes.gone},
-                "shards": plan.num_shards,
+                "shards": plan.spec.num_shards,
                 "bytes_about": plan.bytes_about,
                 "bytes_free": plan.bytes_free,
                 "image_formats": dict(plan.image_formats),
@@ -140,17 +140,9 @@ WorkersOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("expand", short_help="write copies of every picture of a folder")(expand)
-
-
 def expand(
     data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The folder of pictures.")],
-    out: Annotated[
-        Path,
-        typer.Argument(parser=output.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
-    ],
+    out: options.OutArgument,
     *,
     pipeline: Annotated[
         str | None,

@@ -29,7 +29,12 @@ BadAnnotationsOption = Annotated[
     ),
 ]
 
-
+OutArgument = Annotated[
+    Path, typer.Argument(parser=output.path, metavar="OUT", help="The folder to write; it is made, or gone on with.")
+]
+DatasetFormatOption = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="The dataset's format; by default it is found out.")
+]
 FromFormatOption = Annotated[
     str | None, typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out.")
 ]

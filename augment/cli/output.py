@@ -140,9 +140,7 @@ class Progress:
     def __enter__(self) -> Self:
         if not self._as_json and sys.stderr.isatty():
             self._bar = _bar()
-            self._task = self._bar.add_task(
-                self._stage, total=None, failed=0, failed_are=self._failed_are, rate=None, left_s=None
-            )
+            self._task = self._bar.add_task(self._stage, total=None, **self._columns(0, None, 0, "", ""))
             self._bar.start()
         return self
 
@@ -158,16 +156,28 @@ class Progress:
         now = time.monotonic()
         rate = self._rate.add(now, done - kept)
         left_s = (total - done) / rate if total is not None and rate else None
+        speed = "" if rate is None else f"{rate:,.0f}/s"
+        left = "" if left_s is None else f"{_duration(left_s)} left"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, failed=failed, rate=rate, left_s=left_s)
+            texts = self._columns(done, total, failed, speed, left)
+            self._bar.update(self._task, completed=done, total=total, **texts)
         elif now - self._shown >= (JSON_INTERVAL_S if self._as_json else PLAIN_INTERVAL_S):
             self._shown = now
             if self._as_json:
                 event = {"stage": self._stage, "done": done, "total": total, "failed": failed}
                 note(json.dumps(event | {"rate": rate and round(rate, 1), "eta_s": left_s and round(left_s)}))
             else:
+                counts = f"{self._stage}: {done:,}" + ("" if total is None else f" of {total:,}")
                 failures = f"{failed:,} {self._failed_are}"
-                note(_line(self._stage, done, total, failures, rate, left_s))
+                note(", ".join(part for part in (counts, failures, speed, left) if part))
+
+    def _columns(self, done: int, total: int | None, failed: int, speed: str, left: str) -> "dict[str, Any]":
+        """The columns of the bar by name."""
+        from rich.text import Text
+
+        counts = f"{done:,}" + ("" if total is None else f"/{total:,}")
+        failures = Text(f"{failed:,} {self._failed_are}", style="red" if failed else "dim")
+        return {"counts": counts, "speed": speed, "left": left, "failures": failures}
 
     def show_expansion(self, progress: "ExpansionProgress") -> None:
         """``show`` how far an expansion is."""
@@ -189,46 +199,22 @@ class Rate:
         return (done - first) / (now_s - first_s) if done > first and now_s > first_s else None
 
 
-def _line(stage: str, done: int, total: int | None, failures: str, rate: float | None, left_s: float | None) -> str:
-    parts = [f"{stage}: {done:,}" + ("" if total is None else f" of {total:,}"), failures]
-    if rate is not None:
-        parts.append(f"{rate:,.0f}/s")
-    if left_s is not None:
-        parts.append(f"{_duration(left_s)} left")
-    return ", ".join(parts)
-
-
 def _bar() -> "Bar":
     from rich.progress import BarColumn, ProgressColumn, TextColumn
     from rich.progress import Progress as Bar
-    from rich.text import Text
 
-    class Counts(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            total = "" if task.total is None else f"/{task.total:,.0f}"
-            return Text(f"{task.completed:,.0f}{total}")
+    class Field(ProgressColumn):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self._name = name
 
-    class Speed(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            rate = task.fields["rate"]
-            return Text("" if rate is None else f"{rate:,.0f}/s")
-
-    class Left(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            left_s = task.fields["left_s"]
-            return Text("" if left_s is None else f"{_duration(left_s)} left")
-
-    class Refused(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            failed = task.fields["failed"]
-            return Text(f"{failed:,} {task.fields['failed_are']}", style="red" if failed else "dim")
+        def render(self, task: Any) -> Any:
+            return task.fields[self._name]
 
     screen = console(stderr=True)
     bar = [BarColumn(bar_width=None)] if screen.width >= _WIDTH_WITH_BAR else []
-    return Bar(
-        TextColumn("{task.description}"), *bar, Counts(), Speed(), Left(), Refused(),
-        console=screen, expand=bool(bar), transient=True,
-    )  # fmt: skip
+    fields = [Field(name) for name in ("counts", "speed", "left", "failures")]
+    return Bar(TextColumn("{task.description}"), *bar, *fields, console=screen, expand=bool(bar), transient=True)
 
 
 def _duration(seconds: float) -> str:

@@ -43,7 +43,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a grid of a dataset shows: ``num`` cells of ``split``; notes are left out where the result is JSON."""
+    """What a grid shows of a picture or a dataset: ``num`` draws, or cells of ``split``; with JSON it has no notes."""
 
     root: Path
     pipeline: "Pipeline"
@@ -139,15 +139,7 @@ def render_dataset(request: Request) -> list[Cell]:
     return cells
 
 
-def render_image(
-    picture: Path,
-    spec: "PipelineSpec",
-    *,
-    references: "Mapping[str, Dataset]",
-    key: str | None,
-    num: int,
-    seed: int,
-) -> list[Cell]:
+def render_image(request: Request, key: str | None) -> list[Cell]:
     """The picture itself and its draws, decoded as an expansion decodes it; the key is by default the file's digest."""
     from functools import partial
 
@@ -159,20 +151,20 @@ def render_image(
     from augment.transforms import jpeg_reduction
     from augment.transforms.runtime import compiler
 
-    encoded = _read(picture)
+    encoded, spec = _read(request.root), request.pipeline.spec
     key = key or digest_fields((encoded,)).hex()
     try:
-        sources = {name: records.source_of(each) for name, each in references.items()}
+        sources = {name: records.source_of(each) for name, each in (request.references or {}).items()}
         transform = compiler.compile_pipeline(spec, references=sources)
         sample = Sample(decode(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
         cells = [Cell(sample.image, "original", None, Overlay(sample))]
-        for draw in range(num):
-            made = transform(sample, seed=seed, draw=draw, view=0, key=key)
+        for draw in range(request.num):
+            made = transform(sample, seed=request.seed, draw=draw, view=0, key=key)
             applied = [{"name": one.name, "params": one.params} for one in made.applied]
             document = {"draw": draw, "applied": applied}
             cells.append(_cell(made.sample, f"{draw}: {_names(made.applied)}", document, spec))
     except RecordError as error:
-        raise RecordError(str(picture), error.reason, error.detail) from error
+        raise RecordError(str(request.root), error.reason, error.detail) from error
     return cells
 
 
@@ -191,13 +183,6 @@ def _names(applied: "tuple[Applied, ...]") -> str:
 
 NUM_MAX = 400
 """The most cells of a grid: more are smaller than a screen's detail."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("preview", short_help="draw a labelled grid of what a pipeline makes of a picture or a dataset")(
-        preview
-    )
 
 
 def preview(
@@ -264,16 +249,16 @@ def preview(
         raise OutputError(f"--output {output} is the picture itself; choose another name")
     loaded = Pipeline.load(pipeline)
     named = take(options.folders(references), [loaded.spec])
+    request = Request(picture, loaded, num, seed, split, from_format, named, as_json)
     if picture.is_dir():
         if key is not None:
             raise CallError("--key is for a picture; a dataset's records have their own")
-        request = Request(picture, loaded, num, seed, split, from_format, named, as_json)
         cells = render_dataset(request) if mix is None else render_mix(request, mix)
         what, cell_px = count(len(cells), "cell"), 320
     else:
         if split is not None or from_format is not None or mix is not None:
             raise CallError(f"--split, --from-format and --mix are for a dataset's folder; {picture} is none")
-        cells = render_image(picture, loaded.spec, references=named, key=key, num=num, seed=seed)
+        cells = render_image(request, key)
         what, cell_px = f"the original and {count(num, 'draw')}", DEFAULT_CELL_PX
     grid = contact_sheet(
         [cell.image for cell in cells],

@@ -20,17 +20,9 @@ _CLASSES_SHOWN = 30
 _MAX_DISTANCE = 6
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("split", short_help="divide a dataset into training, validation and test")(split)
-
-
 def split(
     data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The dataset's folder.")],
-    out: Annotated[
-        Path,
-        typer.Argument(parser=output.path, metavar="OUT", help="The folder to write; it is made, or gone on with."),
-    ],
+    out: options.OutArgument,
     *,
     ratios: Annotated[
         str | None,

@@ -20,11 +20,6 @@ _ROWS_SHOWN = 40
 _REFUSALS_SHOWN = 10
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("stats", short_help="describe a dataset: classes, sizes, boxes, pixels; a report with plots")(stats)
-
-
 def stats(
     data: Annotated[Path, typer.Argument(parser=path, metavar="DATASET", help="The dataset's folder.")],
     *,
@@ -38,9 +33,7 @@ def stats(
             show_default=False,
         ),
     ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="The dataset's format; by default it is found out.")
-    ] = None,
+    data_format: options.DatasetFormatOption = None,
     bad_annotations: options.BadAnnotationsOption = "leave-out",
     pixels: Annotated[
         bool, typer.Option("--pixels/--no-pixels", help="Decode every picture, for mean, deviation and masks.")

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from augment.transforms.catalogue import TransformInfo
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("transforms", short_help="list all transforms, or the parameters of one")(list_transforms)
-
-
 def list_transforms(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A transform, whose parameters are then shown.")
@@ -136,11 +131,6 @@ def _value(value: Any) -> str:
     import json
 
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def register_presets(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("presets", short_help="list the pipelines that come with the package, or show one")(list_presets)
 
 
 def list_presets(

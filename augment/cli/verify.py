@@ -10,11 +10,6 @@ from augment.cli import exit_codes, expand, options, output
 _MISMATCHES_SHOWN = 20
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("verify", short_help="compare an expanded folder with its manifest, and render it again")(verify)
-
-
 def verify(
     out: Annotated[
         Path, typer.Argument(parser=output.path, metavar="OUT", help="The folder that `augment expand` wrote.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from augment.datasets.dataset import Dataset
 from augment.expansion import manifest
+from augment.expansion.splits import full_key
 
 _NAMED = 3
 
@@ -55,12 +56,12 @@ def since(out: Path, num_shards: int, expansion: str, datasets: Mapping[str | No
             place = None if dataset is None else dataset.find(key)
             if dataset is None or place is None:
                 num_gone += 1
-                gone += [_full(split, key)][: _NAMED - len(gone)]
+                gone += [full_key(split, key)][: _NAMED - len(gone)]
                 continue
             known[split].add(place)
             if dataset.record(place).digest != digest:
                 num_changed += 1
-                changed += [_full(split, key)][: _NAMED - len(changed)]
+                changed += [full_key(split, key)][: _NAMED - len(changed)]
     if num_parts < num_shards:
         return Changes(None, num_changed, num_gone, (), changed, gone)
     num_added = sum(dataset.num_records - len(known[split]) for split, dataset in datasets.items())
@@ -72,11 +73,7 @@ def _added(datasets: Mapping[str | None, Dataset], known: Mapping[str | None, se
     for split, dataset in datasets.items():
         for place in range(dataset.num_records):
             if place not in known[split]:
-                yield _full(split, dataset.keys([place])[0])
-
-
-def _full(split: str | None, key: str) -> str:
-    return key if split is None else f"{split}/{key}"
+                yield full_key(split, dataset.keys([place])[0])
 
 
 def _told(number: int, what: str, first: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from augment import validation
 from augment.address import digest_fields
-from augment.datasets.dataset import Dataset
+from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, DatasetError
 
 COPIES_MAX = 10_000
@@ -178,8 +178,7 @@ def _last(datasets: Iterable[tuple[str | None, Dataset]], extra: Mapping[str | N
     """For each class the largest key's digest among so many of its smallest."""
     places: dict[str | None, list[str]] = {name: [] for name in extra}
     for split, dataset in datasets:
-        for start in range(0, dataset.num_records, 4096):
-            some = range(start, min(start + 4096, dataset.num_records))
+        for some in in_ranges(dataset, 4096):
             for key, label in zip(dataset.keys(some), dataset.labels(some), strict=True):
                 name = None if label is None else dataset.classes[label]
                 if name in places:

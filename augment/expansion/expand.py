@@ -23,8 +23,8 @@ from augment.expansion.copies import Copies
 from augment.expansion.manifest import PathSet
 from augment.expansion.names import Names
 from augment.expansion.plan import Plan, SizeTask, There, look
-from augment.expansion.progress import Budget, MaxFailures, Progress, Summary, Tally
-from augment.expansion.shard import ShardResult, ShardTask
+from augment.expansion.progress import Budget, MaxFailures, Progress, ShardResult, Summary, Tally
+from augment.expansion.shard import ShardTask
 from augment.expansion.spec import (
     ExpansionKeywords,
     ExpansionOptions,
@@ -67,7 +67,7 @@ def source(
 def _shared(dataset: Dataset, stack: contextlib.ExitStack) -> Path:
     file = stack.enter_context(MemoryFile("dataset"))
     file.write(dataset.to_buffer())
-    return Path(file.path)
+    return file.path
 
 
 def expand(
@@ -152,7 +152,7 @@ class Expansion:
         Raises OutputError where a run would.
         """
         update, workers = validation.flag("update", update), validation.workers("workers", workers)
-        old = self._described()
+        old = ExpansionSpec.read(self.out)
         if old is not None:
             check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
             self._check_places(old)
@@ -207,17 +207,13 @@ class Expansion:
             user_state.remember(each.digest, each.root)
         return replace(tally.summary(self.out, num_removed, num_closing), notices=self.notices)
 
-    def _described(self) -> ExpansionSpec | None:
-        text = folder.read_text(self.out, folder.DESCRIPTION)
-        return None if text is None else ExpansionSpec.from_json(text, str(self.out / folder.DESCRIPTION))
-
     def _prepare(self, *, update: bool) -> None:
         """Undo what a killed run left, and make the folder this expansion's.
 
         Each step may be the last before a kill: until the description is replaced the folder is the old expansion's
         with all its parts, after it the new one's, whose parts are yet to come and whose outputs ``previous`` knows.
         """
-        old = self._described()
+        old = ExpansionSpec.read(self.out)
         same = old is not None and check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
         lock.end_runs(self.out)
         if old is not None:

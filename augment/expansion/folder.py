@@ -30,6 +30,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from augment.address import DIGEST_BYTES
@@ -108,6 +109,15 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 """What the system answers where there is no such file, and could not be."""
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of the folder; ``digest`` is the BLAKE2b-128 of its bytes (``b2sum -l 128``)."""
+
+    path: str
+    size_bytes: int
+    digest: str
+
+
 def storage_error(action: str, path: Path | str, error: OSError) -> StorageError:
     """Say what could not be done to which file, why, and what helps."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -124,6 +134,25 @@ def storage_error(action: str, path: Path | str, error: OSError) -> StorageError
         remedy = "see to the disk"
     reason = error.strerror or str(error)
     return StorageError(f"cannot {action} {path}: {reason}; {remedy}, then run the same command again")
+
+
+@contextlib.contextmanager
+def storage_errors(action: str, path: Path | str) -> Iterator[None]:
+    """Raise the StorageError that tells what could not be done, in place of an OSError inside the block."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(action, path, error) from error
+
+
+class _IfThere:
+    """Leaves the block where it finds that there is no such file, or that it is a folder."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        return isinstance(error, OSError) and (error.errno in _ABSENT or error.errno == errno.EISDIR)
 
 
 def check_place(root: Path, data: Path) -> None:
@@ -165,22 +194,16 @@ def in_the_way(root: Path, relative: str, what: str) -> OutputError:
 
 def read_text(root: Path, name: str) -> str | None:
     """The content of a file in the root, or None where there is none."""
-    try:
+    with storage_errors("read", root / name), contextlib.suppress(FileNotFoundError):
         return (root / name).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise storage_error("read", root / name, error) from error
+    return None
 
 
 def read_bytes(root: Path, relative: str) -> bytes | None:
     """The bytes of an output, or None where there is none."""
-    try:
+    with storage_errors("read", root / relative), _IfThere():
         return _inside(root, relative).read_bytes()
-    except OSError as error:
-        if error.errno in _ABSENT or error.errno == errno.EISDIR:
-            return None
-        raise storage_error("read", root / relative, error) from error
+    return None
 
 
 def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
@@ -189,13 +212,10 @@ def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
     while pending:
         above = pending.pop()
         files: list[str] = []
-        try:
-            with os.scandir(root / above) as entries:
-                for entry in entries:
-                    path = f"{above}/{entry.name}" if above else entry.name
-                    (pending if entry.is_dir(follow_symlinks=False) else files).append(path)
-        except OSError as error:
-            raise storage_error("read", root / above, error) from error
+        with storage_errors("read", root / above), os.scandir(root / above) as entries:
+            for entry in entries:
+                path = f"{above}/{entry.name}" if above else entry.name
+                (pending if entry.is_dir(follow_symlinks=False) else files).append(path)
         yield above, sorted(files)
 
 
@@ -206,29 +226,23 @@ def place(root: Path, relative: str, data: bytes, *, temporary: str, durable: bo
     for the disk. Missing folders on the way are made. Raises StorageError.
     """
     draft, target = f"{root}/{TEMPORARY}{temporary}", _text_inside(root, relative)
-    try:
-        with _drafted(draft) as fd:
-            _write(fd, data)
-            _bring(fd, draft, target, durable=durable)
-    except OSError as error:
-        raise storage_error("write", target, error) from error
+    with storage_errors("write", target), _drafted(draft) as fd:
+        _write(fd, data)
+        _bring(fd, draft, target, durable=durable)
 
 
 def place_stream(root: Path, relative: str, pieces: Iterable[bytes], *, temporary: str) -> bool:
     """Bring a file that comes piece by piece into the folder, as ``place`` does, durably; False where it is there."""
     draft, target = f"{root}/{TEMPORARY}{temporary}", _text_inside(root, relative)
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    try:
-        with _drafted(draft) as fd:
-            for piece in pieces:
-                _write(fd, piece)
-                hasher.update(piece)
-            if _stream_digest(Path(target)) == hasher.hexdigest():
-                Path(draft).unlink()
-                return False
-            _bring(fd, draft, target, durable=True)
-    except OSError as error:
-        raise storage_error("write", target, error) from error
+    with storage_errors("write", target), _drafted(draft) as fd:
+        for piece in pieces:
+            _write(fd, piece)
+            hasher.update(piece)
+        if _stream_digest(Path(target)) == hasher.hexdigest():
+            Path(draft).unlink()
+            return False
+        _bring(fd, draft, target, durable=True)
     return True
 
 
@@ -237,10 +251,8 @@ def has_stream(root: Path, relative: str, pieces: Iterable[bytes]) -> bool:
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for piece in pieces:
         hasher.update(piece)
-    try:
+    with storage_errors("read", root / relative):
         return _stream_digest(_inside(root, relative)) == hasher.hexdigest()
-    except OSError as error:
-        raise storage_error("read", root / relative, error) from error
 
 
 @contextlib.contextmanager
@@ -272,20 +284,16 @@ def _bring(fd: int, draft: str, target: str, *, durable: bool) -> None:
 
 def _stream_digest(path: Path) -> str | None:
     """The digest of a file's bytes, a piece in memory at a time; None where there is no such file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
-    except OSError as error:
-        if error.errno in _ABSENT or error.errno == errno.EISDIR:
-            return None
-        raise
+    with _IfThere(), path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
+    return None
 
 
 def remove(root: Path, relative: str) -> bool:
     """Remove an output and the folders that it leaves empty; False where there was none."""
     target = _inside(root, relative)
-    try:
-        existed = True
+    existed = True
+    with storage_errors("remove", target):
         try:
             target.unlink()
         except OSError as error:
@@ -295,36 +303,36 @@ def remove(root: Path, relative: str) -> bool:
         for above in target.parents:
             if above == root or not _remove_folder(above):
                 break
-    except OSError as error:
-        raise storage_error("remove", target, error) from error
     return existed
 
 
-def has_output(root: Path, relative: str, size_bytes: int, digest: str, since_ns: int) -> bool:
-    """Whether an output is there as its manifest row says.
+def has_files(root: Path, files: Iterable[File], since_ns: int) -> bool:
+    """True if all of these files are there as they were written.
 
     A file whose status last changed before ``since_ns`` is taken for what was written; any other is read and compared.
     (The system sets that time, ctime, at every write and nobody can set it back, as one can set mtime.)
     """
-    try:
-        status = _inside(root, relative).lstat()
-    except OSError as error:
-        if error.errno in _ABSENT:
-            return False
-        raise storage_error("look at", root / relative, error) from error
-    if not stat.S_ISREG(status.st_mode) or status.st_size != size_bytes:
+    return all(_has_file(root, each, since_ns) for each in files)
+
+
+def _has_file(root: Path, file: File, since_ns: int) -> bool:
+    status = _status(_inside(root, file.path))
+    if status is None or not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
         return False
-    return status.st_ctime_ns < since_ns or file_digest(read_bytes(root, relative) or b"") == digest
+    return status.st_ctime_ns < since_ns or file_digest(read_bytes(root, file.path) or b"") == file.digest
 
 
 def changed_ns(root: Path, name: str) -> int:
     """When the status of a file in the root last changed, in nanoseconds since 1970; 0 where there is none."""
-    try:
-        return (root / name).lstat().st_ctime_ns
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise storage_error("look at", root / name, error) from error
+    status = _status(root / name)
+    return 0 if status is None else status.st_ctime_ns
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """The status of a file, or of the link that it is; None where there is none."""
+    with storage_errors("look at", path), _IfThere():
+        return path.lstat()
+    return None
 
 
 def file_digest(data: bytes) -> str:
@@ -334,11 +342,8 @@ def file_digest(data: bytes) -> str:
 
 def names(root: Path, prefix: str) -> list[str]:
     """Names in the root that begin so, sorted."""
-    try:
-        with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if entry.name.startswith(prefix))
-    except OSError as error:
-        raise storage_error("read", root, error) from error
+    with storage_errors("read", root), os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.name.startswith(prefix))
 
 
 def remove_temporaries(root: Path) -> None:

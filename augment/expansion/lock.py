@@ -79,10 +79,8 @@ class Run:
     def __init__(self, root: Path, num_shards: int) -> None:
         self.is_over = False
         """Whether it has ended and nobody works in it any more."""
-        try:
+        with folder.storage_errors("write into", root):
             self._fd, path = tempfile.mkstemp(prefix=_RUN, dir=root)
-        except OSError as error:
-            raise folder.storage_error("write into", root, error) from error
         self.path = Path(path)
         try:  # written, not truncated to this length: on a full disk a hole could not be filled later
             os.write(self._fd, bytes(_COUNTS.size * num_shards))
@@ -116,10 +114,8 @@ def end_runs(root: Path) -> None:
     """End runs that were killed: their workers, where some still live, stop at their next record."""
     for name in (*folder.names(root, _ENDED), *folder.names(root, _RUN)):
         path = root / name
-        try:
+        with folder.storage_errors("open", path):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise folder.storage_error("open", path, error) from error
         try:
             if not _end(fd, path):
                 raise OutputError(
@@ -172,13 +168,11 @@ def seat(root: Path, run: str, index: int) -> Iterator[Seat]:
 def _end(fd: int, path: Path) -> bool:
     """End the run of this file; False where somebody still works in it after the wait."""
     ended = path.with_name(path.name.replace(_RUN, _ENDED))
-    try:
+    with folder.storage_errors("remove", path):
         path.rename(ended)
         if not _flock(fd, fcntl.LOCK_EX, STRAGGLERS_WAIT_S, path):
             return False
         ended.unlink()
-    except OSError as error:
-        raise folder.storage_error("remove", path, error) from error
     return True
 
 

@@ -4,8 +4,8 @@
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from augment.errors import AugmentError, StorageError
 from augment.expansion import folder
+from augment.expansion.folder import File
 
 
 class PathSet:
@@ -48,34 +49,6 @@ def hashed(paths: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-_FILE = pa.struct([pa.field("path", pa.string()), pa.field("size_bytes", pa.int64()), pa.field("digest", pa.string())])
-_SCHEMA = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("split", pa.string()),
-        pa.field("copy", pa.int32()),
-        pa.field("path", pa.string()),
-        pa.field("extension", pa.string()),
-        pa.field("label", pa.int32()),
-        pa.field("class", pa.string()),
-        pa.field("height", pa.int32()),
-        pa.field("width", pa.int32()),
-        pa.field("size_bytes", pa.int64()),
-        pa.field("digest", pa.string()),
-        pa.field("render_key", pa.string()),
-        pa.field("record_digest", pa.string()),
-        pa.field("reason", pa.string()),
-        pa.field("detail", pa.string()),
-        pa.field("applied", pa.string()),
-        pa.field("dropped", pa.string()),
-        pa.field("annotations", pa.string()),
-        pa.field("mask_path", pa.string()),
-        pa.field("mask_digest", pa.string()),
-        pa.field("files", pa.list_(_FILE)),
-        pa.field("made_of", pa.string()),
-    ]
-)
 _BRIEF = [
     *("key", "status", "split", "copy", "path", "class", "size_bytes", "digest", "record_digest"),
     *("reason", "detail", "files"),
@@ -95,15 +68,6 @@ class Status(StrEnum):
     """The record, or a file that could not become one, is left out; ``reason`` and ``detail`` say why."""
     SKIPPED = "skipped"
     """The rule of copies gives this record none."""
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of the folder; ``digest`` is the BLAKE2b-128 of its bytes (``b2sum -l 128``)."""
-
-    path: str
-    size_bytes: int
-    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +116,30 @@ class Row:
         return self.files if any(each.path == self.path for each in self.files) else (picture, *self.files)
 
 
-_FIELDS = tuple(Row.__dataclass_fields__)
-_values = attrgetter(*_FIELDS)
+def files(rows: Iterable[Row]) -> set[File]:
+    """The files of these rows, each once: rows of packed pictures share theirs."""
+    return {file for row in rows for file in row.on_disk()}
+
+
+_FILE = pa.struct([pa.field("path", pa.string()), pa.field("size_bytes", pa.int64()), pa.field("digest", pa.string())])
+_TYPES: Mapping[Any, pa.DataType] = {
+    str: pa.string(),
+    Status: pa.string(),
+    str | None: pa.string(),
+    int | None: pa.int32(),
+    tuple[File, ...]: pa.list_(_FILE),
+}
+_COLUMNS = {each.name: "class" if each.name == "class_name" else each.name for each in fields(Row)}
+"""The columns of a part: the fields of ``Row``, one of which cannot have its column's name in Python."""
+_SCHEMA = pa.schema(
+    pa.field(
+        _COLUMNS[each.name],
+        pa.int64() if each.name == "size_bytes" else _TYPES[each.type],
+        nullable=each.default is not MISSING,
+    )
+    for each in fields(Row)
+)
+_values = attrgetter(*_COLUMNS)
 
 
 def part_name(index: int) -> str:
@@ -170,7 +156,7 @@ def part_names(root: Path) -> list[str]:
 def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> None:
     """Put a shard's part in place, which marks the shard finished: durable when this returns."""
     values = [_values(row) for row in rows]
-    columns: dict[str, list[Any]] = {_column(name): [each[i] for each in values] for i, name in enumerate(_FIELDS)}
+    columns: dict[str, list[Any]] = {name: [each[i] for each in values] for i, name in enumerate(_SCHEMA.names)}
     columns["files"] = [[asdict(each) for each in row.files] for row in rows]
     table = pa.table(columns, schema=_SCHEMA.with_metadata({_EXPANSION: expansion.encode()}))
     sink = pa.BufferOutputStream()
@@ -240,18 +226,16 @@ class Previous:
 
     def paths(self) -> Iterator[list[str]]:
         """The paths of all rows' files, some thousands at a time."""
-        for group in range(self._file.metadata.num_row_groups):
-            yield _paths(self._file.read_row_group(group, columns=["path", "files"]))
+        return (_paths(table) for table in self.tables(["path", "files"]))
 
     def pictures(self) -> Iterator[list[str]]:
         """The paths of all rows' pictures, some thousands at a time."""
-        for group in range(self._file.metadata.num_row_groups):
-            yield self._file.read_row_group(group, columns=["path"]).column("path").to_pylist()
+        return (table.column("path").to_pylist() for table in self.tables(["path"]))
 
-    def tables(self) -> Iterator[pa.Table]:
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """All rows, some thousands at a time."""
         for group in range(self._file.metadata.num_row_groups):
-            yield self._file.read_row_group(group)
+            yield self._file.read_row_group(group, columns=columns)
 
 
 def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
@@ -325,10 +309,7 @@ def _output_tables(
 def _less_changed(root: Path, table: pa.Table, since_ns: int) -> pa.Table:
     """The rows of outputs; ``record_digest`` is null where the file is not what the row says."""
     right = pa.array(
-        [
-            all(folder.has_output(root, each.path, each.size_bytes, each.digest, since_ns) for each in row.on_disk())
-            for row in _rows(table)
-        ],
+        [folder.has_files(root, row.on_disk(), since_ns) for row in _rows(table)],
         pa.bool_(),
     )
     column = _SCHEMA.get_field_index("record_digest")
@@ -374,18 +355,11 @@ def _read_table(root: Path, index: int, expansion: str, columns: list[str]) -> p
 
 
 def _rows(table: pa.Table) -> list[Row]:
-    names = [_attribute(name) for name in table.column_names]
+    attributes = dict(zip(_SCHEMA.names, _COLUMNS, strict=True))
+    names = [attributes[name] for name in table.column_names]
     columns = [table.column(name).to_pylist() for name in table.column_names]
     columns[names.index("status")] = [Status(value) for value in columns[names.index("status")]]
     if "files" in names:
         place = names.index("files")
         columns[place] = [tuple(File(**each) for each in files) for files in columns[place]]
     return [Row(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
-
-
-def _column(name: str) -> str:
-    return "class" if name == "class_name" else name
-
-
-def _attribute(name: str) -> str:
-    return "class_name" if name == "class" else name

@@ -6,22 +6,22 @@ one file and that none replaces a file that is not the expansion's.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from augment.datasets import keys
-from augment.datasets.dataset import Dataset
+from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import DatasetError, RecordError
 from augment.expansion import dataset_files, folder
 from augment.expansion.manifest import PathSet, hashed
 from augment.expansion.outputs import Outputs
 from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part, views
-from augment.formats.format import Output, ShardFormat
+from augment.formats.format import Output
 from augment.samples.sample import Record
-from augment.scanning import scan
 
 _AT_A_TIME = 4096
 _OURS = re.compile(rf"{re.escape(folder.DESCRIPTION)}|manifest-\d{{5,}}\.parquet")
@@ -34,21 +34,70 @@ class Names:
 
     def __init__(self, dataset: Dataset, spec: ExpansionSpec) -> None:
         self._spec = spec
-        self._format = scan.FORMATS[spec.format]
         self._parts = [(part, view, Outputs(spec, part, view)) for part, view in views(dataset, spec.parts)]
-        self._all: PathSet | None = None
-        self._folders: frozenset[str] = frozenset()
 
     def check(self) -> None:
         """Raise DatasetError where two outputs would have one name, or one would lie outside of the output folder."""
         dataset_files.names(self._spec)  # raises where the format cannot describe the dataset
         for part, view, outputs in self._parts:
-            _Check(self._spec, part, view, outputs).run()
-        if isinstance(self._format, ShardFormat):
+            self._check_keys(part, view, outputs)
+        if self._spec.packs:
             return
         self._check_folders()
         if self._spec.format != self._spec.source_format:
             self._check_converted()
+
+    def _check_keys(self, part: Part, view: Dataset, outputs: Outputs) -> None:
+        """Look through the keys of one part."""
+        checked = {""}
+        whole_names: dict[str, str] = {}
+        has_original = self._spec.has_original(part)
+        for key, index in _keys(view):
+            above, _, last = key.rpartition("/")
+            if above not in checked:
+                folders = PurePosixPath(above)
+                if folders.is_absolute() or ".." in folders.parts:
+                    raise DatasetError(
+                        f"record {key} would be written outside of the output folder; scan the dataset again"
+                    )
+                checked.add(above)
+            if has_original and ("__" in last or keys.extension(last) or last.startswith(("expansion", "manifest-"))):
+                self._check_original(view, outputs, view.record(index), whole_names)
+
+    def _check_original(self, view: Dataset, outputs: Outputs, record: Record, whole_names: dict[str, str]) -> None:
+        """Compare an original's paths with those of other whole names and of copies."""
+        try:
+            output = outputs.wanted(record)[-1]
+        except RecordError:  # it will be refused
+            return
+        if self._spec.packs:
+            paths: tuple[str, ...] = (output.name,)
+        else:
+            paths = _paths(outputs, output)
+            if paths and _OURS.fullmatch(paths[0]):
+                raise DatasetError(
+                    f"the original of record {record.key} has the name of a file that an expansion writes; rename it "
+                    "in the dataset, or leave out --include-originals"
+                )
+        if not output.extension:  # two records whose names differ by their extension alone
+            for path in paths:
+                if (other := whole_names.setdefault(path, record.key)) != record.key:
+                    raise DatasetError(
+                        f"the originals of records {other} and {record.key} would share {path}; rename one of them in "
+                        "the dataset, or leave out --include-originals"
+                    )
+        match = _COPY.fullmatch(output.name)
+        match = match or _COPY.fullmatch(keys.without_extension(output.name))
+        place = None if match is None else view.find(match[1])
+        if match is None or place is None:
+            return
+        copies = [each for each in _wanted(outputs, view.record(place)) if each.copy == int(match[2])]
+        theirs = [path for each in copies for path in ((each.name,) if self._spec.packs else _paths(outputs, each))]
+        if shared := [path for path in paths if path in theirs]:
+            raise DatasetError(
+                f"the original of record {record.key} and a copy of record {match[1]} would both be {shared[0]}; "
+                "rename one of them in the dataset, or leave out --include-originals"
+            )
 
     def check_places(self, root: Path, known: Sequence[PathSet], *, whole: bool) -> None:
         """Raise OutputError where something in the output folder that is not the expansion's has an output's place.
@@ -56,7 +105,7 @@ class Names:
         ``known`` are the files that manifests name. ``whole`` says that these are all: where a part of the manifest
         was lost, its shard itself tells its files by their bytes.
         """
-        if isinstance(self._format, ShardFormat):
+        if self._spec.packs:
             return
         ours = {folder.DESCRIPTION, *dataset_files.names(self._spec)}
         strange: list[str] = []
@@ -74,35 +123,25 @@ class Names:
             if self.is_output(path):
                 raise folder.in_the_way(root, path, "a folder")
         for path in strange:
-            if (self._is_folder(path) and not (root / path).is_dir()) or (whole and self.is_output(path)):
+            if (path in self._places[1] and not (root / path).is_dir()) or (whole and self.is_output(path)):
                 raise folder.in_the_way(root, path, "a file")
 
     def is_output(self, path: str) -> bool:
         """Whether something of an output has this path, relative to the output folder."""
-        self._gather()
-        return self._all is not None and not self._all.missing([path])
+        return not self._places[0].missing([path])
 
-    def _is_folder(self, path: str) -> bool:
-        self._gather()
-        return path in self._folders
-
-    def _gather(self) -> None:
-        """Learn every path, once; only where something lies in the folder that no manifest names."""
-        if self._all is not None:
-            return
+    @cached_property
+    def _places(self) -> tuple[PathSet, frozenset[str]]:
+        """Every path and the folders above; wanted only where something lies in the folder that no manifest names."""
         folders: set[str] = set()
 
         def paths() -> Iterator[str]:
-            for _, view, outputs in self._parts:
-                for record in view:
-                    for output in _wanted(outputs, record):
-                        for path in _paths(outputs, output):
-                            folders.update(_above(path))
-                            yield path
+            for _, some in self._outputs():
+                for path in some:
+                    folders.update(_above(path))
+                    yield path
 
-        every = paths()
-        self._all = PathSet(iter(lambda: list(islice(every, _AT_A_TIME)), []))
-        self._folders = frozenset(folders)
+        return PathSet(_grouped(paths())), frozenset(folders)
 
     def _check_folders(self) -> None:
         """Raise DatasetError where a folder of outputs has the name of an output, or of what an expansion writes."""
@@ -123,20 +162,12 @@ class Names:
                     "expansion writes; rename it in the dataset"
                 )
         suspicious = {each for each in folders if _COPY.search(each.rpartition("/")[2])}
-        for path, key in self._copies() if suspicious else ():
-            if path in suspicious:
+        for output, paths in self._outputs() if suspicious else ():
+            if output.copy is not None and paths and paths[0] in suspicious:
                 raise DatasetError(
-                    f"the folder of record {folders[path]} has the name of a copy of record {key}; rename one of them "
-                    "in the dataset"
+                    f"the folder of record {folders[paths[0]]} has the name of a copy of record {output.key}; rename "
+                    "one of them in the dataset"
                 )
-
-    def _copies(self) -> Iterator[tuple[str, str]]:
-        """Where each copy lies, with its record's key."""
-        for _, view, outputs in self._parts:
-            for record in view:
-                for output in _wanted(outputs, record):
-                    if output.copy is not None:
-                        yield outputs.picture_path(output), record.key
 
     def _check_converted(self) -> None:
         """Raise DatasetError where another format gives two records' outputs one name: its folders may be others."""
@@ -144,16 +175,10 @@ class Names:
 
         def keyed() -> Iterator[tuple[str, str]]:
             """Paths with their records' keys: of one output a record if the name is part of the path, else of all."""
-            if not renames:
-                yield from ((path, sketch.key) for sketch, paths in self._sketches() for path in paths)
-                return
-            for _, view, outputs in self._parts:
-                for record in view:
-                    for output in _wanted(outputs, record):
-                        yield from ((path, record.key) for path in _paths(outputs, output))
+            for output, paths in self._outputs() if renames else self._sketches():
+                yield from ((path, output.key) for path in paths)
 
-        every = (path for path, _ in keyed())
-        groups = iter(lambda: list(islice(every, _AT_A_TIME)), [])
+        groups = _grouped(path for path, _ in keyed())
         values, counts = np.unique(np.concatenate([hashed(()), *map(hashed, groups)]), return_counts=True)
         double = set(values[counts > 1].tolist())
         places: dict[str, str] = {}
@@ -164,80 +189,19 @@ class Names:
                     "them in the dataset"
                 )
 
+    def _outputs(self) -> Iterator[tuple[Output, tuple[str, ...]]]:
+        """Every output, with its paths."""
+        for _, view, outputs in self._parts:
+            for record in view:
+                for output in _wanted(outputs, record):
+                    yield output, _paths(outputs, output)
+
     def _sketches(self) -> Iterator[tuple[Output, tuple[str, ...]]]:
         """One output of each record, with its paths."""
         for _, view, outputs in self._parts:
             for record in view:
                 sketch = outputs.sketch(record)
                 yield sketch, _paths(outputs, sketch)
-
-
-class _Check:
-    """Looks through the keys of one part."""
-
-    def __init__(self, spec: ExpansionSpec, part: Part, view: Dataset, outputs: Outputs) -> None:
-        self._spec = spec
-        self._part = part
-        self._view = view
-        self._outputs = outputs
-        self._packs = isinstance(scan.FORMATS[spec.format], ShardFormat)
-        self._whole_names: dict[str, str] = {}
-
-    def run(self) -> None:
-        checked = {""}
-        has_original = self._spec.has_original(self._part)
-        for key, index in _keys(self._view):
-            above, _, last = key.rpartition("/")
-            if above not in checked:
-                folders = PurePosixPath(above)
-                if folders.is_absolute() or ".." in folders.parts:
-                    raise DatasetError(
-                        f"record {key} would be written outside of the output folder; scan the dataset again"
-                    )
-                checked.add(above)
-            if has_original and ("__" in last or keys.extension(last) or last.startswith(("expansion", "manifest-"))):
-                self._check_original(self._view.record(index))
-
-    def _check_original(self, record: Record) -> None:
-        try:
-            output = self._outputs.wanted(record)[-1]
-        except RecordError:  # it will be refused
-            return
-        if self._packs:
-            paths: tuple[str, ...] = (output.name,)
-        else:
-            paths = _paths(self._outputs, output)
-            if paths and _OURS.fullmatch(paths[0]):
-                raise DatasetError(
-                    f"the original of record {record.key} has the name of a file that an expansion writes; rename it "
-                    "in the dataset, or leave out --include-originals"
-                )
-        if not output.extension:  # two records whose names differ by their extension alone
-            for path in paths:
-                if (other := self._whole_names.setdefault(path, record.key)) != record.key:
-                    raise DatasetError(
-                        f"the originals of records {other} and {record.key} would share {path}; rename one of them in "
-                        "the dataset, or leave out --include-originals"
-                    )
-        match = _COPY.fullmatch(output.name)
-        match = match or _COPY.fullmatch(keys.without_extension(output.name))
-        place = None if match is None else self._view.find(match[1])
-        if match is None or place is None:
-            return
-        copied = _copy(self._outputs, self._view.record(place), int(match[2]))
-        if copied is None:
-            return
-        theirs = (copied.name,) if self._packs else _paths(self._outputs, copied)
-        if shared := [path for path in paths if path in theirs]:
-            raise DatasetError(
-                f"the original of record {record.key} and a copy of record {match[1]} would both be {shared[0]}; "
-                "rename one of them in the dataset, or leave out --include-originals"
-            )
-
-
-def _copy(outputs: Outputs, record: Record, copy: int) -> Output | None:
-    found = [each for each in _wanted(outputs, record) if each.copy is not None]
-    return found[copy] if copy < len(found) else None
 
 
 def _wanted(outputs: Outputs, record: Record) -> list[Output]:
@@ -255,9 +219,12 @@ def _paths(outputs: Outputs, output: Output) -> tuple[str, ...]:
         return ()
 
 
+def _grouped(paths: Iterator[str]) -> Iterator[list[str]]:
+    return iter(lambda: list(islice(paths, _AT_A_TIME)), [])
+
+
 def _keys(view: Dataset) -> Iterator[tuple[str, int]]:
-    for start in range(0, view.num_records, _AT_A_TIME):
-        indices = range(start, min(start + _AT_A_TIME, view.num_records))
+    for indices in in_ranges(view, _AT_A_TIME):
         yield from zip(view.keys(indices), indices, strict=True)
 
 

@@ -15,17 +15,23 @@ from augment.formats.format import FolderFormat, Output, WrittenFile
 from augment.images import decode, masks
 from augment.images.encode import DEFAULT_QUALITY, EXTENSIONS, encode, format_like
 from augment.render.renderer import Renderer
-from augment.samples.annotations import NOTHING, Annotations
+from augment.samples.annotations import BY_KEYPOINT, NOTHING, Annotations
 from augment.samples.sample import Applied, Record, Rendered, Sample
 from augment.scanning import scan
 from augment.workers.task import Guard
 
-_EXTENSIONS = {"jpeg": "jpg", "tiff": "tif"}
+_EXTENSIONS = {**EXTENSIONS, "tiff": "tif"}
 """Of pictures that had no file of their own, where a name is not what their format is called."""
 
 _NO_BOXES = Annotations(boxes=(), box_labels=())
 
-_OF_KEYPOINTS = ("labels", "visibility", "angles", "scales", "boxes")
+_SAID_OF = {
+    "labels": ("labels",),
+    "boxes": ("boxes", "box_labels", "box_attributes", "instance_masks", "keypoint_boxes"),
+    "instance_masks": ("instance_masks",),
+    "keypoints": ("keypoints", *BY_KEYPOINT),
+}
+"""Fields of annotations by the target that they belong to."""
 
 
 class Outputs:
@@ -99,10 +105,6 @@ class Outputs:
         """Where the output's mask lies."""
         return self._format.mask_path(output)
 
-    def picture_path(self, output: Output) -> str:
-        """Where the output's picture lies."""
-        return self._format.picture_path(output)
-
     def sidecars(self, row: Row) -> tuple[WrittenFile, ...]:
         """What lies beside the picture that a row describes."""
         return tuple(self._format.sidecars(of_row(self._spec, row), self._spec.whole))
@@ -149,16 +151,7 @@ def of_row(spec: ExpansionSpec, row: Row) -> Output:
 
 def without(annotations: Annotations, targets: tuple[str, ...]) -> Annotations:
     """The annotations less these targets, and less what is said of them."""
-    gone: set[str] = set()
-    if "labels" in targets:
-        gone.add("labels")
-    if "boxes" in targets:
-        gone |= {"boxes", "box_labels", "box_attributes", "instance_masks", "keypoint_boxes"}
-    if "instance_masks" in targets:
-        gone.add("instance_masks")
-    if "keypoints" in targets:
-        gone |= {"keypoints", *(f"keypoint_{name}" for name in _OF_KEYPOINTS)}
-    return replace(annotations, **dict.fromkeys(gone))
+    return replace(annotations, **dict.fromkeys(name for target in targets for name in _SAID_OF.get(target, ())))
 
 
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from augment.address import Address
@@ -18,11 +18,9 @@ from augment.expansion.names import Names
 from augment.expansion.outputs import CopyMaker, Encoded, Outputs
 from augment.expansion.spec import ExpansionSpec, left_out, named_views
 from augment.expansion.splits import views
-from augment.formats.format import ShardFormat
 from augment.pipelines.spec import PipelineSpec
 from augment.render.renderer import RenderSource, others
 from augment.samples.sample import Record
-from augment.scanning import scan
 from augment.workers.task import Guard
 
 _RECORDS_MEASURED = 8
@@ -53,16 +51,24 @@ class Measured:
     original: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class There:
+    """What the folder holds of outputs: those that stay, that are written over, and that go."""
+
+    num_kept: int = 0
+    num_replaced: int = 0
+    num_removed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(There):
     """What would be in the folder, and how much of it is there.
 
     ``num_outputs`` are pictures of the splits that are augmented, ``num_copied`` those of splits that pass through.
     ``bytes_about`` is what is still to be written: the mean of a few records that were really rendered, times their
-    number. None where none of these few could be. ``bytes_free`` is what the file system has left. Of the pictures that
-    are there ``num_kept`` stay, ``num_replaced`` are written over and ``num_removed`` go. ``changes`` are those of the
-    dataset since the folder was written; None where it is new. ``classes`` is empty where records have no class.
-    ``image_formats`` says how many copies are encoded how.
+    number. None where none of these few could be. ``bytes_free`` is what the file system has left. ``changes`` are
+    those of the dataset since the folder was written; None where it is new. ``classes`` is empty where records have no
+    class. ``image_formats`` says how many copies are encoded how.
     """
 
     spec: ExpansionSpec
@@ -70,11 +76,7 @@ class Plan:
     num_refused: int
     num_outputs: int
     num_copied: int
-    num_kept: int
-    num_replaced: int
-    num_removed: int
     changes: Changes | None
-    num_shards: int
     bytes_about: int | None
     bytes_free: int
     classes: tuple[ClassPlan, ...]
@@ -87,7 +89,7 @@ class Plan:
         dataset: Dataset,
         out: Path,
         measured: Measured,
-        there: "There",
+        there: There,
         changes: Changes | None,
     ) -> "Plan":
         """Put together what is known."""
@@ -106,15 +108,12 @@ class Plan:
             num_refused=sum(1 for _ in left_out(dataset, spec)),
             num_outputs=spec.num_outputs,
             num_copied=spec.num_copied,
-            num_kept=there.num_kept,
-            num_replaced=there.num_replaced,
-            num_removed=there.num_removed,
             changes=changes,
-            num_shards=spec.num_shards,
             bytes_about=bytes_about,
             bytes_free=shutil.disk_usage(above).free,
             classes=tuple(_classes(spec, dataset)),
             image_formats=_image_formats(spec, dataset, num_copies),
+            **asdict(there),
         )
 
 
@@ -176,15 +175,6 @@ def _mean(sizes: Sequence[int]) -> float | None:
     return sum(sizes) / len(sizes) if sizes else None
 
 
-@dataclass(frozen=True, slots=True)
-class There:
-    """What the folder holds of outputs: those that stay, that are written over, and that go."""
-
-    num_kept: int = 0
-    num_replaced: int = 0
-    num_removed: int = 0
-
-
 def look(
     out: Path, old: ExpansionSpec, new: ExpansionSpec, pipeline: PipelineSpec, dataset: Dataset, wanted: Names
 ) -> There:
@@ -192,7 +182,6 @@ def look(
 
     Where pictures lie inside of files, these are kept or made anew as a whole: after any change all count as replaced.
     """
-    packs = isinstance(scan.FORMATS[new.format], ShardFormat)
     datasets = named_views(new, dataset)
     taken_from = {split: others(pipeline, each, new.references) for split, each in datasets.items()}
     num_kept = num_replaced = num_removed = 0
@@ -202,13 +191,13 @@ def look(
             continue
         record = None if place is None else datasets[row.split].record(place)
         kept = record is not None and _is_kept(out, row, record, new, taken_from[row.split], since_ns)
-        if kept and not (packs and old.id != new.id):
+        if kept and not (new.packs and old.id != new.id):
             num_kept += 1
-        elif record is not None if packs else wanted.is_output(row.path):
+        elif record is not None if new.packs else wanted.is_output(row.path):
             num_replaced += 1
         else:
             num_removed += 1
-    return There(num_kept, num_replaced, num_removed)
+    return There(num_kept=num_kept, num_replaced=num_replaced, num_removed=num_removed)
 
 
 def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:
@@ -228,7 +217,7 @@ def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:
 def _is_kept(
     out: Path, row: manifest.Row, record: Record, new: ExpansionSpec, taken_from: tuple[str, ...], since_ns: int
 ) -> bool:
-    if not all(folder.has_output(out, each.path, each.size_bytes, each.digest, since_ns) for each in row.on_disk()):
+    if not folder.has_files(out, row.on_disk(), since_ns):
         return False
     part = next(each for each in new.parts if new.folder(each) == row.split)
     name = None if record.label is None else new.classes[record.label]

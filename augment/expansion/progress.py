@@ -1,14 +1,13 @@
 """Progress of a run, counted shard by shard: for the progress bar, the budget of failures and the summary."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeAlias
 
 from augment import validation
 from augment.errors import CallError, DatasetError
 from augment.expansion.lock import Counts
-from augment.expansion.shard import FileCounts, ShardResult
 from augment.expansion.spec import ExpansionSpec
 from augment.samples.sample import Refusal
 
@@ -16,6 +15,34 @@ _REFUSALS_TOLD = 1000
 
 MaxFailures: TypeAlias = int | float  # an integer is a count, a float a fraction
 """How many records and files may be left out: a count, or a fraction between 0 and 1 of all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCounts:
+    """Counts of new pictures (``num_kept``: of old ones), which add up. ``size_bytes`` is that of all files.
+
+    ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
+    anew for all pictures, or beside pictures that were kept.
+    """
+
+    num_rendered: int = 0
+    num_originals: int = 0
+    num_copied: int = 0
+    num_kept: int = 0
+    num_described: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: "FileCounts") -> "FileCounts":
+        names = [field.name for field in fields(FileCounts)]
+        return FileCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardResult(FileCounts):
+    """What became of a shard; ``num_outputs`` counts towards the expansion's total."""
+
+    num_outputs: int
+    refusals: tuple[Refusal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +95,18 @@ class Budget:
             told = validation.shown(max_failures)
             raise CallError(f"max_failures is {told}; give a count, or a fraction above 0 and below 1") from None
 
-    def check(self, num_refused: int, refusals: Sequence[Refusal]) -> None:
-        """Raise DatasetError where more are left out than allowed; ``refusals`` are some of them, the first first."""
+    def check(self, num_refused: int, refusals: Sequence[Refusal] = (), *, so_far: str = "") -> None:
+        """Raise DatasetError where more are left out than allowed; ``refusals`` are some of them, the first first.
+
+        ``so_far`` is the key of one that a shard refused that is not finished.
+        """
         if self._most is None or num_refused <= self._most:
             return
         told = "".join(f"; the first is {one.key} ({one.reason}: {one.detail})" for one in refusals[:1])
         raise DatasetError(
-            f"{num_refused} records and files are left out and {self._text}{told}; mend or remove them, or allow more"
+            f"{num_refused} records and files are left out{' so far' if so_far else ''} and {self._text}"
+            f"{f'; one is {so_far}' if so_far else told}; mend or remove them, or allow more"
         )
-
-    def check_under_way(self, num_refused: int, key: str) -> None:
-        """The same for records that unfinished shards refused; ``key`` is that of one of them."""
-        if self._most is not None and num_refused > self._most:
-            raise DatasetError(
-                f"{num_refused} records and files are left out so far and {self._text}; one is {key}; mend or remove "
-                "them, or allow more"
-            )
 
 
 class Tally:
@@ -117,7 +140,7 @@ class Tally:
         num_refused = self._num_refused + sum(each.num_refused for each in under_way)
         for i, each in enumerate(under_way):
             if each.num_refused:
-                self._budget.check_under_way(num_refused, named(i))
+                self._budget.check(num_refused, so_far=named(i))
         self._progress(
             Progress(
                 done=self._shown,

@@ -11,8 +11,9 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from augment import engine
@@ -20,15 +21,14 @@ from augment.address import digest_fields
 from augment.datasets.dataset import Dataset
 from augment.errors import OutputError, Reason, RecordError
 from augment.expansion import folder, lock, manifest
-from augment.expansion.folder import file_digest
-from augment.expansion.manifest import File, PathSet, Row, Status
-from augment.expansion.outputs import CopyMaker, Encoded, Outputs
-from augment.expansion.shard_plan import Known, Planned, Planner, Wanted
+from augment.expansion.folder import File, file_digest
+from augment.expansion.manifest import PathSet, Row, Status
+from augment.expansion.outputs import CopyMaker, Encoded, Outputs, of_row
+from augment.expansion.progress import ShardResult
 from augment.expansion.spec import ExpansionSpec, Shard
-from augment.expansion.splits import views
-from augment.formats.format import Packed, ShardFormat, WrittenFile
+from augment.expansion.splits import full_key, views
+from augment.formats.format import Output, Packed, WrittenFile
 from augment.render.renderer import Renderer, RenderSource
-from augment.samples.annotations import NOTHING, Annotations
 from augment.samples.sample import Record, Refusal
 from augment.scanning import scan
 from augment.workers.task import Guard
@@ -37,46 +37,84 @@ _NAME_MAX_BYTES = 255
 """The longest name on the file systems in use. A constant, because what is refused must not depend on the disk."""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Rows by key and copy, and since when their files are as they say."""
+
+    rows: Mapping[tuple[str, int | None], Row]
+    since_ns: int
+
+    @classmethod
+    def read(cls, root: Path, spec: ExpansionSpec, shard: Shard, dataset: Dataset) -> "Known":
+        """Rows of this very shard if it was finished before, else of what an update replaces."""
+        rows = manifest.read_part(root, shard.index, spec.id)
+        name = manifest.part_name(shard.index)
+        if rows is None:
+            previous = manifest.Previous.open(root)
+            first, last = dataset.keys([shard.records[0], shard.records[-1]])
+            rows = [] if previous is None else previous.rows(spec.folder(shard.part), first, last)
+            name = folder.PREVIOUS
+        return cls({(row.key, row.copy): row for row in rows}, folder.changed_ns(root, name))
+
+    def has(self, root: Path, files: Iterable[File]) -> bool:
+        """True if all of these files of the rows are there as they were written."""
+        return folder.has_files(root, files, self.since_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One output. ``paths`` are all places where something of it may lie, the first is the picture's.
+
+    ``row`` is there where picture and mask are; ``stale`` is what lies beside them and has to be written again.
+    """
+
+    output: Output
+    paths: tuple[str, ...]
+    render_key: str | None
+    row: Row | None = None
+    stale: tuple[WrittenFile, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The places that are to be written."""
+        return self.paths if self.row is None else tuple(each.path for each in self.stale)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What one record is to become. ``refusal`` is the row that says why it is left out already."""
+
+    record: Record
+    wanted: tuple[Wanted, ...]
+    refusal: Row | None = None
+
+
 class ShardWork(ABC):
-    """What both kinds share. ``refused`` are files that the scan left out, each with the split of its row."""
+    """What both kinds share."""
 
-    packed = False
-
-    def __init__(
-        self,
-        root: Path,
-        spec: ExpansionSpec,
-        shard: Shard,
-        renderer: Renderer,
-        guard: Guard,
-        seat: lock.Seat,
-        refused: Sequence[tuple[str | None, Refusal]],
-    ) -> None:
-        self.root = root
-        self.spec = spec
+    def __init__(self, task: "ShardTask", shard: Shard, renderer: Renderer, guard: Guard, seat: lock.Seat) -> None:
+        self.root = task.root
+        self.spec = task.spec
         self.shard = shard
-        self.split = spec.folder(shard.part)
+        self.split = self.spec.folder(shard.part)
         self.renderer = renderer
         self.seat = seat
-        self.outputs = Outputs(spec, shard.part, renderer.dataset)
-        self.known = Known.read(root, spec, shard, renderer.dataset)
+        self.outputs = Outputs(self.spec, shard.part, renderer.dataset)
+        self.known = Known.read(self.root, self.spec, shard, renderer.dataset)
         self.rows: list[Row] = []
         self.made: set[tuple[str, int | None]] = set()
         self.num_described = 0
         self._guard = guard
-        self._refused = refused
+        self._refused = task.refused
         self._written: list[str] = []
         self._counts = lock.Counts()
-        self._size_bytes = 0
 
     def do(self) -> None:
         """Make what is missing; afterwards ``rows`` are those of the part, and ``made`` tells which are new.
 
         Where that fails for any reason, what was written is removed again.
         """
-        records = self.renderer.dataset.records(self.shard.records)
-        planner = Planner(self.root, self.spec, self.renderer, self.outputs, self.known)
-        plan = planner.plan(records, packed=self.packed)
+        plan = [self._plan(record) for record in self.renderer.dataset.records(self.shard.records)]
         missing = self.prepare(plan)
         try:
             if missing:
@@ -89,6 +127,10 @@ class ShardWork(ABC):
         except BaseException:
             self._undo(missing)
             raise
+
+    @abstractmethod
+    def look(self, record: Record, wanted: Wanted) -> Wanted:
+        """The output with what there is of it, as far as that can be told before all are known."""
 
     @abstractmethod
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
@@ -140,17 +182,33 @@ class ShardWork(ABC):
             mask_digest=None if made.mask is None else file_digest(made.mask),
         )
 
+    def _plan(self, record: Record) -> Planned:
+        """The outputs that a record needs, or why it is left out."""
+        row = self.known.rows.get((record.key, None))
+        if row is not None and row.status == Status.REFUSED:
+            return Planned(record, (), row)
+        try:
+            return Planned(record, tuple(self._want(record, output) for output in self.outputs.wanted(record)))
+        except RecordError as error:
+            return Planned(record, (), self._without_outputs(record, error))
+
+    def _want(self, record: Record, output: Output) -> Wanted:
+        render_key = None
+        if output.copy is not None:
+            render_key = self.renderer.address(record, draw=output.copy).render_key
+        return self.look(record, Wanted(output, (), render_key))
+
     def _settle(self, planned: Planned, place: int) -> None:
         rows = self._rows(planned)
         self.rows += rows
-        self._size_bytes += sum(row.size_bytes or 0 for row in rows)
-        self._size_bytes += sum(each.size_bytes for row in rows for each in row.files if each.path != row.path)
+        size_bytes = sum(row.size_bytes or 0 for row in rows)
+        size_bytes += sum(each.size_bytes for row in rows for each in row.files if each.path != row.path)
         record = planned.record
         is_refused = rows[-1].status == Status.REFUSED
         counted = self.spec.outputs_of(self.shard.part, record.key, self.outputs.class_name(record))
         self._counts = lock.Counts(
             num_outputs=self._counts.num_outputs + counted,
-            size_bytes=self._size_bytes,
+            size_bytes=self._counts.size_bytes + size_bytes,
             num_refused=self._counts.num_refused + is_refused,
             refused=place if is_refused else self._counts.refused,
         )
@@ -158,23 +216,26 @@ class ShardWork(ABC):
 
     def _rows(self, planned: Planned) -> list[Row]:
         """One for each output, or one that says why there is none."""
-        none = Row(
-            key=planned.record.key,
-            status=Status.SKIPPED,
-            split=self.split,
-            label=planned.record.label,
-            class_name=self.outputs.class_name(planned.record),
-            record_digest=planned.record.digest,
-        )
+        if planned.refusal is not None:
+            return [planned.refusal]
         try:
-            if isinstance(planned.refusal, RecordError):
-                raise planned.refusal
-            if planned.refusal is not None:
-                return [planned.refusal]
-            return self.settle(planned) if planned.wanted else [none]
+            return self.settle(planned) if planned.wanted else [self._without_outputs(planned.record)]
         except RecordError as error:
             self._leave_out(planned)
-            return [replace(none, status=Status.REFUSED, reason=error.reason, detail=error.detail)]
+            return [self._without_outputs(planned.record, error)]
+
+    def _without_outputs(self, record: Record, error: RecordError | None = None) -> Row:
+        """The row of a record that is refused, or that the rule of copies gives no output."""
+        return Row(
+            key=record.key,
+            status=Status.SKIPPED if error is None else Status.REFUSED,
+            split=self.split,
+            label=record.label,
+            class_name=self.outputs.class_name(record),
+            record_digest=record.digest,
+            reason=None if error is None else error.reason,
+            detail=None if error is None else error.detail,
+        )
 
     def _leave_out(self, planned: Planned) -> None:
         """A record is there with all its outputs or with none."""
@@ -200,23 +261,43 @@ class ShardWork(ABC):
         folder.end(self.root, self.shard.index)
 
     def _undo(self, missing: Iterable[str]) -> None:
-        try:
+        with suppress(Exception):  # the journal stays, the next run does it; what led here is to be told
             for path in missing:
                 folder.remove(self.root, path)
             folder.end(self.root, self.shard.index)
-        except Exception:  # noqa: BLE001, S110 - the journal stays, the next run does it; what led here is to be told
-            pass
 
 
 class FileWork(ShardWork):
     """Where every output has files of its own: what is there and right is kept, the rest is made."""
+
+    def look(self, record: Record, wanted: Wanted) -> Wanted:
+        """Look for the picture, its mask and what lies beside them."""
+        output = wanted.output
+        wanted = replace(wanted, paths=self.outputs.paths(output))
+        row = self.known.rows.get((record.key, output.copy))
+        mask_path = self.outputs.mask_path(output) if output.has_mask else None
+        now = (wanted.paths[0], wanted.render_key, record.digest, mask_path, output.extension)
+        if row is None or (row.path, row.render_key, row.record_digest, row.mask_path, row.extension) != now:
+            return wanted
+        beside = {each.path: each for each in row.files}
+        pixels = [File(wanted.paths[0], row.size_bytes or 0, row.digest or "")]
+        pixels += [beside[mask_path]] if mask_path is not None and mask_path in beside else []
+        if not self.known.has(self.root, pixels):
+            return wanted
+        row = replace(row, label=record.label, class_name=self.outputs.class_name(record))
+        files, stale = pixels[1:], []
+        for sidecar in self.outputs.sidecars(row):
+            files.append(File(sidecar.path, len(sidecar.data), file_digest(sidecar.data)))
+            if beside.get(sidecar.path) != files[-1] or not self.known.has(self.root, files[-1:]):
+                stale.append(sidecar)
+        return replace(wanted, row=replace(row, files=tuple(files)), stale=tuple(stale))
 
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
         """Raise OutputError where a file that no manifest names has an output's place and is not that output.
 
         It is where it has the output's bytes: then a part of the manifest was lost.
         """
-        missing = [path for each in plan for path in each.missing]
+        missing = [path for each in plan for wanted in each.wanted for path in wanted.missing]
         unknown = _unknown(self.root, missing, self.known)
         for each in plan if unknown else ():
             for wanted in each.wanted:
@@ -274,7 +355,9 @@ class FileWork(ShardWork):
 class PackWork(ShardWork):
     """Where a shard's outputs lie in one file: kept if all of them are what they were, else made anew."""
 
-    packed = True
+    def look(self, record: Record, wanted: Wanted) -> Wanted:  # noqa: ARG002 - the file is kept or made as a whole
+        """Leave it to ``prepare``."""
+        return wanted
 
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
         """Look whether the file is there and right; its place is known when it is made."""
@@ -290,10 +373,9 @@ class PackWork(ShardWork):
         maker = self.maker(planned.record)
         made = [(wanted, maker.make(wanted.output.copy)) for wanted in planned.wanted]
         rows = [self.row(planned, wanted, each) for wanted, each in made]
-        for (wanted, each), row in zip(made, rows, strict=True):
-            said = NOTHING if row.annotations is None else Annotations.from_json(row.annotations)
-            output = replace(wanted.output, height=each.height, width=each.width, annotations=said)
-            self._packed.append(Packed(output, each.data, each.mask))
+        self._packed += [
+            Packed(of_row(self.spec, row), each.data, each.mask) for row, (_, each) in zip(rows, made, strict=True)
+        ]
         return rows
 
     def complete(self, missing: list[str]) -> None:
@@ -306,14 +388,12 @@ class PackWork(ShardWork):
         missing.append(packed.path)
         folder.begin(self.root, self.shard.index, missing)
         file = self.place(packed.path, packed.data)
-        made_of = self._made_of((row.key, row.copy, row.record_digest, row.render_key) for row in self._outputs())
+        outputs = [row for row in self.rows if row.digest is not None]
+        made_of = self._made_of((row.key, row.copy, row.record_digest, row.render_key) for row in outputs)
         self.rows = [
             row if row.digest is None else replace(row, path=file.path, files=(file,), made_of=made_of)
             for row in self.rows
         ]
-
-    def _outputs(self) -> list[Row]:
-        return [row for row in self.rows if row.digest is not None]
 
     def _find_kept(self, plan: Sequence[Planned]) -> bool:
         wanted = [(each.record, output) for each in plan for output in each.wanted]
@@ -323,10 +403,7 @@ class PackWork(ShardWork):
         )
         if not rows or any(row is None or row.made_of != made_of or row.record_digest is None for row in rows):
             return False
-        files = {file for row in rows if row is not None for file in row.on_disk()}
-        return all(
-            folder.has_output(self.root, each.path, each.size_bytes, each.digest, self.known.since_ns) for each in files
-        )
+        return self.known.has(self.root, manifest.files(row for row in rows if row is not None))
 
     def _made_of(self, outputs: Iterable[tuple[str, int | None, str | None, str | None]]) -> str:
         """A digest of all that the file's bytes follow from."""
@@ -338,7 +415,7 @@ class PackWork(ShardWork):
 
 def _unknown(root: Path, paths: Sequence[str], known: Known) -> set[str]:
     """Those of the places where something lies that no manifest names."""
-    there = {each.path for row in known.rows.values() for each in row.on_disk()}
+    there = {each.path for each in manifest.files(known.rows.values())}
     unknown = {path for path in paths if path not in there and os.path.lexists(f"{root}/{path}")}
     if unknown and (previous := manifest.Previous.open(root)) is not None:
         unknown = set(PathSet(previous.paths()).missing(sorted(unknown)))
@@ -353,35 +430,6 @@ def _check_names(planned: Planned) -> None:
             f"an output's name would have {longest} bytes, of {_NAME_MAX_BYTES} that file systems allow; shorten it"
         )
         raise RecordError(planned.record.key, Reason.NOT_RENDERABLE, detail)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileCounts:
-    """Counts of new pictures (``num_kept``: of old ones), which add up. ``size_bytes`` is that of all files.
-
-    ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
-    anew for all pictures, or beside pictures that were kept.
-    """
-
-    num_rendered: int = 0
-    num_originals: int = 0
-    num_copied: int = 0
-    num_kept: int = 0
-    num_described: int = 0
-    size_bytes: int = 0
-
-    def __add__(self, other: "FileCounts") -> "FileCounts":
-        names = [field.name for field in fields(FileCounts)]
-        return FileCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardResult(FileCounts):
-    """What became of a shard; ``num_outputs`` counts towards the expansion's total."""
-
-    index: int
-    num_outputs: int
-    refusals: tuple[Refusal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,10 +456,9 @@ class ShardTask:
         with lock.seat(self.root, self.run_name, self.index) as seat:
             renderer = source_of(self.source, shard).renderer()
             check_renderer(renderer, self.spec, shard)
-            kind = PackWork if isinstance(scan.FORMATS[self.spec.format], ShardFormat) else FileWork
-            work = kind(self.root, self.spec, shard, renderer, guard, seat, self.refused)
+            work = (PackWork if self.spec.packs else FileWork)(self, shard, renderer, guard, seat)
             work.do()
-        return _result(work)
+        return _result(self.spec, shard, work.rows, work.made, work.num_described)
 
 
 def source_of(source: RenderSource, shard: Shard) -> RenderSource:
@@ -419,19 +466,25 @@ def source_of(source: RenderSource, shard: Shard) -> RenderSource:
     return replace(source, split=shard.part.split)
 
 
-def _result(work: ShardWork) -> ShardResult:
-    originals = sum(copy is None for _, copy in work.made)
-    copied = work.shard.part.copied
+def _result(
+    spec: ExpansionSpec,
+    shard: Shard,
+    rows: Sequence[Row],
+    made: Collection[tuple[str, int | None]] = (),
+    num_described: int = 0,
+) -> ShardResult:
+    """The result of a finished shard, of whose outputs those in ``made`` are new."""
+    originals = sum(copy is None for _, copy in made)
+    copied = shard.part.copied
     return ShardResult(
-        index=work.shard.index,
-        num_outputs=num_outputs(work.spec, work.shard, work.rows),
-        num_rendered=len(work.made) - originals,
+        num_outputs=num_outputs(spec, shard, rows),
+        num_rendered=len(made) - originals,
         num_originals=0 if copied else originals,
         num_copied=originals if copied else 0,
-        num_kept=sum(row.path is not None for row in work.rows) - len(work.made),
-        num_described=work.num_described,
-        size_bytes=_size_bytes(work.rows),
-        refusals=tuple(_refusals(work.rows)),
+        num_kept=sum(row.path is not None for row in rows) - len(made),
+        num_described=num_described,
+        size_bytes=sum(each.size_bytes for each in manifest.files(rows)),
+        refusals=tuple(_refusals(rows)),
     )
 
 
@@ -441,16 +494,7 @@ def settled(root: Path, spec: ExpansionSpec, index: int) -> ShardResult | None:
     if rows is None:
         return None
     since_ns = folder.changed_ns(root, manifest.part_name(index))
-    files = {file for row in rows for file in row.on_disk()}
-    if not all(folder.has_output(root, each.path, each.size_bytes, each.digest, since_ns) for each in files):
-        return None
-    return ShardResult(
-        index=index,
-        num_outputs=num_outputs(spec, spec.shard(index), rows),
-        num_kept=sum(row.path is not None for row in rows),
-        size_bytes=_size_bytes(rows),
-        refusals=tuple(_refusals(rows)),
-    )
+    return _result(spec, spec.shard(index), rows) if folder.has_files(root, manifest.files(rows), since_ns) else None
 
 
 def refused_at_scan(dataset: Dataset, spec: ExpansionSpec) -> Mapping[int, tuple[tuple[str | None, Refusal], ...]]:
@@ -467,7 +511,7 @@ def refused_at_scan(dataset: Dataset, spec: ExpansionSpec) -> Mapping[int, tuple
         for refusal in view.refused:
             shard = first_shard + max(bisect.bisect_right(first_keys, refusal.key) - 1, 0)
             refusals[shard].append((split, refusal))
-            inside.add(refusal.key if split is None else f"{split}/{refusal.key}")
+            inside.add(full_key(split, refusal.key))
         first_shard += len(first_keys)
     if spec.has_folders and spec.copy_splits:
         refusals[0] += [(None, each) for each in dataset.refused if each.key not in inside]
@@ -487,12 +531,7 @@ def num_outputs(spec: ExpansionSpec, shard: Shard, rows: Iterable[Row]) -> int:
     return sum(spec.outputs_of(shard.part, key, class_name) for key, class_name in records.items())
 
 
-def _size_bytes(rows: Iterable[Row]) -> int:
-    return sum(each.size_bytes for each in {file for row in rows for file in row.on_disk()})
-
-
 def _refusals(rows: Sequence[Row]) -> Iterator[Refusal]:
     for row in rows:
         if row.status == Status.REFUSED and row.reason is not None:
-            key = row.key if row.split is None else f"{row.split}/{row.key}"
-            yield Refusal(key, Reason(row.reason), row.detail or "")
+            yield Refusal(full_key(row.split, row.key), Reason(row.reason), row.detail or "")

@@ -11,11 +11,11 @@ from augment import engine, validation
 from augment.address import digest_fields
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError
-from augment.expansion import changes
+from augment.expansion import changes, folder
 from augment.expansion import copies as shares
 from augment.expansion.copies import Copies, Share
 from augment.expansion.splits import Division, Part, views
-from augment.formats.format import Format, Whole
+from augment.formats.format import Format, ShardFormat, Whole
 from augment.images import encode
 from augment.pipelines.spec import PipelineSpec
 from augment.render.renderer import SEED_MAX, check_seed
@@ -116,21 +116,8 @@ _NUM_SHARDS_MIN = 32
 _NUM_SHARDS_WANTED = 4096
 _RECORDS_A_SHARD_MAX = 1024
 
-_OF_THE_DATASET = frozenset(
-    {
-        "dataset",
-        "refused",
-        "references",
-        "parts",
-        "shares",
-        "classes",
-        "keypoint_names",
-        "targets",
-        "details",
-        "shard_size",
-    }
-)
-_OF_THE_ENGINE = frozenset({"engine"})
+_MAY_CHANGE = {"may_change": True}
+"""Marks fields in which a folder may differ from what is asked for and be brought up to date (``--update``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,36 +141,36 @@ class ExpansionSpec:
     folder can be rendered again without its file. ``refused`` digests what the scan left out, since the manifest names
     it. ``references`` are digests of the datasets that transforms name, by name. ``split``, ``augmented`` and
     ``copy_splits`` are as ``splits.Division`` has them, ``parts`` what they come to. ``copies`` is the rule that was
-    asked for, ``copies`` what it comes to by class, empty where it is a number. ``image_format`` is None where each
+    asked for, ``shares`` what it comes to by class, empty where it is a number. ``image_format`` is None where each
     copy is encoded as its original is, ``quality`` for a format that has none. ``source_format`` is the dataset's
     format and ``details`` what that keeps for itself; ``targets`` are those that the outputs have. A shard is
     ``shard_size`` records.
     """
 
-    engine: str
-    dataset: str
-    refused: str
+    engine: str = field(metadata=_MAY_CHANGE)
+    dataset: str = field(metadata=_MAY_CHANGE)
+    refused: str = field(metadata=_MAY_CHANGE)
     source_format: str
     split: str | None
     augmented: tuple[str, ...]
     copy_splits: bool
-    parts: tuple[Part, ...]
-    pipeline: Mapping[str, object]
+    parts: tuple[Part, ...] = field(metadata=_MAY_CHANGE)
+    pipeline: Mapping[str, object] = field(metadata=_MAY_CHANGE)  # its digest says whether it is another one
     pipeline_digest: str
-    references: Mapping[str, str]
+    references: Mapping[str, str] = field(metadata=_MAY_CHANGE)
     seed: int
     copies: Copies
-    shares: tuple[Share, ...]
+    shares: tuple[Share, ...] = field(metadata=_MAY_CHANGE)
     include_originals: bool
     format: str
     image_format: str | None
     quality: int | None
     drop_targets: tuple[str, ...]
-    classes: tuple[str, ...]
-    keypoint_names: tuple[str, ...]
-    targets: tuple[str, ...]
-    details: Mapping[str, Any]
-    shard_size: int
+    classes: tuple[str, ...] = field(metadata=_MAY_CHANGE)
+    keypoint_names: tuple[str, ...] = field(metadata=_MAY_CHANGE)
+    targets: tuple[str, ...] = field(metadata=_MAY_CHANGE)
+    details: Mapping[str, Any] = field(metadata=_MAY_CHANGE)
+    shard_size: int = field(metadata=_MAY_CHANGE)
 
     @functools.cached_property
     def id(self) -> str:
@@ -247,6 +234,11 @@ class ExpansionSpec:
             details=self.details,
         )
 
+    @property
+    def packs(self) -> bool:
+        """True if the format packs many pictures into one file."""
+        return isinstance(scan.FORMATS[self.format], ShardFormat)
+
     def folder(self, part: Part) -> str | None:
         """The split as outputs name it; None where they lie in no split's folder."""
         return part.split if self.has_folders else None
@@ -278,6 +270,12 @@ class ExpansionSpec:
     def to_json(self) -> str:
         """The text of ``expansion.json``: sorted and indented, so that people and ``diff`` can read it."""
         return json.dumps({"revision": REVISION, **asdict(self)}, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, root: Path) -> "ExpansionSpec | None":
+        """The expansion that a folder holds, or None where it holds none; OutputError as ``from_json``."""
+        text = folder.read_text(root, folder.DESCRIPTION)
+        return None if text is None else cls.from_json(text, str(root / folder.DESCRIPTION))
 
     @classmethod
     def from_json(cls, text: str, name: str) -> "ExpansionSpec":
@@ -402,8 +400,9 @@ def check_same(
     """
     if old.id == new.id:
         return True
-    changed = {field.name for field in fields(new) if getattr(old, field.name) != getattr(new, field.name)}
-    wanted = changed - _OF_THE_DATASET - _OF_THE_ENGINE - {"pipeline"}
+    differing = [each for each in fields(new) if getattr(old, each.name) != getattr(new, each.name)]
+    changed = {each.name for each in differing}
+    wanted = [each.name for each in differing if not each.metadata.get("may_change")]
     if wanted:
         named = sorted("pipeline" if name == "pipeline_digest" else name for name in wanted)
         told = ", ".join(f"{name} is {_show(old, name)} there and {_show(new, name)} here" for name in named)

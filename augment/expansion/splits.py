@@ -1,6 +1,5 @@
 """Splits of a dataset that are augmented or copied unchanged, and the check that no image is in two of them."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +61,7 @@ def divide(
         return Division((Part(split, chosen.num_records),), split, (), copy_splits=False)
     augmented = (split,) if split is not None else tuple(dict.fromkeys(augment_splits or (_training(dataset),)))
     for name in augmented:
-        _check_split(dataset, name)
+        dataset.choose(name)  # raises where there is no such split, or it has no record
     copied = copy_splits is None or copy_splits
     names = sorted(filled if copied else augmented, key=str.encode)
     parts = tuple(Part(name, filled[name], name not in augmented) for name in names)
@@ -72,6 +71,11 @@ def divide(
 def views(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[Part, Dataset]]:
     """Each part with its records, whose keys are relative to the split."""
     return ((part, dataset if part.split is None else dataset.choose(part.split)) for part in parts)
+
+
+def full_key(split: str | None, key: str) -> str:
+    """The key in the whole dataset of a record of a split."""
+    return key if split is None else f"{split}/{key}"
 
 
 def check_leaks(dataset: Dataset, division: Division) -> None:
@@ -125,11 +129,3 @@ def _training(dataset: Dataset) -> str:
             "is not known which to augment; name one (split), or those to be augmented (augment_splits)"
         )
     return chosen
-
-
-def _check_split(dataset: Dataset, name: str) -> None:
-    if name not in dataset.splits:
-        close = difflib.get_close_matches(name, dataset.splits, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise DatasetError(f"{dataset.root} has no split {name!r}; it has {', '.join(dataset.splits)}{hint}")
-    dataset.choose(name)  # raises where it has no record

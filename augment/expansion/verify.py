@@ -17,8 +17,8 @@ from augment import engine, user_state, validation
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError, PipelineError, RecordError
 from augment.expansion import dataset_files, expand, folder, lock, manifest
-from augment.expansion.folder import file_digest
-from augment.expansion.manifest import File, Row, Status
+from augment.expansion.folder import File, file_digest
+from augment.expansion.manifest import Row, Status
 from augment.expansion.outputs import CopyMaker, Encoded, Outputs
 from augment.expansion.shard import check_renderer, num_outputs, source_of
 from augment.expansion.spec import ExpansionSpec, Shard
@@ -65,7 +65,6 @@ class Mismatch:
 class ShardReport:
     """What was seen of one shard: files that were read, their bytes, outputs that count as done, what is wrong."""
 
-    index: int
     num_files: int
     size_bytes: int
     num_outputs: int
@@ -88,7 +87,7 @@ class InspectTask:
         if rows is None:
             detail = f"the shard is not finished or its part is damaged; {_AGAIN}"
             found = Mismatch(Finding.UNFINISHED, manifest.part_name(self.index), detail)
-            return ShardReport(self.index, 0, 0, 0, (found,))
+            return ShardReport(0, 0, 0, (found,))
         mismatches = list(_incomplete(self.spec, shard, rows))
         files = {file: row for row in reversed(rows) for file in row.on_disk()}
         size_bytes = 0
@@ -99,7 +98,7 @@ class InspectTask:
         if self.source is not None:
             mismatches += self._render_again(source_of(self.source, shard).renderer(), guard, rows, shard)
         counted = num_outputs(self.spec, shard, rows)
-        return ShardReport(self.index, len(files), size_bytes, counted, tuple(mismatches))
+        return ShardReport(len(files), size_bytes, counted, tuple(mismatches))
 
     def _render_again(self, renderer: Renderer, guard: Guard, rows: Sequence[Row], shard: Shard) -> Iterator[Mismatch]:
         check_renderer(renderer, self.spec, shard)
@@ -112,26 +111,23 @@ class InspectTask:
             record = renderer.dataset.record(place)
             maker = CopyMaker(renderer, self.spec, outputs, guard, record)
             for row in of_record:
-                if row.path is None:
-                    continue
-                try:
-                    differing = _differing(row, maker.make(row.copy), outputs)
-                except RecordError as error:
-                    yield Mismatch(Finding.DIFFERENT, row.path, f"{error.reason}: {error.detail}", key, row.copy)
-                    continue
-                if differing:
-                    detail = f"rendering it again gives another {differing} than the manifest describes"
+                if row.path is not None and (detail := _difference(row, maker, outputs)):
                     yield Mismatch(Finding.DIFFERENT, row.path, detail, key, row.copy)
+
+
+def _difference(row: Row, maker: CopyMaker, outputs: Outputs) -> str:
+    """What is wrong with a new rendering of a row's output; empty where nothing is."""
+    try:
+        differing = _differing(row, maker.make(row.copy), outputs)
+    except RecordError as error:
+        return f"{error.reason}: {error.detail}"
+    return differing and f"rendering it again gives another {differing} than the manifest describes"
 
 
 def _differing(row: Row, made: Encoded, outputs: Outputs) -> str:
     """What a new rendering has otherwise than a row says; empty where nothing."""
-    if (file_digest(made.data), made.render_key, made.applied, made.dropped) != (
-        row.digest,
-        row.render_key,
-        row.applied,
-        row.dropped,
-    ):
+    now = (file_digest(made.data), made.render_key, made.applied, made.dropped)
+    if now != (row.digest, row.render_key, row.applied, row.dropped):
         return "file"
     if (None if made.mask is None else file_digest(made.mask)) != row.mask_digest:
         return "mask"
@@ -232,11 +228,8 @@ def verify(
         work = (InspectTask(spec, root, index, source) for index in range(spec.num_shards))
         with contextlib.closing(task.run_all(workers, work, tick=lambda _: found.show())) as reports:
             for report in reports:
-                found.add(report.mismatches, report.num_outputs)
-                found.num_files += report.num_files
-                found.size_bytes += report.size_bytes
-        for mismatch in (*_described(root, spec), *_unknown(root, spec)):
-            found.add((mismatch,))
+                found.add(report)
+        found.add(ShardReport(0, 0, 0, (*_described(root, spec), *_unknown(root, spec))))
         found.show()
     return Report(
         id=spec.id,
@@ -252,10 +245,10 @@ def verify(
 
 def described(root: Path) -> ExpansionSpec:
     """What was expanded into a folder, and how; OutputError where it is no expansion."""
-    text = folder.read_text(root, folder.DESCRIPTION)
-    if text is None:
+    spec = ExpansionSpec.read(root)
+    if spec is None:
         raise OutputError(f"{root} has no {folder.DESCRIPTION}; give the output folder of augment expand")
-    return ExpansionSpec.from_json(text, str(root / folder.DESCRIPTION))
+    return spec
 
 
 class _Found:
@@ -268,10 +261,12 @@ class _Found:
         self.num_mismatches = 0
         self.mismatches: list[Mismatch] = []
 
-    def add(self, mismatches: tuple[Mismatch, ...], num_outputs: int = 0) -> None:
-        self._done += num_outputs
-        self.num_mismatches += len(mismatches)
-        self.mismatches += mismatches[: _MISMATCHES_TOLD - len(self.mismatches)]
+    def add(self, report: ShardReport) -> None:
+        self._done += report.num_outputs
+        self.num_files += report.num_files
+        self.size_bytes += report.size_bytes
+        self.num_mismatches += len(report.mismatches)
+        self.mismatches += report.mismatches[: _MISMATCHES_TOLD - len(self.mismatches)]
 
     def show(self) -> None:
         self._progress(self._done, self._total, self.num_mismatches)
@@ -342,10 +337,10 @@ def _described(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
     if manifest.is_whole(root, spec.num_shards, spec.id):
         for path, there in dataset_files.differences(root, spec):
             if there:
-                detail = "the file says something else than the manifest; run the same augment expand again"
+                detail = f"the file says something else than the manifest; {_AGAIN}"
                 yield Mismatch(Finding.CHANGED, path, detail)
             else:
-                yield Mismatch(Finding.MISSING, path, "the file is not there; run the same augment expand again")
+                yield Mismatch(Finding.MISSING, path, f"the file is not there; {_AGAIN}")
 
 
 def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
@@ -364,6 +359,6 @@ def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
             if above:
                 yield Mismatch(Finding.UNKNOWN, path, detail)
             elif path.startswith(folder.HIDDEN):
-                yield Mismatch(Finding.UNFINISHED, path, "a run did not end; run the same augment expand again")
+                yield Mismatch(Finding.UNFINISHED, path, f"a run did not end; {_AGAIN}")
             elif path not in ours:
                 yield Mismatch(Finding.UNKNOWN, path, detail)

@@ -113,15 +113,10 @@ class Worker:
     def _run(self, run: Run) -> Reply:
         self._running = run.number
         self._verdicts.update(run.verdicts)
-        timeout_s = self._limits.record_timeout_s
-        chosen: quarantine.AlarmGuard | quarantine.QuarantineGuard
+        rules = (self._verdicts, self._limits.record_timeout_s, self._stop_if_cancelled, self._report)
+        chosen: quarantine.AlarmGuard | quarantine.QuarantineGuard = quarantine.AlarmGuard(*rules)
         if run.quarantine:
-            private_fds = (self._connection.fileno(),)
-            chosen = quarantine.QuarantineGuard(
-                self._verdicts, timeout_s, self._stop_if_cancelled, self._report, private_fds
-            )
-        else:
-            chosen = quarantine.AlarmGuard(self._verdicts, timeout_s, self._stop_if_cancelled, self._report)
+            chosen = quarantine.QuarantineGuard(*rules, private_fds=(self._connection.fileno(),))
         try:
             done = outcome.run_and_dump(lambda: _load_task(run.task).run(chosen))
             return Ended(done, is_last=threading.active_count() > 1)

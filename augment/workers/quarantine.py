@@ -13,7 +13,8 @@ the task with a WorkerError.
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
@@ -39,6 +40,7 @@ Report = Callable[[str, Refusal | None], None]
 """Called with the subject and the verdict: a refusal, or None for a record that was rendered and took long."""
 
 
+@dataclass
 class _Guard:
     """Common part of both guards.
 
@@ -47,35 +49,28 @@ class _Guard:
     ``timeout_s`` are processor seconds. ``stop_if_cancelled`` is called before each record.
     """
 
-    def __init__(
-        self,
-        verdicts: MutableMapping[str, Refusal | None],
-        timeout_s: float,
-        stop_if_cancelled: Callable[[], None],
-        report: Report,
-    ) -> None:
-        self._verdicts = verdicts
-        self._timeout_s = timeout_s
-        self._stop_if_cancelled = stop_if_cancelled
-        self._report = report
+    verdicts: MutableMapping[str, Refusal | None]
+    timeout_s: float
+    stop_if_cancelled: Callable[[], None]
+    report: Report
 
     def _begin(self, subject: str, key: str) -> None:
-        self._stop_if_cancelled()
-        if (known := self._verdicts.get(subject)) is not None:
+        self.stop_if_cancelled()
+        if (known := self.verdicts.get(subject)) is not None:
             raise RecordError(key, known.reason, known.detail)
 
     def _decide(self, subject: str, refusal: Refusal | None) -> None:
-        self._verdicts[subject] = refusal
-        self._report(subject, refusal)
+        self.verdicts[subject] = refusal
+        self.report(subject, refusal)
 
     def _note(self, subject: str, used_s: float) -> None:
         """Keep that a record was rendered, if it came near the limit."""
-        if used_s > _SLOW_SHARE * self._timeout_s and subject not in self._verdicts:
+        if used_s > _SLOW_SHARE * self.timeout_s and subject not in self.verdicts:
             self._decide(subject, None)
 
     def _start_timers(self) -> None:
-        signal.setitimer(signal.ITIMER_PROF, self._timeout_s)
-        signal.setitimer(signal.ITIMER_REAL, REAL_TIME_FACTOR * self._timeout_s)
+        signal.setitimer(signal.ITIMER_PROF, self.timeout_s)
+        signal.setitimer(signal.ITIMER_REAL, REAL_TIME_FACTOR * self.timeout_s)
 
 
 class AlarmGuard(_Guard):
@@ -93,26 +88,18 @@ class AlarmGuard(_Guard):
         finally:
             left_s = signal.setitimer(signal.ITIMER_PROF, 0)[0]
             signal.setitimer(signal.ITIMER_REAL, 0)
-        self._note(subject, self._timeout_s - left_s)
+        self._note(subject, self.timeout_s - left_s)
         return result
 
 
+@dataclass
 class QuarantineGuard(_Guard):
     """Runs each record in a forked child, twice if need be, and so knows which one kills.
 
     ``private_fds`` are closed in the child. The result of the work is pickled on its way back.
     """
 
-    def __init__(
-        self,
-        verdicts: MutableMapping[str, Refusal | None],
-        timeout_s: float,
-        stop_if_cancelled: Callable[[], None],
-        report: Report,
-        private_fds: Iterable[int] = (),
-    ) -> None:
-        super().__init__(verdicts, timeout_s, stop_if_cancelled, report)
-        self._private_fds = tuple(private_fds)
+    private_fds: Sequence[int] = ()
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
         """Do the work, as ``augment.workers.task.Guard`` describes; WorkerError where its child is killed by others."""
@@ -137,13 +124,13 @@ class QuarantineGuard(_Guard):
                     "or by somebody; run fewer workers (AUGMENT_WORKERS) or give the machine more memory"
                 )
             if deaths == _MAX_DEATHS:
-                if subject in self._verdicts:  # it was rendered before, and no replica that did may refuse it
+                if subject in self.verdicts:  # it was rendered before, and no replica that did may refuse it
                     raise WorkerError(self._rendered_before(key, ended.exit_code))
                 self._decide(subject, self._verdict(key, ended.exit_code))
 
     def _ran_out(self, key: str, used_s: float) -> str:
         return (
-            f"{key}: its process got {used_s:.1f} s of processor time in {REAL_TIME_FACTOR * self._timeout_s:g} s "
+            f"{key}: its process got {used_s:.1f} s of processor time in {REAL_TIME_FACTOR * self.timeout_s:g} s "
             f"({REAL_TIME_FACTOR} times AUGMENT_RECORD_TIMEOUT_S) and was not done: the machine is too busy, or the "
             "storage does not answer; try again"
         )
@@ -157,7 +144,7 @@ class QuarantineGuard(_Guard):
 
     def _verdict(self, key: str, exit_code: int) -> Refusal:
         if exit_code == -signal.SIGPROF:
-            limit = f"{self._timeout_s:g} s of processor time, the limit for one record (AUGMENT_RECORD_TIMEOUT_S)"
+            limit = f"{self.timeout_s:g} s of processor time, the limit for one record (AUGMENT_RECORD_TIMEOUT_S)"
             return Refusal(key, Reason.TIMEOUT, f"decoding or rendering it takes more than {limit}; it was tried alone")
         if exit_code == _OUT_OF_MEMORY:
             return Refusal(
@@ -192,7 +179,7 @@ class QuarantineGuard(_Guard):
         exit_code = 1
         try:
             parent_watch.end_with_parent(parent_pid)
-            for fd in self._private_fds:
+            for fd in self.private_fds:
                 os.close(fd)
             _allow_as_much_again()
             self._start_timers()

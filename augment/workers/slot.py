@@ -61,14 +61,6 @@ class Shared:
                 raise CallError("these workers are closed; start others")
             self.queue.put(job)
 
-    def count_restart(self, reason: str) -> None:
-        with self.lock:
-            self.restarts[reason] += 1
-
-    def count_task(self) -> None:
-        with self.lock:
-            self.num_tasks_done += 1
-
 
 class Slot:
     """One place for a worker process and the thread that feeds it; a task starts the process, unless ``start`` did."""
@@ -113,7 +105,8 @@ class Slot:
         # Not before: a future that runs could no longer be cancelled.
         if not job.future.set_running_or_notify_cancel():
             return
-        self._shared.count_task()
+        with self._shared.lock:
+            self._shared.num_tasks_done += 1
         if error is not None:
             job.future.set_exception(error)
         else:
@@ -171,7 +164,8 @@ class Slot:
             return self._process
 
     def _replace(self, reason: str) -> None:
-        self._shared.count_restart(reason)
+        with self._shared.lock:
+            self._shared.restarts[reason] += 1
         if self._process is not None:
             self._process.forget()
             self._process = None

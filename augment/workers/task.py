@@ -77,7 +77,7 @@ def submit(workers: Workers | None, task: Task[T]) -> "Future[T]":
         return workers.submit(task)
     future: Future[T] = Future()
     try:
-        future.set_result(task.run(lambda _subject, _key, work: work()))
+        future.set_result(task.run(InProcessGuard()))
     except AugmentError as error:
         future.set_exception(error)
     return future

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment.expansion.shard import ShardResult, ShardTask
+from augment.expansion.progress import ShardResult
+from augment.expansion.shard import ShardTask
 from augment.images.encode import encode
 from augment.render.pipeline import Pipeline
 from augment.workers.task import Guard, Task
