@@ -74,12 +74,13 @@ def rows(*, every: bool) -> list[tuple[str, float | None, float]]:
         if info.container or info.donors or info.references or info.requires:
             continue
         cls = transform_class(name)
-        if not (every or cls.__module__.startswith(f"{transforms.__name__}.")):
+        replaces = cls.__module__.startswith(f"{transforms.__name__}.") and hasattr(A, name)
+        if not (every or replaces):
             continue
         try:
             params = fill(name, {"p": 1.0, **NEEDED.get(name, {})})
             ours = side_of(cls, params, image)
-            if cls.__module__.startswith(f"{transforms.__name__}."):
+            if replaces:
                 before, after = measure([side_of(getattr(A, name), params, image), ours])
                 found.append((name, before, after))
             else:
