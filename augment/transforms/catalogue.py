@@ -8,7 +8,7 @@ it. ``EXCLUDED`` names the transforms that are known elsewhere and missing here,
 import functools
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -189,23 +189,22 @@ def _properties(name: str) -> Mapping[str, Schema]:
 @functools.cache
 def _defaults(name: str) -> Mapping[str, JSON]:
     """Albumentations' own defaults as JSON, for the parameters we list."""
-    signature = inspect.signature(transform_class(name).__init__).parameters
-    return {
-        key: json.loads(json.dumps(signature[key].default))
-        for key in _properties(name)
-        if signature[key].default is not inspect.Parameter.empty
-    }
+    return _defaults_of(name, _properties(name))
 
 
 @functools.cache
 def _unlisted(name: str) -> Mapping[str, JSON]:
     """Defaults of the parameters that a pipeline may not name, such as a callable mask."""
-    cls = transform_class(name)
-    signature = inspect.signature(cls.__init__).parameters
+    return _defaults_of(
+        name, transform_class(name).InitSchema.model_fields.keys() - _properties(name).keys() - {"strict"}
+    )
+
+
+def _defaults_of(name: str, parameters: Iterable[str]) -> dict[str, JSON]:
+    signature = inspect.signature(transform_class(name).__init__).parameters
+    defaults = {key: signature[key].default for key in parameters}
     return {
-        key: json.loads(json.dumps(signature[key].default))
-        for key in cls.InitSchema.model_fields
-        if key not in _properties(name) and key != "strict"
+        key: json.loads(json.dumps(value)) for key, value in defaults.items() if value is not inspect.Parameter.empty
     }
 
 
@@ -229,9 +228,10 @@ def _canonical(name: str, values: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def _schema(item: Entry) -> Schema:
-    defaults = _shown_defaults(item.name)
+    """The schema of all parameters; defaults are shown as in a form, ranges as [low, high]."""
+    defaults = _defaults(item.name)
     properties = {
-        key: description | ({"default": defaults[key]} if key in defaults else {})
+        key: description | ({"default": schema.check(defaults[key], description)[0]} if key in defaults else {})
         for key, description in _properties(item.name).items()
     }
     whole: Schema = {
@@ -246,8 +246,3 @@ def _schema(item: Entry) -> Schema:
     if item.rules:
         whole["x-rules"] = [sentence for sentence, _ in item.rules]
     return whole
-
-
-def _shown_defaults(name: str) -> Mapping[str, JSON]:
-    """Defaults as a form should show them: ranges as [low, high]."""
-    return {key: schema.check(value, _properties(name)[key])[0] for key, value in _defaults(name).items()}

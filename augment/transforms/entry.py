@@ -73,6 +73,11 @@ class Extent(NamedTuple):
         """The sizes of any part of it."""
         return Extent(1, self.max_height, 1, self.max_width, firm=False)
 
+    def each(self, height: Callable[[int], int], width: Callable[[int], int]) -> "Extent":
+        """The sizes that functions, which keep the order of sides, make of heights and widths."""
+        low, high = (height(self.min_height), width(self.min_width)), (height(self.max_height), width(self.max_width))
+        return Extent(low[0], high[0], low[1], high[1], self.firm)
+
     @property
     def swapped(self) -> "Extent":
         return Extent(self.min_width, self.max_width, self.min_height, self.max_height, self.firm)
@@ -201,6 +206,16 @@ def position(description: str) -> Schema:
     return schema.choice(options, description)
 
 
+def cells(high: int, description: str) -> Schema:
+    """Numbers of cells along both axes, at most ``high`` of them."""
+    return schema.array({"type": "integer", "minimum": 1, "maximum": high}, 2, 2, description)
+
+
+def indices(low: int, high: int, description: str) -> Schema:
+    """Some class indices."""
+    return schema.array({"type": "integer", "minimum": low, "maximum": high}, 1, limits.CHOICES, description)
+
+
 def scale_limit() -> Schema:
     factor = schema.number(-0.99, limits.SCALE_FACTOR - 1, "the factor minus 1: 0.5 is half as large again")
     return schema.pair(factor, scalar="symmetric")
@@ -229,15 +244,11 @@ def border_mode() -> Schema:
     return schema.choice(schema.BORDER_MODES, "what lies outside the picture")
 
 
-def colour(description: str, *, whole: bool = False) -> Schema:
+def fill(description: str = "colour outside the picture, where the border is constant") -> Schema:
     """One value for all channels, or red, green and blue."""
-    channel: Schema = {"type": "integer" if whole else "number", "minimum": 0, "maximum": 255}
+    channel: Schema = {"type": "number", "minimum": 0, "maximum": 255}
     rgb = {"type": "array", "items": channel, "minItems": 3, "maxItems": 3, "title": "red, green, blue"}
     return schema.either(description, channel | {"title": "all channels"}, rgb)
-
-
-def fill(description: str = "colour outside the picture, where the border is constant") -> Schema:
-    return colour(description)
 
 
 def fill_mask(description: str = "class index outside the mask, where the border is constant") -> Schema:

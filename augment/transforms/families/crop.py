@@ -21,6 +21,7 @@ from augment.transforms.entry import (
     border,
     border_mode,
     fill_mask,
+    indices,
     interpolation,
     mask_interpolation,
     moving_entry,
@@ -515,13 +516,7 @@ ENTRIES = (
         _HEIGHT_WIDTH
         | {
             "ignore_values": schema.optional(
-                schema.array(
-                    {"type": "integer", "minimum": 0, "maximum": 65_535},
-                    1,
-                    limits.CHOICES,
-                    "classes of the mask that count as empty",
-                ),
-                "only class 0 does",
+                indices(0, 65_535, "classes of the mask that count as empty"), "only class 0 does"
             ),
             "ignore_channels": schema.choice({None: "none"}, "masks have one channel here"),
         },

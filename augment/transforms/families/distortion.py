@@ -9,7 +9,7 @@ from scipy.sparse import csgraph
 
 from augment.transforms import keypoint_motion, limits, schema
 from augment.transforms.albumentations_import import A, corrected, cv2
-from augment.transforms.entry import Entry, interpolation, mask_interpolation, moving_entry, needs, warp
+from augment.transforms.entry import Entry, cells, interpolation, mask_interpolation, moving_entry, needs, warp
 from augment.transforms.matrix_geometry import areas, hull_of, shapes_in, with_hulls, within
 from augment.transforms.warp_field import Field
 
@@ -23,10 +23,6 @@ _KEYPOINTS = {
         "how keypoints follow; accepted for old files, it changes nothing",
     )
 }
-
-
-def _cells(high: int, description: str) -> schema.Schema:
-    return schema.array({"type": "integer", "minimum": 1, "maximum": high}, 2, 2, description)
 
 
 class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped
@@ -228,7 +224,7 @@ ENTRIES = (
         "GridElasticDeform",
         "Moves the corners of a mesh at random and warps each cell to them.",
         {
-            "num_grid_xy": _cells(limits.MESH_CELLS, "cells of the mesh, across and down"),
+            "num_grid_xy": cells(limits.MESH_CELLS, "cells of the mesh, across and down"),
             "magnitude": schema.integer(1, limits.PAD_PX, "how far a corner may move, in pixels"),
             "interpolation": interpolation(warps=True),
             "mask_interpolation": mask_interpolation(warps=True),
@@ -238,7 +234,7 @@ ENTRIES = (
     moving_entry(
         "RandomGridShuffle",
         "Cuts the picture into tiles and shuffles those of one size.",
-        {"grid": _cells(limits.TILES_SHUFFLED, "tiles, down and across")},
+        {"grid": cells(limits.TILES_SHUFFLED, "tiles, down and across")},
         implementation=RandomGridShuffle,
     ),
     Entry(

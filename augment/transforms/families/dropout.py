@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, corrected, cv2
-from augment.transforms.entry import ALL_TARGETS, Entry, MissingTargetError, Params, colour, needs
+from augment.transforms.entry import ALL_TARGETS, Entry, MissingTargetError, Params, cells, fill, indices, needs
 from augment.transforms.schema import Schema
 
 _FILL = schema.either(
     "what the holes are filled with",
-    *colour("")["anyOf"],
+    *fill("")["anyOf"],
     schema.choice(
         {
             "random": "random pixels",
@@ -208,21 +208,8 @@ ENTRIES = (
             "num_holes_range": schema.pair(schema.integer(1, limits.GRID_CELLS, "number of holes an object")),
             "hole_height_range": schema.pair(schema.number(0, 1, "height of a hole as a share of the object's")),
             "hole_width_range": schema.pair(schema.number(0, 1, "width of a hole as a share of the object's")),
-            "mask_indices": schema.optional(
-                schema.array(
-                    {"type": "integer", "minimum": 1, "maximum": 65_535}, 1, limits.CHOICES, "classes of the mask"
-                ),
-                "boxes are used",
-            ),
-            "bbox_labels": schema.optional(
-                schema.array(
-                    {"type": "integer", "minimum": 0, "maximum": 16_777_216},
-                    1,
-                    limits.CHOICES,
-                    "class indices of boxes",
-                ),
-                "the mask is used",
-            ),
+            "mask_indices": schema.optional(indices(1, 65_535, "classes of the mask"), "boxes are used"),
+            "bbox_labels": schema.optional(indices(0, 16_777_216, "class indices of boxes"), "the mask is used"),
         }
         | _FILLS,
         targets=ALL_TARGETS,
@@ -252,10 +239,7 @@ ENTRIES = (
                 "from holes_number_xy, or a tenth of the picture",
             ),
             "holes_number_xy": schema.optional(
-                schema.array(
-                    {"type": "integer", "minimum": 1, "maximum": limits.GRID_CELLS}, 2, 2, "cells across and down"
-                ),
-                "from unit_size_range",
+                cells(limits.GRID_CELLS, "cells across and down"), "from unit_size_range"
             ),
             "shift_xy": schema.array(
                 {"type": "integer", "minimum": 0, "maximum": limits.OUTPUT_SIDE_PX}, 2, 2, "shift in pixels, not random"
@@ -294,7 +278,7 @@ ENTRIES = (
             "per_channel": schema.flag("draw each channel by itself"),
             "drop_value": schema.either(
                 "what they are filled with",
-                *schema.optional(colour(""), "a random value for each channel")["anyOf"],
+                *schema.optional(fill(""), "a random value for each channel")["anyOf"],
             ),
             "mask_drop_value": schema.optional(
                 schema.integer(0, 255, "class index of the mask there"), "the mask stays"

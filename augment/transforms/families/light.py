@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import Entry, Extent, Params, Unfit
+from augment.transforms.entry import Entry, Extent, Params, Unfit, cells
 
 _ROUGHNESS = schema.number(0, limits.ROUGHNESS, "how rough the pattern is: clouds below 1, grain above", above=True)
 
@@ -73,9 +73,7 @@ ENTRIES = (
         "Equalises the histogram of each tile, with a limit to the contrast.",
         {
             "clip_limit": schema.pair(schema.number(1, 100, "limit of the contrast"), scalar="from-one"),
-            "tile_grid_size": schema.array(
-                {"type": "integer", "minimum": 1, "maximum": limits.TILES}, 2, 2, "tiles, across and down"
-            ),
+            "tile_grid_size": cells(limits.TILES, "tiles, across and down"),
         },
     ),
     Entry(

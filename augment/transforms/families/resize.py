@@ -3,6 +3,7 @@
 The size rules follow the arithmetic of Albumentations 2.0.8.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -75,34 +76,18 @@ def _pad(params: Params, before: Extent) -> Iterable[Extent]:
         across, down = 2 * padding[0], 2 * padding[1]
     else:
         across, down = padding[0] + padding[2], padding[1] + padding[3]
-    return (
-        Extent(
-            before.min_height + down,
-            before.max_height + down,
-            before.min_width + across,
-            before.max_width + across,
-            before.firm,
-        ),
-    )
+    return (before.each(lambda side: side + down, lambda side: side + across),)
 
 
 def _pad_if_needed(params: Params, before: Extent) -> Iterable[Extent]:
-    def padded(side: int, least: int | None, divisor: int | None) -> int:
+    def padded(which: str, side: int) -> int:
+        least: int | None = params[f"min_{which}"]
+        divisor: int | None = params[f"pad_{which}_divisor"]
         if least is not None:
             return max(side, least)
         return side if divisor is None else -(-side // divisor) * divisor
 
-    height = (params["min_height"], params["pad_height_divisor"])
-    width = (params["min_width"], params["pad_width_divisor"])
-    return (
-        Extent(
-            padded(before.min_height, *height),
-            padded(before.max_height, *height),
-            padded(before.min_width, *width),
-            padded(before.max_width, *width),
-            before.firm,
-        ),
-    )
+    return (before.each(functools.partial(padded, "height"), functools.partial(padded, "width")),)
 
 
 _SLACK: Final = 1e-6
