@@ -163,7 +163,7 @@ def render_image(
     key = key or digest_fields((encoded,)).hex()
     try:
         sources = {name: records.source_of(each) for name, each in references.items()}
-        transform = compiler.compile_pipeline(spec, references=sources)
+        transform = compiler.Compiled(spec, references=sources)
         sample = Sample(decode(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
         cells = [Cell(sample.image, "original", None, Overlay(sample))]
         for draw in range(num):

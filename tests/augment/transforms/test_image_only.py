@@ -14,7 +14,7 @@ from augment.transforms.albumentations_import import A
 from augment.transforms.catalogue import catalogue
 from augment.transforms.families.crop import RandomResizedCrop
 from augment.transforms.runtime import segment
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from augment.transforms.runtime.trace import Trace
 from tests.augment.transforms.catalogue_cases import noise_image
 
@@ -47,7 +47,7 @@ def document(transforms: list[Any]) -> str:
 @pytest.mark.parametrize("transforms", PIPELINES, ids=lambda found: "-".join(next(iter(each)) for each in found))
 def test_a_picture_with_a_mask_and_one_without_are_the_same_picture(transforms: list[Any]) -> None:
     """With a mask the whole call of Albumentations runs, without one only what decides pixels."""
-    compiled = compile_pipeline(Pipeline.parse(document(transforms)).spec)
+    compiled = Compiled(Pipeline.parse(document(transforms)).spec)
     image = noise_image(40, 40)
     samples = Sample(image), Sample(image, mask=np.zeros((40, 40), np.uint8))
     for draw in range(30):

@@ -16,7 +16,7 @@ from augment.transforms import entry, limits, sizes
 from augment.transforms.catalogue import catalogue
 from augment.transforms.entry import Extent, point
 from augment.transforms.resolve import resolve
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from augment.transforms.runtime.segment import UNFORESEEN
 from tests.augment.transforms.catalogue_cases import LEAVES, NEEDED, movable, sample, values
 
@@ -29,7 +29,7 @@ def spec_of(source: Any) -> PipelineSpec:
 
 def rendered_sizes(spec: PipelineSpec, height: int, width: int, num_draws: int) -> set[tuple[int, int]]:
     """The sizes that really come out; draws that a transform refuses are left out."""
-    compiled = compile_pipeline(spec, provenance=False)
+    compiled = Compiled(spec, provenance=False)
     one = sample(height, width)
     for step in spec.nodes():
         one = movable(step.name, one)
@@ -262,7 +262,7 @@ def test_what_fits_never_fails(tree: Any, height: int, width: int) -> None:
         return
     if not sizes.follow(spec, point(height, width)).firm:
         return  # sizes that only chance knows are refused one by one when they are rendered
-    compiled = compile_pipeline(spec, provenance=False)
+    compiled = Compiled(spec, provenance=False)
     one = sample(height, width)
     for step in spec.nodes():
         one = movable(step.name, one)
@@ -290,7 +290,7 @@ def test_what_does_not_fit_is_refused_in_every_draw_and_in_our_words(tree: Any, 
     except PipelineError:
         return
     words = sizes.misfit(spec, height, width)
-    compiled = compile_pipeline(spec, provenance=False)
+    compiled = Compiled(spec, provenance=False)
     for draw in range(4):
         refused = None
         try:
