@@ -13,6 +13,7 @@ from augment.transforms.albumentations_import import A, corrected
 from augment.transforms.entry import (
     UNBOUNDED,
     Change,
+    Entry,
     Extent,
     Params,
     Unfit,
@@ -63,9 +64,6 @@ def _max_size(which: str) -> dict[str, Schema]:
             "max_size is used",
         ),
     }
-
-
-_MAX_SIZE_RULES = (("max_size or max_size_hw, one of the two", _one_max_size),)
 
 
 def _pad(params: Params, before: Extent) -> Iterable[Extent]:
@@ -196,6 +194,20 @@ class RandomScale(_Resized, A.RandomScale):  # type: ignore[misc]  # Albumentati
         return int(before[0] * params["scale"]), int(before[1] * params["scale"])
 
 
+def _max_size_entry(name: str, which: str) -> Entry:
+    return moving_entry(
+        name,
+        f"Resizes the picture so that its {which} side has a length; the shape stays.",
+        _max_size(which) | resample(area=True),
+        rules=(("max_size or max_size_hw, one of the two", _one_max_size),),
+        implementation=corrected(_Resized, getattr(A, name)),
+        output_size=_max_size_change(name),
+        scales=True,
+        reads_only=True,
+        reduces_decode=_max_size_is_enough(name),
+    )
+
+
 ENTRIES = (
     moving_entry(
         "Resize",
@@ -206,28 +218,8 @@ ENTRIES = (
         reads_only=True,
         reduces_decode=_resize_is_enough,
     ),
-    moving_entry(
-        "LongestMaxSize",
-        "Resizes the picture so that its longer side has a length; the shape stays.",
-        _max_size("longer") | resample(area=True),
-        rules=_MAX_SIZE_RULES,
-        implementation=corrected(_Resized, A.LongestMaxSize),
-        output_size=_max_size_change("LongestMaxSize"),
-        scales=True,
-        reads_only=True,
-        reduces_decode=_max_size_is_enough("LongestMaxSize"),
-    ),
-    moving_entry(
-        "SmallestMaxSize",
-        "Resizes the picture so that its shorter side has a length; the shape stays.",
-        _max_size("shorter") | resample(area=True),
-        rules=_MAX_SIZE_RULES,
-        implementation=corrected(_Resized, A.SmallestMaxSize),
-        output_size=_max_size_change("SmallestMaxSize"),
-        scales=True,
-        reads_only=True,
-        reduces_decode=_max_size_is_enough("SmallestMaxSize"),
-    ),
+    _max_size_entry("LongestMaxSize", "longer"),
+    _max_size_entry("SmallestMaxSize", "shorter"),
     moving_entry(
         "RandomScale",
         "Resizes the picture by a random factor; the size varies.",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from augment.chance import Chance
 from augment.errors import PipelineError, Problem, Reason, RecordError
+from augment.pipelines.document import Loc
 from augment.pipelines.spec import Node
 from augment.samples.inputs import as_image
 from augment.samples.sample import Applied, Sample
@@ -83,8 +84,6 @@ def _whole(transform: Any) -> Callable[[Image], Image]:
 
     return call
 
-
-Loc = tuple[str | int, ...]
 
 UNFORESEEN: Final = (
     "it fails inside the library that computes it, a defect of ours (please report the pipeline and the size); "
