@@ -16,9 +16,9 @@ import numpy as np
 from skimage import data
 
 from augment import transforms
-from augment.transforms import albumentations_fixes
 from augment.transforms.albumentations_import import A, cv2, disable_ipp, use_one_thread
 from augment.transforms.catalogue import ParamsError, catalogue, fill, transform_class
+from augment.transforms.entry import MissingTargetError
 
 # ruff: noqa: T201 - a benchmark prints
 
@@ -74,17 +74,18 @@ def rows(*, every: bool) -> list[tuple[str, float | None, float]]:
         if info.container or info.donors or info.references or info.requires:
             continue
         cls = transform_class(name)
-        if not (every or cls.__module__.startswith(f"{transforms.__name__}.")):
+        replaces = cls.__module__.startswith(f"{transforms.__name__}.") and hasattr(A, name)
+        if not (every or replaces):
             continue
         try:
             params = fill(name, {"p": 1.0, **NEEDED.get(name, {})})
             ours = side_of(cls, params, image)
-            if cls.__module__.startswith(f"{transforms.__name__}."):
+            if replaces:
                 before, after = measure([side_of(getattr(A, name), params, image), ours])
                 found.append((name, before, after))
             else:
                 found.append((name, None, measure([ours])[0]))
-        except (ParamsError, ValueError, albumentations_fixes.MissingTargetError):
+        except (ParamsError, ValueError, MissingTargetError):
             continue  # it needs a target: more than a picture
     return sorted(found, key=lambda row: -(row[1] or row[2]))
 

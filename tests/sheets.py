@@ -35,7 +35,7 @@ from augment.transforms.catalogue import catalogue, fill, is_joining
 from augment.transforms.entry import ALL_TARGETS
 from augment.transforms.families import FAMILIES
 from augment.transforms.resolve import resolve
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from tests.augment.transforms.donors_cases import Donors
 
 NUM_DRAWS = 4
@@ -205,7 +205,7 @@ def sheet(family: str) -> np.ndarray:
         donors = photographs_with_objects()
         original = donors[row % 2] if is_joining(name) else movable(name, samples[row % 2])
         spec = PipelineSpec((node(name),))
-        transform = compile_pipeline(
+        transform = Compiled(
             spec,
             keypoint_names=KEYPOINT_NAMES,
             donors=Donors(donors),
@@ -223,7 +223,7 @@ def sheet(family: str) -> np.ndarray:
 
 def targets_sheet() -> np.ndarray:
     """Each photograph as it was, then three copies, with the masks of one alone, since they would hide each other."""
-    transform = compile_pipeline(resolve(parse(TARGETS)), keypoint_names=KEYPOINT_NAMES)
+    transform = Compiled(resolve(parse(TARGETS)), keypoint_names=KEYPOINT_NAMES)
     shown = []
     for number, original in enumerate(photographs()):
         without = replace(original, mask=None) if original.instance_masks is not None else original
@@ -238,7 +238,7 @@ def policies_sheet() -> np.ndarray:
     astronaut = replace(photographs()[0], mask=None)
     for name in ("RandAugment", "TrivialAugmentWide", "AutoAugment", "AugMix", "ThreeAugment"):
         original = movable(name, astronaut)
-        transform = compile_pipeline(PipelineSpec((node(name),)), keypoint_names=KEYPOINT_NAMES)
+        transform = Compiled(PipelineSpec((node(name),)), keypoint_names=KEYPOINT_NAMES)
         shown.append(original)
         labels.append(name)
         for draw in range(NUM_DRAWS + 1):
@@ -264,7 +264,7 @@ def joined_sheet() -> np.ndarray:
         name = label.partition(":")[0]
         size = {"size": [256, 256]} if name == "Mosaic" else {}
         spec = PipelineSpec((Node(name, fill(name, {"p": 1, **size, **params})),))
-        transform = compile_pipeline(spec, donors=Donors(donors))
+        transform = Compiled(spec, donors=Donors(donors))
         shown.append(transform(donors[number % 4], seed=51, draw=number, view=0, key="photograph").sample)
         labels.append(label)
     return _drawn(shown, labels, columns=4)
@@ -305,7 +305,7 @@ def references_sheet() -> np.ndarray:
         for label, (name, params) in REFERRING.items():
             one = Node(name, fill(name, {"references": "one", "p": 1, **params}))
             taken = Loose([element if name == "OverlayElements" else look])
-            transform = compile_pipeline(PipelineSpec((one,)), references={"one": taken})
+            transform = Compiled(PipelineSpec((one,)), references={"one": taken})
             shown.append(transform(cup, seed=1, draw=0, view=0, key="photograph").sample)
             labels.append(label)
     return _drawn(shown, labels, columns=2 + len(REFERRING))

@@ -155,7 +155,7 @@ def render_image(request: Request, key: str | None) -> list[Cell]:
     key = key or digest_fields((encoded,)).hex()
     try:
         sources = {name: records.source_of(each) for name, each in (request.references or {}).items()}
-        transform = compiler.compile_pipeline(spec, references=sources)
+        transform = compiler.Compiled(spec, references=sources)
         sample = Sample(decode(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
         cells = [Cell(sample.image, "original", None, Overlay(sample))]
         for draw in range(request.num):

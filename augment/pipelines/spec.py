@@ -30,7 +30,7 @@ LARGEST: Final = 1e9
 
 OUTSIDE: Final = ("keep", "drop", "mark")
 
-_ROUNDING: Final = 1e-3
+BOX_ROUNDING: Final = 1e-3
 """Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the picture."""
 
 
@@ -55,9 +55,9 @@ class BoxRules:
     def keeps(self, boxes: NDArray[np.float64], visible: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which boxes (N, 4) stay, of which the shares ``visible`` (N,) are left; none without an area stays."""
         width, height = (boxes[:, 2:4] - boxes[:, :2]).T
-        stays: NDArray[np.bool_] = (width >= self.min_width - _ROUNDING) & (height >= self.min_height - _ROUNDING)
-        stays &= (width * height >= self.min_area - _ROUNDING) & (width > 0) & (height > 0)
-        return stays & (visible >= self.min_visibility - _ROUNDING)
+        stays: NDArray[np.bool_] = (width >= self.min_width - BOX_ROUNDING) & (height >= self.min_height - BOX_ROUNDING)
+        stays &= (width * height >= self.min_area - BOX_ROUNDING) & (width > 0) & (height > 0)
+        return stays & (visible >= self.min_visibility - BOX_ROUNDING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,4 +247,4 @@ def _compiled(
     files: tuple[object, ...],  # noqa: ARG001 - other files may come to lie at the same paths
 ) -> compiler.Compiled:
     sources = {each.name: Pictures(each.open().choose(None), max_pixels=max_pixels) for each in references}
-    return compiler.compile_pipeline(spec, keypoint_names=keypoint_names, references=sources)
+    return compiler.Compiled(spec, keypoint_names=keypoint_names, references=sources)

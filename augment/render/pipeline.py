@@ -141,7 +141,7 @@ class Pipeline:
         if known is not None and self._compiled.wanted == wanted:
             return known
         sources = {name: records.source_of(each) for name, each in references.items()}
-        made = compiler.compile_pipeline(self.spec, keypoint_names=names, provenance=False, references=sources)
+        made = compiler.Compiled(self.spec, keypoint_names=names, provenance=False, references=sources)
         self._compiled.value, self._compiled.wanted = made, wanted
         self._compiled.held = dict(references)  # so that no other object gets the place by which one is known
         return made

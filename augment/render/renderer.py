@@ -63,7 +63,7 @@ class Renderer:
         self._vocabulary = dataset.vocabulary
         bound = references or {}
         self._others = others(spec, dataset, {name: each.digest for name, each in bound.items()})
-        self._transform = compiler.compile_pipeline(
+        self._transform = compiler.Compiled(
             spec,
             keypoint_names=self._vocabulary.keypoint_names,
             donors=Pictures(dataset, max_pixels=max_pixels, cache=cache),

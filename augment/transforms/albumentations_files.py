@@ -245,25 +245,31 @@ _EVERYWHERE: Final[Mapping[str, str]] = {
     "mode": "Albumentations 2.0 calls a border's mode `border_mode`",
 }
 
-_SIZE: Final = "Albumentations 2.0 takes `size: [height, width]`"
+_TAKES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("RandomResizedCrop", "size: [height, width]"): ("height", "width"),
+    ("RandomSizedCrop", "size: [height, width]"): ("height", "width"),
+    ("CoarseDropout", "num_holes_range: [min, max]"): ("max_holes", "min_holes"),
+    ("CoarseDropout", "hole_height_range: [min, max]"): ("max_height", "min_height"),
+    ("CoarseDropout", "hole_width_range: [min, max]"): ("max_width", "min_width"),
+    ("ImageCompression", "quality_range: [lower, upper]"): ("quality_lower", "quality_upper"),
+    ("Downscale", "scale_range: [min, max]"): ("scale_min", "scale_max"),
+    ("RandomFog", "fog_coef_range: [lower, upper]"): ("fog_coef_lower", "fog_coef_upper"),
+    ("RandomSnow", "snow_point_range: [lower, upper]"): ("snow_point_lower", "snow_point_upper"),
+    ("RandomRain", "slant_range: [lower, upper]"): ("slant_lower", "slant_upper"),
+    ("RandomShadow", "num_shadows_limit: [lower, upper]"): ("num_shadows_lower", "num_shadows_upper"),
+    ("RandomSunFlare", "angle_range: [lower, upper]"): ("angle_lower", "angle_upper"),
+    ("RandomSunFlare", "num_flare_circles_range: [lower, upper]"): (
+        "num_flare_circles_lower",
+        "num_flare_circles_upper",
+    ),
+}
+"""What takes the place of several old arguments of a transform."""
 
 OF_ONE: Final[Mapping[tuple[str, str], str]] = {
-    ("RandomResizedCrop", "height"): _SIZE,
-    ("RandomResizedCrop", "width"): _SIZE,
-    ("RandomSizedCrop", "height"): _SIZE,
-    ("RandomSizedCrop", "width"): _SIZE,
-    ("CoarseDropout", "max_holes"): "Albumentations 2.0 takes `num_holes_range: [min, max]`",
-    ("CoarseDropout", "min_holes"): "Albumentations 2.0 takes `num_holes_range: [min, max]`",
-    ("CoarseDropout", "max_height"): "Albumentations 2.0 takes `hole_height_range: [min, max]`",
-    ("CoarseDropout", "min_height"): "Albumentations 2.0 takes `hole_height_range: [min, max]`",
-    ("CoarseDropout", "max_width"): "Albumentations 2.0 takes `hole_width_range: [min, max]`",
-    ("CoarseDropout", "min_width"): "Albumentations 2.0 takes `hole_width_range: [min, max]`",
+    (name, old): f"Albumentations 2.0 takes `{new}`" for (name, new), several in _TAKES.items() for old in several
+} | {
     ("GaussNoise", "var_limit"): "Albumentations 2.0 takes `std_range`, as a share of 255",
     ("GaussNoise", "mean"): "Albumentations 2.0 takes `mean_range`, as a share of 255",
-    ("ImageCompression", "quality_lower"): "Albumentations 2.0 takes `quality_range: [lower, upper]`",
-    ("ImageCompression", "quality_upper"): "Albumentations 2.0 takes `quality_range: [lower, upper]`",
-    ("Downscale", "scale_min"): "Albumentations 2.0 takes `scale_range: [min, max]`",
-    ("Downscale", "scale_max"): "Albumentations 2.0 takes `scale_range: [min, max]`",
     ("Downscale", "interpolation"): "Albumentations 2.0 takes `interpolation_pair`",
     ("ElasticTransform", "alpha_affine"): "it was removed in Albumentations 2.0; put an `Affine` before it",
     ("OpticalDistortion", "shift_limit"): "it was removed in Albumentations 2.0",
@@ -274,18 +280,6 @@ OF_ONE: Final[Mapping[tuple[str, str], str]] = {
     ("Mosaic", "target_size"): "here it takes `size: [height, width]`",
     ("Mosaic", "cell_shape"): "here cells follow from `size`, `center_range` and `num_pictures`",
     ("Mosaic", "metadata_key"): "it was removed here: donors are drawn from the split",
-    ("RandomFog", "fog_coef_lower"): "Albumentations 2.0 takes `fog_coef_range: [lower, upper]`",
-    ("RandomFog", "fog_coef_upper"): "Albumentations 2.0 takes `fog_coef_range: [lower, upper]`",
-    ("RandomSnow", "snow_point_lower"): "Albumentations 2.0 takes `snow_point_range: [lower, upper]`",
-    ("RandomSnow", "snow_point_upper"): "Albumentations 2.0 takes `snow_point_range: [lower, upper]`",
-    ("RandomRain", "slant_lower"): "Albumentations 2.0 takes `slant_range: [lower, upper]`",
-    ("RandomRain", "slant_upper"): "Albumentations 2.0 takes `slant_range: [lower, upper]`",
-    ("RandomShadow", "num_shadows_lower"): "Albumentations 2.0 takes `num_shadows_limit: [lower, upper]`",
-    ("RandomShadow", "num_shadows_upper"): "Albumentations 2.0 takes `num_shadows_limit: [lower, upper]`",
-    ("RandomSunFlare", "angle_lower"): "Albumentations 2.0 takes `angle_range: [lower, upper]`",
-    ("RandomSunFlare", "angle_upper"): "Albumentations 2.0 takes `angle_range: [lower, upper]`",
-    ("RandomSunFlare", "num_flare_circles_lower"): "Albumentations 2.0 takes `num_flare_circles_range: [lower, upper]`",
-    ("RandomSunFlare", "num_flare_circles_upper"): "Albumentations 2.0 takes `num_flare_circles_range: [lower, upper]`",
 }
 
 

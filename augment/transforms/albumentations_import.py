@@ -9,6 +9,7 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -24,10 +25,17 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns t
 with kept_out("torch"), kept_out("huggingface_hub"):
     import albumentations as A  # noqa: N812 - the name its documentation uses
 
-__all__ = ["A", "cpu_problem", "cv2", "disable_ipp", "use_one_thread", "versions"]
+__all__ = ["TARGETS", "A", "corrected", "cpu_problem", "cv2", "disable_ipp", "use_one_thread", "versions"]
 
 _PIXEL_LIBRARIES = ("albumentations", "albucore", "numpy", "scipy", "simsimd", "stringzilla")
 _CPU_INFO = Path("/proc/cpuinfo")
+
+TARGETS = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes and keypoints; no volumes
+
+
+def corrected(mixin: type, original: Any) -> Any:
+    """Return the class of Albumentations with what a mixin corrects in several, under its own name."""
+    return type(original)(original.__name__, (mixin, original), {"__module__": mixin.__module__})
 
 
 def disable_ipp() -> None:

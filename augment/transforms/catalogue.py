@@ -8,20 +8,18 @@ it. ``EXCLUDED`` names the transforms that are known elsewhere and missing here,
 import functools
 import inspect
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType, ModuleType
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import pydantic
 
 from augment.pipelines.spec import Node
-from augment.transforms import albumentations_fixes, entry, matrix_geometry, schema
+from augment.transforms import entry, schema
 from augment.transforms.albumentations_import import A
-from augment.transforms.donors import copy_paste, mosaic
 from augment.transforms.entry import Entry
-from augment.transforms.families import CLASS_MODULES, FAMILIES
-from augment.transforms.policies import published_policies
+from augment.transforms.families import FAMILIES
 from augment.transforms.schema import Place, Schema
 from augment.validation import JSON, did_you_mean
 
@@ -82,19 +80,6 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Names of torchvision's transforms whose nearest spelling here is another transform."""
 
-_CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
-    *CLASS_MODULES,
-    copy_paste,
-    mosaic,
-    published_policies,
-    albumentations_fixes,
-    matrix_geometry,
-    A,
-)
-
-_NOT_IDEMPOTENT: Final = frozenset({("ShiftScaleRotate", "scale_limit")})
-"""Parameters that Albumentations' validation changes each time it runs (this one gains 1): ours is canonical."""
-
 
 class ParamsError(Exception):
     """Parameters that a transform cannot take; ``problems`` has a place inside them and a message for each."""
@@ -104,33 +89,10 @@ class ParamsError(Exception):
         super().__init__("; ".join(f"{'.'.join(map(str, place))} {msg}".strip() for place, msg in self.problems))
 
 
-@dataclass(frozen=True, slots=True)
-class TransformInfo:
-    """What anybody may know of a transform without loading it.
-
-    ``schema`` is the JSON Schema (2020-12) of its parameters, with a default for each that has one; the rules between
-    parameters stand in ``x-rules`` as sentences. ``targets`` follow the picture; those in ``requires`` must be there.
-    ``donors``: it takes other records of the same split; ``references``: it takes pictures of another dataset.
-    ``remedy``: what helps where it would leave targets behind.
-    """
-
-    name: str
-    family: str
-    targets: frozenset[str]
-    help: str
-    schema: Schema
-    container: bool
-    moves_pixels: bool
-    requires: frozenset[str]
-    donors: bool
-    references: bool
-    remedy: str
-
-
 @functools.cache
-def catalogue() -> Mapping[str, TransformInfo]:
+def catalogue() -> Mapping[str, Entry]:
     """All transforms, by name, in alphabetical order."""
-    return MappingProxyType({name: _info(name) for name in sorted(_entries())})
+    return MappingProxyType({name: replace(item, schema=_schema(item)) for name, item in sorted(_entries().items())})
 
 
 def fill(name: str, params: Mapping[str, Any]) -> dict[str, JSON]:
@@ -139,10 +101,9 @@ def fill(name: str, params: Mapping[str, Any]) -> dict[str, JSON]:
     Two spellings of the same thing have the same canonical form, and ``fill`` of it is itself. Children of a container
     are no parameters. ParamsError where the name, a parameter's name, type or range, or a rule between them is wrong.
     """
-    found = _entries().get(name)
-    if found is None:
+    item = _entries().get(name)
+    if item is None:
         raise ParamsError([((), unknown_name(name))])
-    item, _ = found
     properties = _properties(name)
     problems: list[tuple[Place, str]] = [
         ((key,), _unknown_parameter(name, key, properties)) for key in params if key not in properties
@@ -164,20 +125,20 @@ def fill(name: str, params: Mapping[str, Any]) -> dict[str, JSON]:
 
 def required(name: str, params: Mapping[str, Any]) -> frozenset[str]:
     """The targets without which a transform with these parameters cannot work."""
-    item, _ = _entries()[name]
+    item = _entries()[name]
     return item.requires | item.requires_by(params)
 
 
 def moves_pixels(name: str, params: Mapping[str, Any]) -> bool:
     """Whether pixels change places where a transform has these parameters."""
-    item, _ = _entries()[name]
+    item = _entries()[name]
     return item.moves_pixels and not item.still_where(params)
 
 
 def is_joining(name: str) -> bool:
     """Whether it joins a sample with other records of its split, and so stands outside of Albumentations."""
     item = _entries().get(name)
-    return item is not None and item[0].donors
+    return item is not None and item.donors
 
 
 def children_problem(name: str, params: Mapping[str, Any], children: Sequence[Node]) -> str | None:
@@ -198,7 +159,7 @@ def children_problem(name: str, params: Mapping[str, Any], children: Sequence[No
 
 def transform_class(name: str) -> Any:
     """The class behind a name of the catalogue: ours, Albumentations' made faster or mended, or Albumentations'."""
-    return next(getattr(module, name) for module in _CLASS_MODULES if hasattr(module, name))
+    return _entries()[name].implementation or getattr(A, name)
 
 
 def unknown_name(name: str) -> str:
@@ -216,35 +177,34 @@ def _unknown_parameter(name: str, key: str, properties: Mapping[str, Schema]) ->
 
 
 @functools.cache
-def _entries() -> Mapping[str, tuple[Entry, str]]:
-    return {item.name: (item, family) for family, entries in FAMILIES.items() for item in entries}
+def _entries() -> Mapping[str, Entry]:
+    return {item.name: replace(item, family=family) for family, entries in FAMILIES.items() for item in entries}
 
 
 @functools.cache
 def _properties(name: str) -> Mapping[str, Schema]:
-    return {**_entries()[name][0].params, "p": entry.P}
+    return {**_entries()[name].params, "p": entry.P}
 
 
 @functools.cache
 def _defaults(name: str) -> Mapping[str, JSON]:
     """Albumentations' own defaults as JSON, for the parameters we list."""
-    signature = inspect.signature(transform_class(name).__init__).parameters
-    return {
-        key: json.loads(json.dumps(signature[key].default))
-        for key in _properties(name)
-        if signature[key].default is not inspect.Parameter.empty
-    }
+    return _defaults_of(name, _properties(name))
 
 
 @functools.cache
 def _unlisted(name: str) -> Mapping[str, JSON]:
     """Defaults of the parameters that a pipeline may not name, such as a callable mask."""
-    cls = transform_class(name)
-    signature = inspect.signature(cls.__init__).parameters
+    return _defaults_of(
+        name, transform_class(name).InitSchema.model_fields.keys() - _properties(name).keys() - {"strict"}
+    )
+
+
+def _defaults_of(name: str, parameters: Iterable[str]) -> dict[str, JSON]:
+    signature = inspect.signature(transform_class(name).__init__).parameters
+    defaults = {key: signature[key].default for key in parameters}
     return {
-        key: json.loads(json.dumps(signature[key].default))
-        for key in cls.InitSchema.model_fields
-        if key not in _properties(name) and key != "strict"
+        key: json.loads(json.dumps(value)) for key, value in defaults.items() if value is not inspect.Parameter.empty
     }
 
 
@@ -258,7 +218,7 @@ def _canonical(name: str, values: Mapping[str, JSON]) -> dict[str, JSON]:
     except Exception as error:  # a validator may raise anything; the constructor would then take its defaults
         raise ParamsError([((), f"{name} refuses these parameters: {error}")]) from error
     dumped = json.loads(validated.model_dump_json(include=set(values)))
-    kept = {key: values[key] for key in values if (name, key) in _NOT_IDEMPOTENT}
+    kept = {key: values[key] for key in _entries()[name].unstable}
     canonical: dict[str, JSON] = {}
     for key, description in _properties(name).items():
         canonical[key], problems = schema.check((dumped | kept)[key], description, (key,))
@@ -267,16 +227,16 @@ def _canonical(name: str, values: Mapping[str, JSON]) -> dict[str, JSON]:
     return canonical
 
 
-def _info(name: str) -> TransformInfo:
-    item, family = _entries()[name]
-    defaults = _shown_defaults(name)
+def _schema(item: Entry) -> Schema:
+    """The schema of all parameters; defaults are shown as in a form, ranges as [low, high]."""
+    defaults = _defaults(item.name)
     properties = {
-        key: description | ({"default": defaults[key]} if key in defaults else {})
-        for key, description in _properties(name).items()
+        key: description | ({"default": schema.check(defaults[key], description)[0]} if key in defaults else {})
+        for key, description in _properties(item.name).items()
     }
     whole: Schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": name,
+        "title": item.name,
         "description": item.help,
         "type": "object",
         "properties": properties,
@@ -285,21 +245,4 @@ def _info(name: str) -> TransformInfo:
     }
     if item.rules:
         whole["x-rules"] = [sentence for sentence, _ in item.rules]
-    return TransformInfo(
-        name,
-        family,
-        item.targets,
-        item.help,
-        whole,
-        item.container,
-        item.moves_pixels,
-        item.requires,
-        item.donors,
-        item.references,
-        item.remedy,
-    )
-
-
-def _shown_defaults(name: str) -> Mapping[str, JSON]:
-    """Defaults as a form should show them: ranges as [low, high]."""
-    return {key: schema.check(value, _properties(name)[key])[0] for key, value in _defaults(name).items()}
+    return whole

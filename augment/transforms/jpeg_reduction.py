@@ -5,18 +5,13 @@ follow from the pipeline and the size of the image alone, never from the crop th
 """
 
 import functools
-import math
 from typing import Final
 
 from augment.pipelines.spec import PipelineSpec
-from augment.transforms.entry import Params
-from augment.transforms.families.resize import max_sizes
+from augment.transforms.catalogue import catalogue
 
 FULL: Final = 8
-_SHRINKERS: Final = frozenset({"LongestMaxSize", "RandomResizedCrop", "Resize", "SmallestMaxSize"})
 _PLACED: Final = frozenset({"mask", "keypoints"})
-_ROUNDING: Final = 1 - 1e-9
-"""Exponentials and roots of a draw may fall this much short of their bound (a few units in the last of 53 bits)."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -32,57 +27,13 @@ def eighths(spec: PipelineSpec, height: int, width: int, *, targets: frozenset[s
     if not spec.transforms or targets & _PLACED:
         return FULL
     first = spec.transforms[0]
-    if first.name not in _SHRINKERS or first.params["p"] != 1:
+    is_enough = catalogue()[first.name].reduces_decode
+    if is_enough is None or first.params["p"] != 1:
         return FULL
-    for n in range(1, FULL):
-        if _enough(first.name, first.params, (height, width), reduced(height, width, n)):
-            return n
-    return FULL
+    smaller = (n for n in range(1, FULL) if is_enough(first.params, (height, width), reduced(height, width, n)))
+    return next(smaller, FULL)
 
 
 def reduced(height: int, width: int, n: int) -> tuple[int, int]:
     """Height and width of a picture that is decoded at N/8, as libjpeg rounds them."""
     return -(-height * n // FULL), -(-width * n // FULL)
-
-
-def _enough(name: str, params: Params, full: tuple[int, int], small: tuple[int, int]) -> bool:
-    """Whether no region that the transform takes from the reduced picture is smaller than what it makes of it."""
-    if name == "Resize":
-        return bool(small[0] >= params["height"] and small[1] >= params["width"])
-    if name == "RandomResizedCrop":
-        height, width = smallest_crop(params, *small)
-        return bool(height >= params["size"][0] and width >= params["size"][1])
-    outputs = max_sizes(name, params, *full)
-    return outputs == max_sizes(name, params, *small) and all(
-        small[0] >= height and small[1] >= width for height, width in outputs
-    )
-
-
-def smallest_crop(params: Params, height: int, width: int) -> tuple[int, int]:
-    """The least height and the least width that ``RandomResizedCrop`` takes from a picture, in any draw.
-
-    A draw is an area in ``scale`` and an aspect ratio in ``ratio`` (width over height); it counts where it lies inside
-    the picture. The least width has the least area and the least ratio whose height still fits, the least height has
-    the greatest ratio whose width still fits. After ten draws that do not fit, the middle is taken, as large as
-    ``ratio`` allows.
-    """
-    low_ratio, high_ratio = params["ratio"]
-    area = params["scale"][0] * height * width
-    # a side counts as inside where it rounds to the picture's, so half a pixel more
-    least_ratio = max(low_ratio, area / (height + 0.5) ** 2)
-    most_ratio = min(high_ratio, (width + 0.5) ** 2 / area) if area > 0 else high_ratio
-    fallback = _fallback(low_ratio, high_ratio, height, width)
-    if least_ratio > most_ratio:  # no draw of the least area fits, and larger ones fit even less
-        return fallback
-    crop_height = max(1, round(math.sqrt(area / most_ratio) * _ROUNDING))
-    crop_width = max(1, round(math.sqrt(area * least_ratio) * _ROUNDING))
-    return min(crop_height, fallback[0]), min(crop_width, fallback[1])
-
-
-def _fallback(low_ratio: float, high_ratio: float, height: int, width: int) -> tuple[int, int]:
-    ratio = width / height
-    if ratio < low_ratio:
-        return round(width / low_ratio), width
-    if ratio > high_ratio:
-        return height, round(height * high_ratio)
-    return height, width

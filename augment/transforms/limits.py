@@ -6,10 +6,7 @@ same numbers. At any combination of them an image of 512 x 512 takes seconds and
 ``tests/augment/transforms/test_limits.py``, marked long).
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
-
-from augment.transforms.entry import Unfit
+from typing import Final
 
 OUTPUT_SIDE_PX: Final = 4_096
 """Height or width that a pipeline may name. Training pictures are 32-2,048 px; 4,096 squared is 50 MB of pixels."""
@@ -124,27 +121,3 @@ FACTOR: Final = 10.0
 
 ROUGHNESS: Final = 10.0
 """How quickly a plasma pattern loses its detail; the pattern underflows far beyond."""
-
-
-def check_output(name: str, params: Mapping[str, Any]) -> None:
-    """Raise Unfit where a transform is about to make more than ``OUTPUT_PIXELS`` of the picture it was given.
-
-    ``params`` are those of one call of Albumentations: the size of a result can follow from the picture and chance.
-    """
-    height, width = params["shape"][:2]
-    if "scale" in params and name in {"RandomScale", "LongestMaxSize", "SmallestMaxSize"}:
-        height, width = height * params["scale"], width * params["scale"]
-    elif "pad_top" in params:
-        height += params["pad_top"] + params["pad_bottom"]
-        width += params["pad_left"] + params["pad_right"]
-    elif "result_shape" in params:
-        height, width = params["result_shape"]
-    elif "output_shape" in params:
-        height, width = params["output_shape"]
-    elif "max_height" in params:
-        height, width = params["max_height"], params["max_width"]
-    if height * width > OUTPUT_PIXELS:
-        raise Unfit(
-            f"the result would have {height:.0f} x {width:.0f} pixels; the limit is {OUTPUT_PIXELS} (OUTPUT_PIXELS): "
-            "resize first, or scale or pad less"
-        )

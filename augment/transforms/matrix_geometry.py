@@ -7,7 +7,6 @@ a pixel of the larger picture), derives the matrix of boxes beside that of the p
 middles of pixels; ``placed`` of a class says which, and how large the result is.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms import limits
-from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.albumentations_import import cv2
 from augment.transforms.entry import Unfit
 
 _Array = NDArray[Any]
@@ -273,7 +272,7 @@ class Straight:
         return moved
 
 
-class _Warped(Straight):
+class Warped(Straight):
     """Says what was drawn of shift (pixels) and shear (degrees), which the original tells by the matrix alone."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -294,182 +293,10 @@ class _Warped(Straight):
 
     def placed(self, params: Mapping[str, Any]) -> Placed:
         height, width = params["output_shape"]
-        return _square(params["matrix"]), (round(height), round(width))
+        return square(params["matrix"]), (round(height), round(width))
 
 
-class Affine(_Warped, A.Affine):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class ShiftScaleRotate(_Warped, A.ShiftScaleRotate):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class SafeRotate(_Warped, A.SafeRotate):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class Rotate(Straight, A.Rotate):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Say the angle too, in degrees anticlockwise from -180 to 180; the original tells the matrix alone."""
-        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
-        cos, sin = drawn["matrix"][0, :2]
-        return {"angle": math.degrees(math.atan2(sin, cos)), **drawn}
-
-    def placed(self, params: Mapping[str, Any]) -> Placed:
-        matrix = _square(params["matrix"])
-        if not self.crop_border:
-            return matrix, params["shape"][:2]
-        x_min, y_min = params["x_min"], params["y_min"]
-        return shifted(-x_min, -y_min) @ matrix, (params["y_max"] - y_min, params["x_max"] - x_min)
-
-
-class Perspective(Straight, A.Perspective):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    def placed(self, params: Mapping[str, Any]) -> Placed:
-        height, width = params["max_height"], params["max_width"]
-        matrix = np.asarray(params["matrix"], dtype=np.float64)
-        if not self.keep_size:
-            return matrix, (height, width)
-        shape = params["shape"][:2]
-        return np.diag([shape[1] / width, shape[0] / height, 1.0]) @ matrix, shape
-
-
-class _Padded(Straight):
-    def placed(self, params: Mapping[str, Any]) -> Placed:
-        height, width = params["shape"][:2]
-        top, bottom, left, right = (params[f"pad_{side}"] for side in ("top", "bottom", "left", "right"))
-        return shifted(left, top), (height + top + bottom, width + left + right)
-
-
-class Pad(_Padded, A.Pad):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class PadIfNeeded(_Padded, A.PadIfNeeded):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class _Cropped(Straight):
-    """A crop out of the picture, which was padded first where it was too small."""
-
-    def placed(self, params: Mapping[str, Any]) -> Placed:
-        x_min, y_min, x_max, y_max = params["crop_coords"]
-        pad = params.get("pad_params") or {"pad_left": 0, "pad_top": 0}
-        return shifted(pad["pad_left"] - x_min, pad["pad_top"] - y_min), (y_max - y_min, x_max - x_min)
-
-
-class RandomCrop(_Cropped, A.RandomCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class CenterCrop(_Cropped, A.CenterCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class Crop(_Cropped, A.Crop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class AtLeastOneBBoxRandomCrop(_Cropped, A.AtLeastOneBBoxRandomCrop):  # type: ignore[misc]  # as above
-    pass
-
-
-class BBoxSafeRandomCrop(_Cropped, A.BBoxSafeRandomCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class RandomCropFromBorders(_Cropped, A.RandomCropFromBorders):  # type: ignore[misc]  # as above
-    pass
-
-
-class CropNonEmptyMaskIfExists(_Cropped, A.CropNonEmptyMaskIfExists):  # type: ignore[misc]  # as above
-    """A picture that has no object, in a dataset of objects with masks, is cut anywhere; the original refuses it."""
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        if "mask" not in data and "masks" in data and not len(data["masks"]):
-            data = data | {"mask": np.zeros(params["shape"][:2], np.uint8)}
-        return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
-
-
-class _CroppedToSize(_Cropped):
-    def placed(self, params: Mapping[str, Any]) -> Placed:
-        matrix, part = super().placed(params)
-        return resized(part, self.result) @ matrix, self.result
-
-    @property
-    def result(self) -> tuple[int, int]:
-        height, width = self.size  # type: ignore[attr-defined]  # of the class that this is mixed into
-        return height, width
-
-
-class RandomResizedCrop(_CroppedToSize, A.RandomResizedCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class RandomSizedCrop(_CroppedToSize, A.RandomSizedCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class RandomSizedBBoxSafeCrop(_CroppedToSize, A.RandomSizedBBoxSafeCrop):  # type: ignore[misc]  # as above
-    @property
-    def result(self) -> tuple[int, int]:
-        return self.height, self.width
-
-
-class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """What is cut off is not in the border that mirrors the rest."""
-
-    def placed(self, params: Mapping[str, Any]) -> Placed:
-        x_min, y_min, _, _ = params["crop_params"] or (0, 0, 0, 0)
-        top, _, left, _ = params["pad_params"] or (0, 0, 0, 0)
-        matrix, frame = shifted(left - x_min, top - y_min), params["result_shape"]
-        if not self.keep_size:
-            return matrix, frame
-        return resized(frame, params["shape"][:2]) @ matrix, params["shape"][:2]
-
-    def steps(self, params: Mapping[str, Any]) -> list[Step]:
-        matrix, frame = self.placed(params)
-        height, width = params["shape"][:2]
-        x_min, y_min, x_max, y_max = params["crop_params"] or (0, 0, width, height)
-        cut = Step(shifted(-x_min, -y_min), (y_max - y_min, x_max - x_min))
-        return [cut, Step(matrix @ shifted(x_min, y_min), frame, self.border_mode)]
-
-
-class _Resized(Straight):
-    def placed(self, params: Mapping[str, Any]) -> Placed:
-        before = params["shape"][:2]
-        after = self.result_of(before, params)
-        return resized(before, after), after
-
-    def result_of(self, before: tuple[int, int], params: Mapping[str, Any]) -> tuple[int, int]:
-        scale = params["scale"]
-        return max(1, round(before[0] * scale)), max(1, round(before[1] * scale))
-
-
-class Resize(_Resized, A.Resize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Say the factors: nothing is drawn, but they depend on the picture."""
-        height, width = params["shape"][:2]
-        return {"scale": {"x": self.width / width, "y": self.height / height}}
-
-    def result_of(self, before: tuple[int, int], params: Mapping[str, Any]) -> tuple[int, int]:  # noqa: ARG002
-        return self.height, self.width
-
-
-class RandomScale(_Resized, A.RandomScale):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    def result_of(self, before: tuple[int, int], params: Mapping[str, Any]) -> tuple[int, int]:
-        return int(before[0] * params["scale"]), int(before[1] * params["scale"])
-
-
-class LongestMaxSize(_Resized, A.LongestMaxSize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-class SmallestMaxSize(_Resized, A.SmallestMaxSize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    pass
-
-
-def _square(matrix: _Array) -> NDArray[np.float64]:
+def square(matrix: _Array) -> NDArray[np.float64]:
     """A matrix of two rows with its third."""
     full = np.eye(3)
     full[: len(matrix)] = matrix

@@ -9,7 +9,7 @@ in place of a pair stands for; the words are those of ``SCALARS``).
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from augment.validation import JSON
@@ -17,14 +17,15 @@ from augment.validation import JSON
 Schema = dict[str, Any]
 Place = tuple[str | int, ...]
 
-SCALARS: Final[Mapping[str, str]] = {
-    "symmetric": "a single number v means [-v, v]",
-    "from-zero": "a single number v means [0, v]",
-    "from-one": "a single number v means [1, v]",
-    "from-three": "a single number v means [3, v]",
-    "around-one": "a single number v means [max(0, 1 - v), 1 + v]",
-    "repeat": "a single number v means [v, v]",
+SCALARS: Final[Mapping[str, tuple[str, Callable[[float], tuple[float, float]]]]] = {
+    "symmetric": ("[-v, v]", lambda v: (-v, v)),
+    "from-zero": ("[0, v]", lambda v: (0, v)),
+    "from-one": ("[1, v]", lambda v: (1, v)),
+    "from-three": ("[3, v]", lambda v: (3, v)),
+    "around-one": ("[max(0, 1 - v), 1 + v]", lambda v: (max(0, 1 - v), 1 + v)),
+    "repeat": ("[v, v]", lambda v: (v, v)),
 }
+"""What a single number v may mean, in words and as a range."""
 
 INTERPOLATIONS: Final = {
     0: "nearest",
@@ -87,7 +88,10 @@ def pair(item: Schema, *, scalar: str | None = None) -> Schema:
         single["maximum"] = min(inner["maximum"], -inner["minimum"])
     if scalar == "around-one":
         single["maximum"] = inner["maximum"] - 1
-    return {"anyOf": [array, single], "description": f"{item['description']} ({SCALARS[scalar]})"}
+    return {
+        "anyOf": [array, single],
+        "description": f"{item['description']} (a single number v means {SCALARS[scalar][0]})",
+    }
 
 
 def array(item: Schema, low: int, high: int, description: str, *, title: str | None = None) -> Schema:
@@ -258,15 +262,8 @@ def _check_any(value: object, branches: list[Schema], place: Place) -> tuple[JSO
 def _expand(value: JSON, scalar: str) -> list[JSON]:
     """The range that a single number stands for; the first branch beside it says what a range may hold."""
     assert isinstance(value, int | float)  # noqa: S101 - its schema said so
-    low = {
-        "symmetric": -value,
-        "from-zero": 0,
-        "from-one": 1,
-        "from-three": 3,
-        "around-one": max(0, 1 - value),
-        "repeat": value,
-    }[scalar]
-    return [low + 0, 1 + value if scalar == "around-one" else value]
+    low, high = SCALARS[scalar][1](value)
+    return [low + 0, high]  # 0 has no sign here
 
 
 def _same_shape(value: object, branch: Schema) -> bool:

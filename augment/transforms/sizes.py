@@ -5,7 +5,7 @@ refused when it is declared, not after an hour. The sizes that may occur are fol
 branch of a container.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,19 +18,11 @@ from augment.errors import PipelineError, Problem
 from augment.pipelines.spec import Node, PipelineSpec
 from augment.transforms import entry, limits
 from augment.transforms.catalogue import catalogue, moves_pixels, required
-from augment.transforms.entry import Change, Extent
-from augment.transforms.families import crop, distortion, dropout, light, resize, weather
+from augment.transforms.entry import Extent
 
 MAX_EXTENTS: Final = 128
 """Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64, and a
 picture may lie or stand."""
-
-CHANGES: Final[Mapping[str, Change]] = {
-    name: change
-    for family in (crop, distortion, dropout, light, resize, weather)
-    for name, change in family.CHANGES.items()
-}
-"""Transforms that change an image's size or need a least one; a test over the whole catalogue finds what is missing."""
 
 Path = tuple[int, ...]
 """Which node: its position in the pipeline, then in each container."""
@@ -166,7 +158,7 @@ def impossible(spec: PipelineSpec) -> list[Finding]:
 
 def after(name: str, params: entry.Params, before: Extent) -> Iterable[Extent]:
     """Return the sizes that leave a transform which is applied to a picture of ``before``; raises entry.Unfit."""
-    change = CHANGES.get(name)
+    change = catalogue()[name].output_size
     return (before,) if change is None else change(params, before)
 
 

@@ -73,7 +73,7 @@ def fused(views: Sequence[Boxes], frames: Sequence[Frame], iou_threshold: float)
     num_views = np.sum([frame.shows(middles) for frame in frames], axis=0)
     num_views = np.maximum(num_views, 1)  # a mean of boxes may lie where no view looked
     scores = scores * np.minimum(sizes, num_views) / num_views
-    return _by_score(Boxes(boxes, scores, classes[: len(clusters)]))
+    return Boxes(boxes, scores, classes[: len(clusters)]).take(np.argsort(-scores, kind="stable"))
 
 
 def suppressed(views: Sequence[Boxes], iou_threshold: float) -> Boxes:
@@ -95,10 +95,6 @@ def _together(views: Sequence[Boxes]) -> Boxes:
         np.concatenate([each.scores for each in views]),
         np.concatenate([each.labels for each in views]),
     )
-
-
-def _by_score(found: Boxes) -> Boxes:
-    return found.take(np.argsort(-found.scores, kind="stable"))
 
 
 def _iou(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -62,7 +62,9 @@ def _of_view(view: int, given: Mapping[str, Any], num_rows: int) -> Taken:
         labels=_labels(where, given["labels"], num_rows) if "labels" in names else None,
         masks=_maps(f"{where}['masks']", given["masks"], num_rows) if "masks" in names else None,
         boxes=_boxes(where, given, num_rows) if "boxes" in names else None,
-        keypoints=_keypoints(where, given["keypoints"], num_rows) if "keypoints" in names else None,
+        keypoints=_rows(f"{where}['keypoints']", given["keypoints"], (num_rows, None, 2))
+        if "keypoints" in names
+        else None,
         keypoint_scores=_scores_of_points(where, given) if "keypoint_scores" in names else None,
     )
 
@@ -141,10 +143,6 @@ def _labels(where: str, value: Any, num_rows: int) -> NDArray[np.float64]:
     if not np.isfinite(labels).all():
         raise CallError(f"{where}['labels'] holds what is no number; look at what the model gave")
     return labels
-
-
-def _keypoints(where: str, value: Any, num_rows: int) -> NDArray[np.float64]:
-    return _rows(f"{where}['keypoints']", value, (num_rows, None, 2))
 
 
 def _scores_of_points(where: str, given: Mapping[str, Any]) -> NDArray[np.float64]:

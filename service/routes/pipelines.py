@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 from augment.errors import PipelineError
 from augment.pipelines import document
 from augment.render.pipeline import Pipeline
-from augment.transforms.catalogue import TransformInfo, catalogue
+from augment.transforms.catalogue import catalogue
+from augment.transforms.entry import Entry
 from augment.validation import did_you_mean
 from service import schemas
 from service.asgi import requests
@@ -293,6 +294,6 @@ def _answer(request: Request, state: Joined, body: bytes) -> Response:
     return requests.answer(request, body, etag=etag, media_type="application/json")
 
 
-def _document(info: TransformInfo) -> dict[str, Any]:
+def _document(info: Entry) -> dict[str, Any]:
     values = {name: getattr(info, name) for name in (each.alias or own for own, each in Transform.model_fields.items())}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}

@@ -83,7 +83,9 @@ class CopyPaste:
     def _paste(self, base: Piece, donor: Piece, generator: np.random.Generator) -> tuple[Piece, dict[str, Any]]:
         frame = base.sample.image.shape[:2]
         factor = generator.uniform(*self.scale_range)
-        flips = bool(generator.random() < self.flip_p) and not len(_keypoints(donor.sample))
+        flips = bool(generator.random() < self.flip_p) and (
+            donor.sample.keypoints is None or not len(donor.sample.keypoints)
+        )
         if flips:
             donor = Piece(_mirrored(donor.sample), donor.visible)
         tile = self._tile(donor.sample.image.shape[:2], frame, factor, generator.random(2).tolist())
@@ -224,7 +226,3 @@ def _stack(sample: Sample) -> NDArray[np.uint8]:
     if masks is None:
         raise AssertionError("join looked whether they are there")
     return masks
-
-
-def _keypoints(sample: Sample) -> NDArray[np.float32]:
-    return np.zeros((0, 2), np.float32) if sample.keypoints is None else sample.keypoints

@@ -8,20 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.datasets.targets import MAX_MASK_BYTES
+from augment.samples.annotations import BY_KEYPOINT
 from augment.samples.sample import Sample
 from augment.transforms.entry import Unfit
 from augment.transforms.matrix_geometry import joined_shapes, shapes_of
 
-_OF_BOXES: Final = ("boxes", "box_labels", "box_rows", "instance_masks")
-_OF_KEYPOINTS: Final = (
-    "keypoints",
-    "keypoint_labels",
-    "keypoint_visibility",
-    "keypoint_angles",
-    "keypoint_scales",
-    "keypoint_boxes",
-    "keypoint_rows",
-)
+OF_BOXES: Final = ("boxes", "box_labels", "box_rows", "instance_masks")
+OF_KEYPOINTS: Final = ("keypoints", *BY_KEYPOINT, "keypoint_rows")
+"""Fields of a sample that have a row for each box, or keypoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +37,7 @@ class Piece:
 
 def with_boxes(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Piece:
     """The piece with these of its boxes and all that is said of them; the image and the other targets are shared."""
-    taken = {name: values[rows] for name in _OF_BOXES if (values := getattr(piece.sample, name)) is not None}
+    taken = {name: values[rows] for name in OF_BOXES if (values := getattr(piece.sample, name)) is not None}
     return Piece(
         replace(piece.sample, **taken), piece.visible[rows], None if piece.shapes is None else piece.shapes[rows]
     )
@@ -51,7 +45,7 @@ def with_boxes(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_])
 
 def with_keypoints(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Piece:
     """The piece with these of its keypoints and all that is said of them; the rest is shared."""
-    taken = {name: values[rows] for name in _OF_KEYPOINTS if (values := getattr(piece.sample, name)) is not None}
+    taken = {name: values[rows] for name in OF_KEYPOINTS if (values := getattr(piece.sample, name)) is not None}
     return replace(piece, sample=replace(piece.sample, **taken))
 
 
@@ -74,7 +68,7 @@ def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) ->
     """
     first = pieces[0].sample
     rows: dict[str, Any] = {}
-    for name in (*_OF_BOXES, *_OF_KEYPOINTS):
+    for name in (*OF_BOXES, *OF_KEYPOINTS):
         values = [getattr(piece.sample, name) for piece in pieces]
         there = [value for value in values if value is not None]
         if len(there) not in (0, len(values)):

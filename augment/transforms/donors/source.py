@@ -58,13 +58,6 @@ def take(source: Source, index: int) -> tuple[str, Sample]:
     raise first
 
 
-def ordered(value: tuple[Any, Any]) -> tuple[Any, Any]:
-    """The range itself; ValueError where its ends stand the wrong way round."""
-    if value[0] > value[1]:
-        raise ValueError("the first number must not be larger than the second")
-    return value
-
-
 class Referring:
     """What all transforms with references share; comes before Albumentations' class among the bases."""
 

@@ -1,12 +1,13 @@
 """The families of transforms, one file each, in the order in which people look for them.
 
-A family's file holds the entries of its transforms, the rules for their sizes and the classes that are ours. Some
-classes of ours take the place of one of Albumentations that is slow for no reason: same parameters, same draws, same
-results. A docstring says what differs, and by how much at most, if the pixels are not the very same bytes.
+A family's file holds the classes of its transforms that are ours, the rules for their sizes and the entries. A class
+of ours takes the place of one of Albumentations 2.0.8 that is slow for no reason, or has a fault that would refuse good
+records or spoil targets; it is the last release under its licence, so the faults will stay. Name, parameters and draws
+are the original's. A docstring says what differs, and by how much at most, if the pixels are not the very same bytes.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Final
 
 from augment.transforms.entry import Entry
@@ -22,7 +23,6 @@ from augment.transforms.families import (
     geometry,
     light,
     noise,
-    overlay,
     policy,
     quality,
     reference,
@@ -53,9 +53,3 @@ FAMILIES: Final[Mapping[str, tuple[Entry, ...]]] = MappingProxyType(
     }
 )
 """Entries by the name of their family. A new family is one line here."""
-
-CLASS_MODULES: Final[tuple[ModuleType, ...]] = (
-    *(geometry, reference, overlay, flip, crop, noise, dropout, colour, light),
-    *(blur, quality, weather),
-)
-"""The families that hold classes of ours."""

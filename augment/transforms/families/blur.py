@@ -39,6 +39,16 @@ def _sigma_or_kernel(params: Mapping[str, Any]) -> str | None:
     return None
 
 
+class GlassBlur(A.GlassBlur):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """An image with no pixel that has neighbours all around is blurred; in the original it fails."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        if min(params["shape"][:2]) <= 2 * self.max_delta:
+            return {"dxy": np.zeros((0, self.iterations, 2), np.int64)}
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        return drawn
+
+
 ENTRIES = (
     Entry("Blur", "Averages over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
     Entry("MedianBlur", "Takes the median over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
@@ -101,6 +111,7 @@ ENTRIES = (
             "iterations": schema.integer(1, limits.ITERATIONS, "how many times"),
             "mode": schema.choice({"fast": "all at once", "exact": "one after another"}, "how pixels are swapped"),
         },
+        implementation=GlassBlur,
     ),
     Entry(
         "ZoomBlur",
@@ -112,10 +123,6 @@ ENTRIES = (
     ),
 )
 
-
-_KERNEL = schema.pair(
-    schema.integer(3, limits.KERNEL_PX, "side of the kernel in pixels, odd", odd=True), scalar="from-three"
-)
 
 SHARPNESS_ENTRIES = (
     Entry(
@@ -135,7 +142,7 @@ SHARPNESS_ENTRIES = (
         "UnsharpMask",
         "Sharpens where the picture differs from its blur by more than a threshold.",
         {
-            "blur_limit": _KERNEL,
+            "blur_limit": _kernel(limits.KERNEL_PX),
             "sigma_limit": schema.pair(
                 schema.number(0, limits.SIGMA_PX, "standard deviation; 0 follows from the kernel"), scalar="from-zero"
             ),
@@ -155,18 +162,8 @@ SHARPNESS_ENTRIES = (
         "RingingOvershoot",
         "Rings about edges, as a codec leaves them: a sinc filter.",
         {
-            "blur_limit": _KERNEL,
+            "blur_limit": _kernel(limits.KERNEL_PX),
             "cutoff": schema.pair(schema.number(0.01, math.pi, "cut-off frequency in radians")),
         },
     ),
 )
-
-
-class GlassBlur(A.GlassBlur):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """An image with no pixel that has neighbours all around is blurred; in the original it fails."""
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        if min(params["shape"][:2]) <= 2 * self.max_delta:
-            return {"dxy": np.zeros((0, self.iterations, 2), np.int64)}
-        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
-        return drawn

@@ -9,34 +9,29 @@ _CHOSEN = {
 }
 
 ENTRIES = (
-    Entry(
-        "OneOf",
-        "Applies one child; the children's p are their weights.",
-        {},
-        ALL_TARGETS,
-        container=True,
-    ),
+    Entry("OneOf", "Applies one child; the children's p are their weights.", targets=ALL_TARGETS, container=True),
     Entry(
         "SomeOf",
         "Chooses n children and applies each, in the order they are written, with its own p.",
         _CHOSEN,
-        ALL_TARGETS,
+        targets=ALL_TARGETS,
         container=True,
     ),
     Entry(
         "RandomOrder",
         "Chooses n children and applies each, in a random order, with its own p.",
         _CHOSEN,
-        ALL_TARGETS,
+        targets=ALL_TARGETS,
         container=True,
     ),
     Entry(
         "OneOrOther",
         "Applies the first of two children with probability p, else the second, whatever their own p.",
-        {},
-        ALL_TARGETS,
+        targets=ALL_TARGETS,
         container=True,
     ),
-    Entry("Sequential", "Applies all children in their order, each with its own p.", {}, ALL_TARGETS, container=True),
-    Entry("NoOp", "Does nothing; a choice for OneOf and SomeOf.", {}, ALL_TARGETS),
+    Entry(
+        "Sequential", "Applies all children in their order, each with its own p.", targets=ALL_TARGETS, container=True
+    ),
+    Entry("NoOp", "Does nothing; a choice for OneOf and SomeOf.", targets=ALL_TARGETS),
 )

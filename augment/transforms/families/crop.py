@@ -4,58 +4,43 @@ Size rules follow the arithmetic of Albumentations 2.0.8. ``RandomResizedCrop`` 
 Albumentations builds the function that calls it anew for each image.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.transforms import limits, matrix_geometry, schema
-from augment.transforms.albumentations_import import A, cv2
+from augment.transforms import limits, schema
+from augment.transforms.albumentations_import import TARGETS, A, corrected, cv2
 from augment.transforms.entry import (
-    ALL_TARGETS,
-    Change,
-    Entry,
     Extent,
     Params,
+    Range,
     Unfit,
-    area_for_downscale,
     border,
     border_mode,
     fill_mask,
+    indices,
     interpolation,
     mask_interpolation,
+    moving_entry,
+    named_size,
     point,
+    position,
     resample,
+    side,
+    size,
 )
+from augment.transforms.matrix_geometry import Placed, Step, Straight, resized, shifted
 from augment.transforms.schema import Schema
 
-
-def _side(description: str) -> Schema:
-    return schema.integer(1, limits.OUTPUT_SIDE_PX, description)
-
-
-_SIZE = schema.array(
-    {"type": "integer", "minimum": 1, "maximum": limits.OUTPUT_SIDE_PX},
-    2,
-    2,
-    "height and width of the result in pixels",
-)
-_HEIGHT_WIDTH = {"height": _side("height of the crop in pixels"), "width": _side("width of the crop in pixels")}
-_RESULT = {"height": _side("height of the result in pixels"), "width": _side("width of the result in pixels")}
+_SIZE = size()
+_HEIGHT_WIDTH = {"height": side("height of the crop in pixels"), "width": side("width of the crop in pixels")}
+_RESULT = {"height": side("height of the result in pixels"), "width": side("width of the result in pixels")}
 _PADDED = {
     "pad_if_needed": schema.flag("pad a picture that is smaller than the crop; otherwise such a record is refused"),
-    "pad_position": schema.choice(
-        {
-            "center": "in the middle",
-            "top_left": "top left",
-            "top_right": "top right",
-            "bottom_left": "bottom left",
-            "bottom_right": "bottom right",
-            "random": "at random",
-        },
-        "where the picture lies when it is padded",
-    ),
+    "pad_position": position("where the picture lies when it is padded"),
 } | border()
 _AREA_SCALE = schema.pair(schema.number(0, 1, "area of the crop as a share of the picture's area", above=True))
 _EROSION = schema.number(0, 1, "share of the boxes that the crop may cut away; 0 keeps all of them whole")
@@ -113,153 +98,10 @@ def _sides(item: Schema, unit: str) -> Schema:
     )
 
 
-ENTRIES = (
-    Entry(
-        "RandomCropKeepSize",
-        "Cuts out a random part and resizes it back to the size the picture had.",
-        {
-            "scale": _AREA_SCALE,
-            "ratio": _ratio("aspect ratio of the crop divided by the picture's own; 1 does not distort"),
-            "interpolation": interpolation(),
-        },
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-    Entry(
-        "RandomResizedCrop",
-        "Cuts out a random part of random area and aspect ratio and resizes it to one size (as Inception was trained).",
-        {"size": _SIZE, "scale": _AREA_SCALE, "ratio": _ratio("width of the crop divided by its height")}
-        | resample()
-        | {"area_for_downscale": area_for_downscale()},
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-    Entry(
-        "RandomSizedCrop",
-        "Cuts out a random part whose height is drawn in pixels and resizes it to one size.",
-        {
-            "min_max_height": schema.pair(_side("height of the crop in pixels"), scalar="from-one"),
-            "size": _SIZE,
-            "w2h_ratio": schema.number(0.01, 100, "width of the crop divided by its height"),
-        }
-        | resample()
-        | {"area_for_downscale": area_for_downscale()},
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-    Entry(
-        "RandomCrop",
-        "Cuts out a part of one size at a random place.",
-        _HEIGHT_WIDTH | _PADDED,
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-    Entry("CenterCrop", "Cuts out the middle.", _HEIGHT_WIDTH | _PADDED, ALL_TARGETS, moves_pixels=True),
-    Entry(
-        "Crop",
-        "Cuts out the same rectangle from every picture.",
-        {
-            "x_min": schema.integer(0, limits.OUTPUT_SIDE_PX - 1, "left edge in pixels"),
-            "y_min": schema.integer(0, limits.OUTPUT_SIDE_PX - 1, "top edge in pixels"),
-            "x_max": _side("right edge in pixels, exclusive"),
-            "y_max": _side("bottom edge in pixels, exclusive"),
-        }
-        | _PADDED,
-        ALL_TARGETS,
-        moves_pixels=True,
-        rules=(("x_min < x_max and y_min < y_max", _x_grows),),
-    ),
-    Entry(
-        "RandomCropFromBorders",
-        "Cuts a random share off each side; the size varies.",
-        {
-            f"crop_{side}": schema.number(0, 0.99, f"largest share of the {dimension} that is cut off at the {side}")
-            for side, dimension in (("left", "width"), ("right", "width"), ("top", "height"), ("bottom", "height"))
-        },
-        ALL_TARGETS,
-        moves_pixels=True,
-        rules=(("crop_left + crop_right <= 1 and crop_top + crop_bottom <= 1", _borders_leave_something),),
-    ),
-    Entry(
-        "CropAndPad",
-        "Cuts pixels off each side, or adds them where the number is above zero.",
-        {
-            "px": schema.optional(
-                _sides({"type": "integer", "minimum": -limits.PAD_PX, "maximum": limits.PAD_PX}, "pixels"),
-                "percent is used",
-            ),
-            "percent": schema.optional(
-                _sides({"type": "number", "minimum": -1, "maximum": limits.PAD_RATIO}, "share of the side"),
-                "px is used",
-            ),
-            "keep_size": schema.flag("resize the result to the size the picture had"),
-            "sample_independently": schema.flag("draw each side by itself"),
-            "interpolation": interpolation(),
-            "mask_interpolation": mask_interpolation(),
-            "border_mode": border_mode(),
-            "fill": schema.number(0, 255, "value outside the picture, where the border is constant"),
-            "fill_mask": fill_mask(),
-        },
-        ALL_TARGETS,
-        moves_pixels=True,
-        rules=(
-            ("px or percent, one of the two", _one_of_px_percent),
-            ("a range of px excludes its end", _px_ranges),
-        ),
-    ),
-    Entry(
-        "CropNonEmptyMaskIfExists",
-        "Cuts out a part of one size that holds some of the mask, where the mask is not empty.",
-        _HEIGHT_WIDTH
-        | {
-            "ignore_values": schema.optional(
-                schema.array(
-                    {"type": "integer", "minimum": 0, "maximum": 65_535},
-                    1,
-                    limits.CHOICES,
-                    "classes of the mask that count as empty",
-                ),
-                "only class 0 does",
-            ),
-            "ignore_channels": schema.choice({None: "none"}, "masks have one channel here"),
-        },
-        ALL_TARGETS,
-        moves_pixels=True,
-        requires=frozenset({"mask"}),
-    ),
-    Entry(
-        "BBoxSafeRandomCrop",
-        "Cuts out a random part that keeps the boxes; the size varies.",
-        {"erosion_rate": _EROSION},
-        ALL_TARGETS,
-        moves_pixels=True,
-        requires=frozenset({"boxes"}),
-    ),
-    Entry(
-        "RandomSizedBBoxSafeCrop",
-        "Cuts out a random part that keeps the boxes and resizes it to one size.",
-        _RESULT | {"erosion_rate": _EROSION} | resample(),
-        ALL_TARGETS,
-        moves_pixels=True,
-        requires=frozenset({"boxes"}),
-    ),
-    Entry(
-        "AtLeastOneBBoxRandomCrop",
-        "Cuts out a part of one size that holds at least some of one box, where there is one.",
-        _HEIGHT_WIDTH
-        | {"erosion_factor": schema.number(0, 1, "share of that box that may be cut away; 0 keeps it whole")},
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-)
-
-
 def _crop(height: int, width: int, params: Params, before: Extent, remedy: str) -> Iterable[Extent]:
-    if not params.get("pad_if_needed", False):
-        too_low = (before.min_height if before.firm else before.max_height) < height
-        too_narrow = (before.min_width if before.firm else before.max_width) < width
-        if too_low or too_narrow:
-            raise Unfit(f"it takes {height} x {width} pixels (height x width) from a picture of {before}; {remedy}")
+    is_small = before.surest[0] < height or before.surest[1] < width
+    if is_small and not params.get("pad_if_needed", False):
+        raise Unfit(f"it takes {height} x {width} pixels (height x width) from a picture of {before}; {remedy}")
     return (point(height, width),)
 
 
@@ -279,20 +121,9 @@ def _crop_rectangle(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 def _random_sized_crop(params: Params, before: Extent) -> Iterable[Extent]:
-    del before
     if int(params["min_max_height"][0] * params["w2h_ratio"]) < 1:
         raise Unfit(f"a crop of {params['min_max_height'][0]} rows has no column; raise min_max_height or w2h_ratio")
-    return (point(*params["size"]),)
-
-
-def _to_size(params: Params, before: Extent) -> Iterable[Extent]:
-    del before
-    return (point(*params["size"]),)
-
-
-def _to_height_width(params: Params, before: Extent) -> Iterable[Extent]:
-    del before
-    return (point(params["height"], params["width"]),)
+    return named_size(params, before)
 
 
 def _crop_from_borders(params: Params, before: Extent) -> Iterable[Extent]:
@@ -313,7 +144,7 @@ def _crop_from_borders(params: Params, before: Extent) -> Iterable[Extent]:
 def _some_part(params: Params, before: Extent) -> Iterable[Extent]:
     """What is left follows from the boxes."""
     del params
-    return (Extent(1, before.max_height, 1, before.max_width, firm=False),)
+    return (before.part,)
 
 
 def _crop_and_pad(params: Params, before: Extent) -> Iterable[Extent]:
@@ -350,23 +181,70 @@ def _side_ranges(value: Any, *, whole: bool) -> list[tuple[float, float]]:
     return [span(value)] * 4
 
 
-CHANGES: Final[Mapping[str, Change]] = {
-    "AtLeastOneBBoxRandomCrop": _crop_to_size,
-    "BBoxSafeRandomCrop": _some_part,
-    "CenterCrop": _crop_to_size,
-    "Crop": _crop_rectangle,
-    "CropAndPad": _crop_and_pad,
-    "CropNonEmptyMaskIfExists": _crop_to_size,
-    "Mosaic": _to_size,
-    "RandomCrop": _crop_to_size,
-    "RandomCropFromBorders": _crop_from_borders,
-    "RandomResizedCrop": _to_size,
-    "RandomSizedBBoxSafeCrop": _to_height_width,
-    "RandomSizedCrop": _random_sized_crop,
-}
-
-
 _Array = NDArray[Any]
+
+
+class _Cropped(Straight):
+    """A crop out of the picture, which was padded first where it was too small."""
+
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        x_min, y_min, x_max, y_max = params["crop_coords"]
+        pad = params.get("pad_params") or {"pad_left": 0, "pad_top": 0}
+        return shifted(pad["pad_left"] - x_min, pad["pad_top"] - y_min), (y_max - y_min, x_max - x_min)
+
+
+class CropNonEmptyMaskIfExists(_Cropped, A.CropNonEmptyMaskIfExists):  # type: ignore[misc]  # as above
+    """A picture that has no object, in a dataset of objects with masks, is cut anywhere; the original refuses it."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        if "mask" not in data and "masks" in data and not len(data["masks"]):
+            data = data | {"mask": np.zeros(params["shape"][:2], np.uint8)}
+        return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
+
+
+class _SomePixel(_Cropped):
+    """A crop holds at least one pixel; in the original it may round to none, and fails."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)  # type: ignore[misc]  # a mixin
+        height, width = params["shape"][:2]
+        left, top, right, bottom = drawn["crop_coords"]
+        left = left if right > left else min(left, width - 1)
+        top = top if bottom > top else min(top, height - 1)
+        return drawn | {"crop_coords": (left, top, max(right, left + 1), max(bottom, top + 1))}
+
+
+class _CroppedToSize(_Cropped):
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        matrix, part = super().placed(params)
+        return resized(part, self.result) @ matrix, self.result
+
+    @property
+    def result(self) -> tuple[int, int]:
+        height, width = self.size  # type: ignore[attr-defined]  # of the class that this is mixed into
+        return height, width
+
+
+class RandomResizedCrop(_SomePixel, _CroppedToSize, A.RandomResizedCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    def apply(self, img: _Array, crop_coords: tuple[int, int, int, int], **params: Any) -> _Array:
+        """The crop of a picture, (H, W) or (H, W, C), in the size of the transform; a view where it has that size."""
+        if img.ndim != 3 or img.shape[2] != 3:  # OpenCV drops a dimension of length 1
+            return np.asarray(super().apply(img, crop_coords, **params))
+        left, top, right, bottom = crop_coords
+        part: _Array = img[top:bottom, left:right]
+        height, width = self.size
+        if part.shape[:2] == (height, width):
+            return part
+        interpolation = self._get_interpolation_for_resize(part.shape[:2], "image")
+        return cv2.resize(part, (width, height), interpolation=interpolation)
+
+
+class RandomSizedBBoxSafeCrop(_SomePixel, _CroppedToSize, A.RandomSizedBBoxSafeCrop):  # type: ignore[misc]  # as above
+    @property
+    def result(self) -> tuple[int, int]:
+        return self.height, self.width
 
 
 def _cut(first: int, second: int, side: int) -> tuple[int, int]:
@@ -377,12 +255,27 @@ def _cut(first: int, second: int, side: int) -> tuple[int, int]:
     return less, side - 1 - less
 
 
-class CropAndPad(matrix_geometry.CropAndPad):
-    """A pixel is always left, and each side is drawn as it is written.
+class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """A pixel is always left, each side is drawn as it is written, and no border mirrors what is cut off.
 
     The original fails for some cuts that leave no pixel, and draws all sides in the way that the first one is written,
     so that a list of numbers, ranges and choices fails.
     """
+
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        x_min, y_min, _, _ = params["crop_params"] or (0, 0, 0, 0)
+        top, _, left, _ = params["pad_params"] or (0, 0, 0, 0)
+        matrix, frame = shifted(left - x_min, top - y_min), params["result_shape"]
+        if not self.keep_size:
+            return matrix, frame
+        return resized(frame, params["shape"][:2]) @ matrix, params["shape"][:2]
+
+    def steps(self, params: Mapping[str, Any]) -> list[Step]:
+        matrix, frame = self.placed(params)
+        height, width = params["shape"][:2]
+        x_min, y_min, x_max, y_max = params["crop_params"] or (0, 0, width, height)
+        cut = Step(shifted(-x_min, -y_min), (y_max - y_min, x_max - x_min))
+        return [cut, Step(matrix @ shifted(x_min, y_min), frame, self.border_mode)]
 
     def _get_px_params(self) -> list[int]:
         if not isinstance(self.px, list | tuple) or len(self.px) == 2:
@@ -409,37 +302,250 @@ class CropAndPad(matrix_geometry.CropAndPad):
         return [top, right, bottom, left]
 
 
-class _SomePixel:
-    """A crop holds at least one pixel; in the original it may round to none, and fails."""
+_ROUNDING: Final = 1 - 1e-9
+"""Exponentials and roots of a draw may fall this much short of their bound (a few units in the last of 53 bits)."""
 
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)  # type: ignore[misc]  # a mixin
+
+def _enough(params: Params, _: tuple[int, int], small: tuple[int, int]) -> bool:
+    height, width = smallest_crop(params, *small)
+    return bool(height >= params["size"][0] and width >= params["size"][1])
+
+
+def smallest_crop(params: Params, height: int, width: int) -> tuple[int, int]:
+    """The least height and the least width that ``RandomResizedCrop`` takes from a picture, in any draw.
+
+    A draw is an area in ``scale`` and an aspect ratio in ``ratio`` (width over height); it counts where it lies inside
+    the picture. The least width has the least area and the least ratio whose height still fits, the least height has
+    the greatest ratio whose width still fits. After ten draws that do not fit, the middle is taken, as large as
+    ``ratio`` allows.
+    """
+    low_ratio, high_ratio = params["ratio"]
+    area = params["scale"][0] * height * width
+    # a side counts as inside where it rounds to the picture's, so half a pixel more
+    least_ratio = max(low_ratio, area / (height + 0.5) ** 2)
+    most_ratio = min(high_ratio, (width + 0.5) ** 2 / area) if area > 0 else high_ratio
+    fallback = _fallback(low_ratio, high_ratio, height, width)
+    if least_ratio > most_ratio:  # no draw of the least area fits, and larger ones fit even less
+        return fallback
+    crop_height = max(1, round(math.sqrt(area / most_ratio) * _ROUNDING))
+    crop_width = max(1, round(math.sqrt(area * least_ratio) * _ROUNDING))
+    return min(crop_height, fallback[0]), min(crop_width, fallback[1])
+
+
+def _fallback(low_ratio: float, high_ratio: float, height: int, width: int) -> tuple[int, int]:
+    ratio = width / height
+    if ratio < low_ratio:
+        return round(width / low_ratio), width
+    if ratio > high_ratio:
+        return height, round(height * high_ratio)
+    return height, width
+
+
+class RandomCropKeepSize(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Cuts out a random part of the picture and resizes it back to the size the picture had.
+
+    ``scale`` is the range of the part's area as a share of the picture's, ``ratio`` that of its aspect ratio divided by
+    the picture's own: at 1 nothing is distorted. The area is drawn uniformly, then the logarithm of the ratio from
+    what still fits, so that no draw is ever thrown away (the Inception crop of Szegedy et al., "Going Deeper with
+    Convolutions", 2015, draws ten times and then takes the middle). Where no ratio of the range fits an area, the
+    nearest does and the area is as large as that allows.
+    """
+
+    _targets = TARGETS
+
+    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+        scale: Range
+        ratio: Range
+        interpolation: Literal[0, 1, 2, 3, 4, 5, 6]
+
+    def __init__(
+        self,
+        scale: Range = (0.25, 1.0),
+        ratio: Range = (3 / 4, 4 / 3),
+        interpolation: int = cv2.INTER_LINEAR,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p)
+        self.scale = scale
+        self.ratio = ratio
+        self.interpolation = interpolation
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Draw the part: its corner and size in whole pixels."""
         height, width = params["shape"][:2]
-        left, top, right, bottom = drawn["crop_coords"]
-        left = left if right > left else min(left, width - 1)
-        top = top if bottom > top else min(top, height - 1)
-        return drawn | {"crop_coords": (left, top, max(right, left + 1), max(bottom, top + 1))}
+        area = self.py_random.uniform(*self.scale)
+        low, high = max(self.ratio[0], area), min(self.ratio[1], 1 / area)
+        if low > high:
+            low = high = self.ratio[0] if self.ratio[0] > 1 / area else self.ratio[1]
+        ratio = math.exp(self.py_random.uniform(math.log(low), math.log(high)))
+        area = min(area, ratio, 1 / ratio)
+        part_width = min(width, max(1, round(width * math.sqrt(area * ratio))))
+        part_height = min(height, max(1, round(height * math.sqrt(area / ratio))))
+        return {
+            "x_min": self.py_random.randint(0, width - part_width),
+            "y_min": self.py_random.randint(0, height - part_height),
+            "part_width": part_width,
+            "part_height": part_height,
+        }
 
+    def apply(self, img: _Array, *_: Any, **params: Any) -> _Array:
+        return self._cut(img, params, self.interpolation)
 
-class BBoxSafeRandomCrop(_SomePixel, matrix_geometry.BBoxSafeRandomCrop):
-    pass
+    def apply_to_mask(self, mask: _Array, *_: Any, **params: Any) -> _Array:
+        return self._cut(mask, params, cv2.INTER_NEAREST_EXACT)
 
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        height, width = params["shape"][:2]
+        part = (params["part_height"], params["part_width"])
+        return resized(part, (height, width)) @ shifted(-params["x_min"], -params["y_min"]), (height, width)
 
-class RandomSizedBBoxSafeCrop(_SomePixel, matrix_geometry.RandomSizedBBoxSafeCrop):
-    pass
-
-
-class RandomResizedCrop(_SomePixel, matrix_geometry.RandomResizedCrop):
-    """The same bytes."""
-
-    def apply(self, img: _Array, crop_coords: tuple[int, int, int, int], **params: Any) -> _Array:
-        """The crop of a picture, (H, W) or (H, W, C), in the size of the transform; a view where it has that size."""
-        if img.ndim != 3 or img.shape[2] != 3:  # OpenCV drops a dimension of length 1
-            return np.asarray(super().apply(img, crop_coords, **params))
-        left, top, right, bottom = crop_coords
-        part: _Array = img[top:bottom, left:right]
-        height, width = self.size
+    @staticmethod
+    def _cut(array: _Array, params: dict[str, Any], interpolation: int) -> _Array:
+        height, width = params["shape"][:2]
+        x_min, y_min = params["x_min"], params["y_min"]
+        part = array[y_min : y_min + params["part_height"], x_min : x_min + params["part_width"]]
         if part.shape[:2] == (height, width):
-            return part
-        interpolation = self._get_interpolation_for_resize(part.shape[:2], "image")
-        return cv2.resize(part, (width, height), interpolation=interpolation)
+            return array
+        return cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=interpolation)
+
+
+ENTRIES = (
+    moving_entry(
+        "RandomCropKeepSize",
+        "Cuts out a random part and resizes it back to the size the picture had.",
+        {
+            "scale": _AREA_SCALE,
+            "ratio": _ratio("aspect ratio of the crop divided by the picture's own; 1 does not distort"),
+            "interpolation": interpolation(),
+        },
+        implementation=RandomCropKeepSize,
+    ),
+    moving_entry(
+        "RandomResizedCrop",
+        "Cuts out a random part of random area and aspect ratio and resizes it to one size (as Inception was trained).",
+        {"size": _SIZE, "scale": _AREA_SCALE, "ratio": _ratio("width of the crop divided by its height")}
+        | resample(area=True),
+        implementation=RandomResizedCrop,
+        output_size=named_size,
+        reads_only=True,
+        reduces_decode=_enough,
+    ),
+    moving_entry(
+        "RandomSizedCrop",
+        "Cuts out a random part whose height is drawn in pixels and resizes it to one size.",
+        {
+            "min_max_height": schema.pair(side("height of the crop in pixels"), scalar="from-one"),
+            "size": _SIZE,
+            "w2h_ratio": schema.number(0.01, 100, "width of the crop divided by its height"),
+        }
+        | resample(area=True),
+        implementation=corrected(_CroppedToSize, A.RandomSizedCrop),
+        output_size=_random_sized_crop,
+    ),
+    moving_entry(
+        "RandomCrop",
+        "Cuts out a part of one size at a random place.",
+        _HEIGHT_WIDTH | _PADDED,
+        implementation=corrected(_Cropped, A.RandomCrop),
+        output_size=_crop_to_size,
+        reads_only=True,
+    ),
+    moving_entry(
+        "CenterCrop",
+        "Cuts out the middle.",
+        _HEIGHT_WIDTH | _PADDED,
+        implementation=corrected(_Cropped, A.CenterCrop),
+        output_size=_crop_to_size,
+        reads_only=True,
+    ),
+    moving_entry(
+        "Crop",
+        "Cuts out the same rectangle from every picture.",
+        {
+            "x_min": schema.integer(0, limits.OUTPUT_SIDE_PX - 1, "left edge in pixels"),
+            "y_min": schema.integer(0, limits.OUTPUT_SIDE_PX - 1, "top edge in pixels"),
+            "x_max": side("right edge in pixels, exclusive"),
+            "y_max": side("bottom edge in pixels, exclusive"),
+        }
+        | _PADDED,
+        rules=(("x_min < x_max and y_min < y_max", _x_grows),),
+        implementation=corrected(_Cropped, A.Crop),
+        output_size=_crop_rectangle,
+    ),
+    moving_entry(
+        "RandomCropFromBorders",
+        "Cuts a random share off each side; the size varies.",
+        {
+            f"crop_{side}": schema.number(0, 0.99, f"largest share of the {dimension} that is cut off at the {side}")
+            for side, dimension in (("left", "width"), ("right", "width"), ("top", "height"), ("bottom", "height"))
+        },
+        rules=(("crop_left + crop_right <= 1 and crop_top + crop_bottom <= 1", _borders_leave_something),),
+        implementation=corrected(_Cropped, A.RandomCropFromBorders),
+        output_size=_crop_from_borders,
+    ),
+    moving_entry(
+        "CropAndPad",
+        "Cuts pixels off each side, or adds them where the number is above zero.",
+        {
+            "px": schema.optional(
+                _sides({"type": "integer", "minimum": -limits.PAD_PX, "maximum": limits.PAD_PX}, "pixels"),
+                "percent is used",
+            ),
+            "percent": schema.optional(
+                _sides({"type": "number", "minimum": -1, "maximum": limits.PAD_RATIO}, "share of the side"),
+                "px is used",
+            ),
+            "keep_size": schema.flag("resize the result to the size the picture had"),
+            "sample_independently": schema.flag("draw each side by itself"),
+            "interpolation": interpolation(),
+            "mask_interpolation": mask_interpolation(),
+            "border_mode": border_mode(),
+            "fill": schema.number(0, 255, "value outside the picture, where the border is constant"),
+            "fill_mask": fill_mask(),
+        },
+        rules=(
+            ("px or percent, one of the two", _one_of_px_percent),
+            ("a range of px excludes its end", _px_ranges),
+        ),
+        implementation=CropAndPad,
+        output_size=_crop_and_pad,
+    ),
+    moving_entry(
+        "CropNonEmptyMaskIfExists",
+        "Cuts out a part of one size that holds some of the mask, where the mask is not empty.",
+        _HEIGHT_WIDTH
+        | {
+            "ignore_values": schema.optional(
+                indices(0, 65_535, "classes of the mask that count as empty"), "only class 0 does"
+            ),
+            "ignore_channels": schema.choice({None: "none"}, "masks have one channel here"),
+        },
+        requires=frozenset({"mask"}),
+        implementation=CropNonEmptyMaskIfExists,
+        output_size=_crop_to_size,
+    ),
+    moving_entry(
+        "BBoxSafeRandomCrop",
+        "Cuts out a random part that keeps the boxes; the size varies.",
+        {"erosion_rate": _EROSION},
+        requires=frozenset({"boxes"}),
+        implementation=corrected(_SomePixel, A.BBoxSafeRandomCrop),
+        output_size=_some_part,
+    ),
+    moving_entry(
+        "RandomSizedBBoxSafeCrop",
+        "Cuts out a random part that keeps the boxes and resizes it to one size.",
+        _RESULT | {"erosion_rate": _EROSION} | resample(),
+        requires=frozenset({"boxes"}),
+        implementation=RandomSizedBBoxSafeCrop,
+        output_size=named_size,
+    ),
+    moving_entry(
+        "AtLeastOneBBoxRandomCrop",
+        "Cuts out a part of one size that holds at least some of one box, where there is one.",
+        _HEIGHT_WIDTH
+        | {"erosion_factor": schema.number(0, 1, "share of that box that may be cut away; 0 keeps it whole")},
+        implementation=corrected(_Cropped, A.AtLeastOneBBoxRandomCrop),
+        output_size=_crop_to_size,
+    ),
+)

@@ -1,10 +1,21 @@
 """Straight lines bend: elastic, lens and mesh distortions, shuffled tiles, grown and shrunk shapes."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from augment.transforms import limits, schema
-from augment.transforms.entry import ALL_TARGETS, Change, Entry, interpolation, mask_interpolation, needs, warp
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csgraph
+
+from augment.transforms import keypoint_motion, limits, schema
+from augment.transforms.albumentations_import import A, corrected, cv2
+from augment.transforms.entry import Entry, cells, interpolation, mask_interpolation, moving_entry, needs, warp
+from augment.transforms.matrix_geometry import areas, hull_of, shapes_in, with_hulls, within
+from augment.transforms.warp_field import Field
+
+_Array = NDArray[Any]
+_TOUCH_PX: Final = 1e-6
+_geometry = A.augmentations.geometric.functional
 
 _KEYPOINTS = {
     "keypoint_remapping_method": schema.choice(
@@ -14,12 +25,131 @@ _KEYPOINTS = {
 }
 
 
-def _cells(high: int, description: str) -> schema.Schema:
-    return schema.array({"type": "integer", "minimum": 1, "maximum": high}, 2, 2, description)
+class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """A box is cut along the tiles, and the parts that touch again afterwards are one box again.
+
+    The original paints each part into a mask of the picture's size: gigabytes for a hundred boxes. And keypoints
+    outside the picture stay where they are; the original warns of each call that has one.
+    """
+
+    follows_itself = True
+
+    def apply_to_bboxes(self, bboxes: _Array, *, tiles: _Array, mapping: list[int], **params: Any) -> _Array:
+        size = np.array(params["shape"][1::-1])
+        shift = (tiles[np.asarray(mapping)] - tiles)[:, 1::-1]
+        shapes, rows = [], []
+        for row, polygons in zip(bboxes, shapes_in(bboxes) * size, strict=True):
+            parts = [
+                within(polygons, (x_min, y_min, x_max, y_max)) + moved
+                for (y_min, x_min, y_max, x_max), moved in zip(tiles, shift, strict=True)
+            ]
+            parts = [part for part in parts if areas(part[0]) > 0]
+            for group in _joined(np.array([[*part[0].min(axis=0), *part[0].max(axis=0)] for part in parts])):
+                shapes.append([_hull_of_parts([parts[i][nth] for i in group]) for nth in (0, 1)])
+                rows.append(row)
+        return with_hulls(np.array(rows).reshape(-1, bboxes.shape[1]), shapes, size)
+
+    def apply_to_keypoints(self, keypoints: _Array, *, tiles: _Array, mapping: list[int], **_: Any) -> _Array:
+        """A keypoint goes with the tile that holds its pixel; the original has tiles begin at the middle of theirs."""
+        top, left, bottom, right = tiles.T
+        target = tiles[np.asarray(mapping)]
+        x, y = keypoints[:, 0, np.newaxis] + 0.5, keypoints[:, 1, np.newaxis] + 0.5
+        within = (left <= x) & (x < right) & (top <= y) & (y < bottom)
+        rows, which = np.nonzero(within)
+        moved = keypoints.copy()
+        moved[rows, 0] += target[which, 1] - left[which]
+        moved[rows, 1] += target[which, 0] - top[which]
+        return moved
+
+
+class _Followed:
+    """Boxes and keypoints follow the field of a distortion as ``warp_field.Field`` finds them.
+
+    The original needs a minute and gigabytes for a few hundred boxes, moves keypoints by up to five pixels, and leaves
+    their angles and scales as they were.
+    """
+
+    follows_itself = True
+
+    def apply_to_bboxes(self, bboxes: _Array, **params: Any) -> _Array:
+        size = np.array(params["shape"][1::-1])
+        shapes, rows = self._field(params).shapes(shapes_in(bboxes) * size)
+        return with_hulls(bboxes[rows], shapes, size)
+
+    def apply_to_keypoints(self, keypoints: _Array, **params: Any) -> _Array:
+        points, rows, steps = self._point_field(params).points(keypoints[:, :2])
+        moved = np.hstack([points, keypoints[rows, 2:]])
+        keypoint_motion.turned(moved, steps[..., 0], steps[..., 1])
+        return moved
+
+    def _field(self, params: Mapping[str, Any]) -> Field:
+        return Field(params["map_x"], params["map_y"])
+
+    def _point_field(self, params: Mapping[str, Any]) -> Field:
+        return self._field(params)
+
+
+class GridElasticDeform(_Followed, A.GridElasticDeform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Its field is what its mesh makes of a picture of coordinates, counted from 1: what no cell covers becomes 0."""
+
+    def _field(self, params: Mapping[str, Any]) -> Field:
+        return Field(*self._mesh(params, self.mask_interpolation))
+
+    def _point_field(self, params: Mapping[str, Any]) -> Field:
+        """Between pixels, where a pixel is not mixed with what lies beyond the picture's edge."""
+        exact, between = self._mesh(params, self.mask_interpolation), self._mesh(params, cv2.INTER_LINEAR)
+        mixed = np.maximum(*(np.abs(one - other) for one, other in zip(exact, between, strict=True))) > 1
+        return Field(*(np.where(mixed, one, other) for one, other in zip(exact, between, strict=True)))
+
+    @staticmethod
+    def _mesh(params: Mapping[str, Any], interpolation: int) -> list[_Array]:
+        height, width = params["shape"][:2]
+        y, x = np.mgrid[1 : height + 1, 1 : width + 1].astype(np.float32)
+        mesh = params["generated_mesh"]
+        return [_geometry.distort_image(one, mesh, interpolation) - 1 for one in (x, y)]
+
+
+class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Between four points of the grid the picture is bent by what they moved, bilinearly.
+
+    The original weighs all points by their distance, which wraps the picture around each of them however little it
+    moved, in a loop over pixels that takes seconds; at a scale of 0 it fails.
+    """
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        height, width = params["shape"][:2]
+        num_rows, num_columns = self.py_random.randint(*self.nb_rows), self.py_random.randint(*self.nb_cols)
+        scale = self.py_random.uniform(*self.scale) * (1 if self.absolute_scale else min(height, width)) / 3
+        moves = self.random_generator.normal(0, scale, (num_rows, num_columns, 2)).astype(np.float32)
+        columns, rows = np.meshgrid(
+            np.linspace(0, num_columns - 1, width, dtype=np.float32),
+            np.linspace(0, num_rows - 1, height, dtype=np.float32),
+        )
+        x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        bent = cv2.remap(moves, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return {
+            "map_x": np.clip(x + bent[..., 1], 0, width - 1),
+            "map_y": np.clip(y + bent[..., 0], 0, height - 1),
+        }
+
+
+def _hull_of_parts(parts: list[_Array]) -> _Array:
+    """The convex hull of polygons, those without an area left out; one point where all are."""
+    return hull_of(np.concatenate([part for part in parts if areas(part) > 0] or [parts[0][:1]]))
+
+
+def _joined(boxes: _Array) -> list[NDArray[np.int64]]:
+    """The groups of boxes (N, 4) that touch one another, each by its rows."""
+    if not len(boxes):
+        return []
+    low, high = boxes[:, None, :2], boxes[None, :, 2:]
+    touch = (low <= high + _TOUCH_PX).all(axis=2)
+    count, groups = csgraph.connected_components(touch & touch.T)
+    return [np.flatnonzero(groups == group) for group in range(count)]
 
 
 ENTRIES = (
-    Entry(
+    moving_entry(
         "ElasticTransform",
         "Moves every pixel by a smooth random field (Simard et al., 2003); it is seen from an alpha of 100 on.",
         {
@@ -35,10 +165,9 @@ ENTRIES = (
             ),
         }
         | _KEYPOINTS,
-        ALL_TARGETS,
-        moves_pixels=True,
+        implementation=corrected(_Followed, A.ElasticTransform),
     ),
-    Entry(
+    moving_entry(
         "GridDistortion",
         "Lays a grid over the picture and moves its lines at random.",
         {
@@ -50,10 +179,10 @@ ENTRIES = (
         }
         | warp()
         | _KEYPOINTS,
-        ALL_TARGETS,
-        moves_pixels=True,
+        implementation=corrected(_Followed, A.GridDistortion),
+        output_size=needs(lambda params: (params["num_steps"], params["num_steps"]), "each cell holds a pixel"),
     ),
-    Entry(
+    moving_entry(
         "OpticalDistortion",
         "The barrel or pincushion distortion of a lens.",
         {
@@ -62,10 +191,9 @@ ENTRIES = (
         }
         | warp()
         | _KEYPOINTS,
-        ALL_TARGETS,
-        moves_pixels=True,
+        implementation=corrected(_Followed, A.OpticalDistortion),
     ),
-    Entry(
+    moving_entry(
         "PiecewiseAffine",
         "Moves the points of a grid at random and bends the picture between them.",
         {
@@ -79,10 +207,9 @@ ENTRIES = (
         }
         | warp()
         | _KEYPOINTS,
-        ALL_TARGETS,
-        moves_pixels=True,
+        implementation=PiecewiseAffine,
     ),
-    Entry(
+    moving_entry(
         "ThinPlateSpline",
         "Moves a few control points at random and bends the picture like a thin metal plate.",
         {
@@ -91,27 +218,24 @@ ENTRIES = (
         }
         | warp()
         | _KEYPOINTS,
-        ALL_TARGETS,
-        moves_pixels=True,
+        implementation=corrected(_Followed, A.ThinPlateSpline),
     ),
-    Entry(
+    moving_entry(
         "GridElasticDeform",
         "Moves the corners of a mesh at random and warps each cell to them.",
         {
-            "num_grid_xy": _cells(limits.MESH_CELLS, "cells of the mesh, across and down"),
+            "num_grid_xy": cells(limits.MESH_CELLS, "cells of the mesh, across and down"),
             "magnitude": schema.integer(1, limits.PAD_PX, "how far a corner may move, in pixels"),
             "interpolation": interpolation(warps=True),
             "mask_interpolation": mask_interpolation(warps=True),
         },
-        ALL_TARGETS,
-        moves_pixels=True,
+        implementation=GridElasticDeform,
     ),
-    Entry(
+    moving_entry(
         "RandomGridShuffle",
         "Cuts the picture into tiles and shuffles those of one size.",
-        {"grid": _cells(limits.TILES_SHUFFLED, "tiles, down and across")},
-        ALL_TARGETS,
-        moves_pixels=True,
+        {"grid": cells(limits.TILES_SHUFFLED, "tiles, down and across")},
+        implementation=RandomGridShuffle,
     ),
     Entry(
         "Morphological",
@@ -122,11 +246,7 @@ ENTRIES = (
             ),
             "operation": schema.choice({"dilation": "bright parts grow", "erosion": "dark parts grow"}, "what grows"),
         },
-        frozenset({"image", "keypoints"}),  # the shape of an object would follow from its brightness, not its class
+        targets=frozenset({"image", "keypoints"}),
         moves_pixels=True,
     ),
 )
-
-CHANGES: Final[Mapping[str, Change]] = {
-    "GridDistortion": needs(lambda params: (params["num_steps"], params["num_steps"]), "each cell holds a pixel")
-}

@@ -1,17 +1,16 @@
 """Pictures joined with others of their split: their targets come along."""
 
 from augment.transforms import limits, schema
-from augment.transforms.entry import ALL_TARGETS, Entry, area_for_downscale, fill, fill_mask, interpolation
-from augment.transforms.schema import Schema
-
-_SIDE: Schema = {"type": "integer", "minimum": 1, "maximum": limits.OUTPUT_SIDE_PX}
+from augment.transforms.donors.copy_paste import CopyPaste
+from augment.transforms.donors.mosaic import Mosaic
+from augment.transforms.entry import area_for_downscale, fill, fill_mask, interpolation, moving_entry, named_size, size
 
 ENTRIES = (
-    Entry(
+    moving_entry(
         "Mosaic",
         "Joins the picture with 3 or 8 others of its split on a grid; boxes, masks and keypoints of all come along.",
         {
-            "size": schema.array(_SIDE, 2, 2, "height and width of the result in pixels", title="height, width"),
+            "size": size(title="height, width"),
             "num_pictures": schema.choice({4: "4 in 2 x 2 cells", 9: "9 in 3 x 3 cells"}, "how many pictures it shows"),
             "center_range": schema.pair(
                 schema.number(
@@ -31,11 +30,11 @@ ENTRIES = (
             "fill": fill("colour where a picture leaves room in its cell"),
             "fill_mask": fill_mask("class index there"),
         },
-        ALL_TARGETS,
-        moves_pixels=True,
         donors=True,
+        implementation=Mosaic,
+        output_size=named_size,
     ),
-    Entry(
+    moving_entry(
         "CopyPaste",
         "Pastes objects of other pictures of the split upon the picture, cut out by their instance masks.",
         {
@@ -54,9 +53,8 @@ ENTRIES = (
             "interpolation": interpolation(),
             "area_for_downscale": area_for_downscale(),
         },
-        ALL_TARGETS,
-        moves_pixels=True,
         requires=frozenset({"boxes", "instance_masks"}),
         donors=True,
+        implementation=CopyPaste,
     ),
 )

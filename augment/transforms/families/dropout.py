@@ -4,33 +4,19 @@ Pixels that are dropped or painted over one by one are written where the mask is
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.transforms import albumentations_fixes, limits, schema
-from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import ALL_TARGETS, Change, Entry, Params, needs
+from augment.transforms import limits, schema
+from augment.transforms.albumentations_import import A, corrected, cv2
+from augment.transforms.entry import ALL_TARGETS, Entry, MissingTargetError, Params, cells, fill, indices, needs
 from augment.transforms.schema import Schema
 
-_COLOUR_BRANCHES = schema.optional(
-    schema.either(
-        "",
-        {"type": "number", "minimum": 0, "maximum": 255, "title": "all channels"},
-        {
-            "type": "array",
-            "items": {"type": "number", "minimum": 0, "maximum": 255},
-            "minItems": 3,
-            "maxItems": 3,
-            "title": "red, green, blue",
-        },
-    ),
-    "a random value for each channel",
-)["anyOf"]
 _FILL = schema.either(
     "what the holes are filled with",
-    *_COLOUR_BRANCHES[:2],
+    *fill("")["anyOf"],
     schema.choice(
         {
             "random": "random pixels",
@@ -85,122 +71,6 @@ def _named_target(params: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"boxes" if params["mask_indices"] is None else "mask"})
 
 
-ENTRIES = (
-    Entry(
-        "CoarseDropout",
-        "Cuts random rectangles out of the picture (DeVries and Taylor, 2017).",
-        {
-            "num_holes_range": _NUM_HOLES,
-            "hole_height_range": _hole("height"),
-            "hole_width_range": _hole("width"),
-        }
-        | _FILLS,
-        ALL_TARGETS,
-        rules=(("both ranges are shares, or both are pixels", _same_unit),),
-    ),
-    Entry(
-        "ConstrainedCoarseDropout",
-        "Cuts random rectangles out of chosen objects.",
-        {
-            "num_holes_range": schema.pair(schema.integer(1, limits.GRID_CELLS, "number of holes an object")),
-            "hole_height_range": schema.pair(schema.number(0, 1, "height of a hole as a share of the object's")),
-            "hole_width_range": schema.pair(schema.number(0, 1, "width of a hole as a share of the object's")),
-            "mask_indices": schema.optional(
-                schema.array(
-                    {"type": "integer", "minimum": 1, "maximum": 65_535}, 1, limits.CHOICES, "classes of the mask"
-                ),
-                "boxes are used",
-            ),
-            "bbox_labels": schema.optional(
-                schema.array(
-                    {"type": "integer", "minimum": 0, "maximum": 16_777_216},
-                    1,
-                    limits.CHOICES,
-                    "class indices of boxes",
-                ),
-                "the mask is used",
-            ),
-        }
-        | _FILLS,
-        ALL_TARGETS,
-        rules=(("mask_indices or bbox_labels is given", _some_target),),
-        requires_by=_named_target,
-    ),
-    Entry(
-        "Erasing",
-        "Erases one random rectangle of random area and shape (Zhong et al., 2020).",
-        {
-            "scale": schema.pair(schema.number(0.0001, 1, "area of the rectangle as a share of the picture's")),
-            "ratio": schema.pair(schema.number(0.01, 100, "width of the rectangle divided by its height")),
-        }
-        | _FILLS,
-        ALL_TARGETS,
-    ),
-    Entry(
-        "GridDropout",
-        "Erases the same part of each cell of a grid (Chen et al., 2020).",
-        {
-            "ratio": schema.number(0, 1, "side of the hole as a share of the cell's", above=True),
-            "random_offset": schema.flag("shift the holes at random"),
-            "unit_size_range": schema.optional(
-                schema.pair(schema.integer(2, limits.OUTPUT_SIDE_PX, "side of a cell in pixels")),
-                "from holes_number_xy, or a tenth of the picture",
-            ),
-            "holes_number_xy": schema.optional(
-                schema.array(
-                    {"type": "integer", "minimum": 1, "maximum": limits.GRID_CELLS}, 2, 2, "cells across and down"
-                ),
-                "from unit_size_range",
-            ),
-            "shift_xy": schema.array(
-                {"type": "integer", "minimum": 0, "maximum": limits.OUTPUT_SIDE_PX}, 2, 2, "shift in pixels, not random"
-            ),
-        }
-        | _FILLS,
-        ALL_TARGETS,
-        rules=(("unit_size_range excludes its end", _units),),
-    ),
-    Entry(
-        "XYMasking",
-        "Erases whole columns and rows of random width.",
-        {
-            "num_masks_x": schema.pair(schema.integer(0, limits.HOLES, "number of columns"), scalar="from-zero"),
-            "num_masks_y": schema.pair(schema.integer(0, limits.HOLES, "number of rows"), scalar="from-zero"),
-            "mask_x_length": schema.pair(
-                schema.integer(0, limits.OUTPUT_SIDE_PX, "width of a column in pixels"), scalar="from-zero"
-            ),
-            "mask_y_length": schema.pair(
-                schema.integer(0, limits.OUTPUT_SIDE_PX, "height of a row in pixels"), scalar="from-zero"
-            ),
-        }
-        | _FILLS,
-        ALL_TARGETS,
-        rules=(("mask_x_length or mask_y_length is more than 0", _lengths),),
-    ),
-    Entry(
-        "PixelDropout",
-        "Erases single pixels.",
-        {
-            "dropout_prob": schema.number(0, 1, "share of the pixels"),
-            "per_channel": schema.flag("draw each channel by itself"),
-            "drop_value": schema.either("what they are filled with", *_COLOUR_BRANCHES),
-            "mask_drop_value": schema.optional(
-                schema.integer(0, 255, "class index of the mask there"), "the mask stays"
-            ),
-        },
-        ALL_TARGETS,
-    ),
-    Entry(
-        "ChannelDropout",
-        "Fills one or two channels with one value.",
-        {
-            "channel_drop_range": schema.pair(schema.integer(1, 2, "number of channels")),
-            "fill": schema.number(0, 255, "the value"),
-        },
-    ),
-)
-
-
 def _least_hole(params: Params) -> tuple[int, int]:
     height, width = params["hole_height_range"], params["hole_width_range"]
     return (height[0], width[0]) if height[1] >= 1 else (1, 1)
@@ -218,19 +88,62 @@ def _longest_strip(params: Params) -> tuple[int, int]:
     return params["mask_y_length"][1], params["mask_x_length"][1]
 
 
-CHANGES: Final[Mapping[str, Change]] = {
-    "CoarseDropout": needs(_least_hole, "its smallest hole must lie inside"),
-    "GridDropout": needs(_grid_cell, "a cell of its grid must lie inside"),
-    "XYMasking": needs(_longest_strip, "its longest strip must lie inside"),
-}
-
-
 _Array = NDArray[Any]
 _pixel = A.augmentations.pixel.functional
 
 
-class PixelDropout(albumentations_fixes.PixelDropout):
-    """The same bytes, of the same draws."""
+class _Erased:
+    """Boxes stay, but for those of which every pixel is erased.
+
+    The original shrinks each box to the pixels that are left and rounds those that no hole touches to whole pixels,
+    while masks and keypoints stay: three accounts of one object.
+    """
+
+    def apply_to_bboxes(self, bboxes: _Array, *, holes: _Array, **params: Any) -> _Array:
+        height, width = params["shape"][:2]
+        if not len(holes) or not len(bboxes):
+            return bboxes
+        left = np.ones((height, width), bool)
+        for x_min, y_min, x_max, y_max in np.asarray(holes)[:, :4].astype(int):
+            left[max(y_min, 0) : max(y_max, 0), max(x_min, 0) : max(x_max, 0)] = False
+        return boxes_seen(bboxes, left)
+
+
+def boxes_seen(bboxes: _Array, left: NDArray[np.bool_]) -> _Array:
+    """Those boxes, in shares of the frame, of which a pixel is left."""
+    height, width = left.shape
+    totals = cv2.integral(left.astype(np.uint8), sdepth=cv2.CV_64F)
+    x_min, y_min = (np.floor(bboxes[:, i] * side).astype(int) for i, side in ((0, width), (1, height)))
+    x_max, y_max = (np.ceil(bboxes[:, i] * side - 1e-3).astype(int) for i, side in ((2, width), (3, height)))
+    x_min, x_max = np.clip(x_min, 0, width), np.clip(x_max, 0, width)
+    y_min, y_max = np.clip(y_min, 0, height), np.clip(y_max, 0, height)
+    seen = totals[y_max, x_max] - totals[y_min, x_max] - totals[y_max, x_min] + totals[y_min, x_min]
+    left_over: _Array = bboxes[seen > 0]
+    return left_over
+
+
+class Erasing(_Erased, A.Erasing):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """Where no rectangle of the range fits the picture, it stays; the original fails for want of a seed."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        return {"seed": 0, **super().get_params_dependent_on_data(params, data)}
+
+
+class ConstrainedCoarseDropout(_Erased, A.ConstrainedCoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """A sample without the target that names the objects is refused; the original warns and does nothing."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        key, target = ("mask", "mask") if self.mask_indices is not None else ("bboxes", "boxes")
+        if key not in data:
+            raise MissingTargetError(target)
+        return super().get_params_dependent_on_data(params, data)  # type: ignore[no-any-return]  # untyped
+
+
+class PixelDropout(A.PixelDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes, of the same draws. Boxes stay.
+
+    The original paints each box into a mask of the picture's size and cuts it to the pixels left.
+    """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         image, mask = data["image"], _pixel.get_mask_array(data)
@@ -245,6 +158,9 @@ class PixelDropout(albumentations_fixes.PixelDropout):
             drawn["mask_drop_values"] = _pixel.prepare_drop_values(mask, self.mask_drop_value, self.random_generator)
         return drawn
 
+    def apply_to_bboxes(self, bboxes: _Array, *_: Any, **__: Any) -> _Array:
+        return bboxes
+
     def apply(self, img: _Array, drop_mask: _Array, drop_values: _Array, **_: Any) -> _Array:
         return painted(img, drop_values, drop_mask)
 
@@ -254,15 +170,7 @@ class PixelDropout(albumentations_fixes.PixelDropout):
         if self.per_channel or len(shape) == 2:
             everywhere: NDArray[np.bool_] = self.random_generator.random(shape) < share
             return everywhere
-        return _for_channels(self.random_generator.random(shape[:2]) < share)
-
-
-class SaltAndPepper(A.SaltAndPepper):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes, of the same draws."""
-
-    def apply(self, img: NDArray[np.uint8], salt_mask: _Array, pepper_mask: _Array, **_: Any) -> _Array:
-        """``img`` is uint8 (H, W, 3); a new array."""
-        return painted(painted(img, 0, _for_channels(pepper_mask)), 255, _for_channels(salt_mask))
+        return for_channels(self.random_generator.random(shape[:2]) < share)
 
 
 def painted(image: _Array, values: _Array | int, mask: NDArray[np.bool_]) -> _Array:
@@ -272,7 +180,119 @@ def painted(image: _Array, values: _Array | int, mask: NDArray[np.bool_]) -> _Ar
     return out
 
 
-def _for_channels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def for_channels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A mask (H, W) for three channels, (H, W, 3)."""
     wide: _Array = cv2.cvtColor(mask.view(np.uint8), cv2.COLOR_GRAY2RGB)
     return wide.view(np.bool_)
+
+
+ENTRIES = (
+    Entry(
+        "CoarseDropout",
+        "Cuts random rectangles out of the picture (DeVries and Taylor, 2017).",
+        {
+            "num_holes_range": _NUM_HOLES,
+            "hole_height_range": _hole("height"),
+            "hole_width_range": _hole("width"),
+        }
+        | _FILLS,
+        targets=ALL_TARGETS,
+        rules=(("both ranges are shares, or both are pixels", _same_unit),),
+        implementation=corrected(_Erased, A.CoarseDropout),
+        output_size=needs(_least_hole, "its smallest hole must lie inside"),
+    ),
+    Entry(
+        "ConstrainedCoarseDropout",
+        "Cuts random rectangles out of chosen objects.",
+        {
+            "num_holes_range": schema.pair(schema.integer(1, limits.GRID_CELLS, "number of holes an object")),
+            "hole_height_range": schema.pair(schema.number(0, 1, "height of a hole as a share of the object's")),
+            "hole_width_range": schema.pair(schema.number(0, 1, "width of a hole as a share of the object's")),
+            "mask_indices": schema.optional(indices(1, 65_535, "classes of the mask"), "boxes are used"),
+            "bbox_labels": schema.optional(indices(0, 16_777_216, "class indices of boxes"), "the mask is used"),
+        }
+        | _FILLS,
+        targets=ALL_TARGETS,
+        rules=(("mask_indices or bbox_labels is given", _some_target),),
+        requires_by=_named_target,
+        implementation=ConstrainedCoarseDropout,
+    ),
+    Entry(
+        "Erasing",
+        "Erases one random rectangle of random area and shape (Zhong et al., 2020).",
+        {
+            "scale": schema.pair(schema.number(0.0001, 1, "area of the rectangle as a share of the picture's")),
+            "ratio": schema.pair(schema.number(0.01, 100, "width of the rectangle divided by its height")),
+        }
+        | _FILLS,
+        targets=ALL_TARGETS,
+        implementation=Erasing,
+    ),
+    Entry(
+        "GridDropout",
+        "Erases the same part of each cell of a grid (Chen et al., 2020).",
+        {
+            "ratio": schema.number(0, 1, "side of the hole as a share of the cell's", above=True),
+            "random_offset": schema.flag("shift the holes at random"),
+            "unit_size_range": schema.optional(
+                schema.pair(schema.integer(2, limits.OUTPUT_SIDE_PX, "side of a cell in pixels")),
+                "from holes_number_xy, or a tenth of the picture",
+            ),
+            "holes_number_xy": schema.optional(
+                cells(limits.GRID_CELLS, "cells across and down"), "from unit_size_range"
+            ),
+            "shift_xy": schema.array(
+                {"type": "integer", "minimum": 0, "maximum": limits.OUTPUT_SIDE_PX}, 2, 2, "shift in pixels, not random"
+            ),
+        }
+        | _FILLS,
+        targets=ALL_TARGETS,
+        rules=(("unit_size_range excludes its end", _units),),
+        implementation=corrected(_Erased, A.GridDropout),
+        output_size=needs(_grid_cell, "a cell of its grid must lie inside"),
+    ),
+    Entry(
+        "XYMasking",
+        "Erases whole columns and rows of random width.",
+        {
+            "num_masks_x": schema.pair(schema.integer(0, limits.HOLES, "number of columns"), scalar="from-zero"),
+            "num_masks_y": schema.pair(schema.integer(0, limits.HOLES, "number of rows"), scalar="from-zero"),
+            "mask_x_length": schema.pair(
+                schema.integer(0, limits.OUTPUT_SIDE_PX, "width of a column in pixels"), scalar="from-zero"
+            ),
+            "mask_y_length": schema.pair(
+                schema.integer(0, limits.OUTPUT_SIDE_PX, "height of a row in pixels"), scalar="from-zero"
+            ),
+        }
+        | _FILLS,
+        targets=ALL_TARGETS,
+        rules=(("mask_x_length or mask_y_length is more than 0", _lengths),),
+        implementation=corrected(_Erased, A.XYMasking),
+        output_size=needs(_longest_strip, "its longest strip must lie inside"),
+    ),
+    Entry(
+        "PixelDropout",
+        "Erases single pixels.",
+        {
+            "dropout_prob": schema.number(0, 1, "share of the pixels"),
+            "per_channel": schema.flag("draw each channel by itself"),
+            "drop_value": schema.either(
+                "what they are filled with",
+                *schema.optional(fill(""), "a random value for each channel")["anyOf"],
+            ),
+            "mask_drop_value": schema.optional(
+                schema.integer(0, 255, "class index of the mask there"), "the mask stays"
+            ),
+        },
+        targets=ALL_TARGETS,
+        implementation=PixelDropout,
+    ),
+    Entry(
+        "ChannelDropout",
+        "Fills one or two channels with one value.",
+        {
+            "channel_drop_range": schema.pair(schema.integer(1, 2, "number of channels")),
+            "fill": schema.number(0, 255, "the value"),
+        },
+    ),
+)

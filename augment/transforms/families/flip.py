@@ -4,7 +4,8 @@ Symmetries are exact: no pixel is computed. They are as fast as memory allows, b
 as pixels of four.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -12,24 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms import schema
-from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import ALL_TARGETS, Entry, warp
-from augment.transforms.matrix_geometry import Placed, Straight
-
-ENTRIES = (
-    Entry("HorizontalFlip", "Mirrors the picture left to right.", {}, ALL_TARGETS, moves_pixels=True),
-    Entry("VerticalFlip", "Mirrors the picture top to bottom.", {}, ALL_TARGETS, moves_pixels=True),
-    Entry("Transpose", "Swaps rows and columns, which mirrors at the diagonal.", {}, ALL_TARGETS, moves_pixels=True),
-    Entry(
-        "D4",
-        "One of the eight symmetries of the square at random: no change, three rotations, four mirrors.",
-        {},
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-    Entry("SquareSymmetry", "The same as D4, under the name of newer documents.", {}, ALL_TARGETS, moves_pixels=True),
-)
-
+from augment.transforms.albumentations_import import A, corrected, cv2
+from augment.transforms.entry import Extent, Params, moving_entry, rotate_method, warp
+from augment.transforms.matrix_geometry import Placed, Straight, Warped, shifted, square
 
 STRIP_BYTES: Final = 256 * 1024
 """Larger pictures are moved in strips of this many bytes (of four-byte pixels), which stay in a core's cache."""
@@ -64,12 +50,15 @@ def mirrored(image: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[An
 
 
 class _Symmetric(Straight):
-    """One of ``SYMMETRIES``, of which ``element_of`` says the name."""
+    """One of ``SYMMETRIES``, of which ``element_of`` says the name: the bytes of Albumentations."""
 
     element = "e"
 
     def element_of(self, params: Mapping[str, Any]) -> str:  # noqa: ARG002
         return self.element
+
+    def apply(self, img: NDArray[Any], **params: Any) -> NDArray[Any]:
+        return turned(img, self.element_of(params))
 
     def placed(self, params: Mapping[str, Any]) -> Placed:
         height, width = params["shape"][:2]
@@ -85,12 +74,7 @@ class _Symmetric(Straight):
 
 
 class HorizontalFlip(_Symmetric, A.HorizontalFlip):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
-
     element = "h"
-
-    def apply(self, img: NDArray[Any], **_: Any) -> NDArray[Any]:
-        return mirrored(img)
 
 
 TILE_PX: Final = 256
@@ -177,77 +161,123 @@ def _by_tiles(image: NDArray[np.uint8], *, transposes: bool, flip: int | None) -
 
 
 class VerticalFlip(_Symmetric, A.VerticalFlip):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
-
     element = "v"
 
 
 class Transpose(_Symmetric, A.Transpose):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
-
     element = "t"
-
-    def apply(self, img: NDArray[Any], **_: Any) -> NDArray[Any]:
-        return turned(img, "t")
 
 
 class RandomRotate90(_Symmetric, A.RandomRotate90):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
-
     def element_of(self, params: Mapping[str, Any]) -> str:
         return _TURNS[params["factor"]]
 
-    def apply(self, img: NDArray[Any], factor: int, **_: Any) -> NDArray[Any]:
-        return turned(img, _TURNS[factor])
-
 
 class D4(_Symmetric, A.D4):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
-
     def element_of(self, params: Mapping[str, Any]) -> str:
         return str(params["group_element"])
 
-    def apply(self, img: NDArray[Any], group_element: str, **_: Any) -> NDArray[Any]:
-        return turned(img, group_element)
 
-
-class SquareSymmetry(D4):
+class SquareSymmetry(D4, A.SquareSymmetry):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """D4 under another name."""
 
 
 _LIMIT = schema.pair(schema.number(-360, 360, "angle in degrees, anticlockwise"), scalar="symmetric")
-_ROTATE_METHOD = schema.choice(
-    {"largest_box": "the rotated box's bounding box", "ellipse": "the bounding box of the ellipse in the box"},
-    "how a box that no longer stands upright becomes one that does",
+
+
+def _transpose(params: Params, before: Extent) -> Iterable[Extent]:
+    del params
+    return (before.swapped,)
+
+
+def _any_turn(params: Params, before: Extent) -> Iterable[Extent]:
+    del params
+    return {before, before.swapped}
+
+
+def _rotate(params: Params, before: Extent) -> Iterable[Extent]:
+    """With ``crop_border`` the largest upright part without a border is left; its size follows from the angle."""
+    if not params["crop_border"]:
+        return (before,)
+    return (before.part,)
+
+
+class Rotate(Straight, A.Rotate):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """With ``crop_border`` a pixel is always left; in the original it may round to none, and fails."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Say the angle too, in degrees anticlockwise from -180 to 180; the original tells the matrix alone."""
+        drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        for axis, side in (("y", params["shape"][0]), ("x", params["shape"][1])):
+            if self.crop_border and drawn[f"{axis}_max"] <= drawn[f"{axis}_min"]:
+                drawn[f"{axis}_min"] = min(drawn[f"{axis}_min"], side - 1)
+                drawn[f"{axis}_max"] = drawn[f"{axis}_min"] + 1
+        cos, sin = drawn["matrix"][0, :2]
+        return {"angle": math.degrees(math.atan2(sin, cos)), **drawn}
+
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        matrix = square(params["matrix"])
+        if not self.crop_border:
+            return matrix, params["shape"][:2]
+        x_min, y_min = params["x_min"], params["y_min"]
+        return shifted(-x_min, -y_min) @ matrix, (params["y_max"] - y_min, params["x_max"] - x_min)
+
+
+ENTRIES = (
+    moving_entry(
+        "HorizontalFlip", "Mirrors the picture left to right.", implementation=HorizontalFlip, reads_only=True
+    ),
+    moving_entry("VerticalFlip", "Mirrors the picture top to bottom.", implementation=VerticalFlip, reads_only=True),
+    moving_entry(
+        "Transpose",
+        "Swaps rows and columns, which mirrors at the diagonal.",
+        implementation=Transpose,
+        output_size=_transpose,
+        reads_only=True,
+    ),
+    moving_entry(
+        "D4",
+        "One of the eight symmetries of the square at random: no change, three rotations, four mirrors.",
+        implementation=D4,
+        output_size=_any_turn,
+        reads_only=True,
+    ),
+    moving_entry(
+        "SquareSymmetry",
+        "The same as D4, under the name of newer documents.",
+        implementation=SquareSymmetry,
+        output_size=_any_turn,
+        reads_only=True,
+    ),
 )
 
+
 ROTATION_ENTRIES = (
-    Entry(
+    moving_entry(
         "RandomRotate90",
         "Turns the picture by 0, 90, 180 or 270 degrees; exact, and width and height may change places.",
-        {},
-        ALL_TARGETS,
-        moves_pixels=True,
+        implementation=RandomRotate90,
+        output_size=_any_turn,
+        reads_only=True,
     ),
-    Entry(
+    moving_entry(
         "Rotate",
         "Turns the picture by a random angle and keeps its size; corners are cut off, or the empty border is.",
         {"limit": _LIMIT}
         | warp()
         | {
-            "rotate_method": _ROTATE_METHOD,
+            "rotate_method": rotate_method(),
             "crop_border": schema.flag(
                 "cut the result to the largest upright rectangle without border; its size varies"
             ),
         },
-        ALL_TARGETS,
-        moves_pixels=True,
+        implementation=Rotate,
+        output_size=_rotate,
     ),
-    Entry(
+    moving_entry(
         "SafeRotate",
         "Turns the picture by a random angle and shrinks it until all of it fits into the size it had.",
-        {"limit": _LIMIT} | warp() | {"rotate_method": _ROTATE_METHOD},
-        ALL_TARGETS,
-        moves_pixels=True,
+        {"limit": _LIMIT} | warp() | {"rotate_method": rotate_method()},
+        implementation=corrected(Warped, A.SafeRotate),
     ),
 )

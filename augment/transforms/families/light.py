@@ -3,15 +3,37 @@
 ``Equalize`` works channel by channel, without strided copies of channels.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import Change, Entry, Extent, Params, Unfit
+from augment.transforms.entry import Entry, Extent, Params, Unfit, cells
+
+_ROUGHNESS = schema.number(0, limits.ROUGHNESS, "how rough the pattern is: clouds below 1, grain above", above=True)
+
+
+def _plasma(params: Params, before: Extent) -> Iterable[Extent]:
+    del params
+    if max(before.surest) < 2:
+        raise Unfit("its pattern needs an image of at least 2 pixels, not 1 x 1; put `SmallestMaxSize` before it")
+    return (before,)
+
+
+class Equalize(A.Equalize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes."""
+
+    def apply(self, img: NDArray[np.uint8], mask: None, **params: Any) -> NDArray[np.uint8]:
+        """``img`` is uint8 (H, W, 3); a new array."""
+        if self.mode != "cv" or not self.by_channels or mask is not None:
+            slow: NDArray[np.uint8] = super().apply(img, mask, **params)
+            return slow
+        out: NDArray[Any] = cv2.merge([cv2.equalizeHist(plane) for plane in cv2.split(img)])
+        return out
+
 
 ENTRIES = (
     Entry(
@@ -51,9 +73,7 @@ ENTRIES = (
         "Equalises the histogram of each tile, with a limit to the contrast.",
         {
             "clip_limit": schema.pair(schema.number(1, 100, "limit of the contrast"), scalar="from-one"),
-            "tile_grid_size": schema.array(
-                {"type": "integer", "minimum": 1, "maximum": limits.TILES}, 2, 2, "tiles, across and down"
-            ),
+            "tile_grid_size": cells(limits.TILES, "tiles, across and down"),
         },
     ),
     Entry(
@@ -63,6 +83,7 @@ ENTRIES = (
             "mode": schema.choice({"cv": "as OpenCV", "pil": "as Pillow"}, "whose algorithm"),
             "by_channels": schema.flag("each channel by itself, else the brightness only"),
         },
+        implementation=Equalize,
     ),
     Entry(
         "AutoContrast",
@@ -94,42 +115,17 @@ ENTRIES = (
             "brightness_range": schema.pair(schema.number(-1, 1, "added brightness as a share of 255")),
             "contrast_range": schema.pair(schema.number(-1, 1, "the factor of the contrast minus 1")),
             "plasma_size": schema.integer(1, limits.OUTPUT_SIDE_PX, "accepted for old files; it changes nothing"),
-            "roughness": schema.number(
-                0, limits.ROUGHNESS, "how rough the pattern is: clouds below 1, grain above", above=True
-            ),
+            "roughness": _ROUGHNESS,
         },
+        output_size=_plasma,
     ),
     Entry(
         "PlasmaShadow",
         "Darkens the picture by a random pattern of clouds or grain.",
         {
             "shadow_intensity_range": schema.pair(schema.number(0, 1, "strength; 0 is none")),
-            "roughness": schema.number(
-                0, limits.ROUGHNESS, "how rough the pattern is: clouds below 1, grain above", above=True
-            ),
+            "roughness": _ROUGHNESS,
         },
+        output_size=_plasma,
     ),
 )
-
-
-def _plasma(params: Params, before: Extent) -> Iterable[Extent]:
-    del params
-    height, width = (before.min_height, before.min_width) if before.firm else (before.max_height, before.max_width)
-    if max(height, width) < 2:
-        raise Unfit("its pattern needs an image of at least 2 pixels, not 1 x 1; put `SmallestMaxSize` before it")
-    return (before,)
-
-
-CHANGES: Final[Mapping[str, Change]] = {"PlasmaBrightnessContrast": _plasma, "PlasmaShadow": _plasma}
-
-
-class Equalize(A.Equalize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
-
-    def apply(self, img: NDArray[np.uint8], mask: None, **params: Any) -> NDArray[np.uint8]:
-        """``img`` is uint8 (H, W, 3); a new array."""
-        if self.mode != "cv" or not self.by_channels or mask is not None:
-            slow: NDArray[np.uint8] = super().apply(img, mask, **params)
-            return slow
-        out: NDArray[Any] = cv2.merge([cv2.equalizeHist(plane) for plane in cv2.split(img)])
-        return out

@@ -18,6 +18,7 @@ from scipy import special
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.entry import Entry
+from augment.transforms.families.dropout import for_channels, painted
 from augment.transforms.schema import Schema
 
 _NOISE_PARAMS: Mapping[str, Mapping[str, Schema]] = {
@@ -64,79 +65,6 @@ def _ranges_fit_mode(params: Mapping[str, Any]) -> str | None:
     if len(ranges) == 1 or (len(ranges) == 3 and params["spatial_mode"] != "shared"):
         return None
     return f"noise_params.ranges has {len(ranges)} ranges; it needs one, or (unless spatial_mode is shared) three"
-
-
-ENTRIES = (
-    Entry(
-        "GaussNoise",
-        "Adds Gaussian noise.",
-        {
-            "std_range": schema.pair(schema.number(0, 1, "standard deviation as a share of 255")),
-            "mean_range": schema.pair(schema.number(-1, 1, "mean as a share of 255")),
-            "per_channel": schema.flag("draw each channel by itself, else all alike"),
-            "noise_scale_factor": schema.number(0.05, 1, "draw the noise at this share of the size and enlarge it"),
-        },
-    ),
-    Entry(
-        "AdditiveNoise",
-        "Adds noise of a chosen distribution: one value for all, for each pixel, or for each pixel in all channels.",
-        {
-            "noise_type": schema.choice(
-                {"uniform": "uniform", "gaussian": "Gaussian", "laplace": "Laplace", "beta": "beta"}, "distribution"
-            ),
-            "spatial_mode": schema.choice(
-                {
-                    "constant": "one value a channel",
-                    "per_pixel": "each value by itself",
-                    "shared": "each pixel, alike in all channels",
-                },
-                "what is drawn",
-            ),
-            "noise_params": schema.optional(
-                schema.either(
-                    "parameters of the distribution",
-                    *(_noise_branch(kind, properties) for kind, properties in _NOISE_PARAMS.items()),
-                ),
-                "those that suit the distribution",
-            ),
-            "approximation": schema.number(0.05, 1, "draw the noise at this share of the size and enlarge it"),
-        },
-        rules=(
-            ("noise_params are those of noise_type", _params_fit_type),
-            ("one range, or three unless spatial_mode is shared", _ranges_fit_mode),
-        ),
-    ),
-    Entry(
-        "ISONoise",
-        "The noise of a camera at high sensitivity: in colour and in brightness.",
-        {
-            "color_shift": schema.pair(schema.number(0, 1, "strength in colour, as a share of the colour circle")),
-            "intensity": schema.pair(schema.number(0, limits.FACTOR, "strength in brightness")),
-        },
-    ),
-    Entry(
-        "MultiplicativeNoise",
-        "Multiplies values by a random factor.",
-        {
-            "multiplier": schema.pair(schema.number(0, limits.FACTOR, "the factor; 1 changes nothing")),
-            "per_channel": schema.flag("draw each channel by itself"),
-            "elementwise": schema.flag("draw each pixel by itself"),
-        },
-    ),
-    Entry(
-        "ShotNoise",
-        "The noise of single photons: brighter parts are noisier.",
-        {"scale_range": schema.pair(schema.number(0.001, limits.FACTOR, "strength; more is less light"))},
-    ),
-    Entry(
-        "SaltAndPepper",
-        "Turns single pixels white or black.",
-        {
-            "amount": schema.pair(schema.number(0, 1, "share of the pixels")),
-            "salt_vs_pepper": schema.pair(schema.number(0, 1, "share of them that turns white")),
-        },
-    ),
-)
 
 
 _NUM_QUANTILES: Final = 2**16
@@ -241,3 +169,89 @@ class ISONoise(A.ISONoise):  # type: ignore[misc]  # Albumentations' metaclass i
         hls[..., 1] += brighter
         out: NDArray[Any] = cv2.convertScaleAbs(cv2.cvtColor(hls, cv2.COLOR_HLS2RGB), alpha=_LEVELS)  # none is below 0
         return out
+
+
+class SaltAndPepper(A.SaltAndPepper):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The same bytes, of the same draws."""
+
+    def apply(
+        self, img: NDArray[np.uint8], salt_mask: NDArray[Any], pepper_mask: NDArray[Any], **_: Any
+    ) -> NDArray[Any]:
+        """``img`` is uint8 (H, W, 3); a new array."""
+        return painted(painted(img, 0, for_channels(pepper_mask)), 255, for_channels(salt_mask))
+
+
+ENTRIES = (
+    Entry(
+        "GaussNoise",
+        "Adds Gaussian noise.",
+        {
+            "std_range": schema.pair(schema.number(0, 1, "standard deviation as a share of 255")),
+            "mean_range": schema.pair(schema.number(-1, 1, "mean as a share of 255")),
+            "per_channel": schema.flag("draw each channel by itself, else all alike"),
+            "noise_scale_factor": schema.number(0.05, 1, "draw the noise at this share of the size and enlarge it"),
+        },
+        implementation=GaussNoise,
+    ),
+    Entry(
+        "AdditiveNoise",
+        "Adds noise of a chosen distribution: one value for all, for each pixel, or for each pixel in all channels.",
+        {
+            "noise_type": schema.choice(
+                {"uniform": "uniform", "gaussian": "Gaussian", "laplace": "Laplace", "beta": "beta"}, "distribution"
+            ),
+            "spatial_mode": schema.choice(
+                {
+                    "constant": "one value a channel",
+                    "per_pixel": "each value by itself",
+                    "shared": "each pixel, alike in all channels",
+                },
+                "what is drawn",
+            ),
+            "noise_params": schema.optional(
+                schema.either(
+                    "parameters of the distribution",
+                    *(_noise_branch(kind, properties) for kind, properties in _NOISE_PARAMS.items()),
+                ),
+                "those that suit the distribution",
+            ),
+            "approximation": schema.number(0.05, 1, "draw the noise at this share of the size and enlarge it"),
+        },
+        rules=(
+            ("noise_params are those of noise_type", _params_fit_type),
+            ("one range, or three unless spatial_mode is shared", _ranges_fit_mode),
+        ),
+    ),
+    Entry(
+        "ISONoise",
+        "The noise of a camera at high sensitivity: in colour and in brightness.",
+        {
+            "color_shift": schema.pair(schema.number(0, 1, "strength in colour, as a share of the colour circle")),
+            "intensity": schema.pair(schema.number(0, limits.FACTOR, "strength in brightness")),
+        },
+        implementation=ISONoise,
+    ),
+    Entry(
+        "MultiplicativeNoise",
+        "Multiplies values by a random factor.",
+        {
+            "multiplier": schema.pair(schema.number(0, limits.FACTOR, "the factor; 1 changes nothing")),
+            "per_channel": schema.flag("draw each channel by itself"),
+            "elementwise": schema.flag("draw each pixel by itself"),
+        },
+    ),
+    Entry(
+        "ShotNoise",
+        "The noise of single photons: brighter parts are noisier.",
+        {"scale_range": schema.pair(schema.number(0.001, limits.FACTOR, "strength; more is less light"))},
+    ),
+    Entry(
+        "SaltAndPepper",
+        "Turns single pixels white or black.",
+        {
+            "amount": schema.pair(schema.number(0, 1, "share of the pixels")),
+            "salt_vs_pepper": schema.pair(schema.number(0, 1, "share of them that turns white")),
+        },
+        implementation=SaltAndPepper,
+    ),
+)

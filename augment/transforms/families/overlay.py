@@ -4,16 +4,16 @@ Albumentations' transform of this name takes pictures and places from the caller
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator
 
 from augment.samples.sample import Sample
-from augment.transforms import albumentations_fixes
-from augment.transforms.albumentations_import import A
-from augment.transforms.donors.source import Referring, as_pixels, fitted, ordered
+from augment.transforms.albumentations_import import TARGETS, A
+from augment.transforms.donors.source import Referring, as_pixels, fitted
+from augment.transforms.entry import Range, WholeRange
+from augment.transforms.families.dropout import boxes_seen
 
 _Array = NDArray[Any]
 _Image = NDArray[np.uint8]
@@ -56,11 +56,11 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
     given. A box of which every pixel is covered goes, others stay as they are, and so do keypoints.
     """
 
-    _targets = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes and keypoints; no volumes
+    _targets = TARGETS
 
     class InitSchema(Referring.InitSchema):
-        num_elements: Annotated[tuple[int, int], AfterValidator(ordered)]
-        scale_range: Annotated[tuple[float, float], AfterValidator(ordered)]
+        num_elements: WholeRange
+        scale_range: Range
         fill_mask: int | None
 
     def __init__(
@@ -109,7 +109,7 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
     def apply_to_bboxes(self, bboxes: _Array, *, pieces: list[Piece], **params: Any) -> _Array:
         if not pieces or not len(bboxes):
             return bboxes
-        return albumentations_fixes.boxes_seen(bboxes, ~_covered(pieces, *params["shape"][:2]))
+        return boxes_seen(bboxes, ~_covered(pieces, *params["shape"][:2]))
 
     def apply_to_keypoints(self, keypoints: _Array, *_: Any, **__: Any) -> _Array:
         return keypoints

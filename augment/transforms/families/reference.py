@@ -7,96 +7,26 @@ amplitudes are not the reference's, and ``HistogramMatching`` takes an image of 
 ``TemplateTransform`` is of an earlier release.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.donors.source import Referring, as_pixels, fitted, ordered
-from augment.transforms.entry import ALL_TARGETS, Entry
+from augment.transforms.donors.source import Referring, as_pixels, fitted
+from augment.transforms.entry import ALL_TARGETS, Entry, Range
+from augment.transforms.families.overlay import OverlayElements
 
 _REFERENCES = {"references": schema.name("name of the dataset that the references are taken from")}
 _BLEND = {"blend_ratio": schema.pair(schema.number(0, 1, "weight of the result; at 0 the picture stays"))}
 
-ENTRIES = (
-    Entry(
-        "FDA",
-        "Gives the picture's low frequencies the amplitudes of a reference's (Yang and Soatto, 2020).",
-        {
-            **_REFERENCES,
-            "beta_limit": schema.pair(
-                schema.number(0, 0.5, "highest frequency that is changed, as a share of the shorter side's pixels"),
-                scalar="from-zero",
-            ),
-        },
-        references=True,
-    ),
-    Entry(
-        "HistogramMatching",
-        "Gives each channel the histogram of a reference.",
-        {**_REFERENCES, **_BLEND},
-        references=True,
-    ),
-    Entry(
-        "PixelDistributionAdaptation",
-        "Moves the colours to where those of a reference lie.",
-        {
-            **_REFERENCES,
-            **_BLEND,
-            "transform_type": schema.choice(
-                {
-                    "pca": "mean and principal axes of the colours",
-                    "standard": "mean and deviation of each channel",
-                    "minmax": "least and largest value of each channel",
-                },
-                "what becomes the reference's",
-            ),
-        },
-        references=True,
-    ),
-    Entry(
-        "TemplateTransform",
-        "Blends the picture with a reference of its size.",
-        {
-            **_REFERENCES,
-            "img_weight": schema.pair(
-                schema.number(0, 1, "weight of the picture; that of the reference is what is left of 1"),
-                scalar="repeat",
-            ),
-        },
-        references=True,
-    ),
-    Entry(
-        "OverlayElements",
-        "Pastes elements of references onto the picture, cut out by their masks where they have some.",
-        {
-            **_REFERENCES,
-            "num_elements": schema.pair(schema.integer(1, limits.ELEMENTS, "number of elements"), scalar="repeat"),
-            "scale_range": schema.pair(
-                schema.number(0, 1, "size of an element: the share of height and width that it fits into", above=True)
-            ),
-            "fill_mask": schema.optional(
-                schema.integer(0, 255, "class index of the mask below an element"), "the mask stays"
-            ),
-        },
-        targets=ALL_TARGETS,
-        references=True,
-    ),
-)
-
 
 _Image = NDArray[np.uint8]
 _Spectrum = NDArray[np.complex128]
-_Range = tuple[float, float]
 
 _NO_PHASE = 1e-9
 """Share of the largest amplitude that a picture of this size can have below which rounding alone decides a phase."""
-
-
-_OrderedRange = Annotated[_Range, AfterValidator(ordered)]
 
 
 class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
@@ -108,9 +38,9 @@ class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentati
     """
 
     class InitSchema(Referring.InitSchema):
-        beta_limit: _OrderedRange
+        beta_limit: Range
 
-    def __init__(self, references: str, beta_limit: _Range = (0.0, 0.1), p: float = 0.5) -> None:
+    def __init__(self, references: str, beta_limit: Range = (0.0, 0.1), p: float = 0.5) -> None:
         super().__init__(p=p)
         self.references = references
         self.beta_limit = beta_limit
@@ -163,9 +93,9 @@ class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
     """
 
     class InitSchema(Referring.InitSchema):
-        blend_ratio: _OrderedRange
+        blend_ratio: Range
 
-    def __init__(self, references: str, blend_ratio: _Range = (0.5, 1.0), p: float = 0.5) -> None:
+    def __init__(self, references: str, blend_ratio: Range = (0.5, 1.0), p: float = 0.5) -> None:
         super().__init__(p=p)
         self.references = references
         self.blend_ratio = blend_ratio
@@ -199,13 +129,13 @@ class PixelDistributionAdaptation(Referring, A.ImageOnlyTransform):  # type: ign
     """
 
     class InitSchema(Referring.InitSchema):
-        blend_ratio: _OrderedRange
+        blend_ratio: Range
         transform_type: Literal["pca", "standard", "minmax"]
 
     def __init__(
         self,
         references: str,
-        blend_ratio: _Range = (0.25, 1.0),
+        blend_ratio: Range = (0.25, 1.0),
         transform_type: Literal["pca", "standard", "minmax"] = "pca",
         p: float = 0.5,
     ) -> None:
@@ -276,9 +206,9 @@ class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
     """Blends the picture with a reference, resized to its size, which shows through by 1 less ``img_weight``."""
 
     class InitSchema(Referring.InitSchema):
-        img_weight: _OrderedRange
+        img_weight: Range
 
-    def __init__(self, references: str, img_weight: _Range = (0.5, 0.5), p: float = 0.5) -> None:
+    def __init__(self, references: str, img_weight: Range = (0.5, 0.5), p: float = 0.5) -> None:
         super().__init__(p=p)
         self.references = references
         self.img_weight = img_weight
@@ -290,3 +220,75 @@ class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
         template = fitted(reference_picture, *img.shape[:2])
         values = np.arange(256)
         return as_pixels((img_weight * values)[img] + ((1 - img_weight) * values)[template])
+
+
+ENTRIES = (
+    Entry(
+        "FDA",
+        "Gives the picture's low frequencies the amplitudes of a reference's (Yang and Soatto, 2020).",
+        {
+            **_REFERENCES,
+            "beta_limit": schema.pair(
+                schema.number(0, 0.5, "highest frequency that is changed, as a share of the shorter side's pixels"),
+                scalar="from-zero",
+            ),
+        },
+        references=True,
+        implementation=FDA,
+    ),
+    Entry(
+        "HistogramMatching",
+        "Gives each channel the histogram of a reference.",
+        {**_REFERENCES, **_BLEND},
+        references=True,
+        implementation=HistogramMatching,
+    ),
+    Entry(
+        "PixelDistributionAdaptation",
+        "Moves the colours to where those of a reference lie.",
+        {
+            **_REFERENCES,
+            **_BLEND,
+            "transform_type": schema.choice(
+                {
+                    "pca": "mean and principal axes of the colours",
+                    "standard": "mean and deviation of each channel",
+                    "minmax": "least and largest value of each channel",
+                },
+                "what becomes the reference's",
+            ),
+        },
+        references=True,
+        implementation=PixelDistributionAdaptation,
+    ),
+    Entry(
+        "TemplateTransform",
+        "Blends the picture with a reference of its size.",
+        {
+            **_REFERENCES,
+            "img_weight": schema.pair(
+                schema.number(0, 1, "weight of the picture; that of the reference is what is left of 1"),
+                scalar="repeat",
+            ),
+        },
+        references=True,
+        implementation=TemplateTransform,
+    ),
+    Entry(
+        "OverlayElements",
+        "Pastes elements of references onto the picture, cut out by their masks where they have some.",
+        {
+            **_REFERENCES,
+            "num_elements": schema.pair(schema.integer(1, limits.ELEMENTS, "number of elements"), scalar="repeat"),
+            "scale_range": schema.pair(
+                schema.number(0, 1, "size of an element: the share of height and width that it fits into", above=True)
+            ),
+            "fill_mask": schema.optional(
+                schema.integer(0, 255, "class index of the mask below an element"), "the mask stays"
+            ),
+        },
+        targets=ALL_TARGETS,
+        references=True,
+        implementation=OverlayElements,
+    ),
+)

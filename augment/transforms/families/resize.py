@@ -1,26 +1,32 @@
-"""Sizes: resizing the whole image, and padding it; size rules of these and of all that scales, turns or warps.
+"""Sizes: resizing the whole image, and padding it.
 
-The rules follow the arithmetic of Albumentations 2.0.8.
+The size rules follow the arithmetic of Albumentations 2.0.8.
 """
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from augment.transforms import limits, schema
+from augment.transforms.albumentations_import import A, corrected
 from augment.transforms.entry import (
-    ALL_TARGETS,
     UNBOUNDED,
     Change,
     Entry,
     Extent,
     Params,
     Unfit,
-    area_for_downscale,
     border,
+    moving_entry,
+    named_size,
     point,
+    position,
     resample,
+    scale_limit,
+    side,
 )
+from augment.transforms.matrix_geometry import Placed, Straight, resized, shifted
 from augment.transforms.schema import Schema
 
 _SIDE: Schema = {"type": "integer", "minimum": 1, "maximum": limits.OUTPUT_SIDE_PX}
@@ -36,9 +42,9 @@ def _one_max_size(params: Mapping[str, Any]) -> str | None:
 
 
 def _one_divisor(params: Mapping[str, Any]) -> str | None:
-    for side in ("height", "width"):
-        if (params[f"min_{side}"] is None) == (params[f"pad_{side}_divisor"] is None):
-            return f"give min_{side} or pad_{side}_divisor, one of the two (the other null)"
+    for which in ("height", "width"):
+        if (params[f"min_{which}"] is None) == (params[f"pad_{which}_divisor"] is None):
+            return f"give min_{which} or pad_{which}_divisor, one of the two (the other null)"
     return None
 
 
@@ -60,108 +66,6 @@ def _max_size(which: str) -> dict[str, Schema]:
     }
 
 
-_MAX_SIZE_RULES = (("max_size or max_size_hw, one of the two", _one_max_size),)
-
-ENTRIES = (
-    Entry(
-        "Resize",
-        "Resizes the picture to one height and width, whatever its shape.",
-        {"height": _SIDE | {"description": "height in pixels"}, "width": _SIDE | {"description": "width in pixels"}}
-        | resample()
-        | {"area_for_downscale": area_for_downscale()},
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-    Entry(
-        "LongestMaxSize",
-        "Resizes the picture so that its longer side has a length; the shape stays.",
-        _max_size("longer") | resample() | {"area_for_downscale": area_for_downscale()},
-        ALL_TARGETS,
-        moves_pixels=True,
-        rules=_MAX_SIZE_RULES,
-    ),
-    Entry(
-        "SmallestMaxSize",
-        "Resizes the picture so that its shorter side has a length; the shape stays.",
-        _max_size("shorter") | resample() | {"area_for_downscale": area_for_downscale()},
-        ALL_TARGETS,
-        moves_pixels=True,
-        rules=_MAX_SIZE_RULES,
-    ),
-    Entry(
-        "RandomScale",
-        "Resizes the picture by a random factor; the size varies.",
-        {
-            "scale_limit": schema.pair(
-                schema.number(-0.99, limits.SCALE_FACTOR - 1, "the factor minus 1: 0.5 is half as large again"),
-                scalar="symmetric",
-            )
-        }
-        | resample()
-        | {"area_for_downscale": area_for_downscale()},
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-    Entry(
-        "Pad",
-        "Adds a border of a fixed width.",
-        {
-            "padding": schema.either(
-                "pixels added: on all sides, or left and right / top and bottom, or left, top, right, bottom",
-                _PAD | {"title": "all sides"},
-                {
-                    "type": "array",
-                    "items": _PAD,
-                    "minItems": 2,
-                    "maxItems": 2,
-                    "title": "left and right, top and bottom",
-                },
-                {"type": "array", "items": _PAD, "minItems": 4, "maxItems": 4, "title": "left, top, right, bottom"},
-            )
-        }
-        | border(),
-        ALL_TARGETS,
-        moves_pixels=True,
-    ),
-    Entry(
-        "PadIfNeeded",
-        "Adds a border until the picture has a least size, or a size that can be divided.",
-        {
-            "min_height": schema.optional(
-                _SIDE | {"description": "least height in pixels"}, "pad_height_divisor is used"
-            ),
-            "min_width": schema.optional(_SIDE | {"description": "least width in pixels"}, "pad_width_divisor is used"),
-            "pad_height_divisor": schema.optional(
-                _SIDE | {"description": "the height becomes a multiple of it"}, "min_height is used"
-            ),
-            "pad_width_divisor": schema.optional(
-                _SIDE | {"description": "the width becomes a multiple of it"}, "min_width is used"
-            ),
-            "position": schema.choice(
-                {
-                    "center": "in the middle",
-                    "top_left": "top left",
-                    "top_right": "top right",
-                    "bottom_left": "bottom left",
-                    "bottom_right": "bottom right",
-                    "random": "at random",
-                },
-                "where the picture lies in the padded one",
-            ),
-        }
-        | border(),
-        ALL_TARGETS,
-        moves_pixels=True,
-        rules=(("min_height or pad_height_divisor, and min_width or pad_width_divisor", _one_divisor),),
-    ),
-)
-
-
-def _resize(params: Params, before: Extent) -> Iterable[Extent]:
-    del before
-    return (point(params["height"], params["width"]),)
-
-
 def _pad(params: Params, before: Extent) -> Iterable[Extent]:
     padding = params["padding"]
     if not isinstance(padding, list):
@@ -170,34 +74,18 @@ def _pad(params: Params, before: Extent) -> Iterable[Extent]:
         across, down = 2 * padding[0], 2 * padding[1]
     else:
         across, down = padding[0] + padding[2], padding[1] + padding[3]
-    return (
-        Extent(
-            before.min_height + down,
-            before.max_height + down,
-            before.min_width + across,
-            before.max_width + across,
-            before.firm,
-        ),
-    )
+    return (before.each(lambda side: side + down, lambda side: side + across),)
 
 
 def _pad_if_needed(params: Params, before: Extent) -> Iterable[Extent]:
-    def padded(side: int, least: int | None, divisor: int | None) -> int:
+    def padded(which: str, side: int) -> int:
+        least: int | None = params[f"min_{which}"]
+        divisor: int | None = params[f"pad_{which}_divisor"]
         if least is not None:
             return max(side, least)
         return side if divisor is None else -(-side // divisor) * divisor
 
-    height = (params["min_height"], params["pad_height_divisor"])
-    width = (params["min_width"], params["pad_width_divisor"])
-    return (
-        Extent(
-            padded(before.min_height, *height),
-            padded(before.max_height, *height),
-            padded(before.min_width, *width),
-            padded(before.max_width, *width),
-            before.firm,
-        ),
-    )
+    return (before.each(functools.partial(padded, "height"), functools.partial(padded, "width")),)
 
 
 _SLACK: Final = 1e-6
@@ -257,67 +145,123 @@ def _fit_box(box: list[int | None], *, largest: bool) -> Extent:
     return Extent(1, UNBOUNDED, int(str(width)), int(str(width)), firm=False)
 
 
-def _transpose(params: Params, before: Extent) -> Iterable[Extent]:
-    del params
-    return (before.swapped,)
+def _resize_is_enough(params: Params, _: tuple[int, int], small: tuple[int, int]) -> bool:
+    return bool(small[0] >= params["height"] and small[1] >= params["width"])
 
 
-def _any_turn(params: Params, before: Extent) -> Iterable[Extent]:
-    del params
-    return {before, before.swapped}
+def _max_size_is_enough(name: str) -> Callable[[Params, tuple[int, int], tuple[int, int]], bool]:
+    """The size of a sample must not depend on how it was decoded, so that the outputs of both images are the same."""
+
+    def is_enough(params: Params, full: tuple[int, int], small: tuple[int, int]) -> bool:
+        outputs = max_sizes(name, params, *full)
+        return outputs == max_sizes(name, params, *small) and all(
+            small[0] >= height and small[1] >= width for height, width in outputs
+        )
+
+    return is_enough
 
 
-def _rotate(params: Params, before: Extent) -> Iterable[Extent]:
-    """With ``crop_border`` the largest upright part without a border is left; its size follows from the angle."""
-    if not params["crop_border"]:
-        return (before,)
-    return (Extent(1, before.max_height, 1, before.max_width, firm=False),)
+class _Padded(Straight):
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        height, width = params["shape"][:2]
+        top, bottom, left, right = (params[f"pad_{side}"] for side in ("top", "bottom", "left", "right"))
+        return shifted(left, top), (height + top + bottom, width + left + right)
 
 
-def _affine(params: Params, before: Extent) -> Iterable[Extent]:
-    """With ``fit_output`` the frame follows the drawn matrix; no side exceeds the scaled diagonal over cos(shear)."""
-    if not params["fit_output"]:
-        return (before,)
+class _Resized(Straight):
+    def placed(self, params: Mapping[str, Any]) -> Placed:
+        before = params["shape"][:2]
+        after = self.result_of(before, params)
+        return resized(before, after), after
 
-    def most(value: Any, axis: str) -> float:
-        if isinstance(value, dict):
-            value = value.get(axis, 1.0)
-        return float(max(abs(end) for end in value) if isinstance(value, list) else abs(value))
-
-    def shear(axis: str) -> float:
-        value = params["shear"]
-        return most(value.get(axis, 0.0) if isinstance(value, dict) else value, axis)
-
-    # A balanced scale is drawn from between the range's end and 1, wherever the range lies.
-    least = 1.0 if params["balanced_scale"] else 0.0
-    scale_y, scale_x = (max(least, most(params["scale"], axis)) for axis in ("y", "x"))
-    diagonal = math.hypot(before.max_height * scale_y, before.max_width * scale_x)
-    height, width = (math.ceil(diagonal / math.cos(math.radians(shear(axis)))) + 2 for axis in ("y", "x"))
-    return (Extent(1, min(height, UNBOUNDED), 1, min(width, UNBOUNDED), firm=False),)
+    def result_of(self, before: tuple[int, int], params: Mapping[str, Any]) -> tuple[int, int]:
+        scale = params["scale"]
+        return max(1, round(before[0] * scale)), max(1, round(before[1] * scale))
 
 
-def _perspective(params: Params, before: Extent) -> Iterable[Extent]:
-    """Without ``keep_size`` the frame is the moved quadrilateral, or with ``fit_output`` whatever holds the result."""
-    if params["keep_size"]:
-        return (before,)
-    if params["fit_output"]:
-        raise Unfit("with `fit_output` and without `keep_size` its size has no bound; set `keep_size: true`")
-    diagonal = math.ceil(math.hypot(before.max_height, before.max_width)) + 2
-    return (Extent(1, diagonal, 1, diagonal, firm=False),)
+class Resize(_Resized, A.Resize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Say the factors: nothing is drawn, but they depend on the picture."""
+        height, width = params["shape"][:2]
+        return {"scale": {"x": self.width / width, "y": self.height / height}}
+
+    def result_of(self, before: tuple[int, int], params: Mapping[str, Any]) -> tuple[int, int]:  # noqa: ARG002
+        return self.height, self.width
 
 
-CHANGES: Final[Mapping[str, Change]] = {
-    "Affine": _affine,
-    "D4": _any_turn,
-    "LongestMaxSize": _max_size_change("LongestMaxSize"),
-    "Pad": _pad,
-    "PadIfNeeded": _pad_if_needed,
-    "Perspective": _perspective,
-    "RandomRotate90": _any_turn,
-    "RandomScale": _random_scale,
-    "Resize": _resize,
-    "Rotate": _rotate,
-    "SmallestMaxSize": _max_size_change("SmallestMaxSize"),
-    "SquareSymmetry": _any_turn,
-    "Transpose": _transpose,
-}
+class RandomScale(_Resized, A.RandomScale):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    def result_of(self, before: tuple[int, int], params: Mapping[str, Any]) -> tuple[int, int]:
+        return int(before[0] * params["scale"]), int(before[1] * params["scale"])
+
+
+def _max_size_entry(name: str, which: str) -> Entry:
+    return moving_entry(
+        name,
+        f"Resizes the picture so that its {which} side has a length; the shape stays.",
+        _max_size(which) | resample(area=True),
+        rules=(("max_size or max_size_hw, one of the two", _one_max_size),),
+        implementation=corrected(_Resized, getattr(A, name)),
+        output_size=_max_size_change(name),
+        scales=True,
+        reads_only=True,
+        reduces_decode=_max_size_is_enough(name),
+    )
+
+
+ENTRIES = (
+    moving_entry(
+        "Resize",
+        "Resizes the picture to one height and width, whatever its shape.",
+        {"height": side("height in pixels"), "width": side("width in pixels")} | resample(area=True),
+        implementation=Resize,
+        output_size=named_size,
+        reads_only=True,
+        reduces_decode=_resize_is_enough,
+    ),
+    _max_size_entry("LongestMaxSize", "longer"),
+    _max_size_entry("SmallestMaxSize", "shorter"),
+    moving_entry(
+        "RandomScale",
+        "Resizes the picture by a random factor; the size varies.",
+        {"scale_limit": scale_limit()} | resample(area=True),
+        implementation=RandomScale,
+        output_size=_random_scale,
+        scales=True,
+    ),
+    moving_entry(
+        "Pad",
+        "Adds a border of a fixed width.",
+        {
+            "padding": schema.either(
+                "pixels added: on all sides, or left and right / top and bottom, or left, top, right, bottom",
+                _PAD | {"title": "all sides"},
+                {
+                    "type": "array",
+                    "items": _PAD,
+                    "minItems": 2,
+                    "maxItems": 2,
+                    "title": "left and right, top and bottom",
+                },
+                {"type": "array", "items": _PAD, "minItems": 4, "maxItems": 4, "title": "left, top, right, bottom"},
+            )
+        }
+        | border(),
+        implementation=corrected(_Padded, A.Pad),
+        output_size=_pad,
+    ),
+    moving_entry(
+        "PadIfNeeded",
+        "Adds a border until the picture has a least size, or a size that can be divided.",
+        {
+            "min_height": schema.optional(side("least height in pixels"), "pad_height_divisor is used"),
+            "min_width": schema.optional(side("least width in pixels"), "pad_width_divisor is used"),
+            "pad_height_divisor": schema.optional(side("the height becomes a multiple of it"), "min_height is used"),
+            "pad_width_divisor": schema.optional(side("the width becomes a multiple of it"), "min_width is used"),
+            "position": position("where the picture lies in the padded one"),
+        }
+        | border(),
+        rules=(("min_height or pad_height_divisor, and min_width or pad_width_divisor", _one_divisor),),
+        implementation=corrected(_Padded, A.PadIfNeeded),
+        output_size=_pad_if_needed,
+    ),
+)

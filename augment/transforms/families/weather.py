@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A
-from augment.transforms.entry import Change, Entry, Extent, Params, Unfit
+from augment.transforms.entry import Entry, Extent, Params, Unfit
 from augment.transforms.schema import Schema
 
 
@@ -26,6 +26,46 @@ def _region_grows(name: str) -> tuple[str, Any]:
 
 _RGB = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}, "minItems": 3, "maxItems": 3}
 
+
+_DROPS: Final = {"drizzle": 4, "heavy": 1, "torrential": 1, "default": 3}
+"""Rows from which on it rains: there is a drop for so many rows."""
+
+
+def _rain(params: Params, before: Extent) -> Iterable[Extent]:
+    length, first = params["drop_length"] or 1, _DROPS[params["rain_type"]]
+    if before.surest[0] <= length and before.max_height >= first:
+        raise Unfit(
+            f"a drop of {length} pixels needs an image that is at least {length + 1} pixels high, not {before}; lower "
+            "`drop_length`, or put `SmallestMaxSize` before it"
+        )
+    return (before,)
+
+
+class RandomShadow(A.RandomShadow):  # type: ignore[misc]  # Albumentations' metaclass is untyped
+    """The region is at least one pixel wide and high; the original fails where a small image has none in it."""
+
+    shadow_roi: tuple[float, float, float, float]
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        height, width = params["shape"][:2]
+        region = self.shadow_roi
+        (left, right), (top, bottom) = _some_pixel(*region[::2], width), _some_pixel(*region[1::2], height)
+        self.shadow_roi = (left, top, right, bottom)
+        try:
+            drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        finally:
+            self.shadow_roi = region
+        return drawn
+
+
+def _some_pixel(low: float, high: float, side: int) -> tuple[float, float]:
+    """The shares of a side, so that they hold a pixel."""
+    if int(high * side) > int(low * side):
+        return low, high
+    first = min(int(low * side), side - 1)
+    return (first + 0.25) / side, (first + 1.25) / side
+
+
 ENTRIES = (
     Entry(
         "RandomRain",
@@ -44,6 +84,7 @@ ENTRIES = (
                 "how many drops",
             ),
         },
+        output_size=_rain,
     ),
     Entry(
         "RandomSnow",
@@ -85,6 +126,7 @@ ENTRIES = (
             "shadow_intensity_range": schema.pair(schema.number(0, 1, "darkness of the shadows")),
         },
         rules=(_region_grows("shadow_roi"),),
+        implementation=RandomShadow,
     ),
     Entry(
         "RandomGravel",
@@ -113,45 +155,3 @@ ENTRIES = (
         },
     ),
 )
-
-
-_DROPS: Final = {"drizzle": 4, "heavy": 1, "torrential": 1, "default": 3}
-"""Rows from which on it rains: there is a drop for so many rows."""
-
-
-def _rain(params: Params, before: Extent) -> Iterable[Extent]:
-    length, first = params["drop_length"] or 1, _DROPS[params["rain_type"]]
-    if (before.min_height if before.firm else before.max_height) <= length and before.max_height >= first:
-        raise Unfit(
-            f"a drop of {length} pixels needs an image that is at least {length + 1} pixels high, not {before}; lower "
-            "`drop_length`, or put `SmallestMaxSize` before it"
-        )
-    return (before,)
-
-
-CHANGES: Final[Mapping[str, Change]] = {"RandomRain": _rain}
-
-
-class RandomShadow(A.RandomShadow):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The region is at least one pixel wide and high; the original fails where a small image has none in it."""
-
-    shadow_roi: tuple[float, float, float, float]
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        height, width = params["shape"][:2]
-        region = self.shadow_roi
-        (left, right), (top, bottom) = _some_pixel(*region[::2], width), _some_pixel(*region[1::2], height)
-        self.shadow_roi = (left, top, right, bottom)
-        try:
-            drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
-        finally:
-            self.shadow_roi = region
-        return drawn
-
-
-def _some_pixel(low: float, high: float, side: int) -> tuple[float, float]:
-    """The shares of a side, so that they hold a pixel."""
-    if int(high * side) > int(low * side):
-        return low, high
-    first = min(int(low * side), side - 1)
-    return (first + 0.25) / side, (first + 1.25) / side

@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augment.transforms import matrix_geometry
-from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.albumentations_import import TARGETS, A, cv2
 from augment.transforms.matrix_geometry import Placed, Straight
 from augment.transforms.policies import operations
 from augment.transforms.policies.operations import COLOURS, GEOMETRIC, Magnitudes, Shape
@@ -19,7 +19,13 @@ _Array = NDArray[Any]
 Step = tuple[str, float | None]
 """An operation and its magnitude."""
 
-TARGETS: Final = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes and keypoints; no volumes
+
+class PolicySchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
+    """The parameters that every policy has."""
+
+    interpolation: Literal[0, 1, 2]
+    fill: tuple[float, float, float] | float
+    fill_mask: float
 
 
 class Policy(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped

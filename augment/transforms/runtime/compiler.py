@@ -23,7 +23,7 @@ from augment.transforms.runtime.segment import Segment
 from augment.transforms.runtime.target_columns import Carrier
 from augment.validation import did_you_mean
 
-__all__ = ["Compiled", "Made", "compile_pipeline", "cpu_problem", "use_one_thread", "versions"]
+__all__ = ["Compiled", "Made", "cpu_problem", "use_one_thread", "versions"]
 
 _SIZES_KNOWN: Final = 4096
 """Sizes of which it is remembered whether they fit: following one takes about a tenth of a millisecond."""
@@ -45,32 +45,6 @@ class Made(NamedTuple):
     applied: tuple[Applied, ...]
     dropped: dict[str, int]
     matrix: NDArray[np.float64] | None = None
-
-
-def compile_pipeline(
-    spec: PipelineSpec,
-    *,
-    keypoint_names: Sequence[str] = (),
-    provenance: bool = True,
-    donors: Source | None = None,
-    references: Mapping[str, Source] | None = None,
-    points: bool = False,
-) -> "Compiled":
-    """Build what ``spec`` describes; PipelineError where a transform or container refuses its parameters or children.
-
-    ``keypoint_names`` are those that the samples' keypoint labels are indices into; which of them differ by left and
-    right decides what changes places in a mirror. Without ``provenance`` the parameters that chance drew are not
-    described, which saves hashing drawn arrays. ``donors`` is the split that nodes such as ``Mosaic`` draw from,
-    ``references`` the datasets that transforms name. With ``points`` each call says where it took the pixels.
-    """
-    return Compiled(
-        spec,
-        keypoint_names=keypoint_names,
-        provenance=provenance,
-        donors=donors,
-        references=references or {},
-        points=points,
-    )
 
 
 def takes_donors(spec: PipelineSpec) -> bool:
@@ -108,18 +82,27 @@ def _check_names(spec: PipelineSpec) -> None:
 
 
 class Compiled:
-    """A pipeline that is ready to be applied; not safe between threads (each has its own)."""
+    """A pipeline that is ready to be applied; not safe between threads (each has its own).
+
+    ``keypoint_names`` are those that the samples' keypoint labels are indices into; which of them differ by left and
+    right decides what changes places in a mirror. Without ``provenance`` the parameters that chance drew are not
+    described, which saves hashing drawn arrays. ``donors`` is the split that nodes such as ``Mosaic`` draw from,
+    ``references`` the datasets that transforms name. With ``points`` each call says where it took the pixels.
+
+    Raises PipelineError where a transform or container refuses its parameters or children.
+    """
 
     def __init__(
         self,
         spec: PipelineSpec,
         *,
-        keypoint_names: Sequence[str],
-        provenance: bool,
-        donors: Source | None,
-        references: Mapping[str, Source],
-        points: bool,
+        keypoint_names: Sequence[str] = (),
+        provenance: bool = True,
+        donors: Source | None = None,
+        references: Mapping[str, Source] | None = None,
+        points: bool = False,
     ) -> None:
+        references = references or {}
         _check_names(spec)
         check_references(spec, references)
         self._chance = Chance()

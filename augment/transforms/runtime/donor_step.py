@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +12,11 @@ from augment.pipelines.spec import Node
 from augment.samples.sample import Applied, Sample
 from augment.transforms import catalogue
 from augment.transforms.donors import source
-from augment.transforms.donors.copy_paste import CopyPaste
-from augment.transforms.donors.mosaic import Mosaic
 from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.donors.source import Source
 from augment.transforms.runtime import target_columns
 from augment.transforms.runtime.segment import Refusing
 from augment.transforms.runtime.trace import drawn
-
-__all__ = ["CopyPaste", "Joining", "Mosaic", "Piece", "joining"]
-
-_CLASSES: Final = (Mosaic, CopyPaste)
 
 
 class Joining(Protocol):
@@ -44,8 +38,7 @@ class Joining(Protocol):
 
 def joining(name: str, params: Mapping[str, Any]) -> Joining:
     """The node of this name in the catalogue, with canonical parameters (``p`` left out)."""
-    cls = next(each for each in _CLASSES if each.__name__ == name)
-    made: Joining = cls(**params)
+    made: Joining = catalogue.transform_class(name)(**params)
     return made
 
 

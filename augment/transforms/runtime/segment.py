@@ -17,36 +17,19 @@ from numpy.typing import NDArray
 
 from augment.chance import Chance
 from augment.errors import PipelineError, Problem, Reason, RecordError
+from augment.pipelines.document import Loc
 from augment.pipelines.spec import Node
 from augment.samples.inputs import as_image
 from augment.samples.sample import Applied, Sample
-from augment.transforms import albumentations_fixes, catalogue, keypoint_motion, schema, sizes
+from augment.transforms import catalogue, keypoint_motion, schema
 from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.donors.source import Source
-from augment.transforms.entry import Params, Unfit, point
+from augment.transforms.entry import Change, Entry, MissingTargetError, Params, Unfit, point
 from augment.transforms.runtime.target_columns import Carrier, has_targets
 from augment.transforms.runtime.trace import Trace
 
 Image = NDArray[np.uint8]
-
-READERS: Final = frozenset(
-    {
-        "CenterCrop",
-        "D4",
-        "HorizontalFlip",
-        "LongestMaxSize",
-        "RandomCrop",
-        "RandomResizedCrop",
-        "RandomRotate90",
-        "Resize",
-        "SmallestMaxSize",
-        "Transpose",
-        "VerticalFlip",
-    }
-)
-"""Transforms that never write into the picture they are given (their result may be a view of it): what pipelines begin
-with. Before any other the picture is copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +40,7 @@ class Alone:
     reads: bool
 
 
-def alone(transform: Any, name: str, trace: Trace) -> Alone:
+def alone(transform: Any, info: Entry, trace: Trace) -> Alone:
     """How a transform that ``trace`` watches is applied to a picture alone."""
     base, cls = A.BasicTransform, type(transform)
     is_plain = (
@@ -66,7 +49,7 @@ def alone(transform: Any, name: str, trace: Trace) -> Alone:
         and cls.apply_with_params is base.apply_with_params
         and set(transform.targets_as_params) <= {"image"}
     )
-    return Alone(_direct(transform, name, trace) if is_plain else _whole(transform), is_plain and name in READERS)
+    return Alone(_direct(transform, info, trace) if is_plain else _whole(transform), is_plain and info.reads_only)
 
 
 def applied(steps: Sequence[Alone], image: Image) -> Image:
@@ -80,7 +63,7 @@ def applied(steps: Sequence[Alone], image: Image) -> Image:
     return made if is_own else made.copy()
 
 
-def _direct(transform: Any, name: str, trace: Trace) -> Callable[[Image], Image]:
+def _direct(transform: Any, info: Entry, trace: Trace) -> Callable[[Image], Image]:
     apply = transform._key2func["image"]  # noqa: SLF001 - there is no public way
 
     def call(image: Image) -> Image:
@@ -89,7 +72,7 @@ def _direct(transform: Any, name: str, trace: Trace) -> Callable[[Image], Image]
         data = {"image": image}
         params = transform.update_transform_params(transform.get_params(), data)
         params.update(transform.get_params_dependent_on_data(params, data))
-        trace.note(name, params)
+        trace.note(info, params)
         return np.ascontiguousarray(apply(image, **params))
 
     return call
@@ -101,8 +84,6 @@ def _whole(transform: Any) -> Callable[[Image], Image]:
 
     return call
 
-
-Loc = tuple[str | int, ...]
 
 UNFORESEEN: Final = (
     "it fails inside the library that computes it, a defect of ours (please report the pipeline and the size); "
@@ -154,7 +135,8 @@ class Segment:
                 }
             self._compose = A.Compose(built, **targets)
         self._alone: list[Alone] = [
-            alone(transform, node.name, self._trace) for transform, (_, node) in zip(built, nodes, strict=True)
+            alone(transform, catalogue.catalogue()[node.name], self._trace)
+            for transform, (_, node) in zip(built, nodes, strict=True)
         ]
         unexpected = [str(one.message) for one in caught if not str(one.message).startswith(_EXPECTED_WARNINGS)]
         if unexpected:
@@ -219,8 +201,8 @@ class Segment:
             raise PipelineError([Problem(loc, f"{node.name} refuses these parameters: {error}")]) from error
         if info.references:
             transform.bind(self._references[str(node.params["references"])])
-        if node.name in sizes.CHANGES:
-            _check_sizes(transform, node.name, params)
+        if info.output_size is not None:
+            _check_sizes(transform, info.output_size, params)
         moves_pixels = catalogue.moves_pixels(node.name, params)
         self._moves_targets |= moves_pixels or info.targets > {"image"}
         if info.targets > {"image"}:
@@ -245,13 +227,13 @@ def _at_middles(params: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str
     return mended
 
 
-def _check_sizes(transform: Any, name: str, params: Params) -> None:
+def _check_sizes(transform: Any, change: Change, params: Params) -> None:
     """Let a transform refuse in our words an image that is too small by the time it comes to it."""
     update: Callable[..., dict[str, Any]] = transform.update_transform_params
 
     def checked(*args: Any, **kwargs: Any) -> dict[str, Any]:
         updated = update(*args, **kwargs)
-        sizes.after(name, params, point(*updated["shape"][:2]))
+        change(params, point(*updated["shape"][:2]))
         return updated
 
     transform.update_transform_params = checked
@@ -264,7 +246,7 @@ def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordErr
     height, width = sample.image.shape[:2]
     there = sample.target_names() | ({"instance_masks"} if sample.instance_masks is not None else set())
     missing = (catalogue.catalogue()[name].requires - there) if name else frozenset()
-    if isinstance(error, albumentations_fixes.MissingTargetError):
+    if isinstance(error, MissingTargetError):
         missing = frozenset({error.target})
     if missing:
         words = f"{name} needs {' and '.join(sorted(missing)).replace('_', ' ')}, which this record does not have"

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.pipelines.spec import BoxRules, KeypointRules, PipelineSpec
+from augment.pipelines.spec import BOX_ROUNDING, BoxRules, KeypointRules, PipelineSpec
 from augment.samples import annotations
 from augment.samples.sample import Sample
-from augment.transforms.donors.partial_sample import Piece
+from augment.transforms.donors.partial_sample import OF_BOXES, OF_KEYPOINTS, Piece
 from augment.transforms.matrix_geometry import BOX_ROW, LABEL, SHAPES, VISIBLE, areas, beyond, shapes_in, shapes_of
 
 _Array = NDArray[Any]
@@ -28,25 +28,13 @@ _SCALE: Final = 5
 """Columns of keypoints behind x and y: the row, 1 for one that has left a frame; angle and scale if the sample has any.
 """
 
-_ROUNDING: Final = 1e-3
-"""Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the picture."""
-
 _ELLIPSE_PX: Final = 2.0
 """Area that must be left of the ellipse in a box, or half of what is left of the box: in its corners is no object."""
 
 _DECIMALS: Final = 3
 """Of a box's pixels: what is behind them is the noise of shares in float32."""
 
-_BESIDE_BOXES: Final = ("box_labels", "box_rows")
-_BESIDE_KEYPOINTS: Final = (
-    "keypoint_labels",
-    "keypoint_visibility",
-    "keypoint_angles",
-    "keypoint_scales",
-    "keypoint_boxes",
-    "keypoint_rows",
-)
-_TARGETS: Final = ("labels", "mask", "boxes", *_BESIDE_BOXES, "instance_masks", "keypoints", *_BESIDE_KEYPOINTS)
+_TARGETS: Final = ("labels", "mask", *OF_BOXES, *OF_KEYPOINTS)
 _ALL_BOXES: Final = BoxRules(0.0, 0.0, 0.0, 0.0)
 _targets_of: Final = operator.attrgetter(*_TARGETS)
 
@@ -155,8 +143,8 @@ class Carrier:
             rows, [row for row, count in zip(*np.unique(rows, return_counts=True), strict=True) if count > 1]
         )
         for i in np.flatnonzero(several):
-            x_min, y_min = np.floor(boxes[i, :2] + _ROUNDING).astype(int)
-            x_max, y_max = np.ceil(boxes[i, 2:] - _ROUNDING).astype(int)
+            x_min, y_min = np.floor(boxes[i, :2] + BOX_ROUNDING).astype(int)
+            x_max, y_max = np.ceil(boxes[i, 2:] - BOX_ROUNDING).astype(int)
             part = masks[i, y_min:y_max, x_min:x_max].copy()
             masks[i] = 0
             masks[i, y_min:y_max, x_min:x_max] = part
@@ -243,7 +231,7 @@ def has_targets(sample: Sample) -> bool:
 
 
 def _select(out: Sample, rows: NDArray[np.int64]) -> None:
-    for name in ("keypoints", *_BESIDE_KEYPOINTS):
+    for name in OF_KEYPOINTS:
         if (values := getattr(out, name)) is not None:
             setattr(out, name, values[rows])
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from augment.address import digest_fields
 from augment.samples.sample import Applied
-from augment.transforms import catalogue, keypoint_motion, limits
-from augment.transforms.entry import Unfit
+from augment.transforms import keypoint_motion, limits
+from augment.transforms.entry import Entry, Unfit
 
 INLINE_MAX: Final = 64
 """Arrays and lists of more values are shown as their shape or length and digest; provenance has to fit a header."""
@@ -103,7 +103,7 @@ class Trace:
         self._counts_mirrors = mirrors
         self._follows_points = points
 
-    def watch(self, transform: Any, info: catalogue.TransformInfo, *, moves_pixels: bool) -> None:
+    def watch(self, transform: Any, info: Entry, *, moves_pixels: bool) -> None:
         """Let a transform that was built tell this trace of each of its calls."""
         name = info.name
         may_mirror = moves_pixels and "keypoints" in info.targets
@@ -118,7 +118,7 @@ class Trace:
             return applies
 
         def note_params(params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
-            self.note(name, params)
+            self.note(info, params)
             for target in sorted(left_behind):
                 if any(data.get(passed) is not None for passed in _PASSED_AS[target]):
                     raise Unfit(f"it moves pixels but cannot move {target}; {info.remedy}")
@@ -132,11 +132,35 @@ class Trace:
         transform.should_apply = note_choice
         transform.apply_with_params = note_params
 
-    def note(self, name: str, params: Mapping[str, Any]) -> None:
+    def note(self, info: Entry, params: Mapping[str, Any]) -> None:
         """A transform is about to be applied with these parameters; Unfit where it would make too many pixels."""
-        limits.check_output(name, params)
-        self._noted.append((name, params))
+        _check_output(info, params)
+        self._noted.append((info.name, params))
 
     def applied(self, *, provenance: bool) -> tuple[Applied, ...]:
         """What was done, in order; without ``provenance`` the names alone."""
         return tuple(Applied(name, drawn(params) if provenance else {}) for name, params in self._noted)
+
+
+def _check_output(info: Entry, params: Mapping[str, Any]) -> None:
+    """Raise Unfit where a transform is about to make more than ``OUTPUT_PIXELS`` of the picture it was given.
+
+    ``params`` are those of one call of Albumentations: the size of a result can follow from the picture and chance.
+    """
+    height, width = params["shape"][:2]
+    if info.scales:
+        height, width = height * params["scale"], width * params["scale"]
+    elif "pad_top" in params:
+        height += params["pad_top"] + params["pad_bottom"]
+        width += params["pad_left"] + params["pad_right"]
+    elif "result_shape" in params:
+        height, width = params["result_shape"]
+    elif "output_shape" in params:
+        height, width = params["output_shape"]
+    elif "max_height" in params:
+        height, width = params["max_height"], params["max_width"]
+    if height * width > limits.OUTPUT_PIXELS:
+        raise Unfit(
+            f"the result would have {height:.0f} x {width:.0f} pixels; the limit is {limits.OUTPUT_PIXELS} "
+            "(OUTPUT_PIXELS): resize first, or scale or pad less"
+        )

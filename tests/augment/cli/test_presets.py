@@ -14,7 +14,7 @@ from augment.render.pipeline import Pipeline
 from augment.samples.sample import Sample
 from augment.transforms import sizes
 from augment.transforms.catalogue import catalogue
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from tests.augment.transforms.catalogue_cases import noise_image, sample
 from tests.augment.transforms.donors_cases import Donors
 
@@ -35,7 +35,7 @@ TARGETS = frozenset({"mask", "boxes", "keypoints"})
 
 def prepared(name: str, given: Sample) -> Callable[[int], Sample]:
     """The preset as a function of the draw, on this sample; others like it are there to be joined with."""
-    compiled = compile_pipeline(Pipeline.load(name).spec, donors=Donors([given]))
+    compiled = Compiled(Pipeline.load(name).spec, donors=Donors([given]))
     return lambda draw: compiled(given, seed=0, draw=draw, view=0, key="picture").sample
 
 
@@ -195,7 +195,7 @@ def test_page_of_pipelines_lists_every_preset() -> None:
 def test_yolo_scales_and_shifts_what_ultralytics_does() -> None:
     """The middle of the mosaic is shifted by up to a tenth of 640 pixels, which are scaled by 0.5 to 1.5."""
     spec = PipelineSpec(Pipeline.load("yolo").spec.transforms[1:3])
-    compiled = compile_pipeline(spec, points=True)
+    compiled = Compiled(spec, points=True)
     picture = Sample(np.zeros((1280, 1280, 3), np.uint8))
     matrices = [compiled(picture, seed=0, draw=draw, view=0, key="k").matrix for draw in range(60)]
     scales = [matrix[0, 0] for matrix in matrices if matrix is not None]

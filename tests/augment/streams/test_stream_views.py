@@ -17,7 +17,7 @@ from augment.scanning.scan import scan
 from augment.streams.stream import Stream
 from augment.transforms.catalogue import catalogue
 from augment.transforms.resolve import resolve
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from augment.workers.pool import LocalWorkers
 from tests.augment.streams.test_stream import write_pictures
 from tests.augment.transforms.catalogue_cases import MOVING, POLICIES, node
@@ -193,7 +193,7 @@ def test_matrix_leads_from_each_pixel_to_the_one_it_shows(name: str, draw: int) 
         mask[20:40, 30:60] = 1
         given.mask, given.boxes = mask, np.array([[30, 20, 60, 40]], np.float32)
         given.box_labels = np.array([1])
-    made = compile_pipeline(spec, points=True)(given, seed=0, draw=draw, view=0, key="k")
+    made = Compiled(spec, points=True)(given, seed=0, draw=draw, view=0, key="k")
     if made.matrix is None:
         return  # a distortion: no matrix says it
     back = np.linalg.inv(made.matrix)
@@ -211,9 +211,7 @@ def test_matrix_leads_from_each_pixel_to_the_one_it_shows(name: str, draw: int) 
 def test_matrix_of_a_policy_is_where_keypoints_went(name: str) -> None:
     """Their other operations change the colours that the test above reads."""
     points = np.array([[5, 5], [40, 10], [20, 50], [70, 30]], np.float32)
-    transform = compile_pipeline(
-        PipelineSpec((node(name, **({"geometric": False} if name == "AugMix" else {})),)), points=True
-    )
+    transform = Compiled(PipelineSpec((node(name, **({"geometric": False} if name == "AugMix" else {})),)), points=True)
     for draw in range(20):
         made = transform(Sample(places(61, 83), keypoints=points), seed=0, draw=draw, view=0, key="k")
         assert made.matrix is not None
@@ -223,7 +221,7 @@ def test_matrix_of_a_policy_is_where_keypoints_went(name: str) -> None:
 
 def test_distortions_have_no_matrix() -> None:
     spec = resolve({"transforms": [{"ElasticTransform": {"alpha": 40, "sigma": 4, "p": 1}}]})
-    made = compile_pipeline(spec, points=True)(Sample(places(40, 50)), seed=0, draw=0, view=0, key="k")
+    made = Compiled(spec, points=True)(Sample(places(40, 50)), seed=0, draw=0, view=0, key="k")
     assert made.matrix is None
 
 

@@ -12,7 +12,7 @@ from augment.render.records import Loose
 from augment.samples.sample import Applied, Sample
 from augment.transforms.catalogue import catalogue, fill
 from augment.transforms.entry import ALL_TARGETS
-from augment.transforms.runtime.compiler import Compiled, compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 
 LEAVES = tuple(name for name, info in catalogue().items() if not (info.container or info.donors or info.references))
 """What needs nothing but a sample."""
@@ -60,7 +60,7 @@ def node(name: str, **params: Any) -> Node:
 
 
 def compiled(*nodes: Node) -> Compiled:
-    return compile_pipeline(PipelineSpec(nodes), references={"others": Loose(others())})
+    return Compiled(PipelineSpec(nodes), references={"others": Loose(others())})
 
 
 def operations_of(applied: Applied) -> list[tuple[str, float | None]]:

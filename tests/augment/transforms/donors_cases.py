@@ -8,7 +8,8 @@ import numpy as np
 
 from augment.samples.sample import Sample
 from augment.transforms import catalogue
-from augment.transforms.runtime.donor_step import Joining, Piece, joining
+from augment.transforms.donors.partial_sample import Piece
+from augment.transforms.runtime.donor_step import Joining, joining
 
 BACKGROUND = 40
 """Every channel of a picture where no object is; grey, as no object is."""

@@ -3,7 +3,6 @@ import inspect
 import json
 import math
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from augment.pipelines.spec import Node
-from augment.transforms import albumentations_fixes, entry, limits, matrix_geometry, schema
+from augment.transforms import entry, limits, schema
 from augment.transforms.albumentations_import import A
 from augment.transforms.catalogue import (
     EXCLUDED,
@@ -403,9 +402,8 @@ def children(*each_p: float) -> list[Node]:
     return [Node("NoOp", {"p": p}) for p in each_p]
 
 
-@pytest.mark.parametrize("module", [albumentations_fixes, matrix_geometry], ids=lambda module: module.__name__)
-def test_class_of_a_family_keeps_what_is_corrected_in_the_one_of_its_name(module: ModuleType) -> None:
-    """Two classes of one name, of which the later knows nothing of the other, would lose its matrix or its boxes."""
-    corrected = {name: cls for name, cls in vars(module).items() if isinstance(cls, type) and name in CATALOGUE}
-    assert corrected
-    assert [name for name, cls in corrected.items() if not issubclass(transform_class(name), cls)] == []
+@pytest.mark.parametrize("name", LEAVES)
+def test_class_is_the_one_of_its_name_and_corrects_albumentations(name: str) -> None:
+    cls = transform_class(name)
+    assert cls.__name__ == name
+    assert issubclass(cls, getattr(A, name, A.BasicTransform))

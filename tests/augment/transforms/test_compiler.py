@@ -179,7 +179,7 @@ def test_provenance_is_small_whatever_was_drawn() -> None:
 
 def test_without_provenance_names_remain_and_pixels_are_the_same() -> None:
     spec = PipelineSpec((node("GaussNoise"), node("Rotate")))
-    full, bare = compiler.compile_pipeline(spec), compiler.compile_pipeline(spec, provenance=False)
+    full, bare = compiler.Compiled(spec), compiler.Compiled(spec, provenance=False)
     one, described, *_ = full(sample(), **ADDRESS)
     other, named, *_ = bare(sample(), **ADDRESS)
     assert np.array_equal(one.image, other.image)

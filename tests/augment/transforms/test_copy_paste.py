@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.samples.sample import Sample
+from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.entry import Unfit
-from augment.transforms.runtime.donor_step import Piece
 from augment.transforms.runtime.trace import drawn as in_provenance
 from tests.augment.transforms.catalogue_cases import some
 from tests.augment.transforms.donors_cases import BACKGROUND, arrays, assert_same, colour, drawn, extent, node, shows

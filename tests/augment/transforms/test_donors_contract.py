@@ -17,7 +17,7 @@ from augment.samples.sample import Sample
 from augment.transforms import sizes
 from augment.transforms.catalogue import catalogue, fill
 from augment.transforms.resolve import resolve
-from augment.transforms.runtime.compiler import Compiled, compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from tests.augment.transforms.catalogue_cases import some, values
 from tests.augment.transforms.donors_cases import Donors, drawn
 from tests.augment.transforms.test_sizes import modest
@@ -41,7 +41,7 @@ def donors() -> Donors:
 
 def compiled(name: str, params: dict[str, Any]) -> Compiled:
     node = Node(name, fill(name, NEEDED[name] | params))
-    return compile_pipeline(PipelineSpec((node,), boxes=EVERY_BOX), donors=donors(), provenance=False)
+    return Compiled(PipelineSpec((node,), boxes=EVERY_BOX), donors=donors(), provenance=False)
 
 
 def arrays(sample: Sample) -> dict[str, bytes]:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from augment.transforms import albumentations_fixes, catalogue
+from augment.transforms import catalogue
 from augment.transforms.albumentations_import import A
-from augment.transforms.families import dropout
+from augment.transforms.families import dropout, noise
 from tests.augment.transforms.catalogue_cases import noise_image
 
 DROPOUTS: list[Mapping[str, Any]] = [
@@ -61,10 +61,9 @@ def test_a_dropout_draws_the_masks_of_the_original_at_any_probability(probabilit
 
 @pytest.mark.parametrize("params", [{}, {"amount": (0.0, 0.0)}, {"amount": (0.9, 1.0), "salt_vs_pepper": (0.0, 1.0)}])
 def test_salt_and_pepper_lie_where_the_original_strews_them(params: Mapping[str, Any]) -> None:
-    same_calls(dropout.SaltAndPepper(p=1, **params), A.SaltAndPepper(p=1, **params))
+    same_calls(noise.SaltAndPepper(p=1, **params), A.SaltAndPepper(p=1, **params))
 
 
 def test_catalogue_has_the_quick_ones() -> None:
     assert catalogue.transform_class("PixelDropout") is dropout.PixelDropout
-    assert issubclass(dropout.PixelDropout, albumentations_fixes.PixelDropout)
-    assert catalogue.transform_class("SaltAndPepper") is dropout.SaltAndPepper
+    assert catalogue.transform_class("SaltAndPepper") is noise.SaltAndPepper

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from augment.render.pipeline import Pipeline
 from augment.samples.sample import Sample
 from augment.transforms.albumentations_import import A
+from augment.transforms.catalogue import catalogue
 from augment.transforms.families.crop import RandomResizedCrop
-from augment.transforms.matrix_geometry import RandomResizedCrop as Original
 from augment.transforms.runtime import segment
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from augment.transforms.runtime.trace import Trace
 from tests.augment.transforms.catalogue_cases import noise_image
 
@@ -47,7 +47,7 @@ def document(transforms: list[Any]) -> str:
 @pytest.mark.parametrize("transforms", PIPELINES, ids=lambda found: "-".join(next(iter(each)) for each in found))
 def test_a_picture_with_a_mask_and_one_without_are_the_same_picture(transforms: list[Any]) -> None:
     """With a mask the whole call of Albumentations runs, without one only what decides pixels."""
-    compiled = compile_pipeline(Pipeline.parse(document(transforms)).spec)
+    compiled = Compiled(Pipeline.parse(document(transforms)).spec)
     image = noise_image(40, 40)
     samples = Sample(image), Sample(image, mask=np.zeros((40, 40), np.uint8))
     for draw in range(30):
@@ -70,7 +70,7 @@ def test_the_picture_that_is_given_may_be_read_only_and_is_never_handed_out(tran
     assert np.array_equal(image, before)
 
 
-@pytest.mark.parametrize("name", sorted(segment.READERS))
+@pytest.mark.parametrize("name", [name for name, info in catalogue().items() if info.reads_only])
 @pytest.mark.parametrize("size", [(16, 16), (40, 23), (16, 40)])
 def test_readers_do_not_write_into_what_they_are_given(name: str, size: tuple[int, int]) -> None:
     """A read-only array, on which writing raises: what they are given when a pipeline begins with them."""
@@ -104,7 +104,7 @@ def test_a_crop_is_resized_to_the_bytes_of_the_original(
     top, left = (data.draw(st.integers(0, side - 1)) for side in size)
     bottom, right = (data.draw(st.integers(first + 1, side)) for first, side in zip((top, left), size, strict=True))
     coords = (left, top, right, bottom)
-    ours, theirs = (cls(**params).apply(image, coords) for cls in (RandomResizedCrop, Original))
+    ours, theirs = (cls(**params).apply(image, coords) for cls in (RandomResizedCrop, A.RandomResizedCrop))
     assert np.array_equal(ours, theirs)
     assert ours.shape == theirs.shape
 
@@ -114,6 +114,6 @@ def test_transforms_that_have_a_call_of_their_own_keep_it() -> None:
         def apply_with_params(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
             return {**super().apply_with_params(params, *args, **kwargs), "image": kwargs["image"] // 2}
 
-    step = segment.alone(Custom(p=1.0), "NoOp", Trace())
+    step = segment.alone(Custom(p=1.0), catalogue()["NoOp"], Trace())
     image = noise_image(4, 4)
     assert np.array_equal(segment.applied([step], image), image // 2)

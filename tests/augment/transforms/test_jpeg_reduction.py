@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from augment.pipelines.spec import PipelineSpec
 from augment.transforms.albumentations_import import A
 from augment.transforms.families import resize
-from augment.transforms.jpeg_reduction import FULL, eighths, reduced, smallest_crop
+from augment.transforms.families.crop import smallest_crop
+from augment.transforms.jpeg_reduction import FULL, eighths, reduced
 from augment.transforms.resolve import resolve
 
 

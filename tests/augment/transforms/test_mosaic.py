@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.samples.sample import Sample
+from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.entry import Unfit
 from augment.transforms.limits import OUTPUT_SIDE_PX
-from augment.transforms.runtime.donor_step import Piece
 from augment.transforms.runtime.trace import drawn as in_provenance
 from tests.augment.transforms.catalogue_cases import some
 from tests.augment.transforms.donors_cases import BACKGROUND, arrays, assert_same, drawn, extent, node, shows

@@ -13,7 +13,7 @@ from scipy import ndimage
 from augment.pipelines.spec import BoxRules, PipelineSpec
 from augment.samples.sample import Sample
 from augment.transforms.policies.operations import GEOMETRIC
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from tests.augment.transforms import oracle
 from tests.augment.transforms.catalogue_cases import (
     MOVING,
@@ -246,7 +246,7 @@ def test_boxes_hold_every_pixel_drawn_in_them(name: str, border_mode: int, num_d
     more |= {"padding": 150} if name == "Pad" else {}  # more than once round
     more |= {"fit_output": True} if border_mode and name == "Perspective" else {}
     one = node(name, **params(name, border_mode=border_mode, **more))
-    transform = compile_pipeline(PipelineSpec((one,), boxes=BoxRules(0, 0, 0, 0)))
+    transform = Compiled(PipelineSpec((one,), boxes=BoxRules(0, 0, 0, 0)))
     beside = 0.6 if border_mode else 0.0  # an image beside it, of which a row of pixels falls into the window
     several = 0
     for size in SIZES:

@@ -9,7 +9,8 @@ from scipy import stats
 
 from augment.samples.sample import Sample
 from augment.transforms.catalogue import ParamsError, fill
-from augment.transforms.families.geometry import RandomCropKeepSize, RandomShiftScale
+from augment.transforms.families.crop import RandomCropKeepSize
+from augment.transforms.families.geometry import RandomShiftScale
 from tests.augment.transforms.catalogue_cases import compiled, node, noise_image, sample, some
 
 DETERMINISTIC = settings(max_examples=60, deadline=None, database=None, derandomize=True)

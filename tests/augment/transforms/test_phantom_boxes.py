@@ -17,7 +17,7 @@ from augment.render.pipeline import Pipeline
 from augment.render.records import Loose
 from augment.samples.sample import Sample
 from augment.transforms.albumentations_import import cv2
-from augment.transforms.runtime.compiler import Compiled, compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from tests.augment.transforms.catalogue_cases import node, some
 
 HEIGHT, WIDTH = 96, 128
@@ -132,7 +132,7 @@ def _polygon(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 def judge(nodes: Sequence[Node], num_draws: int, kind: str) -> Judged:
     donors = Loose([drawn(10_000 + nth, kind, first=100 + 10 * nth) for nth in range(12)])
-    transform: Compiled = compile_pipeline(PipelineSpec(tuple(nodes)), donors=donors)
+    transform: Compiled = Compiled(PipelineSpec(tuple(nodes)), donors=donors)
     num_boxes = phantoms = lost = 0
     for draw in range(num_draws):
         out, *_ = transform(drawn(draw, kind), seed=0, draw=draw, view=0, key="k")
@@ -172,7 +172,7 @@ KEYPOINT_CHAINS = {name: nodes for name, nodes in CHAINS.items() if len(nodes) >
 def test_keypoints_that_are_left_lie_on_their_own_pixels(chain: str, outside: Literal["mark", "drop"]) -> None:
     """One that a step pushes out of the frame is gone, though the next brings its place back."""
     spec = PipelineSpec(KEYPOINT_CHAINS[chain], keypoints=KeypointRules(outside=outside))
-    transform = compile_pipeline(spec, donors=Loose([spots(99, first=200)]))
+    transform = Compiled(spec, donors=Loose([spots(99, first=200)]))
     left = lost = 0
     for draw in range(60):
         out, *_ = transform(spots(draw), seed=0, draw=draw, view=0, key="k")

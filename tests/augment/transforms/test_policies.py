@@ -14,7 +14,8 @@ from augment.render.pipeline import Pipeline
 from augment.samples.sample import Sample
 from augment.transforms import sizes
 from augment.transforms.catalogue import catalogue
-from augment.transforms.policies import operations, published_policies
+from augment.transforms.families.policy import SUB_POLICIES
+from augment.transforms.policies import operations
 from augment.transforms.policies.operations import AUTO, COLOURS, GEOMETRIC, MIX, MIX_ALL, RAND, TRIVIAL_WIDE, Space
 from augment.transforms.policies.policy import applied
 from augment.transforms.resolve import resolve
@@ -118,9 +119,9 @@ def test_auto_augment_posterizes_as_published() -> None:
     assert [posterize.at(level / 9, SHAPE) for level in range(10)] == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
 
 
-@pytest.mark.parametrize("policy", published_policies.POLICIES)
+@pytest.mark.parametrize("policy", SUB_POLICIES)
 def test_auto_augment_applies_each_operation_as_often_as_its_table_says(policy: str) -> None:
-    table = published_policies.POLICIES[policy]
+    table = SUB_POLICIES[policy]
     assert len(table) == 25
     expected: dict[str, float] = defaultdict(float)
     for pair in table:
@@ -139,12 +140,12 @@ def test_auto_augment_applies_each_operation_as_often_as_its_table_says(policy: 
 
 def test_auto_augment_tables_are_the_papers() -> None:
     """First and last line of each, by eye from tables 7 to 9."""
-    assert published_policies.POLICIES["cifar10"][0] == (("Invert", 0.1, 0), ("Contrast", 0.2, 6))
-    assert published_policies.POLICIES["cifar10"][-1] == (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, 0))
-    assert published_policies.POLICIES["svhn"][0] == (("ShearX", 0.9, 4), ("Invert", 0.2, 0))
-    assert published_policies.POLICIES["svhn"][-1] == (("ShearX", 0.7, 2), ("Invert", 0.1, 0))
-    assert published_policies.POLICIES["imagenet"][0] == (("Posterize", 0.4, 8), ("Rotate", 0.6, 9))
-    assert published_policies.POLICIES["imagenet"][-1] == (("Equalize", 0.8, 0), ("Equalize", 0.6, 0))
+    assert SUB_POLICIES["cifar10"][0] == (("Invert", 0.1, 0), ("Contrast", 0.2, 6))
+    assert SUB_POLICIES["cifar10"][-1] == (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, 0))
+    assert SUB_POLICIES["svhn"][0] == (("ShearX", 0.9, 4), ("Invert", 0.2, 0))
+    assert SUB_POLICIES["svhn"][-1] == (("ShearX", 0.7, 2), ("Invert", 0.1, 0))
+    assert SUB_POLICIES["imagenet"][0] == (("Posterize", 0.4, 8), ("Rotate", 0.6, 9))
+    assert SUB_POLICIES["imagenet"][-1] == (("Equalize", 0.8, 0), ("Equalize", 0.6, 0))
 
 
 # ------------------------------------------------------------------------------------------------------------- AugMix

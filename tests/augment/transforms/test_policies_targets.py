@@ -23,7 +23,7 @@ from augment.transforms.matrix_geometry import (
 )
 from augment.transforms.policies.operations import GEOMETRIC
 from augment.transforms.policies.policy import applied, matrices
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 from tests.augment.transforms.catalogue_cases import node, noise_image, some
 
 SHAPE = (60, 80)
@@ -78,7 +78,7 @@ def test_visibility_counts_what_is_left_after_all_steps() -> None:
     draws = {}
     for visibility in (0.0, 0.9):
         rules = BoxRules(0, 0, 0, visibility)
-        transform = compile_pipeline(PipelineSpec((node("RandAugment", magnitude=30, num_ops=3),), boxes=rules))
+        transform = Compiled(PipelineSpec((node("RandAugment", magnitude=30, num_ops=3),), boxes=rules))
         sample = Sample(noise_image(*SHAPE), boxes=BOX[:, :4].astype(np.float32), box_labels=np.array([0]))
         draws[visibility] = [
             len(some(transform(sample, seed=0, draw=i, view=0, key="k").sample.boxes)) for i in range(40)
@@ -90,7 +90,7 @@ def test_visibility_counts_what_is_left_after_all_steps() -> None:
 @pytest.mark.parametrize("name", ["AutoAugment", "RandAugment", "TrivialAugmentWide"])
 def test_matrix_that_views_are_mapped_back_with_is_that_of_the_keypoints(name: str) -> None:
     points = np.array([[3, 5], [70, 8], [40, 50]], np.float32)
-    transform = compile_pipeline(PipelineSpec((node(name),)), points=True)
+    transform = Compiled(PipelineSpec((node(name),)), points=True)
     moved = 0
     for draw in range(60):
         made = transform(Sample(noise_image(*SHAPE), keypoints=points), seed=0, draw=draw, view=0, key="k")

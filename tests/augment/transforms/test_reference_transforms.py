@@ -12,14 +12,14 @@ from augment.pipelines.spec import PipelineSpec
 from augment.render.records import Loose
 from augment.samples.sample import Sample
 from augment.transforms.donors import source
-from augment.transforms.runtime.compiler import Made, check_references, compile_pipeline
+from augment.transforms.runtime.compiler import Compiled, Made, check_references
 from tests.augment.transforms.catalogue_cases import node, noise_image, others, sample, some
 
 REFERRING = ("FDA", "HistogramMatching", "OverlayElements", "PixelDistributionAdaptation", "TemplateTransform")
 
 
 def render(name: str, given: Sample, references: source.Source, *, draw: int = 0, **params: Any) -> Made:
-    compiled = compile_pipeline(PipelineSpec((node(name, **params),)), references={"others": references})
+    compiled = Compiled(PipelineSpec((node(name, **params),)), references={"others": references})
     return compiled(given, seed=1, draw=draw, view=0, key="k")
 
 
@@ -284,7 +284,7 @@ def test_pipeline_without_its_references_is_refused_at_every_place_with_a_remedy
     assert "--references others=FOLDER" in first.msg
     assert second.msg.endswith("`styels`, which is not there; did you mean `styles`?")
     with pytest.raises(PipelineError):
-        compile_pipeline(spec, references={"others": Loose(others())})
+        Compiled(spec, references={"others": Loose(others())})
     check_references(spec, {"others", "styels"})
 
 

@@ -14,7 +14,7 @@ from augment.pipelines.document import parse
 from augment.samples import annotations
 from augment.samples.sample import Provenance, Sample
 from augment.transforms.resolve import resolve
-from augment.transforms.runtime.compiler import Made, compile_pipeline
+from augment.transforms.runtime.compiler import Compiled, Made
 from tests.augment.transforms.catalogue_cases import LEAVES, MOVING_ALL, compiled, movable, node, noise_image, some
 
 ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
@@ -22,7 +22,7 @@ NAMES = ("nose", "left_eye", "right_eye", "tail")
 
 
 def run(text: str, given: Sample, **address: Any) -> Made:
-    return compile_pipeline(resolve(parse(text)), keypoint_names=NAMES)(given, **ADDRESS | address)
+    return Compiled(resolve(parse(text)), keypoint_names=NAMES)(given, **ADDRESS | address)
 
 
 def full(height: int = 40, width: int = 50) -> Sample:
@@ -377,7 +377,7 @@ def test_mirrors_swap_left_and_right(name: str) -> None:
 @pytest.mark.parametrize("name", TURNS)
 def test_what_does_not_mirror_leaves_left_and_right(name: str) -> None:
     for draw in range(6):
-        out = compile_pipeline(
+        out = Compiled(
             resolve({"transforms": [node(name).canonical()]}), keypoint_names=NAMES
         )(full(), **ADDRESS | {"draw": draw}).sample  # fmt: skip
         assert some(out.keypoint_labels).tolist() == [0, 1, 2, 3, 1]
@@ -391,7 +391,7 @@ def test_two_mirrors_are_none() -> None:
 
 @pytest.mark.parametrize("name", ["D4", "SquareSymmetry"])
 def test_half_of_the_symmetries_of_the_square_mirror(name: str) -> None:
-    transform = compile_pipeline(resolve({"transforms": [{name: {"p": 1}}]}), keypoint_names=NAMES)
+    transform = Compiled(resolve({"transforms": [{name: {"p": 1}}]}), keypoint_names=NAMES)
     swapped = set()
     for draw in range(60):
         out, (applied,), *_ = transform(full(), **ADDRESS | {"draw": draw})

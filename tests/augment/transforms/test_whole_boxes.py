@@ -5,13 +5,13 @@ import numpy as np
 from augment.pipelines.document import parse
 from augment.samples.sample import Sample
 from augment.transforms.resolve import resolve
-from augment.transforms.runtime.compiler import compile_pipeline
+from augment.transforms.runtime.compiler import Compiled
 
 
 def test_mirrored_boxes_of_whole_pixels_stay_whole() -> None:
     corners = np.array([[x, 3, x + 7, 20] for x in range(173)], np.float32)
     given = Sample(np.zeros((40, 180, 3), np.uint8), boxes=corners)
-    out = compile_pipeline(resolve(parse("transforms: [{HorizontalFlip: {p: 1}}]")))(
+    out = Compiled(resolve(parse("transforms: [{HorizontalFlip: {p: 1}}]")))(
         given, seed=0, draw=0, view=0, key="k"
     ).sample
     assert out.boxes is not None

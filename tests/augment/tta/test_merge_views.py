@@ -13,7 +13,7 @@ from augment.errors import CallError
 from augment.pipelines.spec import PipelineSpec
 from augment.samples.sample import Batch, Sample
 from augment.transforms import catalogue
-from augment.transforms.runtime.compiler import Compiled, Made, compile_pipeline
+from augment.transforms.runtime.compiler import Compiled, Made
 from augment.tta.merge import merge
 from tests.augment.transforms.catalogue_cases import MOVING, node
 
@@ -83,7 +83,7 @@ def painted() -> Sample:
 
 @functools.cache
 def compiled(name: str) -> Compiled:
-    return compile_pipeline(PipelineSpec((node(name, **NEEDED.get(name, {})),)), points=True)
+    return Compiled(PipelineSpec((node(name, **NEEDED.get(name, {})),)), points=True)
 
 
 def seen_by(transforms: list[str], draw: int) -> tuple[list[Made], Batch]:
