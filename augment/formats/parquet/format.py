@@ -17,8 +17,8 @@ read for one row.
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from augment.datasets import parquet_rows
 from augment.errors import DatasetError
+from augment.formats.files import Lazily
 from augment.formats.format import (
     Described,
     FileGroup,
@@ -44,7 +45,6 @@ from augment.formats.parquet import read
 from augment.formats.parquet.read import Meaning, RowReader, Shelf
 from augment.formats.shared import shards
 from augment.formats.shared.class_names import NO_CLASS
-from augment.formats.shared.shards import DatasetInfo
 from augment.samples.annotations import Annotations
 
 GROUP_ROWS = 100
@@ -203,7 +203,8 @@ class Parquet(ShardFormat):
             [shelf.shard for shelf in shelves], [shelf.names for shelf in shelves], lambda _, i: f"{i:06d}"
         )
         for number, shelf in enumerate(shelves):
-            described = _Described(shelf, meaning, functools.partial(name, number))
+            describe = functools.partial(_described, shelf, meaning, functools.partial(name, number))
+            described = Lazily(len(shelf.names), describe)
             names = tuple(own or f"{i:06d}" for i, own in enumerate(shelf.names))
             group = FileGroup(f"{shelf.shard.path}/{layout.image}", names, shelf.shard.split, described=described)
             listing.groups.append(group)
@@ -215,53 +216,33 @@ class Parquet(ShardFormat):
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``README.md``, by which ``datasets`` finds the shards of each split, and ``dataset_info.json``."""
         yield StreamedFile("README.md", iter([card(whole.splits).encode()]))
-        text = shards.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
-        yield StreamedFile(shards.INFO_NAME, iter([text.encode()]))
+        yield shards.info_file(whole)
 
     def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
         """``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``."""
         return WrittenFile(shard_path(split, index), file_bytes(outputs, whole))
 
 
-@dataclass(frozen=True, slots=True)
-class _Described(Mapping[int, Described]):
-    """What is known of the rows of one shard, by their numbers; made when it is asked for."""
+def _described(shelf: Shelf, meaning: Meaning, name: Callable[[int], str], i: int) -> Described:
+    """Return what is known of row ``i`` of a shard."""
+    layout, part = meaning.layout, Part(i, None)
+    class_name, problem = meaning.label.name_or_problem(shelf.values[i])
+    return Described(
+        annotate=functools.partial(_annotate, shelf, meaning, i) if layout.said else None,
+        mask=None if layout.mask is None else MaskPlace(f"{shelf.shard.path}/{layout.mask}", part),
+        class_name=class_name,
+        named=name(i),
+        part=part,
+        problem=problem,
+    )
 
-    shelf: Shelf
-    meaning: Meaning
-    name: Callable[[int], str]
 
-    def __len__(self) -> int:
-        return len(self.shelf.names)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
-
-    def __getitem__(self, i: int) -> Described:
-        layout, value = self.meaning.layout, self.shelf.values[i]
-        class_name, problem = None, None
-        if value is not None:
-            try:
-                class_name = self.meaning.label.name(value)
-            except ValueError as error:
-                problem = str(error)
-        part = Part(i, None)
-        return Described(
-            annotate=functools.partial(self._annotate, i) if layout.said else None,
-            mask=None if layout.mask is None else MaskPlace(f"{self.shelf.shard.path}/{layout.mask}", part),
-            class_name=class_name,
-            named=self.name(i),
-            part=part,
-            problem=problem,
-        )
-
-    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:
-        meaning = self.meaning
-        try:
-            row = parquet_rows.read_row(self.shelf.path, meaning.layout.said, i)
-        except parquet_rows.UnreadableRowError as error:
-            raise ValueError(f"not readable: {error}") from error
-        said = RowReader(meaning.layout, meaning.labels, meaning.categories).annotations(row)
-        if said is not None:
-            meaning.names.check(said)
-        return said
+def _annotate(shelf: Shelf, meaning: Meaning, i: int, height: int, width: int) -> Annotations | None:  # noqa: ARG001
+    try:
+        row = parquet_rows.read_row(shelf.path, meaning.layout.said, i)
+    except parquet_rows.UnreadableRowError as error:
+        raise ValueError(f"not readable: {error}") from error
+    said = RowReader(meaning.layout, meaning.labels, meaning.categories).annotations(row)
+    if said is not None:
+        meaning.names.check(said)
+    return said

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.datasets import keys, parquet_rows, read
+from augment.datasets import parquet_rows
 from augment.datasets.parquet_rows import Description, UnreadableRowError
-from augment.errors import DatasetError, StorageError
+from augment.errors import DatasetError
 from augment.formats.parquet import columns
 from augment.formats.parquet.columns import ClassColumn, Layout, LayoutError
 from augment.formats.shared.class_names import ClassValues, NamesInUse
-from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed
+from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed, shown, unreadable
 from augment.samples.annotations import NOTHING, Annotations
 
 CARRIED_MEAN_BYTES = 1024
@@ -100,14 +100,14 @@ def open_shelf(path: Path, shard: Shard) -> Shelf:
     try:
         layout = columns.layout_of(description.schema)
     except LayoutError as error:
-        raise DatasetError(f"{_shown(path)}: {error}") from error
+        raise DatasetError(f"{shown(path)}: {error}") from error
     if description.num_rows > size_bytes:
         raise DatasetError(
-            f"{_shown(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
+            f"{shown(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
         )
     largest = max(description.group_bytes, default=0)
     if largest > parquet_rows.GROUP_MAX_BYTES:
-        raise DatasetError(f"{_shown(path)}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
+        raise DatasetError(f"{shown(path)}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
     return Shelf(path, shard, description, layout)
 
 
@@ -120,7 +120,7 @@ def common_layout(shelves: Sequence[Shelf]) -> Layout:
     for shelf in shelves:
         if replace(shelf.layout, carried=(), left_out=()) != bare:
             raise DatasetError(
-                f"{_shown(shelf.path)} has other columns of pictures, classes or boxes than {_shown(first.path)}, or "
+                f"{shown(shelf.path)} has other columns of pictures, classes or boxes than {shown(first.path)}, or "
                 "other names of classes; give shards of one dataset"
             )
     unread = left_out.keys() | _large(first, list(carried))
@@ -153,7 +153,7 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
         shelf.values = [None] * num_rows
     if (len(shelf.names), len(shelf.values)) != (num_rows, num_rows):
         raise DatasetError(
-            f"{_shown(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
+            f"{shown(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
         )
 
 
@@ -203,16 +203,9 @@ def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
     except UnreadableRowError as error:
-        raise DatasetError(f"{_shown(path)} cannot be read as Parquet ({error}); fetch or write it again") from error
+        raise DatasetError(f"{shown(path)} cannot be read as Parquet ({error}); fetch or write it again") from error
     except OSError as error:
-        verdict = read.at_fault(error, _shown(path))
-        if isinstance(verdict, StorageError):
-            raise verdict from error
-        raise DatasetError(f"{_shown(path)} cannot be read: {verdict.detail}; give shards that you may read") from error
-
-
-def _shown(path: Path) -> str:
-    return keys.printable(str(path))
+        raise unreadable(path, error) from error
 
 
 CARRIED_MAX_CHARS = 16_384
