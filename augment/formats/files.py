@@ -298,6 +298,12 @@ def has_file(folder: Path, extension: str, *, depth: int) -> bool:
     return any(has_file(folder / name, extension, depth=depth - 1) for name in inner)
 
 
+def shown(value: object) -> str:
+    """Return a value of a file as it may stand in a message: one line, not long."""
+    text = keys.printable(repr(value))
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
 def is_picture(path: str) -> bool:
     """Whether a path ends as those of pictures do."""
     return keys.extension(path).lower() in PICTURES
@@ -316,15 +322,26 @@ def split_of(folders: Iterable[str]) -> str | None:
     return next((name for name in folders if name.lower() in SPLIT_NAMES), None)
 
 
+def by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names in each folder, both in the order of the paths."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        found.setdefault(folder, []).append(name)
+    return found
+
+
+def above(path: str) -> Iterator[str]:
+    """Yield the folders that a path lies in, the innermost first, without the root."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
 def add_pictures(
     listing: Listing, paths: Iterable[str], split: str | None, describe: Callable[[str], Described]
 ) -> None:
     """Add pictures of one split, sorted by folder and name; ``describe`` is called with a path when it is its turn."""
-    by_folder: dict[str, list[str]] = {}
-    for path in paths:
-        folder, _, name = path.rpartition("/")
-        by_folder.setdefault(folder, []).append(name)
-    for folder, unsorted in sorted(by_folder.items(), key=lambda item: item[0].encode()):
+    for folder, unsorted in sorted(by_folder(paths).items(), key=lambda item: item[0].encode()):
         names = tuple(sorted(unsorted, key=str.encode))
         prefix = f"{folder}/" if folder else ""
         described = Lazily(len(names), lambda i, names=names, prefix=prefix: describe(prefix + names[i]))  # type: ignore[misc]

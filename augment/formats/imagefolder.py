@@ -231,10 +231,6 @@ class ImageFolder(FolderFormat):
         named.fill(listing, tables[0].rpartition("/")[2])
         return listing
 
-    def picture_path(self, output: Output) -> str:
-        """In the folder of its split, under its name."""
-        return files.join(output.split or "", output.file_name)
-
     def mask_path(self, output: Output) -> str:
         """Beside its picture."""
         return files.join(output.split or "", _mask_name(output))

@@ -48,12 +48,12 @@ _COLOURED = re.compile(r"\d{1,3}[\s,]+\d{1,3}[\s,]+\d{1,3}[\s,]+(?P<name>.*\S)")
 _NUMBERED = re.compile(r"(?P<number>\d+)\s*[:=,\s]\s*(?P<name>.*\S)")
 
 
-def find_class_file(found: Tree, beside: Iterable[str]) -> str | None:
-    """The file with the names in the root, else in one of these folders or above them; None where there is none."""
-    folders = {above for folder in beside for above in _above(folder)}
+def find_class_file(found: Tree, masks: Iterable[str]) -> str | None:
+    """The file with the names in the root, else beside one of these masks or above it; None where there is none."""
+    folders = {above for path in masks for above in files.above(path)}
     for above in ["", *sorted(folders, key=lambda path: (path.count("/"), path))]:
         for name in _NAMES:
-            path = f"{above}/{name}" if above else name
+            path = files.join(above, name)
             if path in found.paths:
                 return path
     return None
@@ -83,11 +83,6 @@ def written(classes: tuple[str, ...]) -> bytes:
     if tuple(_of_lines(text)) != classes:
         text = "".join(f"{number}: {name}\n" for number, name in enumerate(classes))
     return text.encode()
-
-
-def _above(folder: str) -> list[str]:
-    parts = folder.split("/")
-    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def _of_lines(text: str) -> list[str]:
@@ -197,9 +192,7 @@ class MaskFolders(FolderFormat):
                 f"{root} has no folder of pictures with a folder of masks beside it; call them images and masks, or "
                 "name another format"
             )
-        names_file = find_class_file(
-            found, beside={path.rpartition("/")[0] for all_ in masks.by_name.values() for path in all_}
-        )
+        names_file = find_class_file(found, masks.paths())
         if names_file is not None:
             listing.classes = read_class_names(found, names_file)
             listing.num_mask_values = len(listing.classes)
@@ -268,8 +261,5 @@ def _add_pictures(listing: Listing, pictures: dict[str, _Place], masks: _Masks) 
 
 def _add_others(listing: Listing, others: list[str]) -> None:
     misplaced = "it lies neither among the pictures nor among the masks; move it"
-    by_folder: dict[str, list[str]] = {}
-    for path in others:
-        above, _, name = path.rpartition("/")
-        by_folder.setdefault(above, []).append(name)
-    listing.groups += [FileGroup(above, tuple(names), misplaced=misplaced) for above, names in by_folder.items()]
+    folders = files.by_folder(others)
+    listing.groups += [FileGroup(above, tuple(names), misplaced=misplaced) for above, names in folders.items()]

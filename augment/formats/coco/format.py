@@ -38,6 +38,7 @@ from augment.formats.coco.index import Entry, Indexed
 from augment.formats.coco.objects import Categories, check_size, read
 from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, confined, grow, join, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
+from augment.formats.shared import object_rules
 from augment.samples.annotations import Annotations
 
 _KIND = re.compile(r"(instances|person_keypoints|captions|image_info|stuff)[_-](.+)", re.IGNORECASE)
@@ -63,18 +64,6 @@ class CocoFile:
     kind: str
     split: str | None
     words: tuple[str, ...]
-
-
-def has_annotation_file(root: Path) -> bool:
-    """Whether a JSON file in one of the usual places begins as COCO's do."""
-    top = files.top(root)
-    splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
-    for folder in ("", *(name for name in top.folders if name.lower() == "annotations"), *splits):
-        with os.scandir(root / folder) as entries:
-            found = (Path(entry.path) for entry in entries if _is_json(entry.name))
-            if any(index.looks_like(path) for path in islice(found, _MOST_LOOKED_AT)):
-                return True
-    return False
 
 
 def find_annotation_files(files: Tree) -> list[CocoFile]:
@@ -158,7 +147,14 @@ class Coco(FolderFormat):
 
     def recognise(self, root: Path) -> bool:
         """Whether a JSON file in one of the usual places begins as COCO's do."""
-        return has_annotation_file(root)
+        top = files.top(root)
+        splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
+        for folder in ("", *(name for name in top.folders if name.lower() == "annotations"), *splits):
+            with os.scandir(root / folder) as entries:
+                found = (Path(entry.path) for entry in entries if _is_json(entry.name))
+                if any(index.looks_like(path) for path in islice(found, _MOST_LOOKED_AT)):
+                    return True
+        return False
 
     def find(self, root: Path, *, max_files: int | None = None) -> Listing:
         """List the pictures that the files list; opens no picture. Raises DatasetError, StorageError."""
@@ -168,7 +164,7 @@ class Coco(FolderFormat):
         indexed = [index.index_file(each.path, index.read_text(files, each.path)) for each in found]
         categories = write.united(indexed)
         listing.classes = tuple(dict.fromkeys(each["name"] for each in categories))
-        listing.keypoint_names = write.names_of_keypoints(categories)
+        listing.keypoint_names = tuple(dict.fromkeys(name for each in categories for name in each.get("keypoints", ())))
         listing.details = write.details(indexed, categories)
         listing.splits = tuple(dict.fromkeys(each.split for each in found if each.split is not None))
         taken: dict[str, str | None] = {}
@@ -180,16 +176,12 @@ class Coco(FolderFormat):
                 refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
         return listing
 
-    def picture_path(self, output: Output) -> str:
-        """Below the folder of its split."""
-        return output.file_name if output.split is None else f"{output.split}/{output.file_name}"
-
     def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
         """None. Raises RecordError where the picture's annotations cannot be written at the end."""
-        try:
-            write.check_writable(output.annotations, whole.classes)
-        except RecordError as error:
-            raise RecordError(output.key, error.reason, error.detail) from error
+        said = output.annotations
+        lacks = object_rules.lacking(said) or object_rules.without_class(said, whole.classes)
+        if lacks is not None:
+            raise RecordError(output.key, Reason.NOT_RENDERABLE, lacks)
         return ()
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:

@@ -30,7 +30,7 @@ from pathlib import Path
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import files
-from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, grow, has_file, is_picture, join, refuse
+from augment.formats.files import SPLIT_NAMES, Tree, above, add_pictures, grow, has_file, is_picture, join, refuse
 from augment.formats.format import (
     Described,
     FolderFormat,
@@ -63,25 +63,10 @@ class Layout:
     lists: str | None
 
 
-def has_annotations(root: Path) -> bool:
-    """Whether the names of folders are VOC's, or XML lies where its pictures do; looks at few names."""
-    top = files.top(root)
-    named = {name.lower(): name for name in top.folders}
-    if "annotations" in named and has_file(root / named["annotations"], ".xml", depth=2):
-        return True
-    if "imagesets" in named or has_file(root, ".xml", depth=1):
-        return True
-    splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
-    devkit = [name for name in top.folders if name.lower().startswith("voc")]
-    return any(has_file(root / name, ".xml", depth=1) for name in splits) or any(
-        has_file(root / name, ".xml", depth=3) for name in devkit
-    )
-
-
 def find_layout(root: Path, files: Tree) -> Layout:
     """Find the parts by the names of folders. Raises DatasetError where there are none, or several sets of them."""
-    folders = {folder for path in files.paths for folder in _above(path)}
-    hold_xml = {folder for path in files.paths if path.lower().endswith(".xml") for folder in _above(path)}
+    folders = {folder for path in files.paths for folder in above(path)}
+    hold_xml = {folder for path in files.paths if path.lower().endswith(".xml") for folder in above(path)}
     by_lower: dict[str, list[str]] = {}
     for folder in sorted(folders, key=lambda each: (each.count("/"), each)):
         by_lower.setdefault(folder.rpartition("/")[2].lower(), []).append(folder)
@@ -111,11 +96,6 @@ def find_layout(root: Path, files: Tree) -> Layout:
         None if masks is None else join(base, masks),
         None if lists is None else join(base, lists),
     )
-
-
-def _above(path: str) -> Iterator[str]:
-    while path := path.rpartition("/")[0]:
-        yield path
 
 
 def _below(base: str, folder: str) -> str | None:
@@ -198,8 +178,18 @@ class Voc(FolderFormat):
     writes = frozenset({"boxes", "mask"})
 
     def recognise(self, root: Path) -> bool:
-        """Whether the names of folders are VOC's, or XML lies where its pictures do."""
-        return has_annotations(root)
+        """Whether the names of folders are VOC's, or XML lies where its pictures do; looks at few names."""
+        top = files.top(root)
+        named = {name.lower(): name for name in top.folders}
+        if "annotations" in named and has_file(root / named["annotations"], ".xml", depth=2):
+            return True
+        if "imagesets" in named or has_file(root, ".xml", depth=1):
+            return True
+        splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
+        devkit = [name for name in top.folders if name.lower().startswith("voc")]
+        return any(has_file(root / name, ".xml", depth=1) for name in splits) or any(
+            has_file(root / name, ".xml", depth=3) for name in devkit
+        )
 
     def find(self, root: Path, *, max_files: int | None = None) -> Listing:
         """List the pictures that have XML or stand in a list; opens no picture. Raises DatasetError, StorageError."""
@@ -234,16 +224,7 @@ class Voc(FolderFormat):
             raise RecordError(output.key, Reason.NOT_RENDERABLE, detail)
         if output.annotations.boxes is None and "boxes" not in whole.targets:
             return ()
-        try:
-            xml = write(
-                output.annotations,
-                file_name=f"{name.rpartition('/')[2]}.{_extension(output)}",
-                height=output.height,
-                width=output.width,
-                has_mask=output.has_mask,
-            )
-        except RecordError as error:
-            raise RecordError(output.key, error.reason, error.detail) from error
+        xml = write(output, file_name=f"{name.rpartition('/')[2]}.{_extension(output)}")
         return (WrittenFile(f"Annotations/{name}.xml", xml),)
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:

@@ -23,7 +23,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from augment.errors import Reason, RecordError
 from augment.formats.shared import mask_outline, object_rules
 from augment.formats.shared.object_rules import DECIMALS, decimal, enclosing
 from augment.images import masks
@@ -86,12 +85,7 @@ def columns_of_lines(text: str) -> Iterator[int]:
 
 
 def write(annotations: Annotations, words: Words, *, height: int, width: int, outlines: bool) -> str:
-    """The lines about one picture; ``outlines`` says that the dataset has masks.
-
-    Raises RecordError (with an empty key) where YOLO has no way to write these annotations.
-    """
-    if words.keypoint_names and (lacks := object_rules.lacking(annotations)) is not None:
-        raise RecordError("", Reason.NOT_RENDERABLE, lacks)
+    """The lines about one picture, whose keypoints belong to boxes; ``outlines`` says that the dataset has masks."""
     index = {name: i for i, name in enumerate(words.classes)}
     keypoints = object_rules.by_box(annotations)
     lines = []
