@@ -17,7 +17,7 @@ import posixpath
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -315,6 +315,18 @@ def confined(base: str, path: str) -> str | None:
     if joined == ".":
         return ""
     return None if joined == ".." or joined.startswith(("/", "../")) else joined
+
+
+def named(paths: Collection[str], base: str, name: str) -> str | None:
+    """Return the one of these paths that a file in the folder ``base`` calls ``name``, or None.
+
+    Its parts may have backslashes between them, as tools on Windows write them.
+    """
+    for spelled in (name, name.replace("\\", "/")):
+        path = confined(base, spelled)
+        if path in paths:
+            return path
+    return None
 
 
 def split_of(folders: Iterable[str]) -> str | None:

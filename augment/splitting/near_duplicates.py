@@ -98,7 +98,6 @@ def find(
     require("imagehash")
     hashes = np.zeros(dataset.num_records, np.uint64)
     missing = np.zeros(dataset.num_records, np.bool_)
-    show = progress or (lambda _done, _total, _failed: None)
     done = 0
     with MemoryFile("dataset") as file:
         file.write(dataset.to_buffer())
@@ -109,7 +108,8 @@ def find(
                 for place, value in zip(records, found, strict=True):
                     hashes[place], missing[place] = value or 0, value is None
                 done += len(found)
-                show(done, dataset.num_records, int(missing.sum()))
+                if progress is not None:
+                    progress(done, dataset.num_records, int(missing.sum()))
     places = np.flatnonzero(~missing)
     found_pairs, distances = near_pairs(hashes[places], max_distance)
     return NearDuplicates(places[found_pairs], distances, int(missing.sum()))

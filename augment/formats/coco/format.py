@@ -36,7 +36,7 @@ from augment.formats import files
 from augment.formats.coco import index, write
 from augment.formats.coco.index import Entry, Indexed
 from augment.formats.coco.objects import Categories, check_size, read
-from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, confined, grow, join, refuse
+from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, confined, grow, join, named, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
 from augment.formats.shared import object_rules
 from augment.samples.annotations import Annotations
@@ -98,15 +98,7 @@ def folder_of_pictures(files: Tree, described: CocoFile, names: Iterable[str]) -
     candidates += [join(base, f"images/{word}") for word in described.words]
     candidates += [join(base, "images"), folder, base, ""]
     first = list(islice(names, _FIRST_PICTURES))
-    return max(candidates, key=lambda each: sum(resolve(files, each, name) is not None for name in first))
-
-
-def resolve(files: Tree, folder: str, name: str) -> str | None:
-    """The path of the file that goes by this name in a folder; None where it leads out of the root or to no file."""
-    path = confined(folder, name)
-    if path not in files.paths and "\\" in name:
-        path = confined(folder, name.replace("\\", "/"))
-    return path if path in files.paths else None
+    return max(candidates, key=lambda each: sum(named(files.paths, each, name) is not None for name in first))
 
 
 def _is_json(name: str) -> bool:
@@ -130,13 +122,9 @@ def _described(path: str) -> CocoFile:
     word = next((each for each in _NOT_LETTERS.split(stem.lower()) if each in SPLIT_NAMES), "")
     last = folder.rpartition("/")[2]
     split = word or (last if last.lower() in SPLIT_NAMES else None)
-    words = (_NO_SPLIT,) if kind is not None else tuple(_words(word, stem))
-    return CocoFile(path, "" if kind is None else kind[1].lower(), split, words)
-
-
-def _words(word: str, stem: str) -> Iterator[str]:
-    if word:
-        yield from dict.fromkeys((stem, word))
+    if kind is not None:
+        return CocoFile(path, kind[1].lower(), split, (_NO_SPLIT,))
+    return CocoFile(path, "", split, tuple(dict.fromkeys((stem, word))) if word else ())
 
 
 class Coco(FolderFormat):
@@ -207,7 +195,7 @@ def _add_split(
         for detail in indexed.refused:
             refuse(listing, indexed.path, Reason.ANNOTATION, detail)
         for name, entry in indexed.entries.items():
-            path = resolve(files, folder, name)
+            path = named(files.paths, folder, name)
             if path is None:
                 _refuse_name(listing, indexed, folder, prefix, name)
             elif path in taken and path not in pictures:
@@ -221,9 +209,9 @@ def _add_split(
                 pictures.setdefault(path, (f"{prefix}{inside}", []))[1].append((indexed, entry))
 
     def describe(path: str) -> Described:
-        named, of_files = pictures[path]
+        goes_by, of_files = pictures[path]
         problem = next((entry.problem for _, entry in of_files if entry.problem is not None), None)
-        return Described(annotate=partial(_annotations, of_files, categories), named=named, problem=problem)
+        return Described(annotate=partial(_annotations, of_files, categories), named=goes_by, problem=problem)
 
     add_pictures(listing, pictures, split, describe)
 

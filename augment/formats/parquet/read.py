@@ -143,7 +143,8 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
         for table in parquet_rows.read_columns(shelf.path, leaves) if leaves else ():
             with parquet_rows.refusals():
                 if layout.image_path is not None:
-                    shelf.names += map(_own_name, _leaf(table, layout.image_path).to_pylist())
+                    column, _, member = layout.image_path.rpartition(".")
+                    shelf.names += map(_own_name, pc.struct_field(table.column(column), member).to_pylist())
                 if layout.label is not None:
                     shelf.values += table.column(layout.label.column).to_pylist()
                 meaning.note(table)
@@ -167,11 +168,6 @@ def _places(layout: Layout) -> tuple[tuple[str, str | None], ...]:
         "" if each is None else each.column for each in (layout.label, layout.labels, layout.category)
     )
     return (label, None), (labels, None), (layout.objects or "", category)
-
-
-def _leaf(table: pa.Table, leaf: str) -> pa.ChunkedArray:
-    column, _, member = leaf.rpartition(".")
-    return pc.struct_field(table.column(column), member)
 
 
 def _different(table: pa.Table, column: str, member: str | None) -> Iterator[int | str]:

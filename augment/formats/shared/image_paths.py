@@ -95,25 +95,17 @@ def _group(
 
 
 class Finder:
-    """Finds the file that a row means."""
+    """Finds the file that a row means, whose path may be incomplete."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
 
-    def exact(self, base: str, name: str) -> str | None:
-        """The file of this path relative to the folder ``base``; None where there is none."""
-        for spelled in (name, name.replace("\\", "/")):
-            path = files.confined(base, spelled)
-            if path in self._paths:
-                return path
-        return None
-
     def anywhere(self, base: str, name: str) -> str | None:
-        """As ``exact``; else the one picture whose path ends with the name, which may lack its extension.
+        """As ``files.named``; else the one picture whose path ends with the name, which may lack its extension.
 
         Raises ValueError where several do.
         """
-        found = self.exact(base, name)
+        found = files.named(self._paths, base, name)
         if found is not None or not name.strip("./\\"):
             return found
         sought = posixpath.normpath(name.replace("\\", "/"))

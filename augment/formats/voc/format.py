@@ -303,26 +303,19 @@ def _add_split(
             path = pictures[name]
             goes_by[path] = (name, f"{prefix}{short}{keys.extension(path)}")
     has_xml = any(xml_path(layout, name) in files.paths for name, _ in goes_by.values())
-    describe = partial(_describe, files, layout, int(listing.details["origin"]), goes_by, has_xml)
+    origin = int(listing.details["origin"])
+
+    def describe(path: str) -> Described:
+        name, named = goes_by[path]
+        xml = xml_path(layout, name)
+        mask = None if layout.masks is None else join(layout.masks, f"{name}.png")
+        place = MaskPlace(mask) if mask is not None and mask in files.paths else None
+        if xml in files.paths:
+            return Described(annotate=partial(_annotations, files, xml, origin), mask=place, named=named)
+        problem = f"no annotations: there is no {keys.printable(xml)}; write one, without objects where there are none"
+        return Described(mask=place, named=named, problem=problem if has_xml else None)
+
     add_pictures(listing, goes_by, split, describe)
-
-
-def _describe(
-    files: Tree,
-    layout: Layout,
-    origin: int,
-    goes_by: dict[str, tuple[str, str]],
-    has_xml: bool,  # noqa: FBT001 - bound once, never read at a call
-    path: str,
-) -> Described:
-    name, named = goes_by[path]
-    xml = xml_path(layout, name)
-    mask = None if layout.masks is None else join(layout.masks, f"{name}.png")
-    place = MaskPlace(mask) if mask is not None and mask in files.paths else None
-    if xml in files.paths:
-        return Described(annotate=partial(_annotations, files, xml, origin), mask=place, named=named)
-    problem = f"no annotations: there is no {keys.printable(xml)}; write one, without objects where there are none"
-    return Described(mask=place, named=named, problem=problem if has_xml else None)
 
 
 def _annotations(files: Tree, path: str, origin: int, height: int, width: int) -> Annotations:
