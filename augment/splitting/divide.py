@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -228,7 +227,9 @@ class Division:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                self._write(file)
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                writer.writerows(self.rows())
             temporary.replace(path)
         except OSError as error:
             raise StorageError(f"the report {path} cannot be written: {error.strerror or error}") from error
@@ -245,11 +246,6 @@ class Division:
         Raises what ``Expansion`` raises.
         """
         return Expansion(self.divided(), out, copies=0, include_originals=True, output_format=output_format)
-
-    def _write(self, file: TextIO) -> None:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(self.rows())
 
     def _nearest(self) -> dict[int, tuple[int, int]]:
         """For each record that has near-duplicates the least distance, and the place of the first at it."""

@@ -68,12 +68,12 @@ class HashTask:
         return self.records, [self._hash(record, guard) for record in self.dataset.records(self.records)]
 
     def _hash(self, record: Record, guard: Guard) -> int | None:
-        def work() -> int:
-            image = decode(self.dataset.read(record), eighths=_eighths)
-            return picture_hash(image)
-
         try:
-            return guard(f"{record.digest}-hash", record.key, work)
+            return guard(
+                f"{record.digest}-hash",
+                record.key,
+                lambda: picture_hash(decode(self.dataset.read(record), eighths=_eighths)),
+            )
         except RecordError:
             return None
 
