@@ -227,7 +227,7 @@ class Datasets:
         return settled
 
     async def _scan(self, pending: Pending) -> tuple[ScanReport, Path]:
-        inside = self._folder(pending.wanted.name).generation(pending.generation)
+        inside = self._folder(pending.wanted.name).path / pending.generation
         files = inside / "files"
         if pending.wanted.path is not None:
             root, within = Path(pending.wanted.path), self._roots
@@ -283,7 +283,7 @@ class Datasets:
     def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[Entry, bool]:
         """Give the name its dataset; in a thread. ConflictError where it has another, which is not to go."""
         name, folder = pending.wanted.name, self._folder(pending.wanted.name)
-        current, inside = self._entries.get(name), folder.generation(pending.generation)
+        current, inside = self._entries.get(name), folder.path / pending.generation
         is_upload = pending.wanted.path is None
         found = {each.name: getattr(report, each.name) for each in fields(Entry) if hasattr(report, each.name)}
         entry = Entry(
@@ -337,7 +337,7 @@ class Datasets:
     def _describe_pending(self, pending: Pending) -> dict[str, Any]:
         if pending.error is not None:
             return {"state": "failed", "error": dict(pending.error)}
-        inside = self._folder(pending.wanted.name).generation(pending.generation)
+        inside = self._folder(pending.wanted.name).path / pending.generation
         said = files.read(inside / "progress.json")
         return {"state": "scanning", "progress": said or {"stage": "waiting", "done": 0, "total": None}}
 
@@ -361,7 +361,7 @@ class Datasets:
 
     def manifest(self, entry: Entry) -> Path:
         """The file that describes the records of an entry."""
-        return self._folder(entry.name).generation(entry.generation) / "manifest.arrow"
+        return self._folder(entry.name).path / entry.generation / "manifest.arrow"
 
 
 def _log_outcome(task: "asyncio.Task[Any]") -> None:

@@ -55,11 +55,6 @@ _PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string
 _BOXES = pa.list_(pa.list_(pa.float64(), 4))
 
 
-def shard_path(split: str | None, index: int) -> str:
-    """Where a shard lies; below ``data``, because ``datasets`` would take the manifest beside it for a shard."""
-    return f"data/{split or 'shard'}-{index:05d}.parquet"
-
-
 def card(splits: Sequence[str]) -> str:
     """The head of ``README.md`` that tells ``datasets`` the shards of each split; without splits all are ``train``."""
     files = [(split, f"data/{split}-*.parquet") for split in splits] or [("train", "data/shard-*.parquet")]
@@ -71,7 +66,7 @@ def file_bytes(outputs: Sequence[Packed], whole: Whole) -> bytes:
     """A Parquet file of these outputs, a row each, in their order."""
     schema = _schema(whole)
     pictures = [f"{name}.{leaf}" for name in ("image", "mask") if name in schema.names for leaf in ("bytes", "path")]
-    others = [name for name in _leaves(schema) if name not in pictures]
+    others = [name for name in _leaves("", list(schema)) if name not in pictures]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -129,18 +124,14 @@ def _sequence(feature: Any) -> dict[str, Any]:
     return {"feature": feature, "_type": "Sequence"}
 
 
-def _leaves(schema: pa.Schema) -> list[str]:
+def _leaves(prefix: str, fields: Sequence[pa.Field]) -> Iterator[str]:
     """The columns as Parquet counts them: what has neither members nor elements."""
-    return list(_below("", list(schema)))
-
-
-def _below(prefix: str, fields: Sequence[pa.Field]) -> Iterator[str]:
     for field in fields:
         path, kind = f"{prefix}{field.name}", field.type
         while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
             path, kind = f"{path}.list.element", kind.value_type
         if pa.types.is_struct(kind):
-            yield from _below(f"{path}.", [kind.field(i) for i in range(kind.num_fields)])
+            yield from _leaves(f"{path}.", [kind.field(i) for i in range(kind.num_fields)])
         else:
             yield path
 
@@ -219,8 +210,11 @@ class Parquet(ShardFormat):
         yield shards.info_file(whole)
 
     def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-        """``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``."""
-        return WrittenFile(shard_path(split, index), file_bytes(outputs, whole))
+        """Pack ``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``.
+
+        It lies below ``data``, because ``datasets`` would take the manifest beside it for a shard.
+        """
+        return WrittenFile(f"data/{split or 'shard'}-{index:05d}.parquet", file_bytes(outputs, whole))
 
 
 def _described(shelf: Shelf, meaning: Meaning, name: Callable[[int], str], i: int) -> Described:
@@ -242,7 +236,7 @@ def _annotate(shelf: Shelf, meaning: Meaning, i: int, height: int, width: int) -
         row = parquet_rows.read_row(shelf.path, meaning.layout.said, i)
     except parquet_rows.UnreadableRowError as error:
         raise ValueError(f"not readable: {error}") from error
-    said = RowReader(meaning.layout, meaning.labels, meaning.categories).annotations(row)
+    said = RowReader(meaning).annotations(row)
     if said is not None:
         meaning.names.check(said)
     return said

@@ -210,11 +210,9 @@ CARRIED_MAX_CHARS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Reads annotations off rows. ``labels`` and ``categories`` say what the values in these columns mean."""
+    """Reads annotations off rows."""
 
-    layout: Layout
-    labels: ClassValues
-    categories: ClassValues
+    meaning: Meaning
 
     def annotations(self, row: Mapping[str, Any]) -> Annotations | None:
         """What a row says, None where that is nothing. Raises ValueError where it cannot be understood."""
@@ -224,36 +222,36 @@ class RowReader:
             said = replace(boxes, **_members(said))
         if (labels := self._labels(row)) is not None:
             said = replace(said, labels=labels)
-        others = {name: value for name in self.layout.carried if (value := row.get(name)) is not None}
+        others = {name: value for name in self.meaning.layout.carried if (value := row.get(name)) is not None}
         said = carrying(said, {name: self._carried(name, value) for name, value in others.items()})
         return None if said == NOTHING else said
 
     def _written(self, row: Mapping[str, Any]) -> Annotations:
-        text = None if self.layout.annotations is None else row.get(self.layout.annotations)
+        text = None if self.meaning.layout.annotations is None else row.get(self.meaning.layout.annotations)
         return NOTHING if text is None else parsed(text, "its annotations")
 
     def _labels(self, row: Mapping[str, Any]) -> dict[str, float] | None:
-        values = None if self.layout.labels is None else row.get(self.layout.labels.column)
+        values = None if self.meaning.layout.labels is None else row.get(self.meaning.layout.labels.column)
         if values is None:
             return None
-        weights = None if self.layout.label_weights is None else row.get(self.layout.label_weights)
+        weights = None if self.meaning.layout.label_weights is None else row.get(self.meaning.layout.label_weights)
         if weights is None:
             weights = [1.0] * len(values)
         if not isinstance(weights, list) or len(weights) != len(values):
             raise ValueError(f"lengths differ: label_weights does not have {len(values)} for as many labels")
         found = {}
         for value, weight in zip(values, weights, strict=True):
-            name = None if value is None else self.labels.name(value)
+            name = None if value is None else self.meaning.labels.name(value)
             if name is None or not _is_number(weight):
                 raise ValueError(f"unknown class: among its labels are {value!r} and the share {weight!r}")
             found[name] = float(weight)
         return found
 
     def _boxes(self, row: Mapping[str, Any]) -> Annotations | None:
-        if self.layout.objects is None:
+        if self.meaning.layout.objects is None:
             return None
-        category = None if self.layout.category is None else self.layout.category.column
-        found = _columns(row.get(self.layout.objects), ("bbox", category))
+        category = None if self.meaning.layout.category is None else self.meaning.layout.category.column
+        found = _columns(row.get(self.meaning.layout.objects), ("bbox", category))
         members = {member: values for member, values in found.items() if values is not None}
         if "bbox" not in members:
             return None
@@ -274,7 +272,7 @@ class RowReader:
         )
 
     def _category(self, value: object) -> str:
-        name = self.categories.name(value) if isinstance(value, int | str) else None
+        name = self.meaning.categories.name(value) if isinstance(value, int | str) else None
         if name is None:
             raise ValueError(f"unknown class: a box has the class {value!r}")
         return name

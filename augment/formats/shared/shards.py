@@ -94,7 +94,9 @@ def recognise(root: Path, suffix: str) -> bool:
         except (DatasetError, StorageError):
             continue
     some = [name for names in places for name in names[:_LOOKED_AT]]
-    return any(name.endswith(suffix) for name in some) and not any(_is_picture(name) for name in some)
+    return any(name.endswith(suffix) for name in some) and not any(
+        name.lower().rpartition(".")[2] in PICTURES for name in some
+    )
 
 
 def names_of(
@@ -161,10 +163,6 @@ def unreadable(path: Path, error: OSError) -> DatasetError:
     """Return the error of a shard that cannot be read. Raises StorageError where the machine is at fault."""
     detail = read.refusal(error, shown(path)).detail
     return DatasetError(f"{shown(path)} cannot be read: {detail}; give shards that you may read")
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().rpartition(".")[2] in PICTURES
 
 
 INFO_NAME = "dataset_info.json"

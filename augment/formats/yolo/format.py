@@ -149,10 +149,10 @@ def _check_not_oriented(files: Tree, config: Config, splits: dict[str | None, di
     columns: set[int] = set()
     for path in first:
         try:
-            columns.update(labels.columns_of_lines(_lines(files, path)))
+            columns |= {len(line.split()) for line in _lines(files, path).splitlines()}
         except ValueError:  # the record will be refused for it
             continue
-    if columns == {_ORIENTED_COLUMNS}:
+    if columns - {0} == {_ORIENTED_COLUMNS}:
         raise DatasetError(
             f"{keys.printable(str(files.root))}: all lines have nine columns, as oriented boxes have, which are not "
             f"read here; if they are outlines of four points, write `task: segment` into {config.file}"

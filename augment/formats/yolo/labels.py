@@ -20,7 +20,7 @@
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from augment.formats.shared import mask_outline, object_rules
@@ -56,7 +56,10 @@ def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
         labels.append(_class(columns[0], words, number))
         shares = [_share(column, number) for column in columns[1:]]
         if words.keypoint_names:
-            _check_columns(len(columns), _BOX + len(words.keypoint_names) * words.columns, number)
+            wanted = _BOX + len(words.keypoint_names) * words.columns
+            if len(columns) != wanted:
+                found = f"line {number} has {len(columns)}, and {wanted} by the kpt_shape of data.yaml"
+                raise ValueError(f"number of columns: {found}")
             _add_keypoints(points, visibility, shares[4:], words, (height, width))
             shares = shares[:4]
         if len(shares) == _BOX - 1:
@@ -77,11 +80,6 @@ def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
         keypoint_visibility=tuple(visibility) if has_points else None,
         keypoint_boxes=tuple(i for i in range(len(boxes)) for _ in range(num_names)) if has_points else None,
     )
-
-
-def columns_of_lines(text: str) -> Iterator[int]:
-    """The number of columns of each line that is not empty."""
-    return (len(columns) for line in text.splitlines() if (columns := line.split()))
 
 
 def write(annotations: Annotations, words: Words, *, height: int, width: int, outlines: bool) -> str:
@@ -105,11 +103,6 @@ def write(annotations: Annotations, words: Words, *, height: int, width: int, ou
             shares += _keypoints(annotations, keypoints.get(i, {}), words.keypoint_names, height, width)
         lines.append(f"{index[label]} {' '.join(shares)}\n")
     return "".join(lines)
-
-
-def _check_columns(found: int, wanted: int, number: int) -> None:
-    if found != wanted:
-        raise ValueError(f"number of columns: line {number} has {found}, and {wanted} by the kpt_shape of data.yaml")
 
 
 def _class(text: str, words: Words, number: int) -> str:
