@@ -360,6 +360,23 @@ def add_pictures(
         listing.groups.append(FileGroup(folder, names, split, described=described))
 
 
+def add_described(listing: Listing, pictures: Iterable[tuple[str, str | None, Described]]) -> None:
+    """Add pictures in this order, each with its split and what is known of it."""
+    groups: dict[tuple[str, str | None], dict[str, Described]] = {}
+    for path, split, described in pictures:
+        folder, _, name = path.rpartition("/")
+        groups.setdefault((folder, split), {})[name] = described
+    for (folder, split), by_name in groups.items():
+        described_by_place = dict(enumerate(by_name.values()))
+        listing.groups.append(FileGroup(folder, tuple(by_name), split, described=described_by_place))
+
+
+def add_misplaced(listing: Listing, paths: Iterable[str], why: str) -> None:
+    """Add files that belong nowhere, sorted by path; ``why`` refuses those that are pictures."""
+    folders = by_folder(sorted(paths, key=str.encode))
+    listing.groups += [FileGroup(folder, tuple(names), misplaced=why) for folder, names in folders.items()]
+
+
 def refuse(listing: Listing, path: str, reason: Reason, detail: str) -> None:
     """Add one refused file; what is printed of its path is one line."""
     listing.refused.append(RefusedPath(keys.printable(path), reason, detail))

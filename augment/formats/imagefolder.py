@@ -24,15 +24,7 @@ from typing import Any, NamedTuple
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.format import (
-    Described,
-    FolderFormat,
-    Listing,
-    MaskPlace,
-    Output,
-    StreamedFile,
-    Whole,
-)
+from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
 from augment.formats.shared import image_paths
 from augment.formats.shared.image_paths import Named
 from augment.samples import annotations

@@ -28,16 +28,7 @@ from augment.datasets import keys
 from augment.errors import DatasetError, Reason
 from augment.formats import files, folder
 from augment.formats.files import Tree
-from augment.formats.format import (
-    Described,
-    FileGroup,
-    FolderFormat,
-    Listing,
-    MaskPlace,
-    Output,
-    StreamedFile,
-    Whole,
-)
+from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
 
 WRITTEN = "classes.txt"
 
@@ -199,8 +190,8 @@ class MaskFolders(FolderFormat):
             others.remove(names_file)
         tops = {place.inside[0] if place.inside else "" for place in pictures.values()}
         listing.splits = () if "" in tops else folder.splits(root, sorted(tops))
-        _add_pictures(listing, pictures, masks)
-        _add_others(listing, others)
+        files.add_described(listing, _described(pictures, masks, listing.splits))
+        files.add_misplaced(listing, others, "it lies neither among the pictures nor among the masks; move it")
         for path in sorted(masks.paths() - masks.matched, key=str.encode):
             files.refuse(listing, path, Reason.ANNOTATION, "mask without picture: none has its name")
         return listing
@@ -236,12 +227,13 @@ def _holds_pictures(place: Path) -> bool:
     return any(files.is_picture(name) for each in places for name in each.files)
 
 
-def _add_pictures(listing: Listing, pictures: dict[str, _Place], masks: _Masks) -> None:
-    groups: dict[tuple[str, str | None], dict[str, Described]] = {}
+def _described(
+    pictures: dict[str, _Place], masks: _Masks, splits: tuple[str, ...]
+) -> Iterator[tuple[str, str | None, Described]]:
     seen: dict[str, str] = {}
     for path, place in pictures.items():
-        above, _, name = path.rpartition("/")
-        split = place.inside[0] if place.inside and place.inside[0] in listing.splits else None
+        name = path.rpartition("/")[2]
+        split = place.inside[0] if place.inside and place.inside[0] in splits else None
         named = "/".join((*place.inside, name))
         found = masks.of(place.inside, name)
         described = Described(named=named, mask=MaskPlace(found[0]) if found else None)
@@ -252,14 +244,4 @@ def _add_pictures(listing: Listing, pictures: dict[str, _Place], masks: _Masks) 
         elif len(found) > 1:
             described = Described(named=named, problem=f"several masks: {', '.join(map(keys.printable, found[:3]))}")
         seen.setdefault(named, path)
-        groups.setdefault((above, split), {})[name] = described
-    for (above, split), described_files in groups.items():
-        listing.groups.append(
-            FileGroup(above, tuple(described_files), split, described=dict(enumerate(described_files.values())))
-        )
-
-
-def _add_others(listing: Listing, others: list[str]) -> None:
-    misplaced = "it lies neither among the pictures nor among the masks; move it"
-    folders = files.by_folder(others)
-    listing.groups += [FileGroup(above, tuple(names), misplaced=misplaced) for above, names in folders.items()]
+        yield path, split, described

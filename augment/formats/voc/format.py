@@ -31,16 +31,7 @@ from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import files
 from augment.formats.files import SPLIT_NAMES, Tree, above, add_pictures, grow, has_file, is_picture, join, refuse
-from augment.formats.format import (
-    Described,
-    FolderFormat,
-    Listing,
-    MaskPlace,
-    Output,
-    StreamedFile,
-    Whole,
-    WrittenFile,
-)
+from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole, WrittenFile
 from augment.formats.voc.xml import MAX_BYTES, counts_from_0, parse, write
 from augment.samples.annotations import Annotations
 
