@@ -13,13 +13,14 @@ make a thousand pairs and not half a million.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from augment.dataset_stats.pixels import Progress
 from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, RecordError, require
 from augment.images.decode import FULL, decode
@@ -39,9 +40,6 @@ _SMALLEST_SIDE_PX = 256
 """To this many pixels a JPEG may be reduced while it is decoded; the hash looks at 32."""
 _PICTURES_A_TASK = 64
 _PAIRS_AT_ONCE = 1 << 22
-
-Progress = Callable[[int, int, int], None]
-"""Called with how many records are done, how many there are, and how many of them could not be decoded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,11 @@ class LayoutError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClassColumn:
-    """A column with classes (of ``objects`` a member); ``names`` are those of its ``ClassLabel``."""
+    """A column with classes, of ``objects`` in a member; ``names`` are those of its ``ClassLabel``."""
 
     column: str
     names: tuple[str, ...] | None
+    member: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def _objects(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> tup
         if pa.types.is_integer(inner) or is_text(inner):
             members = _element(feature) if _kind(feature) is not None or isinstance(feature, list) else feature
             given = members.get(name) if isinstance(members, Mapping) else None
-            return "objects", ClassColumn(name, _names(given) or _names(_element(given)))
+            return "objects", ClassColumn("objects", _names(given) or _names(_element(given)), name)
     return "objects", None
 
 

@@ -16,7 +16,7 @@ from augment.datasets import parquet_rows
 from augment.datasets.parquet_rows import Description, UnreadableRowError
 from augment.errors import DatasetError
 from augment.formats.parquet import columns
-from augment.formats.parquet.columns import ClassColumn, Layout, LayoutError
+from augment.formats.parquet.columns import Layout, LayoutError
 from augment.formats.shared.class_names import ClassValues, NamesInUse
 from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed, shown, unreadable
 from augment.samples.annotations import NOTHING, Annotations
@@ -48,21 +48,17 @@ class Meaning:
     def __init__(self, layout: Layout, info: DatasetInfo) -> None:
         self.layout = layout
         columns = (layout.label, layout.labels, layout.category)
-        listed = [_listed(column, info) for column in columns]
-        known = [names for column, names in zip(columns, listed, strict=True) if column is not None]
+        listed = [None if column is None else column.names or info.classes for column in columns]
+        known = [names for column, names in zip(columns, listed, strict=True) if column is not None] or [info.classes]
         union = tuple(dict.fromkeys(name for names in known for name in names or ()))
-        complete = None not in known if known else info.classes is not None
-        if not known and info.classes is not None:
-            union = info.classes
+        complete = None not in known
         values = ClassValues(union if complete else None)
         for name in () if complete else union:
             values.note(name)
         self.names = NamesInUse(values, info.keypoint_names)
         self.label, self.labels, self.categories = (values if names is None else ClassValues(names) for names in listed)
         self._unlisted = [
-            where
-            for where, column, names in zip(_places(layout), columns, listed, strict=True)
-            if column is not None and names is None
+            column for column, names in zip(columns, listed, strict=True) if column is not None and names is None
         ]
 
     def leaves(self) -> list[str]:
@@ -71,7 +67,7 @@ class Meaning:
         found = [
             layout.image_path,
             None if layout.label is None else layout.label.column,
-            *(column for column, _ in self._unlisted),
+            *(each.column for each in self._unlisted),
         ]
         if layout.annotations is not None and not self.names.complete:
             found.append(layout.annotations)
@@ -79,8 +75,8 @@ class Meaning:
 
     def note(self, table: pa.Table) -> None:
         """Take in what these columns name."""
-        for column, member in self._unlisted:
-            for value in _different(table, column, member):
+        for each in self._unlisted:
+            for value in _different(table, each.column, each.member):
                 self.names.values.note(value)
         if self.layout.annotations is None or self.names.complete:
             return
@@ -156,18 +152,6 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
         raise DatasetError(
             f"{shown(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
         )
-
-
-def _listed(column: ClassColumn | None, info: DatasetInfo) -> tuple[str, ...] | None:
-    return None if column is None else column.names or info.classes
-
-
-def _places(layout: Layout) -> tuple[tuple[str, str | None], ...]:
-    """Where the classes of ``label``, ``labels`` and boxes stand: a column, and its member."""
-    label, labels, category = (
-        "" if each is None else each.column for each in (layout.label, layout.labels, layout.category)
-    )
-    return (label, None), (labels, None), (layout.objects or "", category)
 
 
 def _different(table: pa.Table, column: str, member: str | None) -> Iterator[int | str]:
@@ -250,7 +234,7 @@ class RowReader:
     def _boxes(self, row: Mapping[str, Any]) -> Annotations | None:
         if self.meaning.layout.objects is None:
             return None
-        category = None if self.meaning.layout.category is None else self.meaning.layout.category.column
+        category = None if self.meaning.layout.category is None else self.meaning.layout.category.member
         found = _columns(row.get(self.meaning.layout.objects), ("bbox", category))
         members = {member: values for member, values in found.items() if values is not None}
         if "bbox" not in members:
