@@ -227,7 +227,3 @@ class Reservation:
 
     def __exit__(self, *_: object) -> None:
         self._quota.release(self)
-
-    def grow(self, at_least: int, at_most: int) -> None:
-        """As ``Quota.grow``."""
-        self._quota.grow(self, at_least, at_most)

@@ -10,11 +10,10 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 from augment.client.stream import ClientStream
-from augment.client.transport import JobError, Server, Transport
+from augment.client.transport import JobError, Transport
 from augment.samples.sample import Batch
 from augment.tta.merge import Merged, merge
 
@@ -32,23 +31,19 @@ def run(transport: Transport, wanted: Mapping[str, Any], *, wait: bool, progress
         return document
     shown = Progress(sys.stderr) if progress else None
     try:
-        document = _follow(transport, server, str(document["id"]), shown)
+        while True:
+            document = transport.json("GET", f"/v1/jobs/{document['id']}", only=server)
+            if shown is not None:
+                shown.show(document)
+            if document["state"] in _FINAL:
+                break
+            time.sleep(_POLL_S)
     finally:
         if shown is not None:
             shown.end()
     if document["state"] != "succeeded":
         raise JobError(document)
     return document
-
-
-def _follow(transport: Transport, server: Server, job_id: str, shown: "Progress | None") -> dict[str, Any]:
-    while True:
-        document: dict[str, Any] = transport.json("GET", f"/v1/jobs/{job_id}", only=server)
-        if shown is not None:
-            shown.show(document)
-        if document["state"] in _FINAL:
-            return document
-        time.sleep(_POLL_S)
 
 
 class Progress:
@@ -105,9 +100,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -7,9 +7,10 @@ exact up to the one rounding at the end. Every pixel counts the same, and so a l
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,9 +154,7 @@ def dataset_statistics(
     """
     views = counts.views(dataset)
     taken = [counts.take(view) for view in views]
-    sums = [_Sum() for _ in views]
-    if pixels:
-        _measure(dataset, views, sums, workers, progress or _unseen)
+    sums = _measure(dataset, views, workers, progress) if pixels else [_Sum() for _ in views]
     refused = Counter(str(each.reason) for each in dataset.refused)
     refusals = [
         Refusal(
@@ -194,38 +193,30 @@ def pixels_of(
     progress: Progress | None = None,
 ) -> Counted:
     """Count the pixels of a view, each picture decoded once; otherwise as ``dataset_statistics``."""
-    total = _Sum()
-    asked = partial(MeasureTask, masks=False, max_pixels=max_pixels)
-    _measure(dataset, [dataset], [total], workers, progress or _unseen, asked)
+    [total] = _measure(dataset, [dataset], workers, progress, masks=False, max_pixels=max_pixels)
     return Counted(total.pixels(), tuple(sorted(total.refusals, key=lambda each: each.key.encode())))
 
 
-def _unseen(_done: int, _total: int, _failed: int) -> None:
-    pass
-
-
 def _measure(
-    dataset: Dataset,
-    views: list[Dataset],
-    sums: list[_Sum],
-    workers: Workers | None,
-    show: Progress,
-    asked: Callable[[Dataset, int, range], MeasureTask] = MeasureTask,
-) -> None:
+    dataset: Dataset, views: list[Dataset], workers: Workers | None, progress: Progress | None, **options: Any
+) -> list[_Sum]:
+    """Count the values of each view; ``options`` are those of ``MeasureTask``."""
+    sums = [_Sum() for _ in views]
     done = failed = 0
     with MemoryFile("dataset") as file:
         file.write(dataset.to_buffer())
         shared = Dataset.open(file.path)
         opened = [shared if view.split is None else shared.choose(view.split) for view in views]
-        with contextlib.closing(task.run_all(workers, _tasks(opened, asked), lambda _: None)) as results:
+        tasks = (
+            MeasureTask(view, part, some, **options)
+            for part, view in enumerate(opened)
+            for some in in_ranges(view, _PICTURES_A_TASK)
+        )
+        with contextlib.closing(task.run_all(workers, tasks, lambda _: None)) as results:
             for part, counted in results:
                 sums[part].add(counted)
                 done += counted.num_records + len(counted.refusals)
                 failed += len(counted.refusals)
-                show(done, dataset.num_records, failed)
-
-
-def _tasks(views: list[Dataset], asked: Callable[[Dataset, int, range], MeasureTask]) -> Iterator[MeasureTask]:
-    for part, view in enumerate(views):
-        for some in in_ranges(view, _PICTURES_A_TASK):
-            yield asked(view, part, some)
+                if progress is not None:
+                    progress(done, dataset.num_records, failed)
+    return sums

@@ -191,15 +191,11 @@ class Row(NamedTuple):
 
 def first(text: str) -> tuple[Columns | None, Row]:
     """The columns of a table whose beginning this is, and its first row; None where no column is of paths."""
-    head = text.splitlines()[:1]
-    for delimiter in _DELIMITERS:
-        columns = columns_of(next(csv.reader(head, delimiter=delimiter), []))
-        if columns is not None:
-            try:
-                return columns, next(_read_rows(text, delimiter), Row(1, ()))
-            except ValueError:
-                return columns, Row(1, ())
-    return None, Row(1, ())
+    columns, delimiter = _read_header(text)
+    try:
+        return columns, Row(1, ()) if columns is None else next(_read_rows(text, delimiter), Row(1, ()))
+    except ValueError:
+        return columns, Row(1, ())
 
 
 def is_one_hot(columns: Columns, rows: Sequence[Row]) -> bool:
@@ -212,8 +208,7 @@ def is_one_hot(columns: Columns, rows: Sequence[Row]) -> bool:
 def add(named: Named, finder: Finder, table: str, split: str | None, text: str) -> None:
     """Add what a table says of pictures. Raises ValueError, which names the line, where it cannot be read."""
     folder = table.rpartition("/")[0]
-    delimiter = next((one for one in _DELIMITERS if columns_of(_header(text, one)) is not None), ",")
-    columns = columns_of(_header(text, delimiter))
+    columns, delimiter = _read_header(text)
     if columns is None:
         raise ValueError("its header names no column of paths")
     rows = list(_read_rows(text, delimiter))
@@ -237,8 +232,14 @@ def add(named: Named, finder: Finder, table: str, split: str | None, text: str) 
         named.add(path, described, table, own or split)
 
 
-def _header(text: str, delimiter: str) -> list[str]:
-    return next(csv.reader(text[: text.find("\n") + 1 or None].splitlines(), delimiter=delimiter), [])
+def _read_header(text: str) -> tuple[Columns | None, str]:
+    """The columns of a table and what separates them; None where no column is of paths."""
+    head = text[: text.find("\n") + 1 or None].splitlines()
+    for delimiter in _DELIMITERS:
+        columns = columns_of(next(csv.reader(head, delimiter=delimiter), []))
+        if columns is not None:
+            return columns, delimiter
+    return None, _DELIMITERS[0]
 
 
 def _read_rows(text: str, delimiter: str) -> Iterator[Row]:
@@ -372,7 +373,7 @@ class CsvTable(FolderFormat):
         places = ["", *(name for name in top.folders if name.lower() in files.SPLIT_NAMES)]
         for place in places:
             names = top.files if not place else sorted(path.name for path in (root / place).glob("*.csv"))
-            if any(_is_table(root, files.join(place, name)) for name in names if _may_be_table(name)):
+            if any(_is_table(root, files.join(place, name)) for name in names):
                 return True
         return False
 
@@ -395,20 +396,16 @@ class CsvTable(FolderFormat):
         named.fill(listing, ", ".join(tables))
         return listing
 
-    def picture_path(self, output: Output) -> str:
-        """In the folder of its split, under its name."""
-        return files.join(output.split or "", output.file_name)
-
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``labels.csv`` in the root."""
         yield StreamedFile(TABLE, pieces(outputs, whole, self.picture_path))
 
 
-def _may_be_table(name: str) -> bool:
-    return name.lower().endswith(".csv") and name.lower() != _ANOTHERS
-
-
 def _is_table(root: Path, path: str) -> bool:
+    """True if a file in the root or in the folder of a split is a table with paths and something about them."""
+    folder, _, name = path.lower().rpartition("/")
+    if not name.endswith(".csv") or name == _ANOTHERS or (folder and folder not in files.SPLIT_NAMES):
+        return False
     head = files.head(root / path, _HEAD_BYTES)
     columns, cells = first(head.decode("utf-8-sig", errors="replace"))
     return columns is not None and (columns.says_something or is_one_hot(columns, [cells]))
@@ -416,16 +413,10 @@ def _is_table(root: Path, path: str) -> bool:
 
 def _tables(found: files.Tree) -> dict[str, str | None]:
     """The tables that count, each with the split that it is of. Raises DatasetError where it is not clear which do."""
-    by_folder: dict[str, list[str]] = {}
-    for path in sorted(found.paths, key=str.encode):
-        folder, _, name = path.rpartition("/")
-        if _may_be_table(name) and (not folder or folder.lower() in files.SPLIT_NAMES) and _is_table(found.root, path):
-            by_folder.setdefault(folder, []).append(name)
-    if "" in by_folder:
-        return _chosen(found.root, by_folder[""])
-    return {
-        files.join(folder, name): folder for folder, names in by_folder.items() for name in _chosen(found.root, names)
-    }
+    tables = files.by_folder(path for path in sorted(found.paths, key=str.encode) if _is_table(found.root, path))
+    if "" in tables:
+        return _chosen(found.root, tables[""])
+    return {files.join(folder, name): folder for folder, names in tables.items() for name in _chosen(found.root, names)}
 
 
 def _chosen(root: Path, names: list[str]) -> dict[str, str | None]:

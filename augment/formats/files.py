@@ -17,7 +17,7 @@ import posixpath
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -298,6 +298,12 @@ def has_file(folder: Path, extension: str, *, depth: int) -> bool:
     return any(has_file(folder / name, extension, depth=depth - 1) for name in inner)
 
 
+def shown(value: object) -> str:
+    """Return a value of a file as it may stand in a message: one line, not long."""
+    text = keys.printable(repr(value))
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
 def is_picture(path: str) -> bool:
     """Whether a path ends as those of pictures do."""
     return keys.extension(path).lower() in PICTURES
@@ -311,24 +317,64 @@ def confined(base: str, path: str) -> str | None:
     return None if joined == ".." or joined.startswith(("/", "../")) else joined
 
 
+def named(paths: Collection[str], base: str, name: str) -> str | None:
+    """Return the one of these paths that a file in the folder ``base`` calls ``name``, or None.
+
+    Its parts may have backslashes between them, as tools on Windows write them.
+    """
+    for spelled in (name, name.replace("\\", "/")):
+        path = confined(base, spelled)
+        if path in paths:
+            return path
+    return None
+
+
 def split_of(folders: Iterable[str]) -> str | None:
     """The name of a split among the parts of a path, the first there is; None where there is none."""
     return next((name for name in folders if name.lower() in SPLIT_NAMES), None)
+
+
+def by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names in each folder, both in the order of the paths."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        found.setdefault(folder, []).append(name)
+    return found
+
+
+def above(path: str) -> Iterator[str]:
+    """Yield the folders that a path lies in, the innermost first, without the root."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def add_pictures(
     listing: Listing, paths: Iterable[str], split: str | None, describe: Callable[[str], Described]
 ) -> None:
     """Add pictures of one split, sorted by folder and name; ``describe`` is called with a path when it is its turn."""
-    by_folder: dict[str, list[str]] = {}
-    for path in paths:
-        folder, _, name = path.rpartition("/")
-        by_folder.setdefault(folder, []).append(name)
-    for folder, unsorted in sorted(by_folder.items(), key=lambda item: item[0].encode()):
+    for folder, unsorted in sorted(by_folder(paths).items(), key=lambda item: item[0].encode()):
         names = tuple(sorted(unsorted, key=str.encode))
         prefix = f"{folder}/" if folder else ""
         described = Lazily(len(names), lambda i, names=names, prefix=prefix: describe(prefix + names[i]))  # type: ignore[misc]
         listing.groups.append(FileGroup(folder, names, split, described=described))
+
+
+def add_described(listing: Listing, pictures: Iterable[tuple[str, str | None, Described]]) -> None:
+    """Add pictures in this order, each with its split and what is known of it."""
+    groups: dict[tuple[str, str | None], dict[str, Described]] = {}
+    for path, split, described in pictures:
+        folder, _, name = path.rpartition("/")
+        groups.setdefault((folder, split), {})[name] = described
+    for (folder, split), by_name in groups.items():
+        described_by_place = dict(enumerate(by_name.values()))
+        listing.groups.append(FileGroup(folder, tuple(by_name), split, described=described_by_place))
+
+
+def add_misplaced(listing: Listing, paths: Iterable[str], why: str) -> None:
+    """Add files that belong nowhere, sorted by path; ``why`` refuses those that are pictures."""
+    folders = by_folder(sorted(paths, key=str.encode))
+    listing.groups += [FileGroup(folder, tuple(names), misplaced=why) for folder, names in folders.items()]
 
 
 def refuse(listing: Listing, path: str, reason: Reason, detail: str) -> None:

@@ -200,9 +200,9 @@ class Format(ABC):
 class FolderFormat(Format):
     """A format in which each image is a file of its own."""
 
-    @abstractmethod
     def picture_path(self, output: Output) -> str:
         """Return the path of an image below the output folder; different outputs never share a path."""
+        return f"{output.split}/{output.file_name}" if output.split else output.file_name
 
     def mask_path(self, output: Output) -> str:
         """Return the path of its mask (PNG). A format whose ``writes`` has ``mask`` must override this."""

@@ -24,17 +24,9 @@ from typing import Any, NamedTuple
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.format import (
-    Described,
-    FolderFormat,
-    Listing,
-    MaskPlace,
-    Output,
-    StreamedFile,
-    Whole,
-)
+from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
 from augment.formats.shared import image_paths
-from augment.formats.shared.image_paths import Finder, Named
+from augment.formats.shared.image_paths import Named
 from augment.samples import annotations
 from augment.samples.annotations import NOTHING, Annotations
 
@@ -224,16 +216,12 @@ class ImageFolder(FolderFormat):
         twice = next((folder for folder in folders if folders.count(folder) > 1), None)
         if twice is not None:
             raise DatasetError(f"{root / twice} holds {' and '.join(TABLES)}; leave one of them")
-        named, finder = Named(found, used=set(tables)), Finder(found.paths)
+        named = Named(found, used=set(tables))
         for table, folder in zip(tables, folders, strict=True):
             for row in _rows(found, table):
-                _add(named, finder, folder, row, f"line {row.line} of {keys.printable(table)}")
+                _add(named, folder, row, f"line {row.line} of {keys.printable(table)}")
         named.fill(listing, tables[0].rpartition("/")[2])
         return listing
-
-    def picture_path(self, output: Output) -> str:
-        """In the folder of its split, under its name."""
-        return files.join(output.split or "", output.file_name)
 
     def mask_path(self, output: Output) -> str:
         """Beside its picture."""
@@ -266,25 +254,25 @@ def _rows(found: files.Tree, table: str) -> Iterator[Row]:
         raise DatasetError(f"{found.root / table}: {error}") from error
 
 
-def _add(named: Named, finder: Finder, folder: str, row: Row, where: str) -> None:
+def _add(named: Named, folder: str, row: Row, where: str) -> None:
     name = row.columns.get("file_name")
     if not isinstance(name, str) or not name:
         raise DatasetError(f"{named.tree.root}: {where} has no file_name; each row names a picture")
-    path = finder.exact(folder, name)
+    path = files.named(named.tree.paths, folder, name)
     if path is None:
         named.missing.setdefault(files.join(folder, name), f"picture missing: {where} names it")
         return
-    named.add(path, _described(named, finder, folder, row), where)
+    named.add(path, _described(named, folder, row), where)
 
 
-def _described(named: Named, finder: Finder, folder: str, row: Row) -> Described:
+def _described(named: Named, folder: str, row: Row) -> Described:
     try:
         class_name, said = read(row.columns)
     except ValueError as error:
         return Described(problem=f"malformed: {error}")
     mask_name, mask = row.columns.get("mask_file_name"), None
     if mask_name is not None:
-        mask = finder.exact(folder, mask_name) if isinstance(mask_name, str) else None
+        mask = files.named(named.tree.paths, folder, mask_name) if isinstance(mask_name, str) else None
         if mask is None:
             return Described(problem=f"mask missing: there is no {mask_name!r}")
         named.used.add(mask)

@@ -28,16 +28,7 @@ from augment.datasets import keys
 from augment.errors import DatasetError, Reason
 from augment.formats import files, folder
 from augment.formats.files import Tree
-from augment.formats.format import (
-    Described,
-    FileGroup,
-    FolderFormat,
-    Listing,
-    MaskPlace,
-    Output,
-    StreamedFile,
-    Whole,
-)
+from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
 
 WRITTEN = "classes.txt"
 
@@ -48,12 +39,12 @@ _COLOURED = re.compile(r"\d{1,3}[\s,]+\d{1,3}[\s,]+\d{1,3}[\s,]+(?P<name>.*\S)")
 _NUMBERED = re.compile(r"(?P<number>\d+)\s*[:=,\s]\s*(?P<name>.*\S)")
 
 
-def find_class_file(found: Tree, beside: Iterable[str]) -> str | None:
-    """The file with the names in the root, else in one of these folders or above them; None where there is none."""
-    folders = {above for folder in beside for above in _above(folder)}
+def find_class_file(found: Tree, masks: Iterable[str]) -> str | None:
+    """The file with the names in the root, else beside one of these masks or above it; None where there is none."""
+    folders = {above for path in masks for above in files.above(path)}
     for above in ["", *sorted(folders, key=lambda path: (path.count("/"), path))]:
         for name in _NAMES:
-            path = f"{above}/{name}" if above else name
+            path = files.join(above, name)
             if path in found.paths:
                 return path
     return None
@@ -83,11 +74,6 @@ def written(classes: tuple[str, ...]) -> bytes:
     if tuple(_of_lines(text)) != classes:
         text = "".join(f"{number}: {name}\n" for number, name in enumerate(classes))
     return text.encode()
-
-
-def _above(folder: str) -> list[str]:
-    parts = folder.split("/")
-    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def _of_lines(text: str) -> list[str]:
@@ -197,17 +183,15 @@ class MaskFolders(FolderFormat):
                 f"{root} has no folder of pictures with a folder of masks beside it; call them images and masks, or "
                 "name another format"
             )
-        names_file = find_class_file(
-            found, beside={path.rpartition("/")[0] for all_ in masks.by_name.values() for path in all_}
-        )
+        names_file = find_class_file(found, masks.paths())
         if names_file is not None:
             listing.classes = read_class_names(found, names_file)
             listing.num_mask_values = len(listing.classes)
             others.remove(names_file)
         tops = {place.inside[0] if place.inside else "" for place in pictures.values()}
         listing.splits = () if "" in tops else folder.splits(root, sorted(tops))
-        _add_pictures(listing, pictures, masks)
-        _add_others(listing, others)
+        files.add_described(listing, _described(pictures, masks, listing.splits))
+        files.add_misplaced(listing, others, "it lies neither among the pictures nor among the masks; move it")
         for path in sorted(masks.paths() - masks.matched, key=str.encode):
             files.refuse(listing, path, Reason.ANNOTATION, "mask without picture: none has its name")
         return listing
@@ -243,12 +227,13 @@ def _holds_pictures(place: Path) -> bool:
     return any(files.is_picture(name) for each in places for name in each.files)
 
 
-def _add_pictures(listing: Listing, pictures: dict[str, _Place], masks: _Masks) -> None:
-    groups: dict[tuple[str, str | None], dict[str, Described]] = {}
+def _described(
+    pictures: dict[str, _Place], masks: _Masks, splits: tuple[str, ...]
+) -> Iterator[tuple[str, str | None, Described]]:
     seen: dict[str, str] = {}
     for path, place in pictures.items():
-        above, _, name = path.rpartition("/")
-        split = place.inside[0] if place.inside and place.inside[0] in listing.splits else None
+        name = path.rpartition("/")[2]
+        split = place.inside[0] if place.inside and place.inside[0] in splits else None
         named = "/".join((*place.inside, name))
         found = masks.of(place.inside, name)
         described = Described(named=named, mask=MaskPlace(found[0]) if found else None)
@@ -259,17 +244,4 @@ def _add_pictures(listing: Listing, pictures: dict[str, _Place], masks: _Masks) 
         elif len(found) > 1:
             described = Described(named=named, problem=f"several masks: {', '.join(map(keys.printable, found[:3]))}")
         seen.setdefault(named, path)
-        groups.setdefault((above, split), {})[name] = described
-    for (above, split), described_files in groups.items():
-        listing.groups.append(
-            FileGroup(above, tuple(described_files), split, described=dict(enumerate(described_files.values())))
-        )
-
-
-def _add_others(listing: Listing, others: list[str]) -> None:
-    misplaced = "it lies neither among the pictures nor among the masks; move it"
-    by_folder: dict[str, list[str]] = {}
-    for path in others:
-        above, _, name = path.rpartition("/")
-        by_folder.setdefault(above, []).append(name)
-    listing.groups += [FileGroup(above, tuple(names), misplaced=misplaced) for above, names in by_folder.items()]
+        yield path, split, described

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from augment.dataset_stats import pixels
 from augment.datasets import manifest
 from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, DatasetError, StorageError
@@ -39,33 +39,6 @@ from augment.splitting.near_duplicates import NearDuplicates
 from augment.splitting.ratios import Ratios, default_ratios, parse_ratios
 from augment.validation import did_you_mean
 from augment.workers.task import Workers
-
-
-def divided(dataset: Dataset, names: Sequence[str], assigned: NDArray[np.int64]) -> Dataset:
-    """The dataset with splits, held in memory; ``assigned`` is the place in ``names`` of each record's split.
-
-    Keys, files, annotations and what the scan refused stay; the dataset's digest is another, since it counts splits.
-    """
-    records = pa.Table.from_batches(dataset.source.record_batches(), manifest.SCHEMA)
-    order = sorted(range(len(names)), key=lambda i: names[i].encode())
-    tables: dict[str | None, pa.Table] = {
-        names[i]: records.filter(pa.array(assigned == i)).combine_chunks() for i in order
-    }
-    summary = replace(
-        dataset.source.summary,
-        digest=assemble.dataset_digest({name: table.to_batches(manifest.BATCH_ROWS) for name, table in tables.items()}),
-        splits=assemble.split_summaries(tables),
-    )
-    refused = [(each.key, f"{each.reason}: {each.detail}") for each in dataset.source.refusals()]
-    sink = pa.BufferOutputStream()
-    manifest.write(
-        sink,
-        summary,
-        (batch for table in tables.values() for batch in table.to_batches(manifest.BATCH_ROWS)),
-        assemble.refused_rows(refused),
-    )
-    return Dataset.from_buffer(sink.getvalue())
-
 
 FOLDER = "folder"
 COLUMN = "column:"
@@ -228,7 +201,9 @@ class Division:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                self._write(file)
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                writer.writerows(self.rows())
             temporary.replace(path)
         except OSError as error:
             raise StorageError(f"the report {path} cannot be written: {error.strerror or error}") from error
@@ -236,8 +211,26 @@ class Division:
             temporary.unlink(missing_ok=True)
 
     def divided(self) -> Dataset:
-        """The dataset with splits, held in memory."""
-        return divided(self.dataset, self.ratios.names, self.assigned)
+        """The dataset with splits, held in memory.
+
+        Keys, files, annotations and what the scan refused stay; the dataset's digest is another, since it counts
+        splits.
+        """
+        source, names = self.dataset.source, self.ratios.names
+        records = pa.Table.from_batches(source.record_batches(), manifest.SCHEMA)
+        order = sorted(range(len(names)), key=lambda i: names[i].encode())
+        tables: dict[str | None, pa.Table] = {
+            names[i]: records.filter(pa.array(self.assigned == i)).combine_chunks() for i in order
+        }
+        batches = {name: table.to_batches(manifest.BATCH_ROWS) for name, table in tables.items()}
+        summary = replace(
+            source.summary, digest=assemble.dataset_digest(batches), splits=assemble.split_summaries(tables)
+        )
+        refused = [(each.key, f"{each.reason}: {each.detail}") for each in source.refusals()]
+        sink = pa.BufferOutputStream()
+        rows = (batch for some in batches.values() for batch in some)
+        manifest.write(sink, summary, rows, assemble.refused_rows(refused))
+        return Dataset.from_buffer(sink.getvalue())
 
     def expansion(self, out: str | os.PathLike[str], *, output_format: str | None = None) -> Expansion:
         """What writes the dataset with its splits to a folder: every file as it is, nothing augmented.
@@ -245,11 +238,6 @@ class Division:
         Raises what ``Expansion`` raises.
         """
         return Expansion(self.divided(), out, copies=0, include_originals=True, output_format=output_format)
-
-    def _write(self, file: TextIO) -> None:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(self.rows())
 
     def _nearest(self) -> dict[int, tuple[int, int]]:
         """For each record that has near-duplicates the least distance, and the place of the first at it."""
@@ -269,7 +257,7 @@ def divide(
     seed: int = 0,
     max_distance: int | None = near_duplicates.MAX_DISTANCE,
     workers: Workers | None = None,
-    progress: near_duplicates.Progress | None = None,
+    progress: pixels.Progress | None = None,
 ) -> Division:
     """Say which records are for training, validation and test; nothing is written.
 

@@ -13,13 +13,14 @@ make a thousand pairs and not half a million.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from augment.dataset_stats.pixels import Progress
 from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, RecordError, require
 from augment.images.decode import FULL, decode
@@ -39,9 +40,6 @@ _SMALLEST_SIDE_PX = 256
 """To this many pixels a JPEG may be reduced while it is decoded; the hash looks at 32."""
 _PICTURES_A_TASK = 64
 _PAIRS_AT_ONCE = 1 << 22
-
-Progress = Callable[[int, int, int], None]
-"""Called with how many records are done, how many there are, and how many of them could not be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,12 @@ class HashTask:
         return self.records, [self._hash(record, guard) for record in self.dataset.records(self.records)]
 
     def _hash(self, record: Record, guard: Guard) -> int | None:
-        def work() -> int:
-            image = decode(self.dataset.read(record), eighths=_eighths)
-            return picture_hash(image)
-
         try:
-            return guard(f"{record.digest}-hash", record.key, work)
+            return guard(
+                f"{record.digest}-hash",
+                record.key,
+                lambda: picture_hash(decode(self.dataset.read(record), eighths=_eighths)),
+            )
         except RecordError:
             return None
 
@@ -98,7 +96,6 @@ def find(
     require("imagehash")
     hashes = np.zeros(dataset.num_records, np.uint64)
     missing = np.zeros(dataset.num_records, np.bool_)
-    show = progress or (lambda _done, _total, _failed: None)
     done = 0
     with MemoryFile("dataset") as file:
         file.write(dataset.to_buffer())
@@ -109,7 +106,8 @@ def find(
                 for place, value in zip(records, found, strict=True):
                     hashes[place], missing[place] = value or 0, value is None
                 done += len(found)
-                show(done, dataset.num_records, int(missing.sum()))
+                if progress is not None:
+                    progress(done, dataset.num_records, int(missing.sum()))
     places = np.flatnonzero(~missing)
     found_pairs, distances = near_pairs(hashes[places], max_distance)
     return NearDuplicates(places[found_pairs], distances, int(missing.sum()))

@@ -90,12 +90,9 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def generation(self, generation: str) -> Path:
-        return self.path / generation
-
     def begin(self, pending: Pending, archive: Path | None) -> None:
         """Write down what was asked for; the archive, if there is one, moves in."""
-        inside = self.generation(pending.generation)
+        inside = self.path / pending.generation
         with storing(f"dataset {self.path.name} cannot be kept"):
             inside.mkdir(parents=True)
             if archive is not None:
@@ -136,7 +133,7 @@ class Folder:
         if entry is not None:
             keep |= {"dataset.json", entry.generation}
             for name in ("upload", "progress.json"):  # what the generation needed only to become what it is
-                (self.generation(entry.generation) / name).unlink(missing_ok=True)
+                (self.path / entry.generation / name).unlink(missing_ok=True)
         if pending is not None:
             keep.add("pending.json")
             if pending.error is None:
@@ -152,7 +149,7 @@ class Folder:
     def drop(self, generation: str) -> None:
         """Remove a generation that nobody reads any more and whose name holds another one, or none."""
         try:
-            remove(self.generation(generation))
+            remove(self.path / generation)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
         except OSError as error:

@@ -12,11 +12,10 @@ import os
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from anyio import to_thread
 
@@ -27,15 +26,13 @@ from augment.scanning.scan_task import ScanReport, ScanTask
 from augment.transforms.runtime import compiler
 from augment.validation import did_you_mean
 from augment.workers import files
-from augment.workers.task import Task, Workers
+from augment.workers.task import Workers
 from service import problems
 from service.datasets import unpack
 from service.datasets.registration import Entry, Folder, Pending, Wanted
 from service.errors import ConflictError, ForbiddenError, NoRoomError, NotFoundError, ServiceError
 from service.home import Home, Quota, checked_name, storing
 from service.settings import Settings
-
-T = TypeVar("T")
 
 _UNPACKED_RATIO = 2
 _UNPACKED_BYTES = 2**20
@@ -230,7 +227,7 @@ class Datasets:
         return settled
 
     async def _scan(self, pending: Pending) -> tuple[ScanReport, Path]:
-        inside = self._folder(pending.wanted.name).generation(pending.generation)
+        inside = self._folder(pending.wanted.name).path / pending.generation
         files = inside / "files"
         if pending.wanted.path is not None:
             root, within = Path(pending.wanted.path), self._roots
@@ -248,7 +245,7 @@ class Datasets:
             bad_annotations=pending.wanted.bad_annotations,
         )
         try:
-            report = await _wait(self._scanners, task)
+            report = await asyncio.wrap_future(self._scanners.submit(task))
         except DatasetError as error:
             if pending.wanted.path is not None:
                 raise
@@ -275,7 +272,7 @@ class Datasets:
                 limits = unpack.Limits(self._settings.max_files, kept.num_bytes, self._settings.max_unpack_ratio)
                 task = unpack.UnpackTask(archive, files, inside / "progress.json", limits)
                 try:
-                    return (await _wait(self._scanners, task)).folder
+                    return (await asyncio.wrap_future(self._scanners.submit(task))).folder
                 except NoRoomError:
                     if kept.num_bytes < wanted:  # that was all there is
                         raise
@@ -284,7 +281,7 @@ class Datasets:
     def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[Entry, bool]:
         """Give the name its dataset; in a thread. ConflictError where it has another, which is not to go."""
         name, folder = pending.wanted.name, self._folder(pending.wanted.name)
-        current, inside = self._entries.get(name), folder.generation(pending.generation)
+        current, inside = self._entries.get(name), folder.path / pending.generation
         is_upload = pending.wanted.path is None
         found = {each.name: getattr(report, each.name) for each in fields(Entry) if hasattr(report, each.name)}
         entry = Entry(
@@ -338,7 +335,7 @@ class Datasets:
     def _describe_pending(self, pending: Pending) -> dict[str, Any]:
         if pending.error is not None:
             return {"state": "failed", "error": dict(pending.error)}
-        inside = self._folder(pending.wanted.name).generation(pending.generation)
+        inside = self._folder(pending.wanted.name).path / pending.generation
         said = files.read(inside / "progress.json")
         return {"state": "scanning", "progress": said or {"stage": "waiting", "done": 0, "total": None}}
 
@@ -362,12 +359,7 @@ class Datasets:
 
     def manifest(self, entry: Entry) -> Path:
         """The file that describes the records of an entry."""
-        return self._folder(entry.name).generation(entry.generation) / "manifest.arrow"
-
-
-async def _wait(workers: Workers, task: Task[T]) -> T:
-    future: Future[T] = workers.submit(task)
-    return await asyncio.wrap_future(future)
+        return self._folder(entry.name).path / entry.generation / "manifest.arrow"
 
 
 def _log_outcome(task: "asyncio.Task[Any]") -> None:

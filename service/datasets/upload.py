@@ -1,5 +1,6 @@
 """An uploaded file on its way from the connection to the disk: never whole in memory, never past its bound."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -9,7 +10,7 @@ from starlette.requests import Request
 
 from service.asgi.receive import Fields, receive_form, receive_raw
 from service.errors import MalformedError
-from service.home import Quota, Reservation, storing
+from service.home import Quota, storing
 
 FILE_FIELD = "file"
 
@@ -29,26 +30,17 @@ class Spool:
         self.num_bytes = 0
         self._path = path
         self._quota = quota
-        self._kept: Reservation | None = None
         self._waiting = bytearray()
-        self._file: IO[bytes] | None = None
 
     async def __aenter__(self) -> Self:
-        self._kept = await to_thread.run_sync(self._quota.reserve, self._path, _WRITE_BYTES)
-        try:
-            self._file = await to_thread.run_sync(self._open)
-        except BaseException:
-            self._quota.release(self._kept)
-            raise
+        with ExitStack() as stack:
+            self._kept = stack.enter_context(await to_thread.run_sync(self._quota.reserve, self._path, _WRITE_BYTES))
+            self._file = stack.enter_context(await to_thread.run_sync(self._open))
+            self._held = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        try:
-            if self._file is not None:
-                self._file.close()
-        finally:
-            if self._kept is not None:
-                self._quota.release(self._kept)
+        self._held.close()
 
     def add(self, data: bytes) -> None:
         """Take some bytes; ``flush`` writes them."""
@@ -63,10 +55,8 @@ class Spool:
         await to_thread.run_sync(self._write, data, self.num_bytes)
 
     def _write(self, data: bytearray, num_bytes: int) -> None:
-        assert self._file is not None  # noqa: S101 - a block of this is running
-        assert self._kept is not None  # noqa: S101 - as above
         if num_bytes > self._kept.num_bytes:
-            self._kept.grow(num_bytes, 2 * num_bytes)
+            self._quota.grow(self._kept, num_bytes, 2 * num_bytes)
         with storing("the upload cannot be written"):
             view = memoryview(data)
             while view:

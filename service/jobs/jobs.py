@@ -156,7 +156,6 @@ class Jobs:
                 fingerprint=fingerprint,
             )
             await self._enqueue(job)
-        self._start_next()
         return job
 
     async def cancel(self, job_id: str) -> Job:
@@ -202,7 +201,6 @@ class Jobs:
                 error=None,
             )
             await self._enqueue(job)
-        self._start_next()
         return job
 
     async def delete(self, job_id: str, *, output: bool) -> None:
@@ -295,8 +293,16 @@ class Jobs:
     async def _admit(self, wanted: JobWanted) -> Expansion:
         """The job's expansion, where its every checkable mistake was refused and the home and the queue have room."""
         out = self._home.folder("outputs", wanted.output_name)
-        self._check_queue()
-        self._check_output_free(wanted.output_name)
+        if len(self._queue) >= self._settings.queue_limit:
+            raise BusyError(
+                f"{len(self._queue)} jobs wait, as many as may (AUGMENT_QUEUE_LIMIT); ask again when one has ended",
+                retry_after_s=60,
+            )
+        for job in self._jobs.values():
+            if job.wanted.output_name == out.name and not job.state.is_final:
+                raise ConflictError(
+                    f"job {job.id}, which is {job.state}, writes the output {out.name!r}; choose another"
+                )
         expansion = await to_thread.run_sync(describe, self._datasets, out, wanted)
         await to_thread.run_sync(self._datasets.quota.check)
         return expansion
@@ -305,6 +311,7 @@ class Jobs:
         async with self._writing:
             await self._write(job)
         self._queue.append(job.id)
+        self._start_next()
 
     async def _write(self, job: Job) -> None:
         """Make a job known to clients once it is durable.
@@ -320,18 +327,6 @@ class Jobs:
             await asyncio.wait({task}, timeout=_CANCEL_WAIT_S)
             if not task.done():
                 raise ConflictError(f"job {job_id} still ends: a worker is busy with its last record; ask again soon")
-
-    def _check_queue(self) -> None:
-        if len(self._queue) >= self._settings.queue_limit:
-            raise BusyError(
-                f"{len(self._queue)} jobs wait, as many as may (AUGMENT_QUEUE_LIMIT); ask again when one has ended",
-                retry_after_s=60,
-            )
-
-    def _check_output_free(self, name: str) -> None:
-        for job in self._jobs.values():
-            if job.wanted.output_name == name and not job.state.is_final:
-                raise ConflictError(f"job {job.id}, which is {job.state}, writes the output {name!r}; choose another")
 
     def _remove_output(self, out: Path) -> None:
         if not out.is_dir():

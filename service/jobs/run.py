@@ -49,14 +49,9 @@ class Run:
         """Ask the run to end; it does a few times a second, and its workers stop before their next record."""
         self._stopped.set()
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was asked to end."""
-        return self._stopped.is_set()
-
     def check(self) -> None:
         """Raise StoppedRun once the run was asked to end."""
-        if self.is_stopped:
+        if self._stopped.is_set():
             raise StoppedRun
 
     def __call__(self, expansion: Expansion, wanted: JobWanted, workers: Workers, room: "Room") -> Summary:

@@ -37,7 +37,7 @@ def test_what_is_kept_counts_until_it_is_written_or_given_back(home: Home) -> No
             with pytest.raises(NoRoomError, match="AUGMENT_MAX_HOME_BYTES"):
                 quota.check()
             with pytest.raises(NoRoomError):
-                second.grow(41, 100)
+                quota.grow(second, 41, 100)
             assert quota.used_bytes() == 100, "what was kept stays so"
     assert quota.used_bytes() == 50
     quota.check(50)

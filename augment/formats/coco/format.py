@@ -36,8 +36,9 @@ from augment.formats import files
 from augment.formats.coco import index, write
 from augment.formats.coco.index import Entry, Indexed
 from augment.formats.coco.objects import Categories, check_size, read
-from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, confined, grow, join, refuse
+from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, confined, grow, join, named, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
+from augment.formats.shared import object_rules
 from augment.samples.annotations import Annotations
 
 _KIND = re.compile(r"(instances|person_keypoints|captions|image_info|stuff)[_-](.+)", re.IGNORECASE)
@@ -63,18 +64,6 @@ class CocoFile:
     kind: str
     split: str | None
     words: tuple[str, ...]
-
-
-def has_annotation_file(root: Path) -> bool:
-    """Whether a JSON file in one of the usual places begins as COCO's do."""
-    top = files.top(root)
-    splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
-    for folder in ("", *(name for name in top.folders if name.lower() == "annotations"), *splits):
-        with os.scandir(root / folder) as entries:
-            found = (Path(entry.path) for entry in entries if _is_json(entry.name))
-            if any(index.looks_like(path) for path in islice(found, _MOST_LOOKED_AT)):
-                return True
-    return False
 
 
 def find_annotation_files(files: Tree) -> list[CocoFile]:
@@ -109,15 +98,7 @@ def folder_of_pictures(files: Tree, described: CocoFile, names: Iterable[str]) -
     candidates += [join(base, f"images/{word}") for word in described.words]
     candidates += [join(base, "images"), folder, base, ""]
     first = list(islice(names, _FIRST_PICTURES))
-    return max(candidates, key=lambda each: sum(resolve(files, each, name) is not None for name in first))
-
-
-def resolve(files: Tree, folder: str, name: str) -> str | None:
-    """The path of the file that goes by this name in a folder; None where it leads out of the root or to no file."""
-    path = confined(folder, name)
-    if path not in files.paths and "\\" in name:
-        path = confined(folder, name.replace("\\", "/"))
-    return path if path in files.paths else None
+    return max(candidates, key=lambda each: sum(named(files.paths, each, name) is not None for name in first))
 
 
 def _is_json(name: str) -> bool:
@@ -141,13 +122,9 @@ def _described(path: str) -> CocoFile:
     word = next((each for each in _NOT_LETTERS.split(stem.lower()) if each in SPLIT_NAMES), "")
     last = folder.rpartition("/")[2]
     split = word or (last if last.lower() in SPLIT_NAMES else None)
-    words = (_NO_SPLIT,) if kind is not None else tuple(_words(word, stem))
-    return CocoFile(path, "" if kind is None else kind[1].lower(), split, words)
-
-
-def _words(word: str, stem: str) -> Iterator[str]:
-    if word:
-        yield from dict.fromkeys((stem, word))
+    if kind is not None:
+        return CocoFile(path, kind[1].lower(), split, (_NO_SPLIT,))
+    return CocoFile(path, "", split, tuple(dict.fromkeys((stem, word))) if word else ())
 
 
 class Coco(FolderFormat):
@@ -158,7 +135,14 @@ class Coco(FolderFormat):
 
     def recognise(self, root: Path) -> bool:
         """Whether a JSON file in one of the usual places begins as COCO's do."""
-        return has_annotation_file(root)
+        top = files.top(root)
+        splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
+        for folder in ("", *(name for name in top.folders if name.lower() == "annotations"), *splits):
+            with os.scandir(root / folder) as entries:
+                found = (Path(entry.path) for entry in entries if _is_json(entry.name))
+                if any(index.looks_like(path) for path in islice(found, _MOST_LOOKED_AT)):
+                    return True
+        return False
 
     def find(self, root: Path, *, max_files: int | None = None) -> Listing:
         """List the pictures that the files list; opens no picture. Raises DatasetError, StorageError."""
@@ -168,7 +152,7 @@ class Coco(FolderFormat):
         indexed = [index.index_file(each.path, index.read_text(files, each.path)) for each in found]
         categories = write.united(indexed)
         listing.classes = tuple(dict.fromkeys(each["name"] for each in categories))
-        listing.keypoint_names = write.names_of_keypoints(categories)
+        listing.keypoint_names = tuple(dict.fromkeys(name for each in categories for name in each.get("keypoints", ())))
         listing.details = write.details(indexed, categories)
         listing.splits = tuple(dict.fromkeys(each.split for each in found if each.split is not None))
         taken: dict[str, str | None] = {}
@@ -180,16 +164,12 @@ class Coco(FolderFormat):
                 refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
         return listing
 
-    def picture_path(self, output: Output) -> str:
-        """Below the folder of its split."""
-        return output.file_name if output.split is None else f"{output.split}/{output.file_name}"
-
     def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
         """None. Raises RecordError where the picture's annotations cannot be written at the end."""
-        try:
-            write.check_writable(output.annotations, whole.classes)
-        except RecordError as error:
-            raise RecordError(output.key, error.reason, error.detail) from error
+        said = output.annotations
+        lacks = object_rules.lacking(said) or object_rules.without_class(said, whole.classes)
+        if lacks is not None:
+            raise RecordError(output.key, Reason.NOT_RENDERABLE, lacks)
         return ()
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
@@ -215,7 +195,7 @@ def _add_split(
         for detail in indexed.refused:
             refuse(listing, indexed.path, Reason.ANNOTATION, detail)
         for name, entry in indexed.entries.items():
-            path = resolve(files, folder, name)
+            path = named(files.paths, folder, name)
             if path is None:
                 _refuse_name(listing, indexed, folder, prefix, name)
             elif path in taken and path not in pictures:
@@ -229,9 +209,9 @@ def _add_split(
                 pictures.setdefault(path, (f"{prefix}{inside}", []))[1].append((indexed, entry))
 
     def describe(path: str) -> Described:
-        named, of_files = pictures[path]
+        goes_by, of_files = pictures[path]
         problem = next((entry.problem for _, entry in of_files if entry.problem is not None), None)
-        return Described(annotate=partial(_annotations, of_files, categories), named=named, problem=problem)
+        return Described(annotate=partial(_annotations, of_files, categories), named=goes_by, problem=problem)
 
     add_pictures(listing, pictures, split, describe)
 

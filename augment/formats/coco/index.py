@@ -20,7 +20,7 @@ from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
 from augment.formats.coco.objects import Id
-from augment.formats.files import Tree
+from augment.formats.files import Tree, shown
 
 MAX_BYTES = 2 * 2**30
 """Of one file; LVIS, the largest in wide use, has 1.1 GB."""
@@ -256,12 +256,12 @@ def _attach(found: Indexed, by_id: Mapping[Id, Entry], objects: Sequence[_Waitin
         if entry is None:
             num_lost += 1
             if num_lost <= _MOST_NAMED:
-                found.refused.append(f"unknown image: {_named(found, start)} is of image {_shown(image_id)}")
+                found.refused.append(f"unknown image: {_named(found, start)} is of image {shown(image_id)}")
             continue
         entry.objects.append(start)
         entry.problem = entry.problem or wrong
         if category is not None and (not _is_id(category) or category not in known):
-            problem = f"unknown category: {_named(found, start)} has category {_shown(category)}"
+            problem = f"unknown category: {_named(found, start)} has category {shown(category)}"
             entry.problem = entry.problem or problem
         elif category is not None:
             found.used.add(category)
@@ -273,7 +273,7 @@ def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -
     file_name = value.get("file_name") if isinstance(value, dict) else None
     if not _is_name(file_name) or not _is_id(value.get("id")):
         raise DatasetError(
-            f"{keys.printable(found.path)}: an image is an object with an id and a file_name, not {_shown(value)}"
+            f"{keys.printable(found.path)}: an image is an object with an id and a file_name, not {shown(value)}"
         )
     entry = Entry(start)
     for other in (by_id.setdefault(value["id"], entry), found.entries.setdefault(file_name, entry)):
@@ -289,13 +289,13 @@ def _object(value: Any, ids: set[Id]) -> tuple[Any, Any, str | None]:
     image_id, own, category = value.get("image_id"), value.get("id"), value.get("category_id")
     problem = None
     if not _is_id(own):
-        problem = f"no id: an annotation of image {_shown(image_id)} has the id {_shown(own)}, not a whole number"
+        problem = f"no id: an annotation of image {shown(image_id)} has the id {shown(own)}, not a whole number"
     elif own in ids:
         problem = f"duplicate id: annotation {own!r} is listed twice"
     else:
         ids.add(own)
     if category is None and not isinstance(value.get("caption"), str):
-        problem = problem or f"unknown category: annotation {_shown(own)} has none"
+        problem = problem or f"unknown category: annotation {shown(own)} has none"
     return image_id, category, problem
 
 
@@ -305,7 +305,7 @@ def _category(found: Indexed, value: Any) -> dict[str, Any]:
     if not isinstance(points, list) or not all(map(_is_name, points)):
         raise DatasetError(
             f"{keys.printable(found.path)}: a category is an object with an id, a name and perhaps the names of "
-            f"keypoints, not {_shown(value)}"
+            f"keypoints, not {shown(value)}"
         )
     if len(set(points)) < len(points):
         raise DatasetError(f"{keys.printable(found.path)}: category {value['name']!r} has two keypoints of one name")
@@ -315,7 +315,7 @@ def _category(found: Indexed, value: Any) -> dict[str, Any]:
 
 def _named(found: Indexed, start: int) -> str:
     value = element(found.text, start)
-    return f"annotation {_shown(value.get('id') if isinstance(value, dict) else value)}"
+    return f"annotation {shown(value.get('id') if isinstance(value, dict) else value)}"
 
 
 def _is_id(value: object) -> TypeGuard[Id]:
@@ -324,8 +324,3 @@ def _is_id(value: object) -> TypeGuard[Id]:
 
 def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and value != "" and keys.is_utf8(value)
-
-
-def _shown(value: object) -> str:
-    text = keys.printable(repr(value))
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from augment.formats.shared.object_rules import enclosing, rounded
 from augment.samples import annotations
-from augment.samples.annotations import Annotations, Corners, Polygons, Rle
+from augment.samples.annotations import BY_KEYPOINT, Annotations, Corners, Polygons, Rle
 
 Id = int | str
 
@@ -55,8 +55,7 @@ def read(
     labels: list[str] = []
     attributes: list[dict[str, Any]] = []
     masks: list[Polygons | Rle | None] = []
-    points: dict[str, list[Any]] = {"points": [], "labels": [], "visibility": [], "boxes": []}
-    further: dict[str, list[float]] = {"keypoint_angles": [], "keypoint_scales": []}
+    keypoints: dict[str, list[Any]] = {name: [] for name in ("keypoints", *BY_KEYPOINT)}
     captions: list[str] = []
     for each in objects:
         if "category_id" not in each and isinstance(each.get("caption"), str):
@@ -68,28 +67,22 @@ def read(
         labels.append(categories.names[each["category_id"]])
         attributes.append(_attributes(each))
         masks.append(mask)
-        _add_keypoints(points, further, each, categories, len(boxes) - 1, where)
+        _add_keypoints(keypoints, each, categories, len(boxes) - 1, where)
     extra = {name: value for name, value in image.items() if name not in OF_IMAGE}
     if captions:
         extra["captions"] = captions
     if not says_boxes:
         return Annotations(extra=extra or None)
-    has_points = bool(points["points"])
-    lengths = {name: tuple(values) for name, values in further.items() if values}
-    if any(len(values) != len(points["points"]) for values in lengths.values()):
+    if any(values and len(values) != len(keypoints["keypoints"]) for values in keypoints.values()):
         raise ValueError("lengths differ: some keypoints have angles or scales and others have none")
+    members: dict[str, Any] = {name: tuple(values) for name, values in keypoints.items() if values}
     return Annotations(
         boxes=tuple(boxes),
         box_labels=tuple(labels),
         box_attributes=tuple(attributes) if any(attributes) else None,
         instance_masks=tuple(masks) if any(mask is not None for mask in masks) else None,
-        keypoints=tuple(points["points"]) if has_points else None,
-        keypoint_labels=tuple(points["labels"]) if has_points else None,
-        keypoint_visibility=tuple(points["visibility"]) if has_points else None,
-        keypoint_boxes=tuple(points["boxes"]) if has_points else None,
-        keypoint_angles=lengths.get("keypoint_angles"),
-        keypoint_scales=lengths.get("keypoint_scales"),
         extra=extra or None,
+        **members,
     )
 
 
@@ -176,13 +169,9 @@ def _attributes(each: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_keypoints(
-    points: dict[str, list[Any]],
-    further: dict[str, list[float]],
-    each: Mapping[str, Any],
-    categories: Categories,
-    box: int,
-    where: str,
+    found: dict[str, list[Any]], each: Mapping[str, Any], categories: Categories, box: int, where: str
 ) -> None:
+    """Add an object's keypoints to the lists of the picture's, which are by the names of annotations."""
     if each.get("keypoints") is None:
         return
     numbers = _numbers(each["keypoints"], where, "keypoints")
@@ -196,10 +185,10 @@ def _add_keypoints(
     for name, x, y, seen in zip(names, numbers[::3], numbers[1::3], numbers[2::3], strict=True):
         if seen not in (0.0, 1.0, 2.0):
             raise ValueError(f"unknown visibility: keypoint {name!r} of {where} has {seen:g}; it is 0, 1 or 2")
-        points["points"].append((x, y) if seen else (0.0, 0.0))
-        points["labels"].append(name)
-        points["visibility"].append(int(seen))
-        points["boxes"].append(box)
-    for name in further:
+        found["keypoints"].append((x, y) if seen else (0.0, 0.0))
+        found["keypoint_labels"].append(name)
+        found["keypoint_visibility"].append(int(seen))
+        found["keypoint_boxes"].append(box)
+    for name in ("keypoint_angles", "keypoint_scales"):
         if each.get(name) is not None:
-            further[name] += _numbers(each[name], where, name)
+            found[name] += _numbers(each[name], where, name)

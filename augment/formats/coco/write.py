@@ -5,27 +5,22 @@ Files are written piece by piece, in passes over the outputs, so that no file is
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, groupby
 from typing import Any
 
 from pycocotools import mask as coco_mask
 
 from augment.datasets import keys
-from augment.errors import DatasetError, Reason, RecordError
+from augment.errors import DatasetError
 from augment.formats.coco.index import Indexed
 from augment.formats.coco.objects import OF_IMAGE, OWN_MEMBERS, Id, coco_runs
+from augment.formats.files import shown
 from augment.formats.format import Output, StreamedFile, Whole
 from augment.formats.shared import object_rules
 from augment.formats.shared.object_rules import NO_CLASS, polygon_area, rounded
 from augment.samples.annotations import Annotations, Polygons, Rle
-
-
-def check_writable(annotations: Annotations, classes: Sequence[str]) -> None:
-    """Raise RecordError (with an empty key) where COCO has no way to write these annotations."""
-    lacks = object_rules.lacking(annotations) or object_rules.without_class(annotations, classes)
-    if lacks is not None:
-        raise RecordError("", Reason.NOT_RENDERABLE, lacks)
 
 
 def written(
@@ -57,11 +52,6 @@ def written(
         each |= {name: value for name, value in attributes.items() if name not in OWN_MEMBERS}
         objects.append(each)
     return objects
-
-
-def image_members(extra: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What goes into an image's entry beside its own members."""
-    return {name: value for name, value in (extra or {}).items() if name not in OF_IMAGE}
 
 
 def _area(mask: Polygons | Rle) -> float:
@@ -98,8 +88,8 @@ def united(files: Sequence[Indexed]) -> list[dict[str, Any]]:
             for member in ("name", "keypoints"):
                 if member in known and known[member] != category.get(member, known[member]):
                     raise DatasetError(
-                        f"category {category['id']!r} has the {member} {_shown(known[member])} in "
-                        f"{keys.printable(path)} and {_shown(category[member])} in {keys.printable(file.path)}; give "
+                        f"category {category['id']!r} has the {member} {shown(known[member])} in "
+                        f"{keys.printable(path)} and {shown(category[member])} in {keys.printable(file.path)}; give "
                         "them ids of their own"
                     )
             known |= {name: value for name, value in category.items() if name not in known}
@@ -118,11 +108,6 @@ def details(files: Sequence[Indexed], categories: Sequence[Mapping[str, Any]]) -
     found: dict[str, Any] = {"categories": [dict(each) for each in by_name.values()]}
     found |= {"licenses": list(licenses.values())} if licenses else {}
     return found | ({} if information is None else {"info": information})
-
-
-def names_of_keypoints(categories: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names of all keypoints, in the order of the categories."""
-    return tuple(dict.fromkeys(name for each in categories for name in each.get("keypoints", ())))
 
 
 def of_output(whole: Whole, with_keypoints: frozenset[str]) -> list[dict[str, Any]]:
@@ -147,11 +132,6 @@ def of_output(whole: Whole, with_keypoints: frozenset[str]) -> list[dict[str, An
     return written
 
 
-def _shown(value: object) -> str:
-    text = keys.printable(repr(value))
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
 Outputs = Callable[[], Iterator[Output]]
 
 
@@ -161,20 +141,19 @@ def files(outputs: Outputs, whole: Whole) -> Iterator[StreamedFile]:
     ids = {each["name"]: each["id"] for each in categories}
     names = {each["name"]: tuple(each.get("keypoints", ())) for each in categories if "keypoints" in whole.targets}
     splits: list[str | None] = [split for split, _ in groupby(outputs(), key=lambda output: output.split)]
-    first_image, first_object = 1, 1
+    numbers = _Numbers()
     for split in splits:
         path = "annotations.json" if split is None else f"annotations/instances_{split}.json"
-        numbers = _Numbers(first_image, first_object)
         yield StreamedFile(path, _pieces(outputs, split, whole, categories, ids, names, numbers))
-        first_image, first_object = numbers.image, numbers.object
 
 
+@dataclass
 class _Numbers:
-    """The next ids; those of a file are known when its pieces have been consumed."""
+    """The next ids: of an image in the list of images, of the image that objects are in, and of an object."""
 
-    def __init__(self, image: int, of_object: int) -> None:
-        self.image = image
-        self.object = of_object
+    image: Iterator[int] = field(default_factory=lambda: count(1))
+    owner: Iterator[int] = field(default_factory=lambda: count(1))
+    object: Iterator[int] = field(default_factory=lambda: count(1))
 
 
 def _with_keypoints(outputs: Outputs, whole: Whole) -> frozenset[str]:
@@ -204,9 +183,8 @@ def _pieces(
     for member in ("info", "licenses"):
         if member in of_source:
             yield f'"{member}":{_json(of_source[member])},\n'.encode()
-    first = numbers.image
     yield from _list("images", _images(outputs, split, numbers))
-    yield from _list("annotations", _objects(outputs, split, ids, names, first, numbers))
+    yield from _list("annotations", _objects(outputs, split, ids, names, numbers))
     yield from _list("categories", iter(categories), end="}\n")
 
 
@@ -221,9 +199,8 @@ def _list(member: str, values: Iterator[Mapping[str, Any]], *, end: str = ",\n")
 
 def _images(outputs: Outputs, split: str | None, numbers: _Numbers) -> Iterator[Mapping[str, Any]]:
     for output in _of_split(outputs, split):
-        own = {"id": numbers.image, "file_name": output.file_name, "width": output.width, "height": output.height}
-        yield own | image_members(output.annotations.extra)
-        numbers.image += 1
+        own = {"id": next(numbers.image), "file_name": output.file_name, "width": output.width, "height": output.height}
+        yield own | {name: value for name, value in (output.annotations.extra or {}).items() if name not in OF_IMAGE}
 
 
 def _objects(
@@ -231,14 +208,12 @@ def _objects(
     split: str | None,
     ids: Mapping[str, Id],
     names: Mapping[str, Sequence[str]],
-    image: int,
     numbers: _Numbers,
 ) -> Iterator[Mapping[str, Any]]:
     for output in _of_split(outputs, split):
+        image = next(numbers.owner)
         for each in written(output.annotations, ids, names):
-            yield {"id": numbers.object, "image_id": image, **each}
-            numbers.object += 1
-        image += 1
+            yield {"id": next(numbers.object), "image_id": image, **each}
 
 
 def _of_split(outputs: Outputs, split: str | None) -> Iterator[Output]:

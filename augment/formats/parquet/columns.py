@@ -31,10 +31,11 @@ class LayoutError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClassColumn:
-    """A column with classes (of ``objects`` a member); ``names`` are those of its ``ClassLabel``."""
+    """A column with classes, of ``objects`` in a member; ``names`` are those of its ``ClassLabel``."""
 
     column: str
     names: tuple[str, ...] | None
+    member: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,11 @@ def _image(pictures: list[str], names: list[str]) -> str:
 def _label(fields: Mapping[str, pa.Field], features: Mapping[str, Any], used: set[str]) -> ClassColumn | None:
     labelled = [name for name in fields if _kind(features.get(name)) == "ClassLabel"]
     for name in ("label", "labels", *labelled):
-        if name in fields and name not in used and (_is_integer(fields[name].type) or is_text(fields[name].type)):
+        if (
+            name in fields
+            and name not in used
+            and (pa.types.is_integer(fields[name].type) or is_text(fields[name].type))
+        ):
             return ClassColumn(name, _names(features.get(name)))
     return None
 
@@ -144,7 +149,7 @@ def _several(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> Cla
     if "labels" not in fields or not _is_list(fields["labels"].type):
         return None
     inner = fields["labels"].type.value_type
-    if not (_is_integer(inner) or is_text(inner)):
+    if not (pa.types.is_integer(inner) or is_text(inner)):
         return None
     return ClassColumn("labels", _names(_element(features.get("labels"))))
 
@@ -162,10 +167,10 @@ def _objects(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> tup
             continue
         inner = struct.field(name).type
         inner = inner if _is_list(kind) or not _is_list(inner) else inner.value_type
-        if _is_integer(inner) or is_text(inner):
+        if pa.types.is_integer(inner) or is_text(inner):
             members = _element(feature) if _kind(feature) is not None or isinstance(feature, list) else feature
             given = members.get(name) if isinstance(members, Mapping) else None
-            return "objects", ClassColumn(name, _names(given) or _names(_element(given)))
+            return "objects", ClassColumn("objects", _names(given) or _names(_element(given)), name)
     return "objects", None
 
 
@@ -216,10 +221,6 @@ def is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_integer(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:

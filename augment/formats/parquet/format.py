@@ -17,8 +17,8 @@ read for one row.
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from augment.datasets import parquet_rows
 from augment.errors import DatasetError
+from augment.formats.files import Lazily
 from augment.formats.format import (
     Described,
     FileGroup,
@@ -44,7 +45,6 @@ from augment.formats.parquet import read
 from augment.formats.parquet.read import Meaning, RowReader, Shelf
 from augment.formats.shared import shards
 from augment.formats.shared.class_names import NO_CLASS
-from augment.formats.shared.shards import DatasetInfo
 from augment.samples.annotations import Annotations
 
 GROUP_ROWS = 100
@@ -53,11 +53,6 @@ GROUP_BYTES = 2**20
 
 _PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 _BOXES = pa.list_(pa.list_(pa.float64(), 4))
-
-
-def shard_path(split: str | None, index: int) -> str:
-    """Where a shard lies; below ``data``, because ``datasets`` would take the manifest beside it for a shard."""
-    return f"data/{split or 'shard'}-{index:05d}.parquet"
 
 
 def card(splits: Sequence[str]) -> str:
@@ -71,7 +66,7 @@ def file_bytes(outputs: Sequence[Packed], whole: Whole) -> bytes:
     """A Parquet file of these outputs, a row each, in their order."""
     schema = _schema(whole)
     pictures = [f"{name}.{leaf}" for name in ("image", "mask") if name in schema.names for leaf in ("bytes", "path")]
-    others = [name for name in _leaves(schema) if name not in pictures]
+    others = [name for name in _leaves("", list(schema)) if name not in pictures]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -129,18 +124,14 @@ def _sequence(feature: Any) -> dict[str, Any]:
     return {"feature": feature, "_type": "Sequence"}
 
 
-def _leaves(schema: pa.Schema) -> list[str]:
+def _leaves(prefix: str, fields: Sequence[pa.Field]) -> Iterator[str]:
     """The columns as Parquet counts them: what has neither members nor elements."""
-    return list(_below("", list(schema)))
-
-
-def _below(prefix: str, fields: Sequence[pa.Field]) -> Iterator[str]:
     for field in fields:
         path, kind = f"{prefix}{field.name}", field.type
         while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
             path, kind = f"{path}.list.element", kind.value_type
         if pa.types.is_struct(kind):
-            yield from _below(f"{path}.", [kind.field(i) for i in range(kind.num_fields)])
+            yield from _leaves(f"{path}.", [kind.field(i) for i in range(kind.num_fields)])
         else:
             yield path
 
@@ -203,7 +194,8 @@ class Parquet(ShardFormat):
             [shelf.shard for shelf in shelves], [shelf.names for shelf in shelves], lambda _, i: f"{i:06d}"
         )
         for number, shelf in enumerate(shelves):
-            described = _Described(shelf, meaning, functools.partial(name, number))
+            describe = functools.partial(_described, shelf, meaning, functools.partial(name, number))
+            described = Lazily(len(shelf.names), describe)
             names = tuple(own or f"{i:06d}" for i, own in enumerate(shelf.names))
             group = FileGroup(f"{shelf.shard.path}/{layout.image}", names, shelf.shard.split, described=described)
             listing.groups.append(group)
@@ -215,53 +207,36 @@ class Parquet(ShardFormat):
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``README.md``, by which ``datasets`` finds the shards of each split, and ``dataset_info.json``."""
         yield StreamedFile("README.md", iter([card(whole.splits).encode()]))
-        text = shards.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
-        yield StreamedFile(shards.INFO_NAME, iter([text.encode()]))
+        yield shards.info_file(whole)
 
     def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
-        """``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``."""
-        return WrittenFile(shard_path(split, index), file_bytes(outputs, whole))
+        """Pack ``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``.
+
+        It lies below ``data``, because ``datasets`` would take the manifest beside it for a shard.
+        """
+        return WrittenFile(f"data/{split or 'shard'}-{index:05d}.parquet", file_bytes(outputs, whole))
 
 
-@dataclass(frozen=True, slots=True)
-class _Described(Mapping[int, Described]):
-    """What is known of the rows of one shard, by their numbers; made when it is asked for."""
+def _described(shelf: Shelf, meaning: Meaning, name: Callable[[int], str], i: int) -> Described:
+    """Return what is known of row ``i`` of a shard."""
+    layout, part = meaning.layout, Part(i, None)
+    class_name, problem = meaning.label.name_or_problem(shelf.values[i])
+    return Described(
+        annotate=functools.partial(_annotate, shelf, meaning, i) if layout.said else None,
+        mask=None if layout.mask is None else MaskPlace(f"{shelf.shard.path}/{layout.mask}", part),
+        class_name=class_name,
+        named=name(i),
+        part=part,
+        problem=problem,
+    )
 
-    shelf: Shelf
-    meaning: Meaning
-    name: Callable[[int], str]
 
-    def __len__(self) -> int:
-        return len(self.shelf.names)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
-
-    def __getitem__(self, i: int) -> Described:
-        layout, value = self.meaning.layout, self.shelf.values[i]
-        class_name, problem = None, None
-        if value is not None:
-            try:
-                class_name = self.meaning.label.name(value)
-            except ValueError as error:
-                problem = str(error)
-        part = Part(i, None)
-        return Described(
-            annotate=functools.partial(self._annotate, i) if layout.said else None,
-            mask=None if layout.mask is None else MaskPlace(f"{self.shelf.shard.path}/{layout.mask}", part),
-            class_name=class_name,
-            named=self.name(i),
-            part=part,
-            problem=problem,
-        )
-
-    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:
-        meaning = self.meaning
-        try:
-            row = parquet_rows.read_row(self.shelf.path, meaning.layout.said, i)
-        except parquet_rows.UnreadableRowError as error:
-            raise ValueError(f"not readable: {error}") from error
-        said = RowReader(meaning.layout, meaning.labels, meaning.categories).annotations(row)
-        if said is not None:
-            meaning.names.check(said)
-        return said
+def _annotate(shelf: Shelf, meaning: Meaning, i: int, height: int, width: int) -> Annotations | None:  # noqa: ARG001
+    try:
+        row = parquet_rows.read_row(shelf.path, meaning.layout.said, i)
+    except parquet_rows.UnreadableRowError as error:
+        raise ValueError(f"not readable: {error}") from error
+    said = RowReader(meaning).annotations(row)
+    if said is not None:
+        meaning.names.check(said)
+    return said

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.datasets import keys, parquet_rows, read
+from augment.datasets import parquet_rows
 from augment.datasets.parquet_rows import Description, UnreadableRowError
-from augment.errors import DatasetError, StorageError
+from augment.errors import DatasetError
 from augment.formats.parquet import columns
-from augment.formats.parquet.columns import ClassColumn, Layout, LayoutError
+from augment.formats.parquet.columns import Layout, LayoutError
 from augment.formats.shared.class_names import ClassValues, NamesInUse
-from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed
+from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed, shown, unreadable
 from augment.samples.annotations import NOTHING, Annotations
 
 CARRIED_MEAN_BYTES = 1024
@@ -48,21 +48,17 @@ class Meaning:
     def __init__(self, layout: Layout, info: DatasetInfo) -> None:
         self.layout = layout
         columns = (layout.label, layout.labels, layout.category)
-        listed = [_listed(column, info) for column in columns]
-        known = [names for column, names in zip(columns, listed, strict=True) if column is not None]
+        listed = [None if column is None else column.names or info.classes for column in columns]
+        known = [names for column, names in zip(columns, listed, strict=True) if column is not None] or [info.classes]
         union = tuple(dict.fromkeys(name for names in known for name in names or ()))
-        complete = None not in known if known else info.classes is not None
-        if not known and info.classes is not None:
-            union = info.classes
+        complete = None not in known
         values = ClassValues(union if complete else None)
         for name in () if complete else union:
             values.note(name)
         self.names = NamesInUse(values, info.keypoint_names)
         self.label, self.labels, self.categories = (values if names is None else ClassValues(names) for names in listed)
         self._unlisted = [
-            where
-            for where, column, names in zip(_places(layout), columns, listed, strict=True)
-            if column is not None and names is None
+            column for column, names in zip(columns, listed, strict=True) if column is not None and names is None
         ]
 
     def leaves(self) -> list[str]:
@@ -71,7 +67,7 @@ class Meaning:
         found = [
             layout.image_path,
             None if layout.label is None else layout.label.column,
-            *(column for column, _ in self._unlisted),
+            *(each.column for each in self._unlisted),
         ]
         if layout.annotations is not None and not self.names.complete:
             found.append(layout.annotations)
@@ -79,8 +75,8 @@ class Meaning:
 
     def note(self, table: pa.Table) -> None:
         """Take in what these columns name."""
-        for column, member in self._unlisted:
-            for value in _different(table, column, member):
+        for each in self._unlisted:
+            for value in _different(table, each.column, each.member):
                 self.names.values.note(value)
         if self.layout.annotations is None or self.names.complete:
             return
@@ -100,14 +96,14 @@ def open_shelf(path: Path, shard: Shard) -> Shelf:
     try:
         layout = columns.layout_of(description.schema)
     except LayoutError as error:
-        raise DatasetError(f"{_shown(path)}: {error}") from error
+        raise DatasetError(f"{shown(path)}: {error}") from error
     if description.num_rows > size_bytes:
         raise DatasetError(
-            f"{_shown(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
+            f"{shown(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
         )
     largest = max(description.group_bytes, default=0)
     if largest > parquet_rows.GROUP_MAX_BYTES:
-        raise DatasetError(f"{_shown(path)}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
+        raise DatasetError(f"{shown(path)}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
     return Shelf(path, shard, description, layout)
 
 
@@ -120,7 +116,7 @@ def common_layout(shelves: Sequence[Shelf]) -> Layout:
     for shelf in shelves:
         if replace(shelf.layout, carried=(), left_out=()) != bare:
             raise DatasetError(
-                f"{_shown(shelf.path)} has other columns of pictures, classes or boxes than {_shown(first.path)}, or "
+                f"{shown(shelf.path)} has other columns of pictures, classes or boxes than {shown(first.path)}, or "
                 "other names of classes; give shards of one dataset"
             )
     unread = left_out.keys() | _large(first, list(carried))
@@ -143,7 +139,8 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
         for table in parquet_rows.read_columns(shelf.path, leaves) if leaves else ():
             with parquet_rows.refusals():
                 if layout.image_path is not None:
-                    shelf.names += map(_own_name, _leaf(table, layout.image_path).to_pylist())
+                    column, _, member = layout.image_path.rpartition(".")
+                    shelf.names += map(_own_name, pc.struct_field(table.column(column), member).to_pylist())
                 if layout.label is not None:
                     shelf.values += table.column(layout.label.column).to_pylist()
                 meaning.note(table)
@@ -153,25 +150,8 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
         shelf.values = [None] * num_rows
     if (len(shelf.names), len(shelf.values)) != (num_rows, num_rows):
         raise DatasetError(
-            f"{_shown(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
+            f"{shown(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
         )
-
-
-def _listed(column: ClassColumn | None, info: DatasetInfo) -> tuple[str, ...] | None:
-    return None if column is None else column.names or info.classes
-
-
-def _places(layout: Layout) -> tuple[tuple[str, str | None], ...]:
-    """Where the classes of ``label``, ``labels`` and boxes stand: a column, and its member."""
-    label, labels, category = (
-        "" if each is None else each.column for each in (layout.label, layout.labels, layout.category)
-    )
-    return (label, None), (labels, None), (layout.objects or "", category)
-
-
-def _leaf(table: pa.Table, leaf: str) -> pa.ChunkedArray:
-    column, _, member = leaf.rpartition(".")
-    return pc.struct_field(table.column(column), member)
 
 
 def _different(table: pa.Table, column: str, member: str | None) -> Iterator[int | str]:
@@ -203,16 +183,9 @@ def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
     except UnreadableRowError as error:
-        raise DatasetError(f"{_shown(path)} cannot be read as Parquet ({error}); fetch or write it again") from error
+        raise DatasetError(f"{shown(path)} cannot be read as Parquet ({error}); fetch or write it again") from error
     except OSError as error:
-        verdict = read.at_fault(error, _shown(path))
-        if isinstance(verdict, StorageError):
-            raise verdict from error
-        raise DatasetError(f"{_shown(path)} cannot be read: {verdict.detail}; give shards that you may read") from error
-
-
-def _shown(path: Path) -> str:
-    return keys.printable(str(path))
+        raise unreadable(path, error) from error
 
 
 CARRIED_MAX_CHARS = 16_384
@@ -221,11 +194,9 @@ CARRIED_MAX_CHARS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Reads annotations off rows. ``labels`` and ``categories`` say what the values in these columns mean."""
+    """Reads annotations off rows."""
 
-    layout: Layout
-    labels: ClassValues
-    categories: ClassValues
+    meaning: Meaning
 
     def annotations(self, row: Mapping[str, Any]) -> Annotations | None:
         """What a row says, None where that is nothing. Raises ValueError where it cannot be understood."""
@@ -235,36 +206,36 @@ class RowReader:
             said = replace(boxes, **_members(said))
         if (labels := self._labels(row)) is not None:
             said = replace(said, labels=labels)
-        others = {name: value for name in self.layout.carried if (value := row.get(name)) is not None}
+        others = {name: value for name in self.meaning.layout.carried if (value := row.get(name)) is not None}
         said = carrying(said, {name: self._carried(name, value) for name, value in others.items()})
         return None if said == NOTHING else said
 
     def _written(self, row: Mapping[str, Any]) -> Annotations:
-        text = None if self.layout.annotations is None else row.get(self.layout.annotations)
+        text = None if self.meaning.layout.annotations is None else row.get(self.meaning.layout.annotations)
         return NOTHING if text is None else parsed(text, "its annotations")
 
     def _labels(self, row: Mapping[str, Any]) -> dict[str, float] | None:
-        values = None if self.layout.labels is None else row.get(self.layout.labels.column)
+        values = None if self.meaning.layout.labels is None else row.get(self.meaning.layout.labels.column)
         if values is None:
             return None
-        weights = None if self.layout.label_weights is None else row.get(self.layout.label_weights)
+        weights = None if self.meaning.layout.label_weights is None else row.get(self.meaning.layout.label_weights)
         if weights is None:
             weights = [1.0] * len(values)
         if not isinstance(weights, list) or len(weights) != len(values):
             raise ValueError(f"lengths differ: label_weights does not have {len(values)} for as many labels")
         found = {}
         for value, weight in zip(values, weights, strict=True):
-            name = None if value is None else self.labels.name(value)
+            name = None if value is None else self.meaning.labels.name(value)
             if name is None or not _is_number(weight):
                 raise ValueError(f"unknown class: among its labels are {value!r} and the share {weight!r}")
             found[name] = float(weight)
         return found
 
     def _boxes(self, row: Mapping[str, Any]) -> Annotations | None:
-        if self.layout.objects is None:
+        if self.meaning.layout.objects is None:
             return None
-        category = None if self.layout.category is None else self.layout.category.column
-        found = _columns(row.get(self.layout.objects), ("bbox", category))
+        category = None if self.meaning.layout.category is None else self.meaning.layout.category.member
+        found = _columns(row.get(self.meaning.layout.objects), ("bbox", category))
         members = {member: values for member, values in found.items() if values is not None}
         if "bbox" not in members:
             return None
@@ -285,7 +256,7 @@ class RowReader:
         )
 
     def _category(self, value: object) -> str:
-        name = self.categories.name(value) if isinstance(value, int | str) else None
+        name = self.meaning.categories.name(value) if isinstance(value, int | str) else None
         if name is None:
             raise ValueError(f"unknown class: a box has the class {value!r}")
         return name

@@ -65,6 +65,13 @@ class ClassValues:
             raise ValueError(f"unknown class: {value}; without a list of classes they go from 0 to {INDEX_MAX}")
         return str(value)
 
+    def name_or_problem(self, value: int | str | None) -> tuple[str | None, str | None]:
+        """The name of a record's class, or why its value means none; two None where the record has no class."""
+        try:
+            return (None if value is None else self.name(value)), None
+        except ValueError as error:
+            return None, str(error)
+
 
 class NamesInUse:
     """Collects what annotations name, where it is not listed; then says whether a picture's names are known.

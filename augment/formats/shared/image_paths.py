@@ -14,7 +14,7 @@ from pathlib import Path
 from augment.errors import DatasetError, Reason
 from augment.formats import files, folder
 from augment.formats.files import Tree
-from augment.formats.format import Described, FileGroup, Listing
+from augment.formats.format import Described, Listing
 
 MAX_TABLE_BYTES = 2**30
 """A table of ten million rows; it is read into memory."""
@@ -62,9 +62,9 @@ class Named:
             listing.classes = tuple(sorted(self.classes, key=int))
         for path, detail in self.missing.items():
             files.refuse(listing, path, Reason.ANNOTATION, detail)
-        _group(listing, self.described, self.splits)
+        files.add_described(listing, map(self._in_split, sorted(self.described, key=str.encode)))
         rest = self.tree.paths - self.described.keys() - self.used
-        _group(listing, {}, dict.fromkeys(rest), f"no row of {tables} names it; add one, or move it elsewhere")
+        files.add_misplaced(listing, rest, f"no row of {tables} names it; add one, or move it elsewhere")
 
     def _split_by_folder(self, root: Path) -> None:
         tops = {path.partition("/")[0] for path in self.described if "/" in path}
@@ -73,47 +73,25 @@ class Named:
         for split in folder.splits(root, sorted(tops)):
             self.splits |= {path: split for path in self.described if path.startswith(f"{split}/")}
 
-
-def _group(
-    listing: Listing,
-    described: Mapping[str, Described],
-    splits: Mapping[str, str | None],
-    misplaced: str | None = None,
-) -> None:
-    groups: dict[tuple[str, str], list[str]] = {}
-    for path in sorted(splits, key=str.encode):
-        above, _, name = path.rpartition("/")
-        groups.setdefault((above, splits[path] or ""), []).append(name)
-    for (above, split), names in groups.items():
-        said = {}
-        for i, name in enumerate(names):
-            path = f"{above}/{name}" if above else name
-            if path in described:
-                outside = split and not path.startswith(f"{split}/")
-                said[i] = replace(described[path], named=f"{split}/{path}") if outside else described[path]
-        listing.groups.append(FileGroup(above, tuple(names), split or None, None, misplaced, said))
+    def _in_split(self, path: str) -> tuple[str, str | None, Described]:
+        """A picture with its split, with whose name the record's own begins."""
+        split, described = self.splits[path], self.described[path]
+        outside = split is not None and not path.startswith(f"{split}/")
+        return path, split, replace(described, named=f"{split}/{path}") if outside else described
 
 
 class Finder:
-    """Finds the file that a row means."""
+    """Finds the file that a row means, whose path may be incomplete."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
 
-    def exact(self, base: str, name: str) -> str | None:
-        """The file of this path relative to the folder ``base``; None where there is none."""
-        for spelled in (name, name.replace("\\", "/")):
-            path = files.confined(base, spelled)
-            if path in self._paths:
-                return path
-        return None
-
     def anywhere(self, base: str, name: str) -> str | None:
-        """As ``exact``; else the one picture whose path ends with the name, which may lack its extension.
+        """As ``files.named``; else the one picture whose path ends with the name, which may lack its extension.
 
         Raises ValueError where several do.
         """
-        found = self.exact(base, name)
+        found = files.named(self._paths, base, name)
         if found is not None or not name.strip("./\\"):
             return found
         sought = posixpath.normpath(name.replace("\\", "/"))

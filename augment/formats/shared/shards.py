@@ -28,7 +28,7 @@ from typing import Any
 from augment.datasets import keys, read
 from augment.errors import DatasetError, Reason, StorageError
 from augment.formats import files
-from augment.formats.format import Listing
+from augment.formats.format import Listing, StreamedFile, Whole
 from augment.samples.annotations import Annotations, parse
 
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
@@ -67,7 +67,7 @@ def find(
             path = files.join(folder.path, name)
             if name.lower().endswith(tuple(refused)):
                 raise DatasetError(
-                    f"{_shown(root / path)} is compressed, and pictures in it cannot be read in place; unpack it to a "
+                    f"{shown(root / path)} is compressed, and pictures in it cannot be read in place; unpack it to a "
                     f"{suffix} file and remove it"
                 )
             if name.endswith(suffix):
@@ -94,7 +94,9 @@ def recognise(root: Path, suffix: str) -> bool:
         except (DatasetError, StorageError):
             continue
     some = [name for names in places for name in names[:_LOOKED_AT]]
-    return any(name.endswith(suffix) for name in some) and not any(_is_picture(name) for name in some)
+    return any(name.endswith(suffix) for name in some) and not any(
+        name.lower().rpartition(".")[2] in PICTURES for name in some
+    )
 
 
 def names_of(
@@ -128,7 +130,7 @@ def names_of(
 def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> Shard:
     path = "/".join((*folders, name))
     if not keys.is_utf8(path):
-        raise DatasetError(f"{_shown(root / path)}: its path is not UTF-8; rename it")
+        raise DatasetError(f"{shown(root / path)}: its path is not UTF-8; rename it")
     stated = [split for split in splits if name.startswith(f"{split}-")]
     if stated:
         return Shard(path, max(stated, key=len), path)
@@ -137,7 +139,7 @@ def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str])
             return Shard(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
     words = {word for word in _BETWEEN_WORDS.split(name.rpartition(".")[0]) if word.lower() in files.SPLIT_NAMES}
     if len(words) > 1:
-        raise DatasetError(f"{_shown(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it")
+        raise DatasetError(f"{shown(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it")
     return Shard(path, words.pop() if words else None, path)
 
 
@@ -147,17 +149,20 @@ def _check_splits(root: Path, found: Sequence[Shard]) -> None:
         example = next(shard for shard in found if shard.split is not None)
         more = " …" if len(without) > 3 else ""
         raise DatasetError(
-            f"{_shown(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of none: "
+            f"{shown(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of none: "
             f"{', '.join(without[:3])}{more}; move or rename these"
         )
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """Return a path as messages print it."""
     return keys.printable(str(path))
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().rpartition(".")[2] in PICTURES
+def unreadable(path: Path, error: OSError) -> DatasetError:
+    """Return the error of a shard that cannot be read. Raises StorageError where the machine is at fault."""
+    detail = read.refusal(error, shown(path)).detail
+    return DatasetError(f"{shown(path)} cannot be read: {detail}; give shards that you may read")
 
 
 INFO_NAME = "dataset_info.json"
@@ -174,9 +179,11 @@ class DatasetInfo:
     splits: tuple[str, ...] = ()
 
 
-def text(info: DatasetInfo) -> str:
-    """The text of ``dataset_info.json``."""
-    return json.dumps(asdict(info), ensure_ascii=False, indent=2) + "\n"
+def info_file(whole: Whole) -> StreamedFile:
+    """Return ``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
+    info = DatasetInfo(whole.classes, whole.keypoint_names, whole.splits)
+    text = json.dumps(asdict(info), ensure_ascii=False, indent=2) + "\n"
+    return StreamedFile(INFO_NAME, iter([text.encode()]))
 
 
 def read_info(root: Path) -> DatasetInfo:

@@ -30,17 +30,8 @@ from pathlib import Path
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import files
-from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, grow, has_file, is_picture, join, refuse
-from augment.formats.format import (
-    Described,
-    FolderFormat,
-    Listing,
-    MaskPlace,
-    Output,
-    StreamedFile,
-    Whole,
-    WrittenFile,
-)
+from augment.formats.files import SPLIT_NAMES, Tree, above, add_pictures, grow, has_file, is_picture, join, refuse
+from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole, WrittenFile
 from augment.formats.voc.xml import MAX_BYTES, counts_from_0, parse, write
 from augment.samples.annotations import Annotations
 
@@ -63,25 +54,10 @@ class Layout:
     lists: str | None
 
 
-def has_annotations(root: Path) -> bool:
-    """Whether the names of folders are VOC's, or XML lies where its pictures do; looks at few names."""
-    top = files.top(root)
-    named = {name.lower(): name for name in top.folders}
-    if "annotations" in named and has_file(root / named["annotations"], ".xml", depth=2):
-        return True
-    if "imagesets" in named or has_file(root, ".xml", depth=1):
-        return True
-    splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
-    devkit = [name for name in top.folders if name.lower().startswith("voc")]
-    return any(has_file(root / name, ".xml", depth=1) for name in splits) or any(
-        has_file(root / name, ".xml", depth=3) for name in devkit
-    )
-
-
 def find_layout(root: Path, files: Tree) -> Layout:
     """Find the parts by the names of folders. Raises DatasetError where there are none, or several sets of them."""
-    folders = {folder for path in files.paths for folder in _above(path)}
-    hold_xml = {folder for path in files.paths if path.lower().endswith(".xml") for folder in _above(path)}
+    folders = {folder for path in files.paths for folder in above(path)}
+    hold_xml = {folder for path in files.paths if path.lower().endswith(".xml") for folder in above(path)}
     by_lower: dict[str, list[str]] = {}
     for folder in sorted(folders, key=lambda each: (each.count("/"), each)):
         by_lower.setdefault(folder.rpartition("/")[2].lower(), []).append(folder)
@@ -111,11 +87,6 @@ def find_layout(root: Path, files: Tree) -> Layout:
         None if masks is None else join(base, masks),
         None if lists is None else join(base, lists),
     )
-
-
-def _above(path: str) -> Iterator[str]:
-    while path := path.rpartition("/")[0]:
-        yield path
 
 
 def _below(base: str, folder: str) -> str | None:
@@ -198,8 +169,18 @@ class Voc(FolderFormat):
     writes = frozenset({"boxes", "mask"})
 
     def recognise(self, root: Path) -> bool:
-        """Whether the names of folders are VOC's, or XML lies where its pictures do."""
-        return has_annotations(root)
+        """Whether the names of folders are VOC's, or XML lies where its pictures do; looks at few names."""
+        top = files.top(root)
+        named = {name.lower(): name for name in top.folders}
+        if "annotations" in named and has_file(root / named["annotations"], ".xml", depth=2):
+            return True
+        if "imagesets" in named or has_file(root, ".xml", depth=1):
+            return True
+        splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
+        devkit = [name for name in top.folders if name.lower().startswith("voc")]
+        return any(has_file(root / name, ".xml", depth=1) for name in splits) or any(
+            has_file(root / name, ".xml", depth=3) for name in devkit
+        )
 
     def find(self, root: Path, *, max_files: int | None = None) -> Listing:
         """List the pictures that have XML or stand in a list; opens no picture. Raises DatasetError, StorageError."""
@@ -234,16 +215,7 @@ class Voc(FolderFormat):
             raise RecordError(output.key, Reason.NOT_RENDERABLE, detail)
         if output.annotations.boxes is None and "boxes" not in whole.targets:
             return ()
-        try:
-            xml = write(
-                output.annotations,
-                file_name=f"{name.rpartition('/')[2]}.{_extension(output)}",
-                height=output.height,
-                width=output.width,
-                has_mask=output.has_mask,
-            )
-        except RecordError as error:
-            raise RecordError(output.key, error.reason, error.detail) from error
+        xml = write(output, file_name=f"{name.rpartition('/')[2]}.{_extension(output)}")
         return (WrittenFile(f"Annotations/{name}.xml", xml),)
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
@@ -322,26 +294,19 @@ def _add_split(
             path = pictures[name]
             goes_by[path] = (name, f"{prefix}{short}{keys.extension(path)}")
     has_xml = any(xml_path(layout, name) in files.paths for name, _ in goes_by.values())
-    describe = partial(_describe, files, layout, int(listing.details["origin"]), goes_by, has_xml)
+    origin = int(listing.details["origin"])
+
+    def describe(path: str) -> Described:
+        name, named = goes_by[path]
+        xml = xml_path(layout, name)
+        mask = None if layout.masks is None else join(layout.masks, f"{name}.png")
+        place = MaskPlace(mask) if mask is not None and mask in files.paths else None
+        if xml in files.paths:
+            return Described(annotate=partial(_annotations, files, xml, origin), mask=place, named=named)
+        problem = f"no annotations: there is no {keys.printable(xml)}; write one, without objects where there are none"
+        return Described(mask=place, named=named, problem=problem if has_xml else None)
+
     add_pictures(listing, goes_by, split, describe)
-
-
-def _describe(
-    files: Tree,
-    layout: Layout,
-    origin: int,
-    goes_by: dict[str, tuple[str, str]],
-    has_xml: bool,  # noqa: FBT001 - bound once, never read at a call
-    path: str,
-) -> Described:
-    name, named = goes_by[path]
-    xml = xml_path(layout, name)
-    mask = None if layout.masks is None else join(layout.masks, f"{name}.png")
-    place = MaskPlace(mask) if mask is not None and mask in files.paths else None
-    if xml in files.paths:
-        return Described(annotate=partial(_annotations, files, xml, origin), mask=place, named=named)
-    problem = f"no annotations: there is no {keys.printable(xml)}; write one, without objects where there are none"
-    return Described(mask=place, named=named, problem=problem if has_xml else None)
 
 
 def _annotations(files: Tree, path: str, origin: int, height: int, width: int) -> Annotations:

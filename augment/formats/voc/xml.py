@@ -26,6 +26,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from augment.errors import Reason, RecordError
+from augment.formats.format import Output
 from augment.formats.shared.object_rules import NO_CLASS, decimal
 from augment.samples.annotations import Annotations, Corners
 
@@ -81,12 +82,12 @@ def parse(data: bytes, height: int, width: int, *, origin: int) -> Annotations:
     )
 
 
-def write(annotations: Annotations, *, file_name: str, height: int, width: int, has_mask: bool) -> bytes:
-    """The XML of one picture. Raises RecordError (with an empty key) where a text in it cannot be written as XML."""
-    text = "".join(_lines(annotations, file_name, height, width, has_mask))
+def write(output: Output, *, file_name: str) -> bytes:
+    """The XML of one picture. Raises RecordError where a text in it cannot be written as XML."""
+    text = "".join(_lines(output, file_name))
     if illegal := _ILLEGAL.search(text):
         detail = f"U+{ord(illegal[0]):04X} in a name or a class cannot be written as XML; rename it, or choose COCO"
-        raise RecordError("", Reason.NOT_RENDERABLE, detail)
+        raise RecordError(output.key, Reason.NOT_RENDERABLE, detail)
     return text.encode()
 
 
@@ -142,12 +143,13 @@ def _value(text: str) -> int | float | str:
     return text if len(text) > _MOST_DIGITS or math.isnan(number) else number
 
 
-def _lines(annotations: Annotations, file_name: str, height: int, width: int, has_mask: bool) -> Iterator[str]:  # noqa: FBT001
+def _lines(output: Output, file_name: str) -> Iterator[str]:
+    annotations, height, width = output.annotations, output.height, output.width
     yield "<annotation>\n"
     yield "\t<folder>JPEGImages</folder>\n"
     yield f"\t<filename>{html.escape(file_name)}</filename>\n"
     yield f"\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>\n\t\t<depth>3</depth>\n\t</size>\n"
-    yield f"\t<segmented>{int(has_mask)}</segmented>\n"
+    yield f"\t<segmented>{int(output.has_mask)}</segmented>\n"
     labels = annotations.box_labels
     for i, box in enumerate(annotations.boxes or ()):
         attributes = {} if annotations.box_attributes is None else annotations.box_attributes[i]

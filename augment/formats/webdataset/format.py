@@ -22,11 +22,12 @@ import functools
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from augment.datasets import keys, read
-from augment.errors import DatasetError, StorageError
+from augment.errors import DatasetError
+from augment.formats.files import Lazily
 from augment.formats.format import (
     Described,
     FileGroup,
@@ -42,7 +43,7 @@ from augment.formats.format import (
 )
 from augment.formats.shared import shards
 from augment.formats.shared.class_names import NO_CLASS, ClassValues, NamesInUse
-from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed
+from augment.formats.shared.shards import HAS_NAMES, Shard, carrying, parsed
 from augment.formats.webdataset.samples import PICTURES, Samples, base_name, key, read_shard
 from augment.formats.webdataset.tar_index import TarError
 from augment.images import decode
@@ -108,7 +109,8 @@ class WebDataset(ShardFormat):
         own = [[key(member) for member in samples.members] for samples in read_ones]
         name = shards.names_of(found, own, lambda number, i: own[number][i])
         for number, (shard, samples) in enumerate(zip(found, read_ones, strict=True)):
-            described = _Described(shard, samples, names, functools.partial(name, number))
+            describe = functools.partial(_described, shard, samples, names, functools.partial(name, number))
+            described = Lazily(len(samples.members), describe)
             listing.groups.append(FileGroup(shard.path, tuple(samples.members), shard.split, described=described))
         listing.classes = names.values.classes
         listing.keypoint_names = names.keypoint_names
@@ -117,8 +119,7 @@ class WebDataset(ShardFormat):
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
-        text = shards.text(DatasetInfo(whole.classes, whole.keypoint_names, whole.splits))
-        yield StreamedFile(shards.INFO_NAME, iter([text.encode()]))
+        yield shards.info_file(whole)
 
     def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
         """Pack ``{split}-{index:06d}.tar`` or ``shard-{index:06d}.tar``: image, ``.cls``, ``.json`` and mask of each.
@@ -132,18 +133,15 @@ class WebDataset(ShardFormat):
 
 
 def _read(root: Path, shard: Shard) -> Samples:
-    path, shown = root / shard.path, keys.printable(str(root / shard.path))
+    path = root / shard.path
     try:
         return read_shard(path)
     except TarError as error:
-        raise DatasetError(f"{shown} {error}") from error
+        raise DatasetError(f"{shards.shown(path)} {error}") from error
     except read.NotAFileError as error:
-        raise DatasetError(f"{shown} is {error}; remove it") from error
+        raise DatasetError(f"{shards.shown(path)} is {error}; remove it") from error
     except OSError as error:
-        verdict = read.at_fault(error, shown)
-        if isinstance(verdict, StorageError):
-            raise verdict from error
-        raise DatasetError(f"{shown} cannot be read: {verdict.detail}; give shards that you may read") from error
+        raise shards.unreadable(path, error) from error
 
 
 def _named(shard: Shard, refused: RefusedPath) -> RefusedPath:
@@ -164,47 +162,29 @@ def _note_names(names: NamesInUse, samples: Samples) -> None:
             continue  # it is told when the record is examined
 
 
-@dataclass(frozen=True, slots=True)
-class _Described(Mapping[int, Described]):
-    """What is known of the samples of one shard, by their places; made when it is asked for."""
+def _described(shard: Shard, samples: Samples, names: NamesInUse, name: Callable[[int], str], i: int) -> Described:
+    """Return what is known of sample ``i`` of a shard."""
+    class_name, problem = None, samples.problems.get(i)
+    if problem is None:
+        class_name, problem = names.values.name_or_problem(samples.values[i])
+    mask, said = samples.part(i, "mask"), samples.part(i, "json") or samples.part(i, "txt")
+    return Described(
+        annotate=None if said is None else functools.partial(_annotate, samples, names, i),
+        mask=None if mask is None else MaskPlace(shard.path, mask),
+        class_name=class_name,
+        named=name(i) + keys.extension(samples.members[i]).lower(),
+        part=samples.part(i, "picture"),
+        problem=problem,
+    )
 
-    shard: Shard
-    samples: Samples
-    names: NamesInUse
-    name: Callable[[int], str]
 
-    def __len__(self) -> int:
-        return len(self.samples.members)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
-
-    def __getitem__(self, i: int) -> Described:
-        samples = self.samples
-        class_name, problem = None, samples.problems.get(i)
-        value = samples.values[i]
-        if value is not None and problem is None:
-            try:
-                class_name = self.names.values.name(value)
-            except ValueError as error:
-                problem = str(error)
-        mask, said = samples.part(i, "mask"), samples.part(i, "json") or samples.part(i, "txt")
-        return Described(
-            annotate=None if said is None else functools.partial(self._annotate, i),
-            mask=None if mask is None else MaskPlace(self.shard.path, mask),
-            class_name=class_name,
-            named=self.name(i) + keys.extension(samples.members[i]).lower(),
-            part=samples.part(i, "picture"),
-            problem=problem,
-        )
-
-    def _annotate(self, i: int, height: int, width: int) -> Annotations | None:
-        text, caption = self.samples.text(i, "json"), self.samples.text(i, "txt")
-        said = NOTHING if text is None else parsed(text, "its .json")
-        if caption is not None:
-            said = carrying(said, {"txt": caption})
-        self.names.check(said)
-        return None if said == NOTHING else said
+def _annotate(samples: Samples, names: NamesInUse, i: int, height: int, width: int) -> Annotations | None:  # noqa: ARG001
+    text, caption = samples.text(i, "json"), samples.text(i, "txt")
+    said = NOTHING if text is None else parsed(text, "its .json")
+    if caption is not None:
+        said = carrying(said, {"txt": caption})
+    names.check(said)
+    return None if said == NOTHING else said
 
 
 def _members(packed: Packed, whole: Whole, classes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:

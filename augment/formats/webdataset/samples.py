@@ -129,7 +129,7 @@ def read_shard(path: Path) -> Samples:
             twice[key(name)] = name
         group[suffix(name)] = (name, Part(member.offset, member.size_bytes))
     for base, group in found.items():
-        detail = f"the tar has {twice[base]} twice; keep one" if base in twice else _Sample(samples, group).add()
+        detail = f"the tar has {twice[base]} twice; keep one" if base in twice else _add(samples, group)
         if detail is not None:
             samples.refused.append(RefusedPath(keys.printable(base), Reason.MISPLACED, detail))
     return samples
@@ -166,52 +166,38 @@ def _problem(name: str, parts: list[str], member: Member) -> str | None:
     return None
 
 
-class _Sample:
-    """The members of one sample on their way into a shard's columns."""
+def _add(samples: Samples, group: dict[str, tuple[str, Part]]) -> str | None:
+    """Add the sample of these members, by what follows its base name; why there is none, where there is none."""
+    pictures = [kind for kind in group if kind in PICTURES]
+    pictures = pictures or [kind for kind in group if kind.rpartition(".")[2] in PICTURES and kind not in MASKS]
+    if not pictures:
+        return f"the sample has no picture, only {', '.join(sorted(group))}"
+    if len(pictures) > 1:
+        return f"the sample has several pictures ({', '.join(sorted(pictures))}); keep one as .jpg or .png"
+    place = len(samples.members)
+    roles = {"picture": pictures[0], "json": "json", "txt": "txt"}
+    masks = sorted(group.keys() & MASKS)
+    if masks:
+        roles["mask"] = masks[0]
+    if len(masks) > 1:
+        samples.problems[place] = f"several masks: {', '.join(masks)}; keep one"
+    for role in _ROLES:
+        _, part = group.get(roles.get(role, ""), ("", Part(-1, -1)))
+        samples.places.extend((part.offset, part.size_bytes or 0))
+    for kind in sorted(group.keys() - set(roles.values()) - {"cls"}):
+        samples.leave_out(kind)
+    samples.members.append(group[pictures[0]][0])
+    samples.values.append(_class(samples, place, group["cls"][1]) if "cls" in group else None)
+    return None
 
-    def __init__(self, samples: Samples, group: dict[str, tuple[str, Part]]) -> None:
-        self._samples = samples
-        self._group = group
 
-    def add(self) -> str | None:
-        """Add the sample; why there is none, where there is none."""
-        pictures = self._candidates()
-        if len(pictures) != 1:
-            kinds = ", ".join(sorted(self._group))
-            if not pictures:
-                return f"the sample has no picture, only {kinds}"
-            return f"the sample has several pictures ({', '.join(sorted(pictures))}); keep one as .jpg or .png"
-        samples, place = self._samples, len(self._samples.members)
-        roles = {"picture": pictures[0], "json": "json", "txt": "txt"}
-        masks = sorted(self._group.keys() & MASKS)
-        if masks:
-            roles["mask"] = masks[0]
-        if len(masks) > 1:
-            samples.problems[place] = f"several masks: {', '.join(masks)}; keep one"
-        for role in _ROLES:
-            _, part = self._group.get(roles.get(role, ""), ("", Part(-1, -1)))
-            samples.places.extend((part.offset, part.size_bytes or 0))
-        for kind in sorted(self._group.keys() - set(roles.values()) - {"cls"}):
-            samples.leave_out(kind)
-        samples.members.append(self._group[pictures[0]][0])
-        samples.values.append(self._class(place))
+def _class(samples: Samples, place: int, part: Part) -> int | str | None:
+    try:
+        text = samples.read_text(part, "its .cls", CLASS_MAX_BYTES).strip()
+    except ValueError as error:
+        samples.problems[place] = str(error)
         return None
-
-    def _candidates(self) -> list[str]:
-        plain = [kind for kind in self._group if kind in PICTURES]
-        if plain:
-            return plain
-        return [kind for kind in self._group if kind.rpartition(".")[2] in PICTURES and kind not in MASKS]
-
-    def _class(self, place: int) -> int | str | None:
-        if "cls" not in self._group:
-            return None
-        try:
-            text = self._samples.read_text(self._group["cls"][1], "its .cls", CLASS_MAX_BYTES).strip()
-        except ValueError as error:
-            self._samples.problems[place] = str(error)
-            return None
-        if not text:
-            self._samples.problems[place] = "unknown class: its .cls is empty"
-            return None
-        return int(text) if _INTEGER.fullmatch(text) else text
+    if not text:
+        samples.problems[place] = "unknown class: its .cls is empty"
+        return None
+    return int(text) if _INTEGER.fullmatch(text) else text

@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from augment.datasets import keys
 from augment.errors import DatasetError
-from augment.formats.files import SPLIT_NAMES, Tree
+from augment.formats.files import SPLIT_NAMES, Tree, shown
 from augment.formats.shared.object_rules import NO_CLASS
 from augment.formats.yolo.labels import Words
 from augment.samples import annotations
@@ -66,7 +66,7 @@ def read_yaml(files: Tree, path: str) -> Config:
         places = {str(key): _places(str(key), value) for key, value in root.items() if _is_split(key, value)}
         base = root.get("path")
         if base is not None and not isinstance(base, str):
-            raise ValueError(f"path is {_shown(base)}, not a folder")
+            raise ValueError(f"path is {shown(base)}, not a folder")
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{keys.printable(path)}: {error}") from error
     return Config(path, words, places, base or "", root.get("task") == "segment", details)
@@ -185,17 +185,17 @@ def _places(key: str, value: object) -> tuple[str, ...]:
         raise ValueError(f"{key} has {len(values)} places, of {_MOST_PLACES} allowed; list the pictures in a .txt file")
     for each in values:
         if not isinstance(each, str) or not each or not keys.is_utf8(each):
-            raise ValueError(f"{key} is a folder, a list of pictures (.txt), or several of them, not {_shown(value)}")
+            raise ValueError(f"{key} is a folder, a list of pictures (.txt), or several of them, not {shown(value)}")
     return tuple(values)
 
 
 def _names(root: Mapping[Any, Any]) -> tuple[str, ...]:
     names, number = root.get("names"), root.get("nc")
     if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-        raise ValueError(f"nc is the number of classes, not {_shown(number)}")
+        raise ValueError(f"nc is the number of classes, not {shown(number)}")
     if isinstance(names, Mapping):
         if set(names) != set(range(len(names))):
-            raise ValueError(f"names are numbered from 0 without gaps; there are {_shown(list(names))}")
+            raise ValueError(f"names are numbered from 0 without gaps; there are {shown(list(names))}")
         names = [names[i] for i in range(len(names))]
     if names is None and number is not None and 0 <= number <= MAX_BYTES:
         names = [f"class_{i}" for i in range(number)]  # as Ultralytics calls them
@@ -210,9 +210,9 @@ def _distinct(names: Sequence[object], what: str) -> tuple[str, ...]:
     texts: dict[str, int] = {}
     for i, name in enumerate(names):
         if isinstance(name, bool) or not isinstance(name, str | int) or name == "" or not keys.is_utf8(str(name)):
-            raise ValueError(f"{what}: the name of class {i} is {_shown(name)}; write it in quotes")
+            raise ValueError(f"{what}: the name of class {i} is {shown(name)}; write it in quotes")
         if str(name) in texts:
-            raise ValueError(f"{what}: classes {texts[str(name)]} and {i} are both called {_shown(name)}; rename one")
+            raise ValueError(f"{what}: classes {texts[str(name)]} and {i} are both called {shown(name)}; rename one")
         texts[str(name)] = i
     return tuple(texts)
 
@@ -223,11 +223,11 @@ def _details(root: Mapping[Any, Any]) -> dict[str, Any]:
         return {}
     ok = isinstance(shape, list) and len(shape) == 2 and all(type(each) is int for each in shape)
     if not ok or not 1 <= shape[0] <= MAX_BYTES or shape[1] not in {2, 3}:
-        raise ValueError(f"kpt_shape is [number of keypoints, 2 or 3], not {_shown(shape)}")
+        raise ValueError(f"kpt_shape is [number of keypoints, 2 or 3], not {shown(shape)}")
     found: dict[str, Any] = {"kpt_shape": list(shape)}
     if flip is not None:
         if not isinstance(flip, list) or sorted(map(_index, flip)) != list(range(shape[0])):
-            raise ValueError(f"flip_idx names each of the {shape[0]} keypoints once, not {_shown(flip)}")
+            raise ValueError(f"flip_idx names each of the {shape[0]} keypoints once, not {shown(flip)}")
         found["flip_idx"] = list(flip)
     return found
 
@@ -247,7 +247,7 @@ def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tup
     if names is None:
         return _by_sides(flip), columns
     if not isinstance(names, list) or len(names) != number:
-        raise ValueError(f"kpt_names are the {number} names of the keypoints, not {_shown(names)}")
+        raise ValueError(f"kpt_names are the {number} names of the keypoints, not {shown(names)}")
     found = _distinct(names, "kpt_names")
     if "flip_idx" in details and flip != (by_names := annotations.partners(found).tolist()):
         i = next(i for i, other in enumerate(flip) if other != by_names[i])
@@ -261,12 +261,7 @@ def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tup
 def _by_sides(flip: Sequence[int]) -> tuple[str, ...]:
     """Names of keypoints that have none, by which a mirrored picture exchanges what ``flip_idx`` does."""
     if any(flip[other] != i for i, other in enumerate(flip)):
-        raise ValueError(f"flip_idx exchanges keypoints in pairs, which {_shown(list(flip))} does not")
+        raise ValueError(f"flip_idx exchanges keypoints in pairs, which {shown(list(flip))} does not")
     return tuple(
         str(i) if other == i else f"left_{i}" if i < other else f"right_{other}" for i, other in enumerate(flip)
     )
-
-
-def _shown(value: object) -> str:
-    text = keys.printable(repr(value))
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -95,13 +95,14 @@ class Yolo(FolderFormat):
         if output.annotations.boxes is None and not output.annotations.keypoints:
             return ()
         words = _words(whole)
-        if (lacks := object_rules.without_class(output.annotations, whole.classes)) is not None:
+        said = output.annotations
+        lacks = object_rules.without_class(said, whole.classes)
+        if lacks is None and words.keypoint_names:
+            lacks = object_rules.lacking(said)
+        if lacks is not None:
             raise RecordError(output.key, Reason.NOT_RENDERABLE, lacks)
         outlines = "instance_masks" in whole.targets
-        try:
-            lines = labels.write(output.annotations, words, height=output.height, width=output.width, outlines=outlines)
-        except RecordError as error:
-            raise RecordError(output.key, error.reason, error.detail) from error
+        lines = labels.write(said, words, height=output.height, width=output.width, outlines=outlines)
         return (WrittenFile(layout.label_path(self.picture_path(output)), lines.encode()),)
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
@@ -148,10 +149,10 @@ def _check_not_oriented(files: Tree, config: Config, splits: dict[str | None, di
     columns: set[int] = set()
     for path in first:
         try:
-            columns.update(labels.columns_of_lines(_lines(files, path)))
+            columns |= {len(line.split()) for line in _lines(files, path).splitlines()}
         except ValueError:  # the record will be refused for it
             continue
-    if columns == {_ORIENTED_COLUMNS}:
+    if columns - {0} == {_ORIENTED_COLUMNS}:
         raise DatasetError(
             f"{keys.printable(str(files.root))}: all lines have nine columns, as oriented boxes have, which are not "
             f"read here; if they are outlines of four points, write `task: segment` into {config.file}"

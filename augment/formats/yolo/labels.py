@@ -20,10 +20,9 @@
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from augment.errors import Reason, RecordError
 from augment.formats.shared import mask_outline, object_rules
 from augment.formats.shared.object_rules import DECIMALS, decimal, enclosing
 from augment.images import masks
@@ -57,7 +56,10 @@ def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
         labels.append(_class(columns[0], words, number))
         shares = [_share(column, number) for column in columns[1:]]
         if words.keypoint_names:
-            _check_columns(len(columns), _BOX + len(words.keypoint_names) * words.columns, number)
+            wanted = _BOX + len(words.keypoint_names) * words.columns
+            if len(columns) != wanted:
+                found = f"line {number} has {len(columns)}, and {wanted} by the kpt_shape of data.yaml"
+                raise ValueError(f"number of columns: {found}")
             _add_keypoints(points, visibility, shares[4:], words, (height, width))
             shares = shares[:4]
         if len(shares) == _BOX - 1:
@@ -80,18 +82,8 @@ def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
     )
 
 
-def columns_of_lines(text: str) -> Iterator[int]:
-    """The number of columns of each line that is not empty."""
-    return (len(columns) for line in text.splitlines() if (columns := line.split()))
-
-
 def write(annotations: Annotations, words: Words, *, height: int, width: int, outlines: bool) -> str:
-    """The lines about one picture; ``outlines`` says that the dataset has masks.
-
-    Raises RecordError (with an empty key) where YOLO has no way to write these annotations.
-    """
-    if words.keypoint_names and (lacks := object_rules.lacking(annotations)) is not None:
-        raise RecordError("", Reason.NOT_RENDERABLE, lacks)
+    """The lines about one picture, whose keypoints belong to boxes; ``outlines`` says that the dataset has masks."""
     index = {name: i for i, name in enumerate(words.classes)}
     keypoints = object_rules.by_box(annotations)
     lines = []
@@ -111,11 +103,6 @@ def write(annotations: Annotations, words: Words, *, height: int, width: int, ou
             shares += _keypoints(annotations, keypoints.get(i, {}), words.keypoint_names, height, width)
         lines.append(f"{index[label]} {' '.join(shares)}\n")
     return "".join(lines)
-
-
-def _check_columns(found: int, wanted: int, number: int) -> None:
-    if found != wanted:
-        raise ValueError(f"number of columns: line {number} has {found}, and {wanted} by the kpt_shape of data.yaml")
 
 
 def _class(text: str, words: Words, number: int) -> str:
