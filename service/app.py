@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from prometheus_client.core import Metric
 
 from augment import engine
+from augment.datasets import seen_files
+from augment.datasets.seen_files import SeenFiles
 from augment.workers.pool import LocalWorkers
 from augment.workers.verdicts import FolderDocuments, Verdicts
 from service import middleware, observe, openapi, problems
@@ -62,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
             home = parts.enter_context(closing(Home(settings.home)))
             verdicts = await to_thread.run_sync(Verdicts, FolderDocuments(home.path / "verdicts"))
             pool = functools.partial(_pool, settings, verdicts)
+            seen = await to_thread.run_sync(SeenFiles, home.path / seen_files.NAME)
             workers = parts.enter_context(pool(settings.workers, *_RENDERING))
             warming = Warming()
             await parts.enter_async_context(warming.of(workers))
@@ -101,7 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
                 version=version_now,
             )
             app.state.augment = state
-            counted.watch(lambda: _watched(state))
+            counted.watch(lambda: [*_watched(state), _hashed(seen)])
             jobs.open()
             yield
 
@@ -144,11 +147,17 @@ def _pool(
         preload=preload,
         in_background=in_background,
         verdicts=verdicts,
+        environment={"AUGMENT_HOME": str(settings.home.absolute())},  # where it keeps what it saw of files
     )
 
 
 def _describe_engine() -> dict[str, Any]:
     return {"engine": engine.engine_id(), **engine.describe()}
+
+
+def _hashed(seen: SeenFiles) -> Metric:
+    text = "Files hashed because size, times, inode or device were not those that this machine had seen."
+    return observe.counter("augment_files_hashed", text, seen.num_hashed)
 
 
 def _watched(state: State) -> Iterable[Metric]:

@@ -6,6 +6,7 @@ pipelines/NAME.yaml       saved pipelines
 streams/ID.json           declared streams
 verdicts/SUBJECT.json     records that killed or outlived a worker under a pipeline: refused for ever
 jobs.sqlite               the list of jobs
+seen-files.sqlite3        what this machine saw of files; may be removed, then they are hashed once more
 outputs/NAME/             what jobs write
 decoded/                  decoded images that are kept between epochs; emptied at start
 tmp/                      uploads under way; emptied at start

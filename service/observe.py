@@ -65,6 +65,11 @@ def gauge(name: str, help_text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, help_text, value=value)
 
 
+def counter(name: str, help_text: str, value: float) -> Metric:
+    """A count that is read when it is asked for."""
+    return CounterMetricFamily(name, help_text, value=value)
+
+
 def labelled(name: str, help_text: str, label: str, values: Mapping[str, float], *, counts: bool = False) -> Metric:
     """Values by one label; ``counts`` where they only grow."""
     kind = CounterMetricFamily if counts else GaugeMetricFamily

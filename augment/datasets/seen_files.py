@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 _VERSION = 1
 """Raised when the columns change, or what a scan finds in a file."""
 
+NAME = "seen-files.sqlite3"
+"""The file of the table in a home."""
+
 _STATUS = struct.Struct("<qqqQQ")
 _MAX_KEYS = 500
 """SQLite allows 999 parameters in one statement before version 3.32."""
@@ -64,28 +67,23 @@ def packed(status: os.stat_result) -> bytes:
     return _STATUS.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode, device)
 
 
-class Facts(NamedTuple):
-    """What a scan finds in the bytes of an image or a mask.
+class SeenFile(NamedTuple):
+    """What a scan found in an image or a mask.
 
-    ``encoding`` is an image's, as ``decode.encoding`` names it, and empty for a mask. ``mask_bits`` are those of a
-    mask's values, 0 for an image; ``mask_largest`` is the largest of them but ``masks.IGNORED``.
+    ``digest`` and ``size_bytes`` are of its bytes. ``encoding`` is an image's, as ``decode.encoding`` names it, and
+    empty for a mask. ``mask_bits`` are those of a mask's values, 0 for an image; ``mask_largest`` is the largest of
+    them but ``masks.IGNORED``.
     """
 
+    place: bytes
+    status: bytes
+    digest: bytes
     size_bytes: int
     height: int
     width: int
     encoding: str = ""
     mask_bits: int = 0
     mask_largest: int = 0
-
-
-class SeenFile(NamedTuple):
-    """One row: the digest of what is at a place, and what a scan found in it, or None if no scan read these bytes."""
-
-    place: bytes
-    status: bytes
-    digest: bytes
-    facts: Facts | None = None
 
 
 def place_of(path: Path | str, offset: int | None = None) -> bytes:
@@ -116,19 +114,18 @@ class SeenFiles:
         return rows[0][1] if rows and rows[0][0] == status else None
 
     def find(self, places: Sequence[bytes]) -> dict[bytes, SeenFile]:
-        """Return the rows of these places, as far as there are any."""
-        found = {}
+        """Return what scans found at these places, as far as anything is known."""
+        found: dict[bytes, SeenFile] = {}
         for start in range(0, len(places), _MAX_KEYS):
             some = places[start : start + _MAX_KEYS]
             marks = ",".join("?" * len(some))
-            for row in self._run(f"SELECT * FROM files WHERE place IN ({marks})", some):  # noqa: S608 - question marks
-                place, status, digest, *facts = row
-                found[place] = SeenFile(place, status, digest, None if facts[0] is None else Facts(*facts))
+            rows = self._run(f"SELECT * FROM files WHERE place IN ({marks}) AND height > 0", some)  # noqa: S608
+            found.update((row[0], SeenFile._make(row)) for row in rows)
         return found
 
     def add(self, rows: Iterable[SeenFile]) -> None:
         """Write rows that a scan found, in place of those of the same places."""
-        self._run_many(_REPLACE, map(_values, rows))
+        self._run_many("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def confirm(self, place: bytes, status: bytes, digest: bytes) -> None:
         """Write that a file was hashed because its status was not known; what a scan found holds for equal bytes."""
@@ -138,7 +135,8 @@ class SeenFiles:
                 with self._db:
                     changed = "UPDATE files SET status = ? WHERE place = ? AND digest = ?"
                     if not self._db.execute(changed, (status, place, digest)).rowcount:
-                        self._db.execute(_REPLACE, _values(SeenFile(place, status, digest)))
+                        replace = "INSERT OR REPLACE INTO files (place, status, digest) VALUES (?, ?, ?)"
+                        self._db.execute(replace, (place, status, digest))
                     self._db.execute("UPDATE about SET num_hashed = num_hashed + 1")
             except sqlite3.Error as error:
                 self._give_up(error)
@@ -182,14 +180,6 @@ class SeenFiles:
     def _give_up(self, error: sqlite3.Error) -> None:
         _log.warning("what is known of files is kept in memory from now on: %s", error)
         self._db = _in_memory()
-
-
-_REPLACE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_NO_FACTS = (None,) * len(Facts._fields)
-
-
-def _values(row: SeenFile) -> tuple[object, ...]:
-    return *row[:3], *(row.facts or _NO_FACTS)
 
 
 def _range_below(folder: bytes) -> tuple[bytes, bytes]:
@@ -255,8 +245,9 @@ def state_file() -> Path:
     A user's home may be shared by many machines, and SQLite is not for files that several machines write. A service's
     home belongs to one at a time.
     """
-    name = "seen-files" if os.environ.get("AUGMENT_HOME") else f"seen-files-{socket.gethostname()}"
-    return user_state.state_path() / f"{name}.sqlite3"
+    if os.environ.get("AUGMENT_HOME"):
+        return user_state.state_path() / NAME
+    return user_state.state_path() / f"{socket.gethostname()}-{NAME}"
 
 
 _opened: dict[int, tuple[str | None, SeenFiles]] = {}

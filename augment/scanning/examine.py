@@ -19,7 +19,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from augment.datasets import keys, read, seen_files
-from augment.datasets.seen_files import Facts, SeenFile
+from augment.datasets.seen_files import SeenFile
 from augment.errors import Reason, RecordError
 from augment.formats.files import Watch
 from augment.formats.format import Described, FileGroup, Listing, MaskPlace, Part
@@ -100,11 +100,6 @@ class Found(NamedTuple):
     verdict: Picture | Refused
 
 
-class _Looked(NamedTuple):
-    digest: bytes
-    facts: Facts
-
-
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     """Some files that one thread examines: what is known of their places, and what is found and new."""
@@ -132,6 +127,10 @@ class Examiner:
         self._prefix = f"{root}/"
         self._limits = limits
         self._listing = listing
+        self._declared = {
+            what: None if names is None else dict.fromkeys(names)  # in their order, and found at once
+            for what, names in (("class", listing.classes), ("keypoint", listing.keypoint_names))
+        }
         self._one_large = Lock()
         self._watch = watch or Watch(math.inf)
         self._seen = seen_files.table()
@@ -223,10 +222,9 @@ class Examiner:
                 return Refused(Reason.ANNOTATION, f"not text: the class {class_name!r} holds half of a character")
             if unknown := self._unknown("class", [class_name]):
                 return Refused(Reason.ANNOTATION, unknown)
-        row = self._look(file.place, file.described.part, place, chunk, is_mask=False)
-        if isinstance(row, Refused):
-            return row
-        image = row.facts
+        image = self._look(file.place, file.described.part, place, chunk, is_mask=False)
+        if isinstance(image, Refused):
+            return image
         said = self._said(file.described, image.height, image.width)
         if isinstance(said, Refused):
             return said
@@ -234,58 +232,57 @@ class Examiner:
         mask = self._mask(file.described.mask, image, chunk)
         if isinstance(mask, Refused):
             return mask
-        digest = read.record_digest(row.digest, class_name, text, None if mask is None else mask.digest)
+        digest = read.record_digest(image.digest, class_name, text, None if mask is None else mask.digest)
         return Picture(image.height, image.width, image.size_bytes, digest, text, mask, said, image.encoding)
 
     def _look(
         self, path: str, part: Part | None, place: bytes, chunk: "_Chunk", *, is_mask: bool
-    ) -> "_Looked | Refused":
+    ) -> SeenFile | Refused:
         """Find out what an image or a mask is: from what is known of the file, else from its bytes.
 
         Raises RecordError if the bytes cannot be used, and as ``read.read_file``.
         """
         known = chunk.known.get(place)
-        if known is not None and (facts := self._still(known, path, part, is_mask=is_mask)) is not None:
-            return _Looked(known.digest, facts)
+        if known is not None and self._still(known, path, part, is_mask=is_mask):
+            return known
         content = self._read(path, part)
         if isinstance(content, Refused):
             return content
+        status, size_bytes, digest = content.status, content.size_bytes, read.content_digest(content.data)
         if is_mask:
             values = masks.decode_mask(content.data, max_pixels=self._limits.max_pixels)
             height, width = values.shape
-            largest = int(values[values != masks.IGNORED].max(initial=0))
-            facts = Facts(content.size_bytes, height, width, mask_bits=8 * values.itemsize, mask_largest=largest)
+            more = ("", 8 * values.itemsize, int(values[values != masks.IGNORED].max(initial=0)))
         else:
             header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
-            facts = Facts(content.size_bytes, header.height, header.width, decode.encoding(content.data))
-        digest = read.content_digest(content.data)
-        if content.status.is_settled:
-            chunk.new.append(SeenFile(place, content.status.packed, digest, facts))
-        return _Looked(digest, facts)
+            height, width, more = header.height, header.width, (decode.encoding(content.data), 0, 0)
+        found = SeenFile(place, status.packed, digest, size_bytes, height, width, *more)
+        if status.is_settled:
+            chunk.new.append(found)
+        return found
 
-    def _still(self, known: SeenFile, path: str, part: Part | None, *, is_mask: bool) -> Facts | None:
-        """Return what an earlier scan found, or None if the file, its use or the limits are other ones now."""
-        facts = known.facts
-        if facts is None or bool(facts.mask_bits) != is_mask:
-            return None
-        if facts.height * facts.width > self._limits.max_pixels or facts.size_bytes > self._limits.max_file_bytes:
-            return None
+    def _still(self, known: SeenFile, path: str, part: Part | None, *, is_mask: bool) -> bool:
+        """True if an earlier scan found this, and neither the file, its use nor the limits are other ones now."""
+        limits = self._limits
+        if bool(known.mask_bits) != is_mask or known.size_bytes > limits.max_file_bytes:
+            return False
+        if known.height * known.width > limits.max_pixels:
+            return False
         if part is not None and read.is_parquet_cell(self._root / path):
             path = path.rpartition("/")[0]
         status = os.stat(self._prefix + path)  # noqa: PTH116 - making a Path takes three times as long
-        return facts if seen_files.packed(status) == known.status else None
+        return seen_files.packed(status) == known.status
 
-    def _mask(self, place: MaskPlace | None, image: Facts, chunk: "_Chunk") -> Mask | Refused | None:
+    def _mask(self, place: MaskPlace | None, image: SeenFile, chunk: "_Chunk") -> Mask | Refused | None:
         if place is None or self._is_null(place):
             return None
         shown = keys.printable(place.path)
         try:
-            row = self._look(place.path, place.part, self._place(place.path, place.part), chunk, is_mask=True)
+            mask = self._look(place.path, place.part, self._place(place.path, place.part), chunk, is_mask=True)
         except RecordError as error:
-            row = Refused(error.reason, error.detail)
-        if isinstance(row, Refused):
-            return Refused(Reason.ANNOTATION, f"mask unreadable: {shown}: {row.detail}")
-        mask = row.facts
+            mask = Refused(error.reason, error.detail)
+        if isinstance(mask, Refused):
+            return Refused(Reason.ANNOTATION, f"mask unreadable: {shown}: {mask.detail}")
         if (mask.height, mask.width) != (image.height, image.width):
             size = f"{mask.width} x {mask.height}, the picture {image.width} x {image.height}"
             return Refused(Reason.ANNOTATION, f"mask of another size: {shown} has {size}")
@@ -294,7 +291,7 @@ class Examiner:
             detail = f"unknown class: {shown} has the value {mask.mask_largest}, of {bound} classes"
             return Refused(Reason.ANNOTATION, detail)
         offset = None if place.part is None else place.part.offset
-        return Mask(place.path, offset, mask.size_bytes, row.digest, mask.mask_bits)
+        return Mask(place.path, offset, mask.size_bytes, mask.digest, mask.mask_bits)
 
     def _read(self, name: str, part: Part | None) -> read.FileContent | Refused:
         full = self._root / name
@@ -363,7 +360,7 @@ class Examiner:
 
     def _unknown(self, what: str, names: Iterable[str]) -> str | None:
         """The problem of the first name that the dataset does not declare; classes need not be declared at all."""
-        known = self._listing.keypoint_names if what == "keypoint" else self._listing.classes
+        known = self._declared[what]
         if known is None:
             return None
         unknown = next((name for name in names if name not in known), None)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection, Pipe
@@ -95,8 +95,11 @@ class WorkerHandle:
 class Launcher:
     """Starts the zygote, and again when somebody killed it, and launches workers through it. Thread-safe."""
 
-    def __init__(self, limits: process.Limits, modules: Sequence[str]) -> None:
+    def __init__(
+        self, limits: process.Limits, modules: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
         self._limits = limits
+        self._environment = environment or {}
         self._modules = list(modules)
         self._lock = threading.Lock()
         self._closed = False
@@ -158,7 +161,7 @@ class Launcher:
         if self._control is None:
             control, theirs = Pipe(duplex=True)
             with theirs:
-                self._zygote = _start_zygote(theirs.fileno())
+                self._zygote = _start_zygote(theirs.fileno(), self._environment)
             self._control = control
         return self._control
 
@@ -173,14 +176,14 @@ class Launcher:
         self._has_answered = False
 
 
-def _start_zygote(control_fd: int) -> subprocess.Popen[bytes]:
+def _start_zygote(control_fd: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     command = f"{_BOOT}zygote.main({control_fd}, {os.getpid()})"
     # The child inherits the mask of this thread: until it has said what it ignores, no Ctrl-C reaches it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, zygote.LEFT_TO_SERVICE)
     try:
         return subprocess.Popen(  # noqa: S603 - our own interpreter, our own code
             [sys.executable, "-c", command, json.dumps(sys.path)],
-            env=os.environ | ENVIRONMENT,
+            env={**os.environ, **environment, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             stdout=_stderr_fd(),  # standard output is the command's own: what a library prints must not get between
             pass_fds=(control_fd,),

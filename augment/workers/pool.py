@@ -53,11 +53,12 @@ class LocalWorkers:
 
     ``num_workers`` None means one for each CPU this process may use. ``preload`` names modules to import before the
     first task; the module of a task's class is imported in any case. Processes start with the first tasks, or when
-    ``start`` is called. ``verdicts`` are shared with other pools and outlive this one; by default they end with it. A
-    task's future never says that it is running, so it can be cancelled at any time: one that is running then stops
-    before its next record and its worker is kept; ``concurrent.futures.wait`` on the cancelled future returns when it
-    has stopped. ``record_timeout_s`` are processor seconds. ``in_background``: processes of other pools go first where
-    both want the processor, even in the middle of a task.
+    ``start`` is called. ``verdicts`` are shared with other pools and outlive this one; by default they end with it.
+    ``environment`` is added to that of this process. A task's future never says that it is running, so it can be
+    cancelled at any time: one that is running then stops before its next record and its worker is kept;
+    ``concurrent.futures.wait`` on the cancelled future returns when it has stopped. ``record_timeout_s`` are
+    processor seconds. ``in_background``: processes of other pools go first where both want the processor, even in
+    the middle of a task.
 
     Close it or use it as a context manager; left open it ends with its last reference or with the interpreter. Ctrl-C,
     SIGTERM and SIGHUP are left to this process; workers end with it, however it ends.
@@ -73,6 +74,7 @@ class LocalWorkers:
         preload: Sequence[str] = (),
         in_background: bool = False,
         verdicts: Verdicts | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         num_workers = num_cpus() if num_workers is None else validation.integer("num_workers", num_workers, 1, NUM_MAX)
         record_timeout_s = validation.seconds("record_timeout_s", record_timeout_s)
@@ -83,7 +85,7 @@ class LocalWorkers:
             validation.text("preload", module, "a list of names of modules")
         limits = process.Limits(record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else process.NICE)
         self._num_workers = num_workers
-        self._shared = slot.Shared(launcher.Launcher(limits, preload), max_tasks, verdicts or Verdicts())
+        self._shared = slot.Shared(launcher.Launcher(limits, preload, environment), max_tasks, verdicts or Verdicts())
         self._numbers = itertools.count(1)
         self._slots: list[slot.Slot] = []
         try:

@@ -126,7 +126,7 @@ def test_killed_writer_leaves_no_half_picture_and_no_lock(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, files_are_settled: None) -> Path:  # noqa: ARG001 - pictures of young files are not kept
     files: dict[str, bytes | None] = {f"{i}.png": picture(40 * i, height=40, width=50) for i in range(5)}
     files["large.jpg"] = picture(7, height=400, width=500, image_format="jpeg")
     return lay(tmp_path / "photos", files)
