@@ -98,7 +98,7 @@ def test_a_record_that_takes_too_long_ends_the_worker_even_in_c_code_that_holds_
 @pytest.mark.parametrize("quarantine", [False, True])
 def test_the_time_limit_is_for_each_record_and_not_for_the_task(impatient: Bench, quarantine: bool) -> None:
     keys = tuple("abcd")
-    task = Records(keys, dict.fromkeys(keys, ("spin", 0.18)))
+    task = Records(keys, dict.fromkeys(keys, ("spin", 0.155)))
     assert impatient.run(task, quarantine=quarantine) == dict.fromkeys(keys)
     assert impatient.run(Call("spin", (0.7,)), quarantine=quarantine) is None
     assert impatient.verdicts == {}
