@@ -101,7 +101,7 @@ def test_the_time_limit_is_for_each_record_and_not_for_the_task(impatient: Bench
     task = Records(keys, dict.fromkeys(keys, ("spin", 0.155)))
     assert impatient.run(task, quarantine=quarantine) == dict.fromkeys(keys)
     assert impatient.run(Call("spin", (0.7,)), quarantine=quarantine) is None
-    assert impatient.verdicts == {}
+    assert not any(impatient.verdicts.values())
 
 
 @pytest.mark.parametrize("quarantine", [False, True])
