@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +47,36 @@ _NAME = "sources.json"
 _MOST = 1000
 
 
-def remember(digest: str, root: Path) -> None:
-    """Note where a dataset lies; silent where nothing can be written."""
+def remember(digest: str, root: Path, ignore: Sequence[str] = ()) -> None:
+    """Note where a dataset lies, and which of its files a scan ignores; silent where nothing can be written."""
     with contextlib.suppress(RuntimeError):  # nobody has a home
         path = state_path() / _NAME
-        notes = {**_read(path), digest: str(root)}
+        notes = {**_read(path), digest: {"root": str(root), "ignore": list(ignore)} if ignore else str(root)}
         while len(notes) > _MOST:
             del notes[next(iter(notes))]
         write_note(path, notes)
 
 
-def recall(digest: str) -> Path | None:
-    """Where a dataset lay when it was last expanded, whether it is there now or not; None where nobody noted it."""
+def recall(digest: str) -> tuple[Path, tuple[str, ...]] | None:
+    """Where a dataset lay when it was last expanded, whether it is there now or not, and what a scan ignores.
+
+    None where nobody noted it.
+    """
     try:
         noted = _read(state_path() / _NAME).get(digest)
     except RuntimeError:
         return None
-    return None if noted is None else Path(noted)
+    if isinstance(noted, dict):
+        return Path(noted["root"]), tuple(noted["ignore"])
+    return None if noted is None else (Path(noted), ())
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Any]:
     notes = read_note(path)
     if not isinstance(notes, dict):
         return {}
-    return {digest: root for digest, root in notes.items() if isinstance(root, str)}
+    return {digest: noted for digest, noted in notes.items() if isinstance(noted, str) or _is_note(noted)}
+
+
+def _is_note(noted: object) -> bool:
+    return isinstance(noted, dict) and isinstance(noted.get("root"), str) and isinstance(noted.get("ignore"), list)

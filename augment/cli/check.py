@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _CLASSES_SHOWN = 20
 
 
-def check_dataset(root: Path, data_format: str | None, pipeline: str | None, *, as_json: bool) -> None:
+def check_dataset(
+    root: Path, data_format: str | None, ignore: list[str] | None, pipeline: str | None, *, as_json: bool
+) -> None:
     """Scan a dataset and report; exit code 5 where annotations cannot be true.
 
     Raises PipelineError if ``pipeline`` cannot hold for what would be augmented: the training split, or all records.
@@ -24,7 +26,7 @@ def check_dataset(root: Path, data_format: str | None, pipeline: str | None, *, 
     from augment.scanning import assemble
     from augment.transforms import sizes
 
-    dataset = options.scan(root, data_format, assemble.LEAVE_OUT, as_json=as_json)
+    dataset = options.scan(root, data_format, assemble.LEAVE_OUT, ignore, as_json=as_json)
     refused = assemble.Refusals()
     for refusal in dataset.refused:
         refused.add(refusal.key, refusal.reason, refusal.detail)
@@ -98,6 +100,7 @@ def check(
     ],
     *,
     data_format: options.DatasetFormatOption = None,
+    ignore: options.IgnoreOption = None,
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Write the pipeline with every default filled in, as YAML.")
     ] = False,
@@ -119,10 +122,12 @@ def check(
             raise CallError(f"--yaml writes a pipeline, and {subject} is a dataset; leave it out")
         if references:
             raise CallError(f"--references are for a pipeline, and {subject} is a dataset; leave them out")
-        check_dataset(output.path(subject), data_format, for_pipeline, as_json=as_json)
+        check_dataset(output.path(subject), data_format, ignore, for_pipeline, as_json=as_json)
     else:
         if for_pipeline is not None:
             raise CallError(f"--pipeline is for a dataset, and {subject} is a pipeline; leave one of the two out")
+        if ignore:
+            raise CallError(f"--ignore is for a dataset, and {subject} is a pipeline; leave it out")
         _check_pipeline(subject, options.folders(references), as_yaml=as_yaml, as_json=as_json)
 
 

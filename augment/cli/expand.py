@@ -166,6 +166,7 @@ def expand(
     seed: Annotated[int, typer.Option("--seed", help="Other seeds draw other copies.")] = 0,
     from_format: options.FromFormatOption = None,
     bad_annotations: options.BadAnnotationsOption = "refuse",
+    ignore: options.IgnoreOption = None,
     output_format: options.OutputFormatOption = None,
     drop_targets: Annotated[
         str | None,
@@ -240,7 +241,7 @@ def expand(
         folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
         for notice in loaded.notices if loaded is not None else ():
             output.note(f"notice: {notice}")
-        dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
+        dataset = options.scan(data, from_format, bad_annotations, ignore, as_json=as_json)
         expansion = Expansion(
             dataset,
             out,

@@ -43,12 +43,27 @@ OutputFormatOption = Annotated[
 ]
 
 
-def scan(data: Path, data_format: str | None, bad_annotations: str, *, as_json: bool) -> "Dataset":
+IgnoreOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        metavar="PATTERN",
+        help="Files and folders of the dataset to leave out, as '*.xml' or 'notes/*'; may be given several times.",
+        show_default=False,
+    ),
+]
+
+
+def scan(
+    data: Path, data_format: str | None, bad_annotations: str, ignore: Sequence[str] | None, *, as_json: bool
+) -> "Dataset":
     """Scan a dataset while its progress is shown."""
     from augment.scanning import scan as registry
 
     with output.Progress("scanning", as_json=as_json) as bar:
-        return registry.scan(data, format=data_format, bad_annotations=bad_annotations, progress=bar.show)
+        return registry.scan(
+            data, format=data_format, bad_annotations=bad_annotations, ignore=ignore or (), progress=bar.show
+        )
 
 
 Option = Annotated[

@@ -3,7 +3,7 @@
 With ``--mix`` the grid is a batch of a stream after mixing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,11 +51,12 @@ class Request:
     seed: int = 0
     split: str | None = None
     data_format: str | None = None
+    ignore: "Sequence[str] | None" = None
     references: "Mapping[str, Dataset] | None" = None
     as_json: bool = True
 
     def scan(self) -> "Dataset":
-        return options.scan(self.root, self.data_format, "leave_out", as_json=self.as_json)
+        return options.scan(self.root, self.data_format, "leave_out", self.ignore, as_json=self.as_json)
 
     def note(self, text: str) -> None:
         if not self.as_json:
@@ -225,6 +226,7 @@ def preview(
             help="Of a dataset: a batch whose rows are mixed by this `mix` of a stream: a name, or YAML or JSON.",
         ),
     ] = None,
+    ignore: options.IgnoreOption = None,
     references: options.Option = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -249,15 +251,15 @@ def preview(
         raise OutputError(f"--output {output} is the picture itself; choose another name")
     loaded = Pipeline.load(pipeline)
     named = take(options.folders(references), [loaded.spec])
-    request = Request(picture, loaded, num, seed, split, from_format, named, as_json)
+    request = Request(picture, loaded, num, seed, split, from_format, ignore, named, as_json)
     if picture.is_dir():
         if key is not None:
             raise CallError("--key is for a picture; a dataset's records have their own")
         cells = render_dataset(request) if mix is None else render_mix(request, mix)
         what, cell_px = count(len(cells), "cell"), 320
     else:
-        if split is not None or from_format is not None or mix is not None:
-            raise CallError(f"--split, --from-format and --mix are for a dataset's folder; {picture} is none")
+        if split is not None or from_format is not None or mix is not None or ignore:
+            raise CallError(f"--split, --from-format, --ignore and --mix are for a dataset's folder; {picture} is none")
         cells = render_image(request, key)
         what, cell_px = f"the original and {count(num, 'draw')}", DEFAULT_CELL_PX
     grid = contact_sheet(

@@ -59,6 +59,7 @@ def split(
     from_format: options.FromFormatOption = None,
     output_format: options.OutputFormatOption = None,
     bad_annotations: options.BadAnnotationsOption = "refuse",
+    ignore: options.IgnoreOption = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +88,7 @@ def split(
     divide.check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
     folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
     table = out.absolute().with_name(f"{out.absolute().name}.csv") if report is None else report
-    dataset = options.scan(data, from_format, bad_annotations, as_json=as_json)
+    dataset = options.scan(data, from_format, bad_annotations, ignore, as_json=as_json)
     with pool(workers) as rendering:
         with output.Progress("comparing", as_json=as_json) as bar:
             division = divide.divide(

@@ -25,6 +25,7 @@ def verify(
         ),
     ] = None,
     references: options.Option = None,
+    ignore: options.IgnoreOption = None,
     workers: expand.WorkersOption = None,
     as_json: output.JsonOption = False,
 ) -> None:
@@ -34,7 +35,7 @@ def verify(
 
     dataset, named = None, options.folders(references)
     if data is not None:
-        dataset = options.scan(data, described(out).source_format, "leave_out", as_json=as_json)
+        dataset = options.scan(data, described(out).source_format, "leave_out", ignore, as_json=as_json)
     progress = output.Progress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
         report = verify_folder(out, dataset, references=named, workers=rendering, progress=bar.show)

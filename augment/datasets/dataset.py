@@ -101,8 +101,8 @@ class Dataset:
     @property
     def notices(self) -> tuple[str, ...]:
         """What a user should know of it though nothing is refused, a sentence each."""
-        notice = annotations.unpaired_notice(self.keypoint_names)
-        return () if notice is None else (notice,)
+        unpaired = annotations.unpaired_notice(self.keypoint_names)
+        return (*self.source.summary.notices, *(() if unpaired is None else (unpaired,)))
 
     @property
     def num_refused(self) -> int:

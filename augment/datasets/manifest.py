@@ -92,8 +92,9 @@ class Summary:
     """What a manifest says of the dataset as a whole; ``scanned_ns`` is when the scan began to read.
 
     ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``mask_bits`` is 16 where a
-    mask file has 16 bits a pixel. ``details`` is what the
-    format keeps for itself: the ids of COCO's categories, the skeleton of YOLO's poses.
+    mask file has 16 bits a pixel. ``details`` is what the format keeps for itself: the ids of COCO's categories, the
+    skeleton of YOLO's poses. ``notices`` say what was not read, ``ignore`` are the
+    patterns of files that the scan was to ignore.
     """
 
     format: str
@@ -108,6 +109,8 @@ class Summary:
     keypoint_names: tuple[str, ...] = ()
     mask_bits: int = 8
     details: Mapping[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps({"version": VERSION, "batch_rows": BATCH_ROWS, **asdict(self)})
@@ -121,6 +124,7 @@ class Summary:
             raise ValueError(f"version {version} with batches of {batch_rows} rows, not version {VERSION}")
         splits = tuple(_split_summary(**split) for split in fields.pop("splits"))
         names: dict[str, Any] = {name: tuple(fields.pop(name)) for name in ("classes", "targets", "keypoint_names")}
+        names |= {name: tuple(fields.pop(name, ())) for name in ("notices", "ignore")}  # earlier versions have none
         return cls(splits=splits, **names, **fields)
 
 

@@ -204,7 +204,7 @@ class Expansion:
             num_removed = self._remove_stale()
             num_closing = dataset_files.write(self.out, self.spec, lambda: tally.show(()))
         for each in (self.dataset, *self._references.values()):
-            user_state.remember(each.digest, each.root)
+            user_state.remember(each.digest, each.root, each.source.summary.ignore)
         return replace(tally.summary(self.out, num_removed, num_closing), notices=self.notices)
 
     def _prepare(self, *, update: bool) -> None:

@@ -310,13 +310,14 @@ def _dataset(
 ) -> Dataset:
     """The dataset of this digest: the one that was given, or where it was noted."""
     if given is None:
-        place = user_state.recall(digest)
-        if place is None:
+        noted = user_state.recall(digest)
+        if noted is None:
             raise _NotFound(f"no note on this machine says where {what} lies: not rendered again; give its folder")
+        place, ignore = noted
         if not place.is_dir():
             raise _NotFound(f"{what} is no longer in {place}: not rendered again; give its folder")
         try:
-            dataset = scan(place, format=data_format, bad_annotations=assemble.LEAVE_OUT)
+            dataset = scan(place, format=data_format, bad_annotations=assemble.LEAVE_OUT, ignore=ignore)
         except DatasetError as error:
             raise _NotFound(f"{what} cannot be scanned ({error}): not rendered again") from error
         if dataset.digest != digest:

@@ -30,6 +30,7 @@ from augment.formats import files
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole
 from augment.formats.shared import image_paths
 from augment.formats.shared.image_paths import Finder, Named
+from augment.formats.tree import Tree, join
 from augment.samples.annotations import NOTHING, Annotations
 
 PATHS = (
@@ -367,20 +368,13 @@ class CsvTable(FolderFormat):
     name = "csv"
     writes = frozenset({"label", "labels", "boxes"})
 
-    def recognise(self, root: Path) -> bool:
-        """Whether the root, or a folder of a split in it, has a table with paths and something about them."""
-        top = files.top(root)
-        places = ["", *(name for name in top.folders if name.lower() in files.SPLIT_NAMES)]
-        for place in places:
-            names = top.files if not place else sorted(path.name for path in (root / place).glob("*.csv"))
-            if any(_is_table(root, files.join(place, name)) for name in names):
-                return True
-        return False
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if the root, or a folder of a split, has a table with paths and something about them."""
+        return any(_is_table(tree.root, path) for path in tree.paths)
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""
-        listing = Listing()
-        found = files.grow(root, listing, max_files=max_files)
+        found, root = tree, tree.root
         tables = _tables(found)
         if not tables:
             raise DatasetError(
@@ -394,7 +388,6 @@ class CsvTable(FolderFormat):
             except ValueError as error:
                 raise DatasetError(f"{root / table}: {error}") from error
         named.fill(listing, ", ".join(tables))
-        return listing
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``labels.csv`` in the root."""
@@ -411,12 +404,12 @@ def _is_table(root: Path, path: str) -> bool:
     return columns is not None and (columns.says_something or is_one_hot(columns, [cells]))
 
 
-def _tables(found: files.Tree) -> dict[str, str | None]:
+def _tables(found: Tree) -> dict[str, str | None]:
     """The tables that count, each with the split that it is of. Raises DatasetError where it is not clear which do."""
     tables = files.by_folder(path for path in sorted(found.paths, key=str.encode) if _is_table(found.root, path))
     if "" in tables:
         return _chosen(found.root, tables[""])
-    return {files.join(folder, name): folder for folder, names in tables.items() for name in _chosen(found.root, names)}
+    return {join(folder, name): folder for folder, names in tables.items() for name in _chosen(found.root, names)}
 
 
 def _chosen(root: Path, names: list[str]) -> dict[str, str | None]:

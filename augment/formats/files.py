@@ -17,15 +17,15 @@ import posixpath
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from augment.datasets import keys, read
 from augment.errors import DatasetError, Reason
 from augment.formats.format import Described, FileGroup, Listing, RefusedPath
+from augment.formats.tree import Folder, Tree, join
 
 
 class Watch:
@@ -89,51 +89,30 @@ OF_EXPANSION = re.compile(r"expansion\.json|manifest-\d{5,}\.parquet")
 """What an expansion lays into its root beside the dataset that it writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """One folder: its path relative to the root (empty for the root itself), and the sorted names in it."""
+def grow(root: Path, listing: Listing, *, max_files: int | None = None) -> Tree:
+    """Find every file below ``root``, outer folders before inner ones, in the order of their names; opens none.
 
-    path: str
-    folders: tuple[str, ...]
-    files: tuple[str, ...]
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The names of the folders on the way to it, its own last."""
-        return tuple(self.path.split("/")) if self.path else ()
-
-
-def join(folder: str, name: str) -> str:
-    """The path of what is called ``name`` in a folder; the root's path is empty."""
-    return f"{folder}/{name}" if folder else name
-
-
-def top(root: Path) -> Folder:
-    """The root itself. Raises DatasetError where it cannot be listed, StorageError where the machine is at fault."""
+    Files are counted in ``listing``, and what is refused on the way is added to it; the names that come are UTF-8.
+    What fits one of the listing's patterns to ignore is left out. Raises DatasetError if the root cannot be listed or
+    there are more than ``max_files`` files, StorageError.
+    """
+    tree = Tree(root)
     try:
-        return _contents(root, "")
+        first = _contents(tree, "", listing.ignore)
     except OSError as error:
         detail = read.refusal(error, str(root)).detail
         raise DatasetError(f"{root} cannot be read: {detail}; give a folder that you may list") from error
-
-
-def folders(root: Path, listing: Listing, *, max_files: int | None = None) -> Iterator[Folder]:
-    """The root and every folder below it, outer before inner, in the order of their names.
-
-    Files are counted in ``listing``, and what is refused on the way is added to it; the names that come are UTF-8.
-    Raises DatasetError where the root cannot be listed or there are more than ``max_files`` files, StorageError.
-    """
-    first = top(root)
-    above: frozenset[tuple[int, int]] = frozenset({_identity(root)})
-    pending = [(join("", name), above) for name in reversed(first.folders)]
-    yield _counted(root, listing, first, max_files)
+    pending = [(first, frozenset({_identity(root)}))]
     while pending:
-        path, above = pending.pop()
-        found = _enter(listing, root, path, above)
-        if found is not None:
-            place, above = found
-            yield _counted(root, listing, place, max_files)
-            pending += [(join(path, name), above) for name in reversed(place.folders)]
+        folder, above = pending.pop()
+        listing.num_files += len(folder.files)
+        if max_files is not None and listing.num_files > max_files:
+            limit = "(max_files, AUGMENT_MAX_FILES)"
+            raise DatasetError(f"{root} holds more than {max_files} files {limit}; split it, or raise the limit")
+        tree.folders.append(Folder(folder.path, folder.folders, tuple(_in_utf8(listing, folder))))
+        inner = (_enter(listing, tree, join(folder.path, name), above) for name in folder.folders)
+        pending += reversed([found for found in inner if found is not None])
+    return tree
 
 
 def head(path: Path, num_bytes: int) -> bytes:
@@ -144,25 +123,17 @@ def head(path: Path, num_bytes: int) -> bytes:
         return b""
 
 
-def _counted(root: Path, listing: Listing, found: Folder, max_files: int | None) -> Folder:
-    listing.num_files += len(found.files)
-    if max_files is not None and listing.num_files > max_files:
-        limit = "(max_files, AUGMENT_MAX_FILES)"
-        raise DatasetError(f"{root} holds more than {max_files} files {limit}; split it, or raise the limit")
-    return Folder(found.path, found.folders, tuple(_in_utf8(listing, found)))
-
-
 def _enter(
-    listing: Listing, root: Path, path: str, above: frozenset[tuple[int, int]]
+    listing: Listing, tree: Tree, path: str, above: frozenset[tuple[int, int]]
 ) -> tuple[Folder, frozenset[tuple[int, int]]] | None:
     """A folder, and the identities (device, inode) of those that it lies in and its own; None where it is refused."""
     at(keys.printable(path))
     try:
-        identity = _identity(root / path)
+        identity = _identity(tree.root / path)
         if identity in above:
             refuse(listing, path, Reason.UNREADABLE, "a link that leads back to a folder that it lies in")
             return None
-        return _contents(root / path, path), above | {identity}
+        return _contents(tree, path, listing.ignore), above | {identity}
     except OSError as error:
         verdict = read.refusal(error, keys.printable(path))
         refuse(listing, path, verdict.reason, f"a folder: {verdict.detail}")
@@ -174,15 +145,17 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _contents(full: Path, path: str) -> Folder:
+def _contents(tree: Tree, path: str, ignore: Sequence[str]) -> Folder:
     inner: list[str] = []
     files: list[str] = []
-    with os.scandir(full) as entries:
+    with os.scandir(tree.root / path) as entries:
         for entry in entries:
             name = entry.name
             if name.startswith(".") or name.lower() in LITTER:
                 continue
-            if _is_folder(entry):
+            if ignore and any(PurePosixPath(join(path, name)).match(pattern) for pattern in ignore):
+                tree.num_ignored += 1
+            elif _is_folder(entry):
                 inner.append(name)
             elif path or not OF_EXPANSION.fullmatch(name):
                 files.append(name)
@@ -205,54 +178,6 @@ def _in_utf8(listing: Listing, folder: Folder) -> Iterator[str]:
             refuse(listing, path, Reason.UNREADABLE, "its path is not UTF-8; rename it")
 
 
-PICTURES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".pnm"}
-)
-"""What the names of pictures end with, in lower case."""
-
-
-@dataclass(slots=True)
-class Tree:
-    """Every file below ``root`` by its path relative to it, ``/`` between parts."""
-
-    root: Path
-    paths: set[str]
-
-    def below(self, folder: str) -> Iterator[str]:
-        """The files in a folder and its sub-folders; of the root itself where it is empty."""
-        prefix = f"{folder}/" if folder else ""
-        return (path for path in self.paths if path.startswith(prefix))
-
-    def pictures(self) -> Iterator[str]:
-        """The files whose names end as a picture's."""
-        return (path for path in self.paths if is_picture(path))
-
-    def read_text(self, path: str, *, max_bytes: int) -> str:
-        """One of the files as UTF-8 (a byte order mark is no part of it).
-
-        Raises ValueError where it cannot be read, is longer or is not UTF-8; StorageError where the machine fails.
-        """
-        try:
-            data = self.read_bytes(path, max_bytes=max_bytes)
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{keys.printable(path)} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
-
-    def read_bytes(self, path: str, *, max_bytes: int) -> bytes:
-        """The bytes of one of the files; raises as ``read_text``."""
-        shown = keys.printable(path)
-        try:
-            content = read.read_file(self.root / path, max_bytes=max_bytes)
-        except read.NotAFileError as error:
-            raise ValueError(f"{shown} is {error}") from error
-        except OSError as error:
-            raise ValueError(f"{shown}: {read.refusal(error, path).detail}") from error
-        if len(content.data) > max_bytes:
-            raise ValueError(f"{shown} has {content.size_bytes} bytes, of {max_bytes} allowed; split it")
-        return content.data
-
-
 class Lazily(Mapping[int, Described]):
     """What is known of each of some files, made when it is asked for."""
 
@@ -272,41 +197,10 @@ class Lazily(Mapping[int, Described]):
         return self._number
 
 
-def grow(root: Path, listing: Listing, *, max_files: int | None = None) -> Tree:
-    """Find every file below ``root``; opens none. Raises DatasetError, StorageError.
-
-    They are counted in ``listing``, which is also told what is refused on the way (see ``folders``).
-    """
-    paths: set[str] = set()
-    for folder in folders(root, listing, max_files=max_files):
-        paths.update(join(folder.path, name) for name in folder.files)
-    return Tree(root, paths)
-
-
-def has_file(folder: Path, extension: str, *, depth: int) -> bool:
-    """Whether a file with this extension (in lower case) lies in a folder or less than ``depth`` folders below it."""
-    try:
-        with os.scandir(folder) as entries:
-            inner = []
-            for entry in entries:
-                if entry.name.lower().endswith(extension) and not entry.name.startswith(".") and entry.is_file():
-                    return True
-                if depth > 1 and entry.is_dir() and not entry.name.startswith("."):
-                    inner.append(entry.name)
-    except OSError:  # the scan will say what is wrong with it
-        return False
-    return any(has_file(folder / name, extension, depth=depth - 1) for name in inner)
-
-
 def shown(value: object) -> str:
     """Return a value of a file as it may stand in a message: one line, not long."""
     text = keys.printable(repr(value))
     return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def is_picture(path: str) -> bool:
-    """Whether a path ends as those of pictures do."""
-    return keys.extension(path).lower() in PICTURES
 
 
 def confined(base: str, path: str) -> str | None:

@@ -12,13 +12,16 @@ Layout, from the folders' names alone:
   links, is said in ``files``.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import dropwhile
 from pathlib import Path
 
 from augment.datasets import keys
 from augment.errors import DatasetError
-from augment.formats import files
+from augment.formats import evidence, files
 from augment.formats.format import FileGroup, FolderFormat, Listing, Output
+from augment.formats.tree import Folder, Tree, is_picture, join
 
 
 class ClassFolders(FolderFormat):
@@ -27,22 +30,34 @@ class ClassFolders(FolderFormat):
     name = "folder"
     writes = frozenset({"label"})
 
-    def recognise(self, root: Path) -> bool:
-        """Any folder may be one."""
+    def recognise(self, tree: Tree) -> bool:
+        """Any folder may be one; ``find`` refuses what it is not."""
         return True
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
-        """List what may be a record below ``root``; opens no file. Raises DatasetError, StorageError."""
-        listing = Listing(splits=splits(root, files.top(root).folders))
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
+        """List what may be a record. Raises DatasetError if the folders do not tell splits or classes."""
+        holders = [folder for folder in tree.folders if any(map(is_picture, folder.files))]
+        are_classes = _only_structure(holders)
+        if are_classes and not listing.is_named:
+            shown = " and ".join(map(keys.printable, sorted({folder.path for folder in holders})[:3]))
+            raise DatasetError(
+                f"{keys.printable(str(tree.root))}: all images are in {shown}, names that only structure a dataset: if "
+                "they are its classes, name the format (--format folder; for an expansion --from-format folder)"
+            )
+        below = tuple if are_classes else _below_structure
+        inside = {folder.path: below(folder.parts) for folder in tree.folders}
+        tops = sorted({parts[0] for folder in holders if (parts := inside[folder.path])})
+        listing.splits = splits(tree.root, tops)
         beside = f"it lies beside the splits {', '.join(listing.splits)}; move it into one" if listing.splits else None
-        for place in files.folders(root, listing, max_files=max_files):
-            if not place.files:
+        for folder in tree.folders:
+            names = tuple(name for name in folder.files if _may_be_image(name))
+            if not names:
                 continue
-            split = place.parts[0] if place.parts and place.parts[0] in listing.splits else None
-            inside = place.parts if split is None else place.parts[1:]
-            misplaced = None if place.parts else beside
-            listing.groups.append(FileGroup(place.path, place.files, split, inside[0] if inside else None, misplaced))
-        return listing
+            parts = inside[folder.path]
+            split = parts[0] if parts and parts[0] in listing.splits else None
+            classes = below(parts[1:] if split is not None else parts)
+            misplaced = beside if split is None else None
+            listing.groups.append(FileGroup(folder.path, names, split, classes[0] if classes else None, misplaced))
 
     def picture_path(self, output: Output) -> str:
         """Return the path in the folder of its class, below that of its split.
@@ -59,7 +74,28 @@ class ClassFolders(FolderFormat):
         else:
             _check_folder(name)
             inside = f"{name}/{output.file_name}"
-        return files.join(output.split or "", inside)
+        return join(output.split or "", inside)
+
+
+def _may_be_image(name: str) -> bool:
+    """True unless the name says that a file is a text or describes something; it is opened to see what it is."""
+    return is_picture(name) or not (
+        evidence.DOCUMENTS.fullmatch(name) or keys.extension(name).lower() in evidence.KINDS
+    )
+
+
+def _below_structure(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders on the way, less the first ones that only structure the dataset."""
+    return tuple(dropwhile(evidence.is_structural, parts))
+
+
+def _only_structure(holders: Sequence[Folder]) -> bool:
+    """True if all images are in several folders that only structure, and each has a name of its own."""
+    tops = {next((part for part in folder.parts if part.lower() not in files.SPLIT_NAMES), "") for folder in holders}
+    if len(tops) < 2 or not all(map(evidence.is_structural, tops)):
+        return False
+    names = (name for folder in holders for name in set(filter(is_picture, folder.files)))
+    return max(Counter(map(keys.without_extension, names)).values()) == 1
 
 
 def splits(root: Path, folders: Sequence[str]) -> tuple[str, ...]:

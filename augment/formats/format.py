@@ -9,10 +9,10 @@ calls.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 from augment.errors import Reason
+from augment.formats.tree import Tree
 from augment.samples.annotations import NOTHING, Annotations
 
 
@@ -87,6 +87,11 @@ class Listing:
     ``classes`` are the names of classes in the order that their indices have, where the format says so; else they are
     those that occur, sorted. ``num_mask_values`` bounds the values of masks, beside 255 (which many call "ignore").
     ``details`` goes into the manifest's summary, and comes back to the format when it writes.
+
+    ``read`` are the files that the format took its annotations from, or knows to say nothing of images: what is neither
+    there nor in a group nor refused was not read, which ``evidence`` judges. ``is_named`` is True if the user named the
+    format; then folders and files are what that format makes of them. ``notices`` are sentences for the
+    user. ``ignore`` are the patterns of files that were not listed at all.
     """
 
     splits: tuple[str, ...] = ()
@@ -97,6 +102,10 @@ class Listing:
     keypoint_names: tuple[str, ...] = ()
     num_mask_values: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+    is_named: bool = False
+    notices: list[str] = field(default_factory=list)
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +190,15 @@ class Format(ABC):
     writes: ClassVar[frozenset[str]]
 
     @abstractmethod
-    def recognise(self, root: Path) -> bool:
-        """Return True if a folder of unnamed format is of this one; look at a few names, open little."""
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if there is evidence that a dataset of unnamed format is of this one; open little."""
 
     @abstractmethod
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
-        """List the files that may be records; open no image. Raises DatasetError if the layout is ambiguous."""
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
+        """List the files that may be records; open no image. Raises DatasetError if the layout is ambiguous.
+
+        ``max_files`` bounds images that are packed into files; the files are counted already.
+        """
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """Return the files that describe all of it, written last; ``outputs()`` begins at the first output each time.

@@ -18,15 +18,15 @@ import functools
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from augment.datasets import keys
 from augment.errors import DatasetError
-from augment.formats import files
+from augment.formats import evidence, files
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
 from augment.formats.shared import image_paths
 from augment.formats.shared.image_paths import Named
+from augment.formats.tree import Tree, join
 from augment.samples import annotations
 from augment.samples.annotations import NOTHING, Annotations
 
@@ -199,16 +199,13 @@ class ImageFolder(FolderFormat):
     name = "imagefolder"
     writes = frozenset({"label", "labels", "boxes", "mask"})
 
-    def recognise(self, root: Path) -> bool:
-        """Whether there is such a table in the root or in a folder in it, that names files."""
-        top = files.top(root)
-        places = [root, *(root / name for name in top.folders)]
-        return any(_names_files(place / table) for place in places for table in TABLES)
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if a table of this name names files."""
+        return evidence.has(tree, self.name, (path for path in tree.paths if path.rpartition("/")[2] in TABLES))
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""
-        listing = Listing()
-        found = files.grow(root, listing, max_files=max_files)
+        found, root = tree, tree.root
         tables = sorted(path for path in found.paths if path.rpartition("/")[2] in TABLES)
         if not tables:
             raise DatasetError(f"{root} has no {' or '.join(TABLES)}; write one, or name another format")
@@ -221,11 +218,10 @@ class ImageFolder(FolderFormat):
             for row in _rows(found, table):
                 _add(named, folder, row, f"line {row.line} of {keys.printable(table)}")
         named.fill(listing, tables[0].rpartition("/")[2])
-        return listing
 
     def mask_path(self, output: Output) -> str:
         """Beside its picture."""
-        return files.join(output.split or "", _mask_name(output))
+        return join(output.split or "", _mask_name(output))
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``metadata.jsonl``, one for each split that has an output."""
@@ -235,18 +231,14 @@ class ImageFolder(FolderFormat):
         splits = list(dict.fromkeys(output.split for output in outputs()))
         for split in splits:
             lines = (_line(output, whole, soft=soft) for output in outputs() if output.split == split)
-            yield StreamedFile(files.join(split or "", TABLES[0]), lines)
-
-
-def _names_files(table: Path) -> bool:
-    return b"file_name" in files.head(table, _HEAD_BYTES).partition(b"\n")[0]
+            yield StreamedFile(join(split or "", TABLES[0]), lines)
 
 
 def _mask_name(output: Output) -> str:
     return f"{output.name}.mask.png"
 
 
-def _rows(found: files.Tree, table: str) -> Iterator[Row]:
+def _rows(found: Tree, table: str) -> Iterator[Row]:
     text = image_paths.read_table(found, table)
     try:
         yield from of_csv(text) if table.endswith(".csv") else of_jsonl(text)
@@ -260,7 +252,7 @@ def _add(named: Named, folder: str, row: Row, where: str) -> None:
         raise DatasetError(f"{named.tree.root}: {where} has no file_name; each row names a picture")
     path = files.named(named.tree.paths, folder, name)
     if path is None:
-        named.missing.setdefault(files.join(folder, name), f"picture missing: {where} names it")
+        named.missing.setdefault(join(folder, name), f"picture missing: {where} names it")
         return
     named.add(path, _described(named, folder, row), where)
 

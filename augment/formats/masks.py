@@ -20,15 +20,13 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason
 from augment.formats import files, folder
-from augment.formats.files import Tree
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
+from augment.formats.tree import Tree, is_picture, join
 
 WRITTEN = "classes.txt"
 
@@ -44,7 +42,7 @@ def find_class_file(found: Tree, masks: Iterable[str]) -> str | None:
     folders = {above for path in masks for above in files.above(path)}
     for above in ["", *sorted(folders, key=lambda path: (path.count("/"), path))]:
         for name in _NAMES:
-            path = files.join(above, name)
+            path = join(above, name)
             if path in found.paths:
                 return path
     return None
@@ -107,7 +105,6 @@ _OF_SPLIT = re.compile(
     re.IGNORECASE,
 )
 _ENDINGS = re.compile(r"_(mask|masks|label|labels|annot|annotation|gt|seg|segmentation|P|L)$")
-_PLACES_LOOKED_AT = 50
 
 
 class _Place(NamedTuple):
@@ -151,28 +148,27 @@ class MaskFolders(FolderFormat):
     name = "masks"
     writes = frozenset({"mask"})
 
-    def recognise(self, root: Path) -> bool:
-        """Whether there are folders of pictures and folders of masks, and pictures in both."""
-        top = files.top(root)
-        places = [*top.folders]
-        for name in top.folders:
-            if name.lower() in files.SPLIT_NAMES:
-                places += [f"{name}/{inner}" for inner in files.top(root / name).folders]
-        found = {place: role for place in places if (role := _place(tuple(place.split("/")))) is not None}
-        masks = (place for place, role in found.items() if role.is_mask)
-        pictures = (place for place, role in found.items() if not role.is_mask)
-        return any(_holds_pictures(root / place) for place in masks) and any(
-            _holds_pictures(root / place) for place in pictures
-        )
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if an image in a folder of masks has the name of one in a folder of images."""
+        masks, pictures = _Masks(), list[tuple[_Place, str]]()
+        for path in tree.pictures():
+            folder, _, name = path.rpartition("/")
+            place = _place(tuple(folder.split("/")) if folder else ())
+            if place is not None and place.is_mask:
+                masks.add(place.inside, path)
+            elif place is not None:
+                pictures.append((place, name))
+        return any(masks.of(place.inside, name) for place, name in pictures)
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the images with their masks. Raises DatasetError if there is no such pair of folders, StorageError."""
-        listing = Listing()
-        found = files.grow(root, listing, max_files=max_files)
+        found, root = tree, tree.root
         masks, pictures, others = _Masks(), dict[str, _Place](), list[str]()
         for path in sorted(found.paths, key=str.encode):
             place = _place(tuple(path.split("/")[:-1]))
-            if place is None or not files.is_picture(path):
+            if not is_picture(path):
+                continue
+            if place is None:
                 others.append(path)
             elif place.is_mask:
                 masks.add(place.inside, path)
@@ -187,22 +183,21 @@ class MaskFolders(FolderFormat):
         if names_file is not None:
             listing.classes = read_class_names(found, names_file)
             listing.num_mask_values = len(listing.classes)
-            others.remove(names_file)
+            listing.read.add(names_file)
         tops = {place.inside[0] if place.inside else "" for place in pictures.values()}
         listing.splits = () if "" in tops else folder.splits(root, sorted(tops))
         files.add_described(listing, _described(pictures, masks, listing.splits))
         files.add_misplaced(listing, others, "it lies neither among the pictures nor among the masks; move it")
         for path in sorted(masks.paths() - masks.matched, key=str.encode):
             files.refuse(listing, path, Reason.ANNOTATION, "mask without picture: none has its name")
-        return listing
 
     def picture_path(self, output: Output) -> str:
         """In ``images`` in the folder of its split."""
-        return files.join(output.split or "", f"images/{output.file_name}")
+        return join(output.split or "", f"images/{output.file_name}")
 
     def mask_path(self, output: Output) -> str:
         """At the same place in ``masks``."""
-        return files.join(output.split or "", f"masks/{output.name}.png")
+        return join(output.split or "", f"masks/{output.name}.png")
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``classes.txt`` in the root, where classes have names. Raises DatasetError where a line cannot hold one."""
@@ -220,11 +215,6 @@ def _place(parts: tuple[str, ...]) -> _Place | None:
     if parts and parts[0].lower() in files.SPLIT_NAMES:
         return _Place(False, parts)  # noqa: FBT003
     return None
-
-
-def _holds_pictures(place: Path) -> bool:
-    places = islice(files.folders(place, Listing()), _PLACES_LOOKED_AT)
-    return any(files.is_picture(name) for each in places for name in each.files)
 
 
 def _described(

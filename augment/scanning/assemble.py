@@ -241,6 +241,8 @@ class Assembly:
             keypoint_names=self._listing.keypoint_names,
             mask_bits=self._mask_bits,
             details=self._listing.details,
+            notices=tuple(self._listing.notices),
+            ignore=tuple(self._listing.ignore),
         )
         records = (batch for table in tables.values() for batch in _record_rows(table))
         return Assembled(summary, records, _refused_rows(refused.sort_by("path")))

@@ -4,6 +4,7 @@ To add a format, write a subclass of ``FolderFormat`` or ``ShardFormat`` and add
 """
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +15,16 @@ from augment import validation
 from augment.datasets import keys, manifest
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError
+from augment.formats import evidence
 from augment.formats.coco.format import Coco
 from augment.formats.csv_table import CsvTable
-from augment.formats.files import Watch, watching
+from augment.formats.files import Watch, grow, watching
 from augment.formats.folder import ClassFolders
-from augment.formats.format import FolderFormat, Format, ShardFormat
+from augment.formats.format import FolderFormat, Format, Listing, ShardFormat
 from augment.formats.imagefolder import ImageFolder
 from augment.formats.masks import MaskFolders
 from augment.formats.parquet.format import Parquet
+from augment.formats.tree import Tree, is_picture, join
 from augment.formats.voc.format import Voc
 from augment.formats.webdataset.format import WebDataset
 from augment.formats.yolo.format import Yolo
@@ -74,26 +77,19 @@ def shard_format(name: str) -> ShardFormat:
     return found
 
 
-def recognised(root: Path) -> Format:
-    """The format of a folder, by what lies in it. Raises DatasetError where it is as much one as another."""
+def recognised(tree: Tree) -> Format:
+    """The format of a dataset, by evidence. Raises DatasetError where it is as much one as another."""
     for equals in _ASKED:
-        found = [each for each in equals if _recognises(each, root)]
+        found = [each for each in equals if each.recognise(tree)]
         if len(found) > 1:
             names = " and ".join(each.name for each in found)
             raise DatasetError(
-                f"{keys.printable(str(root))} looks like {names}: name the format (--format; for an expansion "
+                f"{keys.printable(str(tree.root))} looks like {names}: name the format (--format; for an expansion "
                 "--from-format), or give the folder of one of them"
             )
         if found:
             return found[0]
     return FORMATS[ClassFolders.name]
-
-
-def _recognises(each: Format, root: Path) -> bool:
-    try:
-        return each.recognise(root)
-    except (OSError, DatasetError):  # what cannot be listed is told by name when it is scanned
-        return False
 
 
 def scan(
@@ -107,12 +103,14 @@ def scan(
     max_files: int | None = None,
     num_threads: int | None = None,
     bad_annotations: str = assemble.REFUSE,
+    ignore: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> Dataset:
     """Read every file below ``root`` once and describe what is there; pictures are probed, not decoded.
 
     A file that this machine read before and that did not change since is not read again. The manifest is written to
-    ``sink``, whole or not at all, or stays in memory. ``watch`` is told what is read. Where annotations cannot be true
+    ``sink``, whole or not at all, or stays in memory. ``ignore`` are patterns as of ``PurePath.match``: files and
+    folders whose path ends so are left out. ``watch`` is told what is read. Where annotations cannot be true
     (Reason.ANNOTATION) the scan is refused, with a report of them; ``bad_annotations="leave_out"`` leaves their records
     out, with rows in the manifest, as files that are no pictures.
 
@@ -134,10 +132,13 @@ def scan(
             else "does not exist; give the folder of the dataset"
         )
         raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
-    chosen = given or recognised(folder_path)
     scanned_ns = time.time_ns()
+    listing = Listing(is_named=given is not None, ignore=_patterns(ignore))
     with watching(watch):
-        listing = chosen.find(folder_path, max_files=max_files)
+        tree = grow(folder_path, listing, max_files=max_files)
+        chosen = given or recognised(tree)
+        chosen.find(tree, listing, max_files=max_files)
+        _judge_unread(tree, listing, chosen)
     assembly = Assembly(listing)
     for refused in listing.refused:
         assembly.refuse(refused)
@@ -151,7 +152,7 @@ def scan(
         done += len(some)
         if progress is not None:
             progress(done, listing.num_files)
-    _check(assembly, folder_path, chosen, bad_annotations)
+    _check(assembly, folder_path, chosen, bad_annotations, listing.notices)
     assembled = assembly.finish(format_name=chosen.name, root=str(folder_path), scanned_ns=scanned_ns)
     if sink is None:
         memory = pa.BufferOutputStream()
@@ -162,6 +163,30 @@ def scan(
     return Dataset.open(sink)
 
 
+def _judge_unread(tree: Tree, listing: Listing, chosen: Format) -> None:
+    """Raise DatasetError if a file that was not read is about the images; make notices of the others.
+
+    If the user named the format, there are notices alone.
+    """
+    grouped = {join(group.folder, name) for group in listing.groups for name in group.names}
+    refused = {each.path for each in listing.refused}
+    images = {path for path in tree.pictures() if path not in listing.read}
+    unread = [path for path in tree.paths - grouped - refused - listing.read if not is_picture(path)]
+    found = list(evidence.judge(tree, unread, images))
+    if isinstance(chosen, ClassFolders):
+        found += evidence.masks_among(images)
+    about = [each for each in found if each.why is not None]
+    if about and not listing.is_named:
+        more = f" (and {len(about) - 1:,} more)" if len(about) > 1 else ""
+        pattern = evidence.pattern(about, tree.paths - {each.path for each in about})
+        raise DatasetError(
+            f"{keys.printable(str(tree.root))} was read as {chosen.name}, and {keys.printable(about[0].path)} was not "
+            f"read, though {about[0].why}{more}: {about[0].remedy} (--format; for an expansion --from-format), or "
+            f"ignore such files (--ignore {shlex.quote(pattern)})"
+        )
+    listing.notices += evidence.notices(found, tree.num_ignored)
+
+
 def take(dataset: object, *, bad_annotations: str = assemble.REFUSE) -> Dataset:
     """What a function is given as its dataset: one, or the path of a folder, which is scanned; CallError else."""
     if isinstance(dataset, Dataset):
@@ -170,18 +195,26 @@ def take(dataset: object, *, bad_annotations: str = assemble.REFUSE) -> Dataset:
     return scan(folder_path, bad_annotations=bad_annotations)
 
 
-def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotations: str) -> None:
+def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotations: str, notices: Sequence[str]) -> None:
     """Raise DatasetError where what was found is no dataset."""
     bad = assembly.refusals.bad_annotations()
     if bad and bad_annotations == assemble.REFUSE:
         raise DatasetError(_bad(folder_path, bad))
     if not assembly.num_records:
-        raise DatasetError(_nothing(folder_path, assembly))
+        raise DatasetError(_nothing(folder_path, assembly, notices))
     if assembly.are_boxes_shares:
         raise DatasetError(
             f"{keys.printable(str(folder_path))}: all boxes lie between 0 and 1, so they seem to be shares of their "
             f"pictures; {chosen.name} counts in pixels: multiply them by width and height"
         )
+
+
+def _patterns(ignore: Sequence[str]) -> tuple[str, ...]:
+    patterns = tuple(validation.text("ignore", each) for each in validation.many("ignore", ignore))
+    for each in patterns:
+        if not each.strip("/") or each.startswith("/") or ".." in each.split("/"):
+            raise CallError(f"ignore has {each!r}; give names or paths below the dataset, as '*.xml' or 'notes/*'")
+    return patterns
 
 
 def _check_limits(**limits: int | None) -> None:
@@ -204,9 +237,11 @@ def _bad(root: Path, kinds: Sequence[assemble.Kind]) -> str:
     )
 
 
-def _nothing(root: Path, assembly: Assembly) -> str:
+def _nothing(root: Path, assembly: Assembly, notices: Sequence[str]) -> str:
     if not assembly.num_refused:
-        return f"{root} holds no file; put pictures into it"
+        unread = "; ".join(notices[:3]) + (" …" if len(notices) > 3 else "")
+        what = f"no image: {unread}" if notices else "no file"
+        return f"{root} holds {what}; put pictures into it"
     lines = "; ".join(keys.printable(line) for line in assembly.first_refused(3))
     more = " …" if assembly.num_refused > 3 else ""
     return (

@@ -56,6 +56,7 @@ class ScanTask:
     max_pixels: int = decode.DEFAULT_MAX_PIXELS
     max_files: int | None = None
     bad_annotations: str = assemble.REFUSE
+    ignore: tuple[str, ...] = ()
     timeout_s: float | None = None
 
     def run(self, guard: Guard) -> ScanReport:  # noqa: ARG002 - a scan decodes nothing, so no record needs its guard
@@ -79,6 +80,7 @@ class ScanTask:
             max_pixels=self.max_pixels,
             max_files=self.max_files,
             bad_annotations=self.bad_annotations,
+            ignore=self.ignore,
             watch=watch,
         )
         return ScanReport(

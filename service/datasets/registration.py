@@ -33,6 +33,7 @@ class Wanted:
     format: str | None = None
     replace: bool = False
     bad_annotations: str = assemble.REFUSE
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

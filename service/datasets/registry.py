@@ -243,6 +243,7 @@ class Datasets:
             max_files=self._settings.max_files,
             timeout_s=self._settings.record_timeout_s,
             bad_annotations=pending.wanted.bad_annotations,
+            ignore=tuple(pending.wanted.ignore),
         )
         try:
             report = await asyncio.wrap_future(self._scanners.submit(task))

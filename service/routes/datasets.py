@@ -15,7 +15,7 @@ import pydantic
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from augment.errors import CallError
 from augment.samples.sample import Record, Refusal
@@ -57,6 +57,13 @@ _FORM = "multipart/form-data"
 Name = Annotated[str, Path(description="The dataset's name.", examples=["photos"])]
 
 
+_Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 class Asked(schemas.Schema):
     """What to call a dataset and how it lies on disk."""
 
@@ -70,6 +77,16 @@ class Asked(schemas.Schema):
         description="Whether annotations that cannot be true (a box outside of its picture, an unknown class) refuse "
         "the dataset, with a report of them, or leave their pictures out.",
     )
+    ignore: Annotated[tuple[_Pattern, ...], BeforeValidator(_split), Field(max_length=100)] = Field(
+        (),
+        description="Patterns of files and folders to leave out, as `*.xml` or `notes/*`: a list, or one text with "
+        "commas between them.",
+        examples=[["*.xml"]],
+    )
+
+    def wanted(self, path: str | None) -> Wanted:
+        """What is asked for, of a folder or an archive."""
+        return Wanted(self.name, path, self.format, self.replace, self.bad_annotations, self.ignore)
 
 
 class Registration(Asked):
@@ -192,6 +209,7 @@ _BODY = {
                         "format": {"type": "string", "example": "folder"},
                         "replace": {"type": "boolean"},
                         "bad_annotations": {"type": "string", "enum": ["refuse", "leave_out"]},
+                        "ignore": {"type": "string", "example": "*.xml,notes/*"},
                         "file": {"type": "string", "format": "binary", "description": "A zip, tar or gzipped tar."},
                     },
                 }
@@ -224,6 +242,7 @@ async def register_dataset(
     format: Annotated[str | None, Query(description="As `name`.")] = None,  # noqa: A002 - the word of the contract
     replace: Annotated[bool | None, Query(description="As `name`.")] = None,
     bad_annotations: Annotated[str | None, Query(description="As `name`; `refuse` or `leave_out`.")] = None,
+    ignore: Annotated[str | None, Query(description="As `name`; patterns with commas between them.")] = None,
 ) -> dict[str, Any]:
     """Register a folder by its path (JSON), or upload one: a form with `name` and `file`, or an archive as the body.
 
@@ -234,6 +253,7 @@ async def register_dataset(
     """
     kind = requests.check_media_type(request, {"application/json", _FORM, *_ARCHIVE_TYPES})
     query = {"name": name, "format": format, "replace": replace, "bad_annotations": bad_annotations}
+    query["ignore"] = ignore
     with state.admission.place(after_body=True) as turn:
         if kind == "application/json":
             done = await _register_path(request, state, turn)
@@ -319,7 +339,7 @@ async def _register_path(request: Request, state: State, turn: Place) -> tuple[s
     except pydantic.ValidationError as error:
         raise _invalid(error) from error
     path = await to_thread.run_sync(state.datasets.confined, asked.path)
-    return await _register(state, Wanted(asked.name, path, asked.format, asked.replace, asked.bad_annotations))
+    return await _register(state, asked.wanted(path))
 
 
 async def _register_upload(
@@ -338,7 +358,7 @@ async def _register_upload(
         if not spool.num_bytes:
             raise MalformedError("the archive is empty; send its bytes")
         asked = _asked(given)
-        wanted = Wanted(asked.name, None, asked.format, asked.replace, asked.bad_annotations)
+        wanted = asked.wanted(None)
         return await _register(state, wanted, archive)
     finally:
         await to_thread.run_sync(discard, archive)  # it has moved where all went well

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from augment.formats import files
+from augment.formats.format import Format, Listing
+from augment.formats.tree import Tree
+
 LONG_AGO_S = 1_000_000_000
 """A time of modification that no scan doubts."""
 
@@ -20,10 +24,10 @@ def picture(shade: int = 0, *, height: int = 8, width: int = 8, image_format: st
     return file.getvalue()
 
 
-def lay(root: Path, files: Mapping[str, bytes | None]) -> Path:
+def lay(root: Path, contents: Mapping[str, bytes | None]) -> Path:
     """Write files below ``root``, long ago; None is an empty folder."""
     root.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
+    for name, data in contents.items():
         path = root / name
         if data is None:
             path.mkdir(parents=True, exist_ok=True)
@@ -37,6 +41,18 @@ def lay(root: Path, files: Mapping[str, bytes | None]) -> Path:
 def lay_pictures(root: Path, *names: str) -> Path:
     """Write pictures of different shades."""
     return lay(root, {name: picture(shade) for shade, name in enumerate(names)})
+
+
+def grown(root: Path) -> Tree:
+    """The names of all files below a folder."""
+    return files.grow(root, Listing())
+
+
+def listed(chosen: Format, root: Path) -> Listing:
+    """What a format finds in a folder."""
+    listing = Listing()
+    chosen.find(grown(root), listing)
+    return listing
 
 
 @contextmanager

@@ -21,24 +21,23 @@
   all splits; categories keep their ids and members if the source was COCO, else they count from 1.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Any
 
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
-from augment.formats import files
+from augment.formats import evidence, files
 from augment.formats.coco import index, write
 from augment.formats.coco.index import Entry, Indexed
 from augment.formats.coco.objects import Categories, check_size, read
-from augment.formats.files import SPLIT_NAMES, Tree, add_pictures, confined, grow, join, named, refuse
+from augment.formats.files import SPLIT_NAMES, add_pictures, confined, named, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
 from augment.formats.shared import object_rules
+from augment.formats.tree import Tree, join
 from augment.samples.annotations import Annotations
 
 _KIND = re.compile(r"(instances|person_keypoints|captions|image_info|stuff)[_-](.+)", re.IGNORECASE)
@@ -71,7 +70,7 @@ def find_annotation_files(files: Tree) -> list[CocoFile]:
     found = [
         _described(path)
         for path in sorted(files.paths)
-        if _is_json(path.rpartition("/")[2]) and _has_place(path) and index.looks_like(files.root / path)
+        if _is_annotation_file(path) and index.looks_like(files.root / path)
     ]
     with_things = {each.split for each in found if each.kind != "stuff"}
     found = [each for each in found if each.kind != "stuff" or each.split not in with_things]
@@ -105,10 +104,15 @@ def _is_json(name: str) -> bool:
     return name.lower().endswith(".json") and not name.startswith(".") and not files.OF_EXPANSION.fullmatch(name)
 
 
-def _has_place(path: str) -> bool:
+def _is_annotation_file(path: str) -> bool:
+    """True if a file is in one of the usual places and may be of objects or captions."""
     folder, _, name = path.rpartition("/")
     last = folder.rpartition("/")[2].lower()
-    return (folder == "" or last == "annotations" or last in SPLIT_NAMES) and not name.lower().startswith("panoptic")
+    return (
+        _is_json(name)
+        and (folder == "" or last == "annotations" or last in SPLIT_NAMES)
+        and not name.lower().startswith("panoptic")
+    )
 
 
 def _described(path: str) -> CocoFile:
@@ -133,22 +137,15 @@ class Coco(FolderFormat):
     name = "coco"
     writes = frozenset({"boxes", "instance_masks", "keypoints"})
 
-    def recognise(self, root: Path) -> bool:
-        """Whether a JSON file in one of the usual places begins as COCO's do."""
-        top = files.top(root)
-        splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
-        for folder in ("", *(name for name in top.folders if name.lower() == "annotations"), *splits):
-            with os.scandir(root / folder) as entries:
-                found = (Path(entry.path) for entry in entries if _is_json(entry.name))
-                if any(index.looks_like(path) for path in islice(found, _MOST_LOOKED_AT)):
-                    return True
-        return False
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if a JSON file in one of the usual places begins as COCO's do."""
+        return evidence.has(tree, self.name, filter(_is_annotation_file, tree.paths))
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the pictures that the files list; opens no picture. Raises DatasetError, StorageError."""
-        listing = Listing()
-        files = grow(root, listing, max_files=max_files)
+        files = tree
         found = find_annotation_files(files)
+        listing.read.update(each.path for each in found)
         indexed = [index.index_file(each.path, index.read_text(files, each.path)) for each in found]
         categories = write.united(indexed)
         listing.classes = tuple(dict.fromkeys(each["name"] for each in categories))
@@ -162,7 +159,6 @@ class Coco(FolderFormat):
         for path in sorted(files.pictures()):
             if path not in taken:
                 refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
-        return listing
 
     def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
         """None. Raises RecordError where the picture's annotations cannot be written at the end."""

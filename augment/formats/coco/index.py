@@ -20,7 +20,8 @@ from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
 from augment.formats.coco.objects import Id
-from augment.formats.files import Tree, shown
+from augment.formats.files import shown
+from augment.formats.tree import Tree
 
 MAX_BYTES = 2 * 2**30
 """Of one file; LVIS, the largest in wide use, has 1.1 GB."""

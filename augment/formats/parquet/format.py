@@ -19,7 +19,6 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -45,6 +44,7 @@ from augment.formats.parquet import read
 from augment.formats.parquet.read import Meaning, RowReader, Shelf
 from augment.formats.shared import shards
 from augment.formats.shared.class_names import NO_CLASS
+from augment.formats.tree import Tree
 from augment.samples.annotations import Annotations
 
 GROUP_ROWS = 100
@@ -166,26 +166,26 @@ class Parquet(ShardFormat):
     name = "parquet"
     writes = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
 
-    def recognise(self, root: Path) -> bool:
-        """Whether there are Parquet files in the root or a folder of it, and no pictures beside them."""
-        return shards.recognise(root, ".parquet")
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if there are Parquet files, and no image beside them."""
+        return shards.recognise(tree, ".parquet")
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """Read the footers of all shards, and the columns of names and classes; no image.
 
         Raises DatasetError if a file is not a shard, was cut or is encrypted, the columns or splits are ambiguous or
         there are more than ``max_files`` rows; StorageError.
         """
-        listing = Listing()
+        root = tree.root
         info = shards.read_info(root)
         shelves: list[Shelf] = []
-        for shard in shards.find(root, listing, ".parquet", splits=info.splits):
+        for shard in shards.find(tree, listing, ".parquet", splits=info.splits):
             shelves.append(read.open_shelf(root / shard.path, shard))
             listing.num_files += shelves[-1].description.num_rows
             if max_files is not None and listing.num_files > max_files:
                 raise DatasetError(f"{root} holds more than {max_files} rows (max_files); split it, or raise the limit")
         if not shelves:
-            return listing
+            return
         layout = read.common_layout(shelves)
         meaning = Meaning(layout, info)
         for shelf in shelves:
@@ -202,7 +202,6 @@ class Parquet(ShardFormat):
         listing.classes = meaning.names.values.classes
         listing.keypoint_names = meaning.names.keypoint_names
         listing.details = {"left_out": list(layout.left_out)} if layout.left_out else {}
-        return listing
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``README.md``, by which ``datasets`` finds the shards of each split, and ``dataset_info.json``."""

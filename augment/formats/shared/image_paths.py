@@ -13,8 +13,8 @@ from pathlib import Path
 
 from augment.errors import DatasetError, Reason
 from augment.formats import files, folder
-from augment.formats.files import Tree
 from augment.formats.format import Described, Listing
+from augment.formats.tree import Tree, is_picture
 
 MAX_TABLE_BYTES = 2**30
 """A table of ten million rows; it is read into memory."""
@@ -63,7 +63,8 @@ class Named:
         for path, detail in self.missing.items():
             files.refuse(listing, path, Reason.ANNOTATION, detail)
         files.add_described(listing, map(self._in_split, sorted(self.described, key=str.encode)))
-        rest = self.tree.paths - self.described.keys() - self.used
+        listing.read |= self.used
+        rest = set(self.tree.pictures()) - self.described.keys() - self.used
         files.add_misplaced(listing, rest, f"no row of {tables} names it; add one, or move it elsewhere")
 
     def _split_by_folder(self, root: Path) -> None:
@@ -113,7 +114,7 @@ class Finder:
     def _by_name(self) -> Mapping[str, list[str]]:
         """Pictures by the last part of their path, with and without extension."""
         index: dict[str, list[str]] = {}
-        for path in filter(files.is_picture, self._paths):
+        for path in filter(is_picture, self._paths):
             for last in {path.rpartition("/")[2], _bare(path).rpartition("/")[2]}:
                 index.setdefault(last, []).append(path)
         return index

@@ -21,14 +21,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from augment.datasets import keys, read
-from augment.errors import DatasetError, Reason, StorageError
+from augment.errors import DatasetError, Reason
 from augment.formats import files
 from augment.formats.format import Listing, StreamedFile, Whole
+from augment.formats.tree import Tree, join
 from augment.samples.annotations import Annotations, parse
 
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
@@ -54,17 +54,17 @@ class Shard:
 
 
 def find(
-    root: Path, listing: Listing, suffix: str, *, splits: Sequence[str] = (), refused: Sequence[str] = ()
+    tree: Tree, listing: Listing, suffix: str, *, splits: Sequence[str] = (), refused: Sequence[str] = ()
 ) -> list[Shard]:
-    """The shards below ``root``, by the UTF-8 bytes of their paths; the listing's splits and refusals are filled in.
+    """The shards of a dataset, by the UTF-8 bytes of their paths; the listing's splits and refusals are filled in.
 
     ``splits`` are names of splits that the dataset states. ``refused`` are endings of compressed shards, whose parts
     cannot be read in place. Raises DatasetError for these and where the splits are ambiguous, StorageError.
     """
-    found = []
-    for folder in files.folders(root, listing):
+    root, found = tree.root, []
+    for folder in tree.folders:
         for name in folder.files:
-            path = files.join(folder.path, name)
+            path = join(folder.path, name)
             if name.lower().endswith(tuple(refused)):
                 raise DatasetError(
                     f"{shown(root / path)} is compressed, and pictures in it cannot be read in place; unpack it to a "
@@ -81,22 +81,9 @@ def find(
     return sorted(found, key=lambda shard: shard.path.encode())
 
 
-def recognise(root: Path, suffix: str) -> bool:
-    """Whether there are shards in the root or in a folder of it, and no picture where shards are."""
-    try:
-        top = files.top(root)
-    except (DatasetError, StorageError):
-        return False
-    places = [top.files]
-    for name in islice(top.folders, _LOOKED_AT):
-        try:
-            places.append(files.top(root / name).files)
-        except (DatasetError, StorageError):
-            continue
-    some = [name for names in places for name in names[:_LOOKED_AT]]
-    return any(name.endswith(suffix) for name in some) and not any(
-        name.lower().rpartition(".")[2] in PICTURES for name in some
-    )
+def recognise(tree: Tree, suffix: str) -> bool:
+    """Return True if there are shards, and no image beside them."""
+    return any(path.endswith(suffix) for path in tree.paths) and not any(tree.pictures())
 
 
 def names_of(

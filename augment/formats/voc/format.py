@@ -29,9 +29,10 @@ from pathlib import Path
 
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
-from augment.formats import files
-from augment.formats.files import SPLIT_NAMES, Tree, above, add_pictures, grow, has_file, is_picture, join, refuse
+from augment.formats import evidence
+from augment.formats.files import SPLIT_NAMES, above, add_pictures, refuse
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole, WrittenFile
+from augment.formats.tree import Tree, is_picture, join
 from augment.formats.voc.xml import MAX_BYTES, counts_from_0, parse, write
 from augment.samples.annotations import Annotations
 
@@ -168,25 +169,21 @@ class Voc(FolderFormat):
     name = "voc"
     writes = frozenset({"boxes", "mask"})
 
-    def recognise(self, root: Path) -> bool:
-        """Whether the names of folders are VOC's, or XML lies where its pictures do; looks at few names."""
-        top = files.top(root)
-        named = {name.lower(): name for name in top.folders}
-        if "annotations" in named and has_file(root / named["annotations"], ".xml", depth=2):
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if XML of VOC has the name of an image, or the folders are VOC's."""
+        folders = {folder.path.rpartition("/")[2].lower() for folder in tree.folders}
+        if {"imagesets", "jpegimages"} <= folders:
             return True
-        if "imagesets" in named or has_file(root, ".xml", depth=1):
-            return True
-        splits = [name for name in top.folders if name.lower() in SPLIT_NAMES]
-        devkit = [name for name in top.folders if name.lower().startswith("voc")]
-        return any(has_file(root / name, ".xml", depth=1) for name in splits) or any(
-            has_file(root / name, ".xml", depth=3) for name in devkit
+        stems = {keys.without_extension(path.rpartition("/")[2]) for path in tree.pictures()}
+        xmls = (path for path in tree.paths if keys.extension(path).lower() == ".xml")
+        return evidence.has(
+            tree, self.name, (path for path in xmls if keys.without_extension(path.rpartition("/")[2]) in stems)
         )
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the pictures that have XML or stand in a list; opens no picture. Raises DatasetError, StorageError."""
-        listing = Listing()
-        files = grow(root, listing, max_files=max_files)
-        layout = find_layout(root, files)
+        files = tree
+        layout = find_layout(files.root, files)
         pictures = _pictures(listing, files, layout)
         splits = dict(split_images(files, layout, pictures))
         listing.splits = tuple(name for name in splits if name is not None)
@@ -194,10 +191,11 @@ class Voc(FolderFormat):
         taken: dict[str, str | None] = {}
         for split, names in splits.items():
             _add_split(listing, files, layout, pictures, split, names, taken)
+        listing.read.update(xml_path(layout, name) for name in pictures)
+        listing.read.update(path for path in files.paths if "imagesets" in path.lower().split("/")[:-1])
         for name, path in pictures.items():
             if name not in taken:
                 refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
-        return listing
 
     def picture_path(self, output: Output) -> str:
         """Below the folder of pictures; the split is part of the name, for two splits may have equal keys."""

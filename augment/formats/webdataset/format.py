@@ -44,6 +44,7 @@ from augment.formats.format import (
 from augment.formats.shared import shards
 from augment.formats.shared.class_names import NO_CLASS, ClassValues, NamesInUse
 from augment.formats.shared.shards import HAS_NAMES, Shard, carrying, parsed
+from augment.formats.tree import Tree
 from augment.formats.webdataset.samples import PICTURES, Samples, base_name, key, read_shard
 from augment.formats.webdataset.tar_index import TarError
 from augment.images import decode
@@ -79,19 +80,19 @@ class WebDataset(ShardFormat):
     name = "webdataset"
     writes = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
 
-    def recognise(self, root: Path) -> bool:
-        """Whether there are tars in the root or a folder of it, and no pictures beside them."""
-        return shards.recognise(root, ".tar")
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if there are tars, and no image beside them."""
+        return shards.recognise(tree, ".tar")
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """Read the headers of all shards, and the members that name classes.
 
         Raises DatasetError if a file is not a shard or was cut, the splits are ambiguous or there are more than
         ``max_files`` samples; StorageError.
         """
-        listing = Listing()
+        root = tree.root
         info = shards.read_info(root)
-        found = shards.find(root, listing, ".tar", splits=info.splits, refused=_COMPRESSED)
+        found = shards.find(tree, listing, ".tar", splits=info.splits, refused=_COMPRESSED)
         names = NamesInUse(ClassValues(info.classes), info.keypoint_names)
         read_ones: list[Samples] = []
         left_out: Counter[str] = Counter()
@@ -115,7 +116,6 @@ class WebDataset(ShardFormat):
         listing.classes = names.values.classes
         listing.keypoint_names = names.keypoint_names
         listing.details = {"left_out": dict(left_out)} if left_out else {}
-        return listing
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""

@@ -15,8 +15,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from augment.datasets import keys
 from augment.errors import DatasetError
-from augment.formats.files import SPLIT_NAMES, Tree, shown
+from augment.formats.files import SPLIT_NAMES, shown
 from augment.formats.shared.object_rules import NO_CLASS
+from augment.formats.tree import Tree
 from augment.formats.yolo.labels import Words
 from augment.samples import annotations
 

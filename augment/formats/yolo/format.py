@@ -23,13 +23,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 from augment.datasets import keys
 from augment.errors import DatasetError, OutputError, Reason, RecordError
-from augment.formats.files import Tree, add_pictures, grow, refuse
+from augment.formats.files import add_pictures, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
 from augment.formats.shared import object_rules
+from augment.formats.tree import Tree
 from augment.formats.yolo import config, labels, layout
 from augment.formats.yolo.config import Config
 from augment.formats.yolo.labels import Words
@@ -47,14 +47,13 @@ class Yolo(FolderFormat):
     name = "yolo"
     writes = frozenset({"boxes", "instance_masks", "keypoints"})
 
-    def recognise(self, root: Path) -> bool:
-        """Whether there is a data.yaml, or darknet's list of names beside files of lines."""
-        return layout.recognise(root)
+    def recognise(self, tree: Tree) -> bool:
+        """Return True if there is a data.yaml, darknet's list of names, or a file of lines for an image."""
+        return layout.recognise(tree)
 
-    def find(self, root: Path, *, max_files: int | None = None) -> Listing:
+    def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the pictures of all splits; opens none. Raises DatasetError, StorageError."""
-        listing = Listing()
-        files = grow(root, listing, max_files=max_files)
+        files = tree
         config = layout.config(files)
         splits = layout.pictures(files, config, listing)
         listing.splits = tuple(split for split in splits if split is not None)
@@ -74,12 +73,13 @@ class Yolo(FolderFormat):
                     taken[path] = split
                     own[path] = f"{prefix}{name}"
             add_pictures(listing, own, split, partial(_describe, files, config.words, own))
+        listing.read.update(layout.label_path(picture) for picture in files.pictures())
+        listing.read.update(layout.files_of_dataset(files, config))
         for path in layout.lines_of_none(files, files.pictures()):
             refuse(listing, path, Reason.ANNOTATION, "no picture: none has these lines by its name; rename one of both")
         for path in sorted(files.pictures()):
             if path not in taken:
                 refuse(listing, path, Reason.MISPLACED, f"it lies in no place that {config.file} names")
-        return listing
 
     def picture_path(self, output: Output) -> str:
         """Below ``images`` and the split. Lines go by the name less its extension, so that one is always added."""

@@ -1,16 +1,15 @@
 """Images of each split of a YOLO dataset, and the names of their records; see ``format``."""
 
 import posixpath
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason
-from augment.formats import files
-from augment.formats.files import SPLIT_NAMES, Tree, confined, has_file, is_picture, refuse, split_of
+from augment.formats import evidence
+from augment.formats.files import SPLIT_NAMES, confined, refuse, split_of
 from augment.formats.format import Listing
-from augment.formats.yolo.config import MAX_BYTES, Config, read_names, read_yaml
+from augment.formats.tree import Tree, is_picture
+from augment.formats.yolo.config import Config, read_names, read_yaml
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _NAMES = frozenset({"obj.names", "classes.txt", "classes.names", "_darknet.labels"})
@@ -18,24 +17,18 @@ _LISTS = ("train.txt", "training.txt", "val.txt", "valid.txt", "validation.txt",
 _MAX_LIST_BYTES = 256 * 2**20
 _MAX_DATA_BYTES = 64 * 2**10
 _IMAGES = "images"
-_SAYS_NAMES = re.compile(rb"^(?:names|nc)\s*:", re.MULTILINE)
-_SAYS_PLACES = re.compile(rb"^(?:train|val|test)\s*:", re.MULTILINE)
 
 
-def recognise(root: Path) -> bool:
-    """Whether there is a data.yaml, or darknet's list of names beside folders of pictures or labels."""
-    top = files.top(root)
-    lower = {name.lower() for name in top.files}
-    if any(_is_config(root / name) for name in top.files if name.lower().endswith((".yaml", ".yml"))):
+def recognise(tree: Tree) -> bool:
+    """Return True if there is a data.yaml, darknet's list of names, or a file of lines for an image."""
+    top = tree.folders[0].files
+    if evidence.has(tree, "yolo", (name for name in top if name.lower().endswith((".yaml", ".yml")))):
         return True
+    lower = {name.lower() for name in top}
     if lower & (_NAMES - {"classes.txt"}) or any(name.endswith((".names", ".data")) for name in lower):
-        return has_file(root, ".txt", depth=3)
-    return "classes.txt" in lower and has_file(root / "labels", ".txt", depth=2)
-
-
-def _is_config(path: Path) -> bool:
-    head = files.head(path, MAX_BYTES)
-    return _SAYS_NAMES.search(head) is not None and _SAYS_PLACES.search(head) is not None
+        return any(path.lower().endswith(".txt") for path in tree.paths)
+    labels = {label_path(picture) for picture in tree.pictures()}
+    return evidence.has(tree, "yolo", labels & tree.paths)
 
 
 def config(files: Tree) -> Config:
@@ -91,6 +84,14 @@ def lines_of_none(files: Tree, pictures: Iterable[str]) -> list[str]:
         and "labels" in path.lower().split("/")[:-1]
         and not _lists_names(path)
     )
+
+
+def files_of_dataset(files: Tree, found: Config) -> set[str]:
+    """Return the files that describe the dataset as a whole: its names, its splits and what points to them."""
+    places = (_place(files, found, split, value) for split, values in found.places.items() for value in values)
+    lists = {place for place in places if place is not None and place in files.paths and not is_picture(place)}
+    known = {path for path in files.paths if _lists_names(path) or path in _LISTS or path.endswith(".data")}
+    return known | lists | {found.file}
 
 
 def _root(files: Tree) -> str:

@@ -208,13 +208,13 @@ def test_expand_json_is_one_document(photos: Path, out: Path, capsys: pytest.Cap
 
 
 def test_expand_tells_what_it_did(photos: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (photos / "cat" / "notes.txt").write_text("no picture", encoding="utf-8")
+    (photos / "cat" / "notes.dat").write_text("no picture", encoding="utf-8")
     arguments = ["expand", photos, out, "-p", "light", "--copies", 1, "--workers", 0]
     assert run(*arguments) == exit_codes.OK
     shown = capsys.readouterr()
     assert shown.out.startswith("4 pictures written in ")
     assert "1 record refused" in shown.out
-    assert "refused: cat/notes.txt: format: " in shown.err
+    assert "refused: cat/notes.dat: format: " in shown.err
     assert run(*arguments) == exit_codes.OK
     assert "nothing to do: all 4 pictures are there; 1 record refused" in capsys.readouterr().out
 
@@ -228,10 +228,10 @@ def test_expand_refuses_another_expansions_folder(photos: Path, out: Path, capsy
 
 
 def test_expand_beyond_max_failures_fails(photos: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (photos / "cat" / "notes.txt").write_text("no picture", encoding="utf-8")
+    (photos / "cat" / "notes.dat").write_text("no picture", encoding="utf-8")
     arguments = ["expand", photos, out, "-p", "light", "--copies", 1, "--workers", 0]
     assert run(*arguments, "--max-failures", "0") == exit_codes.REQUEST
-    assert "cat/notes.txt" in capsys.readouterr().err
+    assert "cat/notes.dat" in capsys.readouterr().err
     assert run(*arguments, "--max-failures", "0.5") == exit_codes.OK
 
 

@@ -107,7 +107,7 @@ def test_options_of_the_other_kind_are_refused(streets: Path, capsys: pytest.Cap
     assert run("preview", streets, "-p", "light", "--key", "0") == exit_codes.REQUEST
     assert "--key is for a picture" in capsys.readouterr().err
     assert run("preview", streets / "JPEGImages/0.png", "-p", "light", "--split", "train") == exit_codes.REQUEST
-    assert "--split, --from-format and --mix are for a dataset's folder" in capsys.readouterr().err
+    assert "--split, --from-format, --ignore and --mix are for a dataset's folder" in capsys.readouterr().err
 
 
 def test_sheet_of_targets_is_the_same_each_time(streets: Path, tmp_path: Path) -> None:

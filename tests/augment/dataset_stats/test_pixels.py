@@ -84,7 +84,7 @@ def test_counts_of_a_picture_above_the_piece_that_is_counted_at_once(monkeypatch
 
 def test_broken_picture_is_refused_and_counts_for_nothing(data: Path) -> None:
     (data / "test/cat/broken.png").write_bytes(png(pixels(0, 50, 50))[:300])
-    (data / "test/cat/text.txt").write_text("no picture")
+    (data / "test/cat/text.dat").write_text("no picture")
     found = dataset_statistics(scan(data))
     assert [each.key for each in found.refusals] == ["test/cat/broken"]
     assert found.refused == {"format": 1, "undecodable": 1}

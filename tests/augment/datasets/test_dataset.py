@@ -131,10 +131,10 @@ def test_split_without_a_picture_is_refused_also_when_it_is_the_one_meant(tmp_pa
 
 
 def test_refusals_of_a_split_are_named_as_its_records_are(tmp_path: Path) -> None:
-    files = {"train/cat/1.png": picture(), "train/cat/x.txt": b"words", "val/1.png": picture(), "y.txt": b"words"}
+    files = {"train/cat/1.png": picture(), "train/cat/x.dat": b"words", "val/1.png": picture(), "y.dat": b"words"}
     dataset = scan(lay(tmp_path, {**files}))
-    assert [refusal.key for refusal in dataset.refused] == ["train/cat/x.txt", "y.txt"]
-    assert [refusal.key for refusal in dataset.choose("train").refused] == ["cat/x.txt"]
+    assert [refusal.key for refusal in dataset.refused] == ["train/cat/x.dat", "y.dat"]
+    assert [refusal.key for refusal in dataset.choose("train").refused] == ["cat/x.dat"]
     assert dataset.choose("val").refused == ()
 
 

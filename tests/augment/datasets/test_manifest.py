@@ -89,13 +89,13 @@ def test_rows_cross_batches_unharmed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_any_arrow_reader_opens_it(tmp_path: Path) -> None:
     lay_pictures(tmp_path / "data", "cat/1.png", "2.png")
-    (tmp_path / "data" / "x.txt").write_bytes(b"words")
+    (tmp_path / "data" / "x.dat").write_bytes(b"words")
     scan(tmp_path / "data", sink=tmp_path / "m.arrow")
     with pa.OSFile(str(tmp_path / "m.arrow")) as file:
         table = pa.ipc.open_file(file).read_all()
     table.validate(full=True)
     assert table.column_names == list(manifest.SCHEMA.names)
-    assert table.column("key").to_pylist() == ["2", "cat/1", "x.txt"]
+    assert table.column("key").to_pylist() == ["2", "cat/1", "x.dat"]
     assert table.column("label").to_pylist() == [None, 0, None]
     assert table.column("refusal").to_pylist()[:2] == [None, None]
 

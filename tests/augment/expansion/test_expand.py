@@ -57,7 +57,7 @@ def test_copy_is_the_draw_of_a_stream(data: Path, out: Path) -> None:
 
 def test_manifest_has_the_provenance_of_each_output(data: Path, out: Path) -> None:
     (data / "cat/broken.jpg").write_bytes(broken("broken"))
-    (data / "cat/notes.txt").write_text("no picture")
+    (data / "cat/notes.dat").write_text("no picture")
     expand(data, out, PIPELINE, copies=2, seed=7, include_originals=True)
     found = rows(out)
     assert [row["key"] for row in found] == sorted(str(row["key"]) for row in found)
@@ -77,7 +77,7 @@ def test_manifest_has_the_provenance_of_each_output(data: Path, out: Path) -> No
     assert any(json.loads(row["applied"]) for row in by_status["rendered"])
     assert all(row["copy"] is None and row["render_key"] is None for row in by_status["original"])
     refused = {row["key"]: (row["reason"], row["path"], row["copy"]) for row in by_status["refused"]}
-    assert refused == {"cat/broken": ("undecodable", None, None), "cat/notes.txt": ("format", None, None)}
+    assert refused == {"cat/broken": ("undecodable", None, None), "cat/notes.dat": ("format", None, None)}
 
 
 def test_manifest_digest_is_what_b2sum_prints(data: Path, out: Path) -> None:

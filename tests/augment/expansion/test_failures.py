@@ -165,8 +165,8 @@ def test_interrupt_ends_in_a_folder_that_goes_on(
 
 def test_files_that_the_scan_refused_are_judged_before_anything_is_written(data: Path, out: Path) -> None:
     for i in range(3):
-        (data / f"cat/{i}.txt").write_text("no picture")
-    expected = r"3 records and files are left out and max_failures is 2; the first is cat/0\.txt \(format: "
+        (data / f"cat/{i}.dat").write_text("no picture")
+    expected = r"3 records and files are left out and max_failures is 2; the first is cat/0\.dat \(format: "
     with pytest.raises(DatasetError, match=expected):
         expand(data, out, PIPELINE, max_failures=2)
     assert not out.exists()

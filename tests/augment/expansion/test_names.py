@@ -48,6 +48,8 @@ def test_class_folder_that_is_called_like_a_file_of_an_expansion_is_refused(
 
 def test_original_that_is_called_like_a_file_of_an_expansion_is_refused(tmp_path: Path, out: Path) -> None:
     data = lay_noise(tmp_path / "data", ["train/1.jpg", "train/expansion.json"])
+    lines = "".join(f'{{"file_name": "{name}", "label": "cat"}}\n' for name in ("1.jpg", "expansion.json"))
+    (data / "train" / "metadata.jsonl").write_text(lines)
     with pytest.raises(DatasetError, match="the original of record expansion has the name of a file that an expansion"):
         expand(data, out, PIPELINE, split="train", include_originals=True)
     assert expand(data, out, PIPELINE, split="train").num_rendered == 2

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_plan_says_what_would_be_written_and_writes_nothing(data: Path, out: Path) -> None:
-    (data / "cat/notes.txt").write_text("no picture")
+    (data / "cat/notes.dat").write_text("no picture")
     expansion = Expansion(data, out, PIPELINE, copies=4, include_originals=True)
     plan = expansion.plan()
     assert not out.exists()

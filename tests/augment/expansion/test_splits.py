@@ -146,17 +146,17 @@ def test_picture_in_two_splits_that_pass_through_is_no_leak_of_this_job(data: Pa
 
 
 def test_refusals_stand_in_the_rows_of_their_split(data: Path, out: Path) -> None:
-    (data / "val/cat/notes.txt").write_text("no picture")
+    (data / "val/cat/notes.dat").write_text("no picture")
     (data / "train/cat/broken.jpg").write_bytes(broken("broken"))
     (data / "stray.jpg").write_bytes((data / NAMES[0]).read_bytes())
     summary = expand(data, out, PIPELINE, copies=2)
     refused = {(row["split"], row["key"], row["reason"]) for row in rows(out) if row["status"] == "refused"}
     assert refused == {
-        ("val", "cat/notes.txt", "format"),
+        ("val", "cat/notes.dat", "format"),
         ("train", "cat/broken", "undecodable"),
         (None, "stray.jpg", "misplaced"),
     }
-    assert {each.key for each in summary.refusals} == {"val/cat/notes.txt", "train/cat/broken", "stray.jpg"}
+    assert {each.key for each in summary.refusals} == {"val/cat/notes.dat", "train/cat/broken", "stray.jpg"}
     assert Expansion(data, out, PIPELINE, copies=2).plan().num_refused == 2
     assert verify(out, data).ok
 

@@ -30,7 +30,7 @@ def test_change_that_leaves_the_number_of_records_is_named(data: Path, out: Path
     ):
         expand(data, out, PIPELINE)
     lay_noise(data, [f"cat/{i}.jpg" for i in range(5)])
-    (data / "cat/notes.txt").write_text("no picture")
+    (data / "cat/notes.dat").write_text("no picture")
     with pytest.raises(OutputError, match=r"the dataset changed \(in the files that are refused\) since"):
         expand(data, out, PIPELINE)
 
@@ -99,11 +99,11 @@ def test_update_names_what_is_newly_refused(data: Path, out: Path, tmp_path: Pat
     """A file that became no picture takes its copies with it; one that the scan refuses changes the manifest only."""
     expand(data, out, PIPELINE)
     (data / "cat/1.jpg").write_bytes(broken("cat/1.jpg"))
-    (data / "readme.txt").write_text("no picture")
+    (data / "words.dat").write_text("no picture")
     summary = expand(data, out, PIPELINE, update=True)
     assert {(each.key, each.reason) for each in summary.refusals} == {
         ("cat/1", Reason.UNDECODABLE),
-        ("readme.txt", Reason.FORMAT),
+        ("words.dat", Reason.FORMAT),
     }
     assert (summary.num_rendered, summary.num_kept) == (0, 15)
     expand(data, tmp_path / "fresh", PIPELINE)

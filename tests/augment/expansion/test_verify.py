@@ -22,7 +22,7 @@ NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(4)]
 def data(tmp_path: Path) -> Path:
     lay_noise(tmp_path / "data", NAMES)
     (tmp_path / "data/cat/broken.jpg").write_bytes(broken("broken"))
-    (tmp_path / "data/cat/notes.txt").write_text("no picture")
+    (tmp_path / "data/cat/notes.dat").write_text("no picture")
     return tmp_path / "data"
 
 
@@ -187,9 +187,9 @@ def test_source_is_remembered_by_digest(tmp_path: Path) -> None:
     place.mkdir()
     user_state.remember("a" * 32, place)
     user_state.remember("b" * 32, tmp_path)
-    assert user_state.recall("a" * 32) == place
+    assert user_state.recall("a" * 32) == (place, ())
     place.rmdir()
-    assert user_state.recall("a" * 32) == place
+    assert user_state.recall("a" * 32) == (place, ())
     assert user_state.recall("c" * 32) is None
 
 
@@ -199,7 +199,7 @@ def test_damaged_notes_of_sources_are_forgotten(tmp_path: Path, text: str) -> No
     (tmp_path / "home/sources.json").write_text(text)
     assert user_state.recall("aa") is None
     user_state.remember("bb", tmp_path)
-    assert user_state.recall("bb") == tmp_path
+    assert user_state.recall("bb") == (tmp_path, ())
 
 
 def test_notes_of_sources_stay_few_and_may_be_unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

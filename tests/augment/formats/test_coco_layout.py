@@ -8,13 +8,11 @@ import pytest
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
-from augment.formats import files
 from augment.formats.coco import index
 from augment.formats.coco.format import Coco
-from augment.formats.format import Listing
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import grown, lay, listed, picture
 from tests.augment.formats.formats_for_tests import annotations_by_key
 
 GOOD: dict[str, Any] = {
@@ -191,7 +189,7 @@ def test_folder_without_a_coco_file_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["package.json", "annotations/notes.json"])
 def test_other_json_is_not_taken_for_coco(name: str, tmp_path: Path) -> None:
-    assert not Coco().recognise(lay(tmp_path, {name: b'{"shapes": []}', "a.png": picture()}))
+    assert not Coco().recognise(grown(lay(tmp_path, {name: b'{"shapes": []}', "a.png": picture()})))
 
 
 def test_panoptic_files_are_left_out(tmp_path: Path) -> None:
@@ -209,7 +207,7 @@ def test_link_to_the_folder_above_is_refused_and_not_followed_for_ever(tmp_path:
 
 def test_annotations_do_not_wait_in_memory(tmp_path: Path) -> None:
     root = _lay(tmp_path, GOOD)
-    [group] = Coco().find(root).groups
+    [group] = listed(Coco(), root).groups
     first, again = group.described[0], group.described[0]
     assert first.annotations is None
     assert first.annotate is not None
@@ -220,7 +218,7 @@ def test_annotations_do_not_wait_in_memory(tmp_path: Path) -> None:
 def test_elements_are_found_again_by_their_places(tmp_path: Path) -> None:
     text = json.dumps(GOOD, indent=2)
     lay(tmp_path, {"x.json": text.encode()})
-    assert index.read_text(files.grow(tmp_path, Listing()), "x.json") == text
+    assert index.read_text(grown(tmp_path), "x.json") == text
     found = list(index.elements(text, "x.json", ["images", "annotations"]))
     assert [each.member for each in found] == ["images", "images", "annotations", "annotations", "categories"]
     for each in found:

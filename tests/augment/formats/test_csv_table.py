@@ -177,9 +177,13 @@ def test_path_that_leads_out_or_nowhere_is_a_picture_that_is_missing(name: str, 
 def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
     files = {"labels.csv": "path,label\na.png,cat\n", "other.csv": "path,label\na.png,dog\n"}
     root = folder(tmp_path, files, "a.png")
-    dataset = registry.scan(root)
+    with pytest.raises(
+        DatasetError, match=r"other\.csv was not read, though line 2 names a\.png: .*\(--ignore other\.csv\)"
+    ):
+        registry.scan(root)
+    dataset = registry.scan(root, ignore=["other.csv"])
     assert labels_of(dataset) == {"a": "cat"}
-    assert refused(dataset)["other.csv"][0] is Reason.FORMAT
+    assert dataset.notices == ("1 file or folder is ignored as asked",)
     (root / "labels.csv").rename(root / "mine.csv")
     with pytest.raises(DatasetError, match=r"has several tables of pictures \(mine.csv, other.csv\); name the one"):
         registry.scan(root)
@@ -187,7 +191,12 @@ def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
 
 def test_table_without_paths_or_without_classes_is_none(tmp_path: Path) -> None:
     root = folder(tmp_path, {"notes.csv": "a,b\n1,2\n", "list.csv": "path,size\na.png,7\n"}, "cat/a.png")
-    assert registry.scan(root).format == "folder"
+    with pytest.raises(
+        DatasetError, match=r"read as folder, and list\.csv was not read, though line 2 names cat/a\.png"
+    ):
+        registry.scan(root)
+    dataset = registry.scan(root, format="folder")
+    assert dataset.notices == ("list.csv was not read, though line 2 names cat/a.png", "notes.csv was not read")
     with pytest.raises(DatasetError, match=r"names a column of paths \(file_name, "):
         registry.scan(root, format="csv")
 

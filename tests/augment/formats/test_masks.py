@@ -14,7 +14,7 @@ from augment.formats.masks import MaskFolders
 from augment.images.masks import decode_mask, encode_mask
 from augment.samples.annotations import NOTHING
 from augment.scanning import scan as registry
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import grown, lay, picture
 from tests.augment.formats.formats_for_tests import annotations_by_key, convert, files_of
 
 HEIGHT, WIDTH = 6, 8
@@ -94,7 +94,7 @@ def test_layout_is_recognised(image: str, its_mask: str, split: str | None, key:
 )
 def test_other_layouts_are_no_pairs(names: tuple[str, ...], tmp_path: Path) -> None:
     lay(tmp_path, {name: b"0 1 1 1 1" if name.endswith(".txt") else picture() for name in names})
-    assert not MaskFolders().recognise(tmp_path)
+    assert not MaskFolders().recognise(grown(tmp_path))
 
 
 def test_folder_without_pairs_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
@@ -123,9 +123,7 @@ def test_pictures_and_masks_without_a_counterpart_are_refused_by_name(tmp_path: 
         "b.png": (Reason.ANNOTATION, "picture without mask: none has its name"),
         "masks/c.png": (Reason.ANNOTATION, "mask without picture: none has its name"),
         "montage.png": (Reason.MISPLACED, "it lies neither among the pictures nor among the masks; move it"),
-        "README.md": refused(dataset)["README.md"],
     }
-    assert refused(dataset)["README.md"][0] is Reason.FORMAT
     with pytest.raises(DatasetError, match=r"1 of mask without picture .*, 1 of picture without mask "):
         registry.scan(root)
 

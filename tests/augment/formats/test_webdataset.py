@@ -20,7 +20,7 @@ from augment.formats.format import Output, Packed, Whole
 from augment.images import masks
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import FORMATS, recognised, scan, shard_format
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import grown, lay, listed, picture
 from tests.augment.formats.packing_for_tests import header, octal, pack, padded, tar_of
 
 END = bytes(1024)
@@ -292,7 +292,7 @@ def test_compressed_shards_are_refused_with_the_remedy(name: str, tmp_path: Path
 
 def test_a_shard_that_changes_under_the_scan_is_refused(tmp_path: Path) -> None:
     shard(tmp_path, {"a.png": PNG, "a.json": b'{"boxes": []}'})
-    listing = FORMATS["webdataset"].find(tmp_path)
+    listing = listed(FORMATS["webdataset"], tmp_path)
     annotate = listing.groups[0].described[0].annotate
     assert annotate is not None
     assert annotate(8, 8) == Annotations(boxes=())
@@ -303,7 +303,7 @@ def test_a_shard_that_changes_under_the_scan_is_refused(tmp_path: Path) -> None:
 
 def test_pictures_beside_a_tar_are_a_folder_of_pictures(tmp_path: Path) -> None:
     shard(lay(tmp_path, {"cat/1.png": PNG}), {"a.png": PNG})
-    assert recognised(tmp_path).name == "folder"
+    assert recognised(grown(tmp_path)).name == "folder"
 
 
 def test_a_picture_without_a_known_extension_gets_that_of_its_format() -> None:

@@ -12,7 +12,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
 from augment.formats.yolo import config, layout
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import grown, lay, picture
 from tests.augment.formats.formats_for_tests import annotations_by_key
 
 NAMES = "names: [cat, dog]\n"
@@ -216,9 +216,13 @@ def test_folder_that_names_no_classes_is_an_error(tmp_path: Path) -> None:
         ({"data.yaml": f"{NAMES}train: images\n"}, True),
         ({"coco8.yaml": "train: images\nnc: 2\n"}, True),
         ({"docker-compose.yml": "services: {}\n"}, False),
-        ({"classes.txt": "cat\n"}, True),
-        ({"obj.names": "cat\n"}, True),
+        ({"classes.txt": "cat\n"}, False),
+        ({"classes.txt": "cat\n", "labels/a.txt": "0 0.5 0.5 0.1 0.1\n"}, True),
+        ({"labels/a.txt": "0 0.5 0.5 0.1 0.1\n"}, True),
+        ({"obj.names": "cat\n"}, False),
+        ({"obj.names": "cat\n", "obj_train_data/a.txt": ""}, True),
     ],
 )
 def test_layout_is_recognised_by_what_names_the_classes(files: dict[str, str], expected: bool, tmp_path: Path) -> None:
-    assert layout.recognise(_lay(tmp_path, files, "images/a.png")) is expected
+    content = {name: text.encode() for name, text in files.items()}
+    assert layout.recognise(grown(lay(tmp_path, {**content, "images/a.png": picture()}))) is expected

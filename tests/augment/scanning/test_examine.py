@@ -45,7 +45,7 @@ def refused(dataset: Dataset) -> dict[str, tuple[Reason, str]]:
 
 def test_each_hostile_file_is_refused_by_name_and_the_rest_is_complete(tmp_path: Path) -> None:
     lay_pictures(tmp_path, "good.png", "lying.jpg", "no_extension")
-    lay(tmp_path, {"text.png": b"words", "empty.png": b"", "notes.txt": b"words", "huge.png": picture(width=5000)})
+    lay(tmp_path, {"text.png": b"words", "empty.png": b"", "notes.dat": b"words", "huge.png": picture(width=5000)})
     (tmp_path / "broken.png").write_bytes(picture()[:20])
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
     os.mkfifo(tmp_path / "pipe.png")
@@ -61,7 +61,7 @@ def test_each_hostile_file_is_refused_by_name_and_the_rest_is_complete(tmp_path:
         "device.png": Reason.UNREADABLE,
         "empty.png": Reason.FORMAT,
         "huge.png": Reason.TOO_MANY_PIXELS,
-        "notes.txt": Reason.FORMAT,
+        "notes.dat": Reason.FORMAT,
         "pipe.png": Reason.UNREADABLE,
         "socket.png": Reason.UNREADABLE,
         "text.png": Reason.FORMAT,
@@ -170,8 +170,12 @@ def test_refusals_by_the_hundred_thousand_are_kept_in_order(tmp_path: Path) -> N
 def test_folder_without_a_picture_is_an_error_that_names_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds no file; put pictures into it"):
         scan(tmp_path)
-    lay(tmp_path, {f"{name}.txt": b"words" for name in "abcd"})
-    with pytest.raises(DatasetError, match=r"all 4 files in it were refused \(a\.txt: format: .*; c\.txt: .* …\): put"):
+    lay(tmp_path, {f"{name}.dat": b"words" for name in "abcd"})
+    with pytest.raises(DatasetError, match=r"all 4 files in it were refused \(a\.dat: format: .*; c\.dat: .* …\): put"):
+        scan(tmp_path)
+    for path in tmp_path.iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(DatasetError, match=r"holds no image: a\.txt was not read; b\.txt was not read; .*; put"):
         scan(tmp_path)
 
 
@@ -204,7 +208,7 @@ def test_machine_out_of_descriptors_is_no_fault_of_the_dataset(tmp_path: Path) -
 
 def test_progress_counts_every_file_once(tmp_path: Path) -> None:
     lay_pictures(tmp_path, *(f"{number}.png" for number in range(100)))
-    lay(tmp_path, {"notes.txt": b"words", os.fsdecode(b"\xff.png"): b"x"})
+    lay(tmp_path, {"notes.dat": b"words", os.fsdecode(b"\xff.png"): b"x"})
     calls: list[tuple[int, int]] = []
     scan(tmp_path, progress=lambda done, total: calls.append((done, total)))
     assert {total for _, total in calls} == {102}
@@ -241,7 +245,7 @@ names = st.lists(
     st.tuples(
         st.lists(st.sampled_from(["a", "b", "a-b", "a.b", "é", "A"]), max_size=2),
         st.sampled_from(["1", "2", "1.jpg", "a", "😀"]),
-        st.sampled_from(["", ".jpg", ".png", ".txt"]),
+        st.sampled_from(["", ".jpg", ".png", ".dat"]),
     ).map(lambda parts: "/".join([*parts[0], parts[1] + parts[2]])),
     min_size=1,
     max_size=12,

@@ -14,7 +14,7 @@ from augment.formats.format import Described, FileGroup, Listing, ShardFormat
 from augment.scanning import assemble
 from augment.scanning.examine import Examiner, Limits, Refused
 from augment.scanning.scan import _ASKED, FORMATS, recognised, scan
-from tests.augment.folders_for_tests import lay, lay_pictures, picture
+from tests.augment.folders_for_tests import grown, lay, lay_pictures, picture
 
 BOXES = b"file_name,class,xmin,ymin,xmax,ymax\n"
 
@@ -40,7 +40,7 @@ def test_format_is_found_out(tmp_path: Path) -> None:
         "masks": mask_folders(tmp_path / "4"),
     }
     for name, root in cases.items():
-        found = recognised(root)
+        found = recognised(grown(root))
         assert found is FORMATS[name]
 
 
@@ -61,7 +61,7 @@ def test_every_format_is_described(name: str) -> None:
 def test_a_table_says_more_than_the_names_of_folders(tmp_path: Path) -> None:
     root = mask_folders(tmp_path)
     lay(root, {"labels.csv": b"path,label\nimages/a.png,cat\n"})
-    assert recognised(root).name == "csv"
+    assert recognised(grown(root)).name == "csv"
 
 
 def test_two_formats_that_are_equally_sure_need_a_name(tmp_path: Path) -> None:
@@ -84,19 +84,19 @@ def test_unknown_format_is_named_with_the_nearest(tmp_path: Path) -> None:
         scan(tmp_path, format="xxxxx")
 
 
-def test_folder_that_cannot_be_listed_is_no_other_format(tmp_path: Path) -> None:
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         scan(tmp_path / "nowhere")
-    assert recognised(tmp_path / "nowhere").name == "folder"
     lay(tmp_path, {"file": b"x"})
-    assert recognised(tmp_path / "file").name == "folder"
+    with pytest.raises(DatasetError, match="is a file, not a folder"):
+        scan(tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_every_format_refuses_an_empty_folder_and_recognises_none(name: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=re.escape(str(tmp_path))):
         scan(tmp_path, format=name)
-    assert FORMATS[name].recognise(tmp_path) == (name == "folder")
+    assert FORMATS[name].recognise(grown(tmp_path)) == (name == "folder")
 
 
 @pytest.mark.parametrize("name", sorted(name for name, each in FORMATS.items() if not isinstance(each, ShardFormat)))
@@ -166,10 +166,11 @@ def test_word_that_is_neither_is_a_mistake_of_the_call(tmp_path: Path) -> None:
         scan(lay_pictures(tmp_path, "a.png"), bad_annotations="leave-out")
 
 
-def test_files_that_are_no_pictures_refuse_nothing(tmp_path: Path) -> None:
-    lay(boxes(tmp_path, "a.png,cat,0,0,1,1"), {"notes.txt": b"words"})
+def test_files_that_say_nothing_of_images_are_noticed(tmp_path: Path) -> None:
+    lay(boxes(tmp_path, "a.png,cat,0,0,1,1"), {"notes.txt": b"words", "README.md": b"# words"})
     dataset = scan(tmp_path)
-    assert {refusal.reason for refusal in dataset.refused} == {Reason.FORMAT, Reason.MISPLACED}
+    assert {refusal.reason for refusal in dataset.refused} == {Reason.MISPLACED}
+    assert dataset.notices == ("notes.txt was not read",)
 
 
 @pytest.mark.parametrize(

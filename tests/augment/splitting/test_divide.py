@@ -212,9 +212,9 @@ def test_expanding_what_was_divided_augments_training_alone(data: Path, tmp_path
 
 
 def test_what_the_scan_refused_is_told_where_the_dataset_is_written(data: Path, tmp_path: Path) -> None:
-    lay(data, {"cat/notes.txt": b"no picture"})
+    lay(data, {"cat/notes.dat": b"no picture"})
     summary = write(divide(scan(data)), tmp_path / "out")
-    assert [each.key for each in summary.refusals] == ["cat/notes.txt"]
+    assert [each.key for each in summary.refusals] == ["cat/notes.dat"]
 
 
 def test_changed_dataset_is_brought_up_to_date(data: Path, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_hostile_archive_is_a_clients_error_and_leaves_nothing(service: TestCl
 
 
 def test_an_archive_without_a_picture_is_refused(service: TestClient) -> None:
-    for data in (zipped({}), zipped({"notes.txt": b"text"}), zipped({"top/notes/a.txt": b"text"})):
+    for data in (zipped({}), zipped({"notes.dat": b"text"}), zipped({"top/notes/a.txt": b"text"})):
         answer = _raw(service, "no-picture", data)
         assert answer.status_code == 422, answer.text
         assert answer.json()["detail"].startswith("the archive ")

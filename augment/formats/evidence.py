@@ -1,0 +1,376 @@
+"""Evidence: what a file tells of a dataset by its name and its first bytes.
+
+Recognising a format and judging what it did not read are the same question, so the answers are written once, as data
+(``SIGNS`` and the sets of names). A dataset that was not understood must be an error that names what was not:
+
+- A file that the chosen format did not read makes the scan **fail** if there is evidence that it is about the images.
+- Any other such file is a **notice**, by its name; above ten the notice has a count.
+
+``docs/formats.md`` has the table of signs.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from augment.datasets import keys
+from augment.formats import files
+from augment.formats.files import SPLIT_NAMES
+from augment.formats.tree import Tree, is_picture
+
+HEAD_BYTES = 2**16
+_LOOKED_AT = 20
+"""Files that are looked into to recognise a format."""
+
+_TEXT_BYTES = 2**20
+"""So much of a text is searched for names of images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A kind of file that describes images: by its suffix and by the words in it.
+
+    ``format`` is the name of the format here that reads it, None if none does. ``all_of`` and ``any_of`` are words as
+    ``words`` gives them: all of the first and, if there are any, one of the second.
+    """
+
+    tool: str
+    format: str | None
+    suffixes: tuple[str, ...]
+    all_of: frozenset[str] = frozenset()
+    any_of: frozenset[str] = frozenset()
+
+    def fits(self, suffix: str, found: Collection[str]) -> bool:
+        """True if a file with this suffix and these words is of this kind."""
+        if suffix not in self.suffixes or not self.all_of.issubset(found):
+            return False
+        return not self.any_of or not self.any_of.isdisjoint(found)
+
+
+def _sign(tool: str, reads: str | None, suffixes: str, all_of: str = "", any_of: str = "") -> Sign:
+    return Sign(tool, reads, tuple(suffixes.split()), frozenset(all_of.split()), frozenset(any_of.split()))
+
+
+SIGNS: tuple[Sign, ...] = (
+    _sign("PASCAL VOC", "voc", ".xml", "/annotation", "object size filename segmented"),
+    _sign("CVAT", None, ".xml", "/annotations", "meta version image track"),
+    _sign("dlib", None, ".xml", "/dataset", "images image"),
+    _sign("Hasty", None, ".json", "images label_classes"),
+    _sign("COCO", "coco", ".json", "images", "annotations categories *[].file_name"),
+    _sign("COCO", "coco", ".json", "annotations *[].image_id"),
+    _sign("COCO", "coco", ".json", "categories *[].supercategory"),
+    _sign("labelme", None, ".json", "shapes", "imagePath imageData imageHeight flags"),
+    _sign("VGG Image Annotator", None, ".json", "_via_img_metadata"),
+    _sign("VGG Image Annotator", None, ".json", ".filename .regions"),
+    _sign("VGG Image Annotator", None, ".csv", "region_shape_attributes"),
+    _sign("CreateML", None, ".json", "[].image [].annotations"),
+    _sign("Label Studio", None, ".json", "[].data", "[].annotations [].completions [].predictions"),
+    _sign("Label Studio", None, ".json", "[].annotation_id", "[].annotator [].lead_time"),
+    _sign("Label Studio", None, ".csv .tsv", "annotation_id", "annotator lead_time"),
+    _sign("Supervisely", None, ".json", "objects size", "tags description"),
+    _sign("Supervisely", None, ".json", "classes", "projectType"),
+    _sign("Datumaro", None, ".json", "items categories"),
+    _sign("VoTT", None, ".json", "asset regions"),
+    _sign("VoTT", None, ".json .vott", "assets", "visitedAssets tags name"),
+    _sign("Cityscapes", None, ".json", "imgHeight imgWidth objects"),
+    _sign("BDD100K", None, ".json", "[].name [].labels"),
+    _sign("Labelbox", None, ".json", "[].data_row"),
+    _sign("Labelbox", None, ".ndjson .jsonl", "data_row"),
+    _sign("V7 Darwin", None, ".json", "annotations", "item image"),
+    _sign("SuperAnnotate", None, ".json", "instances metadata"),
+    _sign("Hugging Face imagefolder", "imagefolder", ".jsonl .csv", "file_name"),
+    _sign("Open Images", None, ".csv", "imageid labelname"),
+    _sign("YOLO", "yolo", ".yaml .yml", "names", "train val test path"),
+    _sign("YOLO", "yolo", ".yaml .yml", "nc", "train val test path"),
+    _sign("YOLO", "yolo", ".txt", "lines:yolo"),
+    _sign("YOLO with oriented boxes", None, ".txt", "lines:oriented"),
+    _sign("KITTI", None, ".txt", "lines:kitti"),
+    _sign("DOTA", None, ".txt", "lines:dota"),
+    _sign("TensorFlow records", None, ".tfrecord .tfrecords .record"),
+    _sign("TensorFlow label map", None, ".pbtxt", "item"),
+    _sign("MATLAB", None, ".mat"),
+)
+"""Kinds of files that describe images; the first that fits counts."""
+
+KINDS = frozenset(
+    {".xml", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".parquet"}
+    | {suffix for sign in SIGNS for suffix in sign.suffixes}
+)
+"""Suffixes of files that may describe images."""
+
+DOCUMENTS = re.compile(
+    r"(readme|licen[sc]e|copying|notice|changelog|changes|authors|citation|contributing|requirements|todo|install)\b.*"
+    r"|.*\.(md|rst|html?|pdf|docx?|py|ipynb|sh|bat|cfg|ini|toml|lock|log|md5|md5sums?|sha1|sha256|sha512|sums?|url|bib)"
+    r"|(md5|sha1|sha256|sha512|check)sums?(\.txt)?|makefile|dockerfile",
+    re.IGNORECASE,
+)
+"""Names of files that people put beside a dataset: they are left out, with a notice."""
+
+STRUCTURAL = frozenset(
+    {"images", "image", "imgs", "img", "pictures", "pics", "jpegimages", "pngimages", "jpegs", "jpgs", "pngs", "rgb"}
+    | {"image_2", "image_3", "image_02", "image_03", "leftimg8bit", "rightimg8bit", "imagefiles", "image_files"}
+    | {"labels", "annotations", "annotation", "annots", "annot", "anno", "annos", "xmls", "xml", "jsons", "bboxes"}
+    | {"masks", "gt", "gtfine", "gtcoarse", "ground_truth", "groundtruth", "segmentations", "segmentation"}
+    | {"segmentationclass", "segmentationobject", "label_2", "imagesets"}
+)
+"""Names of folders that only structure a dataset, in lower case: never a class."""
+
+_STRUCTURE = "images?|imgs?|jpe?gs?|pngs?|pictures|labels?|annotations?|annots?|masks?|gt"
+_SPLIT = "|".join(sorted(SPLIT_NAMES, key=len, reverse=True))
+_WITH_SPLIT = re.compile(
+    rf"({_SPLIT})[-_ ]?({_STRUCTURE})|({_STRUCTURE})[-_ ]?({_SPLIT}|raw|orig(inals?)?|resized|\d+(x\d+)?)",
+    re.IGNORECASE,
+)
+
+MASK_FOLDERS = frozenset(
+    {"masks", "mask", "labels", "label", "annotations", "annotation", "annot", "annots", "gt", "gtfine"}
+    | {"ground_truth", "groundtruth", "segmentationclass", "segmentationobject", "segmentationclasspng"}
+    | {"segmentations", "segmentation", "seg", "segs", "targets"}
+)
+"""Names of folders that hold masks, in lower case."""
+
+MASK_ENDINGS = re.compile(
+    r"[-_. ](masks?|labels?|annots?|annotations?|gt|segs?|segmentations?|P|L|labelids|instanceids|color)(_\d+)?$",
+    re.IGNORECASE,
+)
+"""What follows the name of an image in the name of its mask."""
+
+_NEGATED = re.compile(r"(no|non|not|without|un|wo)[-_ ]?", re.IGNORECASE)
+
+
+def is_structural(name: str) -> bool:
+    """True if a folder of this name only structures a dataset."""
+    return name.lower() in STRUCTURAL or _WITH_SPLIT.fullmatch(name) is not None
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+
+_ROOT = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[[^\]]*\])?[^>]*>)*<([A-Za-z_][\w.:-]*)", re.DOTALL)
+_ELEMENT = re.compile(r"<([A-Za-z_][\w.:-]*)")
+_YAML_KEY = re.compile(r"^['\"]?([A-Za-z_][\w-]*)['\"]?\s*:", re.MULTILINE)
+_JSON_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[\[\]{}:,]', re.DOTALL)
+_NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_LINES: Mapping[str, re.Pattern[str]] = {
+    "kitti": re.compile(rf"[A-Za-z_]\w*(?: {_NUMBER}){{14,15}}"),
+    "dota": re.compile(rf"(?:{_NUMBER} ){{8}}[A-Za-z][\w-]* [0-2]"),
+    "oriented": re.compile(rf"\d+(?:\s+{_NUMBER}){{8}}"),
+    "yolo": re.compile(rf"\d+(?:\s+{_NUMBER}){{4,}}"),
+}
+_LINES_LOOKED_AT = 20
+
+
+def words(suffix: str, head: bytes) -> frozenset[str]:
+    """Return what the first bytes of a file say, as ``Sign`` asks for it.
+
+    XML: ``/root`` and the names of elements. JSON: the keys of the object outside, ``.key`` for those of objects in it,
+    ``*[].key`` for those of objects in its lists, ``[].key`` for those of objects in a list outside. Tables: the
+    columns in lower case. YAML: the keys outside. Text: ``lines:kind`` if all lines are of a kind.
+    """
+    text = decoded(head)
+    if suffix == ".xml":
+        root = _ROOT.match(text)
+        return frozenset() if root is None else frozenset({f"/{root[1]}", *_ELEMENT.findall(text)})
+    if suffix in {".json", ".vott"}:
+        return frozenset(_json_keys(text))
+    if suffix in {".jsonl", ".ndjson"}:
+        return frozenset(_json_keys(text.partition("\n")[0]))
+    if suffix in {".csv", ".tsv"}:
+        return frozenset(cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", text.partition("\n")[0]))
+    if suffix in {".yaml", ".yml"}:
+        return frozenset(_YAML_KEY.findall(text))
+    if suffix == ".pbtxt":
+        return frozenset(re.findall(r"\w+", text[:1000]))
+    if suffix == ".txt":
+        return frozenset(_line_kinds(text, is_whole=len(head) < HEAD_BYTES))
+    return frozenset()
+
+
+def decoded(head: bytes) -> str:
+    """Return the first bytes of a text: UTF-16 with a byte order mark, else UTF-8; what is neither is replaced."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if head.startswith(mark):
+            return head.decode(encoding, errors="replace")
+    return head.decode("utf-8-sig", errors="replace")
+
+
+def _json_keys(text: str) -> Iterator[str]:
+    """Yield the keys near the outside of a JSON text, which may be cut."""
+    opened, last = "", ""
+    for match in _JSON_TOKEN.finditer(text):
+        if match[0] in {"{", "["}:
+            opened += match[0]
+        elif match[0] in {"}", "]"}:
+            opened = opened[:-1]
+        elif match[0] == ":":
+            prefix = {"{": "", "{{": ".", "[{": "[].", "{[{": "*[]."}.get(opened)
+            if prefix is not None:
+                yield prefix + last
+        elif match[1] is not None:
+            last = match[1]
+
+
+def _line_kinds(text: str, *, is_whole: bool) -> Iterator[str]:
+    lines = [line.strip() for line in text.splitlines()[: _LINES_LOOKED_AT + 1]]
+    lines = [line for line in (lines if is_whole else lines[:_LINES_LOOKED_AT]) if line]
+    if lines:
+        for kind, pattern in _LINES.items():
+            if all(pattern.fullmatch(line) for line in lines):
+                yield f"lines:{kind}"
+                return
+
+
+def sign_of(tree: Tree, path: str) -> Sign | None:
+    """Return the kind of a file by its suffix and its first bytes, or None if it is none of them."""
+    suffix = keys.extension(path).lower()
+    if suffix not in KINDS:
+        return None
+    found = words(suffix, files.head(tree.root / path, HEAD_BYTES))
+    return next((sign for sign in SIGNS if sign.fits(suffix, found)), None)
+
+
+def has(tree: Tree, name: str, paths: Iterable[str]) -> bool:
+    """Return True if one of these files is of a kind that this format reads; looks into few of them."""
+    some = sorted(paths, key=lambda path: (path.count("/"), path))[:_LOOKED_AT]
+    return any((sign := sign_of(tree, path)) is not None and sign.format == name for path in some)
+
+
+# ------------------------------------------------------------------------------------------------------------- unread
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file that the format did not read. ``why`` is the evidence that it is about the images, None without any.
+
+    ``tool`` is the name of the tool if nothing here reads its files.
+    """
+
+    path: str
+    why: str | None
+    tool: str | None = None
+
+    @property
+    def remedy(self) -> str:
+        """What the user may do, but to ignore the file."""
+        if self.tool is not None:
+            return f"nothing here reads files of {self.tool}, so export as COCO, YOLO or VOC, or name another format"
+        return "name the format"
+
+
+def pattern(unread: Sequence[Unread], others: Collection[str]) -> str:
+    """Return a pattern that ignores these files, and none of the others if possible."""
+    first = unread[0].path
+    name, suffix = first.rpartition("/")[2], keys.extension(first)
+    ending = MASK_ENDINGS.search(keys.without_extension(name))
+    candidates = [f"*{ending[0]}{suffix}"] if ending is not None else []
+    candidates += [f"*{suffix}"] if suffix else []
+    for each in candidates:
+        if len(unread) > 1 and not any(PurePosixPath(path).match(each) for path in others):
+            return each
+    return name
+
+
+def judge(tree: Tree, unread: Iterable[str], images: Collection[str]) -> Iterator[Unread]:
+    """Judge files that may describe images, in the order of their paths.
+
+    ``images`` are the paths of the images that are records or refused.
+    """
+    names = _Names(images)
+    for path in sorted(unread, key=str.encode):
+        name = path.rpartition("/")[2]
+        if keys.extension(path).lower() not in KINDS:
+            continue
+        sign = None if DOCUMENTS.fullmatch(name) else sign_of(tree, path)
+        if sign is not None:
+            yield Unread(path, f"it is a file of {sign.tool}", None if sign.format else sign.tool)
+        else:
+            yield Unread(path, None if DOCUMENTS.fullmatch(name) else _why(tree, path, names))
+
+
+_NAMED = 10
+"""Notices of files; of more there is a count."""
+
+
+def notices(found: Collection[Unread], num_ignored: int) -> list[str]:
+    """Return a sentence for each file that was not read, above ten one with their number."""
+    sentences = [
+        f"{keys.printable(each.path)} was not read" + (f", though {each.why}" if each.why is not None else "")
+        for each in found
+    ]
+    if len(sentences) > _NAMED:
+        first = ", ".join(keys.printable(each.path) for each in list(found)[:3])
+        sentences = [f"{len(sentences):,} files were not read: {first} …"]
+    if num_ignored:
+        what = "1 file or folder is" if num_ignored == 1 else f"{num_ignored:,} files and folders are"
+        sentences.append(f"{what} ignored as asked")
+    return sentences
+
+
+def _why(tree: Tree, path: str, names: "_Names") -> str | None:
+    if (image := names.by_stem.get(_stem(path))) is not None:
+        return f"it has the name of {keys.printable(image)}"
+    return names.mentioned(decoded(files.head(tree.root / path, _TEXT_BYTES)))
+
+
+class _Names:
+    """Names of images, to be looked for in texts."""
+
+    def __init__(self, images: Collection[str]) -> None:
+        self.by_stem = {_stem(path): path for path in images}
+        self._by_name = {path.rpartition("/")[2]: path for path in images}
+
+    def mentioned(self, text: str) -> str | None:
+        """Return which image a text names: by its file name, or by its stem in most of the lines."""
+        lines = [line for line in text.splitlines() if line.strip()]
+        if _are_checksums(lines):
+            return None
+        with_stem = Counter[str]()
+        for number, line in enumerate(lines):
+            for token in _TOKENS.split(line):
+                last = re.split(r"[/\\]", token)[-1]
+                if last in self._by_name and is_picture(last):
+                    return f"line {number + 1} names {keys.printable(self._by_name[last])}"
+                if last in self.by_stem:
+                    with_stem[last] += 1
+                    break
+        if len(with_stem) >= 2 and 2 * with_stem.total() >= len(lines):
+            return f"its lines name {' and '.join(map(keys.printable, list(with_stem)[:2]))}"
+        return None
+
+
+_TOKENS = re.compile(r"[\s,;|\"'<>=:()\[\]{}]+")
+_CHECKSUM = re.compile(r"\\?[0-9a-fA-F]{32,128}\s+\*?\S.*|\w+ \(.*\) = [0-9a-fA-F]{32,128}")
+
+
+def _are_checksums(lines: list[str]) -> bool:
+    return bool(lines) and 2 * sum(_CHECKSUM.fullmatch(line.strip()) is not None for line in lines) >= len(lines)
+
+
+def _stem(path: str) -> str:
+    return keys.without_extension(path.rpartition("/")[2])
+
+
+def masks_among(images: Collection[str]) -> Iterator[Unread]:
+    """Yield images that are likely masks of others, each with the evidence.
+
+    Such are: one whose name less a mask's ending is another's, and one in a folder of masks that shares its name with
+    an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
+    """
+    in_folder = {(path.rpartition("/")[0], _stem(path)): path for path in images}
+    by_stem: dict[str, list[str]] = {}
+    for path in images:
+        by_stem.setdefault(_stem(path), []).append(path)
+    folders = {folder.rpartition("/")[2].lower() for path in images for folder in files.above(path)}
+    classes = {_NEGATED.sub("", name, count=1) for name in folders if _NEGATED.match(name)}
+    for path in sorted(images, key=str.encode):
+        folder, stem = path.rpartition("/")[0], _stem(path)
+        start = MASK_ENDINGS.sub("", stem)
+        other = in_folder.get((folder, start)) if start != stem else None
+        holder = next((part for part in folder.lower().split("/") if part in MASK_FOLDERS - classes), None)
+        if other is None and holder is not None:
+            same = [*by_stem[stem], *(by_stem.get(start, ()) if start != stem else ())]
+            other = next((each for each in same if holder not in each.lower().split("/")[:-1]), None)
+        if other is not None:
+            yield Unread(path, f"it looks like the mask of {keys.printable(other)}")

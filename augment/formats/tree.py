@@ -1,0 +1,88 @@
+"""Tree: the names of all files of a dataset, found once, and how one of them is read."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from augment.datasets import keys, read
+
+PICTURES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+"""What the names of pictures end with, in lower case."""
+
+
+def is_picture(path: str) -> bool:
+    """Whether a path ends as those of pictures do."""
+    return keys.extension(path).lower() in PICTURES
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder: its path relative to the root (empty for the root itself), and the sorted names in it."""
+
+    path: str
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the folders on the way to it, its own last."""
+        return tuple(self.path.split("/")) if self.path else ()
+
+
+def join(folder: str, name: str) -> str:
+    """The path of what is called ``name`` in a folder; the root's path is empty."""
+    return f"{folder}/{name}" if folder else name
+
+
+@dataclass
+class Tree:
+    """Every file below ``root`` by its path relative to it, ``/`` between parts; ``folders`` in the order of names.
+
+    ``num_ignored`` are the files that the user has asked to ignore.
+    """
+
+    root: Path
+    folders: list[Folder] = field(default_factory=list)
+    num_ignored: int = 0
+
+    @functools.cached_property
+    def paths(self) -> set[str]:
+        """The paths of all files."""
+        return {join(folder.path, name) for folder in self.folders for name in folder.files}
+
+    def below(self, folder: str) -> Iterator[str]:
+        """The files in a folder and its sub-folders; of the root itself where it is empty."""
+        prefix = f"{folder}/" if folder else ""
+        return (path for path in self.paths if path.startswith(prefix))
+
+    def pictures(self) -> Iterator[str]:
+        """The files whose names end as a picture's."""
+        return (path for path in self.paths if is_picture(path))
+
+    def read_text(self, path: str, *, max_bytes: int) -> str:
+        """One of the files as UTF-8 (a byte order mark is no part of it).
+
+        Raises ValueError where it cannot be read, is longer or is not UTF-8; StorageError where the machine fails.
+        """
+        try:
+            data = self.read_bytes(path, max_bytes=max_bytes)
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{keys.printable(path)} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+
+    def read_bytes(self, path: str, *, max_bytes: int) -> bytes:
+        """The bytes of one of the files; raises as ``read_text``."""
+        shown = keys.printable(path)
+        try:
+            content = read.read_file(self.root / path, max_bytes=max_bytes)
+        except read.NotAFileError as error:
+            raise ValueError(f"{shown} is {error}") from error
+        except OSError as error:
+            raise ValueError(f"{shown}: {read.refusal(error, path).detail}") from error
+        if len(content.data) > max_bytes:
+            raise ValueError(f"{shown} has {content.size_bytes} bytes, of {max_bytes} allowed; split it")
+        return content.data
