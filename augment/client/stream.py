@@ -10,7 +10,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -55,9 +55,6 @@ class Received:
         return memory[: self._answer.fill(memory)].toreadonly()
 
 
-T = TypeVar("T")
-
-
 class Stop:
     """Tells the thread to end: it wakes whoever sleeps and aborts what waits for the network."""
 
@@ -88,16 +85,16 @@ class Stop:
                 self._abort()
 
 
-class Prefetch(Generic[T]):
-    """Iterates over what ``produce(stop)`` yields, at most ``depth`` items ahead of its reader."""
+class Prefetch:
+    """Iterates over what ``produce(stop)`` yields, at most ``depth`` batches ahead of its reader."""
 
-    def __init__(self, produce: Callable[[Stop], Iterator[T]], depth: int) -> None:
+    def __init__(self, produce: Callable[[Stop], Iterator[Batch]], depth: int) -> None:
         self._produce = produce
-        self._items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(max(1, depth))
+        self._items: queue.Queue[tuple[Batch | None, BaseException | None]] = queue.Queue(max(1, depth))
         self._stop = Stop()
         self._thread = threading.Thread(target=self._run, name="augment-prefetch", daemon=True)
 
-    def __iter__(self) -> Generator[T, None, None]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         self._thread.start()
         try:
             while True:
@@ -120,7 +117,7 @@ class Prefetch(Generic[T]):
             with_room.put_nowait((None, None))
 
     def _run(self) -> None:
-        last: tuple[T | None, BaseException | None] = (None, None)
+        last: tuple[Batch | None, BaseException | None] = (None, None)
         try:
             for item in self._produce(self._stop):
                 if not self._put((item, None)):
@@ -129,7 +126,7 @@ class Prefetch(Generic[T]):
             last = (None, error)
         self._put(last)
 
-    def _put(self, item: tuple[T | None, BaseException | None]) -> bool:
+    def _put(self, item: tuple[Batch | None, BaseException | None]) -> bool:
         while not self._stop:
             try:
                 self._items.put(item, timeout=0.05)
@@ -165,7 +162,7 @@ class ClientStream:
         self._declaration = dict(declaration)
         self._prefetch = prefetch
         self._max_failures = max_failures
-        self._reading: weakref.WeakSet[Prefetch[Batch]] = weakref.WeakSet()
+        self._reading: weakref.WeakSet[Prefetch] = weakref.WeakSet()
         self.document: Mapping[str, Any] = transport.json("POST", "/v1/streams", self._declaration)
         self.num_rows = 0
         self.num_failed = 0

@@ -110,7 +110,7 @@ class DecodedCache:
         if found is not None:
             return found
         made = make()
-        if made.dtype == np.uint8 and self._takes_more():
+        if made.dtype == np.uint8 and not (self._is_full or self._is_broken):
             try:
                 self._put(self._index, name, np.ascontiguousarray(made))
             except lmdb.MapFullError:
@@ -118,9 +118,6 @@ class DecodedCache:
             except (OSError, lmdb.Error) as error:
                 self._give_up(error)
         return made
-
-    def _takes_more(self) -> bool:
-        return not (self._is_full or self._is_broken)
 
     def _get(self, index: lmdb.Environment, name: bytes) -> NDArray[np.uint8] | None:
         with index.begin(buffers=True) as reading:

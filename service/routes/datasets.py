@@ -8,10 +8,8 @@ import uuid
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-import pydantic
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
 from augment.errors import CallError
@@ -284,12 +282,9 @@ async def delete_dataset(state: Joined, name: Name) -> None:
 async def _register_path(request: Request, state: State, turn: Place) -> tuple[str, int]:
     text = await requests.read_text(request, max_bytes=MAX_JSON_BYTES, limit="64 kB of JSON")
     turn.enter()
-    try:
-        asked = Registration.model_validate(requests.strict_json(text))
-    except pydantic.ValidationError as error:
-        raise _invalid(error) from error
+    asked = requests.validated(Registration, requests.strict_json(text), "body")
     path = await to_thread.run_sync(state.datasets.confined, asked.path)
-    return await _register(state, Wanted(asked.name, path, asked.format, asked.replace, asked.bad_annotations))
+    return await _register(state, Wanted(**{**asked.model_dump(), "path": path}))
 
 
 async def _register_upload(
@@ -297,7 +292,8 @@ async def _register_upload(
 ) -> tuple[str, int]:
     given = {name: value for name, value in query.items() if value is not None}
     if not is_form:
-        state.datasets.check_free(_asked(given).name)  # before gigabytes arrive for nothing
+        asked = requests.validated(Asked, given, "body")
+        state.datasets.check_free(asked.name)  # before gigabytes arrive for nothing
     archive = state.home.path / "tmp" / uuid.uuid4().hex
     length = request.headers.get("content-length", "")
     await to_thread.run_sync(state.datasets.quota.check, int(length) if length.isdigit() else 1)
@@ -307,9 +303,8 @@ async def _register_upload(
         turn.take()  # gigabytes have come, and are not sent away for a place
         if not spool.num_bytes:
             raise MalformedError("the archive is empty; send its bytes")
-        asked = _asked(given)
-        wanted = Wanted(asked.name, None, asked.format, asked.replace, asked.bad_annotations)
-        return await _register(state, wanted, archive)
+        asked = requests.validated(Asked, given, "body")
+        return await _register(state, Wanted(**asked.model_dump()), archive)
     finally:
         await to_thread.run_sync(discard, archive)  # it has moved where all went well
 
@@ -319,17 +314,6 @@ async def _register(state: State, wanted: Wanted, archive: Any = None) -> tuple[
     if done is None:
         return wanted.name, 202
     return wanted.name, 201 if done[1] else 200
-
-
-def _asked(given: dict[str, Any]) -> Asked:
-    try:
-        return Asked.model_validate(given)
-    except pydantic.ValidationError as error:
-        raise _invalid(error) from error
-
-
-def _invalid(error: pydantic.ValidationError) -> RequestValidationError:
-    return RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)])
 
 
 def _record(record: Record, classes: tuple[str, ...], splits: list[str]) -> dict[str, Any]:
