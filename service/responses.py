@@ -76,13 +76,9 @@ class Streamed(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; a failure cuts the connection."""
-        sending = asyncio.ensure_future(self._send(scope, send))
-        watching = asyncio.ensure_future(left(receive))
         try:
-            await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                return
-            sending.result()
+            with suppress(ClientLeft):
+                await unless_left(receive, self._send(scope, send))
         except BaseException as error:
             expected = isinstance(error, AugmentError | ServiceError | asyncio.CancelledError)
             message = str(error) or "the service stops"
@@ -95,7 +91,6 @@ class Streamed(Response):
                 raise
             await left(receive)  # the connection is gone when this returns, and nothing is left to be completed
         finally:
-            await _stop(sending, watching)
             await self._rest.aclose()
 
     async def _send(self, scope: Scope, send: Send) -> None:

@@ -168,15 +168,14 @@ class _Work:
 
     def _decode(self) -> Sample:
         task, moved = self.task, self._vocabulary.moved
+        eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
         if self._said == NOTHING_SAID and self._mask is None:
-            eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
             return Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
         header = decode.probe(self.data, max_pixels=task.max_pixels)
         if moved:  # a transform that cannot move one of them is refused by its name
             sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
         try:
             self._said = request_annotations.check(self._said, header.height, header.width)
-            eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
             mask = self._mask
             sample = targets.with_targets(
                 decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths),

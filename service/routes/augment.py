@@ -16,7 +16,7 @@ from augment.render.renderer import SEED_MAX
 from augment.render.result_file import Laid
 from augment.wire.bundle import Bundle
 from service import one_shot, responses, schemas
-from service.asgi import batch_media_types, requests
+from service.asgi import batch_media_types, receive, requests
 from service.asgi.requests import Route
 from service.datasets import registry
 from service.errors import MediaTypeError
@@ -159,7 +159,8 @@ async def augment_pictures(request: Request, state: Joined, query: Annotated[Aug
                 raise CallError(f"{', '.join(twice)} came in the query and in the form; send each once")
             given |= fields
         else:
-            await one_shot.receive_raw(request, sent)
+            sent.begin("")
+            await receive.receive_raw(request, sent)
         turn.enter()
         wanted = requests.validated(AugmentRequest, _with_format(given, request.headers.get("accept")))
         options = _options(state, wanted, await _pipeline(state, wanted.pipeline))
