@@ -271,12 +271,11 @@ class ClientStream:
         num_rows, num_replaced, first = 0, 0, ""
         try:
             for batch in batches:
-                self._count(batch, world_size)
+                replaced = [key for key in batch.replaces if key is not None]
+                self._count(batch, replaced, world_size)
                 num_rows += len(batch)
-                for key in batch.replaces:
-                    if key is not None:
-                        first = first or key
-                        num_replaced += 1
+                num_replaced += len(replaced)
+                first = first or "".join(replaced[:1])
                 yield batch
         finally:
             batches.close()
@@ -340,9 +339,9 @@ class ClientStream:
                 "or engine differs (compare GET /version and the datasets' digests); no batch of it was taken"
             )
 
-    def _count(self, batch: Batch, world_size: int) -> None:
+    def _count(self, batch: Batch, replaced: Sequence[str], world_size: int) -> None:
         self.num_rows += len(batch)
-        self.num_failed += sum(each is not None for each in batch.replaces)
+        self.num_failed += len(replaced)
         limit = self._max_failures
         if limit is None:
             return
@@ -353,5 +352,5 @@ class ClientStream:
         if self.num_failed > allowed:
             raise TooManyFailuresError(
                 f"{self.num_failed} of {self.num_rows} rows stand for refused records, max_failures is {limit:g}; the "
-                f"last batch ({batch.epoch}, {batch.index}) replaces {[each for each in batch.replaces if each][:3]}"
+                f"last batch ({batch.epoch}, {batch.index}) replaces {replaced[:3]}"
             )

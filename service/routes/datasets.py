@@ -317,15 +317,10 @@ async def _register(state: State, wanted: Wanted, archive: Any = None) -> tuple[
 
 
 def _record(record: Record, classes: tuple[str, ...], splits: list[str]) -> dict[str, Any]:
-    return {
-        "key": record.key,
-        "label": record.label,
+    told = {name: getattr(record, name) for name in ("key", "label", "height", "width", "size_bytes", "digest")}
+    return told | {
         "class": None if record.label is None else classes[record.label],
         "split": record.key.partition("/")[0] if splits else None,
-        "height": record.height,
-        "width": record.width,
-        "size_bytes": record.size_bytes,
-        "digest": record.digest,
     }
 
 
