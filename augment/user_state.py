@@ -8,10 +8,11 @@ must hold no path.
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from augment.atomic_file import replacing
 
 
 def state_path() -> Path:
@@ -34,13 +35,9 @@ def write_note(file: Path, value: Any) -> None:
     """Bring a note into place whole or not at all; silent where nothing can be written."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as opened:
-                json.dump(value, opened, indent=2)
-            Path(draft).replace(file)
-        except OSError:
-            Path(draft).unlink(missing_ok=True)
+        with replacing(file) as draft:
+            draft.touch(mode=0o600)
+            draft.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
 _NAME = "sources.json"

@@ -23,10 +23,11 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from augment.atomic_file import replacing
 from augment.errors import StorageError
 from service.errors import MalformedError, NoRoomError, ServiceError
 
@@ -107,27 +108,15 @@ def storing(failure: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _storage_error(failure, error) from error
+        reason = error.strerror or str(error)
+        message = f"{failure}: {reason}; free space or make the home writable, and try again"
+        raise StorageError(message) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Bring a file into place whole or not at all, and wait for the disk: what was acknowledged survives."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):  # where nothing can be written, nothing can be removed
-            draft.unlink(missing_ok=True)
-        raise _storage_error(f"{path.name} cannot be written", error) from error
+    with storing(f"{path.name} cannot be written"), replacing(path, durable=True) as draft:
+        draft.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -154,11 +143,6 @@ def discard(path: Path) -> None:
 def _raise_unless_gone(_function: object, _path: str, failure: tuple[object, BaseException, object]) -> None:
     if not isinstance(failure[1], FileNotFoundError):  # somebody else removes the same folder
         raise failure[1]
-
-
-def _storage_error(failure: str, error: OSError) -> StorageError:
-    reason = error.strerror or str(error)
-    return StorageError(f"{failure}: {reason}; free space or make the home writable, and try again")
 
 
 class Quota:

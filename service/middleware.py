@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -52,7 +51,6 @@ def _key_in(authorization: str | None) -> bytes:
 
 
 _log = logging.getLogger("service.requests")
-_QUIET = OPEN_PATHS
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 """Methods that are counted under their names; clients can invent others without end."""
 
@@ -88,9 +86,8 @@ class Outermost:
             status = status or responses.LEFT
         except asyncio.CancelledError:  # the grace period is over
             if not status:
-                body, headers = problems.describe(DrainingError())
-                members = body | {"instance": request_id}
-                await problems.response(members, headers | {"Connection": "close"})(scope, receive, send_counted)
+                refusal = problems.refusal(DrainingError(), request_id, Connection="close")
+                await refusal(scope, receive, send_counted)
             elif uvicorn_protocol.cut(scope):
                 await responses.left(receive)
             else:
@@ -110,7 +107,7 @@ class Outermost:
             self._metrics.bytes_sent.inc(num_bytes)
             if status >= HTTPStatus.BAD_REQUEST:
                 self._metrics.requests_refused.labels(str(status)).inc()
-            level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+            level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
             _log.log(
                 level, "%s %s %d", scope["method"], scope["path"], status,
                 extra={
@@ -166,7 +163,7 @@ class Keys:
             try:
                 check(Headers(scope=scope).get("authorization"), self._api_keys)
             except ServiceError as error:
-                await _refuse(error, scope, receive, send)
+                await problems.refusal(error, requests.id_of(scope))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -194,7 +191,7 @@ class BodyLimit:
         bounded = scope["path"] not in self._unbounded
         length = Headers(scope=scope).get("content-length", "")
         if bounded and length.isdigit() and int(length) > self._max_bytes:
-            await _refuse(self._too_large(int(length)), scope, receive, send)
+            await problems.refusal(self._too_large(int(length)), requests.id_of(scope))(scope, receive, send)
             return
         num_bytes, is_whole = 0, False
 
@@ -225,9 +222,3 @@ class BodyLimit:
             f"the body has {num_bytes} bytes or more; the limit is {self._max_bytes} (AUGMENT_MAX_BODY_BYTES): send "
             "fewer or smaller pictures, or upload a dataset"
         )
-
-
-async def _refuse(error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
-    body, headers = problems.describe(error)
-    members: dict[str, Any] = body | {"instance": str(scope.get("augment.request_id", "-"))}
-    await problems.response(members, headers)(scope, receive, send)

@@ -86,9 +86,6 @@ class _Watched(Collector):
     def collect(self) -> Iterable[Metric]:
         return self._collect()
 
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 

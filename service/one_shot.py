@@ -132,12 +132,6 @@ class Pictures:
             path.unlink(missing_ok=True)
 
 
-async def receive_raw(request: Request, pictures: Pictures) -> None:
-    """The body is the picture."""
-    pictures.begin("")
-    await receive.receive_raw(request, pictures)
-
-
 async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
     """The parts ``images`` are the pictures; the text fields are returned. MalformedError where it is no whole form."""
 

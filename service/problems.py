@@ -146,6 +146,12 @@ def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) 
     return JSONResponse(dict(body), int(body["status"]), headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
+def refusal(error: Exception, request_id: str, **more: str) -> JSONResponse:
+    """The response to an expected error: its problem document, and the headers that belong to it and ``more``."""
+    body, headers = describe(error)
+    return response(body | {"instance": request_id}, headers | more)
+
+
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     """Answer every expected error with a problem document; ``middleware.Outermost`` answers the others.
 
@@ -159,10 +165,10 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
 
 
 async def _expected(request: Request, error: Exception) -> JSONResponse:
-    body, headers = describe(error)
-    if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, _EXPECTED):
-        _log.error("%s: %s", type(error).__name__, error, extra={"request_id": requests.id_of(request)})
-    return response(body | {"instance": requests.id_of(request)}, headers)
+    request_id = requests.id_of(request.scope)
+    if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, _EXPECTED):
+        _log.error("%s: %s", type(error).__name__, error, extra={"request_id": request_id})
+    return refusal(error, request_id)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -174,7 +180,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     detail = "; ".join(f"{'.'.join(str(part) for part in place['loc'])}: {place['msg']}" for place in places)
     title = "The request is no JSON" if is_syntax else "The request is refused"
     body = document(status, kind="invalid-request", detail=detail, title=title, members={"errors": places})
-    return response(body | {"instance": requests.id_of(request)})
+    return response(body | {"instance": requests.id_of(request.scope)})
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -190,7 +196,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         detail = f"{request.url.path} does not take {request.method}; it takes {headers['Allow']}"
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     body = document(error.status_code, kind=kind, detail=detail)
-    return response(body | {"instance": requests.id_of(request)}, {**(error.headers or {}), **headers})
+    return response(body | {"instance": requests.id_of(request.scope)}, {**(error.headers or {}), **headers})
 
 
 def _methods(request: Request) -> list[str]:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from augment.errors import AugmentError
 from service import state
-from service.asgi import uvicorn_protocol
+from service.asgi import requests, uvicorn_protocol
 from service.errors import ServiceError
 from service.streams.batch_files import FilePart
 
@@ -32,10 +32,10 @@ class ClientLeft(Exception):  # noqa: N818 - nobody's error
     """Nobody waits for the answer any more."""
 
 
-async def unless_left(request: Request, work: Awaitable[T]) -> T:
+async def unless_left(receive: Receive, work: Awaitable[T]) -> T:
     """What the work gives; ClientLeft, and the work cancelled, where the client leaves first."""
     working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(left(request.receive))
+    watching = asyncio.ensure_future(left(receive))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -50,16 +50,13 @@ async def streamed(
 ) -> Response:
     """The answer that streams the chunks, begun when the first is there; raises what making that one raised."""
     try:
-        first = await unless_left(request, anext(chunks))
-    except ClientLeft:
+        first = await unless_left(request.receive, anext(chunks))
+    except BaseException as error:
         await chunks.aclose()
-        return Response(status_code=LEFT)
-    except asyncio.CancelledError:
-        await chunks.aclose()
-        state.of(request).admission.check_open()  # the grace period is over: a status, since nothing was sent yet
-        raise
-    except BaseException:
-        await chunks.aclose()
+        if isinstance(error, ClientLeft):
+            return Response(status_code=LEFT)
+        if isinstance(error, asyncio.CancelledError):
+            state.of(request).admission.check_open()  # the grace period is over: a status, since nothing was sent yet
         raise
     return Streamed(first, chunks, media_type=media_type, headers=headers)
 
@@ -79,26 +76,21 @@ class Streamed(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; a failure cuts the connection."""
-        sending = asyncio.ensure_future(self._send(scope, send))
-        watching = asyncio.ensure_future(left(receive))
         try:
-            await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                return
-            sending.result()
+            with suppress(ClientLeft):
+                await unless_left(receive, self._send(scope, send))
         except BaseException as error:
             expected = isinstance(error, AugmentError | ServiceError | asyncio.CancelledError)
             message = str(error) or "the service stops"
             _log.log(
                 logging.WARNING if isinstance(error, asyncio.CancelledError) else logging.ERROR,
                 "an answer was cut: %s", message, exc_info=None if expected else error,
-                extra={"request_id": scope.get("augment.request_id", "-")},
+                extra={"request_id": requests.id_of(scope)},
             )  # fmt: skip
             if not uvicorn_protocol.cut(scope):
                 raise
             await left(receive)  # the connection is gone when this returns, and nothing is left to be completed
         finally:
-            await _stop(sending, watching)
             await self._rest.aclose()
 
     async def _send(self, scope: Scope, send: Send) -> None:

@@ -1,8 +1,11 @@
 """Models of requests and answers: shown in OpenAPI, checked on the way in."""
 
-from typing import Any
+import bisect
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 """Content of OpenAPI that is bytes."""
@@ -45,6 +48,34 @@ class Problem(BaseModel):
 def problem(description: str) -> dict[str, Any]:
     """A response of OpenAPI that is a problem document."""
     return {"model": Problem, "description": description}
+
+
+class _PageQuery(Schema):
+    """Which part of a list is wanted."""
+
+    after: str | None = Field(
+        None, description="Go on after this entry: the `next` of the page before.", max_length=4096
+    )
+    limit: int = Field(100, description="Entries of one page.", ge=1, le=1000)
+
+    def of(self, names: Sequence[str]) -> tuple[Sequence[str], str | None]:
+        """The names after one (which may be gone) in a sorted list, and what to ask for next; None at the end."""
+        start = 0 if self.after is None else bisect.bisect_right(names, self.after)
+        chosen = names[start : start + self.limit]
+        return chosen, chosen[-1] if start + self.limit < len(names) else None
+
+
+PageQuery = Annotated[_PageQuery, Query()]
+"""Lists come in pages: ``after`` is the last name of the page before, ``next`` the one to go on after."""
+
+
+def page(name: str, entries: str, model: type[BaseModel], order: str, *, words: str = "") -> type[BaseModel]:
+    """Return the model ``name`` of a page, whose list is called ``entries``, or ``words`` in a sentence."""
+    fields: dict[str, Any] = {
+        entries: (list[model], Field(description=order)),  # type: ignore[valid-type]
+        "next": (str | None, Field(description="Pass it as `after` for the next page; null on the last.")),
+    }
+    return create_model(name, __doc__=f"A page of {words or entries}.", **fields)
 
 
 class Health(BaseModel):

@@ -1,14 +1,216 @@
-"""``augment doctor``: requirements that this machine does not meet."""
+"""``augment doctor``: requirements that this machine lacks or has too little of; each finding names its remedy."""
 
-from dataclasses import asdict
+import importlib
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from augment.cli import exit_codes, output
+from augment.errors import EXTRAS
 
+OPEN_FILES_WANTED = 1024
+"""What Linux distributions give a login shell; a worker needs some dozen, a service one for each open batch."""
+SHARED_MEMORY_WANTED = 1 << 30
+"""Containers start with 64 MiB, less than one batch of 256 pictures of 512 x 512 (201 MB)."""
+MEMORY_A_WORKER = 1 << 30
+"""One 50-megapixel picture is 150 MB decoded, and a transform may hold several copies of it."""
+DISK_WANTED = 1 << 30
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - its size is asked, nothing is written
+
+_LIBRARIES = {"numpy": "numpy", "pyarrow": "pyarrow", **EXTRAS["engine"]}
+_OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+class Verdict(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: what was found, and what to do about it where that is not well."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Look at this machine, and at the folder that somebody means to write into."""
+    return [
+        _python(),
+        _system(),
+        _processor(),
+        *(_library(module, distribution) for module, distribution in _LIBRARIES.items()),
+        _opencv(),
+        _engine(),
+        *_workers(),
+        _shared_memory(),
+        _open_files(),
+        _writable("temporary folder", Path(tempfile.gettempdir()), "set TMPDIR to a folder that is writable"),
+        _writable("output folder", folder, "choose another folder, or make this one writable"),
+    ]
+
+
+def _judge(what: str, found: str, *, good: bool, otherwise: Verdict, remedy: str) -> Finding:
+    return Finding(what, Verdict.OK, found) if good else Finding(what, otherwise, found, remedy)
+
+
+def _python() -> Finding:
+    return _judge(
+        "Python",
+        f"{platform.python_implementation()} {platform.python_version()}",
+        good=sys.version_info >= (3, 11),
+        otherwise=Verdict.FAIL,
+        remedy="install Python 3.11 or newer",
+    )
+
+
+def _system() -> Finding:
+    return _judge(
+        "system",
+        f"{platform.system()} {platform.machine()}",
+        good=platform.system() == "Linux",
+        otherwise=Verdict.FAIL,
+        remedy="workers and memory files need Linux; elsewhere run it in a container",
+    )
+
+
+def _processor() -> Finding:
+    try:
+        from augment.transforms.runtime import compiler
+
+        problem = compiler.cpu_problem()
+    except ImportError as error:
+        return Finding("processor", Verdict.FAIL, f"cannot be asked: {error}", "see the libraries below")
+    return _judge(
+        "processor",
+        "has what pixels depend on" if problem is None else problem,
+        good=problem is None,
+        otherwise=Verdict.FAIL,
+        remedy="use a machine with AVX2, or its pixels will differ from everybody else's",
+    )
+
+
+def _library(module: str, distribution: str) -> Finding:
+    try:
+        importlib.import_module(module)
+        return Finding(distribution, Verdict.OK, importlib.metadata.version(distribution))
+    except (ImportError, OSError) as error:  # a shared library that is missing is an OSError
+        remedy = f"pip install --force-reinstall {distribution}"
+        return Finding(distribution, Verdict.FAIL, f"cannot be imported: {error}", remedy)
+
+
+def _opencv() -> Finding:
+    installed = []
+    for name in _OPENCV:
+        try:
+            installed.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return _judge(
+        "OpenCV builds",
+        ", ".join(installed) or "none",
+        good=len(installed) == 1,
+        otherwise=Verdict.WARN,
+        remedy="several write over one another's files: keep opencv-python-headless only, and reinstall it",
+    )
+
+
+def _engine() -> Finding:
+    try:
+        from augment import engine
+
+        return Finding("engine", Verdict.OK, engine.engine_id())
+    except ImportError as error:
+        return Finding("engine", Verdict.FAIL, f"cannot be imported: {error}", "see the libraries above")
+
+
+def _workers() -> Iterator[Finding]:
+    from augment.workers.pool import num_cpus
+
+    usable = num_cpus()
+    yield Finding("workers", Verdict.OK, f"{usable}, one for each CPU of {os.cpu_count()} that may be used")
+    memory = _memory()
+    yield _judge(
+        "memory",
+        _size(memory),
+        good=memory >= usable * MEMORY_A_WORKER,
+        otherwise=Verdict.WARN,
+        remedy=f"large pictures may need {_size(MEMORY_A_WORKER)} a worker: use fewer, "
+        f"--workers {max(1, memory // MEMORY_A_WORKER)}",
+    )
+
+
+def _memory() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return total
+    return total if limit == "max" else min(total, int(limit))
+
+
+def _shared_memory() -> Finding:
+    try:
+        total = shutil.disk_usage(_SHARED_MEMORY).total
+    except OSError:
+        return Finding(_SHARED_MEMORY, Verdict.WARN, "there is none", "batches will be laid down on disk")
+    return _judge(
+        _SHARED_MEMORY,
+        _size(total),
+        good=total >= SHARED_MEMORY_WANTED,
+        otherwise=Verdict.WARN,
+        remedy="give a container more: docker run --shm-size=1g",
+    )
+
+
+def _open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = soft == resource.RLIM_INFINITY
+    return _judge(
+        "open files",
+        "no limit" if unlimited else str(soft),
+        good=unlimited or soft >= OPEN_FILES_WANTED,
+        otherwise=Verdict.WARN,
+        remedy=f"ulimit -n {OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_WANTED)}",
+    )
+
+
+def _writable(what: str, folder: Path, remedy: str) -> Finding:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"augment")
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding(what, Verdict.FAIL, f"{folder}: {error.strerror}", remedy)
+    return _judge(
+        what,
+        f"{folder}: {_size(free)} free",
+        good=free >= DISK_WANTED,
+        otherwise=Verdict.WARN,
+        remedy=f"less than {_size(DISK_WANTED)} is soon full: free space or choose another folder",
+    )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / (1 << 30):.1f} GiB" if num_bytes >= 1 << 30 else f"{num_bytes / (1 << 20):.0f} MiB"
 
 
 def doctor(
@@ -19,8 +221,6 @@ def doctor(
     as_json: output.JsonOption = False,
 ) -> None:
     """Say what this machine lacks, each with its remedy; exit code 5 where something will not work."""
-    from augment.doctor import Verdict, examine
-
     findings = examine(folder)
     failed = any(finding.verdict is Verdict.FAIL for finding in findings)
     if as_json:

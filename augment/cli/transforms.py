@@ -25,7 +25,7 @@ def list_transforms(
     known = catalogue()
     if name is None:
         if as_json:
-            output.write_json([_document(info) for info in known.values()])
+            output.write_json([info.as_json() for info in known.values()])
         else:
             _show_families(list(known.values()))
         return
@@ -34,23 +34,9 @@ def list_transforms(
         hint = did_you_mean(name, known) or "; `augment transforms` lists them all"
         raise CallError(f"there is no transform {name!r}{hint}")
     if as_json:
-        output.write_json(_document(info))
+        output.write_json(info.as_json())
     else:
         _show_one(info)
-
-
-def _document(info: "Entry") -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "family": info.family,
-        "targets": sorted(info.targets),
-        "requires": sorted(info.requires),
-        "container": info.container,
-        "donors": info.donors,
-        "references": info.references,
-        "help": info.help,
-        "schema": info.schema,
-    }
 
 
 def _show_families(infos: "list[Entry]") -> None:

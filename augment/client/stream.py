@@ -1,17 +1,19 @@
 """A declared stream as its reader sees it: epochs of batches, each batch exactly once whatever the network does.
 
-Arrow reads an answer's body through ``Received``: pixels go from the socket into the memory that the arrays view.
+Arrow reads an answer's body through ``Received``: pixels go from the socket into the memory that the arrays view. One
+background thread fetches ahead into a bounded queue (``Prefetch``); both end when the reader does.
 """
 
+import queue
+import threading
 import warnings
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from augment.client.prefetch import Prefetch, Stop
 from augment.client.transport import (
     TRANSIENT,
     Answer,
@@ -53,6 +55,87 @@ class Received:
         return memory[: self._answer.fill(memory)].toreadonly()
 
 
+class Stop:
+    """Tells the thread to end: it wakes whoever sleeps and aborts what waits for the network."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._abort: Callable[[], None] | None = None
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, unless it ends."""
+        self._event.wait(seconds)
+
+    def watch(self, abort: Callable[[], None] | None) -> None:
+        """What to call when it ends; called now if it has ended."""
+        with self._lock:
+            self._abort = abort
+            if self._event.is_set() and abort is not None:
+                abort()
+
+    def set(self) -> None:
+        """End."""
+        with self._lock:
+            self._event.set()
+            if self._abort is not None:
+                self._abort()
+
+
+class Prefetch:
+    """Iterates over what ``produce(stop)`` yields, at most ``depth`` batches ahead of its reader."""
+
+    def __init__(self, produce: Callable[[Stop], Iterator[Batch]], depth: int) -> None:
+        self._produce = produce
+        self._items: queue.Queue[tuple[Batch | None, BaseException | None]] = queue.Queue(max(1, depth))
+        self._stop = Stop()
+        self._thread = threading.Thread(target=self._run, name="augment-prefetch", daemon=True)
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        self._thread.start()
+        try:
+            while True:
+                item, error = self._items.get()
+                if error is not None:
+                    raise error
+                if item is None:
+                    return
+                yield item
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the thread and wait for it. May be called from any thread, twice, and before the first item."""
+        self._stop.set()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        with_room = self._items  # a reader in another thread that waits for an item learns of the end
+        if with_room.empty():
+            with_room.put_nowait((None, None))
+
+    def _run(self) -> None:
+        last: tuple[Batch | None, BaseException | None] = (None, None)
+        try:
+            for item in self._produce(self._stop):
+                if not self._put((item, None)):
+                    return
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the reader's thread
+            last = (None, error)
+        self._put(last)
+
+    def _put(self, item: tuple[Batch | None, BaseException | None]) -> bool:
+        while not self._stop:
+            try:
+                self._items.put(item, timeout=0.05)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
 _ARROW = "application/vnd.apache.arrow.stream"
 _NOT_FOUND, _CONFLICT = 404, 409
 
@@ -79,7 +162,7 @@ class ClientStream:
         self._declaration = dict(declaration)
         self._prefetch = prefetch
         self._max_failures = max_failures
-        self._reading: weakref.WeakSet[Prefetch[Batch]] = weakref.WeakSet()
+        self._reading: weakref.WeakSet[Prefetch] = weakref.WeakSet()
         self.document: Mapping[str, Any] = transport.json("POST", "/v1/streams", self._declaration)
         self.num_rows = 0
         self.num_failed = 0
@@ -188,12 +271,11 @@ class ClientStream:
         num_rows, num_replaced, first = 0, 0, ""
         try:
             for batch in batches:
-                self._count(batch, world_size)
+                replaced = [key for key in batch.replaces if key is not None]
+                self._count(batch, replaced, world_size)
                 num_rows += len(batch)
-                for key in batch.replaces:
-                    if key is not None:
-                        first = first or key
-                        num_replaced += 1
+                num_replaced += len(replaced)
+                first = first or "".join(replaced[:1])
                 yield batch
         finally:
             batches.close()
@@ -257,9 +339,9 @@ class ClientStream:
                 "or engine differs (compare GET /version and the datasets' digests); no batch of it was taken"
             )
 
-    def _count(self, batch: Batch, world_size: int) -> None:
+    def _count(self, batch: Batch, replaced: Sequence[str], world_size: int) -> None:
         self.num_rows += len(batch)
-        self.num_failed += sum(each is not None for each in batch.replaces)
+        self.num_failed += len(replaced)
         limit = self._max_failures
         if limit is None:
             return
@@ -270,5 +352,5 @@ class ClientStream:
         if self.num_failed > allowed:
             raise TooManyFailuresError(
                 f"{self.num_failed} of {self.num_rows} rows stand for refused records, max_failures is {limit:g}; the "
-                f"last batch ({batch.epoch}, {batch.index}) replaces {[each for each in batch.replaces if each][:3]}"
+                f"last batch ({batch.epoch}, {batch.index}) replaces {replaced[:3]}"
             )

@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.atomic_file import replacing
 from augment.dataset_stats.counts import Census, Range
 from augment.dataset_stats.pixels import Pixels, Statistics
 from augment.datasets import keys
@@ -242,14 +242,11 @@ def write(statistics: Statistics, path: Path) -> None:
         data = _png(figure(drawn, columns=_COLUMNS, title=title))
     else:
         data = "".join(_page(statistics, name, drawn)).encode(errors="replace")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with replacing(path) as draft:
+            draft.write_bytes(data)
     except OSError as error:
         raise StorageError(f"the report {path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def tables(statistics: Statistics) -> Iterator[Table]:

@@ -8,18 +8,18 @@ after them, from a new batch on, what was refused, sorted by the bytes of its pa
 
 import json
 import mmap
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import Lock, get_ident
+from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from augment.atomic_file import replacing
 from augment.errors import DatasetError, Reason, StorageError
 from augment.samples.sample import Refusal
 
@@ -380,19 +380,8 @@ def _equal_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name, whole and on disk, when the block ends well, and else not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path, durable=True) as draft, draft.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as error:
         raise StorageError(f"the manifest {path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augment.address import DIGEST_BYTES
+from augment.atomic_file import sync
 from augment.errors import OutputError, StorageError
 
 _TELLS_ERRORS = (5, 17)
@@ -61,17 +62,6 @@ def wait(fd: int, root: Path, paths: Collection[str]) -> None:
     above = {parent for file in files for parent in file.parents if parent.is_relative_to(root)}
     for path in [*files, *sorted(above)]:
         sync(path)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        os.close(fd)
 
 
 def _syncs_whole(fd: int) -> bool:

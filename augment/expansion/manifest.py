@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from augment.atomic_file import sync
 from augment.errors import AugmentError, StorageError
 from augment.expansion import folder
 from augment.expansion.folder import File
@@ -264,9 +265,9 @@ def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
                     left = set(known.missing(paths))
                     rest = table.filter(pa.array([path in left for path in paths], pa.bool_()))
                     writer.write_table(_less_changed(root, rest, since_ns))
-        folder.sync(draft)
+        sync(draft)
         draft.rename(root / folder.PREVIOUS)
-        folder.sync(root)
+        sync(root)
     except AugmentError:
         draft.unlink(missing_ok=True)
         raise

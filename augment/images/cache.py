@@ -12,6 +12,7 @@ import functools
 import logging
 import mmap
 import os
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class DecodedCache:
         if found is not None:
             return found
         made = make()
-        if made.dtype == np.uint8 and self._takes_more():
+        if made.dtype == np.uint8 and not (self._is_full or self._is_broken):
             try:
                 self._put(self._index, name, np.ascontiguousarray(made))
             except lmdb.MapFullError:
@@ -118,9 +119,6 @@ class DecodedCache:
             except (OSError, lmdb.Error) as error:
                 self._give_up(error)
         return made
-
-    def _takes_more(self) -> bool:
-        return not (self._is_full or self._is_broken)
 
     def _get(self, index: lmdb.Environment, name: bytes) -> NDArray[np.uint8] | None:
         with index.begin(buffers=True) as reading:
@@ -148,8 +146,7 @@ class DecodedCache:
 
     def _reserve(self, index: lmdb.Environment, file: "_OwnFile", missing: int) -> bool:
         """Give the file a step more of the disk; False where there is none left to give."""
-        disk = os.statvfs(self._folder)
-        if disk.f_bavail * disk.f_frsize < _LEFT_ON_DISK_BYTES:
+        if shutil.disk_usage(self._folder).free < _LEFT_ON_DISK_BYTES:
             return False
         with index.begin(write=True) as writing:  # counted before it is taken, and for good, whoever is killed
             num_bytes = _count(writing, _NUM_BYTES)
@@ -219,11 +216,8 @@ class _OwnFile:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-    finally:
-        os.close(descriptor)
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
 def _count(transaction: lmdb.Transaction, name: bytes) -> int:

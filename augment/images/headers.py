@@ -233,7 +233,6 @@ class PngHeader:
 
     height: int
     width: int
-    bit_depth: int
     orientation: int
 
 
@@ -244,7 +243,7 @@ def scan_png(data: bytes) -> PngHeader:
     """
     if data[12:16] != b"IHDR" or len(data) < 29:
         raise ValueError("its first chunk is not a whole IHDR")
-    width, height, bit_depth = struct.unpack_from(">LLB", data, 16)
+    width, height = struct.unpack_from(">LL", data, 16)
     if height == 0 or width == 0:
         raise ValueError(f"its header says {width}x{height} pixels")
     orientation = UPRIGHT
@@ -261,4 +260,4 @@ def scan_png(data: bytes) -> PngHeader:
         position += 12 + length
     else:
         raise ValueError(f"it has more than {MAX_CHUNKS} chunks")
-    return PngHeader(height, width, bit_depth, orientation)
+    return PngHeader(height, width, orientation)

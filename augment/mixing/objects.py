@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from augment.pipelines.spec import BoxRules, KeypointRules
 from augment.samples.annotations import BY_KEYPOINT
-from augment.samples.sample import Batch
+from augment.samples.sample import OF_OBJECTS, Batch
 
 _Array = NDArray[Any]
 _Flags = NDArray[np.bool_]
@@ -22,12 +22,11 @@ Box = tuple[int, int, int, int]
 
 _OF_BOXES: Final = ("boxes", "box_labels", "instance_masks")
 _OF_KEYPOINTS: Final = ("keypoints", *BY_KEYPOINT)
-FIELDS: Final = (*_OF_BOXES, *_OF_KEYPOINTS)
 
 
 def of_rows(batch: Batch) -> list[dict[str, _Array]]:
     """The objects of each row; mappings are empty where the batch has none."""
-    there = {name: rows for name in FIELDS if (rows := getattr(batch, name)) is not None}
+    there = {name: rows for name in OF_OBJECTS if (rows := getattr(batch, name)) is not None}
     found = [{name: rows[row] for name, rows in there.items()} for row in range(len(batch))]
     for row, objects in enumerate(found):
         if "instance_masks" in objects:  # of no objects they may have any size

@@ -7,21 +7,20 @@ bytes on any machine of the same engine. Pictures and results lie in files; only
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from augment import engine
 from augment.address import Address
 from augment.datasets import read, targets
-from augment.datasets.targets import Vocabulary
 from augment.errors import Reason, RecordError, StorageError
 from augment.images import decode, masks
 from augment.images.encode import encode
 from augment.pipelines.spec import PipelineSpec
 from augment.render import request_annotations, result_file
 from augment.render.records import Pictures, Stages
-from augment.render.renderer import ReferenceSource, others, subject
+from augment.render.renderer import ReferenceSource, file_identity, others, subject
 from augment.render.request_annotations import NOTHING_SAID, Said
 from augment.samples.sample import Provenance, Sample
 from augment.transforms import jpeg_reduction, sizes
@@ -112,16 +111,12 @@ class OneShotTask:
         stages.end("read")
         work = _Work(self, data, stages)
         parts: list[bytes] = []
-        results = []
-        start = 0
+        results: list[Result] = []
         for copy in range(self.copies):
-            made = guard(work.subject, self.source.name, functools.partial(work.make, copy))
-            size, masked = len(made.picture), len(made.mask or b"")
-            results.append(
-                Result(copy, work.key, start, size, made.height, made.width, made.provenance, made.annotations, masked)
-            )
-            parts += [made.picture, made.mask or b""]
-            start += size + masked
+            make = functools.partial(work.make, copy, start=sum(map(len, parts)))
+            result, picture, mask = guard(work.subject, self.source.name, make)
+            results.append(result)
+            parts += [picture, mask]
         stages.begin()
         if result_file.write(self.into, parts) is None:
             raise StorageError("there is no room for the augmented pictures; free space, or ask for fewer")
@@ -129,81 +124,58 @@ class OneShotTask:
         return Copies(results, stages.take())
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    picture: bytes
-    mask: bytes | None
-    height: int
-    width: int
-    annotations: Mapping[str, Any]
-    provenance: Provenance
-
-
-@dataclass(slots=True)
 class _Work:
-    """The picture is decoded once, for all its copies."""
+    """The picture is decoded once, for all its copies; ``subject`` is what a verdict on it is about."""
 
-    task: OneShotTask
-    data: bytes
-    stages: Stages
-    key: str = field(init=False)
-    record: str = field(init=False)
-    _mask: bytes | None = None
-    _vocabulary: Vocabulary = field(init=False)
-    _said: Said = field(init=False)
-    _decoded: Sample | None = None
-
-    def __post_init__(self) -> None:
-        source = self.task.source
-        content = read.content_digest(self.data)
+    def __init__(self, task: OneShotTask, data: bytes, stages: Stages) -> None:
+        source = task.source
+        content = read.content_digest(data)
+        self.task = task
+        self.data = data
+        self.stages = stages
         self.key = content.hex()
         self._mask = None if source.mask is None else source.mask.read_bytes()
         self._said = source.said
         self._vocabulary = source.said.vocabulary(has_mask=self._mask is not None)
+        self._taken_from = others(task.spec, None, {each.name: each.dataset_digest for each in task.references})
         self.record = _record_digest(content, source.said, self._mask)
+        self.subject = subject(self.record, task.spec, self._taken_from)
+        self._decoded: Sample | None = None
 
-    @property
-    def subject(self) -> str:
-        """What a verdict is about: the image under this pipeline, by this engine."""
-        return subject(self.record, self.task.spec, self._taken_from)
-
-    @property
-    def _taken_from(self) -> tuple[str, ...]:
-        return others(self.task.spec, None, {each.name: each.dataset_digest for each in self.task.references})
-
-    def make(self, copy: int) -> _Made:
+    def make(self, copy: int, *, start: int) -> tuple[Result, bytes, bytes]:
+        """Return one copy, which begins at ``start`` of the task's file, and the bytes of its image and its mask."""
         task = self.task
         self.stages.begin()
         with _named(task.source.name):
             if self._decoded is None:
                 self._decoded = self._decode()
                 self.stages.end("decode")
-            files = tuple(each.identity for each in task.references)
+            files = tuple(file_identity(each.manifest) for each in task.references)
             compiled = _compiled(task.spec, self._vocabulary.keypoint_names, task.references, task.max_pixels, files)
             made = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
             self.stages.end("transform")
             sample = made.sample
             encoded = encode(sample.image, task.image_format, task.quality)
-            mask = None if sample.mask is None else masks.encode_mask(sample.mask)
+            mask = b"" if sample.mask is None else masks.encode_mask(sample.mask)
             self.stages.end("encode")
         pipeline, taken_from = task.spec.digest, self._taken_from
         address = Address(engine.engine_id(), self.record, pipeline, task.seed, copy, 0, self.key, taken_from)
         height, width = sample.image.shape[:2]
         annotations = self._said.members(targets.annotations_of(sample, self._said.annotations, self._vocabulary))
         provenance = Provenance(address.render_key, made.applied, made.dropped)
-        return _Made(encoded, mask, height, width, annotations, provenance)
+        result = Result(copy, self.key, start, len(encoded), height, width, provenance, annotations, len(mask))
+        return result, encoded, mask
 
     def _decode(self) -> Sample:
         task, moved = self.task, self._vocabulary.moved
+        eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
         if self._said == NOTHING_SAID and self._mask is None:
-            eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
             return Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
         header = decode.probe(self.data, max_pixels=task.max_pixels)
         if moved:  # a transform that cannot move one of them is refused by its name
             sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
         try:
             self._said = request_annotations.check(self._said, header.height, header.width)
-            eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
             mask = self._mask
             sample = targets.with_targets(
                 decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths),

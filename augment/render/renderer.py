@@ -145,11 +145,6 @@ class ReferenceSource:
     manifest: Path
     dataset_digest: str
 
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """Equal where the same file is meant."""
-        return self.name, self.dataset_digest, _identity(self.manifest)
-
     def open(self) -> Dataset:
         """The dataset; DatasetError where the file holds another one."""
         return _opened(self.manifest, self.dataset_digest)
@@ -175,29 +170,12 @@ class RenderSource:
 
     def renderer(self) -> Renderer:
         """The renderer of this process for this source; the same one each time (never share it between threads)."""
-        references = tuple(each.identity for each in self.references)
-        identity = (
-            *(_identity(self.manifest), self.dataset_digest, references, self.split, self.spec.digest),
-            *(self.seed, self.max_pixels, self.inverses, self.cache),
-        )
-        return _renderer(_Hashable(identity, self))
-
-
-@dataclass(frozen=True)
-class _Hashable:
-    identity: tuple[object, ...]
-    source: RenderSource
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashable) and self.identity == other.identity
-
-    def __hash__(self) -> int:
-        return hash(self.identity)
+        manifests = (self.manifest, *(each.manifest for each in self.references))
+        return _renderer(self, tuple(map(file_identity, manifests)))
 
 
 @functools.lru_cache(maxsize=64)
-def _renderer(hashable: _Hashable) -> Renderer:
-    source = hashable.source
+def _renderer(source: RenderSource, files: tuple[object, ...]) -> Renderer:  # noqa: ARG001 - as file_identity says
     compiler.use_one_thread()
     dataset = _opened(source.manifest, source.dataset_digest)
     return Renderer(
@@ -211,8 +189,8 @@ def _renderer(hashable: _Hashable) -> Renderer:
     )
 
 
-def _identity(manifest: Path) -> tuple[int, ...]:
-    """The file itself, because its name may be that of a closed memory file: equal datasets may lie in two places."""
+def file_identity(manifest: Path) -> tuple[int, ...]:
+    """Return what tells the file from one that lay at its path before, as in the place of a closed memory file."""
     file = manifest.stat()
     return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
 

@@ -49,12 +49,9 @@ def write(into: Path, content: Sequence[bytes | memoryview], description: object
         parts.append(memoryview(json.dumps(description, separators=(",", ":")).encode()))
     num_bytes = sum(map(len, parts))
     try:
-        descriptor = os.open(into, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.ftruncate(descriptor, 0)
-            _write_all(descriptor, parts)
-        finally:
-            os.close(descriptor)
+        with into.open("r+b", buffering=0) as file:
+            file.truncate()
+            _write_all(file.fileno(), parts)
     except OSError as error:
         if error.errno in _NO_ROOM:
             return None
@@ -76,11 +73,8 @@ def _map(path: Path, laid: Laid) -> mmap.mmap | bytes:
     if not laid.num_bytes:
         return b""  # an empty file cannot be mapped
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return mmap.mmap(descriptor, laid.num_bytes, prot=mmap.PROT_READ)
-        finally:
-            os.close(descriptor)
+        with path.open("rb", buffering=0) as file:
+            return mmap.mmap(file.fileno(), laid.num_bytes, prot=mmap.PROT_READ)
     except (OSError, ValueError) as error:
         raise StorageError(f"a rendered batch cannot be read: {error}; ask for it again") from error
 

@@ -123,7 +123,8 @@ class Annotations:
     def members(self) -> dict[str, Any]:
         """The members that are there, as JSON has them."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: _WRITE.get(name, _as_it_is)(value) for name, value in found.items() if value is not None}
+        there = {name: value for name, value in found.items() if value is not None}
+        return {name: _WRITE[name](value) if name in _WRITE else value for name, value in there.items()}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Annotations":
@@ -253,10 +254,6 @@ def _dumped(value: object) -> str:
 def _leaves(box: Corners, height: int, width: int, tolerance: float) -> bool:
     x_min, y_min, x_max, y_max = box
     return min(x_min, y_min) < -tolerance or x_max > width + tolerance or y_max > height + tolerance
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _floats(values: Sequence[float]) -> list[float]:

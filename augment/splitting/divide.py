@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from augment.atomic_file import replacing
 from augment.dataset_stats import pixels
 from augment.datasets import manifest
 from augment.datasets.dataset import Dataset, in_ranges
@@ -198,17 +199,16 @@ class Division:
 
     def write_report(self, path: Path) -> None:
         """Write the report as CSV, whole or not at all. Raises StorageError."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            with (
+                replacing(path) as draft,
+                draft.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+            ):
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(COLUMNS)
                 writer.writerows(self.rows())
-            temporary.replace(path)
         except OSError as error:
             raise StorageError(f"the report {path} cannot be written: {error.strerror or error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def divided(self) -> Dataset:
         """The dataset with splits, held in memory.

@@ -1,6 +1,6 @@
 """StreamSpec, whose digest is the stream's id, and the rows of its batches."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import rfc8785
@@ -66,23 +66,13 @@ class StreamSpec:
     @property
     def id(self) -> str:
         """32 hexadecimal digits."""
-        content = {
-            "engine": self.engine,
-            "dataset": self.dataset,
-            "split": self.split,
-            "pipelines": list(self.pipelines),
-            "has_views": self.has_views,
+        content = {each.name: getattr(self, each.name) for each in fields(self)} | {
             "references": dict(self.references),
             "seed": str(self.seed),  # beyond the integers that RFC 8785 knows
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
-            "drop_last": self.drop_last,
-            "repeats": self.repeats,
             "mix": None if self.mix is None else self.mix.canonical(),
             "normalize": [None if each is None else dict(each) for each in self.normalize],
-            "dtype": self.dtype,
-            "layout": self.layout,
         }
+        del content["num_records"]  # it follows from the dataset and the split
         return digest_fields((rfc8785.dumps(content),), person=b"augment.stream").hex()
 
     @property

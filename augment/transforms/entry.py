@@ -176,6 +176,12 @@ class Entry:
     family: str = ""
     schema: Schema = field(default_factory=dict)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what the command and the service tell of it; targets are sorted."""
+        names = ("name", "family", "targets", "requires", "container", "donors", "references", "help", "schema")
+        values = {name: getattr(self, name) for name in names}
+        return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
+
 
 moving_entry: Final = functools.partial(Entry, targets=ALL_TARGETS, moves_pixels=True)
 """Entry of a transform that moves pixels, and every target with them."""

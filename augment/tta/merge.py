@@ -21,16 +21,6 @@ from augment.tta.predictions import Taken, taken
 _Array = NDArray[np.float64]
 
 
-def _mean(views: _Array) -> _Array:
-    joined: _Array = views.mean(axis=0)
-    return joined
-
-
-def _max(views: _Array) -> _Array:
-    joined: _Array = views.max(axis=0)
-    return joined
-
-
 def _geometric_mean(views: _Array) -> _Array:
     if (views < 0).any():
         raise CallError(
@@ -43,8 +33,8 @@ def _geometric_mean(views: _Array) -> _Array:
 
 
 JOINS: Mapping[str, Callable[[_Array], _Array]] = {
-    "mean": _mean,
-    "max": _max,
+    "mean": lambda views: np.mean(views, axis=0),
+    "max": lambda views: np.max(views, axis=0),
     "geometric_mean": _geometric_mean,
 }
 """By name, what makes (N, C) of (V, N, C); nothing is scaled to a sum of 1 afterwards."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+from augment.atomic_file import sync
 from augment.errors import Reason, StorageError
 from augment.samples.sample import Refusal
 
@@ -57,11 +58,7 @@ class FolderDocuments:
                     os.link(draft.name, path)
                 except FileExistsError:
                     return path.read_bytes()
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(self._folder)
         except OSError as error:
             reason = error.strerror or str(error)
             raise StorageError(

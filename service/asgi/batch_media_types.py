@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 
 from augment.normalize.pixel_format import PLAIN, PixelFormat
 from augment.streams.tasks import Format, PartFormat
 from augment.wire import tar
 from service.errors import MediaTypeError
+
+_Kind = TypeVar("_Kind")
 
 MEDIA_TYPES: Mapping[Format, str] = MappingProxyType(
     {
@@ -36,7 +39,8 @@ def chosen(
 
     MediaTypeError where it is not served, CallError where an option is refused.
     """
-    found = _by_name(name, among) if name else _by_accept(accept, among)
+    media_types = {one: MEDIA_TYPES[one] for one in among}
+    found = _by_name(name, among) if name else by_accept(accept, media_types, "what is served here is")
     if found is not Format.TAR:
         return PartFormat(found)
     tar.check_options(image_format, quality, pixel_format)
@@ -51,12 +55,12 @@ def _by_name(name: str, among: Sequence[Format]) -> Format:
     raise MediaTypeError(f"the format {name[:40]!r} is not served here; it is one of {', '.join(among)}{hint}")
 
 
-def _by_accept(accept: str | None, among: Sequence[Format]) -> Format:
-    found = preferred(accept, [MEDIA_TYPES[one] for one in among])
+def by_accept(accept: str | None, media_types: Mapping[_Kind, str], what: str) -> _Kind:
+    """The kind whose media type ``Accept`` prefers; MediaTypeError where it takes none: ``what`` introduces them."""
+    found = preferred(accept, list(media_types.values()))
     if found is None:
-        served = ", ".join(MEDIA_TYPES[one] for one in among)
-        raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; what is served here is {served}")
-    return next(one for one in among if MEDIA_TYPES[one] == found)
+        raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; {what} {', '.join(media_types.values())}")
+    return next(kind for kind, media_type in media_types.items() if media_type == found)
 
 
 def preferred(accept: str | None, media_types: Sequence[str]) -> str | None:

@@ -8,12 +8,14 @@ import functools
 import re
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+from starlette.types import Scope
 
 from augment import validation
 from augment.errors import CallError, JSONError
@@ -21,6 +23,7 @@ from augment.validation import did_you_mean
 from service.errors import MalformedError, MediaTypeError, TooLargeError
 
 HEADER = "X-Request-Id"
+_Model = TypeVar("_Model", bound=BaseModel)
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -29,9 +32,9 @@ def new_id(given: str | None) -> str:
     return given if given is not None and _SAFE.fullmatch(given) else uuid.uuid4().hex
 
 
-def id_of(request: Request) -> str:
+def id_of(scope: Scope) -> str:
     """The id of a request, as its response and its log lines name it."""
-    return str(request.scope.get("augment.request_id", "-"))
+    return str(scope.get("augment.request_id", "-"))
 
 
 def media_type(request: Request) -> str:
@@ -133,6 +136,15 @@ def strict_json(text: str) -> Any:
         return validation.read_json("body", text)
     except JSONError as error:
         raise MalformedError(str(error), error.problems) from error
+
+
+def validated(model: type[_Model], given: Any, *loc: str) -> _Model:
+    """What was sent as this model; RequestValidationError, with places below ``loc``, where it does not fit."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        raise RequestValidationError([{**one, "loc": (*loc, *one["loc"])} for one in problems]) from error
 
 
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {

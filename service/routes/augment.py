@@ -5,10 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing, closing
 from typing import Annotated, Literal
 
-import pydantic
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 
 from augment.errors import CallError, problems_below
@@ -18,7 +16,7 @@ from augment.render.renderer import SEED_MAX
 from augment.render.result_file import Laid
 from augment.wire.bundle import Bundle
 from service import one_shot, responses, schemas
-from service.asgi import batch_media_types, requests
+from service.asgi import batch_media_types, receive, requests
 from service.asgi.requests import Route
 from service.datasets import registry
 from service.errors import MediaTypeError
@@ -39,6 +37,7 @@ _MEDIA_TYPES: Mapping[Bundle, str] = {
     Bundle.TAR: "application/x-tar",
     Bundle.ARROW: "application/vnd.apache.arrow.stream",
 }
+"""``?format=`` beats ``Accept``; what accepts anything gets the first."""
 _RANDOM_SEED_BITS = 53
 """What every JSON reader holds exactly."""
 
@@ -160,19 +159,22 @@ async def augment_pictures(request: Request, state: Joined, query: Annotated[Aug
                 raise CallError(f"{', '.join(twice)} came in the query and in the form; send each once")
             given |= fields
         else:
-            await one_shot.receive_raw(request, sent)
+            sent.begin("")
+            await receive.receive_raw(request, sent)
         turn.enter()
-        wanted = _wanted(_with_format(given, request.headers.get("accept")))
+        wanted = requests.validated(AugmentRequest, _with_format(given, request.headers.get("accept")))
         options = _options(state, wanted, await _pipeline(state, wanted.pipeline))
         try:
-            made = await responses.unless_left(request, state.oneshot.render(sent, options))
+            made = await responses.unless_left(request.receive, state.oneshot.render(sent, options))
         except responses.ClientLeft:
             return Response(status_code=responses.LEFT)
         files = sent.files
         if len(made) == 1 and options.copies == 1 and wanted.format is None and not sent.are_described:
             file, headers = one_shot.single(made[0], options, in_memory=files.is_in_memory(made[0].path))
         else:
-            bundle = _bundle(wanted.format, request.headers.get("accept"))
+            bundle = wanted.format or batch_media_types.by_accept(
+                request.headers.get("accept"), _MEDIA_TYPES, "several results are served as"
+            )
             into = sent.new_file(sum(result.num_bytes + result.mask_bytes for one in made for result in one.results))
             num_bytes = await to_thread.run_sync(one_shot.pack, bundle, made, options, into)
             file = BatchFile(into, Laid(num_bytes, num_bytes), in_memory=files.is_in_memory(into))
@@ -210,13 +212,6 @@ def _with_format(given: Mapping[str, str], accept: str | None) -> Mapping[str, s
     )
 
 
-def _wanted(given: Mapping[str, str]) -> AugmentRequest:
-    try:
-        return AugmentRequest.model_validate(given)
-    except pydantic.ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False)) from error
-
-
 async def _pipeline(state: State, source: str) -> Pipeline:
     """What a request calls by name or sends as text; a thread is asked only for what is not known yet."""
     with problems_below("pipeline"):
@@ -230,14 +225,3 @@ def _options(state: State, wanted: AugmentRequest, pipeline: Pipeline) -> Option
     seed = secrets.randbits(_RANDOM_SEED_BITS) if wanted.seed is None else wanted.seed
     references = registry.entries(state.datasets, [pipeline.spec])
     return Options(pipeline, seed, wanted.copies, wanted.image_format, wanted.quality, references)
-
-
-def _bundle(name: Bundle | None, accept: str | None) -> Bundle:
-    """``?format=`` beats ``Accept``; what accepts anything gets a zip."""
-    if name is not None:
-        return name
-    found = batch_media_types.preferred(accept, list(_MEDIA_TYPES.values()))
-    if found is None:
-        served = ", ".join(_MEDIA_TYPES.values())
-        raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; several results are served as {served}")
-    return next(kind for kind, media_type in _MEDIA_TYPES.items() if media_type == found)

@@ -1,20 +1,15 @@
 """Datasets: registered by path or uploaded, described, read page by page, deleted; statistics of their pixels.
 
-Lists come in pages: ``after`` is the last name of the page before, ``next`` the one to go on after. The statistics are
-those that normalisation by ``statistics: dataset`` takes.
+The statistics are those that normalisation by ``statistics: dataset`` takes.
 """
 
-import bisect
 import itertools
 import uuid
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-import pydantic
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, Field
 
 from augment.errors import CallError
@@ -29,21 +24,6 @@ from service.errors import MalformedError
 from service.home import NAME, discard
 from service.schemas import BINARY, problem
 from service.state import Joined, State
-
-After = Annotated[
-    str | None, Query(description="Go on after this entry: the `next` of the page before.", max_length=4096)
-]
-Limit = Annotated[int, Query(description="Entries of one page.", ge=1, le=1000)]
-
-DEFAULT_LIMIT = 100
-
-
-def page(names: Sequence[str], after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
-    """The names after one (which may be gone) in a sorted list, and what to ask for next; None at the end."""
-    start = 0 if after is None else bisect.bisect_right(names, after)
-    chosen = names[start : start + limit]
-    return chosen, chosen[-1] if start + limit < len(names) else None
-
 
 router = APIRouter(route_class=Route, prefix="/v1/datasets", tags=["datasets"])
 
@@ -83,10 +63,6 @@ class Asked(schemas.Schema):
         "commas between them.",
         examples=[["*.xml"]],
     )
-
-    def wanted(self, path: str | None) -> Wanted:
-        """What is asked for, of a folder or an archive."""
-        return Wanted(self.name, path, self.format, self.replace, self.bad_annotations, self.ignore)
 
 
 class Registration(Asked):
@@ -137,11 +113,7 @@ class Dataset(BaseModel):
     update: UnderWay | None = Field(None, description="A later registration under this name.")
 
 
-class DatasetPage(BaseModel):
-    """A page of datasets."""
-
-    datasets: list[Dataset] = Field(description="In alphabetical order.")
-    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+DatasetPage = schemas.page("DatasetPage", "datasets", Dataset, "In alphabetical order.")
 
 
 class RecordView(BaseModel):
@@ -157,11 +129,7 @@ class RecordView(BaseModel):
     digest: str = Field(description="Of the encoded bytes and the annotations.")
 
 
-class RecordPage(BaseModel):
-    """A page of records."""
-
-    records: list[RecordView] = Field(description="In the order of their keys, split by split.")
-    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+RecordPage = schemas.page("RecordPage", "records", RecordView, "In the order of their keys, split by split.")
 
 
 class RefusedFile(BaseModel):
@@ -172,11 +140,7 @@ class RefusedFile(BaseModel):
     detail: str
 
 
-class RefusedPage(BaseModel):
-    """A page of refused files."""
-
-    refused: list[RefusedFile] = Field(description="In the order of their paths.")
-    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+RefusedPage = schemas.page("RefusedPage", "refused", RefusedFile, "In the order of their paths.", words="refused files")
 
 
 _UNKNOWN: schemas.Responses = {404: problem("There is no such dataset.")}
@@ -268,11 +232,11 @@ async def register_dataset(
 
 
 @router.get("", summary="All datasets", response_model=DatasetPage, response_model_exclude_unset=True)
-async def list_datasets(state: Joined, after: After = None, limit: Limit = DEFAULT_LIMIT) -> Any:
+async def list_datasets(state: Joined, query: schemas.PageQuery) -> Any:
     """The datasets, a page at a time; those that are being scanned among them."""
 
     def read() -> dict[str, Any]:
-        names, following = page(state.datasets.names(), after, limit)
+        names, following = query.of(state.datasets.names())
         return {"datasets": [state.datasets.describe(name) for name in names], "next": following}
 
     return await to_thread.run_sync(read)
@@ -287,16 +251,16 @@ async def read_dataset(state: Joined, name: Name) -> Any:
 
 
 @router.get("/{name}/records", summary="The records of a dataset", response_model=RecordPage, responses=_NOT_READY)
-async def list_records(state: Joined, name: Name, after: After = None, limit: Limit = DEFAULT_LIMIT) -> Any:
+async def list_records(state: Joined, name: Name, query: schemas.PageQuery) -> Any:
     """Keys, classes and sizes, a page at a time, in the order of the dataset."""
 
     def read() -> dict[str, Any]:
-        dataset = state.datasets.get(name)
+        dataset, after = state.datasets.get(name), query.after
         start = 0 if after is None else dataset.find(after)
         if start is None:
             raise CallError(f"after is {str(after)[:100]!r}, which is no key of {name}; send the `next` of a page")
         start += after is not None
-        stop = min(start + limit, dataset.num_records)
+        stop = min(start + query.limit, dataset.num_records)
         splits = list(dataset.splits)
         views = [_record(record, dataset.classes, splits) for record in map(dataset.record, range(start, stop))]
         return {"records": views, "next": views[-1]["key"] if stop < dataset.num_records else None}
@@ -307,12 +271,12 @@ async def list_records(state: Joined, name: Name, after: After = None, limit: Li
 @router.get(
     "/{name}/refused", summary="The refused files of a dataset", response_model=RefusedPage, responses=_NOT_READY
 )
-async def list_refused(state: Joined, name: Name, after: After = None, limit: Limit = DEFAULT_LIMIT) -> Any:
+async def list_refused(state: Joined, name: Name, query: schemas.PageQuery) -> Any:
     """Every file that is no usable picture, with the reason, a page at a time."""
 
     def read() -> dict[str, Any]:
-        # By bytes, as the manifest sorts them.
-        known = (one for one in state.datasets.get(name).refused if after is None or one.key.encode() > after.encode())
+        after, limit = (query.after or "").encode(), query.limit  # by bytes, as the manifest sorts them
+        known = (one for one in state.datasets.get(name).refused if query.after is None or one.key.encode() > after)
         views = [_refused(refusal) for refusal in itertools.islice(known, limit + 1)]
         return {"refused": views[:limit], "next": views[limit - 1]["path"] if len(views) > limit else None}
 
@@ -334,12 +298,9 @@ async def delete_dataset(state: Joined, name: Name) -> None:
 async def _register_path(request: Request, state: State, turn: Place) -> tuple[str, int]:
     text = await requests.read_text(request, max_bytes=MAX_JSON_BYTES, limit="64 kB of JSON")
     turn.enter()
-    try:
-        asked = Registration.model_validate(requests.strict_json(text))
-    except pydantic.ValidationError as error:
-        raise _invalid(error) from error
+    asked = requests.validated(Registration, requests.strict_json(text), "body")
     path = await to_thread.run_sync(state.datasets.confined, asked.path)
-    return await _register(state, asked.wanted(path))
+    return await _register(state, Wanted(**{**asked.model_dump(), "path": path}))
 
 
 async def _register_upload(
@@ -347,7 +308,8 @@ async def _register_upload(
 ) -> tuple[str, int]:
     given = {name: value for name, value in query.items() if value is not None}
     if not is_form:
-        state.datasets.check_free(_asked(given).name)  # before gigabytes arrive for nothing
+        asked = requests.validated(Asked, given, "body")
+        state.datasets.check_free(asked.name)  # before gigabytes arrive for nothing
     archive = state.home.path / "tmp" / uuid.uuid4().hex
     length = request.headers.get("content-length", "")
     await to_thread.run_sync(state.datasets.quota.check, int(length) if length.isdigit() else 1)
@@ -357,9 +319,8 @@ async def _register_upload(
         turn.take()  # gigabytes have come, and are not sent away for a place
         if not spool.num_bytes:
             raise MalformedError("the archive is empty; send its bytes")
-        asked = _asked(given)
-        wanted = asked.wanted(None)
-        return await _register(state, wanted, archive)
+        asked = requests.validated(Asked, given, "body")
+        return await _register(state, Wanted(**asked.model_dump()), archive)
     finally:
         await to_thread.run_sync(discard, archive)  # it has moved where all went well
 
@@ -371,27 +332,11 @@ async def _register(state: State, wanted: Wanted, archive: Any = None) -> tuple[
     return wanted.name, 201 if done[1] else 200
 
 
-def _asked(given: dict[str, Any]) -> Asked:
-    try:
-        return Asked.model_validate(given)
-    except pydantic.ValidationError as error:
-        raise _invalid(error) from error
-
-
-def _invalid(error: pydantic.ValidationError) -> RequestValidationError:
-    return RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)])
-
-
 def _record(record: Record, classes: tuple[str, ...], splits: list[str]) -> dict[str, Any]:
-    return {
-        "key": record.key,
-        "label": record.label,
+    told = {name: getattr(record, name) for name in ("key", "label", "height", "width", "size_bytes", "digest")}
+    return told | {
         "class": None if record.label is None else classes[record.label],
         "split": record.key.partition("/")[0] if splits else None,
-        "height": record.height,
-        "width": record.width,
-        "size_bytes": record.size_bytes,
-        "digest": record.digest,
     }
 
 

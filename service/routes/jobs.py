@@ -26,7 +26,6 @@ from service.jobs import run
 from service.jobs.jobs import Jobs
 from service.jobs.table import Job, JobState, JobWanted
 from service.responses import Chunk
-from service.routes import datasets
 from service.schemas import problem
 from service.state import Joined, State
 
@@ -138,11 +137,7 @@ class JobDocument(BaseModel):
     finished: str | None
 
 
-class JobPage(BaseModel):
-    """A page of jobs."""
-
-    jobs: list[JobDocument] = Field(description="In the order in which they came.")
-    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+JobPage = schemas.page("JobPage", "jobs", JobDocument, "In the order in which they came.")
 
 
 router = APIRouter(route_class=Route, prefix="/v1/jobs", tags=["jobs"])
@@ -206,11 +201,9 @@ async def start_job(
 
 
 @router.get("", summary="All jobs", response_model=JobPage)
-async def list_jobs(
-    state: Joined, after: datasets.After = None, limit: datasets.Limit = datasets.DEFAULT_LIMIT
-) -> dict[str, Any]:
+async def list_jobs(state: Joined, query: schemas.PageQuery) -> dict[str, Any]:
     """The jobs in the order in which they came, a page at a time."""
-    ids, following = datasets.page(state.jobs.ids(), after, limit)
+    ids, following = query.of(state.jobs.ids())
     return {"jobs": [_document(state.jobs, state.jobs.get(one)) for one in ids], "next": following}
 
 

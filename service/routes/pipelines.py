@@ -13,14 +13,12 @@ from augment.errors import PipelineError
 from augment.pipelines import document
 from augment.render.pipeline import Pipeline
 from augment.transforms.catalogue import catalogue
-from augment.transforms.entry import Entry
 from augment.validation import did_you_mean
 from service import schemas
 from service.asgi import requests
 from service.asgi.requests import Route
 from service.errors import NotFoundError
 from service.pipelines import Named
-from service.routes import datasets
 from service.schemas import problem
 from service.state import Joined
 
@@ -67,11 +65,7 @@ class PipelineSummary(BaseModel):
     error: str | None = None
 
 
-class PipelinePage(BaseModel):
-    """A page of pipelines."""
-
-    pipelines: list[PipelineSummary] = Field(description="In alphabetical order.")
-    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+PipelinePage = schemas.page("PipelinePage", "pipelines", PipelineSummary, "In alphabetical order.")
 
 
 class Checked(BaseModel):
@@ -101,13 +95,11 @@ _READ_ONLY: schemas.Responses = {403: problem("A preset is read-only.")}
 
 
 @router.get("", summary="All pipelines", response_model=PipelinePage)
-async def list_pipelines(
-    state: Joined, after: datasets.After = None, limit: datasets.Limit = datasets.DEFAULT_LIMIT
-) -> Any:
+async def list_pipelines(state: Joined, query: schemas.PageQuery) -> Any:
     """The presets and the saved pipelines, a page at a time."""
 
     def read() -> dict[str, Any]:
-        names, following = datasets.page(state.pipelines.names(), after, limit)
+        names, following = query.of(state.pipelines.names())
         listed = []
         for name in names:
             try:
@@ -281,19 +273,14 @@ async def read_transform(
     if info is None:
         hint = did_you_mean(name, catalogue()) or "; GET /v1/transforms lists them"
         raise NotFoundError(f"there is no transform {name[:100]!r}{hint}")
-    return _answer(request, state, json.dumps(_document(info)).encode())
+    return _answer(request, state, json.dumps(info.as_json()).encode())
 
 
 @functools.cache
 def _all() -> bytes:
-    return json.dumps({"transforms": [_document(info) for info in catalogue().values()]}).encode()
+    return json.dumps({"transforms": [info.as_json() for info in catalogue().values()]}).encode()
 
 
 def _answer(request: Request, state: Joined, body: bytes) -> Response:
     etag = f'"{state.version["engine"]}"'
     return requests.answer(request, body, etag=etag, media_type="application/json")
-
-
-def _document(info: Entry) -> dict[str, Any]:
-    values = {name: getattr(info, name) for name in (each.alias or own for own, each in Transform.model_fields.items())}
-    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}

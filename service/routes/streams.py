@@ -1,91 +1,23 @@
 """Streams: declared once, known by the same id on every replica."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, Field
 
 from augment.errors import PipelineError, Problem
-from augment.mixing.mix import json_schema
-from augment.render.views import VIEWS_MAX
-from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX
 from service import schemas
 from service.asgi.requests import Route
-from service.routes import datasets
 from service.schemas import problem
 from service.state import Joined
-from service.streams.streams import Declaration
+from service.streams.streams import StreamRequest
 
 router = APIRouter(route_class=Route, prefix="/v1/streams", tags=["streams"])
 
 StreamId = Annotated[
     str, Path(description="The id that the declaration gave.", examples=["5d3f0c8be1d94a7bb8a2c1f6e07d9a43"])
 ]
-
-
-_PIPELINE = "The name of a preset or a saved pipeline, YAML text, or a JSON document."
-
-
-_SectionOfEachView = Annotated[list[dict[str, Any] | None], Field(max_length=VIEWS_MAX)]
-
-
-class ViewRequest(schemas.StrictSchema):
-    """So many pictures of each record through one pipeline."""
-
-    pipeline: str | dict[str, Any] = Field(description=_PIPELINE, examples=["simclr"])
-    count: int = Field(1, ge=1, le=VIEWS_MAX, description="How many views, each another draw.")
-
-
-class StreamRequest(schemas.StrictSchema):
-    """What a stream is made of."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"dataset": "photos", "pipeline": "inception", "batch_size": 64, "seed": 7},
-                {"dataset": "photos", "pipeline": "inception", "mix": {"MixUp": {"alpha": 0.8}}},
-                {"dataset": "photos", "views": [{"pipeline": "inception", "count": 2}, {"pipeline": "light"}]},
-            ],
-        }
-    )
-
-    dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
-    pipeline: str | dict[str, Any] | None = Field(None, description=_PIPELINE, examples=["inception"])
-    views: list[ViewRequest] | None = Field(
-        None, min_length=1, max_length=VIEWS_MAX, description="In place of `pipeline`: several pictures of each record."
-    )
-    split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
-    batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
-    seed: int = Field(0, ge=0, description="Below 2**64. Other seeds, other draws and another order.")
-    shuffle: bool | None = Field(
-        None,
-        description="True: each epoch has an order of its own. False: records come by key. Omitted: true for the "
-        "training split and for a dataset without splits, else false.",
-    )
-    drop_last: bool | None = Field(
-        None,
-        description="True: an epoch leaves out a last batch that is not full. Omitted: as for `shuffle`.",
-    )
-    repeats: int = Field(
-        1, ge=1, le=REPEATS_MAX, description="Rows of each record in a batch, each another draw; divides `batch_size`."
-    )
-    mix: Annotated[Any, WithJsonSchema({"anyOf": [*json_schema()["anyOf"], {"type": "null"}]})] = Field(
-        None,
-        description="How rows of a batch are mixed with each other, written as a step of a pipeline. Batches then have "
-        "`label_weights`. Omitted: not at all.",
-        examples=["MixUp", {"CutMix": {"alpha": 1.0, "per": "row"}}, {"OneOf": {"transforms": ["MixUp", "CutMix"]}}],
-    )
-    normalize: dict[str, Any] | _SectionOfEachView | None = Field(
-        None,
-        description="How pixels become floats, in place of the pipelines' own section; of a stream with views also a "
-        "list with a section for each of them.",
-        examples=[{"method": "standard", "statistics": "dataset"}],
-    )
-    dtype: Literal["uint8", "float32", "float16"] = Field(
-        "uint8", description="What batches hold: pixels, normalised by the client, or floats."
-    )
-    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Channels of a picture last, or first.")
 
 
 class ViewDocument(BaseModel):
@@ -139,11 +71,7 @@ class StreamDocument(BaseModel):
     )
 
 
-class StreamPage(BaseModel):
-    """A page of streams."""
-
-    streams: list[StreamDocument] = Field(description="In the order of their ids.")
-    next: str | None = Field(description="Pass it as `after` for the next page; null on the last.")
+StreamPage = schemas.page("StreamPage", "streams", StreamDocument, "In the order of their ids.")
 
 
 UNKNOWN: schemas.Responses = {404: problem("There is no such stream here: declare it again.")}
@@ -169,14 +97,13 @@ async def declare_stream(state: Joined, wanted: StreamRequest, response: Respons
     `statistics: dataset` is asked for the first time, all pictures of the split are decoded once; where that takes more
     than AUGMENT_SCAN_WAIT_S (10 s) the answer is 503 until it is done.
     """
-    declaration = Declaration(**wanted.model_dump())
-    await to_thread.run_sync(state.streams.check_options, declaration)
+    await to_thread.run_sync(state.streams.check_options, wanted)
     try:
         numbers = None
-        if await to_thread.run_sync(state.streams.needs_numbers, declaration):
+        if await to_thread.run_sync(state.streams.needs_numbers, wanted):
             with state.admission.place():
-                _, numbers = await state.measuring.measured(declaration.dataset, declaration.split)
-        document, is_new = await to_thread.run_sync(state.streams.declare, declaration, numbers)
+                _, numbers = await state.measuring.measured(wanted.dataset, wanted.split)
+        document, is_new = await to_thread.run_sync(state.streams.declare, wanted, numbers)
     except PipelineError as error:
         raise PipelineError([_placed(one) for one in error.problems]) from error
     response.status_code = 201 if is_new else 200
@@ -192,11 +119,9 @@ def _placed(one: Problem) -> Problem:
 
 
 @router.get("", summary="All streams", response_model=StreamPage)
-async def list_streams(
-    state: Joined, after: datasets.After = None, limit: datasets.Limit = datasets.DEFAULT_LIMIT
-) -> dict[str, Any]:
+async def list_streams(state: Joined, query: schemas.PageQuery) -> dict[str, Any]:
     """What was declared here, a page at a time."""
-    names, following = datasets.page(state.streams.ids(), after, limit)
+    names, following = query.of(state.streams.ids())
     return {"streams": [state.streams.document(name) for name in names], "next": following}
 
 

@@ -102,8 +102,12 @@ class Batches:
                 if laid is None:
                     path.unlink(missing_ok=True)
                     on_disk = self._files.is_in_memory(path)
-                    if not on_disk:  # neither has room: what is idle makes some, and both are tried again
-                        self._reclaim_or_refuse(2 * wanted.expected_bytes)
+                    # Where neither has room, what is idle makes some, and both are tried again.
+                    if not on_disk and not self._reclaim(2 * wanted.expected_bytes):
+                        raise StorageError(
+                            "there is no room for a rendered batch in memory or on the home's disk; free space, or set "
+                            "AUGMENT_BATCH_CACHE_BYTES lower"
+                        )
         except BaseException:
             self._forget(wanted.address, entry)
             raise
@@ -126,15 +130,8 @@ class Batches:
             self._make_room()
 
     def _make_room(self) -> None:
-        while self._is_over() and (idle := self._idle()) is not None:
+        while self._num_bytes > self.max_bytes and (idle := self._idle()) is not None:
             self._forget(*idle)
-
-    def _reclaim_or_refuse(self, num_bytes: int) -> None:
-        if not self._reclaim(num_bytes):
-            raise StorageError(
-                "there is no room for a rendered batch in memory or on the home's disk; free space, or set "
-                "AUGMENT_BATCH_CACHE_BYTES lower"
-            )
 
     def _reclaim(self, num_bytes: int) -> int:
         """Forget what nobody reads until so many bytes are free; returns how many."""
@@ -146,9 +143,6 @@ class Batches:
 
     def _idle(self) -> "tuple[Hashable, _Entry] | None":
         return next((one for one in self._entries.items() if not one[1].num_holders), None)
-
-    def _is_over(self) -> bool:
-        return self._num_bytes > self.max_bytes
 
     def _forget(self, address: Hashable, entry: _Entry) -> None:
         if entry.is_forgotten:

@@ -51,7 +51,7 @@ class BatchFiles:
         Where neither folder has that room ``reclaim`` is asked for it.
         """
         in_memory = not on_disk and self._has_memory(num_bytes)
-        if not in_memory and _free_bytes(self._disk) < num_bytes:
+        if not in_memory and shutil.disk_usage(self._disk).free < num_bytes:
             self.reclaim(num_bytes)
             in_memory = not on_disk and self._has_memory(num_bytes)
         folder = self._memory if in_memory and self._memory is not None else self._disk
@@ -64,7 +64,7 @@ class BatchFiles:
         return path
 
     def _has_memory(self, num_bytes: int) -> bool:
-        return self._memory is not None and _free_bytes(self._memory) >= num_bytes
+        return self._memory is not None and shutil.disk_usage(self._memory).free >= num_bytes
 
     def is_in_memory(self, path: Path) -> bool:
         """Whether reading the file never waits for a disk."""
@@ -149,8 +149,3 @@ def _remove_predecessors(remembered: Path) -> None:
         return
     if left.name.startswith(_PREFIX):
         shutil.rmtree(left, ignore_errors=True)
-
-
-def _free_bytes(folder: Path) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +54,7 @@ class Rendering:
         draw = stream.stream.draw(epoch, repeat)
 
         async def produce(into: Path) -> Laid | None:
-            async with self.reading(stream):
+            async with registry.reading(self._datasets, stream.entries):
                 return await self._run(SampleTask(stream.sources[view], key, epoch, draw, view, into))
 
         return Wanted((stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view]))
@@ -66,7 +65,7 @@ class Rendering:
         layout = _layout(stream, place.epoch)
 
         async def produce(into: Path) -> Laid | None:
-            async with self.reading(stream):
+            async with registry.reading(self._datasets, stream.entries):
                 laid = await self._run(BatchTask(stream.sources, spec, layout, place, into))
             for refusal in laid.refusals if laid is not None else ():
                 self._metrics.records_refused.labels(str(refusal.reason)).inc()
@@ -75,10 +74,6 @@ class Rendering:
         pictures = spec.pixel_format.itemsize * sum(map(_picture_bytes, stream.stream.image_shapes))
         expected = spec.num_rows(place.index) * (pictures + _ROW_BYTES)
         return Wanted((stream.id, place), produce, expected)
-
-    def reading(self, stream: OpenStream) -> AbstractAsyncContextManager[None]:
-        """Hold all that a stream reads of the home."""
-        return registry.reading(self._datasets, stream.entries)
 
     async def _run(self, task: Task[Laid | None]) -> Laid | None:
         started = time.perf_counter()

@@ -10,20 +10,25 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from augment.dataset_stats import mean_std
 from augment.dataset_stats.mean_std import Measured
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, problems_below
 from augment.images.cache import CachePlace
+from augment.mixing.mix import json_schema
 from augment.normalize import section
 from augment.normalize.pixel_format import PixelFormat
 from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import RenderSource
-from augment.render.views import View, take_views
+from augment.render.views import VIEWS_MAX, View, take_views
+from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX
 from augment.streams.stream import Stream
+from service import schemas
 from service.datasets import registry
 from service.datasets.registration import Entry
 from service.datasets.registry import Datasets
@@ -37,31 +42,70 @@ _log = logging.getLogger(__name__)
 _PARTS_OF_MEMORY = 4
 """Rows, the batch they become, its floats and the message of it lie in memory together."""
 
+_PIPELINE = "The name of a preset or a saved pipeline, YAML text, or a JSON document."
+_SectionOfEachView = Annotated[list[dict[str, Any] | None], Field(max_length=VIEWS_MAX)]
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """What a client asks for: of ``pipeline`` and ``views`` one is None."""
 
-    dataset: str
-    pipeline: str | Mapping[str, Any] | None
-    views: Sequence[Mapping[str, Any]] | None
-    split: str | None
-    batch_size: int
-    seed: int
-    shuffle: bool | None
-    drop_last: bool | None
-    repeats: int
-    mix: Any
-    normalize: Any
-    dtype: str
-    layout: str
+class ViewRequest(schemas.StrictSchema):
+    """So many pictures of each record through one pipeline."""
 
-    def options(self) -> dict[str, Any]:
-        """What ``augment.Stream`` takes as it is."""
-        return {name: getattr(self, name) for name in _OPTIONS}
+    pipeline: str | dict[str, Any] = Field(description=_PIPELINE, examples=["simclr"])
+    count: int = Field(1, ge=1, le=VIEWS_MAX, description="How many views, each another draw.")
+
+
+class StreamRequest(schemas.StrictSchema):
+    """What a stream is made of."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"dataset": "photos", "pipeline": "inception", "batch_size": 64, "seed": 7},
+                {"dataset": "photos", "pipeline": "inception", "mix": {"MixUp": {"alpha": 0.8}}},
+                {"dataset": "photos", "views": [{"pipeline": "inception", "count": 2}, {"pipeline": "light"}]},
+            ],
+        }
+    )
+
+    dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
+    pipeline: str | dict[str, Any] | None = Field(None, description=_PIPELINE, examples=["inception"])
+    views: list[ViewRequest] | None = Field(
+        None, min_length=1, max_length=VIEWS_MAX, description="In place of `pipeline`: several pictures of each record."
+    )
+    split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
+    batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
+    seed: int = Field(0, ge=0, description="Below 2**64. Other seeds, other draws and another order.")
+    shuffle: bool | None = Field(
+        None,
+        description="True: each epoch has an order of its own. False: records come by key. Omitted: true for the "
+        "training split and for a dataset without splits, else false.",
+    )
+    drop_last: bool | None = Field(
+        None,
+        description="True: an epoch leaves out a last batch that is not full. Omitted: as for `shuffle`.",
+    )
+    repeats: int = Field(
+        1, ge=1, le=REPEATS_MAX, description="Rows of each record in a batch, each another draw; divides `batch_size`."
+    )
+    mix: Annotated[Any, WithJsonSchema({"anyOf": [*json_schema()["anyOf"], {"type": "null"}]})] = Field(
+        None,
+        description="How rows of a batch are mixed with each other, written as a step of a pipeline. Batches then have "
+        "`label_weights`. Omitted: not at all.",
+        examples=["MixUp", {"CutMix": {"alpha": 1.0, "per": "row"}}, {"OneOf": {"transforms": ["MixUp", "CutMix"]}}],
+    )
+    normalize: dict[str, Any] | _SectionOfEachView | None = Field(
+        None,
+        description="How pixels become floats, in place of the pipelines' own section; of a stream with views also a "
+        "list with a section for each of them.",
+        examples=[{"method": "standard", "statistics": "dataset"}],
+    )
+    dtype: Literal["uint8", "float32", "float16"] = Field(
+        "uint8", description="What batches hold: pixels, normalised by the client, or floats."
+    )
+    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Channels of a picture last, or first.")
 
 
 _OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix", "dtype", "layout")
+"""What ``augment.Stream`` takes as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +136,16 @@ class Streams:
         self._documents = dict(self._read_home())
 
     @staticmethod
-    def check_options(wanted: Declaration) -> None:
+    def check_options(wanted: StreamRequest) -> None:
         """Raise PipelineError or CallError where ``normalize``, ``dtype`` or ``layout`` can be no stream's."""
         num_sections = len(wanted.normalize) if isinstance(wanted.normalize, list) else 1
         section.choose([None] * num_sections, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
 
-    def needs_numbers(self, wanted: Declaration) -> bool:
+    def needs_numbers(self, wanted: StreamRequest) -> bool:
         """Whether it asks for mean and deviation of the dataset; raises what ``declare`` raises of pipelines."""
         return section.any_needs_dataset(_sections(wanted, self._views(wanted)))
 
-    def declare(self, wanted: Declaration, numbers: Measured | None = None) -> tuple[dict[str, Any], bool]:
+    def declare(self, wanted: StreamRequest, numbers: Measured | None = None) -> tuple[dict[str, Any], bool]:
         """The stream's document, durably kept before this returns; the bool says whether it is new.
 
         ``numbers`` are those of the split, where ``needs_numbers`` says so. Raises NotFoundError, PipelineError,
@@ -121,7 +165,7 @@ class Streams:
             views=[{"pipeline": view.pipeline, "count": view.count} for view in views] if has_views else None,
             references=self._references(view.pipeline.spec for view in views),
             normalize=sections,
-            **wanted.options(),
+            **{name: getattr(wanted, name) for name in _OPTIONS},
         )
         self._check_bytes(stream)
         document = _document(stream, wanted.dataset)
@@ -182,7 +226,7 @@ class Streams:
             self._documents.pop(stream_id, None)
             self._opened.pop(stream_id, None)
 
-    def _views(self, wanted: Declaration) -> tuple[View, ...]:
+    def _views(self, wanted: StreamRequest) -> tuple[View, ...]:
         pipeline = None if wanted.pipeline is None else self._pipeline(wanted.pipeline, "pipeline")
         views = None if wanted.views is None else [self._view(view, i) for i, view in enumerate(wanted.views)]
         return take_views(pipeline, views)
@@ -192,8 +236,8 @@ class Streams:
         with problems_below(*loc):
             return self._pipelines.get(wanted)
 
-    def _view(self, view: Mapping[str, Any], place: int) -> dict[str, Any]:
-        return {**view, "pipeline": self._pipeline(view["pipeline"], "views", place, "pipeline")}
+    def _view(self, view: ViewRequest, place: int) -> dict[str, Any]:
+        return {"pipeline": self._pipeline(view.pipeline, "views", place, "pipeline"), "count": view.count}
 
     def _references(self, pipelines: Iterable[PipelineSpec]) -> dict[str, Dataset]:
         there = registry.entries(self._datasets, pipelines)
@@ -259,7 +303,7 @@ class Streams:
         return self._folder / f"{stream_id}.json"
 
 
-def _sections(wanted: Declaration, views: Sequence[View]) -> section.Sections:
+def _sections(wanted: StreamRequest, views: Sequence[View]) -> section.Sections:
     own = [view.pipeline.spec.normalize for view in views for _ in range(view.count)]
     return section.choose(own, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
 

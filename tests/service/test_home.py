@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from threading import get_ident
 
 import pytest
 from hypothesis import given
@@ -68,7 +69,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_home_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / f".a.{os.getpid()}.tmp").mkdir()  # the draft can neither be written nor removed, as on a read-only disk
+    (
+        tmp_path / f".a.{os.getpid()}-{get_ident()}.tmp"
+    ).mkdir()  # the draft can neither be written nor removed, as on a read-only disk
     with pytest.raises(StorageError, match=r"a cannot be written: .*make the home writable"):
         home.write_whole(tmp_path / "a", b"x")
 

@@ -20,7 +20,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_client_and_all_its_names_can_be_imported(base: Path, *, elsewhere: bool) -> None:
     code = f"""
 from augment.client import {", ".join(augment.client.__all__)}
-import augment.client.client, augment.client.prefetch, augment.client.stream, augment.client.transport
+import augment.client.client, augment.client.stream, augment.client.transport
 others = {{name.partition(".")[0] for name in sys.modules if name.partition(".")[0] not in sys.stdlib_module_names}}
 print(sorted(name for name in others if "cython" not in name))
 """

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from augment.mixing import objects
 from augment.pipelines.spec import BoxRules, KeypointRules
-from augment.samples.sample import Batch
+from augment.samples.sample import OF_OBJECTS, Batch
 from tests.augment.mixing.mixing_for_tests import batch_of, mixed, noise
 
 HEIGHT, WIDTH = 24, 32
@@ -28,10 +28,10 @@ def drawn(rng: np.random.Generator, *, masks: bool) -> Batch:
     blue, with the label of the row's colour.
     """
     images = np.zeros((ROWS, HEIGHT, WIDTH, 3), np.uint8)
-    fields: dict[str, list[Any]] = {name: [] for name in objects.FIELDS}
+    fields: dict[str, list[Any]] = {name: [] for name in OF_OBJECTS}
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     for row in range(ROWS):
-        found: dict[str, list[Any]] = {name: [] for name in objects.FIELDS}
+        found: dict[str, list[Any]] = {name: [] for name in OF_OBJECTS}
         for quarter in range(4):
             if rng.random() < 0.3:
                 continue
@@ -192,7 +192,7 @@ def test_mixup_joins_the_objects_of_both_pictures() -> None:
     for row, provenance in enumerate(out.provenance):
         assert provenance.mixed is not None
         partner = batch.keys.index(provenance.mixed.partner)
-        for name in objects.FIELDS:
+        for name in OF_OBJECTS:
             if name == "keypoint_boxes":
                 continue
             before, after = getattr(batch, name), getattr(out, name)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-from augment import doctor, engine
-from augment.cli import app, exit_codes
-from augment.doctor import Finding, Verdict
+from augment import engine
+from augment.cli import app, doctor, exit_codes
+from augment.cli.doctor import Finding, Verdict
 
 
 def examine(folder: Path) -> dict[str, Finding]:
