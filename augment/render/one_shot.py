@@ -152,6 +152,7 @@ class _Work:
     _vocabulary: Vocabulary = field(init=False)
     _said: Said = field(init=False)
     _decoded: Sample | None = None
+    _conversions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         source = self.task.source
@@ -177,6 +178,8 @@ class _Work:
         with _named(task.source.name):
             if self._decoded is None:
                 self._decoded = self._decode()
+                header = decode.probe(self.data, max_pixels=task.max_pixels)
+                self._conversions = tuple(map(str, header.conversions))
                 self.stages.end("decode")
             files = tuple(each.identity for each in task.references)
             compiled = _compiled(task.spec, self._vocabulary.keypoint_names, task.references, task.max_pixels, files)
@@ -190,7 +193,7 @@ class _Work:
         address = Address(engine.engine_id(), self.record, pipeline, task.seed, copy, 0, self.key, taken_from)
         height, width = sample.image.shape[:2]
         annotations = self._said.members(targets.annotations_of(sample, self._said.annotations, self._vocabulary))
-        provenance = Provenance(address.render_key, made.applied, made.dropped)
+        provenance = Provenance(address.render_key, made.applied, made.dropped, conversions=self._conversions)
         return _Made(encoded, mask, height, width, annotations, provenance)
 
     def _decode(self) -> Sample:
