@@ -1,6 +1,7 @@
 """What a header says that decoding changes, compared with what decoding does."""
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -29,6 +30,19 @@ def test_every_kind_has_a_name_of_its_own_and_a_sentence() -> None:
         assert Conversion(str(kind)) is kind
         assert kind.feature
         assert kind.result
+
+
+def test_the_documentation_has_every_kind() -> None:
+    """Each with all formats of which a file is tried here."""
+    lines = test_tiff_variants.DOCUMENTATION.read_text().splitlines()
+    names = {"pgm": "PNM", "pbm": "PNM", "ppm": "PNM", "mpo": "JPEG", "webp": "WebP"}
+    for kind in Conversion:
+        start = f"| `{kind}` | {kind.feature} | {kind.result} | ".replace("L*a*b*", r"L\*a\*b\*")
+        [told] = [line.removeprefix(start) for line in lines if line.startswith(start)]
+        tried = {case[:4].strip(",") for case, (_, kinds) in _CASES.items() if kind in kinds}
+        assert told == "every format |" or {names.get(each, each.upper()) for each in tried} <= set(
+            re.findall(r"\w+", told)
+        ), kind
 
 
 # ---------------------------------------------------------------------------------------------------------------- PNG

@@ -133,6 +133,8 @@ def test_a_job_tells_what_is_lost_and_what_was_dropped(service: TestClient, data
     assert lost.endswith("(the first is `b`)")
     assert [lost] == service.get(f"/v1/datasets/{name}").json()["notices"]
     assert service.get("/v1/jobs").json()["jobs"][-1]["notices"] == job["notices"]
+    stream = service.post("/v1/streams", json={"dataset": name, "pipeline": "light", "batch_size": 1})
+    assert lost in stream.json()["notices"]
 
 
 def test_a_job_of_an_earlier_version_is_read(tmp_path: Path) -> None:
