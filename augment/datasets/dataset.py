@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from augment import validation
 from augment.address import digest_fields
-from augment.datasets import manifest, read
+from augment.datasets import keys, manifest, read
 from augment.datasets.manifest import Manifest, MaskRow, Size, SplitSummary
 from augment.datasets.targets import Vocabulary
 from augment.errors import CallError, DatasetError
+from augment.images.headers import Conversion
 from augment.samples import annotations
 from augment.samples.sample import MaskFile, Record, Refusal
 
@@ -102,7 +103,20 @@ class Dataset:
     def notices(self) -> tuple[str, ...]:
         """What a user should know of it though nothing is refused, a sentence each."""
         unpaired = annotations.unpaired_notice(self.keypoint_names)
-        return (*self.source.summary.notices, *(() if unpaired is None else (unpaired,)))
+        own = () if unpaired is None else (unpaired,)
+        return (*self.source.summary.notices, *own, *self._conversion_notices())
+
+    def _conversion_notices(self) -> Iterator[str]:
+        """Tell what is lost when images are read, a sentence for each kind."""
+        for kind in Conversion:
+            images = [(part, part.conversions[kind]) for part in self._splits if kind in part.conversions]
+            if not images:
+                continue
+            number = sum(each.number for _, each in images)
+            have = "has" if number == 1 else "have"
+            first = keys.printable(self._full(images[0][0], images[0][1].first))
+            count = f"{number:,} of {self.num_records:,} images"
+            yield f"{count} {have} {kind.feature}; {kind.result} (the first is `{first}`)"
 
     @property
     def num_refused(self) -> int:

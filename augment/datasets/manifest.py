@@ -8,6 +8,7 @@ after them, from a new batch on, what was refused, sorted by the bytes of its pa
 
 import json
 import mmap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -43,14 +44,15 @@ SCHEMA = pa.schema(
         pa.field("mask_digest", pa.binary(16)),
         pa.field("refusal", pa.string()),  # null in records; "reason: detail" in refused rows
         pa.field("encoding", pa.string()),  # of the image, as decode.encoding names it
+        pa.field("conversions", pa.string()),  # kinds that decoding meets, as headers.Conversion names them; or null
     ]
 )
 
 _RARE = ("offset", "annotations", "mask_path", "mask_offset", "mask_size_bytes", "mask_digest")
 """Columns that are null in most datasets; they are read through Arrow's scalars, and only where there is something."""
 
-_MAY_LACK = "encoding"
-"""A column that manifests of earlier versions do not have; where they are read it is null."""
+_MAY_LACK = frozenset({"encoding", "conversions"})
+"""Columns of text that manifests of earlier versions do not have; there they are null."""
 
 _METADATA_KEY = b"augment.manifest"
 
@@ -70,9 +72,19 @@ def least(sizes: Iterable[Size]) -> Size:
     return Size(min(size.height for size in several), min(size.width for size in several), smallest.key)
 
 
+class ConvertedImages(NamedTuple):
+    """Number of images that meet a conversion when they are decoded, and the key of the first."""
+
+    number: int
+    first: str
+
+
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """One split: its rows and what is known of all of them. ``name`` is None where the dataset has no splits."""
+    """One split: its rows and what is known of all of them. ``name`` is None where the dataset has no splits.
+
+    ``conversions`` has the kinds, by their names, that any image meets; manifests of earlier versions have none.
+    """
 
     name: str | None
     start: int
@@ -81,6 +93,7 @@ class SplitSummary:
     common_size: tuple[int, int] | None
     num_unlabelled: int
     first_unlabelled: str | None
+    conversions: Mapping[str, ConvertedImages] = field(default_factory=dict)
 
     @property
     def num_records(self) -> int:
@@ -112,6 +125,14 @@ class Summary:
     notices: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
 
+    @property
+    def conversions(self) -> dict[str, int]:
+        """The number of images of the dataset that meet each kind of conversion, by its name."""
+        counted: Counter[str] = Counter()
+        for split in self.splits:
+            counted.update({kind: images.number for kind, images in split.conversions.items()})
+        return dict(counted)
+
     def to_json(self) -> str:
         return json.dumps({"version": VERSION, "batch_rows": BATCH_ROWS, **asdict(self)})
 
@@ -128,10 +149,11 @@ class Summary:
         return cls(splits=splits, **names, **fields)
 
 
-def _split_summary(*, smallest: Any, common_size: Any, **fields: Any) -> SplitSummary:
+def _split_summary(*, smallest: Any, common_size: Any, conversions: Any = None, **fields: Any) -> SplitSummary:
     return SplitSummary(
         smallest=None if smallest is None else Size(*smallest),
         common_size=None if common_size is None else (common_size[0], common_size[1]),
+        conversions={kind: ConvertedImages(*images) for kind, images in (conversions or {}).items()},
         **fields,
     )
 
@@ -182,7 +204,7 @@ class Manifest:
             self.summary = Summary.from_json(metadata[_METADATA_KEY])
             types = dict(zip(self._reader.schema.names, self._reader.schema.types, strict=True))
             for each in SCHEMA:  # those of earlier versions have more, which are not read
-                if types.get(each.name, each.type if each.name == _MAY_LACK else None) != each.type:
+                if types.get(each.name, each.type if each.name in _MAY_LACK else None) != each.type:
                     raise ValueError(f"it has no column {each.name} of {each.type}")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
@@ -257,10 +279,9 @@ class Manifest:
             raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
         if batch.schema.names == SCHEMA.names:
             return batch
-        lacks = _MAY_LACK not in batch.schema.names
+        lacking = _MAY_LACK.difference(batch.schema.names)
         columns = [
-            pa.nulls(len(batch), pa.string()) if lacks and name == _MAY_LACK else batch.column(name)
-            for name in SCHEMA.names
+            pa.nulls(len(batch), pa.string()) if name in lacking else batch.column(name) for name in SCHEMA.names
         ]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 

@@ -25,7 +25,7 @@ from augment.images import decode
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 """Raised when the columns change, or what a scan finds in a file."""
 
 NAME = "seen-files.sqlite3"
@@ -44,7 +44,7 @@ CREATE TABLE about (version TEXT NOT NULL, num_hashed INTEGER NOT NULL);
 CREATE TABLE roots (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE files (
     place BLOB PRIMARY KEY, status BLOB NOT NULL, digest BLOB NOT NULL, size_bytes INTEGER, height INTEGER,
-    width INTEGER, encoding TEXT, mask_bits INTEGER, mask_largest INTEGER
+    width INTEGER, encoding TEXT, mask_bits INTEGER, mask_largest INTEGER, conversions TEXT
 ) WITHOUT ROWID;
 """
 
@@ -72,7 +72,7 @@ class SeenFile(NamedTuple):
 
     ``digest`` and ``size_bytes`` are of its bytes. ``encoding`` is an image's, as ``decode.encoding`` names it, and
     empty for a mask. ``mask_bits`` are those of a mask's values, 0 for an image; ``mask_largest`` is the largest of
-    them but ``masks.IGNORED``.
+    them but ``masks.IGNORED``. ``conversions`` are an image's, as the manifest's column has them.
     """
 
     place: bytes
@@ -84,6 +84,7 @@ class SeenFile(NamedTuple):
     encoding: str = ""
     mask_bits: int = 0
     mask_largest: int = 0
+    conversions: str = ""
 
 
 def place_of(path: Path | str, offset: int | None = None) -> bytes:
@@ -125,7 +126,7 @@ class SeenFiles:
 
     def add(self, rows: Iterable[SeenFile]) -> None:
         """Write rows that a scan found, in place of those of the same places."""
-        self._run_many("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._run_many("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def confirm(self, place: bytes, status: bytes, digest: bytes) -> None:
         """Write that a file was hashed because its status was not known; what a scan found holds for equal bytes."""

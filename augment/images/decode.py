@@ -85,11 +85,15 @@ _DETAIL_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture is before it is decoded; ``height`` and ``width`` are those of the upright picture."""
+    """What an image is before it is decoded; ``height`` and ``width`` are those of the upright image.
+
+    ``conversions`` is what decoding will change, by what the header says.
+    """
 
     format: str
     height: int
     width: int
+    conversions: tuple[headers.Conversion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class _Stored:
     width: int
     orientation: int
     jpeg: headers.JpegHeader | None = None
+    png: headers.PngHeader | None = None
     picture: ImageFile | None = None
 
     @property
@@ -107,17 +112,24 @@ class _Stored:
         sideways = headers.is_sideways(self.orientation)
         return (self.width, self.height) if sideways else (self.height, self.width)
 
+    def conversions(self, data: bytes) -> tuple[headers.Conversion, ...]:
+        """Return what decoding changes."""
+        if self.picture is not None:
+            return pillow.conversions(self.picture, data)
+        header = self.jpeg or self.png
+        return () if header is None else header.conversions()
+
 
 def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     """Read the header alone: tens of microseconds, whatever the size of the picture (tenths of a millisecond for WebP).
 
     Raises RecordError as ``decode`` does for the format and the number of pixels, and where there is no usable header.
-    What comes behind the header is not looked at.
+    What comes behind the header is not looked at, except that the blocks of a GIF and the chunks of a PNG are counted.
     """
     data, image_format = _recognise(data, max_pixels)
     with Refusals(image_format):
         stored = _read_header(data, image_format, max_pixels)
-    return Header(image_format, *stored.upright_size)
+        return Header(image_format, *stored.upright_size, stored.conversions(data))
 
 
 def decode(
@@ -200,7 +212,7 @@ def _read_header(data: bytes, image_format: str, max_pixels: int) -> _Stored:
     if image_format == "png":
         png = headers.scan_png(data)
         pillow.check_pixels(png.height, png.width, max_pixels)
-        return _Stored(png.height, png.width, png.orientation)
+        return _Stored(png.height, png.width, png.orientation, png=png)
     picture = pillow.open_picture(data, image_format, max_pixels)
     orientation = headers.orientation_of(picture.info.get("exif", b"")) if image_format == "webp" else headers.UPRIGHT
     return _Stored(picture.height, picture.width, orientation, picture=picture)

@@ -6,6 +6,7 @@ does for others in the process; threads may call it at the same time.
 """
 
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from PIL import (
 )
 
 from augment.errors import CallError, Reason, RecordError
+from augment.images import headers
+from augment.images.headers import Conversion
 
 _TIFF_PLANES, _TIFF_YCBCR, _TIFF_LOW_BIT_FIRST, _TIFF_WEBP = 2, 6, 2, 50001
 """Values of the tags PlanarConfiguration, PhotometricInterpretation, FillOrder and Compression."""
@@ -189,6 +192,74 @@ def open_picture(data: bytes, image_format: str, max_pixels: int) -> ImageFile.I
     if image_format == "png" and "transparency" in picture.info:
         _mend_colour_key(picture, bit_depth=data[_PNG_BIT_DEPTH_AT])
     return picture
+
+
+_ANOTHER_PNM = re.compile(rb"\s*P[456][\s#]")
+_BMP_V5_BYTES, _BMP_EMBEDDED, _BMP_LINKED = 124, b"DEBM", b"KNIL"
+
+
+def conversions(picture: ImageFile.ImageFile, data: bytes) -> tuple[Conversion, ...]:
+    """Return what decoding changes, of a header that ``open_picture`` read and that was not loaded yet."""
+    mode = picture.mode
+    bits, num_samples, has_frames = 8, len(picture.getbands()), getattr(picture, "is_animated", False)
+    profile: bytes | None = picture.info.get("icc_profile")
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        bits = max(_several(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1)))
+        num_samples = picture.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    elif isinstance(picture, PpmImagePlugin.PpmImageFile):
+        bits = 16 if _white_of(picture) > 255 else 8
+        has_frames = _ANOTHER_PNM.match(data, _end_of_pnm(picture, bits)) is not None
+    elif isinstance(picture, GifImagePlugin.GifImageFile):
+        has_frames = headers.has_frames_gif(data)
+    elif isinstance(picture, BmpImagePlugin.BmpImageFile):
+        profile = _bmp_profile(data)
+    return headers.only(
+        {
+            Conversion.BIT_DEPTH: bits > 8,
+            Conversion.GREY: mode in {"1", "L", "LA", "La"} or mode.startswith("I") or _has_palette_of_greys(picture),
+            Conversion.ALPHA: picture.has_transparency_data,
+            Conversion.EXTRA_CHANNELS: num_samples > len(picture.getbands()),
+            Conversion.COLOUR_SPACE: mode in {"CMYK", "LAB"},
+            Conversion.COLOUR_PROFILE: profile is not None and not headers.is_srgb(profile),
+            Conversion.FRAMES: bool(has_frames),
+        }
+    )
+
+
+def _has_palette_of_greys(picture: ImageFile.ImageFile) -> bool:
+    """True if no colour of the palette is anything but grey."""
+    if picture.palette is None or picture.mode not in {"P", "PA"}:
+        return False
+    colours, layout = bytes(picture.palette.palette), picture.palette.rawmode
+    if layout == "RGB;L":  # all reds, then all greens, then all blues
+        number = len(colours) // 3
+        red, green, blue = (colours[i * number : (i + 1) * number] for i in range(3))
+    else:
+        step = 4 if layout == "BGRX" else 3
+        red, green, blue = (colours[i::step] for i in range(3))
+    return red == green == blue != b""
+
+
+def _white_of(picture: PpmImagePlugin.PpmImageFile) -> int:
+    """Return the largest value of a PNM's samples."""
+    arguments: Any = picture.tile[0][3]
+    if picture.mode == "1":
+        return 1
+    return int(arguments[1]) if isinstance(arguments, tuple) else 65_535 if picture.mode == "I" else 255
+
+
+def _end_of_pnm(picture: PpmImagePlugin.PpmImageFile, bits: int) -> int:
+    """Return where the samples of a PNM end; another image may follow."""
+    row = -(-picture.width // 8) if picture.mode == "1" else picture.width * len(picture.getbands()) * bits // 8
+    return int(picture.tile[0][2]) + picture.height * row
+
+
+def _bmp_profile(data: bytes) -> bytes | None:
+    """Return the profile that a BMP of version 5 holds, empty if it only names one, or None."""
+    if int.from_bytes(data[14:18], "little") < _BMP_V5_BYTES or data[70:74] not in {_BMP_EMBEDDED, _BMP_LINKED}:
+        return None
+    start, length = (int.from_bytes(data[at : at + 4], "little") for at in (126, 130))
+    return data[14 + start : 14 + start + length] if data[70:74] == _BMP_EMBEDDED else b""
 
 
 def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:

@@ -141,6 +141,7 @@ class _Work:
         self.record = _record_digest(content, source.said, self._mask)
         self.subject = subject(self.record, task.spec, self._taken_from)
         self._decoded: Sample | None = None
+        self._conversions: tuple[str, ...] = ()
 
     def make(self, copy: int, *, start: int) -> tuple[Result, bytes, bytes]:
         """Return one copy, which begins at ``start`` of the task's file, and the bytes of its image and its mask."""
@@ -149,6 +150,8 @@ class _Work:
         with _named(task.source.name):
             if self._decoded is None:
                 self._decoded = self._decode()
+                header = decode.probe(self.data, max_pixels=task.max_pixels)
+                self._conversions = tuple(map(str, header.conversions))
                 self.stages.end("decode")
             files = tuple(file_identity(each.manifest) for each in task.references)
             compiled = _compiled(task.spec, self._vocabulary.keypoint_names, task.references, task.max_pixels, files)
@@ -162,7 +165,7 @@ class _Work:
         address = Address(engine.engine_id(), self.record, pipeline, task.seed, copy, 0, self.key, taken_from)
         height, width = sample.image.shape[:2]
         annotations = self._said.members(targets.annotations_of(sample, self._said.annotations, self._vocabulary))
-        provenance = Provenance(address.render_key, made.applied, made.dropped)
+        provenance = Provenance(address.render_key, made.applied, made.dropped, conversions=self._conversions)
         result = Result(copy, self.key, start, len(encoded), height, width, provenance, annotations, len(mask))
         return result, encoded, mask
 

@@ -166,7 +166,8 @@ class Provenance:
 
     ``dropped`` has ``boxes`` and ``keypoints`` where any were: boxes of the record of which none is left, keypoints
     that had a place and have none now. ``inverse`` has the rows of ``Rendered.inverse``. ``mixed`` says what came from
-    another row of the batch; the render key names the sample without it.
+    another row of the batch; the render key names the sample without it. ``conversions`` are the kinds of loss that the
+    original met when it was decoded, as ``images.headers.Conversion`` names them; only one-shot requests tell them.
     """
 
     render_key: str
@@ -174,6 +175,7 @@ class Provenance:
     dropped: Mapping[str, int] = field(default_factory=dict)
     inverse: tuple[tuple[float, ...], ...] | None = None
     mixed: Mixed | None = None
+    conversions: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """What people and files are shown; what there is nothing to say of is left out."""
@@ -187,6 +189,8 @@ class Provenance:
             members["inverse"] = [list(row) for row in self.inverse]
         if self.mixed is not None:
             members["mixed"] = self.mixed.as_json()
+        if self.conversions:
+            members["conversions"] = list(self.conversions)
         return members
 
     @classmethod
@@ -200,6 +204,7 @@ class Provenance:
             dict(members.get("dropped", {})),
             None if inverse is None else tuple(tuple(row) for row in inverse),
             Mixed.from_json(members["mixed"]) if "mixed" in members else None,
+            tuple(members.get("conversions", ())),
         )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from augment import address
 from augment.datasets import keys, manifest
-from augment.datasets.manifest import Size, SplitSummary, Summary
+from augment.datasets.manifest import ConvertedImages, Size, SplitSummary, Summary
 from augment.errors import Reason
 from augment.formats.format import Listing, RefusedPath
 from augment.samples.annotations import BY_KEYPOINT, Annotations
@@ -176,6 +176,7 @@ class Assembly:
             verdict.annotations,
             *((None,) * 4 if mask is None else (mask.path, mask.offset, mask.size_bytes, mask.digest)),
             verdict.encoding,
+            verdict.conversions,
         )
         self._note_targets(name, verdict.said, mask)
         self.num_records += 1
@@ -322,7 +323,19 @@ def _split_summary(split: str | None, table: pa.Table, start: int) -> SplitSumma
         common_size=common,
         num_unlabelled=len(unlabelled),
         first_unlabelled=table.column("key")[int(unlabelled[0])].as_py() if len(unlabelled) else None,
+        conversions=_conversions(table),
     )
+
+
+def _conversions(table: pa.Table) -> dict[str, ConvertedImages]:
+    column, keys = table.column("conversions"), table.column("key")
+    found: dict[str, tuple[int, int]] = {}  # of each kind the number of rows, and the first of them
+    for counted in column.drop_null().value_counts():  # images meet few sets of kinds
+        row = pc.index(column, counted["values"]).as_py()
+        for kind in counted["values"].as_py().split():
+            number, first = found.get(kind, (0, row))
+            found[kind] = (number + counted["counts"].as_py(), min(first, row))
+    return {kind: ConvertedImages(number, keys[row].as_py()) for kind, (number, row) in sorted(found.items())}
 
 
 def _record_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:

@@ -64,6 +64,7 @@ class Picture(NamedTuple):
     mask: Mask | None = None
     said: Annotations | None = None
     encoding: str | None = None
+    conversions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +234,17 @@ class Examiner:
         if isinstance(mask, Refused):
             return mask
         digest = read.record_digest(image.digest, class_name, text, None if mask is None else mask.digest)
-        return Picture(image.height, image.width, image.size_bytes, digest, text, mask, said, image.encoding)
+        return Picture(
+            image.height,
+            image.width,
+            image.size_bytes,
+            digest,
+            text,
+            mask,
+            said,
+            image.encoding,
+            image.conversions or None,
+        )
 
     def _look(
         self, path: str, part: Part | None, place: bytes, chunk: "_Chunk", *, is_mask: bool
@@ -252,10 +263,11 @@ class Examiner:
         if is_mask:
             values = masks.decode_mask(content.data, max_pixels=self._limits.max_pixels)
             height, width = values.shape
-            more = ("", 8 * values.itemsize, int(values[values != masks.IGNORED].max(initial=0)))
+            more = ("", 8 * values.itemsize, int(values[values != masks.IGNORED].max(initial=0)), "")
         else:
             header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
-            height, width, more = header.height, header.width, (decode.encoding(content.data), 0, 0)
+            height, width = header.height, header.width
+            more = (decode.encoding(content.data), 0, 0, " ".join(header.conversions))
         found = SeenFile(place, status.packed, digest, size_bytes, height, width, *more)
         if status.is_settled:
             chunk.new.append(found)

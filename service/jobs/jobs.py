@@ -154,6 +154,7 @@ class Jobs:
                 created_at=time.time(),
                 idempotency_key=idempotency_key,
                 fingerprint=fingerprint,
+                notices=(*wanted.pipeline_notices, *expansion.notices),
             )
             await self._enqueue(job)
         return job
@@ -199,6 +200,7 @@ class Jobs:
                 total=expansion.spec.num_outputs,
                 finished_at=None,
                 error=None,
+                notices=(*wanted.pipeline_notices, *expansion.notices),
             )
             await self._enqueue(job)
         return job

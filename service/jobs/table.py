@@ -34,7 +34,8 @@ class JobState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWanted(ExpansionOptions):
     """One expansion, resolved: everything that its files depend on. ``pipeline`` is the canonical document, None where
-    there is nothing to be augmented; ``references`` are the datasets that it takes pictures of.
+    there is nothing to be augmented; ``references`` are the datasets that it takes pictures of. ``pipeline_notices``
+    tell what was dropped or moved when the pipeline was read.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class JobWanted(ExpansionOptions):
     update: bool = False
     max_failures: int | float | None = None
     references: Sequence[str] = ()
+    pipeline_notices: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Job:
     idempotency_key: str | None = None
     fingerprint: str = ""
     """Digest of the request that came with the key."""
+    notices: Sequence[str] = ()
+    """Those of the pipeline and of the expansion."""
 
 
 class JobTable:

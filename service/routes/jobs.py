@@ -132,6 +132,10 @@ class JobDocument(BaseModel):
     quality: int
     update: bool
     size_bytes: int = Field(description="Of all outputs so far.")
+    notices: list[str] = Field(
+        description="What was dropped or moved while the pipeline was read; what reading the dataset's images loses; "
+        "images that are too small: a sentence each."
+    )
     created: str = Field(description="RFC 3339.", examples=["2026-01-31T12:00:00Z"])
     started: str | None
     finished: str | None
@@ -368,6 +372,7 @@ def _resolve(state: State, wanted: JobRequest) -> JobWanted:
         **wanted.output.model_dump(exclude={"name", "format"}),
         pipeline=None if pipeline is None else pipeline.spec.canonical(),
         pipeline_name="" if pipeline is None else pipeline.name,
+        pipeline_notices=() if pipeline is None else pipeline.notices,
         output_name=wanted.output.name,
         output_format=wanted.output.format,
         references=() if pipeline is None else sorted(compiler.references_of(pipeline.spec)),
@@ -386,6 +391,7 @@ def _document(jobs: Jobs, job: Job) -> dict[str, Any]:
         "pipeline": wanted.pipeline_name,
         "format": wanted.output_format,
         "size_bytes": job.size_bytes,
+        "notices": list(job.notices),
         "created": _time(job.created_at),
         "started": _time(job.started_at),
         "finished": _time(job.finished_at),

@@ -47,6 +47,21 @@ def test_a_picture_comes_back_as_its_address_says(service: TestClient) -> None:
     assert 'augment_stage_seconds_count{stage="encode"}' in service.get("/metrics").text
 
 
+def test_provenance_tells_what_reading_the_original_lost(service: TestClient) -> None:
+    out = io.BytesIO()
+    Image.fromarray(picture(1)[..., 0]).convert("LA").save(out, "PNG")
+    for data, lost in ((out.getvalue(), ["grey", "alpha"]), (_png(), None)):
+        answer = service.post(RAW, content=data, headers={"Content-Type": "image/png"})
+        told = json.loads(answer.headers["Augment-Provenance"])
+        assert told.get("conversions") == lost
+    bundle = service.post(
+        "/v1/augment", files=[("images", ("a.png", out.getvalue())), *_images("b.png")], data={"pipeline": "light"}
+    )
+    with zipfile.ZipFile(io.BytesIO(bundle.content)) as archive:
+        results = json.loads(archive.read("annotations.json"))["results"]
+    assert [one.get("conversions") for one in results] == [["grey", "alpha"], None]
+
+
 def test_a_seed_that_is_left_out_is_told(service: TestClient) -> None:
     first = service.post("/v1/augment?pipeline=light", content=_png(), headers={"Content-Type": "image/png"})
     seed = json.loads(first.headers["Augment-Provenance"])["seed"]

@@ -1,5 +1,6 @@
 """Datasets: views of splits, records by index and key, and bytes that are proven."""
 
+import json
 import os
 import pickle
 import random
@@ -9,12 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, Reason, RecordChangedError, RecordError, StorageError
+from augment.images.headers import Conversion
 from augment.scanning.scan import scan
+from augment.splitting.divide import divide
 from tests.augment.folders_for_tests import as_nobody, lay, lay_pictures, no_descriptors, picture
+from tests.augment.images import hostile
 
 
 @pytest.fixture
@@ -143,6 +148,72 @@ def test_unlabelled_records_are_counted_in_the_view(tmp_path: Path) -> None:
     views = [dataset, dataset.choose("train"), dataset.choose("val")]
     assert [view.num_unlabelled for view in views] == [2, 0, 2]
     assert [view.first_unlabelled for view in views] == ["val/2", None, "2"]
+
+
+# ------------------------------------------------------------------------------------------------- what reading loses
+
+
+def _with_losses(root: Path) -> Dataset:
+    """Three images of 16 bits, of which two are grey and one of these has no class, among others that lose nothing."""
+    deep = np.full((4, 4, 3), 0x4242, np.uint16)
+    files = {
+        "train/cat/1.png": picture(1),
+        "train/cat/2.png": hostile.png16(deep),
+        "train/cat/3.png": hostile.png16(deep[..., 0]),
+        "val/4.png": hostile.png16(deep[..., 0]),
+        "val/cat/5.png": picture(5),
+        "val/cat/6.png": hostile.saved(hostile.picture(), "JPEG"),
+        "val/cat/7.txt": b"words",
+    }
+    return scan(lay(root, files))
+
+
+def test_notices_count_what_reading_loses_and_name_the_first(tmp_path: Path) -> None:
+    dataset = _with_losses(tmp_path)
+    assert dataset.source.summary.conversions == {"bit_depth": 3, "grey": 2}
+    depth, grey = Conversion.BIT_DEPTH, Conversion.GREY
+    assert dataset.notices == (
+        f"3 of 6 images have {depth.feature}; {depth.result} (the first is `train/cat/2`)",
+        f"2 of 6 images have {grey.feature}; {grey.result} (the first is `train/cat/3`)",
+    )
+    assert dataset.choose("val").notices == (
+        f"1 of 3 images has {depth.feature}; {depth.result} (the first is `4`)",
+        f"1 of 3 images has {grey.feature}; {grey.result} (the first is `4`)",
+    )
+    assert pickle.loads(pickle.dumps(dataset)).notices == dataset.notices  # noqa: S301
+    column = [kinds for batch in dataset.source.record_batches() for kinds in batch.column("conversions").to_pylist()]
+    assert column == [None, "bit_depth", "bit_depth grey", "bit_depth grey", None, None]
+
+
+def test_notices_of_a_divided_dataset_count_anew(tmp_path: Path) -> None:
+    root = lay(tmp_path, {f"{i}.png": hostile.saved(hostile.picture()[..., 0] + i, "PNG") for i in range(10)})
+    divided = divide(scan(root), ratios="50,50", max_distance=None).divided()
+    assert list(divided.splits.values()) == [5, 5]
+    for split in divided.splits:
+        [notice] = divided.choose(split).notices
+        assert notice.startswith("5 of 5 images have one channel")
+
+
+def test_manifest_of_an_earlier_version_tells_no_losses(tmp_path: Path) -> None:
+    file = pa.ipc.open_file(_with_losses(tmp_path).to_buffer())
+    columns = [name for name in file.schema.names if name not in {"encoding", "conversions"}]
+    summary = json.loads(file.schema.metadata[b"augment.manifest"])
+    for split in summary["splits"]:
+        split.pop("conversions")
+    schema = pa.schema([file.schema.field(name) for name in columns], {b"augment.manifest": json.dumps(summary)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        for number in range(file.num_record_batches):
+            writer.write_batch(file.get_batch(number).select(columns).replace_schema_metadata(schema.metadata))
+    earlier = Dataset.from_buffer(sink.getvalue())
+    assert (earlier.num_records, earlier.notices, earlier.source.summary.conversions) == (6, (), {})
+    assert [batch.column("conversions").null_count for batch in earlier.source.record_batches()] == [6]
+
+
+def test_kind_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
+    buffer = _with_losses(tmp_path).to_buffer().to_pybytes()
+    later = Dataset.from_buffer(pa.py_buffer(buffer.replace(b"bit_depth", b"hit_depth")))
+    assert [notice.split()[4:6] for notice in later.notices] == [["have", "one"]]
 
 
 # ------------------------------------------------------------------------------------------- reading what was scanned

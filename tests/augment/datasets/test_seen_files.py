@@ -22,7 +22,7 @@ from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_pict
 
 
 def row(name: str = "/data/a.png", status: bytes = b"status", digest: bytes = b"digest") -> SeenFile:
-    return SeenFile(os.fsencode(name), status, digest, 10, 2, 3, "png")
+    return SeenFile(os.fsencode(name), status, digest, 10, 2, 3, "png", conversions="alpha grey")
 
 
 def test_row_is_known_under_its_status_alone(tmp_path: Path) -> None:

@@ -139,6 +139,23 @@ def test_decode_of_any_bytes_is_a_picture_or_a_refusal() -> None:
     assert min(outcomes[each] for each in (None, Reason.FORMAT, Reason.UNDECODABLE, Reason.TOO_MANY_PIXELS)) > 20
 
 
+def test_probe_takes_whatever_decode_takes() -> None:
+    """What it reads to name conversions refuses nothing."""
+    rng = np.random.default_rng(138)
+    seeds = [data for data in hostile.ACCEPTED.values() if len(data) < 20_000]
+    num_taken = 0
+    for _ in range(2000):
+        data = _mutant(seeds, rng)
+        try:
+            image = decode.decode(data, max_pixels=1_000_000)
+        except RecordError:
+            continue
+        header = decode.probe(data, max_pixels=1_000_000)
+        assert (header.height, header.width) == image.shape[:2]
+        num_taken += 1
+    assert num_taken > 200
+
+
 def _mutant(seeds: list[bytes], rng: np.random.Generator) -> bytes:
     data = bytearray(seeds[rng.integers(len(seeds))])
     for _ in range(rng.integers(1, 6)):

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +25,7 @@ from augment.samples.sample import Refusal
 from augment.scanning.examine import Examiner, Refused
 from augment.scanning.scan import scan
 from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_pictures, no_descriptors, picture
+from tests.augment.images import hostile
 
 
 def mask(value: int) -> bytes:
@@ -33,7 +35,7 @@ def mask(value: int) -> bytes:
 
 def outcome(dataset: Dataset) -> tuple[object, ...]:
     """All that a scan says, less when and where it was made."""
-    return dataset.digest, dataset.classes, dataset.splits, tuple(dataset), dataset.refused
+    return dataset.digest, dataset.classes, dataset.splits, tuple(dataset), dataset.refused, dataset.notices
 
 
 def refused(dataset: Dataset) -> dict[str, tuple[Reason, str]]:
@@ -347,6 +349,19 @@ def test_second_scan_reads_what_changed_and_nothing_else(tmp_path: Path, num_rea
     assert refused(second).keys() == {"dog/1.png"}
     copied = scan(shutil.copytree(root, tmp_path / "copy"))
     assert (second.digest, second.num_records, second.refused) == (copied.digest, 4, copied.refused)
+
+
+@pytest.mark.usefixtures("files_are_settled")
+def test_second_scan_tells_what_reading_loses_without_reading(tmp_path: Path, num_read: list[str]) -> None:
+    deep = np.full((4, 4), 0x4242, np.uint16)
+    root = lay(tmp_path / "in", {"1.png": hostile.png16(deep), "2.png": picture(2), "3.png": mask(3)})
+    first = scan(root)
+    assert first.source.summary.conversions == {"bit_depth": 1, "grey": 2}
+    num_read.clear()
+    second = scan(root)
+    assert outcome(second) == outcome(first)
+    assert second.source.summary == replace(first.source.summary, scanned_ns=second.source.summary.scanned_ns)
+    assert num_read == []
 
 
 @pytest.mark.usefixtures("files_are_settled")

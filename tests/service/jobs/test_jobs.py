@@ -3,19 +3,22 @@
 import asyncio
 import io
 import json
+import sqlite3
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import Request
+from PIL import Image
 from starlette.testclient import TestClient
 
 from augment.expansion.expand import expand
 from augment.expansion.verify import verify
-from service.jobs.table import JobState
+from service.jobs.table import Job, JobState, JobTable, JobWanted
 from service.routes.jobs import read_output
 from tests.service.folders_for_tests import Run, write_folder
 
@@ -116,6 +119,37 @@ def test_a_job_takes_splits_formats_and_rules_as_the_command_line_does(service: 
     answer = service.post("/v1/jobs", json=_wanted("leaking", dataset=_registered(service, root)))
     assert answer.status_code == 422
     assert "allow_leaks" in answer.text
+
+
+def test_a_job_tells_what_is_lost_and_what_was_dropped(service: TestClient, data_root: Path) -> None:
+    root = write_folder(data_root / "lossy", "a.png", "b.png")
+    Image.open(root / "b.png").convert("L").save(root / "b.png")
+    name = _registered(service, root)
+    pipeline = {"seed": 3, "transforms": [{"HorizontalFlip": {}}]}
+    job = _done(service, _wanted("lossy", dataset=name, pipeline=pipeline))
+    dropped, lost = job["notices"]
+    assert dropped.startswith("`seed` is dropped")
+    assert lost.startswith("1 of 2 images has one channel")
+    assert lost.endswith("(the first is `b`)")
+    assert [lost] == service.get(f"/v1/datasets/{name}").json()["notices"]
+    assert service.get("/v1/jobs").json()["jobs"][-1]["notices"] == job["notices"]
+    stream = service.post("/v1/streams", json={"dataset": name, "pipeline": "light", "batch_size": 1})
+    assert lost in stream.json()["notices"]
+
+
+def test_a_job_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    table = JobTable(tmp_path / "jobs.sqlite")
+    wanted = JobWanted(dataset="d", pipeline=None, pipeline_name="", output_name="o")
+    job = Job("id", 1, JobState.SUCCEEDED, wanted, "e", 2, 0.0, notices=("lost",))
+    table.write(job)
+    assert [each.notices for each in table.read()] == [["lost"]]
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db:
+        content = json.loads(db.execute("SELECT content FROM jobs").fetchone()[0])
+        del content["notices"], content["wanted"]["pipeline_notices"]
+        db.execute("UPDATE jobs SET content = ?", (json.dumps(content),))
+        db.commit()
+    assert [each.notices for each in table.read()] == [()]
+    table.close()
 
 
 def test_a_job_takes_pictures_of_a_dataset_which_stays_until_its_end(
@@ -301,9 +335,11 @@ def test_deleted_jobs_leave_their_files_unless_told(service: TestClient) -> None
 
 
 def test_jobs_are_listed_and_counted(service: TestClient, done: dict[str, Any]) -> None:
+    jobs = service.get("/v1/jobs").json()["jobs"]
+    assert done in jobs
     page = service.get("/v1/jobs?limit=1").json()
-    assert page["jobs"] == [done]
-    assert page["next"] in {done["id"], None}  # None where no other test has begun a job
+    assert page["jobs"] == jobs[:1]
+    assert page["next"] in {jobs[0]["id"], None}  # None where no other test has begun a job
     following = service.get("/v1/jobs", params={"after": done["id"]}).json()
     assert done["id"] not in {job["id"] for job in following["jobs"]}
     assert 'augment_jobs{state="succeeded"}' in service.get("/metrics").text
