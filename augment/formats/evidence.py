@@ -30,27 +30,27 @@ _TEXT_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A kind of file that describes images: by its suffix and by the words in it.
+    """A kind of file that describes images: by its suffix or its name, and by the words in it.
 
-    ``format`` is the name of the format here that reads it, None if none does. ``all_of`` and ``any_of`` are words as
+    ``suffixes`` begin with a dot, or are whole names. ``format`` is the name of the format here that reads it, None if none does. ``all_of`` and ``any_of`` are words as
     ``words`` gives them: all of the first and, if there are any, one of the second.
     """
 
     tool: str
     format: str | None
-    suffixes: tuple[str, ...]
+    suffixes: frozenset[str]
     all_of: frozenset[str] = frozenset()
     any_of: frozenset[str] = frozenset()
 
-    def fits(self, suffix: str, found: Collection[str]) -> bool:
-        """True if a file with this suffix and these words is of this kind."""
-        if suffix not in self.suffixes or not self.all_of.issubset(found):
+    def fits(self, name: str, found: Collection[str]) -> bool:
+        """True if a file of this name and with these words is of this kind."""
+        if not (self.suffixes & {keys.extension(name).lower(), name.lower()}) or not self.all_of.issubset(found):
             return False
         return not self.any_of or not self.any_of.isdisjoint(found)
 
 
 def _sign(tool: str, reads: str | None, suffixes: str, all_of: str = "", any_of: str = "") -> Sign:
-    return Sign(tool, reads, tuple(suffixes.split()), frozenset(all_of.split()), frozenset(any_of.split()))
+    return Sign(tool, reads, frozenset(suffixes.split()), frozenset(all_of.split()), frozenset(any_of.split()))
 
 
 SIGNS: tuple[Sign, ...] = (
@@ -80,7 +80,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign("Labelbox", None, ".ndjson .jsonl", "data_row"),
     _sign("V7 Darwin", None, ".json", "annotations", "item image"),
     _sign("SuperAnnotate", None, ".json", "instances metadata"),
-    _sign("Hugging Face imagefolder", "imagefolder", ".jsonl .csv", "file_name"),
+    _sign("Hugging Face imagefolder", "imagefolder", "metadata.jsonl metadata.csv", "file_name"),
     _sign("Open Images", None, ".csv", "imageid labelname"),
     _sign("YOLO", "yolo", ".yaml .yml", "names", "train val test path"),
     _sign("YOLO", "yolo", ".yaml .yml", "nc", "train val test path"),
@@ -96,7 +96,7 @@ SIGNS: tuple[Sign, ...] = (
 
 KINDS = frozenset(
     {".xml", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".parquet"}
-    | {suffix for sign in SIGNS for suffix in sign.suffixes}
+    | {suffix for sign in SIGNS for suffix in sign.suffixes if suffix.startswith(".")}
 )
 """Suffixes of files that may describe images."""
 
@@ -228,13 +228,21 @@ def sign_of(tree: Tree, path: str) -> Sign | None:
     if suffix not in KINDS:
         return None
     found = words(suffix, files.head(tree.root / path, HEAD_BYTES))
-    return next((sign for sign in SIGNS if sign.fits(suffix, found)), None)
+    return next((sign for sign in SIGNS if sign.fits(path.rpartition("/")[2], found)), None)
 
 
 def has(tree: Tree, name: str, paths: Iterable[str]) -> bool:
     """Return True if one of these files is of a kind that this format reads; looks into few of them."""
-    some = sorted(paths, key=lambda path: (path.count("/"), path))[:_LOOKED_AT]
-    return any((sign := sign_of(tree, path)) is not None and sign.format == name for path in some)
+    return first(tree, name, paths) is not None
+
+
+def first(tree: Tree, name: str, paths: Iterable[str]) -> str | None:
+    """Return the first of these files that is of a kind that this format reads, or None; looks into few of them."""
+    some = (path for path in paths if keys.extension(path).lower() in KINDS)
+    for path in sorted(some, key=lambda path: (path.count("/"), path))[:_LOOKED_AT]:
+        if (sign := sign_of(tree, path)) is not None and sign.format == name:
+            return path
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------- unread
@@ -358,7 +366,6 @@ def masks_among(images: Collection[str]) -> Iterator[Unread]:
     Such are: one whose name less a mask's ending is another's, and one in a folder of masks that shares its name with
     an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
     """
-    in_folder = {(path.rpartition("/")[0], _stem(path)): path for path in images}
     by_stem: dict[str, list[str]] = {}
     for path in images:
         by_stem.setdefault(_stem(path), []).append(path)
@@ -367,10 +374,9 @@ def masks_among(images: Collection[str]) -> Iterator[Unread]:
     for path in sorted(images, key=str.encode):
         folder, stem = path.rpartition("/")[0], _stem(path)
         start = MASK_ENDINGS.sub("", stem)
-        other = in_folder.get((folder, start)) if start != stem else None
+        other = next(iter(by_stem.get(start, ())), None) if start != stem else None
         holder = next((part for part in folder.lower().split("/") if part in MASK_FOLDERS - classes), None)
         if other is None and holder is not None:
-            same = [*by_stem[stem], *(by_stem.get(start, ()) if start != stem else ())]
-            other = next((each for each in same if holder not in each.lower().split("/")[:-1]), None)
+            other = next((each for each in by_stem[stem] if holder not in each.lower().split("/")[:-1]), None)
         if other is not None:
             yield Unread(path, f"it looks like the mask of {keys.printable(other)}")

@@ -14,13 +14,15 @@ Layout, from the folders' names alone:
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import dropwhile
 from pathlib import Path
 
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import evidence, files
-from augment.formats.format import FileGroup, FolderFormat, Listing, Output
+from augment.formats.files import Lazily
+from augment.formats.format import Described, FileGroup, FolderFormat, Listing, Output
 from augment.formats.tree import Folder, Tree, is_picture, join
 
 
@@ -57,7 +59,12 @@ class ClassFolders(FolderFormat):
             split = parts[0] if parts and parts[0] in listing.splits else None
             classes = below(parts[1:] if split is not None else parts)
             misplaced = beside if split is None else None
-            listing.groups.append(FileGroup(folder.path, names, split, classes[0] if classes else None, misplaced))
+            class_name = classes[0] if classes else None
+            group = FileGroup(folder.path, names, split, class_name, misplaced)
+            if split is not None and folder.parts[0] != split:  # a record's name begins with its split
+                rest = [part for i, part in enumerate(folder.parts) if i != folder.parts.index(split)]
+                group = replace(group, described=_named("/".join([split, *rest]), names))
+            listing.groups.append(group)
 
     def picture_path(self, output: Output) -> str:
         """Return the path in the folder of its class, below that of its split.
@@ -75,6 +82,10 @@ class ClassFolders(FolderFormat):
             _check_folder(name)
             inside = f"{name}/{output.file_name}"
         return join(output.split or "", inside)
+
+
+def _named(folder: str, names: Sequence[str]) -> Lazily:
+    return Lazily(len(names), lambda i: Described(named=f"{folder}/{names[i]}"))
 
 
 def _may_be_image(name: str) -> bool:
