@@ -32,8 +32,9 @@ _TEXT_BYTES = 2**20
 class Sign:
     """A kind of file that describes images: by its suffix or its name, and by the words in it.
 
-    ``suffixes`` begin with a dot, or are whole names. ``format`` is the name of the format here that reads it, None if none does. ``all_of`` and ``any_of`` are words as
-    ``words`` gives them: all of the first and, if there are any, one of the second.
+    ``suffixes`` begin with a dot, or are whole names. ``format`` is the name of the format here that reads it, None
+    if none does. ``all_of`` and ``any_of`` are words as ``words`` gives them: all of the first and, if there are
+    any, one of the second.
     """
 
     tool: str

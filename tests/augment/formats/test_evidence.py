@@ -1,4 +1,4 @@
-"""Evidence: which files are told from which, what becomes of those that nobody read, and that nothing is lost in silence."""
+"""Evidence: which files are told apart, what becomes of those that were not read, and that nothing is lost silently."""
 
 import json
 from collections.abc import Callable, Iterator
