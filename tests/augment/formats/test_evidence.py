@@ -38,7 +38,7 @@ CVAT = b'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</vers
 EXAMPLES: dict[str, list[tuple[str, bytes]]] = {
     "PASCAL VOC": [("a.xml", xml("a.png")), ("a.xml", b"\xef\xbb\xbf<?xml version='1.0'?><!-- c -->" + xml("a.png"))],
     "CVAT": [("annotations.xml", CVAT)],
-    "dlib": [("training.xml", b"<?xml-stylesheet href='x.xsl'?><dataset><images><image file='a.jpg'/></images></dataset>")],
+    "dlib": [("training.xml", b"<?xml-stylesheet href='x'?><dataset><images><image file='a.jpg'/></images></dataset>")],
     "COCO": [
         ("x.json", coco("a.png")),
         ("x.json", b'{"annotations": [{"id": 1, "image_id": 3}]}'),
