@@ -55,7 +55,9 @@ def _sign(tool: str, reads: str | None, suffixes: str, all_of: str = "", any_of:
 
 
 SIGNS: tuple[Sign, ...] = (
+    _sign("LabelMe (XML)", None, ".xml", "/annotation object polygon", "deleted sourceImage"),
     _sign("PASCAL VOC", "voc", ".xml", "/annotation", "object size filename segmented"),
+    _sign("KITTI", None, ".xml", "/boost_serialization", "tracklets"),
     _sign("CVAT", None, ".xml", "/annotations", "meta version image track"),
     _sign("dlib", None, ".xml", "/dataset", "images image"),
     _sign("Hasty", None, ".json", "images label_classes"),
@@ -82,7 +84,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign("V7 Darwin", None, ".json", "annotations", "item image"),
     _sign("SuperAnnotate", None, ".json", "instances metadata"),
     _sign("Hugging Face imagefolder", "imagefolder", "metadata.jsonl metadata.csv", "file_name"),
-    _sign("Open Images", None, ".csv", "imageid labelname"),
+    _sign("Open Images", None, ".csv", "imageid", "labelname originalurl maskpath"),
     _sign("YOLO", "yolo", ".yaml .yml", "names", "train val test path"),
     _sign("YOLO", "yolo", ".yaml .yml", "nc", "train val test path"),
     _sign("YOLO", "yolo", ".txt", "lines:yolo"),
@@ -101,6 +103,14 @@ KINDS = frozenset(
 )
 """Suffixes of files that may describe images."""
 
+IMAGES = (
+    (
+        "Cityscapes",
+        re.compile(r".*_gt(fine|coarse)_((label|instance)(train)?ids|color)\.png", re.IGNORECASE),
+    ),
+)
+"""Names of images that only a tool gives to its masks."""
+
 DOCUMENTS = re.compile(
     r"(readme|licen[sc]e|copying|notice|changelog|changes|authors|citation|contributing|requirements|todo|install)\b.*"
     r"|.*\.(md|rst|html?|pdf|docx?|py|ipynb|sh|bat|cfg|ini|toml|lock|log|md5|md5sums?|sha1|sha256|sha512|sums?|url|bib)"
@@ -114,23 +124,34 @@ STRUCTURAL = frozenset(
     | {"image_2", "image_3", "image_02", "image_03", "leftimg8bit", "rightimg8bit", "imagefiles", "image_files"}
     | {"labels", "annotations", "annotation", "annots", "annot", "anno", "annos", "xmls", "xml", "jsons", "bboxes"}
     | {"masks", "gt", "gtfine", "gtcoarse", "ground_truth", "groundtruth", "segmentations", "segmentation"}
-    | {"segmentationclass", "segmentationobject", "label_2", "imagesets"}
+    | {
+        "segmentationclass",
+        "segmentationobject",
+        "label_2",
+        "imagesets",
+        "data",
+        "rgbleft",
+        "rgbright",
+        "color",
+        "colour",
+    }
 )
 """Names of folders that only structure a dataset, in lower case: never a class."""
 
-_STRUCTURE = "images?|imgs?|jpe?gs?|pngs?|pictures|labels?|annotations?|annots?|masks?|gt"
+_STRUCTURE = "images?|imgs?|jpe?gs?|pngs?|pictures|labels?|annotations?|annots?|masks?|gt|bbox|bounding_?box"
 _SPLIT = "|".join(sorted(SPLIT_NAMES, key=len, reverse=True))
 _WITH_SPLIT = re.compile(
-    rf"({_SPLIT})[-_ ]?({_STRUCTURE})|({_STRUCTURE})[-_ ]?({_SPLIT}|raw|orig(inals?)?|resized|\d+(x\d+)?)",
+    rf"({_SPLIT})[-_ ]?({_STRUCTURE})|({_STRUCTURE})[-_ ]?({_SPLIT}|raw|orig(inals?)?|resized|\d+x\d+)|ima?ge?_?\d+",
     re.IGNORECASE,
 )
 
 MASK_FOLDERS = frozenset(
     {"masks", "mask", "labels", "label", "annotations", "annotation", "annot", "annots", "gt", "gtfine"}
     | {"ground_truth", "groundtruth", "segmentationclass", "segmentationobject", "segmentationclasspng"}
-    | {"segmentations", "segmentation", "seg", "segs", "targets"}
+    | {"segmentations", "segmentation", "seg", "segs", "targets", "instance", "instances", "semantic", "semantic_rgb"}
+    | {"semseg", "panoptic", "depth", "depthleft", "depthright", "gtleft", "gtright", "gtcoarse", "labelids"}
 )
-"""Names of folders that hold masks, in lower case."""
+"""Names of folders that hold masks, or depths, in lower case."""
 
 MASK_ENDINGS = re.compile(
     r"[-_. ](masks?|labels?|annots?|annotations?|gt|segs?|segmentations?|P|L|labelids|instanceids|color)(_\d+)?$",
@@ -379,5 +400,8 @@ def masks_among(images: Collection[str]) -> Iterator[Unread]:
         holder = next((part for part in folder.lower().split("/") if part in MASK_FOLDERS - classes), None)
         if other is None and holder is not None:
             other = next((each for each in by_stem[stem] if holder not in each.lower().split("/")[:-1]), None)
-        if other is not None:
+        tool = next((name for name, pattern in IMAGES if pattern.fullmatch(path.rpartition("/")[2])), None)
+        if tool is not None:
+            yield Unread(path, f"it is a file of {tool}", tool)
+        elif other is not None:
             yield Unread(path, f"it looks like the mask of {keys.printable(other)}")

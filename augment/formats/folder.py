@@ -40,8 +40,8 @@ class ClassFolders(FolderFormat):
         """List what may be a record. Raises DatasetError if the folders do not tell splits or classes."""
         holders = [folder for folder in tree.folders if any(map(is_picture, folder.files))]
         are_classes = _only_structure(holders)
-        if are_classes and not listing.is_named:
-            shown = " and ".join(map(keys.printable, sorted({folder.path for folder in holders})[:3]))
+        if are_classes and not listing.is_named and not any(evidence.masks_among(list(tree.pictures()))):
+            shown = " and ".join(map(keys.printable, sorted({folder.parts[0] for folder in holders})[:3]))
             raise DatasetError(
                 f"{keys.printable(str(tree.root))}: all images are in {shown}, names that only structure a dataset: if "
                 "they are its classes, name the format (--format folder; for an expansion --from-format folder)"

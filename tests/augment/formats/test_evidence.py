@@ -1,6 +1,7 @@
 """Evidence: which files are told apart, what becomes of those that were not read, and that nothing is lost silently."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,6 +38,7 @@ CVAT = b'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</vers
 
 EXAMPLES: dict[str, list[tuple[str, bytes]]] = {
     "PASCAL VOC": [("a.xml", xml("a.png")), ("a.xml", b"\xef\xbb\xbf<?xml version='1.0'?><!-- c -->" + xml("a.png"))],
+    "LabelMe (XML)": [("a.xml", b"<annotation><object><deleted>0</deleted><polygon/></object></annotation>")],
     "CVAT": [("annotations.xml", CVAT)],
     "dlib": [("training.xml", b"<?xml-stylesheet href='x'?><dataset><images><image file='a.jpg'/></images></dataset>")],
     "COCO": [
@@ -75,7 +77,10 @@ EXAMPLES: dict[str, list[tuple[str, bytes]]] = {
         ("a.txt", b"0 .5 .5 .1 .1\n"),
     ],
     "YOLO with oriented boxes": [("a.txt", b"0 .1 .1 .2 .1 .2 .2 .1 .2\n")],
-    "KITTI": [("a.txt", b"Car 0.00 0 -1.5 1 2 3 4 1.4 1.6 3.6 1.8 1.4 8.4 -1.5\n")],
+    "KITTI": [
+        ("tracklet_labels.xml", b"<!DOCTYPE boost_serialization><boost_serialization><tracklets/>"),
+        ("a.txt", b"Car 0.00 0 -1.5 1 2 3 4 1.4 1.6 3.6 1.8 1.4 8.4 -1.5\n"),
+    ],
     "DOTA": [("a.txt", b"1 1 2 1 2 2 1 2 plane 0\n")],
     "TensorFlow records": [("x.tfrecord", b"\0")],
     "TensorFlow label map": [("labels.pbtxt", b"item { id: 1 name: 'cat' }")],
@@ -217,7 +222,17 @@ def test_pattern_that_cannot_fit_is_refused(pattern: object, tmp_path: Path) -> 
     "name",
     [
         *("images", "Images", "imgs", "JPEGImages", "train_images", "images_train", "test-images", "labels", "masks"),
-        *("annotations", "image_2", "leftImg8bit", "gtFine", "images_512x512", "valid_labels", "images-raw", "xmls"),
+        *(
+            "annotations",
+            "image_2",
+            "bbox_train",
+            "leftImg8bit",
+            "gtFine",
+            "images_512x512",
+            "valid_labels",
+            "images-raw",
+            "xmls",
+        ),
     ],
 )
 def test_folder_that_only_structures_is_never_a_class(name: str, tmp_path: Path) -> None:
@@ -227,7 +242,8 @@ def test_folder_that_only_structures_is_never_a_class(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "name", ["cat", "imagery", "mask", "train", "no_mask", "0", "labelled", "images of cats", "photos"]
+    "name",
+    ["cat", "imagery", "mask", "label_0", "masked", "train", "no_mask", "0", "labelled", "images of cats", "photos"],
 )
 def test_other_names_are_classes(name: str) -> None:
     assert not is_structural(name)
@@ -261,11 +277,27 @@ def test_mask_and_no_mask_are_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mask", "image"),
-    [("cat/1_seg.png", "cat/1.png"), ("cat/1-labels.png", "cat/1.png"), ("gt/x/1.png", "cat/1.png")],
+    [
+        ("cat/1_seg.png", "cat/1.png"),
+        ("cat/1-labels.png", "cat/1.png"),
+        ("dog/1_mask.png", "cat/1.png"),
+        ("gt/x/1.png", "cat/1.png"),
+        ("training/instance/1.png", "training/image_2/1.png"),
+        ("SemSeg/1.png", "RGB/1.png"),
+    ],
 )
 def test_mask_among_images_is_an_error(mask: str, image: str, tmp_path: Path) -> None:
-    lay(tmp_path, {mask: picture(1), image: picture(2), "cat/2.png": picture(3)})
+    lay(tmp_path, {mask: picture(1), image: picture(2), str(Path(image).with_name("2.png")): picture(3)})
     with pytest.raises(DatasetError, match=rf"{mask} was not read, though it looks like the mask of {image}"):
+        scan(tmp_path)
+
+
+def test_masks_of_cityscapes_are_named(tmp_path: Path) -> None:
+    name = "gtFine/train/ulm/ulm_0_gtFine_labelIds.png"
+    lay(tmp_path, {name: picture(1), "leftImg8bit/train/ulm/ulm_0_leftImg8bit.png": picture(2)})
+    with pytest.raises(
+        DatasetError, match=rf"{name} was not read, though it is a file of Cityscapes: nothing here reads"
+    ):
         scan(tmp_path)
 
 
