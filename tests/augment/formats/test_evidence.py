@@ -99,7 +99,7 @@ def test_files_of_each_tool_are_told(tool: str, tmp_path: Path) -> None:
         name, content = EXAMPLES[tool][0]
         lay(tmp_path, {"cat/1.png": picture(1), "dog/2.png": picture(2), f"notes/{name}": content})
         with pytest.raises(
-            DatasetError, match=rf"notes/.*was not read, though it is a file of {tool}: nothing here reads"
+            DatasetError, match=rf"notes/.*was not read, though it is a file of {re.escape(tool)}: nothing here reads"
         ):
             scan(tmp_path)
 
