@@ -5,16 +5,18 @@
     train/_annotations.coco.json           train/…                    as Roboflow exports it
     annotations.json                       next to its images
 
-- **Files** are the ``*.json`` in the root, in ``annotations/`` and in folders with the name of a split, if they hold a
-  list of images, annotations or categories. Panoptic files are left out, and so is ``stuff_*`` if there is another file
-  for the split.
+- **Files** are the ``*.json`` anywhere that are COCO's by what is in them. Panoptic files are left out, and so is
+  ``stuff_*`` if there is another file for the split.
 - **Splits.** A file's split is the word in its name that names one (``instances_val2017.json``: ``val``), else that of
-  its folder. Files without one are one dataset without splits, or an error if other files have one.
+  its folders. Files without one are one dataset without splits, or an error if other files have one.
 - **Files of one split** are read together (``instances_…``, ``person_keypoints_…``, ``captions_…``): objects with the
   same id, image and category are one, with the members of both.
-- **Images** are looked for by their ``file_name`` in the file's folder and in the folders of the layouts above; the
-  folder that has most of a file's first images is taken. The key is the ``file_name``. A name that leads out of the
-  dataset's folder, or to nothing, is refused; so is an image that no file lists.
+- **Images** are looked for by their ``file_name`` in the folders of the layouts above, beside the file and above it;
+  the folder that has most of a file's first images is taken. The key is the path below it. A name that leads
+  elsewhere is found by its last parts if they are unique in the dataset (``image_paths.Finder``), else it is refused;
+  so is an image that no file lists.
+- **Lost objects.** If objects are of images that are not listed, the images without any object are refused: they may
+  be theirs.
 - **Classes** are the categories in the order of their ids. Categories of one name are one class.
 - **Written** are ``{split}/…`` and ``annotations/instances_{split}.json`` (without splits, the images and
   ``annotations.json`` in the root), keypoints included. Ids of images and annotations are running numbers from 1 over
@@ -163,13 +165,14 @@ class Coco(FolderFormat):
         found = find_annotation_files(tree)
         listing.read.update(each.path for each in found)
         indexed = [index.index_file(each.path, index.read_text(tree, each.path)) for each in found]
-        for each in indexed:
-            if each.lost is not None and not each.entries:
-                raise DatasetError(
-                    f"{keys.printable(str(tree.root))}: {keys.printable(each.path)} has annotations and lists no "
-                    "image: put the list of images into it, or ignore it (--ignore)"
-                )
         categories = write.united(indexed)
+        has_images = any(each.entries for each in indexed)
+        for each in indexed:
+            if not each.entries and (each.lost is not None or not has_images):
+                raise DatasetError(
+                    f"{keys.printable(str(tree.root))}: {keys.printable(each.path)} lists no image: put the list of "
+                    "images into it, or ignore it (--ignore)"
+                )
         listing.classes = tuple(dict.fromkeys(each["name"] for each in categories))
         listing.keypoint_names = tuple(dict.fromkeys(name for each in categories for name in each.get("keypoints", ())))
         listing.details = write.details(indexed, categories)
@@ -289,7 +292,8 @@ def _add_split(
         of_files = images[path]
         problem = next((entry.problem for _, entry in of_files if entry.problem is not None), None)
         if problem is None and num_lost and not any(len(entry.objects) > entry.num_captions for _, entry in of_files):
-            problem = f"no objects left: none is of this image, and {num_lost:,} are of images that are not listed"
+            lost = "1 object is" if num_lost == 1 else f"{num_lost:,} objects are"
+            problem = f"objects lost: none is of this image, and {lost} of images that are not listed"
         goes_by = f"{prefix}{path.removeprefix(folder)}"
         return Described(annotate=partial(_annotations, of_files, categories), named=goes_by, problem=problem)
 
@@ -313,13 +317,20 @@ def _annotations(
 ) -> Annotations:
     image: dict[str, Any] = {}
     objects: dict[tuple[Any, ...], dict[str, Any]] = {}
+    by_name: dict[str, tuple[str, frozenset[tuple[Any, ...]]]] = {}
     for indexed, entry in parts:
         of_file = indexed.image(entry)
         check_size(of_file, height, width)
         image = {**of_file, **image}
-        for each in indexed.objects(entry):
-            kind = "caption" if is_caption(each) else identity(each.get("category_id"))
-            other = objects.setdefault((identity(each.get("id")), kind, is_caption(each)), {})
+        by_id = {
+            (identity(each.get("id")), None if is_caption(each) else identity(each.get("category_id"))): each
+            for each in indexed.objects(entry)
+        }
+        copy, said = by_name.setdefault(indexed.path.rpartition("/")[2], (indexed.path, frozenset(by_id)))
+        if said != by_id.keys():
+            raise ValueError(f"duplicate id: {copy} and {indexed.path} list other objects; ignore one (--ignore)")
+        for same, each in by_id.items():
+            other = objects.setdefault(same, {})
             if each.get("bbox") and other.get("bbox") and each["bbox"] != other["bbox"]:
                 raise ValueError(f"duplicate id: annotation {each.get('id')!r} has another bbox in {indexed.path}")
             other |= {member: value for member, value in each.items() if member not in other}

@@ -257,6 +257,8 @@ def index_file(path: str, text: str) -> Indexed:
             found.licenses.append(value)
         elif member == "info":
             found.info = value
+        else:
+            _check_other(path, member, value, "image_id", "annotations")
     found.says_boxes = has_annotations and (not waiting or not all(each.is_caption for each in waiting))
     _attach(found, by_id, waiting)
     return found
@@ -300,6 +302,8 @@ def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -
         raise DatasetError(
             f"{keys.printable(found.path)}: an image is an object with an id and a file_name, not {shown(value)}"
         )
+    for member, inner in value.items():
+        _check_other(found.path, f"{member} of an image", inner, "bbox", "annotations, a list beside images")
     entry = Entry(start)
     same = by_id.setdefault(own, entry)
     for other in (same, found.entries.setdefault(file_name, entry)):
@@ -311,6 +315,14 @@ def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -
                     "of them another id"
                 )
             entry.problem = other.problem = problem
+
+
+def _check_other(path: str, member: str, value: Any, sign: str, name: str) -> None:
+    """Raise DatasetError if a member that COCO does not know holds objects, which would be lost."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and sign in value[0]:
+        raise DatasetError(
+            f"{keys.printable(path)}: {_shown_text(member)} holds objects, which COCO calls {name}; rename or move it"
+        )
 
 
 def _annotation(path: str, start: int, value: Any, ids: set[Id]) -> _Waiting:

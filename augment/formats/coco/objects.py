@@ -95,7 +95,7 @@ def read(
         mask = _mask(each.get("segmentation"), where, height, width)
         boxes.append(_box(each.get("bbox"), mask, where))
         labels.append(categories.names[_known(each["category_id"])])
-        attributes.append(_attributes(each))
+        attributes.append(_attributes(each, where))
         masks.append(mask)
         _add_keypoints(keypoints, each, categories, len(boxes) - 1, where)
     extra = {name: value for name, value in image.items() if name not in OF_IMAGE}
@@ -191,9 +191,12 @@ def _polygon(value: object, where: str) -> tuple[float, ...]:
     return tuple(numbers)
 
 
-def _attributes(each: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(each: Mapping[str, Any], where: str) -> dict[str, Any]:
     found = {name: value for name, value in each.items() if name not in OWN_MEMBERS}
-    if each.get("iscrowd"):
+    crowd = identity(each.get("iscrowd") or 0)
+    if crowd not in {0, 1} and each["iscrowd"] is not True:
+        raise ValueError(f"not a number: {where} has iscrowd {str(each['iscrowd'])[:40]!r}; it is 0 or 1")
+    if crowd != 0:
         found["iscrowd"] = 1
     return found
 

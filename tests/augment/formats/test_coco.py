@@ -174,6 +174,16 @@ def test_captions_alone_say_nothing_of_objects_and_come_back(category: dict[str,
     assert (again.digest, again.targets) == (dataset.digest, frozenset())
 
 
+@pytest.mark.parametrize(("crowd", "is_crowd"), [(1, True), ("1", True), (True, True), (0, False), ("0", False)])
+def test_crowd_may_be_a_number_a_text_or_true(crowd: object, is_crowd: bool, tmp_path: Path) -> None:
+    found = _only(tmp_path, annotations=[{**OBJECT, "iscrowd": crowd}])
+    assert found.box_attributes == (({"iscrowd": 1},) if is_crowd else None)
+
+
+def test_crowd_that_is_neither_refuses_its_image(tmp_path: Path) -> None:
+    assert _problem(tmp_path, {"iscrowd": "no"}) == "not a number: annotation 11 has iscrowd 'no'; it is 0 or 1"
+
+
 def test_caption_of_an_object_is_carried_along(tmp_path: Path) -> None:
     dataset = scan(_lay(tmp_path / "a", {"annotations.json": _said(annotations=[{**OBJECT, "caption": "left"}])}))
     again = annotations_by_key(convert(dataset, tmp_path / "b", "coco"))["a"]

@@ -154,7 +154,7 @@ def test_image_is_left_out_rather_than_emptied(tmp_path: Path) -> None:
     dataset = _scan(_lay(tmp_path, {**GOOD, "images": images, "annotations": objects}, "1.png", "2.png"))
     assert [record.key for record in dataset] == ["1"]
     refused = {each.key: each.detail for each in dataset.refused}
-    assert refused["2.png"] == "no objects left: none is of this image, and 1 are of images that are not listed"
+    assert refused["2.png"] == "objects lost: none is of this image, and 1 object is of images that are not listed"
     assert refused["annotations.json"].startswith("unknown image: 1 annotation is")
 
 
@@ -171,7 +171,7 @@ def test_lost_captions_empty_no_image(tmp_path: Path) -> None:
 
 
 def test_file_with_annotations_and_no_images_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"annotations\.json has annotations and lists no image: put the list"):
+    with pytest.raises(DatasetError, match=r"annotations\.json lists no image: put the list"):
         _scan(_lay(tmp_path, {**GOOD, "images": []}))
 
 
@@ -220,7 +220,7 @@ def test_ids_that_differ_by_quotes_alone_are_refused_by_name(tmp_path: Path) -> 
 
 FOREIGN = [
     "../../label-studio/media/upload/4/",
-    "/home/somebody/data/",
+    "/mnt/data/",
     "https://example.org/media/",
     "s3://bucket/",
     "C:\\Users\\x\\",
@@ -255,7 +255,7 @@ def test_path_of_elsewhere_that_may_be_two_images_is_refused_by_name(before: str
 
 def test_of_several_images_of_a_name_the_one_that_shares_more_of_the_path_is_taken(tmp_path: Path) -> None:
     names = ("train/a.png", "val/a.png", "old/train/b.png", "val/b.png")
-    images = [{"id": i, "file_name": f"/home/me/old/{name}"} for i, name in enumerate(("train/a.png", "train/b.png"))]
+    images = [{"id": i, "file_name": f"/mnt/old/{name}"} for i, name in enumerate(("train/a.png", "train/b.png"))]
     dataset = _scan(_lay(tmp_path, {**GOOD, "images": images}, *names))
     assert {record.path.relative_to(dataset.root).as_posix() for record in dataset} == {
         "train/a.png",
@@ -349,6 +349,34 @@ def test_panoptic_files_alone_are_an_error_that_says_so(name: str, tmp_path: Pat
     segments = {"images": GOOD["images"], "annotations": [{"image_id": 1, "segments_info": []}]}
     with pytest.raises(DatasetError, match=r"panoptic files? .*not read"):
         scan(_lay(tmp_path, segments, "val/a.png", name=name))
+
+
+def test_older_copy_of_a_file_refuses_the_images_that_it_has_other_objects_of(tmp_path: Path) -> None:
+    removed = [GOOD["annotations"][0], {**GOOD["annotations"][0], "id": 2}]
+    files = {"train.json": GOOD, "backup/train.json": {**GOOD, "annotations": removed}}
+    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"a.png": picture()})
+    with pytest.raises(DatasetError, match=r"backup/train\.json and train\.json list other objects; ignore one"):
+        scan(tmp_path)
+    (tmp_path / "backup/train.json").write_text(json.dumps(GOOD))
+    assert scan(tmp_path).num_records == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"images": GOOD["images"], "categories": GOOD["categories"], "annotation": GOOD["annotations"]},
+        {"images": [{**GOOD["images"][0], "objects": GOOD["annotations"]}], "categories": GOOD["categories"]},
+    ],
+)
+def test_objects_in_another_member_are_an_error(said: object, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"annotations\.json: (annotation|objects of an image) holds objects, which"):
+        scan(_lay(tmp_path, said))
+
+
+def test_list_of_categories_alone_is_an_error_by_its_name(tmp_path: Path) -> None:
+    said = {"categories": [{"id": 1, "name": "cat", "supercategory": "animal"}]}
+    with pytest.raises(DatasetError, match=r"categories\.json lists no image: .*--ignore"):
+        scan(_lay(tmp_path, said, "cat/a.png", "dog/b.png", name="categories.json"))
 
 
 def test_files_that_say_different_things_of_one_object_refuse_its_image(tmp_path: Path) -> None:
