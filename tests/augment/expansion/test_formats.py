@@ -290,5 +290,5 @@ def test_crowds_that_a_format_cannot_tell_are_a_notice(name: str, is_told: bool,
     text = json.dumps({"images": images, "annotations": objects, "categories": [{"id": 1, "name": "dog"}]})
     (tmp_path / "coco/annotations.json").write_text(text)
     expansion = Expansion(tmp_path / "coco", out, PIPELINE, output_format=name)
-    expected = (f"2 crowds (iscrowd) are written as ordinary objects, which {name} cannot tell apart",)
+    expected = (f"{name} cannot mark 2 crowds (iscrowd) of the dataset: written as any object",)
     assert expansion.notices == (expected if is_told else ())
