@@ -62,7 +62,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign("dlib", None, ".xml", "/dataset", "images image"),
     _sign("Hasty", None, ".json", "images label_classes"),
     _sign("COCO", "coco", ".json", "images", "annotations categories *[].file_name"),
-    _sign("COCO", "coco", ".json", "annotations *[].image_id"),
+    _sign("COCO", "coco", ".json", "annotations", "*[].image_id *[].category_id *[].segmentation"),
     _sign("COCO", "coco", ".json", "categories *[].supercategory"),
     _sign("labelme", None, ".json", "shapes", "imagePath imageData imageHeight flags"),
     _sign("VGG Image Annotator", None, ".json", "_via_img_metadata"),
@@ -249,8 +249,13 @@ def sign_of(tree: Tree, path: str) -> Sign | None:
     suffix = keys.extension(path).lower()
     if suffix not in KINDS:
         return None
-    found = words(suffix, files.head(tree.root / path, HEAD_BYTES))
-    return next((sign for sign in SIGNS if sign.fits(path.rpartition("/")[2], found)), None)
+    for num_bytes in (HEAD_BYTES, _TEXT_BYTES) if suffix == ".json" else (HEAD_BYTES,):
+        head = files.head(tree.root / path, num_bytes)
+        found = words(suffix, head)
+        sign = next((sign for sign in SIGNS if sign.fits(path.rpartition("/")[2], found)), None)
+        if sign is not None or len(head) < num_bytes:
+            return sign
+    return None
 
 
 def has(tree: Tree, name: str, paths: Iterable[str]) -> bool:
