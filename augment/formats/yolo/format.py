@@ -29,6 +29,7 @@ from itertools import islice
 
 from augment.datasets import keys
 from augment.errors import DatasetError, OutputError, Reason, RecordError
+from augment.formats import evidence
 from augment.formats.files import add_pictures, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
 from augment.formats.shared import object_rules
@@ -58,7 +59,6 @@ class Yolo(FolderFormat):
         config = layout.config(tree)
         splits = layout.images(tree, config, listing)
         images = sorted({path for names in splits.values() for path in names})
-        without = [path for path in images if layout.label_path(path) not in tree.paths]
         if not config.words.classes:
             config = _numbered(tree, config, images, listing)
         _check_kind(tree, config, images)
@@ -67,7 +67,8 @@ class Yolo(FolderFormat):
         listing.keypoint_names = config.words.keypoint_names
         listing.details = config.details
         orphans = layout.lines_of_none(tree)
-        problems = _lost_lines(without, orphans)
+        without = [path for path in images if layout.label_path(path) not in tree.paths]
+        problems = {**_lost_lines(without, orphans), **_shared_lines(tree, images), **_masks(tree, images)}
         taken: dict[str, str | None] = {}
         for split, names in splits.items():
             prefix = "" if split is None else f"{split}/"
@@ -84,13 +85,13 @@ class Yolo(FolderFormat):
         for path in orphans:
             detail = "no image: none has the name of these lines at the same place below images; rename one of both"
             refuse(listing, path, Reason.ANNOTATION, detail)
+        where = f"place that {config.file} names" if config.places else "folder of a split, and others are in one"
         for path in sorted(tree.pictures()):
             if path not in taken:
-                refuse(listing, path, Reason.MISPLACED, f"it is in no place that {config.file} names")
-        if without:
+                refuse(listing, path, Reason.MISPLACED, f"it is in no {where}")
+        if num := len(set(without) - set(problems)):
             listing.notices.append(
-                f"{len(without):,} of {len(images):,} images have no file of lines, so they were read as images "
-                "without objects"
+                f"{num:,} of {len(images):,} images have no file of lines, so they were read as images without objects"
             )
 
     def picture_path(self, output: Output) -> str:
@@ -203,6 +204,26 @@ def _lost_lines(images: Sequence[str], orphans: Collection[str]) -> dict[str, st
     return problems
 
 
+def _shared_lines(tree: Tree, images: Sequence[str]) -> dict[str, str]:
+    """Return why images cannot be read whose names differ by their extensions alone: the lines may be of either."""
+    of: dict[str, list[str]] = {}
+    for path in images:
+        of.setdefault(layout.label_path(path), []).append(path)
+    problems: dict[str, str] = {}
+    for label, several in of.items():
+        if len(several) > 1 and label in tree.paths:
+            named = " and ".join(map(keys.printable, several[:3]))
+            problems |= dict.fromkeys(several, f"lines of two images: {keys.printable(label)} has the name of {named}")
+    return problems
+
+
+def _masks(tree: Tree, images: Sequence[str]) -> dict[str, str]:
+    """Return why images without lines are likely no images of the dataset."""
+    without = {path for path in images if layout.label_path(path) not in tree.paths}
+    found = evidence.masks_among(images) if without else ()
+    return {each.path: f"mask: {each.why}; ignore such files (--ignore)" for each in found if each.path in without}
+
+
 def _check_kind(tree: Tree, config: Config, images: Sequence[str]) -> None:
     """Raise DatasetError if lines are of another kind than those that are read here."""
     if config.outlines or config.words.keypoint_names:
@@ -211,6 +232,6 @@ def _check_kind(tree: Tree, config: Config, images: Sequence[str]) -> None:
     kind = labels.other_kind([line.split() for text in first for line in text.splitlines() if line.strip()])
     if kind is not None:
         raise DatasetError(
-            f"{keys.printable(str(tree.root))}: all lines have {kind}; if they are outlines, write `task: segment` "
+            f"{keys.printable(str(tree.root))}: lines have {kind}; if they are outlines, write `task: segment` "
             f"into {config.remedy}"
         )

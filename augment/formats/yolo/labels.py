@@ -102,13 +102,13 @@ def other_kind(lines: Sequence[Sequence[str]]) -> str | None:
     which follow a box that lies in the image. Visibilities, of 0, 1 or 2, tell poses also among boxes.
     """
     if {len(columns) for columns in lines} == {_ORIENTED}:
-        return "9 columns, as oriented boxes have, which are not read here (keypoints would need kpt_shape: [2, 2])"
+        return "9 columns, as oriented boxes have, which are not read here (2 keypoints would need kpt_shape: [2, 2])"
     longer = [[decimal(column) for column in columns[1:]] for columns in lines if len(columns) > _SURE]
     lengths = {len(shares) for shares in longer}
     if len(lengths) != 1 or sum(map(_is_box_inside, longer)) < _MOST * len(longer):
         return None
     rest = lengths.pop() - 4
-    missing = "columns, as keypoints have, and nothing says how many: write kpt_shape: [{}, {}]"
+    missing = "columns, as keypoints have, and nothing says how many: write kpt_shape: [{}, {}] into data.yaml"
     if rest % 3 == 0 and all(share in {0, 1, 2} for shares in longer for share in shares[6::3]):
         return f"{rest + _BOX} {missing.format(rest // 3, 3)}"
     if rest % 2 == 0 and len(longer) == len(lines):

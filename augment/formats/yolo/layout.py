@@ -68,13 +68,13 @@ def images(tree: Tree, found: Config, listing: Listing) -> dict[str | None, dict
     splits: dict[str | None, dict[str, str]] = {}
     missing = []
     for split, by_value in finder.places(listing).items():
-        places = {place: value for value, place in by_value.items() if place is not None}
-        for value in by_value:
-            if value not in places.values():
+        places = list(dict.fromkeys(place for place in by_value.values() if place is not None))
+        for value, place in by_value.items():
+            if place is None:
                 missing.append(f"{split}: {keys.printable(value)}")
                 detail = f"{found.file} names it as a place of {split}, but there is no image and no list of them"
                 refuse(listing, f"{split}/{value}", Reason.UNREADABLE, detail)
-        splits[split] = _named(finder.images_of(split, places, listing), list(places))
+        splits[split] = _named(finder.images_of(split, places, listing), places)
     if len(missing) == sum(map(len, found.places.values())):
         raise DatasetError(f"{found.file} names places that are not in {_root(tree)}: {'; '.join(missing[:3])}")
     return _without_only_split(splits, found)
@@ -210,7 +210,7 @@ class _Finder:
         self._tree = tree
         self._found = found
         self._root = tree.root.as_posix()
-        self._folders = {""}.union(*(above(path) for path in tree.paths))
+        self._folders = {""} | {folder for path in tree.paths for folder in above(path)}
         # ``path`` of data.yaml counts if it leads to a folder here; else it is a folder of whoever wrote it
         base = _candidates(self._root, [found.folder], found.base) if found.base else ()
         self._bases = [*(path for path in base if path in self._folders), found.folder]
@@ -331,12 +331,17 @@ def _without_only_split(splits: dict[str | None, dict[str, str]], found: Config)
 
 
 def _by_folders(tree: Tree) -> dict[str | None, dict[str, str]]:
-    """All images; the splits are the folders that have the name of one, where every image lies in such a folder."""
+    """All images; the splits are the folders that have the name of one, if there are two or every image is in one.
+
+    Those in none of them are left out.
+    """
     of = {path: split_of(path.split("/")[:-1]) for path in tree.pictures()}
     splits: dict[str | None, dict[str, str]] = {}
-    if None in of.values():
+    if None in of.values() and len(set(of.values())) <= 2:
         return {None: _named(dict.fromkeys(of), [])}
     for path, split in of.items():
+        if split is None:
+            continue
         parts = [part for part in path.split("/")[:-1] if part not in {split, _IMAGES}]
         splits.setdefault(split, {})[path] = "/".join([*parts, path.rpartition("/")[2]])
     for split, names in splits.items():

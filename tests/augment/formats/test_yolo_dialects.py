@@ -92,6 +92,15 @@ def test_missing_names_that_folders_could_be_are_refused(tmp_path: Path) -> None
     assert "add a classes.txt or a data.yaml" in why
 
 
+def test_image_outside_of_the_folders_of_splits_is_told_and_does_not_mix_them(tmp_path: Path) -> None:
+    files = {**_split("", "train", "valid"), "sample.png": "", "classes.txt": "cat\ndog\n"}
+    del files["data.yaml"]
+    dataset = scan(_lay(tmp_path, files))
+    assert dict(dataset.splits) == {"train": 1, "valid": 1}
+    [refused] = dataset.refused
+    assert (refused.key, refused.detail) == ("sample.png", "it is in no folder of a split, and others are in one")
+
+
 # ------------------------------------------------------------------------------------------------------ data.yaml
 
 
@@ -263,7 +272,7 @@ def test_poses_without_kpt_shape_are_refused_with_what_to_write(tmp_path: Path) 
     line = "0 0.5 0.5 0.4 0.4 0.45 0.45 2 0.55 0.45 1 0.5 0.55 2 0.4 0.6 0\n"
     files = {"data.yaml": f"{NAMES}train: images\n", "images/a.png": "", "labels/a.txt": line}
     why = _refusal(tmp_path, files)
-    assert "17 columns, as keypoints have, and nothing says how many: write kpt_shape: [4, 3]" in why
+    assert "17 columns, as keypoints have, and nothing says how many: write kpt_shape: [4, 3] into data.yaml" in why
     lay(tmp_path, {"data.yaml": f"{NAMES}train: images\nkpt_shape: [4, 3]\n".encode()})
     assert annotations_by_key(scan(tmp_path))["a"].keypoint_visibility == (2, 1, 2, 0)
 
@@ -312,3 +321,17 @@ def test_lines_of_no_image_in_a_flat_folder_are_refused_by_name(tmp_path: Path) 
     dataset = scan(tmp_path, bad_annotations="leave_out")
     _is_dog(dataset, "a")
     assert [each.key for each in dataset.refused] == ["gone.txt"]
+
+
+def test_lines_of_two_images_refuse_both(tmp_path: Path) -> None:
+    files = {"a.png": "", "a.jpg": "", "a.txt": BOX, "b.png": "", "b.txt": BOX, "classes.txt": "cat\ndog\n"}
+    assert "lines of two images" in _refusal(tmp_path, files)
+    _is_dog(scan(tmp_path, bad_annotations="leave_out"), "b")
+
+
+@pytest.mark.parametrize("mask", ["images/a_mask.png", "masks/a.png"])
+def test_masks_beside_lines_are_never_read_as_images(mask: str, tmp_path: Path) -> None:
+    files = {"images/a.jpg": "", "labels/a.txt": BOX, mask: "", "classes.txt": "cat\ndog\n"}
+    why = _refusal(tmp_path, files, format="yolo")
+    assert "it looks like the mask of images/a.jpg; ignore such files (--ignore)" in why
+    assert scan(tmp_path, format="yolo", ignore=[Path(mask).name]).num_records == 1
