@@ -83,7 +83,7 @@ class Yolo(FolderFormat):
             add_pictures(listing, own, split, partial(_describe, tree, config.words, own, problems))
         listing.read |= layout.label_files(tree) | layout.files_of_dataset(tree, config)
         for path in orphans:
-            detail = "no image: none has the name of these lines at the same place below images; rename one of both"
+            detail = "no image: none has the name of these lines at the same place below a folder images; rename one"
             refuse(listing, path, Reason.ANNOTATION, detail)
         where = f"place that {config.file} names" if config.places else "folder of a split, and others are in one"
         for path in sorted(tree.pictures()):

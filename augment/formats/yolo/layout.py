@@ -36,7 +36,8 @@ def recognise(tree: Tree) -> bool:
     lower = {name.lower() for name in tree.folders[0].files}
     if lower & (_NAMES - {"classes.txt"}) or any(name.endswith((".names", ".data")) for name in lower):
         return any(path.lower().endswith(".txt") for path in tree.paths)
-    filled = (path for path in sorted(label_files(tree)) if files.head(tree.root / path, 1))
+    below = {path for path in tree.paths if path.lower().endswith(".txt") and _is_below_labels(path)}
+    filled = (path for path in sorted(label_files(tree) | below) if files.head(tree.root / path, 1))
     return evidence.has(tree, "yolo", islice(filled, _LOOKED_AT))
 
 
@@ -44,8 +45,9 @@ def config(tree: Tree) -> Config:
     """What the dataset says of itself. Raises DatasetError if it says several things, or what it says is wrong."""
     yamls = sorted(filter(_is_yaml, tree.paths))
     described = [path for path in yamls if path in _YAML]
-    described = described or [path for path in yamls if "/" not in path and _says_names(tree, path)]
-    described = described or [path for path in yamls if evidence.has(tree, "yolo", [path])]
+    if not described:
+        naming = [path for path in yamls if _says_names(tree, path)]
+        described = [path for path in naming if "/" not in path] or naming
     if len(described) > 1:
         raise DatasetError(
             f"{_root(tree)} holds {' and '.join(map(keys.printable, described[:3]))}: give the folder of one dataset, "
@@ -98,7 +100,7 @@ def lines_of_none(tree: Tree) -> list[str]:
     return sorted(
         path
         for path in texts
-        if not _lists_names(path) and ("labels" in path.lower().split("/")[:-1] or evidence.has(tree, "yolo", [path]))
+        if not _lists_names(path) and (_is_below_labels(path) or evidence.has(tree, "yolo", [path]))
     )
 
 
@@ -119,9 +121,14 @@ def _is_yaml(path: str) -> bool:
     return path.lower().endswith((".yaml", ".yml"))
 
 
+def _is_below_labels(path: str) -> bool:
+    return "labels" in path.lower().split("/")[:-1]
+
+
 def _says_names(tree: Tree, path: str) -> bool:
+    """True if a YAML file names classes; ``nc`` alone does not tell, because the file of a model has it too."""
     said = evidence.words(keys.extension(path).lower(), files.head(tree.root / path, evidence.HEAD_BYTES))
-    return not said.isdisjoint({"names", "nc"})
+    return "names" in said or evidence.has(tree, "yolo", [path])
 
 
 def _root(tree: Tree) -> str:

@@ -85,6 +85,20 @@ def test_numbers_of_classes_may_be_written_as_numpy_does(number: str, tmp_path: 
     assert annotations_by_key(dataset)["a"].box_labels == ("1",)
 
 
+def test_yaml_of_a_model_and_one_below_the_root_name_no_other_classes(tmp_path: Path) -> None:
+    files = {"images/a.png": "", "labels/a.txt": BOX, "yolov5s.yaml": "nc: 80\ndepth_multiple: 0.33\n"}
+    dataset = scan(_lay(tmp_path, files))
+    assert dataset.classes == ("0", "1")
+    assert dataset.notices[1] == "yolov5s.yaml was not read"
+    assert scan(_lay(tmp_path, {"cfg/plates.yaml": NAMES})).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("place", ["img", "Images", "JPEGImages", "."])
+def test_lines_beside_a_folder_that_is_not_called_images_are_refused_by_name(place: str, tmp_path: Path) -> None:
+    why = _refusal(tmp_path, {f"{place}/a.png": "", "labels/a.txt": BOX, "classes.txt": "cat\ndog\n"})
+    assert "labels/a.txt: none has the name of these lines at the same place below a folder images" in why
+
+
 def test_missing_names_that_folders_could_be_are_refused(tmp_path: Path) -> None:
     files = {"cat/a.png": "", "cat/a.txt": BOX, "dog/b.png": "", "dog/b.txt": BOX}
     why = _refusal(tmp_path, files)
