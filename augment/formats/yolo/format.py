@@ -59,14 +59,14 @@ class Yolo(FolderFormat):
         config = layout.config(tree)
         splits = layout.images(tree, config, listing)
         images = sorted({path for names in splits.values() for path in names})
+        orphans = layout.lines_of_none(tree)
         if not config.words.classes:
-            config = _numbered(tree, config, images, listing)
+            config = _numbered(tree, config, images, orphans, listing)
         _check_kind(tree, config, images)
         listing.splits = tuple(split for split in splits if split is not None)
         listing.classes = config.words.classes
         listing.keypoint_names = config.words.keypoint_names
         listing.details = config.details
-        orphans = layout.lines_of_none(tree)
         without = [path for path in images if layout.label_path(path) not in tree.paths]
         problems = {**_lost_lines(without, orphans), **_shared_lines(tree, images), **_masks(tree, images)}
         taken: dict[str, str | None] = {}
@@ -166,14 +166,15 @@ def _texts(tree: Tree, images: Sequence[str]) -> Iterator[str]:
             yield text
 
 
-def _numbered(tree: Tree, config: Config, images: Sequence[str], listing: Listing) -> Config:
+def _numbered(tree: Tree, config: Config, images: Sequence[str], orphans: Sequence[str], listing: Listing) -> Config:
     """Return what is said of lines whose classes nobody named. DatasetError without lines, or if folders name them."""
     root = keys.printable(str(tree.root))
     number = max(map(labels.num_classes, _texts(tree, images)), default=0)
     if not number:
+        told = f" ({keys.printable(orphans[0])} has the name of none below a folder images)" if orphans else ""
         raise DatasetError(
-            f"{root} has no data.yaml, no list of classes (classes.txt, obj.names) and no lines of boxes: add a "
-            "data.yaml with the keys names, train and val"
+            f"{root} has no data.yaml, no list of classes (classes.txt, obj.names) and no lines of boxes for "
+            f"its images{told}: add a data.yaml with the keys names, train and val"
         )
     folders = layout.folders_of_classes(images)
     if len(folders) > 1:
