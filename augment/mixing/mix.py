@@ -290,11 +290,10 @@ def _provenance(batch: Batch, name: str, draw: Draw) -> Sequence[Provenance]:
 
 
 ONE_OF: Final = "OneOf"
-_P: Final = schema.number(0, 1, "probability that a batch is mixed; among others its weight")
 _PARAMS: Final[Mapping[str, Schema]] = {
     "alpha": schema.number(0, 1000, "weights are draws of Beta(alpha, alpha): below 1 mostly near 0 or 1", above=True),
     "per": schema.choice({"batch": "one weight for all rows", "row": "each row its own"}, "what a weight is drawn for"),
-    "p": _P,
+    "p": schema.number(0, 1, "probability that a batch is mixed; among others its weight"),
 }
 _HELP: Final = {
     MIXUP: "blends each picture with another row's, and their classes with the same weight",

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 
 from augment.errors import CallError
-from augment.samples.sample import Record, Refusal
+from augment.samples.sample import Record
 from service import schemas
 from service.asgi import requests
 from service.asgi.admission import Place
@@ -277,7 +277,10 @@ async def list_refused(state: Joined, name: Name, query: schemas.PageQuery) -> A
     def read() -> dict[str, Any]:
         after, limit = (query.after or "").encode(), query.limit  # by bytes, as the manifest sorts them
         known = (one for one in state.datasets.get(name).refused if query.after is None or one.key.encode() > after)
-        views = [_refused(refusal) for refusal in itertools.islice(known, limit + 1)]
+        views = [
+            {"path": refusal.key, "reason": str(refusal.reason), "detail": refusal.detail}
+            for refusal in itertools.islice(known, limit + 1)
+        ]
         return {"refused": views[:limit], "next": views[limit - 1]["path"] if len(views) > limit else None}
 
     return await to_thread.run_sync(read)
@@ -338,10 +341,6 @@ def _record(record: Record, classes: tuple[str, ...], splits: list[str]) -> dict
         "class": None if record.label is None else classes[record.label],
         "split": record.key.partition("/")[0] if splits else None,
     }
-
-
-def _refused(refusal: Refusal) -> dict[str, Any]:
-    return {"path": refusal.key, "reason": str(refusal.reason), "detail": refusal.detail}
 
 
 class StatisticsDocument(BaseModel):
