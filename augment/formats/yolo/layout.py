@@ -140,7 +140,7 @@ def _darknet(tree: Tree) -> Config:
     listed = sorted(path for path in tree.paths if path.endswith(".data"))
     said = {} if not listed else _assignments(tree, listed[0])
     base = listed[0].rpartition("/")[0] if listed else ""
-    named = _first(tree.paths, [base, ""], said["names"]) if "names" in said else None
+    named = _first(tree, [base, ""], said["names"]) if "names" in said else None
     names = [named] if named is not None else sorted(path for path in tree.paths - labels if _lists_names(path))
     words = [read_names(tree, path) for path in names]
     if any(each != words[0] for each in words):
@@ -200,10 +200,11 @@ def _shortened(there: Collection[str], bases: Collection[str], value: str) -> tu
     return None
 
 
-def _first(there: Collection[str], bases: Collection[str], value: str) -> str | None:
-    """Return where a path leads that a file of darknet names."""
-    exact = next((path for path in _candidates("", bases, value) if path in there), None)
-    return exact or next(iter((_shortened(there, bases, value) or ())[1:]), None)
+def _first(tree: Tree, bases: Collection[str], value: str) -> str | None:
+    """Return the file that a file of darknet names, or None."""
+    exact = (path for path in _candidates(tree.root.as_posix(), bases, value) if path in tree.paths)
+    shortened = _shortened(tree.paths, bases, value)
+    return next(exact, None if shortened is None else shortened[1])
 
 
 class _Finder:
