@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from augment.datasets import keys
 from augment.formats import files
 from augment.formats.files import SPLIT_NAMES
-from augment.formats.tree import Tree, is_picture
+from augment.formats.tree import Tree, encoding, is_picture
 
 HEAD_BYTES = 2**16
 _LOOKED_AT = 20
@@ -85,10 +85,10 @@ SIGNS: tuple[Sign, ...] = (
     _sign("SuperAnnotate", None, ".json", "instances metadata"),
     _sign("Hugging Face imagefolder", "imagefolder", "metadata.jsonl metadata.csv", "file_name"),
     _sign("Open Images", None, ".csv", "imageid", "labelname originalurl maskpath"),
-    _sign("YOLO", "yolo", ".yaml .yml", "names", "train val test path"),
+    _sign("YOLO", "yolo", ".yaml .yml", "names", "train val test path nc kpt_shape"),
     _sign("YOLO", "yolo", ".yaml .yml", "nc", "train val test path"),
     _sign("YOLO", "yolo", ".txt", "lines:yolo"),
-    _sign("YOLO with oriented boxes", None, ".txt", "lines:oriented"),
+    _sign("YOLO with oriented boxes", "yolo", ".txt", "lines:oriented"),  # refused with the remedy
     _sign("KITTI", None, ".txt", "lines:kitti"),
     _sign("DOTA", None, ".txt", "lines:dota"),
     _sign("TensorFlow records", None, ".tfrecord .tfrecords .record"),
@@ -175,11 +175,14 @@ _ELEMENT = re.compile(r"<([A-Za-z_][\w.:-]*)")
 _YAML_KEY = re.compile(r"^['\"]?([A-Za-z_][\w-]*)['\"]?\s*:", re.MULTILINE)
 _JSON_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[\[\]{}:,]', re.DOTALL)
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_CLASS = r"\d+(?:\.0*|\.\d+e\+\d+)?"
+"""The number of a class, also as NumPy writes it: 1, 1.0, 1.000e+00."""
+
 _LINES: Mapping[str, re.Pattern[str]] = {
     "kitti": re.compile(rf"[A-Za-z_]\w*(?: {_NUMBER}){{14,15}}"),
     "dota": re.compile(rf"(?:{_NUMBER} ){{8}}[A-Za-z][\w-]* [0-2]"),
-    "oriented": re.compile(rf"\d+(?:\s+{_NUMBER}){{8}}"),
-    "yolo": re.compile(rf"\d+(?:\s+{_NUMBER}){{4,}}"),
+    "oriented": re.compile(rf"{_CLASS}(?:\s+{_NUMBER}){{8}}"),
+    "yolo": re.compile(rf"{_CLASS}(?:\s+{_NUMBER}){{4,}}"),
 }
 _LINES_LOOKED_AT = 20
 
@@ -211,11 +214,8 @@ def words(suffix: str, head: bytes) -> frozenset[str]:
 
 
 def decoded(head: bytes) -> str:
-    """Return the first bytes of a text: UTF-16 with a byte order mark, else UTF-8; what is neither is replaced."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if head.startswith(mark):
-            return head.decode(encoding, errors="replace")
-    return head.decode("utf-8-sig", errors="replace")
+    """Return the first bytes of a text, as ``tree.encoding`` tells it; what cannot be decoded is replaced."""
+    return head.decode(encoding(head), errors="replace")
 
 
 def _json_keys(text: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Tree: the names of all files of a dataset, found once, and how one of them is read."""
 
+import codecs
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,15 @@ PICTURES = frozenset(
 def is_picture(path: str) -> bool:
     """Whether a path ends as those of pictures do."""
     return keys.extension(path).lower() in PICTURES
+
+
+def encoding(data: bytes) -> str:
+    """Return the encoding of a text by its first bytes: UTF-16, as Windows saves it, or else UTF-8."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in data[:2]:  # of two bytes a Latin letter, a digit and a sign have one that is 0
+        return "utf-16-be" if data[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +74,13 @@ class Tree:
         return (path for path in self.paths if is_picture(path))
 
     def read_text(self, path: str, *, max_bytes: int) -> str:
-        """One of the files as UTF-8 (a byte order mark is no part of it).
+        """Return the text of one of the files, as ``encoding`` tells it; a byte order mark is no part of it.
 
         Raises ValueError where it cannot be read, is longer or is not UTF-8; StorageError where the machine fails.
         """
         try:
             data = self.read_bytes(path, max_bytes=max_bytes)
-            return data.decode("utf-8-sig")
+            return data.decode(encoding(data))
         except UnicodeDecodeError as error:
             raise ValueError(f"{keys.printable(path)} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
 

@@ -6,6 +6,7 @@ names no code here and does not grow.
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ MAX_BYTES = 256 * 2**10
 _MAX_NAMES_BYTES = 4 * 2**20
 _MAX_DEPTH = 16
 _MOST_PLACES = 1000
+_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _KEYS = {
     "train": frozenset({"train", "training"}),
     "val": frozenset({"val", "valid", "validation", "dev", "eval", "evaluation"}),
@@ -38,7 +40,8 @@ _KEYS = {
 class Config:
     """What a dataset says of itself. ``places`` are the folders, lists and files of each split, as they are written.
 
-    ``base`` is what it says its own folder is; ``outlines`` that its lines are outlines even if all have nine columns.
+    ``file`` is empty if no file does, and ``words`` are without classes then. ``base`` is what it says its own folder
+    is; ``outlines`` that its lines are outlines, whatever else they could be.
     """
 
     file: str
@@ -53,12 +56,16 @@ class Config:
         """The folder that the file lies in."""
         return self.file.rpartition("/")[0]
 
+    @property
+    def remedy(self) -> str:
+        """The file to write what is missing into."""
+        return self.file if self.file.lower().endswith((".yaml", ".yml")) else "a data.yaml"
+
 
 def read_yaml(files: Tree, path: str) -> Config:
     """Read a data.yaml. Raises DatasetError with the line or the key that is wrong, StorageError."""
     try:
-        text = files.read_text(path, max_bytes=MAX_BYTES)
-        root = _loaded(text)
+        root = _loaded(files.read_text(path, max_bytes=MAX_BYTES))
         if not isinstance(root, Mapping):
             raise ValueError("it is a mapping with the keys names, train and val")  # noqa: TRY004 - wrong is the file
         classes = _names(root)
@@ -177,27 +184,33 @@ def _check_events(text: str) -> None:
 
 def _is_split(key: object, value: object) -> bool:
     """Keys with the name of a split, and those whose folder is called as they are, which is how others are written."""
-    return isinstance(key, str) and value is not None and (key.lower() in SPLIT_NAMES or value == f"images/{key}")
+    named = isinstance(key, str) and (key.lower() in SPLIT_NAMES or value == f"images/{key}")
+    return named and value not in (None, "", [])
 
 
 def _places(key: str, value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if len(values) > _MOST_PLACES:
-        raise ValueError(f"{key} has {len(values)} places, of {_MOST_PLACES} allowed; list the pictures in a .txt file")
+        raise ValueError(f"{key} has {len(values)} places, of {_MOST_PLACES} allowed; list the images in a .txt file")
     for each in values:
         if not isinstance(each, str) or not each or not keys.is_utf8(each):
-            raise ValueError(f"{key} is a folder, a list of pictures (.txt), or several of them, not {shown(value)}")
+            raise ValueError(f"{key} is a folder, a list of images (.txt), or several of them, not {shown(value)}")
     return tuple(values)
 
 
 def _names(root: Mapping[Any, Any]) -> tuple[str, ...]:
     names, number = root.get("names"), root.get("nc")
+    if isinstance(number, str) and _DIGITS.fullmatch(number):
+        number = int(number)
     if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
         raise ValueError(f"nc is the number of classes, not {shown(number)}")
     if isinstance(names, Mapping):
-        if set(names) != set(range(len(names))):
+        by_number = {int(key) if _DIGITS.fullmatch(str(key)) else key: name for key, name in names.items()}
+        if len(by_number) < len(names) or set(by_number) != set(range(len(names))):
             raise ValueError(f"names are numbered from 0 without gaps; there are {shown(list(names))}")
-        names = [names[i] for i in range(len(names))]
+        names = [by_number[i] for i in range(len(names))]
+    if isinstance(names, str):
+        names = _separated(names, number)
     if names is None and number is not None and 0 <= number <= MAX_BYTES:
         names = [f"class_{i}" for i in range(number)]  # as Ultralytics calls them
     if not isinstance(names, list) or not names:
@@ -205,6 +218,14 @@ def _names(root: Mapping[Any, Any]) -> tuple[str, ...]:
     if number is not None and number != len(names):
         raise ValueError(f"nc is {number}, and there are {len(names)} names")
     return _distinct(names, "names")
+
+
+def _separated(names: str, number: int | None) -> list[str]:
+    """Return the names of a text with commas between them. A text without one is a name only if ``nc`` is 1."""
+    is_one = "," not in names and number == 1 and not names.endswith((".txt", ".names"))
+    if ("," not in names and not is_one) or set(names) & set("[]{}'\"\n"):
+        raise ValueError(f"names is the text {shown(names)}; write them as a list: [cat, dog]")
+    return [name.strip() for name in names.split(",")]
 
 
 def _distinct(names: Sequence[object], what: str) -> tuple[str, ...]:
@@ -219,8 +240,12 @@ def _distinct(names: Sequence[object], what: str) -> tuple[str, ...]:
 
 
 def _details(root: Mapping[Any, Any]) -> dict[str, Any]:
-    shape, flip = root.get("kpt_shape"), root.get("flip_idx")
+    shape, flip, task = root.get("kpt_shape"), root.get("flip_idx"), root.get("task")
+    if task == "obb":
+        raise ValueError("task is obb: oriented boxes are not read here; export them as outlines or as boxes")
     if shape is None:
+        if task == "pose" or flip is not None or root.get("kpt_names") is not None:
+            raise ValueError("kpt_shape is missing, by which keypoints are read; write kpt_shape: [number, 2 or 3]")
         return {}
     ok = isinstance(shape, list) and len(shape) == 2 and all(type(each) is int for each in shape)
     if not ok or not 1 <= shape[0] <= MAX_BYTES or shape[1] not in {2, 3}:
@@ -260,7 +285,7 @@ def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tup
 
 
 def _by_sides(flip: Sequence[int]) -> tuple[str, ...]:
-    """Names of keypoints that have none, by which a mirrored picture exchanges what ``flip_idx`` does."""
+    """Names of keypoints that have none, by which a mirrored image exchanges what ``flip_idx`` does."""
     if any(flip[other] != i for i, other in enumerate(flip)):
         raise ValueError(f"flip_idx exchanges keypoints in pairs, which {shown(list(flip))} does not")
     return tuple(

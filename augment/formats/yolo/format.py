@@ -1,31 +1,35 @@
-"""The YOLO format: one text file of lines a picture, and a ``data.yaml`` with the names of classes and the splits.
+"""The YOLO format: one text file of lines an image, and a ``data.yaml`` with the names of classes and the splits.
 
     data.yaml                      names, train, val, test; kpt_shape and flip_idx of poses
     images/train/{name}.jpg
     labels/train/{name}.txt        see ``labels``
 
-- **Places** of a split are folders (with all below), lists of pictures (``.txt``), or several of them, relative to
+- **Places** of a split are folders (with all below), lists of images (``.txt``), or several of them, relative to
   ``path`` of data.yaml where that is a folder in the dataset, else to data.yaml's own. ``../train/images``, as Roboflow
-  writes it from beside the folder, is looked for inside. A place outside of the dataset's folder is an error, one that
-  is not there is refused; so is a picture in no place, or in those of two splits in the later one.
-- **Lines** of a picture are where the last ``images`` on its way is replaced by ``labels`` and its extension by
-  ``.txt``. No file, or an empty one, says that nothing is in the picture.
+  writes it from beside the folder, is looked for inside; so are the ends of paths that begin with the dataset's own
+  name or are another machine's, if all begin alike. A place outside of the dataset's folder is an error, one that
+  is not there is refused; so is an image in no place, or in those of two splits in the later one.
+- **Lines** of an image are where the last ``images`` on its way is replaced by ``labels`` and its extension by
+  ``.txt``. No file, or an empty one, says that nothing is in the image; a notice counts those without a file.
 - **Splits** are called as the keys: ``train``, ``val``, ``test``. Where ``train`` alone is given and its place does not
   have the name of a split, there are no splits; so it is written.
 - **Darknet's layout**, without data.yaml: names in ``obj.names`` or ``classes.txt``, splits in ``obj.data`` or
   ``train.txt`` and ``valid.txt``, else as for folders.
-- **Oriented boxes** have the nine columns of outlines of four points. Where all lines of the first files have nine they
-  are taken for them and refused; ``task: segment`` in data.yaml says otherwise.
+- **Without names** classes are called by their numbers, with a notice, unless folders could be the classes.
+- **Oriented boxes**, and keypoints without ``kpt_shape``, look like outlines: ``labels.other_kind`` tells them by the
+  first files, and they are refused; ``task: segment`` in data.yaml says otherwise.
 - **Names** of keypoints are ``kpt_names`` of data.yaml where it has them, else ``0``, ``1`` … Poses and masks cannot be
   in one dataset.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 from augment.datasets import keys
 from augment.errors import DatasetError, OutputError, Reason, RecordError
+from augment.formats import evidence
 from augment.formats.files import add_pictures, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
 from augment.formats.shared import object_rules
@@ -36,9 +40,8 @@ from augment.formats.yolo.labels import Words
 from augment.samples.annotations import Annotations
 
 _MAX_LABEL_BYTES = 16 * 2**20
-_ORIENTED_COLUMNS = 9
 _LOOKED_AT = 200
-"""Files of lines that are looked at for oriented boxes."""
+"""Files of lines that are looked at for oriented boxes and keypoints."""
 
 
 class Yolo(FolderFormat):
@@ -53,15 +56,20 @@ class Yolo(FolderFormat):
         return layout.recognise(tree)
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the pictures of all splits; opens none. Raises DatasetError, StorageError."""
-        files = tree
-        config = layout.config(files)
-        splits = layout.pictures(files, config, listing)
+        """List the images of all splits; opens none. Raises DatasetError, StorageError."""
+        config = layout.config(tree)
+        splits = layout.images(tree, config, listing)
+        images = sorted({path for names in splits.values() for path in names})
+        orphans = layout.lines_of_none(tree)
+        if not config.words.classes:
+            config = _numbered(tree, config, images, orphans, listing)
+        _check_kind(tree, config, images)
         listing.splits = tuple(split for split in splits if split is not None)
         listing.classes = config.words.classes
         listing.keypoint_names = config.words.keypoint_names
         listing.details = config.details
-        _check_not_oriented(files, config, splits)
+        without = [path for path in images if layout.label_path(path) not in tree.paths]
+        problems = {**_lost_lines(without, orphans), **_shared_lines(tree, images), **_masks(tree, images)}
         taken: dict[str, str | None] = {}
         for split, names in splits.items():
             prefix = "" if split is None else f"{split}/"
@@ -73,14 +81,19 @@ class Yolo(FolderFormat):
                 else:
                     taken[path] = split
                     own[path] = f"{prefix}{name}"
-            add_pictures(listing, own, split, partial(_describe, files, config.words, own))
-        listing.read.update(layout.label_path(picture) for picture in files.pictures())
-        listing.read.update(layout.files_of_dataset(files, config))
-        for path in layout.lines_of_none(files, files.pictures()):
-            refuse(listing, path, Reason.ANNOTATION, "no picture: none has these lines by its name; rename one of both")
-        for path in sorted(files.pictures()):
+            add_pictures(listing, own, split, partial(_describe, tree, config.words, own, problems))
+        listing.read |= layout.label_files(tree) | layout.files_of_dataset(tree, config)
+        for path in orphans:
+            detail = "no image: none has the name of these lines at the same place below a folder images; rename one"
+            refuse(listing, path, Reason.ANNOTATION, detail)
+        where = f"place that {config.file} names" if config.places else "folder of a split, and others are in one"
+        for path in sorted(tree.pictures()):
             if path not in taken:
-                refuse(listing, path, Reason.MISPLACED, f"it lies in no place that {config.file} names")
+                refuse(listing, path, Reason.MISPLACED, f"it is in no {where}")
+        if num := len(set(without) - set(problems)):
+            listing.notices.append(
+                f"{num:,} of {len(images):,} images have no file of lines, so they were read as images without objects"
+            )
 
     def picture_path(self, output: Output) -> str:
         """Below ``images`` and the split. Lines go by the name less its extension, so that one is always added."""
@@ -89,7 +102,7 @@ class Yolo(FolderFormat):
         return f"{folder}/{output.name}.{extension}"
 
     def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
-        """Its lines, none where nothing is in the picture; no file where nothing is said about it.
+        """Its lines, none where nothing is in the image; no file where nothing is said about it.
 
         Raises RecordError where YOLO cannot say it, OutputError where the dataset has both keypoints and masks.
         """
@@ -125,36 +138,102 @@ def _words(whole: Whole) -> Words:
     return config.of_output(whole.classes, whole.keypoint_names if poses else ())
 
 
-def _describe(files: Tree, words: Words, names: dict[str, str], path: str) -> Described:
-    return Described(annotate=partial(_annotations, files, words, path), named=names[path])
+def _describe(tree: Tree, words: Words, names: dict[str, str], problems: Mapping[str, str], path: str) -> Described:
+    return Described(annotate=partial(_annotations, tree, words, path), named=names[path], problem=problems.get(path))
 
 
-def _annotations(files: Tree, words: Words, path: str, height: int, width: int) -> Annotations:
-    return labels.parse(_lines(files, path), words, height=height, width=width)
+def _annotations(tree: Tree, words: Words, path: str, height: int, width: int) -> Annotations:
+    return labels.parse(_lines(tree, path), words, height=height, width=width)
 
 
-def _lines(files: Tree, path: str) -> str:
+def _lines(tree: Tree, path: str) -> str:
     label = layout.label_path(path)
-    if label not in files.paths:
+    if label not in tree.paths:
         return ""
     try:
-        return files.read_text(label, max_bytes=_MAX_LABEL_BYTES)
+        return tree.read_text(label, max_bytes=_MAX_LABEL_BYTES)
     except ValueError as error:
         raise ValueError(f"unreadable annotations: {error}") from error
 
 
-def _check_not_oriented(files: Tree, config: Config, splits: dict[str | None, dict[str, str]]) -> None:
+def _texts(tree: Tree, images: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of each image that has some; those that cannot be read refuse their record later."""
+    for path in images:
+        try:
+            text = _lines(tree, path)
+        except ValueError:
+            continue
+        if text.strip():
+            yield text
+
+
+def _numbered(tree: Tree, config: Config, images: Sequence[str], orphans: Sequence[str], listing: Listing) -> Config:
+    """Return what is said of lines whose classes nobody named. DatasetError without lines, or if folders name them."""
+    root = keys.printable(str(tree.root))
+    number = max(map(labels.num_classes, _texts(tree, images)), default=0)
+    if not number:
+        told = f" ({keys.printable(orphans[0])} has the name of none below a folder images)" if orphans else ""
+        raise DatasetError(
+            f"{root} has no data.yaml, no list of classes (classes.txt, obj.names) and no lines of boxes for "
+            f"its images{told}: add a data.yaml with the keys names, train and val"
+        )
+    folders = layout.folders_of_classes(images)
+    if len(folders) > 1:
+        raise DatasetError(
+            f"{root} has boxes whose classes nobody named, in the folders {' and '.join(folders[:3])}, which could be "
+            "the classes: add a classes.txt or a data.yaml with the names, or read the folders alone "
+            "(--format folder; for an expansion --from-format folder)"
+        )
+    called = "0" if number == 1 else f"0 to {number - 1}"
+    listing.notices.append(
+        "the names of the classes are missing (no data.yaml, classes.txt or obj.names lists them): the classes are "
+        f"called by their numbers, {called}"
+    )
+    return replace(config, words=Words(tuple(map(str, range(number)))))
+
+
+def _lost_lines(images: Sequence[str], orphans: Collection[str]) -> dict[str, str]:
+    """Return why images cannot be read as images without objects: there are lines of their name somewhere else."""
+    by_name = {keys.without_extension(path.rpartition("/")[2]): path for path in orphans}
+    problems = {}
+    for path in images:
+        name = path.rpartition("/")[2]
+        if (orphan := by_name.get(keys.without_extension(name)) or by_name.get(name)) is not None:
+            detail = (
+                f"its lines would be {keys.printable(layout.label_path(path))}, and there is {keys.printable(orphan)}"
+            )
+            problems[path] = f"lines at another place: {detail}"
+    return problems
+
+
+def _shared_lines(tree: Tree, images: Sequence[str]) -> dict[str, str]:
+    """Return why images cannot be read whose names differ by their extensions alone: the lines may be of either."""
+    of: dict[str, list[str]] = {}
+    for path in images:
+        of.setdefault(layout.label_path(path), []).append(path)
+    problems: dict[str, str] = {}
+    for label, several in of.items():
+        if len(several) > 1 and label in tree.paths:
+            named = " and ".join(map(keys.printable, several[:3]))
+            problems |= dict.fromkeys(several, f"lines of two images: {keys.printable(label)} has the name of {named}")
+    return problems
+
+
+def _masks(tree: Tree, images: Sequence[str]) -> dict[str, str]:
+    """Return why images without lines are likely no images of the dataset."""
+    without = {path for path in images if layout.label_path(path) not in tree.paths}
+    found = evidence.masks_among(images) if without else ()
+    return {each.path: f"mask: {each.why}; ignore such files (--ignore)" for each in found if each.path in without}
+
+
+def _check_kind(tree: Tree, config: Config, images: Sequence[str]) -> None:
+    """Raise DatasetError if lines are of another kind than those that are read here."""
     if config.outlines or config.words.keypoint_names:
         return
-    first = islice(sorted(path for names in splits.values() for path in names), _LOOKED_AT)
-    columns: set[int] = set()
-    for path in first:
-        try:
-            columns |= {len(line.split()) for line in _lines(files, path).splitlines()}
-        except ValueError:  # the record will be refused for it
-            continue
-    if columns - {0} == {_ORIENTED_COLUMNS}:
+    first = islice(_texts(tree, images), _LOOKED_AT)
+    kind = labels.other_kind([line.split() for text in first for line in text.splitlines() if line.strip()])
+    if kind is not None:
         raise DatasetError(
-            f"{keys.printable(str(files.root))}: all lines have nine columns, as oriented boxes have, which are not "
-            f"read here; if they are outlines of four points, write `task: segment` into {config.file}"
+            f"{keys.printable(str(tree.root))}: lines have {kind}; if they are outlines, write `task: segment` "
+            f"into {config.remedy}"
         )

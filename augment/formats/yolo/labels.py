@@ -1,12 +1,13 @@
-"""One picture's lines in YOLO's text file to annotations and back.
+"""One image's lines in YOLO's text file to annotations and back.
 
-    class x y w h                      a box: its centre and size, as shares of the picture's width and height
+    class x y w h                      a box: its centre and size, as shares of the image's width and height
     class x1 y1 x2 y2 x3 y3 …          an object's outline, of three or more points (its box is around them)
     class x y w h px1 py1 [v1] …       a box and its keypoints, where data.yaml says their number (``kpt_shape``)
 
 - **By the number of columns** each line is told to be one or the other; a file may hold both. Six columns are a box and
   how sure a detector was of it: such a file holds predictions, which nobody should train on by accident, and is
-  refused. Nine columns are an outline of four points, unless all lines have nine: see ``format``.
+  refused. Lines of oriented boxes, and of keypoints whose number nobody said, look like outlines: ``other_kind`` tells
+  them apart by all lines together.
 - **Coordinates.** Edges of boxes and points of outlines are shares of the picture between the edges of its pixels;
   keypoints are COCO's, divided by width and height, as everybody does. Shares are written with ten decimals and read
   to a hundred-thousandth of a pixel, so that such numbers come back as they were on pictures of up to 65,535 pixels.
@@ -29,7 +30,13 @@ from augment.images import masks
 from augment.samples.annotations import Annotations, Corners, Polygons, Rle
 
 _SHARE_DECIMALS = 10
-_BOX, _SURE = 5, 6
+_BOX, _SURE, _ORIENTED = 5, 6, 9
+_MOST = 0.9
+"""Of boxes that lie in the image, and of keypoints that lie in their box: tools round, and people are careless."""
+
+MAX_CLASSES = 100_000
+"""Classes that have no names; a larger number is taken for a mistake."""
+
 _HALF = 0.5
 
 
@@ -80,6 +87,47 @@ def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
         keypoint_visibility=tuple(visibility) if has_points else None,
         keypoint_boxes=tuple(i for i in range(len(boxes)) for _ in range(num_names)) if has_points else None,
     )
+
+
+def num_classes(text: str) -> int:
+    """Return the number of classes by the numbers that lines begin with; what is none is told when it is parsed."""
+    found = (decimal(line.split(maxsplit=1)[0]) for line in text.splitlines() if line.strip())
+    return max((int(value) + 1 for value in found if 0 <= value < MAX_CLASSES), default=0)
+
+
+def other_kind(lines: Sequence[Sequence[str]]) -> str | None:
+    """Return what lines are, by their columns, if they are likely no outlines: with the key that would say so; or None.
+
+    Outlines have any number of points, while oriented boxes have 9 columns and poses 5 and 2 or 3 for each keypoint,
+    which follow a box that lies in the image. Visibilities, of 0, 1 or 2, tell poses also among boxes.
+    """
+    if {len(columns) for columns in lines} == {_ORIENTED}:
+        return "9 columns, as oriented boxes have, which are not read here (2 keypoints would need kpt_shape: [2, 2])"
+    longer = [[decimal(column) for column in columns[1:]] for columns in lines if len(columns) > _SURE]
+    lengths = {len(shares) for shares in longer}
+    if len(lengths) != 1 or sum(map(_is_box_inside, longer)) < _MOST * len(longer):
+        return None
+    rest = lengths.pop() - 4
+    missing = "columns, as keypoints have, and nothing says how many: write kpt_shape: [{}, {}] into data.yaml"
+    if rest % 3 == 0 and all(share in {0, 1, 2} for shares in longer for share in shares[6::3]):
+        return f"{rest + _BOX} {missing.format(rest // 3, 3)}"
+    if rest % 2 == 0 and len(longer) == len(lines):
+        inside = [_is_in_box(shares, i) for shares in longer for i in range(4, rest + 4, 2) if any(shares[i : i + 2])]
+        if sum(inside) >= _MOST * len(inside):
+            return f"{rest + _BOX} {missing.format(rest // 2, 2)}"
+    return None
+
+
+def _is_box_inside(shares: Sequence[float]) -> bool:
+    x, y, across, down = shares[:4]
+    edges = (x - across / 2, y - down / 2, 1 - x - across / 2, 1 - y - down / 2)
+    return min(across, down) > 0 and min(edges) > -0.01
+
+
+def _is_in_box(shares: Sequence[float], i: int) -> bool:
+    """True if the point that begins at ``i`` is in the box before it, or little outside."""
+    x, y, across, down = shares[:4]
+    return abs(shares[i] - x) <= 0.55 * across and abs(shares[i + 1] - y) <= 0.55 * down
 
 
 def write(annotations: Annotations, words: Words, *, height: int, width: int, outlines: bool) -> str:
@@ -139,11 +187,11 @@ def _outline(shares: Sequence[float], number: int, height: int, width: int) -> t
     columns = len(shares) + 1
     if columns == _SURE:
         raise ValueError(
-            f"predictions: line {number} has 6 columns, a box and how sure a detector was of it; take the last column "
-            "away if they are to be trained on"
+            f"predictions: line {number} has 6 columns, a box and how sure a detector was of it; remove the last "
+            "column if these are labels to be trained on"
         )
     if columns < 7 or columns % 2 == 0:
-        what = "a box has 5, an outline of n points 1 + 2n"
+        what = "a box has 5, an outline of n points 1 + 2n; keypoints need kpt_shape in data.yaml"
         raise ValueError(f"number of columns: line {number} has {columns}; {what}")
     sizes = (width, height)
     return tuple(_pixels(share, sizes[i % 2]) for i, share in enumerate(shares))

@@ -1,15 +1,17 @@
 """Images of each split of a YOLO dataset, and the names of their records; see ``format``."""
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason
-from augment.formats import evidence
-from augment.formats.files import SPLIT_NAMES, confined, refuse, split_of
+from augment.formats import evidence, files
+from augment.formats.files import SPLIT_NAMES, above, confined, refuse, split_of
 from augment.formats.format import Listing
 from augment.formats.tree import Tree, is_picture
 from augment.formats.yolo.config import Config, read_names, read_yaml
+from augment.formats.yolo.labels import Words
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _NAMES = frozenset({"obj.names", "classes.txt", "classes.names", "_darknet.labels"})
@@ -17,106 +19,138 @@ _LISTS = ("train.txt", "training.txt", "val.txt", "valid.txt", "validation.txt",
 _MAX_LIST_BYTES = 256 * 2**20
 _MAX_DATA_BYTES = 64 * 2**10
 _IMAGES = "images"
+_LOOKED_AT = 20
+"""Files of lines with something in them that are looked at to recognise the format."""
+
+_MOST_PARTS = 32
+"""Of a path of another machine; its last ones are looked for in the dataset."""
+
+_DARKNET_FOLDER = "data"
+"""Darknet is called from the folder above it, so its paths begin with it."""
 
 
 def recognise(tree: Tree) -> bool:
     """Return True if there is a data.yaml, darknet's list of names, or a file of lines for an image."""
-    top = tree.folders[0].files
-    if evidence.has(tree, "yolo", (name for name in top if name.lower().endswith((".yaml", ".yml")))):
+    if evidence.has(tree, "yolo", filter(_is_yaml, tree.paths)):
         return True
-    lower = {name.lower() for name in top}
+    lower = {name.lower() for name in tree.folders[0].files}
     if lower & (_NAMES - {"classes.txt"}) or any(name.endswith((".names", ".data")) for name in lower):
         return any(path.lower().endswith(".txt") for path in tree.paths)
-    labels = {label_path(picture) for picture in tree.pictures()}
-    return evidence.has(tree, "yolo", labels & tree.paths)
+    below = {path for path in tree.paths if path.lower().endswith(".txt") and _is_below_labels(path)}
+    filled = (path for path in sorted(label_files(tree) | below) if files.head(tree.root / path, 1))
+    return evidence.has(tree, "yolo", islice(filled, _LOOKED_AT))
 
 
-def config(files: Tree) -> Config:
-    """What the dataset says of itself. Raises DatasetError where it says nothing, or several things."""
-    described = [path for path in _YAML if path in files.paths]
+def config(tree: Tree) -> Config:
+    """What the dataset says of itself. Raises DatasetError if it says several things, or what it says is wrong."""
+    yamls = sorted(filter(_is_yaml, tree.paths))
+    described = [path for path in yamls if path in _YAML]
     if not described:
-        described = sorted(path for path in files.paths if "/" not in path and path.lower().endswith((".yaml", ".yml")))
+        naming = [path for path in yamls if _says_names(tree, path)]
+        described = [path for path in naming if "/" not in path] or naming
     if len(described) > 1:
-        raise DatasetError(f"{_root(files)} holds {' and '.join(described[:3])}: keep one, and call it data.yaml")
+        raise DatasetError(
+            f"{_root(tree)} holds {' and '.join(map(keys.printable, described[:3]))}: give the folder of one dataset, "
+            "or keep one of them, and call it data.yaml"
+        )
     if described:
-        return read_yaml(files, described[0])
-    return _darknet(files)
+        return read_yaml(tree, described[0])
+    return _darknet(tree)
 
 
-def pictures(files: Tree, found: Config, listing: Listing) -> dict[str | None, dict[str, str]]:
-    """The pictures of each split by their paths, with the names that their records go by, less the split.
+def images(tree: Tree, found: Config, listing: Listing) -> dict[str | None, dict[str, str]]:
+    """The images of each split by their paths, with the names that their records go by, less the split.
 
     What is named and is not there is refused in ``listing``. Raises DatasetError where a place leads out of the root,
     or none is there.
     """
     if not found.places:
-        return _by_folders(files)
+        return _by_folders(tree)
+    finder = _Finder(tree, found)
     splits: dict[str | None, dict[str, str]] = {}
     missing = []
-    for split, values in found.places.items():
-        places = {place: value for value in values if (place := _place(files, found, split, value)) is not None}
-        for value in values:
-            if value not in places.values():
+    for split, by_value in finder.places(listing).items():
+        places = list(dict.fromkeys(place for place in by_value.values() if place is not None))
+        for value, place in by_value.items():
+            if place is None:
                 missing.append(f"{split}: {keys.printable(value)}")
-                detail = f"{found.file} names it as a place of {split}, but there is no picture and no list of them"
+                detail = f"{found.file} names it as a place of {split}, but there is no image and no list of them"
                 refuse(listing, f"{split}/{value}", Reason.UNREADABLE, detail)
-        splits[split] = _named(_of_places(files, found, split, places, listing), list(places))
+        splits[split] = _named(finder.images_of(split, places, listing), places)
     if len(missing) == sum(map(len, found.places.values())):
-        raise DatasetError(f"{found.file} names places that are not in {_root(files)}: {'; '.join(missing[:3])}")
+        raise DatasetError(f"{found.file} names places that are not in {_root(tree)}: {'; '.join(missing[:3])}")
     return _without_only_split(splits, found)
 
 
 def label_path(picture: str) -> str:
-    """Where a picture's lines are: the last ``images`` on its way becomes ``labels``; without one, beside it."""
-    head, images, tail = f"/{picture}".rpartition(f"/{_IMAGES}/")
-    path = f"{head}/labels/{tail}" if images else f"/{picture}"
+    """Return where an image's lines are: the last ``images`` on its way becomes ``labels``; without one, beside it."""
+    front, found, rest = f"/{picture}".rpartition(f"/{_IMAGES}/")
+    path = f"{front}/labels/{rest}" if found else f"/{picture}"
     return f"{keys.without_extension(path)[1:]}.txt"
 
 
-def lines_of_none(files: Tree, pictures: Iterable[str]) -> list[str]:
-    """Files of lines, which lie below a folder ``labels``, that belong to none of the pictures; sorted."""
-    known = {label_path(picture) for picture in pictures}
+def label_files(tree: Tree) -> set[str]:
+    """Return the files of lines that belong to an image."""
+    return {label_path(picture) for picture in tree.pictures()} & tree.paths
+
+
+def lines_of_none(tree: Tree) -> list[str]:
+    """Files of lines that belong to no image, sorted: by their folder, ``labels``, or by what is in them."""
+    texts = (path for path in tree.paths - label_files(tree) if path.lower().endswith(".txt"))
     return sorted(
         path
-        for path in files.paths
-        if path not in known
-        and path.lower().endswith(".txt")
-        and "labels" in path.lower().split("/")[:-1]
-        and not _lists_names(path)
+        for path in texts
+        if not _lists_names(path) and (_is_below_labels(path) or evidence.has(tree, "yolo", [path]))
     )
 
 
-def files_of_dataset(files: Tree, found: Config) -> set[str]:
+def folders_of_classes(images: Iterable[str]) -> list[str]:
+    """Return the folders of images that are neither splits nor structure."""
+    parts = (part for path in images for part in path.split("/")[:-1])
+    return sorted({part for part in parts if part.lower() not in SPLIT_NAMES and not evidence.is_structural(part)})
+
+
+def files_of_dataset(tree: Tree, found: Config) -> set[str]:
     """Return the files that describe the dataset as a whole: its names, its splits and what points to them."""
-    places = (_place(files, found, split, value) for split, values in found.places.items() for value in values)
-    lists = {place for place in places if place is not None and place in files.paths and not is_picture(place)}
-    known = {path for path in files.paths if _lists_names(path) or path in _LISTS or path.endswith(".data")}
-    return known | lists | {found.file}
+    return {path for path in tree.paths if _lists_names(path) or path in _LISTS or path.endswith(".data")} | {
+        found.file
+    }
 
 
-def _root(files: Tree) -> str:
-    return keys.printable(str(files.root))
+def _is_yaml(path: str) -> bool:
+    return path.lower().endswith((".yaml", ".yml"))
 
 
-def _darknet(files: Tree) -> Config:
-    listed = sorted(path for path in files.paths if path.endswith(".data"))
-    said = {} if not listed else _assignments(files, listed[0])
+def _is_below_labels(path: str) -> bool:
+    return "labels" in path.lower().split("/")[:-1]
+
+
+def _says_names(tree: Tree, path: str) -> bool:
+    """True if a YAML file names classes; ``nc`` alone does not tell, because the file of a model has it too."""
+    said = evidence.words(keys.extension(path).lower(), files.head(tree.root / path, evidence.HEAD_BYTES))
+    return "names" in said or evidence.has(tree, "yolo", [path])
+
+
+def _root(tree: Tree) -> str:
+    return keys.printable(str(tree.root))
+
+
+def _darknet(tree: Tree) -> Config:
+    labels = label_files(tree)
+    listed = sorted(path for path in tree.paths if path.endswith(".data"))
+    said = {} if not listed else _assignments(tree, listed[0])
     base = listed[0].rpartition("/")[0] if listed else ""
-    named = _look_up(files, base, said["names"]) if "names" in said else None
-    names = [named] if named is not None else sorted(path for path in files.paths if _lists_names(path))
-    words = [read_names(files, path) for path in names]
-    if not words:
-        raise DatasetError(
-            f"{_root(files)} has no data.yaml and no list of classes (obj.names, classes.txt): add a data.yaml with "
-            "the keys names, train and val"
-        )
+    named = _first(tree, [base, ""], said["names"]) if "names" in said else None
+    names = [named] if named is not None else sorted(path for path in tree.paths - labels if _lists_names(path))
+    words = [read_names(tree, path) for path in names]
     if any(each != words[0] for each in words):
-        raise DatasetError(f"{_root(files)}: {' and '.join(names[:3])} list different classes; keep one of them")
+        raise DatasetError(f"{_root(tree)}: {' and '.join(names[:3])} list different classes; keep one of them")
     keyed = {"train": "train", "valid": "val", "val": "val", "test": "test"}
     places = {keyed[key]: (value,) for key, value in said.items() if key in keyed}
     if not places:
-        places = {path.removesuffix(".txt"): (path,) for path in _LISTS if path in files.paths}
-    return Config(listed[0] if listed else names[0], words[0], places)
+        places = {path.removesuffix(".txt"): (path,) for path in _LISTS if path in tree.paths - labels}
+    file = next(iter([*listed, *names, *(place for [place] in places.values())]), "")
+    return Config(file, words[0] if words else Words(()), places)
 
 
 def _lists_names(path: str) -> bool:
@@ -124,20 +158,19 @@ def _lists_names(path: str) -> bool:
     return name in _NAMES or name.endswith(".names")
 
 
-def _assignments(files: Tree, path: str) -> dict[str, str]:
+def _assignments(tree: Tree, path: str) -> dict[str, str]:
     try:
-        lines = files.read_text(path, max_bytes=_MAX_DATA_BYTES).splitlines()
+        lines = tree.read_text(path, max_bytes=_MAX_DATA_BYTES).splitlines()
     except ValueError as error:
         raise DatasetError(str(error)) from error
     pairs = (line.partition("=") for line in lines if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _candidates(files: Tree, bases: Iterable[str], value: str) -> Iterator[str]:
+def _candidates(root: str, bases: Iterable[str], value: str) -> Iterator[str]:
     """Where a path may lead that is written relative to one of these folders; nowhere that is not below the root."""
     value = value.replace("\\", "/")
     value = value.rstrip("/") or value[:1] or "."
-    root = files.root.as_posix()
     if value.startswith("/"):
         if f"{posixpath.normpath(value)}/".startswith(f"{root}/"):
             yield posixpath.normpath(value)[len(root) + 1 :]
@@ -152,71 +185,132 @@ def _candidates(files: Tree, bases: Iterable[str], value: str) -> Iterator[str]:
                 yield path
 
 
-def _place(files: Tree, found: Config, split: str, value: str) -> str | None:
-    """The folder or the list that is meant; None where there is none. DatasetError where it leads out of the root."""
-    bases = list(_bases(files, found))
-    candidates = list(_candidates(files, bases, value))
-    if found.file.endswith(".data"):  # darknet is called from the folder above: data/train.txt
-        candidates += list(_candidates(files, bases, value.partition("/")[2]))
-    if not candidates:
-        raise DatasetError(
-            f"{found.file}: {split} leads out of the dataset's folder: {keys.printable(value)[:200]}; write it "
-            f"relative to {found.file}"
-        )
-    return next((path for path in candidates if path in files.paths or any(files.below(path))), None)
+def _shortened(there: Collection[str], bases: Collection[str], value: str) -> tuple[str, str] | None:
+    """Return the front of a path of another machine, or of a folder above, and the rest, which is there; or None.
 
-
-def _bases(files: Tree, found: Config) -> Iterator[str]:
-    """What paths are relative to: the ``path`` of data.yaml where that is a folder inside of the root; else its own.
-
-    Elsewhere ``path`` is a folder on the machine of whoever wrote it, and the folder that was given stands for it.
+    The longest rest counts. A front that is there itself is no such path.
     """
-    if found.base:
-        yield from (path for path in _candidates(files, [found.folder], found.base) if any(files.below(path)))
-    yield found.folder
+    parts = posixpath.normpath(value.replace("\\", "/")).split("/")
+    for i in range(max(1, len(parts) - _MOST_PARTS), len(parts)):
+        front, rest = "/".join(parts[:i]) or "/", "/".join(parts[i:])
+        for base in bases if parts[i] != ".." else ():
+            path = confined(base, rest)
+            if path in there and path and confined(base, front) not in there:
+                return front, path
+    return None
 
 
-def _look_up(files: Tree, base: str, value: str) -> str | None:
-    several = [*_candidates(files, [base], value), *_candidates(files, [base], value.partition("/")[2])]
-    return next((path for path in several if path in files.paths), None)
+def _first(tree: Tree, bases: Collection[str], value: str) -> str | None:
+    """Return the file that a file of darknet names, or None."""
+    exact = (path for path in _candidates(tree.root.as_posix(), bases, value) if path in tree.paths)
+    shortened = _shortened(tree.paths, bases, value)
+    return next(exact, None if shortened is None else shortened[1])
 
 
-def _of_places(
-    files: Tree, found: Config, split: str, places: Iterable[str], listing: Listing
-) -> dict[str, str | None]:
-    """The pictures in these folders and lists, each with the folder it was found in; None for those of a list."""
-    of: dict[str, str | None] = {}
-    for place in places:
-        if place in files.paths and not is_picture(place):
-            for path in _listed(files, found, split, place, listing):
-                of.setdefault(path, None)
-        elif place in files.paths:
-            of.setdefault(place, None)
-        else:
-            for path in files.below(place):
-                if is_picture(path):
-                    of.setdefault(path, place)
-    return of
+class _Finder:
+    """Finds what data.yaml, or what stands for it, and its lists name: folders, lists and images of the dataset.
+
+    Paths of another machine, and those that begin with the dataset's own name, are looked for by their ends; all those
+    of one file must have the same front, so that two folders there are not taken for one here.
+    """
+
+    def __init__(self, tree: Tree, found: Config) -> None:
+        self._tree = tree
+        self._found = found
+        self._root = tree.root.as_posix()
+        self._folders = {""} | {folder for path in tree.paths for folder in above(path)}
+        # ``path`` of data.yaml counts if it leads to a folder here; else it is a folder of whoever wrote it
+        base = _candidates(self._root, [found.folder], found.base) if found.base else ()
+        self._bases = [*(path for path in base if path in self._folders), found.folder]
+
+    def places(self, listing: Listing) -> dict[str, dict[str, str | None]]:
+        """Return where each value of each split leads; None is nowhere. DatasetError if it leads out of the root."""
+        there = self._folders | self._tree.paths
+        found: dict[str, dict[str, str | None]] = {split: {} for split in self._found.places}
+        of_others: list[tuple[str, str, str, str]] = []
+        for split, value in ((split, value) for split, values in self._found.places.items() for value in values):
+            candidates = list(_candidates(self._root, self._bases, value))
+            found[split][value] = next((path for path in candidates if path in there), None)
+            if found[split][value] is None and not self._is_of_root(value):
+                shortened = _shortened(there, [*self._bases, ""], value)
+                if shortened is not None:
+                    of_others.append((split, value, *shortened))
+                elif not candidates:
+                    raise DatasetError(
+                        f"{self._found.file}: {split} leads out of the dataset's folder: "
+                        f"{keys.printable(value)[:200]}; write it relative to {self._found.file}"
+                    )
+        fronts: dict[str, str] = {}
+        for split, value, front, place in of_others:
+            if not _overlaps(place, found):
+                found[split][value] = place
+                fronts[front] = f"{split}: {keys.printable(value)[:200]}"
+        if len(fronts) > 1:
+            raise DatasetError(
+                f"{self._found.file} names places of different folders, which are not here: "
+                f"{' and '.join(list(fronts.values())[:3])}; write them relative to {self._found.file}"
+            )
+        self._notice(listing, self._found.file, *fronts)
+        return found
+
+    def images_of(self, split: str, places: Iterable[str], listing: Listing) -> dict[str, str | None]:
+        """The images in these folders and lists, each with the folder it was found in; None for those of a list."""
+        of: dict[str, str | None] = {}
+        for place in places:
+            if place in self._tree.paths and not is_picture(place):
+                listing.read.add(place)
+                for path in self._listed(split, place, listing):
+                    of.setdefault(path, None)
+            elif place in self._tree.paths:
+                of.setdefault(place, None)
+            else:
+                for path in self._tree.below(place):
+                    if is_picture(path):
+                        of.setdefault(path, place)
+        return of
+
+    def _listed(self, split: str, place: str, listing: Listing) -> Iterator[str]:
+        try:
+            text = self._tree.read_text(place, max_bytes=_MAX_LIST_BYTES)
+        except ValueError as error:
+            raise DatasetError(f"{split} of {self._found.file}: {error}") from error
+        bases = [place.rpartition("/")[0], *self._bases, ""]
+        known: str | None = None
+        for line in dict.fromkeys(each.strip() for each in text.split("\n")):
+            if not line:
+                continue
+            candidates = list(_candidates(self._root, bases, line))
+            path = next((each for each in candidates if each in self._tree.paths), None)
+            if path is None and not self._is_of_root(line):
+                front, rest = _shortened(self._tree.paths, bases, line) or (None, None)
+                if front is not None and known in {None, front}:
+                    known, path = front, rest
+            if path is not None:
+                yield path
+            elif not candidates or confined("", line) is None:
+                detail = f"leads elsewhere: {place} lists a path that leads out of the dataset; write it relative to it"
+                refuse(listing, f"{split}/{line[:1000]}", Reason.ANNOTATION, detail)
+            else:
+                detail = f"{place} lists it, but there is no such file"
+                refuse(listing, f"{split}/{line[:1000]}", Reason.UNREADABLE, detail)
+        self._notice(listing, place, *([known] if known is not None else []))
+
+    def _is_of_root(self, value: str) -> bool:
+        return f"{posixpath.normpath(value)}/".startswith(f"{self._root}/")
+
+    def _notice(self, listing: Listing, file: str, *fronts: str) -> None:
+        for front in fronts:
+            if front != _DARKNET_FOLDER:
+                listing.notices.append(
+                    f"{keys.printable(file)} names paths that begin with {keys.printable(front)[:200]}, which is not "
+                    "in the dataset; the rest of each was looked for in it"
+                )
 
 
-def _listed(files: Tree, found: Config, split: str, place: str, listing: Listing) -> Iterator[str]:
-    try:
-        text = files.read_text(place, max_bytes=_MAX_LIST_BYTES)
-    except ValueError as error:
-        raise DatasetError(f"{split} of {found.file}: {error}") from error
-    bases = [place.rpartition("/")[0], *_bases(files, found), ""]
-    for line in dict.fromkeys(each.strip() for each in text.split("\n")):
-        if not line:
-            continue
-        candidates = [*_candidates(files, bases, line), *_candidates(files, bases, line.partition("/")[2])]
-        path = next((each for each in candidates if each in files.paths), None)
-        if path is not None:
-            yield path
-        elif not candidates or confined("", line) is None:
-            detail = f"leads elsewhere: {place} lists a path that leads out of the dataset; write it relative to it"
-            refuse(listing, f"{split}/{line[:1000]}", Reason.ANNOTATION, detail)
-        else:
-            refuse(listing, f"{split}/{line[:1000]}", Reason.UNREADABLE, f"{place} lists it, but there is no such file")
+def _overlaps(place: str, found: Mapping[str, Mapping[str, str | None]]) -> bool:
+    """True if a place is one of those found, holds one or lies in one."""
+    others = (other for by_value in found.values() for other in by_value.values() if other is not None)
+    return any(f"{place}/".startswith(f"{other}/") or f"{other}/".startswith(f"{place}/") for other in others)
 
 
 def _named(of: Mapping[str, str | None], places: list[str]) -> dict[str, str]:
@@ -244,13 +338,18 @@ def _without_only_split(splits: dict[str | None, dict[str, str]], found: Config)
     return splits
 
 
-def _by_folders(files: Tree) -> dict[str | None, dict[str, str]]:
-    """All pictures; the splits are the folders that have the name of one, where every picture lies in such a folder."""
-    of = {path: split_of(path.split("/")[:-1]) for path in files.pictures()}
+def _by_folders(tree: Tree) -> dict[str | None, dict[str, str]]:
+    """All images; the splits are the folders that have the name of one, if there are two or every image is in one.
+
+    Those in none of them are left out.
+    """
+    of = {path: split_of(path.split("/")[:-1]) for path in tree.pictures()}
     splits: dict[str | None, dict[str, str]] = {}
-    if None in of.values():
+    if None in of.values() and len(set(of.values())) <= 2:
         return {None: _named(dict.fromkeys(of), [])}
     for path, split in of.items():
+        if split is None:
+            continue
         parts = [part for part in path.split("/")[:-1] if part not in {split, _IMAGES}]
         splits.setdefault(split, {})[path] = "/".join([*parts, path.rpartition("/")[2]])
     for split, names in splits.items():

@@ -74,8 +74,8 @@ def test_place_outside_of_the_dataset_is_an_error(place: str, tmp_path: Path) ->
 
 
 def test_place_that_leads_out_and_has_no_twin_inside_is_never_looked_at(tmp_path: Path) -> None:
-    lay(tmp_path, {"outside/images/a.png": picture()})
-    assert "names places that are not in" in _yaml(tmp_path / "data", f"{NAMES}train: ../outside/images\n")
+    lay(tmp_path, {"outside/shown/a.png": picture()})
+    assert "names places that are not in" in _yaml(tmp_path / "data", f"{NAMES}train: ../outside/shown\n")
 
 
 def test_places_that_are_not_there_are_refused_by_name(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_picture_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> 
     text = f"{NAMES}train: images/train\nval: images/train\n"
     dataset = _scan(_lay(tmp_path, {"data.yaml": text}, "images/train/a.png", "images/other/b.png"))
     assert [(each.key, each.detail) for each in dataset.refused] == [
-        ("images/other/b.png", "it lies in no place that data.yaml names"),
+        ("images/other/b.png", "it is in no place that data.yaml names"),
         ("val/a.png", "it is in train too; take it out of one of them"),
     ]
 
@@ -124,12 +124,12 @@ def test_picture_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> 
         ("names: [a, a]\n", "classes 0 and 1 are both called 'a'"),
         ("names: [a, [b]]\n", "the name of class 1 is ['b']; write it in quotes"),
         (r'names: ["\ud800"]', "the name of class 0 is"),
-        (r'{names: [a], train: "\ud800"}', "train is a folder, a list of pictures"),
+        (r'{names: [a], train: "\ud800"}', "train is a folder, a list of images"),
         ("names: [a, null]\n", "the name of class 1 is None"),
         ("names: [a]\nnc: 2\n", "nc is 2, and there are 1 names"),
         ("names: [a]\nnc: many\n", "nc is the number of classes, not 'many'"),
         ("nc: 99999999999999\n", "names is the list"),
-        ("names: [a]\ntrain: {a: b}\n", "train is a folder, a list of pictures (.txt), or several of them"),
+        ("names: [a]\ntrain: {a: b}\n", "train is a folder, a list of images (.txt), or several of them"),
         ("names: [a]\ntrain: [" + "x, " * 1001 + "]\n", "train has 1001 places, of 1000 allowed"),
         ("names: [a]\npath: [x]\n", "path is ['x'], not a folder"),
         ("names: [a]\nkpt_shape: 5\n", "kpt_shape is [number of keypoints, 2 or 3], not 5"),
@@ -205,9 +205,9 @@ def test_lists_of_classes_that_differ_are_an_error(tmp_path: Path) -> None:
         _scan(_lay(tmp_path, {"classes.txt": "cat\ndog\n", "labels/classes.txt": "dog\ncat\n"}, "images/a.png"))
 
 
-def test_folder_that_names_no_classes_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"has no data\.yaml and no list of classes"):
-        _scan(_lay(tmp_path, {}, "images/a.png"))
+def test_folder_that_names_no_classes_and_has_no_lines_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"has no data\.yaml, no list of classes"):
+        _scan(_lay(tmp_path, {"labels/a.txt": ""}, "images/a.png"))
 
 
 @pytest.mark.parametrize(
