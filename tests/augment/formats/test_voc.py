@@ -221,7 +221,7 @@ def test_picture_without_xml_is_refused_unless_its_split_has_none(tmp_path: Path
     assert annotations_by_key(dataset)["test/c"] == Annotations()
     [refused] = dataset.refused
     assert (refused.key, refused.reason) == ("train/b.png", Reason.ANNOTATION)
-    assert refused.detail.startswith("no annotations: there is no Annotations/b.xml")
+    assert refused.detail.startswith("no annotations: there is no XML file of this name")
 
 
 _BOMB = b"""<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;">]>
