@@ -37,7 +37,7 @@ VALUES_FILE = "_classes.csv"
 
 _NAMES = (
     *("classes.txt", "codes.txt", "labels.txt", "labelmap.txt", "label_colors.txt", "class_dict.csv"),
-    *("class_dict_seg.csv", "labels_class_dict.csv", VALUES_FILE),
+    *("class_dict_seg.csv", "labels_class_dict.csv", VALUES_FILE, "class_names.txt"),
 )
 """In this order; the one in the root counts before one beside the masks."""
 _MAX_BYTES = 2**20
@@ -127,6 +127,8 @@ def _of_lines(text: str) -> Classes:
     lines = [line.strip() for line in text.strip().splitlines()]
     if lines and lines[0].startswith("#") and ":" in lines[0]:  # CVAT: "# label:color_rgb:parts:actions"
         del lines[0]
+    if lines and lines[0] == "__ignore__":  # labelme: the class of the index -1, which it writes as 255
+        del lines[0]
     if not all(lines):
         raise ValueError(f"line {lines.index('') + 1} is empty; each line names a class")
     for pattern in _LINES:
@@ -173,7 +175,7 @@ _MASKS = frozenset(
     | {"segmentationclass", "segmentationclasspng", "segmentations", "segmentation"}
 )
 _OF_SPLIT = re.compile(
-    rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})[_-]?(masks?|labels?|annot|annotations?|gt)",
+    rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})[_-]?(masks?|labels?|annot|annotations?|gt|(?P<images>images?|imgs?))",
     re.IGNORECASE,
 )
 
@@ -274,9 +276,9 @@ def _place(parts: tuple[str, ...]) -> _Place | None:
         if part.lower() in _PICTURES | _MASKS:
             return _Place(part.lower() in _MASKS, parts[:i] + parts[i + 1 :])
     if parts and (match := _OF_SPLIT.fullmatch(parts[0])):
-        return _Place(True, (match[1], *parts[1:]))  # noqa: FBT003 - the field's name says it
+        return _Place(is_mask=match["images"] is None, inside=(match[1], *parts[1:]))
     if parts and parts[0].lower() in files.SPLIT_NAMES:
-        return _Place(False, parts)  # noqa: FBT003
+        return _Place(is_mask=False, inside=parts)
     return None
 
 
