@@ -10,8 +10,9 @@
   ``annotations``, ``SegmentationClass`` (``_MASKS``), compared without case. A record's name is the path of its image
   less that folder: ``train/images/a.jpg`` is the record ``a`` of ``train``.
 - **A pair** has the same place below both: the mask's name is the image's, with or without its extension, or with an
-  ending of ``evidence.MASK_ENDINGS`` (``a_mask.png``). An image without a mask, one with two, and a mask without an
-  image are refused by name. A split that is called a test has images without masks, if none there has one.
+  ending of ``evidence.MASK_ENDINGS`` (``a_mask.png``; the image may be ``a_sat.jpg`` too). An image without a mask, one
+  with two, and a mask without an image are refused by name. A test split may have images without masks, if none there
+  has one.
 - **In one folder** a mask is an image whose name less such an ending is another's. Folders are no classes then.
 - **Masks** hold class indices, or what a file of names lists: see ``augment.images.masks``. Names are in a file of
   ``_NAMES``, in the root or next to the masks; then an index beyond them, other than 255, is refused. Where each name
@@ -30,7 +31,7 @@ from augment.errors import DatasetError, Reason
 from augment.formats import evidence, files, folder
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
 from augment.formats.tree import Tree, join
-from augment.images.masks import MAX_LEGEND, Legend
+from augment.images.masks import MAX_LEGEND, Legend, is_index_png
 
 WRITTEN = "classes.txt"
 VALUES_FILE = "_classes.csv"
@@ -41,6 +42,7 @@ _NAMES = (
 )
 """In this order; the one in the root counts before one beside the masks."""
 _MAX_BYTES = 2**20
+_PNG_HEAD_BYTES = 32
 _COLOUR = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
 _NUMBERED = re.compile(r"(?P<number>\d+)\s*[:=,\s]\s*(?P<name>.*\S)")
 _LINES = (
@@ -175,10 +177,12 @@ _MASKS = frozenset(
     | {"segmentationclass", "segmentationclasspng", "segmentations", "segmentation"}
 )
 _OF_SPLIT = re.compile(
-    rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})[_-]?(masks?|labels?|annot|annotations?|gt|(?P<images>images?|imgs?))",
+    rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})[_-]?"
+    "(masks?|labels?|annot|annotations?|gt|(?P<images>images?|imgs?))",
     re.IGNORECASE,
 )
-
+_PICTURE_ENDINGS = re.compile(r"[-_. ](images?|img|rgb|sat|photo|orig|original|input)$", re.IGNORECASE)
+"""What follows the name that an image shares with its mask: ``1_sat.jpg`` has ``1_mask.png``."""
 _TESTS = frozenset({"test", "testing"})
 
 
@@ -191,14 +195,15 @@ class _Place(NamedTuple):
 
 @dataclass(slots=True)
 class _Masks:
-    """The masks, by the place below their folder and by what their pictures may be called."""
+    """The masks, by the place below their folder and by what their images may be called; the places of all images."""
 
     by_name: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     by_start: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     matched: set[str] = field(default_factory=set)
+    images: set[tuple[str, ...]] = field(default_factory=set)
 
     def add(self, inside: tuple[str, ...], path: str) -> None:
-        name = keys.without_extension(path.rpartition("/")[2])
+        name = _bare(path)
         self.by_name.setdefault((*inside, name), []).append(path)
         start = evidence.MASK_ENDINGS.sub("", name)
         if start != name:
@@ -210,8 +215,12 @@ class _Masks:
     def of(self, inside: tuple[str, ...], name: str) -> list[str]:
         """The masks of the picture with this name; they are matched from now on."""
         bare = keys.without_extension(name)
+        start = _PICTURE_ENDINGS.sub("", bare)
         found = (
-            self.by_name.get((*inside, name)) or self.by_name.get((*inside, bare)) or self.by_start.get((*inside, bare))
+            self.by_name.get((*inside, name))
+            or self.by_name.get((*inside, bare))
+            or self.by_start.get((*inside, bare))
+            or (self.by_start.get((*inside, start)) if (*inside, start) not in self.images else None)
         )
         self.matched.update(found or ())
         return found or []
@@ -232,7 +241,7 @@ class MaskFolders(FolderFormat):
         if any(masks.of(place.inside, path.rpartition("/")[2]) for path, place in pictures.items()):
             return True
         masks, pictures = _in_one_folder(tree)
-        return bool(masks.by_name) and 2 * len(masks.by_start) >= len(pictures)
+        return bool(masks.by_name) and 2 * len(masks.by_name) >= len(pictures)
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the images with their masks. Raises DatasetError if there is no such pair of folders, StorageError."""
@@ -293,22 +302,36 @@ def _in_folders(tree: Tree) -> tuple[_Masks, dict[str, _Place], list[str]]:
             masks.add(place.inside, path)
         else:
             pictures[path] = place
+            masks.images.add((*place.inside, _bare(path)))
     return masks, pictures, others
 
 
 def _in_one_folder(tree: Tree) -> tuple[_Masks, dict[str, _Place]]:
-    """Tell masks from images by names: less its ending, a mask's is that of an image in its folder."""
-    stems = {keys.without_extension(path) for path in tree.pictures()}
+    """Tell masks from images by names: less its ending, a mask's is that of an image in its folder.
+
+    A PNG of one channel is the mask of a JPEG with its name too.
+    """
+    paths = sorted(tree.pictures(), key=str.encode)
+    stems = {keys.without_extension(path) for path in paths}
+    stems |= {_PICTURE_ENDINGS.sub("", stem) for stem in stems}
+    photos = {keys.without_extension(path) for path in paths if keys.extension(path).lower() in {".jpg", ".jpeg"}}
     masks, pictures = _Masks(), dict[str, _Place]()
-    for path in sorted(tree.pictures(), key=str.encode):
+    for path in paths:
         parts, stem = tuple(path.split("/")[:-1]), keys.without_extension(path)
         place = _place(parts) or _Place(is_mask=False, inside=parts)
         start = evidence.MASK_ENDINGS.sub("", stem)
-        if start != stem and start in stems:
+        is_png = keys.extension(path).lower() == ".png"
+        is_pair = is_png and stem in photos and is_index_png(files.head(tree.root / path, _PNG_HEAD_BYTES))
+        if is_pair or (start != stem and start in stems):
             masks.add(place.inside, path)
         else:
             pictures[path] = place
+            masks.images.add((*place.inside, _bare(path)))
     return masks, pictures
+
+
+def _bare(path: str) -> str:
+    return keys.without_extension(path.rpartition("/")[2])
 
 
 def _not_classes(places: Iterable[_Place]) -> list[str]:

@@ -79,6 +79,9 @@ def mask_of(dataset: Dataset, key: str) -> Any:
         ("a.jpg", "a_mask.png", None, "a"),
         ("train/a.rf.1f.jpg", "train/a.rf.1f_mask.png", "train", "a.rf.1f"),
         ("images/a.jpg", "images/a-seg.png", None, "a"),
+        ("train/1_sat.jpg", "train/1_mask.png", "train", "1_sat"),
+        ("images/1-image.jpg", "masks/1-gt.png", None, "1-image"),
+        ("a.jpg", "a.png", None, "a"),
         ("benign/benign (1).jpg", "benign/benign (1)_Mask.png", None, "benign/benign (1)"),
     ],
 )
@@ -384,6 +387,13 @@ def test_class_folders_of_pairs_are_no_classes_and_several_masks_are_refused(tmp
             "several masks: benign/benign (1)_mask.png, benign/benign (1)_mask_1.png; join them",
         )
     }
+
+
+def test_image_with_an_ending_has_no_mask_of_the_image_without(tmp_path: Path) -> None:
+    root = folder(tmp_path, "images/1.png", "images/1_sat.png", "images/1-img.png", "masks/1_mask.png")
+    dataset = scan(root)
+    assert [record.key for record in dataset] == ["1"]
+    assert set(refused(dataset)) == {"1_sat.png", "1-img.png"}
 
 
 def test_few_masks_among_classes_are_an_error_of_their_name(tmp_path: Path) -> None:
