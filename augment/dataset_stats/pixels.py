@@ -140,7 +140,7 @@ class MeasureTask:
         counts = histogram.count(decode(self.dataset.read(record), max_pixels=self.max_pixels))
         if record.mask is None or not self.masks:
             return counts, {}
-        values, numbers = np.unique(masks.decode_mask(self.dataset.read_mask(record)), return_counts=True)
+        values, numbers = np.unique(self.dataset.decode_mask(record), return_counts=True)
         return counts, dict(zip(values.tolist(), numbers.tolist(), strict=True))
 
 

@@ -11,7 +11,7 @@ import operator
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,8 @@ from augment.datasets import keys, manifest, read
 from augment.datasets.manifest import Manifest, MaskRow, Size, SplitSummary
 from augment.datasets.targets import Vocabulary
 from augment.errors import CallError, DatasetError
+from augment.images import masks
+from augment.images.decode import DEFAULT_MAX_PIXELS
 from augment.images.headers import Conversion
 from augment.samples import annotations
 from augment.samples.sample import MaskFile, Record, Refusal
@@ -50,6 +52,7 @@ class Dataset:
         self.classes = summary.classes
         self.keypoint_names = summary.keypoint_names
         self.mask_bits = summary.mask_bits
+        self.mask_legend = summary.mask_legend
         self.details = summary.details
         self.digest = summary.digest
         self._splits = tuple(part for part in summary.splits if split is None or part.name == split)
@@ -283,7 +286,14 @@ class Dataset:
 
     def read_mask(self, record: Record) -> bytes:
         """The encoded bytes of the record's mask, proven likewise; raises as ``read``, CallError if it has none."""
-        return read.read_mask(record, root=self.root)
+        return read.read_mask(record, root=self.root, legend=self.mask_legend)
+
+    def decode_mask(self, record: Record, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.integer[Any]]:
+        """Decode the class indices of the record's mask, uint8 or uint16 (H, W); a new array.
+
+        Raises as ``read_mask``, and RecordError with an empty key if they cannot be decoded.
+        """
+        return masks.decode_mask(self.read_mask(record), max_pixels=max_pixels, legend=self.mask_legend)
 
     def _class_name(self, record: Record) -> str | None:
         return None if record.label is None else self.classes[record.label]

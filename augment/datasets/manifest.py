@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from augment.atomic_file import replacing
 from augment.errors import DatasetError, Reason, StorageError
+from augment.images.masks import Legend
 from augment.samples.sample import Refusal
 
 VERSION = 1
@@ -106,8 +107,9 @@ class Summary:
 
     ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``mask_bits`` is 16 where a
     mask file has 16 bits a pixel. ``details`` is what the format keeps for itself: the ids of COCO's categories, the
-    skeleton of YOLO's poses. ``notices`` say what was not read, ``ignore`` are the
-    patterns of files that the scan was to ignore. ``num_crowds`` are boxes with COCO's ``iscrowd``.
+    skeleton of YOLO's poses. ``notices`` say what was not read, ``ignore`` are the patterns of files that the scan was
+    to ignore. ``num_crowds`` are boxes with COCO's ``iscrowd``. ``mask_legend`` says what stands for each class in mask
+    files (``images.masks.Legend``).
     """
 
     format: str
@@ -125,6 +127,7 @@ class Summary:
     notices: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     num_crowds: int = 0
+    mask_legend: Legend = ()
 
     @property
     def conversions(self) -> dict[str, int]:
@@ -147,6 +150,7 @@ class Summary:
         splits = tuple(_split_summary(**split) for split in fields.pop("splits"))
         names: dict[str, Any] = {name: tuple(fields.pop(name)) for name in ("classes", "targets", "keypoint_names")}
         names |= {name: tuple(fields.pop(name, ())) for name in ("notices", "ignore")}  # earlier versions have none
+        names["mask_legend"] = tuple(map(tuple, fields.pop("mask_legend", ())))
         return cls(splits=splits, **names, **fields)
 
 
@@ -276,7 +280,7 @@ class Manifest:
         try:
             with self._lock:
                 batch = self._reader.get_batch(number)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # the last where it has fewer batches than it says
             raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
         if batch.schema.names == SCHEMA.names:
             return batch

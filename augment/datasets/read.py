@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import stat
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from augment.address import DIGEST_BYTES, digest_fields
 from augment.datasets import keys, parquet_rows, seen_files
 from augment.datasets.seen_files import Status
 from augment.errors import CallError, Reason, RecordChangedError, RecordError, StorageError
+from augment.images.masks import Legend
 from augment.samples.sample import Record
 
 _RECORD_ERRNOS = frozenset(
@@ -127,7 +129,7 @@ def record_digest(
     """Hash a record: the digest of its encoded bytes, and its annotations.
 
     Classes count with their names, so that the classes beside them may come and go. ``annotations`` is their JSON,
-    ``mask`` the digest of the mask's encoded bytes.
+    ``mask`` is that of the mask.
     """
     fields: list[str | bytes] = [content]
     fields += () if class_name is None else ("class", class_name)
@@ -163,13 +165,20 @@ def is_unchanged(record: Record, class_name: str | None) -> bool:
     return digest is not None and _is_scanned(record, class_name, digest)
 
 
-def read_mask(record: Record, *, root: Path) -> bytes:
+def mask_digest(content: bytes, legend: Legend) -> bytes:
+    """Hash a mask: the digest of its encoded bytes and, unless empty, the legend that gave its indices."""
+    if not legend:
+        return content
+    return digest_fields([content, json.dumps(legend)], person=b"augment.legend")
+
+
+def read_mask(record: Record, *, root: Path, legend: Legend = ()) -> bytes:
     """Return the encoded bytes of a record's mask, which are those that were scanned; raises as ``read_record``."""
     mask = record.mask
     if mask is None:
         raise CallError(f"record {record.key} has no mask")
     data, digest = _read_known(mask.path, mask.offset, mask.size_bytes, record.key, root)
-    if digest.hex() != mask.digest:
+    if mask.digest not in {digest.hex(), mask_digest(digest, legend).hex()}:
         raise RecordChangedError(record.key, detail="its mask changed since the scan; scan the dataset again")
     return data
 

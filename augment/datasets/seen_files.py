@@ -25,7 +25,7 @@ from augment.images import decode
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 2
+_VERSION = 3
 """Raised when the columns change, or what a scan finds in a file."""
 
 NAME = "seen-files.sqlite3"
@@ -72,7 +72,8 @@ class SeenFile(NamedTuple):
 
     ``digest`` and ``size_bytes`` are of its bytes. ``encoding`` is an image's, as ``decode.encoding`` names it, and
     empty for a mask. ``mask_bits`` are those of a mask's values, 0 for an image; ``mask_largest`` is the largest of
-    them but ``masks.IGNORED``. ``conversions`` are an image's, as the manifest's column has them.
+    them but ``masks.IGNORED``. ``conversions`` are an image's, as the manifest's column has them; of a
+    mask, ``binary`` if it has the values 0 and 255 and no other.
     """
 
     place: bytes

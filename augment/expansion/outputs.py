@@ -7,6 +7,7 @@ from functools import cached_property
 
 from augment.datasets import keys
 from augment.datasets.dataset import Dataset
+from augment.datasets.read import content_digest
 from augment.errors import RecordError
 from augment.expansion.manifest import Row
 from augment.expansion.spec import ExpansionSpec
@@ -154,9 +155,6 @@ def without(annotations: Annotations, targets: tuple[str, ...]) -> Annotations:
     return replace(annotations, **dict.fromkeys(name for target in targets for name in _SAID_OF.get(target, ())))
 
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-
-
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One output. ``mask`` is PNG; ``annotations`` is the text of ``Annotations.to_json``.
@@ -241,12 +239,13 @@ class CopyMaker:
         )
 
     def _original_mask(self) -> bytes:
-        """The record's own mask where it is a PNG, else its indices as one."""
-        data = self._renderer.dataset.read_mask(self._record)
-        if data.startswith(_PNG):
+        """The record's own mask where it is a PNG of its indices, else its indices as one."""
+        dataset, record = self._renderer.dataset, self._record
+        data = dataset.read_mask(record)
+        if masks.is_index_png(data) and record.mask is not None and record.mask.digest == content_digest(data).hex():
             return data
-        subject = self._renderer.subject(self._record)
-        return self._guard(subject, self._record.key, lambda: masks.encode_mask(masks.decode_mask(data)))
+        subject, legend = self._renderer.subject(record), dataset.mask_legend
+        return self._guard(subject, record.key, lambda: masks.encode_mask(masks.decode_mask(data, legend=legend)))
 
 
 def _applied(applied: Sequence[Applied]) -> list[Mapping[str, object]]:

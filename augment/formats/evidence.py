@@ -159,6 +159,9 @@ MASK_ENDINGS = re.compile(
 )
 """What follows the name of an image in the name of its mask."""
 
+MASK_BEGINNINGS = re.compile(r"^(masks?|labels?|gt|segs?)[-_. ]", re.IGNORECASE)
+"""What comes before the name of an image in the name of its mask."""
+
 _NEGATED = re.compile(r"(no|non|not|without|un|wo)[-_ ]?", re.IGNORECASE)
 
 
@@ -343,6 +346,16 @@ def notices(found: Collection[Unread], num_ignored: int) -> list[str]:
     return sentences
 
 
+def of_no_suffix(tree: Tree, paths: Iterable[str]) -> Iterator[Unread]:
+    """Yield files without a known suffix that are XML of a tool, as Stanford Dogs has it; looks into few of them."""
+    some = (path for path in paths if not is_picture(path) and keys.extension(path).lower() not in KINDS)
+    for path in sorted(some)[:_LOOKED_AT]:
+        found = words(".xml", files.head(tree.root / path, HEAD_BYTES))
+        sign = next((sign for sign in SIGNS if sign.fits("x.xml", found)), None)
+        if sign is not None:
+            yield Unread(path, f"it is a file of {sign.tool}", None if sign.format else sign.tool)
+
+
 def _why(tree: Tree, path: str, names: "_Names") -> str | None:
     if (image := names.by_stem.get(_stem(path))) is not None:
         return f"it has the name of {keys.printable(image)}"
@@ -390,7 +403,7 @@ def _stem(path: str) -> str:
 def masks_among(images: Collection[str]) -> Iterator[Unread]:
     """Yield images that are likely masks of others, each with the evidence.
 
-    Such are: one whose name less a mask's ending is another's, and one in a folder of masks that shares its name with
+    Such are: one whose name less a mask's ending or beginning is another's, and one in a folder of masks that shares its name with
     an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
     """
     by_stem: dict[str, list[str]] = {}
@@ -400,11 +413,13 @@ def masks_among(images: Collection[str]) -> Iterator[Unread]:
     classes = {_NEGATED.sub("", name, count=1) for name in folders if _NEGATED.match(name)}
     for path in sorted(images, key=str.encode):
         folder, stem = path.rpartition("/")[0], _stem(path)
-        start = MASK_ENDINGS.sub("", stem)
-        other = next(iter(by_stem.get(start, ())), None) if start != stem else None
+        starts = {MASK_ENDINGS.sub("", stem), MASK_BEGINNINGS.sub("", stem)} - {stem}
+        others = [each for start in starts for each in by_stem.get(start, ())]
+        other = min(others, key=lambda each: (each.rpartition("/")[0] != folder, each), default=None)
         holder = next((part for part in folder.lower().split("/") if part in MASK_FOLDERS - classes), None)
         if other is None and holder is not None:
-            other = next((each for each in by_stem[stem] if holder not in each.lower().split("/")[:-1]), None)
+            outside = (each for each in by_stem[stem] if holder not in each.lower().split("/")[:-1])
+            other = min(outside, default=None)
         tool = next((name for name, pattern in IMAGES if pattern.fullmatch(path.rpartition("/")[2])), None)
         if tool is not None:
             yield Unread(path, f"it is a file of {tool}", tool)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from augment.errors import Reason
 from augment.formats.tree import Tree
+from augment.images.masks import Legend
 from augment.samples.annotations import NOTHING, Annotations
 
 
@@ -86,6 +87,7 @@ class Listing:
 
     ``classes`` are the names of classes in the order that their indices have, where the format says so; else they are
     those that occur, sorted. ``num_mask_values`` bounds the values of masks, beside 255 (which many call "ignore").
+    ``mask_legend`` says what stands for each class in mask files; empty if they hold indices.
     ``details`` goes into the manifest's summary, and comes back to the format when it writes.
 
     ``read`` are the files that the format took its annotations from, or knows to say nothing of images: what is neither
@@ -101,6 +103,7 @@ class Listing:
     classes: tuple[str, ...] | None = None
     keypoint_names: tuple[str, ...] = ()
     num_mask_values: int | None = None
+    mask_legend: Legend = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     is_named: bool = False

@@ -1,66 +1,117 @@
-"""The ``masks`` format: a folder of images and one of masks, whose files have the same names.
+"""The ``masks`` format: a folder of images and one of masks, or both in one folder, told by the files' names.
 
     images/a.jpg        masks/a.png           one pair of folders, in the root
     train/images/…      train/masks/…         a pair in each split
     images/train/…      masks/train/…         the splits in each folder
     train/…             train_labels/…        or ``trainannot/``, ``train_masks/`` …: next to each split
+    train/a.jpg         train/a_mask.png      image and mask in one folder
 
 - **Folders of images** are called ``images`` (or as in ``_PICTURES``), those of masks ``masks``, ``labels``,
   ``annotations``, ``SegmentationClass`` (``_MASKS``), compared without case. A record's name is the path of its image
   less that folder: ``train/images/a.jpg`` is the record ``a`` of ``train``.
 - **A pair** has the same place below both: the mask's name is the image's, with or without its extension, or with an
-  ending of ``_ENDINGS`` (``a_mask.png``). An image without a mask, one with two, and a mask without an image are
-  refused by name.
-- **Masks** hold class indices: see ``augment.images.masks``. Their names are in ``classes.txt``, ``codes.txt`` or
-  ``labels.txt`` (one a line, the first is index 0), ``label_colors.txt`` (likewise, after three numbers) or
-  ``class_dict.csv``, in the root or next to the masks; then an index beyond them, other than 255, is refused.
+  ending of ``evidence.MASK_ENDINGS`` (``a_mask.png``; the image may be ``a_sat.jpg`` too). An image without a mask, one
+  with two, and a mask without an image are refused by name. A test split may have images without masks, if none there
+  has one.
+- **In one folder** a mask is an image whose name less such an ending is another's. Folders are no classes then.
+- **Masks** hold class indices, or what a file of names lists: see ``augment.images.masks``. Names are in a file of
+  ``_NAMES``, in the root or next to the masks; then an index beyond them, other than 255, is refused. Where each name
+  has a value or a colour, these are the masks' legend.
 """
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason
-from augment.formats import files, folder
+from augment.formats import evidence, files, folder
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
-from augment.formats.tree import Tree, is_picture, join
+from augment.formats.tree import Tree, join
+from augment.images.masks import MAX_LEGEND, Legend, is_index_png
 
 WRITTEN = "classes.txt"
+VALUES_FILE = "_classes.csv"
 
-_NAMES = (WRITTEN, "codes.txt", "labels.txt", "label_colors.txt", "class_dict.csv")
+_NAMES = (
+    *("classes.txt", "codes.txt", "labels.txt", "labelmap.txt", "label_colors.txt", "class_dict.csv"),
+    *("class_dict_seg.csv", "labels_class_dict.csv", VALUES_FILE, "class_names.txt"),
+)
 """In this order; the one in the root counts before one beside the masks."""
 _MAX_BYTES = 2**20
-_COLOURED = re.compile(r"\d{1,3}[\s,]+\d{1,3}[\s,]+\d{1,3}[\s,]+(?P<name>.*\S)")
+_PNG_HEAD_BYTES = 32
+_COLOUR = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
 _NUMBERED = re.compile(r"(?P<number>\d+)\s*[:=,\s]\s*(?P<name>.*\S)")
+_LINES = (
+    re.compile(r"(?P<name>[^:]+):(?P<red>\d{1,3}),(?P<green>\d{1,3}),(?P<blue>\d{1,3})(:.*)?"),  # CVAT
+    re.compile(r"(?P<number>\d+): (?P<name>.*\S)"),
+    re.compile(rf"{_COLOUR}[\s,]+(?P<name>\S.*)"),
+    re.compile(rf"(?P<name>\S.*?)[\s,:]+{_COLOUR}"),
+    re.compile(r"(?P<name>[^:]+):[^:]*:[^:]*:[^:]*"),  # CVAT, without colours
+    _NUMBERED,
+)
+"""Lines that hold more than a name; the first that fits all lines counts, with numbers only if these count from 0."""
+
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "name": ("name", "class", "class_name", "class name", "label"),
+    "value": ("pixel value", "pixel_value", "value", "id", "index", "class_id"),
+    "red": ("r", "red"),
+    "green": ("g", "green"),
+    "blue": ("b", "blue"),
+}
+"""Columns of a table of classes, in lower case, by what they say."""
 
 
-def find_class_file(found: Tree, masks: Iterable[str]) -> str | None:
-    """The file with the names in the root, else beside one of these masks or above it; None where there is none."""
-    folders = {above for path in masks for above in files.above(path)}
-    for above in ["", *sorted(folders, key=lambda path: (path.count("/"), path))]:
-        for name in _NAMES:
-            path = join(above, name)
-            if path in found.paths:
-                return path
-    return None
+class Classes(NamedTuple):
+    """The names of the classes, and what stands for them in mask files."""
+
+    names: tuple[str, ...]
+    legend: Legend = ()
 
 
-def read_class_names(found: Tree, path: str) -> tuple[str, ...]:
-    """The names. Raises DatasetError where it cannot be read, or a name is missing or stands there twice."""
+def find_classes(listing: Listing, found: Tree, masks: Iterable[str], names: Sequence[str] = _NAMES) -> Classes | None:
+    """Read the file of names in the root, else those beside the masks or above them; None if there is none.
+
+    Raises DatasetError if one cannot be read or two differ.
+    """
+    above = {folder for path in masks for folder in files.above(path)}
+    folders = ["", *sorted(above, key=lambda path: (path.count("/"), path))]
+    paths = [path for folder in folders for name in names if (path := join(folder, name)) in found.paths]
+    if not paths:
+        return None
+    same = [path for path in paths if path.rpartition("/")[2] == paths[0].rpartition("/")[2]]
+    classes = [read_classes(found, path) for path in same]
+    differing = next((path for path, each in zip(same, classes, strict=True) if each != classes[0]), None)
+    if differing is not None:
+        raise DatasetError(f"{found.root / differing} differs from {same[0]}; masks of one dataset have one list")
+    listing.read.update(same)
+    listing.classes, listing.mask_legend = classes[0]
+    listing.num_mask_values = len(listing.classes)
+    return classes[0]
+
+
+def read_classes(found: Tree, path: str) -> Classes:
+    """Read names and legend. Raises DatasetError if it cannot be read, or a name, value or colour is there twice."""
     try:
         text = found.read_text(path, max_bytes=_MAX_BYTES)
-        names = tuple(_of_table(text) if path.endswith(".csv") else _of_lines(text))
+        names, legend = _of_table(text) if path.endswith(".csv") else _of_lines(text)
+        if len(legend) > MAX_LEGEND:
+            raise ValueError(f"it lists {len(legend)} values or colours, of {MAX_LEGEND} allowed; write class indices")
+        if legend and max(map(max, legend)) > (255 if len(legend[0]) > 1 else 65_535):
+            raise ValueError(f"it lists {max(map(max, legend))}, of 255 in a colour; correct it")
     except (ValueError, csv.Error) as error:
         raise DatasetError(f"{found.root / path}: {error}") from error
     if not names:
         raise DatasetError(f"{found.root / path} names no class; write one name a line")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DatasetError(f"{found.root / path} names {twice!r} twice; give each index its own name")
-    return names
+    for what, each in (("", names), ("the value or colour ", legend)):
+        twice = next((value for value, number in Counter(each).items() if number > 1), None)
+        if twice is not None:
+            shown = repr(twice) if isinstance(twice, str) else ", ".join(map(str, twice))
+            raise DatasetError(f"{found.root / path} names {what}{shown} twice; give each index its own name")
+    return Classes(names, legend)
 
 
 def written(classes: tuple[str, ...]) -> bytes:
@@ -69,30 +120,55 @@ def written(classes: tuple[str, ...]) -> bytes:
         if name != name.strip() or len(name.splitlines()) != 1:
             raise DatasetError(f"class {name!r} cannot stand in a line of {WRITTEN}; rename it")
     text = "".join(f"{name}\n" for name in classes)
-    if tuple(_of_lines(text)) != classes:
+    if _of_lines(text) != (classes, ()):
         text = "".join(f"{number}: {name}\n" for number, name in enumerate(classes))
     return text.encode()
 
 
-def _of_lines(text: str) -> list[str]:
+def _of_lines(text: str) -> Classes:
     lines = [line.strip() for line in text.strip().splitlines()]
+    if lines and lines[0].startswith("#") and ":" in lines[0]:  # CVAT: "# label:color_rgb:parts:actions"
+        del lines[0]
+    if lines and lines[0] == "__ignore__":  # labelme: the class of the index -1, which it writes as 255
+        del lines[0]
     if not all(lines):
         raise ValueError(f"line {lines.index('') + 1} is empty; each line names a class")
-    coloured = [_COLOURED.fullmatch(line) for line in lines]
-    if all(coloured):
-        return [match["name"] for match in coloured if match]
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    if all(match and int(match["number"]) == i for i, match in enumerate(numbered)):
-        return [match["name"] for match in numbered if match]
-    return lines
+    for pattern in _LINES:
+        matches = [match for line in lines if (match := pattern.fullmatch(line)) is not None]
+        if len(matches) < len(lines):
+            continue
+        names = tuple(match["name"] for match in matches)
+        if "red" in pattern.groupindex:
+            return Classes(names, tuple((int(each["red"]), int(each["green"]), int(each["blue"])) for each in matches))
+        if "number" not in pattern.groupindex or all(int(match["number"]) == i for i, match in enumerate(matches)):
+            return Classes(names)
+    return Classes(tuple(lines))
 
 
-def _of_table(text: str) -> list[str]:
-    rows = [row for row in csv.reader(text.splitlines(), strict=True) if row]
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    if "name" not in header:
-        raise ValueError("its header has no column name")
-    return [row[header.index("name")].strip() for row in rows[1:] if len(row) == len(header)]
+def _of_table(text: str) -> Classes:
+    """Read a table with a column of names, and perhaps one of values or three of colours."""
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), strict=True) if row]
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    at = {what: next(map(header.index, filter(header.__contains__, names)), None) for what, names in _COLUMNS.items()}
+    name, value, *colour = at.values()
+    if name is None:
+        raise ValueError(f"its header has no column of names ({', '.join(_COLUMNS['name'])})")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(header) or not row[name]:
+            raise ValueError(f"row {number} has {len(row)} cells, of {len(header)} in the header, or no name")
+    names = tuple(row[name] for row in rows[1:])
+    values = () if value is None else tuple((_number(row[value]),) for row in rows[1:])
+    if None in colour:
+        return Classes(names, values)
+    if values and values != tuple((i,) for i in range(len(values))):
+        raise ValueError("it has colours and values that do not count from 0; leave one of them out")
+    return Classes(names, tuple(tuple(_number(row[i]) for i in colour if i is not None) for row in rows[1:]))
+
+
+def _number(cell: str) -> int:
+    if not (cell.isascii() and cell.isdigit() and len(cell) < 6):
+        raise ValueError(f"{files.shown(cell)} is no value of a mask; write a whole number")
+    return int(cell)
 
 
 _PICTURES = frozenset({"images", "image", "imgs", "img", "jpegimages"})
@@ -101,10 +177,13 @@ _MASKS = frozenset(
     | {"segmentationclass", "segmentationclasspng", "segmentations", "segmentation"}
 )
 _OF_SPLIT = re.compile(
-    rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})[_-]?(masks?|labels?|annot|annotations?|gt)",
+    rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})[_-]?"
+    "(masks?|labels?|annot|annotations?|gt|(?P<images>images?|imgs?))",
     re.IGNORECASE,
 )
-_ENDINGS = re.compile(r"_(mask|masks|label|labels|annot|annotation|gt|seg|segmentation|P|L)$")
+_PICTURE_ENDINGS = re.compile(r"[-_. ](images?|img|rgb|sat|photo|orig|original|input)$", re.IGNORECASE)
+"""What follows the name that an image shares with its mask: ``1_sat.jpg`` has ``1_mask.png``."""
+_TESTS = frozenset({"test", "testing"})
 
 
 class _Place(NamedTuple):
@@ -116,16 +195,17 @@ class _Place(NamedTuple):
 
 @dataclass(slots=True)
 class _Masks:
-    """The masks, by the place below their folder and by what their pictures may be called."""
+    """The masks, by the place below their folder and by what their images may be called; the places of all images."""
 
     by_name: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     by_start: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     matched: set[str] = field(default_factory=set)
+    images: set[tuple[str, ...]] = field(default_factory=set)
 
     def add(self, inside: tuple[str, ...], path: str) -> None:
-        name = keys.without_extension(path.rpartition("/")[2])
+        name = _bare(path)
         self.by_name.setdefault((*inside, name), []).append(path)
-        start = _ENDINGS.sub("", name)
+        start = evidence.MASK_ENDINGS.sub("", name)
         if start != name:
             self.by_start.setdefault((*inside, start), []).append(path)
 
@@ -135,8 +215,12 @@ class _Masks:
     def of(self, inside: tuple[str, ...], name: str) -> list[str]:
         """The masks of the picture with this name; they are matched from now on."""
         bare = keys.without_extension(name)
+        start = _PICTURE_ENDINGS.sub("", bare)
         found = (
-            self.by_name.get((*inside, name)) or self.by_name.get((*inside, bare)) or self.by_start.get((*inside, bare))
+            self.by_name.get((*inside, name))
+            or self.by_name.get((*inside, bare))
+            or self.by_start.get((*inside, bare))
+            or (self.by_start.get((*inside, start)) if (*inside, start) not in self.images else None)
         )
         self.matched.update(found or ())
         return found or []
@@ -149,44 +233,34 @@ class MaskFolders(FolderFormat):
     writes = frozenset({"mask"})
 
     def recognise(self, tree: Tree) -> bool:
-        """Return True if an image in a folder of masks has the name of one in a folder of images."""
-        masks, pictures = _Masks(), list[tuple[_Place, str]]()
-        for path in tree.pictures():
-            folder, _, name = path.rpartition("/")
-            place = _place(tuple(folder.split("/")) if folder else ())
-            if place is not None and place.is_mask:
-                masks.add(place.inside, path)
-            elif place is not None:
-                pictures.append((place, name))
-        return any(masks.of(place.inside, name) for place, name in pictures)
+        """Return True if an image in a folder of masks has the name of one in a folder of images.
+
+        Or if at least half of all images have a mask in their own folder.
+        """
+        masks, pictures, _ = _in_folders(tree)
+        if any(masks.of(place.inside, path.rpartition("/")[2]) for path, place in pictures.items()):
+            return True
+        masks, pictures = _in_one_folder(tree)
+        return bool(masks.by_name) and 2 * len(masks.by_name) >= len(pictures)
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the images with their masks. Raises DatasetError if there is no such pair of folders, StorageError."""
-        found, root = tree, tree.root
-        masks, pictures, others = _Masks(), dict[str, _Place](), list[str]()
-        for path in sorted(found.paths, key=str.encode):
-            place = _place(tuple(path.split("/")[:-1]))
-            if not is_picture(path):
-                continue
-            if place is None:
-                others.append(path)
-            elif place.is_mask:
-                masks.add(place.inside, path)
-            else:
-                pictures[path] = place
+        masks, pictures, others = _in_folders(tree)
         if not pictures or not masks.by_name:
+            masks, pictures = _in_one_folder(tree)
+            others = []
+            listing.notices += _not_classes(pictures.values())
+        if not masks.by_name:
             raise DatasetError(
-                f"{root} has no folder of pictures with a folder of masks beside it; call them images and masks, or "
-                "name another format"
+                f"{tree.root} has no folder of pictures with a folder of masks beside it; call them images and masks, "
+                "give masks the names of their images with _mask behind them, or name another format"
             )
-        names_file = find_class_file(found, masks.paths())
-        if names_file is not None:
-            listing.classes = read_class_names(found, names_file)
-            listing.num_mask_values = len(listing.classes)
-            listing.read.add(names_file)
+        find_classes(listing, tree, masks.paths())
         tops = {place.inside[0] if place.inside else "" for place in pictures.values()}
-        listing.splits = () if "" in tops else folder.splits(root, sorted(tops))
-        files.add_described(listing, _described(pictures, masks, listing.splits))
+        listing.splits = () if "" in tops else folder.splits(tree.root, sorted(tops))
+        without = _splits_without(pictures, masks, listing.splits)
+        listing.notices += [f"no image of the split {split} has a mask" for split in without]
+        files.add_described(listing, _described(pictures, masks, listing.splits, without))
         files.add_misplaced(listing, others, "it lies neither among the pictures nor among the masks; move it")
         for path in sorted(masks.paths() - masks.matched, key=str.encode):
             files.refuse(listing, path, Reason.ANNOTATION, "mask without picture: none has its name")
@@ -211,14 +285,79 @@ def _place(parts: tuple[str, ...]) -> _Place | None:
         if part.lower() in _PICTURES | _MASKS:
             return _Place(part.lower() in _MASKS, parts[:i] + parts[i + 1 :])
     if parts and (match := _OF_SPLIT.fullmatch(parts[0])):
-        return _Place(True, (match[1], *parts[1:]))  # noqa: FBT003 - the field's name says it
+        return _Place(is_mask=match["images"] is None, inside=(match[1], *parts[1:]))
     if parts and parts[0].lower() in files.SPLIT_NAMES:
-        return _Place(False, parts)  # noqa: FBT003
+        return _Place(is_mask=False, inside=parts)
     return None
 
 
+def _in_folders(tree: Tree) -> tuple[_Masks, dict[str, _Place], list[str]]:
+    """Tell masks and images by the folders that they lie in; last come the images that lie in neither."""
+    masks, pictures, others = _Masks(), dict[str, _Place](), list[str]()
+    for path in sorted(tree.pictures(), key=str.encode):
+        place = _place(tuple(path.split("/")[:-1]))
+        if place is None:
+            others.append(path)
+        elif place.is_mask:
+            masks.add(place.inside, path)
+        else:
+            pictures[path] = place
+            masks.images.add((*place.inside, _bare(path)))
+    return masks, pictures, others
+
+
+def _in_one_folder(tree: Tree) -> tuple[_Masks, dict[str, _Place]]:
+    """Tell masks from images by names: less its ending, a mask's is that of an image in its folder.
+
+    A PNG of one channel is the mask of a JPEG with its name too.
+    """
+    paths = sorted(tree.pictures(), key=str.encode)
+    stems = {keys.without_extension(path) for path in paths}
+    stems |= {_PICTURE_ENDINGS.sub("", stem) for stem in stems}
+    photos = {keys.without_extension(path) for path in paths if keys.extension(path).lower() in {".jpg", ".jpeg"}}
+    masks, pictures = _Masks(), dict[str, _Place]()
+    for path in paths:
+        parts, stem = tuple(path.split("/")[:-1]), keys.without_extension(path)
+        place = _place(parts) or _Place(is_mask=False, inside=parts)
+        start = evidence.MASK_ENDINGS.sub("", stem)
+        is_png = keys.extension(path).lower() == ".png"
+        is_pair = is_png and stem in photos and is_index_png(files.head(tree.root / path, _PNG_HEAD_BYTES))
+        if is_pair or (start != stem and start in stems):
+            masks.add(place.inside, path)
+        else:
+            pictures[path] = place
+            masks.images.add((*place.inside, _bare(path)))
+    return masks, pictures
+
+
+def _bare(path: str) -> str:
+    return keys.without_extension(path.rpartition("/")[2])
+
+
+def _not_classes(places: Iterable[_Place]) -> list[str]:
+    """Return a notice of folders that might have been meant as classes."""
+    tops = {
+        next((part for part in place.inside if part.lower() not in files.SPLIT_NAMES), None): None for place in places
+    }
+    names = sorted(name for name in tops if name is not None)
+    if len(names) < 2:
+        return []
+    shown = ", ".join(map(keys.printable, names[:3])) + (" …" if len(names) > 3 else "")
+    return [f"{len(names):,} folders of images with masks are no classes, but part of the keys: {shown}"]
+
+
+def _splits_without(pictures: Mapping[str, _Place], masks: _Masks, splits: Sequence[str]) -> list[str]:
+    """Return the test splits in which no image has a mask: they are published like that."""
+    found = []
+    for split in splits:
+        inside = [(place.inside, path) for path, place in pictures.items() if place.inside[0] == split]
+        if split.lower() in _TESTS and not any(masks.of(each, path.rpartition("/")[2]) for each, path in inside):
+            found.append(split)
+    return found
+
+
 def _described(
-    pictures: dict[str, _Place], masks: _Masks, splits: tuple[str, ...]
+    pictures: dict[str, _Place], masks: _Masks, splits: tuple[str, ...], without: Sequence[str]
 ) -> Iterator[tuple[str, str | None, Described]]:
     seen: dict[str, str] = {}
     for path, place in pictures.items():
@@ -229,9 +368,11 @@ def _described(
         described = Described(named=named, mask=MaskPlace(found[0]) if found else None)
         if named in seen:
             described = Described(problem=f"named twice: {keys.printable(seen[named])} lies at the same place")
-        elif not found:
+        elif not found and split not in without:
             described = Described(named=named, problem="picture without mask: none has its name")
         elif len(found) > 1:
-            described = Described(named=named, problem=f"several masks: {', '.join(map(keys.printable, found[:3]))}")
+            described = Described(
+                named=named, problem=f"several masks: {', '.join(map(keys.printable, found[:3]))}; join them"
+            )
         seen.setdefault(named, path)
         yield path, split, described

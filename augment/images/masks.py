@@ -1,11 +1,14 @@
 """Masks: their encoded bytes to class indices and back, and instance masks as COCO writes them.
 
 A mask file says for each pixel which class it belongs to, by a number. Only lossless formats can: PNG, TIFF, BMP and
-GIF with one channel (grey, palette, 1 bit; 16 bits in PNG and TIFF). A palette's indices count, never its colours; 1
-bit becomes 0 and 1. Pictures with colours and JPEG are refused.
+GIF. One channel (grey, palette, 1 bit; 16 bits in PNG and TIFF) and three equal ones are indices. A palette's indices
+count, not its colours; 1 bit becomes 0 and 1. JPEG is refused.
+
+A dataset may say instead, in a ``Legend``, which value or colour stands for which class. A file with a value or a
+colour that the legend does not list is refused, because guessing would give wrong labels.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,25 +24,136 @@ IGNORED = 255
 """The value of pixels that belong to no class, as PASCAL VOC and Cityscapes have it."""
 
 _LOSSLESS = frozenset({"png", "tiff", "bmp", "gif"})
+_ONE_CHANNEL = frozenset({0, 3})
+"""Colour types of PNG (section 11.2.1): grey and palette."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+Legend = tuple[tuple[int, ...], ...]
+"""What stands for each class in mask files, in the order of the indices: values ``(7,)`` or colours ``(128, 0, 0)``.
+
+An empty one says that the files hold indices."""
+
+MAX_LEGEND = IGNORED
+"""Entries of a legend: their indices lie below the value of pixels without a class."""
 
 
-def decode_mask(data: bytes, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS) -> NDArray[np.integer[Any]]:
+class MaskContent(NamedTuple):
+    """A decoded mask. ``by_legend`` is True if the legend gave the indices, False if the file has them itself."""
+
+    indices: NDArray[np.integer[Any]]
+    by_legend: bool
+
+
+def decode_mask(
+    data: bytes, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS, legend: Legend = ()
+) -> NDArray[np.integer[Any]]:
     """Decode class indices: uint8 (H, W), uint16 where the file has 16 bits; upright, as its image is; a new array.
 
-    Raises RecordError with an empty key where it is no such file.
+    Raises RecordError with an empty key where it is no such file, or the legend does not list what it holds.
     """
+    return read_mask(data, max_pixels=max_pixels, legend=legend).indices
+
+
+def read_mask(data: bytes, *, max_pixels: int, legend: Legend = ()) -> MaskContent:
+    """Decode class indices as ``decode_mask``, and tell what gave them."""
     header = decode.probe(data, max_pixels=max_pixels)
     if header.format not in _LOSSLESS:
-        detail = f"a mask in {header.format}, which changes values; write masks as PNG with one channel"
-        raise RecordError("", Reason.ANNOTATION, detail)
+        raise _refused(f"a mask in {header.format}, which changes values; write masks as PNG with one channel")
     with decode.Refusals(header.format):
-        indices = pillow.load_indices(pillow.open_picture(data, header.format, max_pixels))
-    if indices is None:
-        detail = "a mask has one channel of class indices, this file has colours; write their indices as PNG"
-        raise RecordError("", Reason.ANNOTATION, detail)
+        stored = pillow.load_mask(pillow.open_picture(data, header.format, max_pixels))
+    if stored is None:
+        raise _refused(
+            "a mask has class indices or opaque colours of 8 bits, this file neither; write their indices as PNG"
+        )
+    content = _indices(stored, legend)
     if header.format == "png":  # a TIFF's reader turns it
-        return headers.turn_upright(indices, headers.scan_png(data).orientation)
-    return indices
+        turned = headers.turn_upright(content.indices, headers.scan_png(data).orientation)
+        return content._replace(indices=turned)
+    return content
+
+
+def is_index_png(data: bytes) -> bool:
+    """True for a PNG with one channel, whose values are indices if no legend says otherwise."""
+    return data.startswith(_PNG) and data[25:26] != b"" and data[25] in _ONE_CHANNEL
+
+
+def _indices(stored: pillow.StoredMask, legend: Legend) -> MaskContent:
+    """Apply a legend of colours to colours, and one of values (or of greys) to one channel."""
+    values, palette = stored
+    has_colours = bool(legend) and len(legend[0]) > 1
+    if has_colours and palette is not None:
+        return _of_palette(values, palette, legend)
+    if has_colours and all(len(set(entry)) == 1 for entry in legend):
+        legend, has_colours = tuple(entry[:1] for entry in legend), False
+    if values.ndim > 2 and not has_colours:
+        values = _one_channel(values)
+    if not legend or (has_colours and values.ndim == 2):
+        return MaskContent(values, by_legend=False)
+    found, listed = _look_up(values if has_colours else values[..., np.newaxis], legend)
+    if not has_colours:
+        is_ignored = ~listed & (values == IGNORED)
+        found[is_ignored], listed[is_ignored] = IGNORED, True
+    if not listed.all():
+        raise _unlisted(values[~listed][0])
+    return MaskContent(found, by_legend=True)
+
+
+def _one_channel(colours: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of three equal channels. Raises RecordError if they differ anywhere."""
+    differ = (colours != colours[..., :1]).any(axis=2)
+    if differ.any():
+        first = ", ".join(map(str, colours[differ][0].tolist()))
+        raise _refused(
+            f"a mask has one channel of class indices, this file has colours and no list of them (the first: {first}); "
+            "write their indices as PNG, or list them (labelmap.txt or class_dict.csv, for the formats masks and voc)"
+        )
+    return np.ascontiguousarray(colours[..., 0])
+
+
+def _of_palette(values: NDArray[Any], palette: NDArray[np.uint8], legend: Legend) -> MaskContent:
+    """Take a palette's colours if the legend lists them at other indices than the palette, else its indices.
+
+    Tools write either. Colours that the legend lists are no accident, so a file with some that it does not is refused.
+    """
+    used = np.unique(values)
+    if used.size and used[-1] >= len(palette):
+        raise _refused(f"it has the index {used[-1]}, of a palette of {len(palette)} colours; write the mask again")
+    found, listed = _look_up(palette[used], legend)
+    if not (listed & (found != used)).any():
+        return MaskContent(values, by_legend=False)
+    is_ignored = ~listed & (used == IGNORED)
+    if not (listed | is_ignored).all():
+        raise _unlisted(palette[used][~(listed | is_ignored)][0])
+    table = np.full(len(palette), IGNORED, np.uint8)
+    table[used[listed]] = found[listed]
+    return MaskContent(table[values], by_legend=True)
+
+
+def _look_up(stored: NDArray[Any], legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the legend's index of each value or colour (along the last axis), and if it lists that at all."""
+    numbers, entries = _as_numbers(stored), _as_numbers(np.array(legend))
+    order = np.argsort(entries)
+    places = np.searchsorted(entries[order], numbers).clip(max=len(entries) - 1)
+    found = order[places]
+    return found.astype(np.uint8), entries[found] == numbers
+
+
+def _as_numbers(stored: NDArray[Any]) -> NDArray[np.int32]:
+    """Make one number of the values along the last axis, each below 65,536 if it is alone, else below 256."""
+    numbers = stored[..., 0].astype(np.int32)
+    for channel in range(1, stored.shape[-1]):
+        numbers = numbers << 8 | stored[..., channel]
+    return numbers
+
+
+def _unlisted(value: NDArray[Any]) -> RecordError:
+    what = "the value" if np.ndim(value) == 0 else "the colour"
+    shown = ", ".join(map(str, np.atleast_1d(value).tolist()))
+    return _refused(f"{what} {shown} is not listed for any class; list it, or write their indices as PNG")
+
+
+def _refused(detail: str) -> RecordError:
+    return RecordError("", Reason.ANNOTATION, detail)
 
 
 def encode_mask(mask: NDArray[np.integer[Any]]) -> bytes:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -287,23 +287,39 @@ def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
         return np.array(picture.convert("RGB"))
 
 
-def load_indices(picture: ImageFile.ImageFile) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
-    """The values of a picture with one channel as they stand in the file: uint8 or uint16 (H, W); None if it has more.
+class StoredMask(NamedTuple):
+    """The samples of a file as they are stored: uint8 or uint16 (H, W), or uint8 (H, W, 3) of colours.
 
-    A palette's indices, not its colours; 1 bit becomes 0 and 1, and 2 or 4 bits of grey stay what they are. Raises
-    whatever Pillow raises on bad bytes.
+    ``palette`` has the colours behind a palette's indices, uint8 (N, 3); it is None for other files.
+    """
+
+    values: NDArray[np.uint8] | NDArray[np.uint16]
+    palette: NDArray[np.uint8] | None = None
+
+
+def load_mask(picture: ImageFile.ImageFile) -> StoredMask | None:
+    """Read samples without converting any; None if they are neither one channel nor opaque colours of 8 bits.
+
+    A palette's indices, not its colours; 1 bit becomes 0 and 1, and 2 or 4 bits of grey stay what they are. Grey with
+    an opaque alpha is one channel. Raises whatever Pillow raises on bad bytes.
     """
     arguments: Any = picture.tile[0][3] if picture.tile else ""
     layout = arguments if isinstance(arguments, str) else str(arguments[0])
     with _quietly():
         picture.load()
         if picture.mode == "P":
-            return np.array(picture)
+            colours = bytes(picture.getpalette("RGB") or b"")
+            return StoredMask(np.array(picture), np.frombuffer(colours, np.uint8).reshape(-1, 3))
         if picture.mode in {"1", "L"}:
-            return _as_stored(np.array(picture).astype(np.uint8), picture.mode, layout)
+            return StoredMask(_as_stored(np.array(picture).astype(np.uint8), picture.mode, layout))
         if picture.mode == "I" or picture.mode.startswith("I;16"):
-            return np.asarray(picture).astype(np.uint16)
-        return None
+            return StoredMask(np.asarray(picture).astype(np.uint16))
+        if picture.mode not in {"RGB", "RGBA", "LA"} or "16" in layout:
+            return None
+        values = np.array(picture)
+        if picture.mode != "RGB" and (values[..., -1] != 255).any():
+            return None
+        return StoredMask(values[..., 0] if picture.mode == "LA" else values[..., :3])
 
 
 def save_png(picture: Image.Image) -> bytes:

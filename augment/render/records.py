@@ -7,7 +7,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +15,6 @@ from augment import validation
 from augment.datasets import targets
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, RecordError
-from augment.images import masks
 from augment.images.cache import DecodedCache, name_of
 from augment.images.decode import DEFAULT_MAX_PIXELS, decode
 from augment.samples.annotations import NOTHING, Annotations
@@ -84,7 +82,7 @@ def decode_record(
         sample = targets.with_targets(
             picture,
             annotations,
-            None if record.mask is None else functools.partial(_mask, dataset, record, max_pixels),
+            None if record.mask is None else functools.partial(dataset.decode_mask, record, max_pixels=max_pixels),
             dataset.vocabulary,
             full_size=(record.height, record.width),
         )
@@ -99,10 +97,6 @@ def _picture(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths
     encoded = dataset.read(record)
     stages.end("read")
     return decode(encoded, max_pixels=max_pixels, eighths=eighths)
-
-
-def _mask(dataset: Dataset, record: Record, max_pixels: int) -> NDArray[np.integer[Any]]:
-    return masks.decode_mask(dataset.read_mask(record), max_pixels=max_pixels)
 
 
 class Pictures:

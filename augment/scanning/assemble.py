@@ -149,6 +149,8 @@ class Assembly:
         self._classes: dict[str, int] = {}
         self._targets: set[str] = set()
         self._mask_bits = 8
+        self._largest_mask_value = 0
+        self._first_binary: str | None = None
         self._largest_edge = -math.inf
         self._has_fractions = False
         self._num_crowds = 0
@@ -188,6 +190,9 @@ class Assembly:
         if mask is not None:
             self._targets.add("mask")
             self._mask_bits = max(self._mask_bits, mask.bits)
+            self._largest_mask_value = max(self._largest_mask_value, mask.largest)
+            if mask.is_binary and self._first_binary is None:
+                self._first_binary = mask.path
         if annotations is None:
             return
         self._targets.update(name for name in _TARGETS if getattr(annotations, name) is not None)
@@ -203,6 +208,11 @@ class Assembly:
     def are_boxes_shares(self) -> bool:
         """Whether there are boxes and all of them lie within the first pixel: then they were meant as shares."""
         return self._has_fractions and self._largest_edge <= 1.0
+
+    @property
+    def binary_mask(self) -> str | None:
+        """A mask of 0 and 255 in a dataset whose masks hold nothing else, so that none has a class but 0; or None."""
+        return None if self._largest_mask_value else self._first_binary
 
     def refuse(self, refused: RefusedPath) -> None:
         detail = keys.printable(refused.detail)
@@ -243,6 +253,7 @@ class Assembly:
             targets=tuple(sorted(self._targets)),
             keypoint_names=self._listing.keypoint_names,
             mask_bits=self._mask_bits,
+            mask_legend=self._listing.mask_legend,
             details=self._listing.details,
             notices=tuple(self._listing.notices),
             ignore=tuple(self._listing.ignore),

@@ -41,16 +41,25 @@ _ROWS_AT_ONCE = 1024
 
 _PLAIN = Described()
 
+_BINARY = "binary"
+"""What ``SeenFile.conversions`` says of a mask that has the values 0 and 255 and no other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A picture's mask; ``digest`` is that of its encoded bytes, ``path`` relative to the root, ``bits`` a value's."""
+    """A picture's mask; ``path`` is relative to the root, ``bits`` are a value's.
+
+    ``digest`` is that of ``read.mask_digest``. ``largest`` is the largest of the values but ``masks.IGNORED``,
+    ``is_binary`` is True if the file has this and 0 and nothing else.
+    """
 
     path: str
     offset: int | None
     size_bytes: int
     digest: bytes
     bits: int
+    largest: int
+    is_binary: bool
 
 
 class Picture(NamedTuple):
@@ -253,7 +262,8 @@ class Examiner:
 
         Raises RecordError if the bytes cannot be used, and as ``read.read_file``.
         """
-        known = chunk.known.get(place)
+        legend = self._listing.mask_legend if is_mask else ()
+        known = None if legend else chunk.known.get(place)  # what is known is without a legend
         if known is not None and self._still(known, path, part, is_mask=is_mask):
             return known
         content = self._read(path, part)
@@ -261,9 +271,15 @@ class Examiner:
             return content
         status, size_bytes, digest = content.status, content.size_bytes, read.content_digest(content.data)
         if is_mask:
-            values = masks.decode_mask(content.data, max_pixels=self._limits.max_pixels)
+            values, by_legend = masks.read_mask(content.data, max_pixels=self._limits.max_pixels, legend=legend)
             height, width = values.shape
-            more = ("", 8 * values.itemsize, int(values[values != masks.IGNORED].max(initial=0)), "")
+            ignored = values == masks.IGNORED
+            largest = int(values[~ignored].max(initial=0))
+            is_binary = not largest and ignored.any() and not ignored.all()
+            more = ("", 8 * values.itemsize, largest, _BINARY if is_binary else "")
+            if legend:
+                digest = read.mask_digest(digest, legend if by_legend else ())
+                return SeenFile(place, status.packed, digest, size_bytes, height, width, *more)
         else:
             header = decode.probe(content.data, max_pixels=self._limits.max_pixels)
             height, width = header.height, header.width
@@ -303,7 +319,10 @@ class Examiner:
             detail = f"unknown class: {shown} has the value {mask.mask_largest}, of {bound} classes"
             return Refused(Reason.ANNOTATION, detail)
         offset = None if place.part is None else place.part.offset
-        return Mask(place.path, offset, mask.size_bytes, mask.digest, mask.mask_bits)
+        is_binary = mask.conversions == _BINARY and not self._listing.mask_legend
+        return Mask(
+            place.path, offset, mask.size_bytes, mask.digest, mask.mask_bits, mask.mask_largest, is_binary=is_binary
+        )
 
     def _read(self, name: str, part: Part | None) -> read.FileContent | Refused:
         full = self._root / name

@@ -22,7 +22,7 @@ from augment.formats.files import Watch, grow, watching
 from augment.formats.folder import ClassFolders
 from augment.formats.format import FolderFormat, Format, Listing, ShardFormat
 from augment.formats.imagefolder import ImageFolder
-from augment.formats.masks import MaskFolders
+from augment.formats.masks import VALUES_FILE, MaskFolders
 from augment.formats.parquet.format import Parquet
 from augment.formats.tree import Tree, is_picture, join
 from augment.formats.voc.format import Voc
@@ -179,7 +179,7 @@ def _judge_unread(tree: Tree, listing: Listing, chosen: Format) -> None:
     unread = [path for path in tree.paths - grouped - refused - listing.read if not is_picture(path)]
     found = list(evidence.judge(tree, unread, images))
     if isinstance(chosen, ClassFolders):
-        found += evidence.masks_among(images)
+        found += [*evidence.masks_among(images), *evidence.of_no_suffix(tree, grouped)]
     about = [each for each in found if each.why is not None]
     if about and not listing.is_named:
         more = f" (and {len(about) - 1:,} more)" if len(about) > 1 else ""
@@ -211,6 +211,13 @@ def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotation
         raise DatasetError(
             f"{keys.printable(str(folder_path))}: all boxes lie between 0 and 1, so they seem to be shares of their "
             f"pictures; {chosen.name} counts in pixels: multiply them by width and height"
+        )
+    if assembly.binary_mask is not None:
+        raise DatasetError(
+            f"{keys.printable(str(folder_path))}: all masks hold only 0 and 255, as "
+            f"{keys.printable(assembly.binary_mask)} does, and 255 is no class, so nothing could be learned: write 1 "
+            f"for 255; or, for the format masks, put {VALUES_FILE} beside them, with the lines "
+            "'Pixel Value,Class', '0,background' and '255,object'"
         )
 
 

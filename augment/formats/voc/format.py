@@ -1,14 +1,18 @@
 """The PASCAL VOC format: one XML file an image, and lists of names for the splits.
 
-    JPEGImages/{name}.jpg             the images; ``images/`` does too
-    Annotations/{name}.xml            their boxes: see ``xml``
-    ImageSets/Main/{split}.txt        the names in each split, one a line; else those in ``ImageSets/Segmentation``
+    JPEGImages/{name}.jpg             the images; ``images/`` does too, and so do others of ``_PICTURES``
+    Annotations/{name}.xml            their boxes: see ``xml``; ``xmls/`` does too, and so do others of ``_ANNOTATIONS``
+    ImageSets/Main/{split}.txt        the names in each split, one a line; else in ``ImageSets/Segmentation``
     SegmentationClass/{name}.png      masks of class indices, for as many images as there are
+    labelmap.txt                      names and colours of the masks' classes, as CVAT writes them
 
-Names of folders are compared without case. Without ``Annotations``, an XML file is next to its image (as labelImg saves
-it).
+Names of folders are compared without case. The folders of images and XML may be in each split (``train/images``,
+``train/xmls``), have splits below them, or be called after one (``train_annotations``).
 
 - **Root.** The folder that holds all this, or one above it: ``VOCdevkit/VOC2012`` if there is only one.
+- **Pairs.** An XML file belongs to the image with its name: next to it, or at the same place below the folder of
+  images; else to the only image with this name wherever it is; else, if no image has its name, to the only one that
+  its ``<filename>`` or ``<path>`` names. Beyond that these are not looked at, since tools leave old names in them.
 - **Splits.** Lists are splits if their name is one's (``train``, ``val``, ``test`` …); lists of single classes
   (``cat_train.txt``) are not. ``trainval`` counts if there is neither ``train`` nor ``val``, and is called ``train``.
   A name in two lists is refused in the later one, and so is an image in no list. Without lists, the splits are the
@@ -17,103 +21,234 @@ it).
   (so an expansion writes them: two splits may have equal names).
 - **No XML.** An image without one is refused, unless no image of its split has one: then none of them has annotations.
 - **Classes** are those that occur. Indices in masks are the dataset's own (0 is the background, as VOC has it); they
-  come back as they were, as PNG with one channel instead of a palette. ``SegmentationObject`` is not read.
+  come back as they were, as PNG with one channel instead of a palette. With ``labelmap.txt`` (or another file of
+  ``_COLOURS``) the classes are those of that file, and masks may have its colours. Other masks
+  (``SegmentationObject``) are not read, which is a notice.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import evidence
 from augment.formats.files import SPLIT_NAMES, above, add_pictures, refuse
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole, WrittenFile
+from augment.formats.masks import find_classes
 from augment.formats.tree import Tree, is_picture, join
-from augment.formats.voc.xml import MAX_BYTES, counts_from_0, parse, write
+from augment.formats.voc.xml import MAX_BYTES, counts_from_0, file_name, num_lost, parse, write
 from augment.samples.annotations import Annotations
 
 _MAX_LIST_BYTES = 256 * 2**20
-_PICTURE_FOLDERS = ("jpegimages", "images")
-_FLAGS = frozenset({"-1", "0", "1"})
-_OF_MASKS = frozenset(
-    {"segmentationclass", "segmentationobject", "segmentationclassraw", "segmentationclassvisualization"}
+_PICTURES = frozenset(
+    {"jpegimages", "pngimages", "images", "image", "imgs", "img", "pictures", "pics", "jpegs", "jpgs", "pngs", "rgb"}
 )
+_ANNOTATIONS = frozenset(
+    {"annotations", "annotation", "annots", "annot", "annos", "anno", "xmls", "xml", "labels", "label", "bboxes"}
+)
+_MASKS = "segmentationclass"
+_OF_MASKS = frozenset({_MASKS, "segmentationobject", "segmentationclassraw", "segmentationclassvisualization"})
+_COLOURS = ("labelmap.txt", "label_colors.txt", "class_dict.csv")
+_FLAGS = frozenset({"-1", "0", "1"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Layout:
-    """Which folder plays which part; each is relative to the root. None where there is no such folder."""
+    """The files of a dataset, by the names that lists give them: the path less the base, one folder and the extension.
+
+    ``base`` is the folder that holds all of it, ``lists`` that of the lists, relative to the root, or None.
+    ``pictures_folder`` is the first folder of images, for messages.
+    """
 
     base: str
-    annotations: str | None
-    pictures: str
-    masks: str | None
     lists: str | None
+    pictures_folder: str = ""
+    pictures: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
 
 
-def find_layout(root: Path, files: Tree) -> Layout:
-    """Find the parts by the names of folders. Raises DatasetError where there are none, or several sets of them."""
-    folders = {folder for path in files.paths for folder in above(path)}
-    hold_xml = {folder for path in files.paths if path.lower().endswith(".xml") for folder in above(path)}
-    by_lower: dict[str, list[str]] = {}
-    for folder in sorted(folders, key=lambda each: (each.count("/"), each)):
-        by_lower.setdefault(folder.rpartition("/")[2].lower(), []).append(folder)
-    with_xml = [folder for folder in by_lower.get("annotations", ()) if folder in hold_xml]
-    bases = [folder.rpartition("/")[0] for folder in with_xml]
-    if len(with_xml) > 1:
-        shown = ", ".join(keys.printable(base or ".") for base in bases[:3])
-        raise DatasetError(f"{keys.printable(str(root))} holds several sets of VOC ({shown}): give the folder of one")
-    if not with_xml:
-        lists = next(iter(by_lower.get("imagesets", ())), None)
-        if lists is None and not any(keys.extension(path).lower() == ".xml" for path in files.paths):
-            raise DatasetError(
-                f"{keys.printable(str(root))} holds no XML file: a dataset of VOC has some in Annotations"
-            )
-        if lists is None:
-            return Layout("", None, "", None, None)
-        bases = [lists.rpartition("/")[0]]
-    base = bases[0]
-    inside = {name.lower(): name for name in (_below(base, folder) for folder in folders) if name is not None}
-    pictures = next((inside[name] for name in _PICTURE_FOLDERS if name in inside), "")
-    masks = inside.get("segmentationclass")
-    lists = next((inside[name] for name in ("imagesets/main", "imagesets/segmentation") if name in inside), None)
-    return Layout(
-        base,
-        with_xml[0] if with_xml else None,
-        join(base, pictures) if pictures else base,
-        None if masks is None else join(base, masks),
-        None if lists is None else join(base, lists),
-    )
+def find_layout(listing: Listing, tree: Tree) -> Layout:
+    """Find the parts by the names of folders, and pair them; refuse images that have no place.
+
+    Raises DatasetError where there are none, or several sets of them.
+    """
+    base = _base(tree)
+    below = {inside.lower(): folder for folder in _folders(tree) if (inside := _below(base, folder)) is not None}
+    lists = ("imagesets/main", "imagesets/segmentation", "imagesets")
+    layout = Layout(base, next((below[name] for name in lists if name in below), None))
+    _add_pictures(listing, tree, layout)
+    _pair_xml(listing, tree, layout)
+    return layout
 
 
-def _below(base: str, folder: str) -> str | None:
+def _folders(tree: Tree) -> list[str]:
+    """All folders that hold a file, at any depth, outer ones first."""
+    return sorted({folder for path in tree.paths for folder in above(path)}, key=lambda each: (each.count("/"), each))
+
+
+def _base(tree: Tree) -> str:
+    root = keys.printable(str(tree.root))
+    xmls = [path for path in tree.paths if keys.extension(path).lower() == ".xml"]
+    hold_xml = {folder for path in xmls for folder in above(path)}
+    folders = [(folder, folder.rpartition("/")[2].lower()) for folder in _folders(tree)]
+    sets = [folder for folder, name in folders if name == "annotations" and folder in hold_xml]
+    sets = sets or [folder for folder, name in folders if name in _ANNOTATIONS and folder in hold_xml]
+    lists = [folder for folder, name in folders if name == "imagesets"]
+    sets = [folder for folder in sets or lists[:1] if not any(outer in sets for outer in above(folder))]
+    if not sets and not xmls:
+        raise DatasetError(f"{root} holds no XML file: a dataset of VOC has some in Annotations")
+    bases = {folder.rpartition("/")[0] for folder in sets} or {""}
+    if all(each.rpartition("/")[2].lower() in SPLIT_NAMES for each in bases) and not any(
+        each.rpartition("/")[0] in bases for each in lists
+    ):
+        bases = {each.rpartition("/")[0] for each in bases}
+    if len(bases) > 1:
+        shown = ", ".join(keys.printable(base or ".") for base in sorted(bases)[:3])
+        raise DatasetError(f"{root} holds several sets of VOC ({shown}): give the folder of one")
+    return bases.pop()
+
+
+def _below(base: str, path: str) -> str | None:
     if not base:
-        return folder
-    return folder.removeprefix(f"{base}/") if folder.startswith(f"{base}/") else None
+        return path
+    return path.removeprefix(f"{base}/") if path.startswith(f"{base}/") else None
 
 
-def is_mask(path: str, found: Layout) -> bool:
-    """Whether a file lies in one of the folders of masks."""
-    top = (_below(found.base, path) or "").partition("/")[0].lower()
-    return top in _OF_MASKS
+def _names(inside: str, folders: frozenset[str]) -> Iterator[str]:
+    """Yield what a file may be called: its path less the first of these folders, or less more that follow it.
+
+    Of a folder that is called after a split too (``train_images``), the split stays.
+    """
+    *parts, last = inside.split("/")
+    for i, part in enumerate(parts):
+        split = _split_before(part, folders)
+        if part.lower() in folders or split is not None:
+            start = [*parts[:i], *(() if split is None else (split,))]
+            rest = parts[i + 1 :]
+            yield keys.without_extension("/".join([*start, *rest, last]))
+            while rest and rest[0].lower() in folders:
+                rest = rest[1:]
+                yield keys.without_extension("/".join([*start, *rest, last]))
+            return
 
 
-def xml_path(found: Layout, name: str) -> str:
-    """The path of the XML file of this name."""
-    folder = found.pictures if found.annotations is None else found.annotations
-    return join(folder, f"{name}.xml")
+def _split_before(part: str, folders: frozenset[str]) -> str | None:
+    match = re.fullmatch(r"([A-Za-z]+?)[-_]([A-Za-z]+)", part)
+    if match is None or match[1].lower() not in SPLIT_NAMES or match[2].lower() not in folders:
+        return None
+    return match[1]
 
 
-def split_images(
-    files: Tree, found: Layout, pictures: Iterable[str]
-) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
+def _add_pictures(listing: Listing, tree: Tree, layout: Layout) -> None:
+    inside = {path: _below(layout.base, path) for path in sorted(tree.pictures(), key=str.encode)}
+    outside = {
+        path: name for path, name in inside.items() if name is None or not _add_mask(listing, layout, name, path)
+    }
+    for path, place in list(outside.items()):
+        name = None if place is None else next(_names(place, _PICTURES), None)
+        if name is not None:
+            _add_picture(listing, layout, name, path)
+            del outside[path]
+            layout.pictures_folder = layout.pictures_folder or _folder_of(path, _PICTURES)
+    if not layout.pictures:
+        for path, place in list(outside.items()):
+            if place is not None:
+                _add_picture(listing, layout, keys.without_extension(place), path)
+                del outside[path]
+    where = layout.pictures_folder or layout.base
+    for path in outside:
+        refuse(listing, path, Reason.MISPLACED, f"it does not lie in {where}; move it there")
+    for name, path in layout.masks.items():
+        if name not in layout.pictures:
+            refuse(listing, path, Reason.MISPLACED, "a mask of a picture that is not there")
+    unread = Counter(_folder_of(path, _OF_MASKS) for path in inside if path in listing.read)
+    for folder, number in sorted(unread.items()):
+        count = "1 mask is" if number == 1 else f"{number:,} masks are"
+        listing.notices.append(f"{count} not read: those of {keys.printable(folder)}")
+
+
+def _add_mask(listing: Listing, layout: Layout, inside: str, path: str) -> bool:
+    """Add a file in a folder of masks; False if it is in none. One that is another kind of mask counts as read."""
+    if (name := next(_names(inside, frozenset({_MASKS})), None)) is not None:
+        first = layout.masks.setdefault(name, path)
+        if first != path:
+            refuse(listing, path, Reason.MISPLACED, f"{keys.printable(first)} is a mask of this name too; remove one")
+        return True
+    if _OF_MASKS.isdisjoint(inside.lower().split("/")[:-1]):
+        return False
+    listing.read.add(path)
+    return True
+
+
+def _folder_of(path: str, names: frozenset[str]) -> str:
+    """The outermost folder on the way to a file that has one of these names, with or without a split before it."""
+    outer = reversed([*above(path)])
+    return next((each for each in outer if next(_names(f"{each.rpartition('/')[2]}/", names), None) is not None), "")
+
+
+def _add_picture(listing: Listing, layout: Layout, name: str, path: str) -> None:
+    first = layout.pictures.setdefault(name, path)
+    if first != path:
+        detail = f"{keys.printable(first)} has the same name, and annotations go by that; rename one of them"
+        refuse(listing, path, Reason.MISPLACED, detail)
+
+
+def _pair_xml(listing: Listing, tree: Tree, layout: Layout) -> None:
+    """Find the XML of each image: by its place, else by its name alone, else by the name in it."""
+    by_path = {keys.without_extension(path): name for name, path in layout.pictures.items()}
+    pending = []
+    for path in sorted(tree.paths, key=str.encode):
+        if keys.extension(path).lower() == ".xml":
+            candidates = [
+                by_path.get(keys.without_extension(path)),
+                *_names(_below(layout.base, path) or path, _ANNOTATIONS),
+            ]
+            name = next((name for name in candidates if name in layout.pictures), None)
+            if name is None or layout.annotations.setdefault(name, path) != path:
+                pending.append(path)
+    _pair_alone(layout, {path: _stem(path) for path in pending})
+    stems = set(map(_stem, layout.pictures))
+    taken = set(layout.annotations.values())
+    said = {path: _named_in(tree, path) for path in pending if path not in taken and _stem(path) not in stems}
+    _pair_alone(layout, {path: name for path, name in said.items() if name is not None})
+    listing.read.update(layout.annotations.values())
+
+
+def _pair_alone(layout: Layout, names: Mapping[str, str]) -> None:
+    """Pair XML files with images by names without folders that only one of each has."""
+    by_stem: dict[str, list[str]] = {}
+    for name in layout.pictures:
+        by_stem.setdefault(_stem(name), []).append(name)
+    number = Counter(names.values())
+    for path, stem in names.items():
+        same = by_stem.get(stem, ())
+        if number[stem] == 1 and len(same) == 1:
+            layout.annotations.setdefault(same[0], path)
+
+
+def _stem(path: str) -> str:
+    """The last part of a path, of an image or XML without its extension; names in lists have none."""
+    name = path.rpartition("/")[2]
+    return keys.without_extension(name) if is_picture(name) or keys.extension(name).lower() == ".xml" else name
+
+
+def _named_in(tree: Tree, path: str) -> str | None:
+    try:
+        name = file_name(tree.read_bytes(path, max_bytes=MAX_BYTES))
+    except ValueError:
+        return None
+    return None if name is None else _stem(name)
+
+
+def split_images(files: Tree, found: Layout) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
     """Each split with the names in it, and what each record there goes by."""
     if found.lists is None:
-        yield from _folders_as_splits(pictures)
+        yield from _folders_as_splits(found.pictures)
         return
     lists = {}
     for path in sorted(files.below(found.lists)):
@@ -126,8 +261,8 @@ def split_images(
         if not {"train", "val"} & {name.lower() for name in lists}:
             lists = {"train": path, **lists}
     if not lists:
-        yield None, [(name, name) for name in pictures]
-    known = frozenset(pictures)
+        yield None, [(name, name) for name in found.pictures]
+    known = frozenset(found.pictures)
     for split, path in lists.items():
         try:
             text = files.read_text(path, max_bytes=_MAX_LIST_BYTES)
@@ -176,25 +311,27 @@ class Voc(FolderFormat):
         if {"imagesets", "jpegimages"} <= folders:
             return True
         stems = {keys.without_extension(path.rpartition("/")[2]) for path in tree.pictures()}
-        xmls = (path for path in tree.paths if keys.extension(path).lower() == ".xml")
-        return evidence.has(
-            tree, self.name, (path for path in xmls if keys.without_extension(path.rpartition("/")[2]) in stems)
-        )
+        xmls = [path for path in tree.paths if keys.extension(path).lower() == ".xml"]
+        about = [path for path in xmls if keys.without_extension(path.rpartition("/")[2]) in stems]
+        in_folders = (path for path in xmls if not _ANNOTATIONS.isdisjoint(path.lower().split("/")[:-1]))
+        return evidence.has(tree, self.name, about) or (bool(stems) and evidence.has(tree, self.name, in_folders))
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the pictures that have XML or stand in a list; opens no picture. Raises DatasetError, StorageError."""
-        files = tree
-        layout = find_layout(files.root, files)
-        pictures = _pictures(listing, files, layout)
-        splits = dict(split_images(files, layout, pictures))
+        """List the images that have XML or are in a list; opens no image. Raises DatasetError, StorageError."""
+        layout = find_layout(listing, tree)
+        splits = dict(split_images(tree, layout))
         listing.splits = tuple(name for name in splits if name is not None)
-        listing.details = {"origin": _origin(files, layout, pictures)}
+        origin, lost = _survey(tree, layout.annotations.values())
+        listing.details = {"origin": origin}
+        listing.notices += [f"left out of objects: {number:,} of <{tag}>" for tag, number in sorted(lost.items())]
+        listing.read.update(join(layout.base, name) for name in _COLOURS[:1])
+        if layout.masks and find_classes(listing, tree, layout.masks.values(), _COLOURS) is not None:
+            listing.details["mask_classes"] = True
         taken: dict[str, str | None] = {}
         for split, names in splits.items():
-            _add_split(listing, files, layout, pictures, split, names, taken)
-        listing.read.update(xml_path(layout, name) for name in pictures)
-        listing.read.update(path for path in files.paths if "imagesets" in path.lower().split("/")[:-1])
-        for name, path in pictures.items():
+            _add_split(listing, tree, layout, split, names, taken)
+        listing.read.update(path for path in tree.paths if "imagesets" in path.lower().split("/")[:-1])
+        for name, path in layout.pictures.items():
             if name not in taken:
                 refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
 
@@ -218,10 +355,23 @@ class Voc(FolderFormat):
         return (WrittenFile(f"Annotations/{name}.xml", xml),)
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
-        """A list of names for each split; none where there are no splits."""
+        """A list of names for each split, if there are splits; the names of the masks' classes, if these have some."""
         for split, some in groupby(outputs(), key=lambda output: output.split):
             if split is not None:
                 yield StreamedFile(f"ImageSets/Main/{split}.txt", (f"{_name(output)}\n".encode() for output in some))
+        has_names = whole.source_format == "masks" or (
+            whole.source_format == self.name and "mask_classes" in whole.details
+        )
+        if has_names and "mask" in whole.targets and whole.classes:
+            yield StreamedFile(_COLOURS[0], iter([_label_map(whole.classes)]))
+
+
+def _label_map(classes: Iterable[str]) -> bytes:
+    """CVAT's lines without colours: masks are written as indices. Raises DatasetError if a name has no place there."""
+    for name in classes:
+        if name != name.strip() or ":" in name or len(name.splitlines()) != 1:
+            raise DatasetError(f"class {name!r} cannot stand in a line of {_COLOURS[0]}; rename it")
+    return "".join(["# label:color_rgb:parts:actions\n", *(f"{name}:::\n" for name in classes)]).encode()
 
 
 def _name(output: Output) -> str:
@@ -233,48 +383,24 @@ def _extension(output: Output) -> str:
     return output.extension or keys.extension(output.key).removeprefix(".")
 
 
-def _pictures(listing: Listing, files: Tree, layout: Layout) -> dict[str, str]:
-    """The pictures by their names, which are their paths below the folder of pictures, less the extension."""
-    prefix = f"{layout.pictures}/" if layout.pictures else ""
-    of_masks = f"{layout.masks or 'SegmentationClass'}/"
-    pictures: dict[str, str] = {}
-    others = []
-    for path in sorted(files.pictures(), key=str.encode):
-        if not path.startswith(prefix) or is_mask(path, layout):
-            others.append(path)
-            continue
-        first = pictures.setdefault(keys.without_extension(path.removeprefix(prefix)), path)
-        if first != path:
-            detail = f"{keys.printable(first)} has the same name, and annotations go by that; rename one of them"
-            refuse(listing, path, Reason.MISPLACED, detail)
-    for path in others:
-        if not is_mask(path, layout):
-            refuse(listing, path, Reason.MISPLACED, f"it does not lie in {layout.pictures}; move it there")
-        elif path.startswith(of_masks) and keys.without_extension(path.removeprefix(of_masks)) not in pictures:
-            refuse(listing, path, Reason.MISPLACED, "a mask of a picture that is not there")
-    return pictures
-
-
-def _origin(files: Tree, layout: Layout, pictures: Iterable[str]) -> int:
-    """What the dataset counts pixels from: 0 where a box lies below 1, else 1."""
-    for name in pictures:
-        path = xml_path(layout, name)
-        if path not in files.paths:
-            continue
+def _survey(files: Tree, xmls: Iterable[str]) -> tuple[int, Counter[str]]:
+    """Return what the dataset counts pixels from (0 if a box is below 1, else 1), and how much of it is left out."""
+    origin, lost = 1, Counter[str]()
+    for path in xmls:
         try:
             data = files.read_bytes(path, max_bytes=MAX_BYTES)
         except ValueError:
             continue  # the record will be refused for it
-        if counts_from_0(data):
-            return 0
-    return 1
+        if origin and counts_from_0(data):
+            origin = 0
+        lost += num_lost(data)
+    return origin, lost
 
 
 def _add_split(
     listing: Listing,
     files: Tree,
     layout: Layout,
-    pictures: dict[str, str],
     split: str | None,
     names: list[tuple[str, str]],
     taken: dict[str, str | None],
@@ -285,24 +411,24 @@ def _add_split(
         if name in taken:
             detail = f"it is in {taken[name]} too; take it out of one of them"
             refuse(listing, f"{prefix}{short}", Reason.MISPLACED, detail)
-        elif name not in pictures:
-            detail = f"{layout.lists} lists it, but there is no such picture in {layout.pictures or 'the folder'}"
+        elif name not in layout.pictures:
+            where = layout.pictures_folder or "the folder"
+            detail = f"{layout.lists} lists it, but there is no such picture in {where}"
             refuse(listing, f"{prefix}{short}", Reason.UNREADABLE, detail)
         else:
             taken[name] = split
-            path = pictures[name]
+            path = layout.pictures[name]
             goes_by[path] = (name, f"{prefix}{short}{keys.extension(path)}")
-    has_xml = any(xml_path(layout, name) in files.paths for name, _ in goes_by.values())
+    has_xml = any(name in layout.annotations for name, _ in goes_by.values())
     origin = int(listing.details["origin"])
 
     def describe(path: str) -> Described:
         name, named = goes_by[path]
-        xml = xml_path(layout, name)
-        mask = None if layout.masks is None else join(layout.masks, f"{name}.png")
-        place = MaskPlace(mask) if mask is not None and mask in files.paths else None
-        if xml in files.paths:
+        xml, mask = layout.annotations.get(name), layout.masks.get(name)
+        place = None if mask is None else MaskPlace(mask)
+        if xml is not None:
             return Described(annotate=partial(_annotations, files, xml, origin), mask=place, named=named)
-        problem = f"no annotations: there is no {keys.printable(xml)}; write one, without objects where there are none"
+        problem = "no annotations: there is no XML file of this name; write one, without objects where there are none"
         return Described(mask=place, named=named, problem=problem if has_xml else None)
 
     add_pictures(listing, goes_by, split, describe)

@@ -8,13 +8,14 @@ below 1 cannot count from 1, and all of it is read that way (``counts_from_0``).
 
 **What is carried along.** ``difficult``, ``truncated``, ``occluded``, ``pose`` and every other member of an object that
 holds plain text become the box's attributes (whole numbers and decimals as numbers), and are written back; ``actions``
-too. Parts, points and polygons of an object are left out: they have places in the picture, which would be wrong as soon
-as it moves.
+too. Parts, points and polygons of an object that has a box are left out (``num_lost``): they have places in the image,
+which would be wrong as soon as it moves.
 """
 
 import html
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import (
@@ -36,11 +37,21 @@ MAX_BYTES = 4 * 2**20
 _LEAST = re.compile(
     rb"<[xy]min>\s{0,40}([-+]?(?:\d{1,20}\.?\d{0,40}|\.\d{1,40}))\s{0,40}<"
 )  # bounded: no input is slow
+_FILE_NAME = re.compile(rb"<(?:filename|path)>(?:[^<]{0,4096}[/\\])?([^<>/\\]{1,255})</(?:filename|path)>")
 _MOST_DIGITS = 32
 _WHOLE = re.compile(r"[-+]?\d{1,15}")
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write (section 2.2)."""
+
+_LOST = re.compile(rb"<(part|point|polygon|polyline|keypoints?)[\s>]")
+_OTHER_SHAPES = {
+    "robndbox": "an oriented box",
+    "polygon": "an outline, as LabelMe has it",
+    "polyline": "a line",
+    "point": "a point",
+}
+"""Elements that stand in an object in place of its box."""
 
 _FIRST = ("pose", "truncated", "occluded", "difficult")
 _USUAL: Mapping[str, object] = {"pose": "Unspecified", "truncated": 0, "difficult": 0}
@@ -50,6 +61,17 @@ _NO_ATTRIBUTES = frozenset({"name", "bndbox", "actions"})
 def counts_from_0(data: bytes) -> bool:
     """Whether a box in this file lies below 1; looks for its numbers only."""
     return any(float(number) < 1 for number in _LEAST.findall(data))
+
+
+def num_lost(data: bytes) -> Counter[str]:
+    """Count the elements that are left out, by their names; looks for their tags only."""
+    return Counter(tag.decode() for tag in _LOST.findall(data))
+
+
+def file_name(data: bytes) -> str | None:
+    """Return the last part of the path in ``<path>`` or ``<filename>``, or None if there is none."""
+    match = _FILE_NAME.search(data)
+    return None if match is None else html.unescape(match[1].decode(errors="replace")).strip() or None
 
 
 def parse(data: bytes, height: int, width: int, *, origin: int) -> Annotations:
@@ -104,7 +126,10 @@ def _check_size(root: Element, height: int, width: int) -> None:
 def _box(element: Element, i: int, origin: int) -> Corners:
     box = element.find("bndbox")
     if box is None:
-        raise ValueError(f"object without box: object {i} has no <bndbox>")
+        other = next(
+            (f" but <{tag}>, {what}" for tag, what in _OTHER_SHAPES.items() if element.find(tag) is not None), ""
+        )
+        raise ValueError(f"object without box: object {i} has no <bndbox>{other}; write its box, or export as COCO")
     x_min, y_min, x_max, y_max = (_number(box, name, f"object {i}") for name in ("xmin", "ymin", "xmax", "ymax"))
     return x_min - origin, y_min - origin, x_max, y_max
 

@@ -278,9 +278,8 @@ def test_mask_and_no_mask_are_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mask", "image"),
     [
-        ("cat/1_seg.png", "cat/1.png"),
-        ("cat/1-labels.png", "cat/1.png"),
         ("dog/1_mask.png", "cat/1.png"),
+        ("cat/mask_1.png", "cat/1.png"),
         ("gt/x/1.png", "cat/1.png"),
         ("training/instance/1.png", "training/image_2/1.png"),
         ("SemSeg/1.png", "RGB/1.png"),
@@ -289,6 +288,12 @@ def test_mask_and_no_mask_are_classes(tmp_path: Path) -> None:
 def test_mask_among_images_is_an_error(mask: str, image: str, tmp_path: Path) -> None:
     lay(tmp_path, {mask: picture(1), image: picture(2), str(Path(image).with_name("2.png")): picture(3)})
     with pytest.raises(DatasetError, match=rf"{mask} was not read, though it looks like the mask of {image}"):
+        scan(tmp_path)
+
+
+def test_xml_without_a_suffix_is_told(tmp_path: Path) -> None:
+    lay(tmp_path, {"Images/n1-dog/n1_7.jpg": picture(1), "Annotation/n1-dog/n1_7": xml("n1_7")})
+    with pytest.raises(DatasetError, match=r"Annotation/n1-dog/n1_7 was not read, though it is a file of PASCAL VOC"):
         scan(tmp_path)
 
 
@@ -375,7 +380,7 @@ def check_nothing_is_lost(root: Path, files: dict[str, bytes]) -> None:
     stems = {Path(name).stem for name in files if name.endswith(".png")}
     for name in files:
         path = Path(name)
-        if name in told or path.name.startswith(("README", ".", "Thumbs", "sums")):
+        if path.name in told or path.name.startswith(("README", ".", "Thumbs", "sums")):
             continue
         for suffix, _ in ABOUT.values():
             stem = path.name.removesuffix(suffix)

@@ -1,6 +1,7 @@
 """The PASCAL VOC format: layouts, what pixels are counted from, lists of names, masks, and XML that means harm."""
 
 import io
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason, RecordError
+from augment.expansion.expand import expand
 from augment.formats.format import Whole
 from augment.formats.voc import xml
 from augment.formats.voc.format import Voc
@@ -69,6 +71,27 @@ def _problem(root: Path, xml: bytes) -> str:
         ({"annotations/a.xml": b""}, "a.png", None),
         ({"a.xml": b""}, "a.png", None),
         ({"valid/a.xml": b""}, "valid/a.png", "valid"),
+        ({"xmls/a.xml": b""}, "images/a.png", None),
+        ({"Annots/a.xml": b""}, "imgs/a.png", None),
+        ({"xml/a.xml": b""}, "JPEGImages/a.png", None),
+        ({"labels/a.xml": b""}, "a.png", None),
+        ({"annotations/xmls/a.xml": b""}, "images/a.png", None),
+        ({"train/xmls/a.xml": b""}, "train/images/a.png", "train"),
+        ({"annotations/train/a.xml": b""}, "images/train/a.png", "train"),
+        ({"train_annotations/a.xml": b""}, "train_images/a.png", "train"),
+        ({"annotations/a.xml": b""}, "train/a.png", "train"),
+        ({"annotations/train/a.xml": b""}, "train/a.png", "train"),
+        ({"data/labels/a.xml": b""}, "data/images/a.png", None),
+        ({"images/a.xml": b""}, "images/a.png", None),
+        ({"Annotations/a.xml": b"", "ImageSets/val.txt": b"a\n"}, "JPEGImages/a.png", "val"),
+        (
+            {
+                "Annotations/1.xml": b"<annotation><path>C:\\x\\a.jpg</path><object><name>dog</name><bndbox>"
+                b"<xmin>2</xmin><ymin>3</ymin><xmax>4</xmax><ymax>5</ymax></bndbox></object></annotation>"
+            },
+            "JPEGImages/a.png",
+            None,
+        ),
     ],
 )
 def test_layout_is_recognised(files: dict[str, bytes], at: str, split: str | None, tmp_path: Path) -> None:
@@ -221,7 +244,7 @@ def test_picture_without_xml_is_refused_unless_its_split_has_none(tmp_path: Path
     assert annotations_by_key(dataset)["test/c"] == Annotations()
     [refused] = dataset.refused
     assert (refused.key, refused.reason) == ("train/b.png", Reason.ANNOTATION)
-    assert refused.detail.startswith("no annotations: there is no Annotations/b.xml")
+    assert refused.detail.startswith("no annotations: there is no XML file of this name")
 
 
 _BOMB = b"""<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;">]>
@@ -241,7 +264,15 @@ _OUTSIDE = b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><
         (b'<?xml version="1.0" encoding="klingon"?><annotation/>', "not XML"),
         (b"<html/>", "not XML of VOC: the outermost element is <html>"),
         (_xml(_object(), size=(WIDTH, 9)), "picture of another size: the XML says 8 x 9, the upright picture is 8 x 6"),
-        (_xml("<object><name>dog</name></object>"), "object without box: object 0"),
+        (_xml("<object><name>dog</name></object>"), "object without box: object 0 has no <bndbox>; write its box, or"),
+        (
+            _xml("<object><name>dog</name><polygon><pt><x>1</x><y>1</y></pt></polygon></object>"),
+            "object without box: object 0 has no <bndbox> but <polygon>, an outline, as LabelMe has it; wr",
+        ),
+        (
+            _xml(_object(), "<object><name>dog</name><robndbox><cx>1</cx></robndbox></object>"),
+            "object without box: object 1 has no <bndbox> but <robndbox>, an oriented box; write its box, or export as",
+        ),
         (_xml(_object(name=" ")), "not XML of VOC: object 0 has no <name>"),
         (_xml(_object(("nan", 1, 2, 3))), "not a number: <xmin> of object 0 is 'nan'"),
         (_xml(_object(("1e999", 1, 2, 3))), "not a number"),
@@ -303,6 +334,99 @@ def test_list_that_leads_out_finds_nothing(tmp_path: Path) -> None:
     dataset = _scan(_lay(tmp_path / "data", files, "JPEGImages/a.png"))
     assert [record.key for record in dataset] == ["train/a"]
     assert [each.reason for each in dataset.refused] == [Reason.UNREADABLE] * 2
+
+
+def test_splits_have_their_own_folders_of_images_and_xml(tmp_path: Path) -> None:
+    names = [f"{split}/{name}" for split in ("train", "valid") for name in ("a", "b")]
+    files = {f"{name.replace('/', '/xmls/')}.xml": _xml(_object(name=name.replace("/", " "))) for name in names}
+    dataset = _scan(_lay(tmp_path, dict(files), *(f"{name.replace('/', '/images/')}.jpg" for name in names)))
+    assert {key: said.box_labels for key, said in annotations_by_key(dataset).items()} == {
+        name: (name.replace("/", " "),) for name in names
+    }
+
+
+def test_xml_that_could_be_of_two_images_is_an_error_of_its_name(tmp_path: Path) -> None:
+    root = _lay(tmp_path, {"annotations/a.xml": _xml(_object())}, "train/a.png", "val/a.png")
+    with pytest.raises(
+        DatasetError, match=r"was read as voc, and annotations/a.xml was not read, though it is a file of"
+    ):
+        scan(root)
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True), st.data())
+def test_names_in_xml_count_only_if_no_image_has_the_name_of_the_file(stems: list[str], data: st.DataObject) -> None:
+    """Tools leave old names in them, also those of other images."""
+    said = {stem: data.draw(st.sampled_from(["abc.jpg", "a", "b.png", "/x/c.jpg", "", None])) for stem in stems}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            f"xmls/{stem}.xml": _xml(
+                "" if name is None else f"<filename>{name}</filename>", _object(name=f"object of {stem}")
+            )
+            for stem, name in said.items()
+        }
+        dataset = _scan(_lay(Path(folder), dict(files), *(f"images/{stem}.png" for stem in stems)))
+        assert {key: each.box_labels for key, each in annotations_by_key(dataset).items()} == {
+            stem: (f"object of {stem}",) for stem in stems
+        }
+
+
+def test_what_is_left_out_of_objects_is_counted(tmp_path: Path) -> None:
+    part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
+    outline = "<polygon><x1>1</x1><y1>2</y1></polygon>"
+    files = {
+        "Annotations/a.xml": _xml(_object(more=part + part), _object(more=outline)),
+        "Annotations/b.xml": _xml(_object(more=outline)),
+        "SegmentationObject/a.png": picture(),
+    }
+    dataset = scan(_lay(tmp_path, dict(files), "JPEGImages/a.png", "JPEGImages/b.png"))
+    assert dataset.notices == (
+        "1 mask is not read: those of SegmentationObject",
+        "left out of objects: 2 of <part>",
+        "left out of objects: 2 of <polygon>",
+    )
+    assert [len(each.boxes or ()) for each in annotations_by_key(dataset).values()] == [2, 1]
+
+
+def test_year_2012_as_it_is_published_is_read_without_error(tmp_path: Path) -> None:
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[2:4, 1:5], values[0] = 2, masks.IGNORED
+    files: dict[str, bytes | None] = {
+        **{f"Annotations/{name}.xml": _xml(_object()) for name in "abc"},
+        "SegmentationClass/a.png": _palette(values),
+        "SegmentationObject/a.png": _palette(values),
+        "ImageSets/Main/train.txt": b"a\nc\n",
+        "ImageSets/Main/val.txt": b"b\n",
+        "ImageSets/Main/trainval.txt": b"a\nb\nc\n",
+        "ImageSets/Main/dog_train.txt": b"a  1\nc -1\n",
+        "ImageSets/Segmentation/train.txt": b"a\n",
+        "ImageSets/Segmentation/val.txt": b"",
+        "ImageSets/Layout/train.txt": b"a 1\n",
+        "ImageSets/Action/jumping_train.txt": b"a 1 1\n",
+    }
+    base = {f"VOCdevkit/VOC2012/{name}": data for name, data in files.items()}
+    dataset = scan(_lay(tmp_path, base, *(f"VOCdevkit/VOC2012/JPEGImages/{name}.jpg" for name in "abc")))
+    assert (dataset.format, dataset.splits, dataset.num_refused) == ("voc", {"train": 2, "val": 1}, 0)
+    assert dataset.notices == ("1 mask is not read: those of VOCdevkit/VOC2012/SegmentationObject",)
+    assert (dataset.decode_mask(dataset.record(0)) == values).all()
+
+
+def test_masks_in_the_colours_of_a_label_map_keep_the_names_of_their_classes(tmp_path: Path) -> None:
+    indices = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 3
+    colours = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0)], np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(colours[indices]).save(file, "PNG")
+    files = {
+        "labelmap.txt": b"# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:128,0,0::\ndog:0,128,0::\n",
+        "Annotations/a.xml": _xml(_object()),
+        "SegmentationClass/a.png": file.getvalue(),
+        "ImageSets/Segmentation/default.txt": b"a\n",
+    }
+    dataset = scan(_lay(tmp_path / "data", dict(files), "JPEGImages/a.png"))
+    assert dataset.classes == ("background", "cat", "dog")
+    expand(tmp_path / "data", tmp_path / "out", copies=0, include_originals=True)
+    for each in (dataset, scan(tmp_path / "out")):
+        assert (each.format, each.classes) == ("voc", ("background", "cat", "dog"))
+        assert (each.decode_mask(each.record(0)) == indices).all()
 
 
 def test_several_sets_below_one_folder_are_an_error(tmp_path: Path) -> None:

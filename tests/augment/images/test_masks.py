@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, TiffImagePlugin
@@ -108,11 +108,100 @@ def test_large_indices_come_back_from_sixteen_bits_and_larger_ones_are_refused()
         assert caught.value.reason is Reason.NOT_RENDERABLE
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_mask_with_colours_is_refused(mode: str) -> None:
-    with pytest.raises(RecordError, match="one channel of class indices") as caught:
-        masks.decode_mask(encoded(Image.new(mode, (4, 3))))
+@pytest.mark.parametrize(
+    ("mode", "colour"), [("RGB", (1, 2, 3)), ("RGBA", (1, 2, 3, 255)), ("RGBA", (1,) * 4), ("LA", 1)]
+)
+def test_mask_with_colours_or_transparent_pixels_is_refused(mode: str, colour: Any) -> None:
+    with pytest.raises(RecordError, match=r"class indices.*write their indices as PNG") as caught:
+        masks.decode_mask(encoded(Image.new(mode, (4, 3), colour)))
     assert caught.value.reason is Reason.ANNOTATION
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_equal_opaque_channels_are_the_indices(mode: str, image_format: str) -> None:
+    image = Image.fromarray(INDICES).convert(mode)
+    np.testing.assert_array_equal(masks.decode_mask(encoded(image, image_format)), INDICES)
+
+
+# --------------------------------------------------------------------------------------------------------- legends
+
+colours = st.tuples(*[st.integers(0, 255)] * 3)
+legends = st.lists(colours, min_size=1, max_size=9, unique=True).map(tuple)
+
+
+@given(st.data(), legends)
+def test_colours_become_the_indices_of_their_entries(data: st.DataObject, legend: masks.Legend) -> None:
+    indices = data.draw(hnp.arrays(np.uint8, (3, 4), elements=st.integers(0, len(legend) - 1)))
+    shown = Image.fromarray(np.array(legend, np.uint8)[indices])
+    found, by_legend = masks.read_mask(encoded(shown), max_pixels=100, legend=legend)
+    np.testing.assert_array_equal(found, indices)
+    assert by_legend
+
+
+@given(st.data(), legends, colours)
+def test_colour_that_is_not_listed_refuses_the_mask_by_name(
+    data: st.DataObject, legend: masks.Legend, other: tuple[int, int, int]
+) -> None:
+    assume(other not in legend and any(len(set(each)) > 1 for each in legend))
+    pixels = np.array(legend, np.uint8)[
+        data.draw(hnp.arrays(np.uint8, (3, 4), elements=st.integers(0, len(legend) - 1)))
+    ]
+    pixels[1, 2] = other
+    with pytest.raises(RecordError, match="the colour {}, {}, {} is not listed".format(*other)):
+        masks.decode_mask(encoded(Image.fromarray(pixels)), legend=legend)
+
+
+@given(st.data(), st.lists(st.integers(0, 255), min_size=1, max_size=9, unique=True), st.sampled_from(["L", "RGB"]))
+def test_values_become_the_indices_of_their_entries(data: st.DataObject, listed: list[int], mode: str) -> None:
+    """Of values, and of colours that are all grey."""
+    indices = data.draw(hnp.arrays(np.uint8, (3, 4), elements=st.integers(0, len(listed) - 1)))
+    shown = Image.fromarray(np.array(listed, np.uint8)[indices]).convert(mode)
+    for legend in (tuple((value,) for value in listed), tuple((value,) * 3 for value in listed)):
+        np.testing.assert_array_equal(masks.decode_mask(encoded(shown), legend=legend), indices)
+
+
+def test_value_that_is_not_listed_refuses_the_mask_and_255_is_no_class_unless_it_is_listed() -> None:
+    data = encoded(Image.fromarray(np.array([[0, 7, 255]], np.uint8)))
+    assert masks.decode_mask(data, legend=((7,), (0,))).tolist() == [[1, 0, 255]]
+    assert masks.decode_mask(data, legend=((0,), (7,), (255,))).tolist() == [[0, 1, 2]]
+    with pytest.raises(RecordError, match="the value 7 is not listed for any class"):
+        masks.decode_mask(data, legend=((0,), (255,)))
+
+
+def _paletted(indices: list[int], palette: list[int]) -> bytes:
+    image = Image.fromarray(np.array([indices], np.uint8))
+    image.putpalette(palette)
+    return encoded(image)
+
+
+CITY = ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+
+
+@pytest.mark.parametrize(
+    ("palette", "found", "by_legend"),
+    [
+        ([0, 0, 0, 128, 0, 0, 0, 128, 0], [0, 1, 2], False),  # both say the same
+        ([9, 9, 9, 8, 8, 8, 7, 7, 7], [0, 1, 2], False),  # other colours: only the indices can count
+        ([0, 128, 0, 0, 0, 0, 128, 0, 0], [2, 0, 1], True),  # a palette in the order that a tool found the colours in
+    ],
+)
+def test_palette_counts_by_its_colours_if_the_legend_lists_them_elsewhere(
+    palette: list[int], found: list[int], *, by_legend: bool
+) -> None:
+    content = masks.read_mask(_paletted([0, 1, 2], palette), max_pixels=9, legend=CITY)
+    assert (content.indices.tolist(), content.by_legend) == ([found], by_legend)
+
+
+def test_palette_that_a_legend_lists_half_of_is_refused() -> None:
+    with pytest.raises(RecordError, match="the colour 5, 6, 7 is not listed"):
+        masks.decode_mask(_paletted([0, 1, 2], [0, 128, 0, 0, 0, 0, 5, 6, 7]), legend=CITY)
+
+
+def test_one_channel_has_its_indices_though_there_are_colours() -> None:
+    data = encoded(Image.fromarray(INDICES % 3))
+    indices, by_legend = masks.read_mask(data, max_pixels=99, legend=CITY)
+    assert (indices.tolist(), by_legend) == ((INDICES % 3).tolist(), False)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "WEBP"])
