@@ -403,8 +403,8 @@ def _stem(path: str) -> str:
 def masks_among(images: Collection[str]) -> Iterator[Unread]:
     """Yield images that are likely masks of others, each with the evidence.
 
-    Such are: one whose name less a mask's ending or beginning is another's, and one in a folder of masks that shares its name with
-    an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
+    Such are: one whose name less a mask's ending or beginning is another's, and one in a folder of masks that shares its
+    name with an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
     """
     by_stem: dict[str, list[str]] = {}
     for path in images:
