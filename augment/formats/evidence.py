@@ -81,7 +81,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign("V7 Darwin", None, ".json", "annotations", "item image"),
     _sign("SuperAnnotate", None, ".json", "instances metadata"),
     _sign("Hugging Face imagefolder", "imagefolder", ".jsonl .csv", "file_name"),
-    _sign("Open Images", None, ".csv", "imageid labelname"),
+    _sign("Open Images", "csv", ".csv", "imageid labelname"),
     _sign("YOLO", "yolo", ".yaml .yml", "names", "train val test path"),
     _sign("YOLO", "yolo", ".yaml .yml", "nc", "train val test path"),
     _sign("YOLO", "yolo", ".txt", "lines:yolo"),

@@ -64,13 +64,13 @@ class Tree:
         return (path for path in self.paths if is_picture(path))
 
     def read_text(self, path: str, *, max_bytes: int) -> str:
-        """One of the files as UTF-8 (a byte order mark is no part of it).
+        """One of the files as UTF-8, or as UTF-16 with a byte order mark; the mark is no part of the text.
 
-        Raises ValueError where it cannot be read, is longer or is not UTF-8; StorageError where the machine fails.
+        Raises ValueError where it cannot be read, is longer or is neither; StorageError where the machine fails.
         """
+        data = self.read_bytes(path, max_bytes=max_bytes)
         try:
-            data = self.read_bytes(path, max_bytes=max_bytes)
-            return data.decode("utf-8-sig")
+            return data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{keys.printable(path)} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
-from augment.formats.csv_table import columns_of
+from augment.formats.csv_table import Box, columns_of
 from augment.formats.format import Whole
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan as registry
@@ -89,15 +89,16 @@ def test_several_classes_stand_in_a_cell_or_in_columns(table: str, expected: dic
 
 
 def test_columns_of_numbers_other_than_0_and_1_are_no_classes(tmp_path: Path) -> None:
-    root = folder(tmp_path, {"labels.csv": "path,x,y\na.png,1,0\nb.png,1,7\n"}, "a.png", "b.png")
-    assert annotations_by_key(registry.scan(root))["b"] == Annotations(extra={"x": "1", "y": "7"})
+    root = folder(tmp_path, {"labels.csv": "path,u,v\na.png,1,0\nb.png,1,7\n"}, "a.png", "b.png")
+    with pytest.raises(DatasetError, match=r"labels\.csv was not read, though line 2 names a\.png"):
+        registry.scan(root)
+    with pytest.raises(DatasetError, match=r"labels\.csv: .* column path names images, .* \(u, v\) none is known"):
+        registry.scan(root, format="csv")
 
 
 def test_class_of_a_box_and_class_of_its_picture_stand_side_by_side() -> None:
-    columns = columns_of(["file_name", "label", "class", "xmin", "ymin", "xmax", "ymax"])
-    assert columns is not None
-    assert (columns.label, columns.box_label, columns.corners) == (1, 2, (3, 4, 5, 6))
-    assert columns_of(["label", "class"]) is None
+    columns = columns_of(["file_name", "label", "class", "xmin", "ymin", "xmax", "ymax"], [], 0)
+    assert (columns.label, columns.box_label, columns.box) == (1, 2, Box((3, 4, 5, 6), "corners"))
 
 
 def test_other_columns_are_carried_along_as_text(tmp_path: Path) -> None:
@@ -197,7 +198,9 @@ def test_table_without_paths_or_without_classes_is_none(tmp_path: Path) -> None:
         registry.scan(root)
     dataset = registry.scan(root, format="folder")
     assert dataset.notices == ("list.csv was not read, though line 2 names cat/a.png", "notes.csv was not read")
-    with pytest.raises(DatasetError, match=r"names a column of paths \(file_name, "):
+    with pytest.raises(
+        DatasetError, match=r"list\.csv: .* column path names images, and of its other columns \(size\)"
+    ):
         registry.scan(root, format="csv")
 
 
