@@ -252,16 +252,16 @@ def columns_of(header: Sequence[str], rows: Sequence[Row], path: int) -> Columns
     known = [places.pop(name) for name in LABEL if name in places]
     labels, split = take(LABELS), take(SPLIT)
     if len(known) > 1:
-        raise ValueError(_both(header, known[:2], "may be the class", "label"))
+        raise ValueError(_both(header, known[:2], "may both be the class", "label"))
     label = known[0] if known else None
     for name, place in ids.items():
-        beside = label if box_label is None else box_label
+        beside = next((each for each in (box_label, label, labels) if each is not None), None)
         if beside is None:
             label, box_label = (place, None) if box is None else (None, place)
         elif _are_equal(rows, beside, place):
             places[name] = place
         else:
-            raise ValueError(_both(header, (beside, place), "may be the class", "label"))
+            raise ValueError(_both(header, (beside, place), "may both be the class", "label"))
     others = {header[place].strip(): place for place in sorted(places.values())}
     found = Columns(path, label, labels, split, box, box_label, size, others)
     if not found.says_something:
@@ -301,12 +301,15 @@ def _path_column(header: Sequence[str], rows: Sequence[Row], find: Callable[[str
         as_files = [cell for cell in cells if is_picture(cell) and "://" not in cell]
         if set(named) & set(as_files):
             whole.append(place)
-        elif named and (plain[place] in PATHS or (plain[place] not in _KNOWN and _are_many(named, cells))):
+        elif named and (plain[place] in PATHS or _may_be_stems(plain[place], named, cells)):
             stems.append(place)
         elif as_files and 2 * len(as_files) >= len(cells):
             missing.append(place)
-    by_name = [plain.index(name) for name in PATHS if name in plain and name != "id"]
-    candidates = whole or [i for i in stems if plain[i] in PATHS] or stems or missing or by_name[:1]
+    by_name = [plain.index(name) for name in PATHS if name in plain]
+    by_name = [place for place in by_name if plain[place] != "id" or not _counts([row.cells[place] for row in rows])]
+    if any(plain[place] in PATHS for place in stems):  # numbers of classes may be stems of images too
+        stems = [i for i in stems if plain[i] in PATHS or not any(_is_number(cell) for cell in by_column[i])]
+    candidates = whole or stems or missing or by_name[:1]
     for one, other in itertools.combinations(candidates, 2):
         pairs = {(by_column[one][row.cells[one]], by_column[other][row.cells[other]]) for row in rows}
         if any(first and second and first != second for first, second in pairs):
@@ -314,13 +317,21 @@ def _path_column(header: Sequence[str], rows: Sequence[Row], find: Callable[[str
     return min(candidates, key=lambda i: PATHS.index(plain[i]) if plain[i] in PATHS else len(PATHS), default=None)
 
 
-def _are_many(named: Sequence[str], cells: Sequence[str]) -> bool:
+def _counts(cells: Sequence[str]) -> bool:
+    """True if a column counts its rows from 0 or 1, as numbers of classes do too."""
+    return any(all(cell == str(start + i) for i, cell in enumerate(cells)) for start in (0, 1))
+
+
+def _may_be_stems(name: str, named: Sequence[str], cells: Sequence[str]) -> bool:
+    """True if these cells, of which some name images, are stems and not classes or numbers that look like them."""
+    if name in _KNOWN:  # images of masks may be called target
+        return len(named) == len(cells) and not any(map(_is_number, cells))
     return len(named) >= 2 or 2 * len(named) >= len(cells)
 
 
 def _both(header: Sequence[str], places: Sequence[int], what: str, name: str) -> str:
     one, other = (keys.printable(header[place]) for place in places)
-    return f"its columns {one} and {other} both {what}; call the one that counts {name} and leave the other out"
+    return f"its columns {one} and {other} {what}; call the one that counts {name} and leave the other out"
 
 
 def _distinct(header: Sequence[str], plain: Sequence[str], rows: Sequence[Row]) -> dict[str, int]:
@@ -501,7 +512,7 @@ def read(text: str, path: str, split: str | None, images: Images, *, is_cut: boo
             errors.append(error)
             continue
         if table is not None and table.columns.says_something:
-            if not is_cut and _may_number_classes(table, images.count(split)):
+            if not is_cut and _may_number_classes(table, images):
                 raise ValueError(
                     "it may name the classes by number, or images; write the names of images with extension"
                 )
@@ -523,6 +534,9 @@ def _read_as(rows: list[Row], path: str, split: str | None, images: Images) -> T
     if place is None:
         return None
     columns = columns_of(first, rest, place)
+    may_be_of_others = columns.is_only_other and split is None and _plain(first[place]) == "id"
+    if may_be_of_others and not any(_names_image(find, row.cells[place]) for row in rest[:_LOOKED_AT]):
+        return None
     if columns.is_only_other and any(row.cells[columns.label or 0] == first[columns.label or 0] for row in rest):
         raise ValueError("its first line may be a header or a row; write a header: file_name,label")
     if OPEN_IMAGES.issubset(map(_plain, first)) and columns.box is None:
@@ -530,14 +544,13 @@ def _read_as(rows: list[Row], path: str, split: str | None, images: Images) -> T
     return Table(path, split, first, columns, rest)
 
 
-def _may_number_classes(table: Table, num_images: int) -> bool:
+def _may_number_classes(table: Table, images: Images) -> bool:
     """True if a table counts from 0 or 1 and gives each number a class of its own, and there are more images."""
     place = table.columns.label
-    if place is None or len(table.rows) < 2 or len(table.rows) >= num_images:
+    if place is None or len(table.rows) < 2 or not _counts([row.cells[table.columns.path] for row in table.rows]):
         return False
-    numbers = [row.cells[table.columns.path] for row in table.rows]
-    are_different = len({row.cells[place] for row in table.rows}) == len(numbers)
-    return are_different and any(numbers == [str(start + i) for i in range(len(numbers))] for start in (0, 1))
+    are_different = len({row.cells[place] for row in table.rows}) == len(table.rows)
+    return are_different and len(table.rows) < images.count(table.split)
 
 
 def _is_header(cells: Sequence[str], find: Callable[[str], str | None]) -> bool:
@@ -763,7 +776,7 @@ class CsvTable(FolderFormat):
     def recognise(self, tree: Tree) -> bool:
         """Return True if a table names images and says something of them, or may do so in two ways."""
         candidates = list(_candidates(tree))
-        images = Images(tree.paths - set(candidates))
+        images = Images(tree.paths - set(candidates) if candidates else ())
         for path in candidates:
             try:
                 table = _look(tree, path, images)
@@ -786,6 +799,7 @@ class CsvTable(FolderFormat):
                 raise _not_understood(tree, path, str(error)) from error
         tables = [_read_whole(tree, each, images) for each in _chosen(tree, looks)]
         tables = [_less_guess(table, tables) for table in tables]
+        images.padded.clear()  # of what was only tried
         named = Named(tree, used={table.path for table in tables})
         names = _class_descriptions(tree, tables, named.used, listing)
         for table in tables:
@@ -812,11 +826,15 @@ class CsvTable(FolderFormat):
         yield StreamedFile(TABLE, pieces(outputs, whole, self.picture_path))
 
 
+def _with_suffix(tree: Tree, *suffixes: str) -> list[str]:
+    return sorted((path for path in tree.paths if keys.extension(path).lower() in suffixes), key=str.encode)
+
+
 def _candidates(tree: Tree) -> Iterator[str]:
     """Yield tables in the root, in the folder of a split or in one that only structures; not those of other tools."""
-    for path in sorted(tree.paths, key=str.encode):
+    for path in _with_suffix(tree, ".csv", ".tsv"):
         folder, _, name = path.rpartition("/")
-        if keys.extension(name).lower() not in {".csv", ".tsv"} or "/" in folder:
+        if "/" in folder:
             continue
         if folder and folder.lower() not in files.SPLIT_NAMES and not evidence.is_structural(folder):
             continue
@@ -903,6 +921,8 @@ def _less_guess(table: Table, tables: Collection[Table]) -> Table:
 
 
 def _columns_told(tree: Tree, path: str, table: Table | None) -> str:
+    if _SUBMISSION.fullmatch(path.rpartition("/")[2]):
+        return "what a submission says is no truth; if it is, call the table labels.csv"
     if table is None:
         first = evidence.decoded(files.head(tree.root / path, evidence.HEAD_BYTES)).strip().partition("\n")[0]
         return f"no column names images of this folder; its first line is {files.shown(first.strip())}"
@@ -926,7 +946,7 @@ def _class_descriptions(tree: Tree, tables: Iterable[Table], used: set[str], lis
     if not any(table.columns.box and table.columns.box.are_shares for table in tables):
         return {}
     names: dict[str, str] = {}
-    for path in sorted(tree.paths, key=str.encode):
+    for path in _with_suffix(tree, ".csv"):
         if _DESCRIPTIONS.fullmatch(path.rpartition("/")[2]):
             used.add(path)
             rows = csv.reader(io.StringIO(image_paths.read_table(tree, path), newline=""))
@@ -941,7 +961,7 @@ def _class_descriptions(tree: Tree, tables: Iterable[Table], used: set[str], lis
 def _class_order(tree: Tree, tables: Iterable[Table], named: Named) -> tuple[str, ...] | None:
     """Return the classes in the order of a file ``classes.csv`` (name,number) beside a table, if it has them all."""
     folders = {table.path.rpartition("/")[0] for table in tables}
-    for path in sorted(tree.paths, key=str.encode):
+    for path in _with_suffix(tree, ".csv"):
         folder, _, name = path.rpartition("/")
         if folder not in folders or not _CLASS_FILES.fullmatch(name) or path in named.used:
             continue

@@ -17,12 +17,13 @@ import csv
 import functools
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from augment.datasets import keys
 from augment.errors import DatasetError
-from augment.formats import evidence, files
+from augment.formats import csv_table, evidence, files
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
 from augment.formats.shared import image_paths
 from augment.formats.shared.image_paths import Named
@@ -61,11 +62,19 @@ def of_jsonl(text: str) -> Iterator[Row]:
 def of_csv(text: str) -> Iterator[Row]:
     """Each row, its cells by the names of their columns; empty ones are left out.
 
-    ``objects`` and ``labels`` are read as JSON. Raises ValueError, which names the line.
+    ``objects`` and ``labels`` are read as JSON. Raises ValueError, which names the line, or columns of boxes: these
+    would be carried along.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first = text.partition("\n")[0]
+    delimiter = next((each for each in ",;\t" if "file_name" in re.split(f'[{each}"\\s]+', first)), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
+        if boxes := csv_table.box_names(header):
+            raise ValueError(
+                f"its columns {', '.join(boxes)} are boxes, which this format has in objects; call the table "
+                f"{csv_table.TABLE}, and it is read as csv"
+            )
         for cells in reader:
             if not cells:
                 continue
