@@ -262,6 +262,8 @@ def columns_of(header: Sequence[str], rows: Sequence[Row], path: int) -> Columns
             places[name] = place
         else:
             raise ValueError(_both(header, (beside, place), "may both be the class", "label"))
+    if labels is not None:
+        _check_separators(header[labels].strip(), {row.cells[labels] for row in rows})
     others = {header[place].strip(): place for place in sorted(places.values())}
     found = Columns(path, label, labels, split, box, box_label, size, others)
     if not found.says_something:
@@ -371,6 +373,20 @@ def _are_equal(rows: Sequence[Row], one: int, other: int) -> bool:
     return len(pairs) == len({first for first, _ in pairs}) == len({second for _, second in pairs})
 
 
+def _check_separators(name: str, cells: Collection[str]) -> None:
+    """Raise ValueError if several classes in one cell are not separated as they should be."""
+    if any(_BETWEEN & set(cell) for cell in cells):
+        return
+    parts = {cell: frozenset(re.split(r"[,\s]+", cell)) for cell in cells if cell}
+    whole = set(parts.values())
+    joined = {cell for cell, words in parts.items() if cell[0] in "[{" or any(other < words for other in whole)}
+    if joined:
+        raise ValueError(
+            f"its column {keys.printable(name)} may hold several classes, as in {files.shown(min(joined))}; write ; "
+            "between them, or call the column label if each cell is one class"
+        )
+
+
 def _only_others(columns: Columns, plain: Sequence[str], rows: Sequence[Row]) -> Columns:
     """Return the columns with those of a class: all others if they are of 0 and 1, or the only one that there is."""
     others = columns.others.values()
@@ -385,14 +401,14 @@ def _only_others(columns: Columns, plain: Sequence[str], rows: Sequence[Row]) ->
 
 _FEW = 10
 _MAX_CLASS_CHARS = 100
-_FRACTION = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?", re.IGNORECASE)
+_NOT_A_CLASS = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?|[\[{].*|\d+([\s,;|]+\d+)+", re.IGNORECASE | re.DOTALL)
 
 
 def _can_be_classes(rows: Sequence[Row], place: int) -> bool:
-    """True if the values of a column recur as classes do; a few may all differ. Numbers with fractions are none."""
+    """True if the values of a column recur as classes do; a few may all differ. Fractions and lists are none."""
     values = [row.cells[place] for row in rows if row.cells[place]]
     different = set(values)
-    if not values or any(len(each) > _MAX_CLASS_CHARS or _FRACTION.fullmatch(each) for each in different):
+    if not values or any(len(each) > _MAX_CLASS_CHARS or _NOT_A_CLASS.fullmatch(each) for each in different):
         return False
     return len(values) <= _FEW or 2 * len(different) <= len(values)
 
@@ -635,7 +651,7 @@ def add(named: Named, images: Images, table: Table) -> None:
     for row in table.rows:
         name, where = row.cells[columns.path], f"line {row.line} of {table.path}"
         if not name:
-            raise ValueError(f"line {row.line} names no picture")
+            raise ValueError(f"line {row.line} names no image")
         try:
             path = images.find(folder, name, table.split)
         except ValueError as error:
@@ -888,9 +904,7 @@ def _chosen(tree: Tree, looks: Mapping[str, Table]) -> list[Table]:
             chosen += of_folder
         else:
             shown = ", ".join(map(keys.printable, names[:4]))
-            raise DatasetError(
-                f"{tree.root} has several tables of pictures ({shown}); name the one that counts {TABLE}"
-            )
+            raise DatasetError(f"{tree.root} has several tables of images ({shown}); name the one that counts {TABLE}")
     splits = [table.split for table in chosen]
     for path, table in looks.items():
         # Kaggle's test.csv names images and says no more

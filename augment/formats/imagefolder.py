@@ -17,7 +17,6 @@ import csv
 import functools
 import io
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -66,7 +65,8 @@ def of_csv(text: str) -> Iterator[Row]:
     would be carried along.
     """
     first = text.partition("\n")[0]
-    delimiter = next((each for each in ",;\t" if "file_name" in re.split(f'[{each}"\\s]+', first)), ",")
+    names = {each: [cell.strip(' "\r') for cell in first.split(each)] for each in ",;\t"}
+    delimiter = next((each for each, cells in names.items() if "file_name" in cells), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])

@@ -77,6 +77,7 @@ def test_dialects_of_a_table_of_boxes_are_one(header: str, first: str, tmp_path:
     [
         ("path,labels\na.png,x;y\n", {"x": 1.0, "y": 1.0}),
         ("path,tags\na.png,x | y z\n", {"x": 1.0, "y z": 1.0}),
+        ("path,tags\na.png,hot dog\n", {"hot dog": 1.0}),
         ("path,labels\na.png,x=0.25;y=0.75\n", {"x": 0.25, "y": 0.75}),
         ("path,labels\na.png,\n", {}),
         ("path, x, y ,z\na.png,1,0, 1\n", {"x": 1.0, "z": 1.0}),
@@ -165,6 +166,12 @@ def test_number_finds_the_image_that_has_leading_zeros_and_a_notice_says_so(tmp_
         ('image_id,label,bbox\na,x,"[1, 2, 3, 4]"\n', "its columns bbox tell places in images"),
         ("file,label,x1,y1,x2,y2,x3,y3\na.png,x,1,2,3,4,5,6\n", "its columns x3, y3 tell places in images"),
         ("file,label,xmin,ymin\na.png,x,1,2\n", "its columns xmin, ymin tell places in images"),
+        (
+            "id,labels\na,scab\na_m,scab rust\n",
+            "its column labels may hold several classes, as in 'scab rust'; write ;",
+        ),
+        ('id,tags\na,x\na_m,"x, y"\n', "its column tags may hold several classes, as in 'x, y'"),
+        ("id,attribute_ids\na,1 2 3\na_m,4 5\n", "its lines name a and a_m: of its columns 'id,attribute_ids' call"),
         ("path,label,label\na.png,x,y\n", "two of its columns are called label"),
         ("path,label,\na.png,x,why\n", "its column 3 has no name"),
         ("zz,k\na,k\na_m,k\n", "its first line may be a header or a row"),
@@ -414,7 +421,7 @@ def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
     assert labels_of(dataset) == {"a": "cat"}
     assert dataset.notices == ("1 file or folder is ignored as asked",)
     (root / "labels.csv").rename(root / "mine.csv")
-    with pytest.raises(DatasetError, match=r"has several tables of pictures \(mine.csv, other.csv\); name the one"):
+    with pytest.raises(DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); name the one"):
         registry.scan(root)
 
 
@@ -440,7 +447,7 @@ def test_table_without_paths_or_without_classes_is_none(tmp_path: Path) -> None:
     [
         ("path,label\na.png\n", "line 2 has 1 cells, of 2 columns"),
         ('path,label\na.png,"x\n', "line 2 cannot be read"),
-        ("path,label\na.png,x\n,y\n", "line 3 names no picture"),
+        ("path,label\na.png,x\n,y\n", "line 3 names no image"),
         ("path,label\na.png," + "x" * 200_000 + "\n", "line 2 cannot be read"),
     ],
 )
