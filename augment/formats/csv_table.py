@@ -24,6 +24,7 @@ import functools
 import io
 import itertools
 import json
+import posixpath
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -401,7 +402,9 @@ def _only_others(columns: Columns, plain: Sequence[str], rows: Sequence[Row]) ->
 
 _FEW = 10
 _MAX_CLASS_CHARS = 100
-_NOT_A_CLASS = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?|[\[{].*|\d+([\s,;|]+\d+)+", re.IGNORECASE | re.DOTALL)
+_NOT_A_CLASS = re.compile(
+    r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?|[\[{].*|\w+://.*|\d+([\s,;|]+\d+)+", re.IGNORECASE | re.DOTALL
+)
 
 
 def _can_be_classes(rows: Sequence[Row], place: int) -> bool:
@@ -846,13 +849,22 @@ def _with_suffix(tree: Tree, *suffixes: str) -> list[str]:
     return sorted((path for path in tree.paths if keys.extension(path).lower() in suffixes), key=str.encode)
 
 
+def _top(tree: Tree) -> str:
+    """Return the innermost folder that all files lie in or below."""
+    holders = [folder.path for folder in tree.folders if folder.files]
+    return posixpath.commonpath(holders) if holders else ""
+
+
 def _candidates(tree: Tree) -> Iterator[str]:
-    """Yield tables in the root, in the folder of a split or in one that only structures; not those of other tools."""
+    """Yield tables in the outermost folder with files, in that of a split or one that only structures below it.
+
+    Those of other tools are none.
+    """
+    top = _top(tree)
     for path in _with_suffix(tree, ".csv", ".tsv"):
         folder, _, name = path.rpartition("/")
-        if "/" in folder:
-            continue
-        if folder and folder.lower() not in files.SPLIT_NAMES and not evidence.is_structural(folder):
+        inside = folder.removeprefix(top).strip("/")
+        if inside and inside.lower() not in files.SPLIT_NAMES and not evidence.is_structural(inside):
             continue
         sign = evidence.sign_of(tree, path)
         if sign is None or sign.format == CsvTable.name or (sign.format is not None and name != _HUGGING_FACE):
@@ -873,8 +885,9 @@ def _look(tree: Tree, path: str, images: Images) -> Table | None:
 def _split_of(path: str) -> str | None:
     """Return the split that a table is of: its folder if that is one, else the one word for a split in its name."""
     folder, _, name = path.rpartition("/")
-    if folder.lower() in files.SPLIT_NAMES:
-        return folder
+    innermost = folder.rpartition("/")[2]
+    if innermost.lower() in files.SPLIT_NAMES:
+        return innermost
     found = [word for word in re.findall(r"[A-Za-z]+", keys.without_extension(name)) if _split_words(word)]
     return found[0] if len(found) == 1 else None
 
@@ -892,14 +905,14 @@ def _chosen(tree: Tree, looks: Mapping[str, Table]) -> list[Table]:
         raise _not_understood(tree, path, _columns_told(tree, path, looks.get(path)))
     by_folder = files.by_folder(sorted(telling, key=str.encode))
     chosen: list[Table] = []
-    for folder in [""] if "" in by_folder else by_folder:
+    top = _top(tree)
+    for folder in [top] if top in by_folder else by_folder:
         names = by_folder[folder]
         of_folder = [looks[join(folder, name)] for name in names]
         preferred = next((name for name in _PREFERRED for each in names if each.lower() == name), None)
         splits = [table.split for table in of_folder]
         if preferred is not None:
-            table = next(table for table in of_folder if table.path.lower().endswith(preferred))
-            chosen.append(table if folder else replace(table, split=None))
+            chosen.append(next(table for table in of_folder if table.path.lower().endswith(preferred)))
         elif len(of_folder) == 1 or (None not in splits and len(set(splits)) == len(splits)):
             chosen += of_folder
         else:

@@ -177,6 +177,7 @@ def test_number_finds_the_image_that_has_leading_zeros_and_a_notice_says_so(tmp_
         ("zz,k\na,k\na_m,k\n", "its first line may be a header or a row"),
         ("id,style,season\na,x,y\na_m,x,y\n", "its lines name a and a_m: of its columns 'id,style,season' call"),
         ("path,caption\na.png,a dog\n", "line 2 names a.png: of its columns 'path,caption' call"),
+        ("path,origin\na.png,http://a.b/c\n", "line 2 names a.png: of its columns 'path,origin' call"),
         ("path,quality\na.png,0.53\n", "line 2 names a.png: of its columns 'path,quality' call"),
         ("path,a,b\na.png,1,2\n", "line 2 names a.png: of its columns 'path,a,b' call"),
         ("a.png,x,1,2,3,4\n", "line 1 names a.png: of its columns 'a.png,x,1,2,3,4' call"),
@@ -371,6 +372,13 @@ def test_split_is_told_by_the_folders_of_tables(tmp_path: Path) -> None:
     dataset = registry.scan(folder(tmp_path, files, "train/a.png", "valid/a.png"))
     assert dataset.splits == {"train": 1, "valid": 1}
     assert [record.key for record in dataset] == ["train/a", "valid/a"]
+
+
+@pytest.mark.parametrize("place", ["", "data/", "data/annotations/", "deep/data/labels/"])
+def test_table_lies_in_the_outermost_folder_or_in_one_that_structures(place: str, tmp_path: Path) -> None:
+    names = [f"{place.removesuffix('annotations/').removesuffix('labels/')}images/{name}.png" for name in "ab"]
+    dataset = registry.scan(folder(tmp_path, {f"{place}train.csv": "id,label\na,cat\nb,dog\n"}, *names))
+    assert (dataset.format, list(labels_of(dataset).values())) == ("csv", ["cat", "dog"])
 
 
 def test_split_is_told_by_the_folders_of_pictures(tmp_path: Path) -> None:
