@@ -175,9 +175,9 @@ class Images:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
-        self._pictures = frozenset(filter(is_picture, self._paths))
-        self._all = Finder(self._paths)
-        self._pools: dict[str | None, tuple[Finder, Mapping[int, list[str]]]] = {}
+        self._of_split: dict[str | None, Collection[str]] = {}
+        self._finders: dict[str | None, Finder] = {}
+        self._numbers: dict[str | None, Mapping[int, list[str]]] = {}
         self.padded: dict[str, str] = {}
         """Numbers in tables that are an image's but for leading zeros, and these images."""
 
@@ -189,36 +189,42 @@ class Images:
         found = files.named(self._paths, folder, name)
         if found is not None or not name.strip("./\\"):
             return found
-        finder, numbers = self._pool(split)
-        found = finder.anywhere(folder, name)
-        if found is None and name.isdecimal() and (padded := numbers.get(int(name))):
+        if split not in self._finders:
+            self._finders[split] = Finder(self.of(split))
+        found = self._finders[split].anywhere(folder, name)
+        if (
+            found is None
+            and name.isdecimal()
+            and len(name) <= _MAX_DIGITS
+            and (padded := self._by_number(split).get(int(name)))
+        ):
             if len(padded) > 1:
                 raise ValueError(f"ambiguous path: {name!r} may be {', '.join(padded[:3])}; write the whole path")
             found = self.padded[name] = padded[0]
         return found
 
-    def count(self, split: str | None) -> int:
-        """Return how many images there are in the folders of a split, or in all."""
-        return sum(_is_of(path, split) for path in self._pictures) if split else len(self._pictures)
+    def of(self, split: str | None) -> Collection[str]:
+        """Return the images in folders that are called after a split, as ``train_images``; all if there are none."""
+        if split not in self._of_split:
+            start = None if split is None else split[:3].lower()  # of validation, valid and val
+            by_folder = files.by_folder(filter(is_picture, self._paths))
+            named = {folder for folder in by_folder if any(word[:3] == start for word in _split_words(folder))}
+            chosen = named or by_folder.keys()
+            self._of_split[split] = [join(folder, name) for folder in chosen for name in by_folder[folder]]
+        return self._of_split[split]
 
-    def _pool(self, split: str | None) -> tuple[Finder, Mapping[int, list[str]]]:
-        if split not in self._pools:
-            named = {path for path in self._pictures if split is not None and _is_of(path, split)}
+    def _by_number(self, split: str | None) -> Mapping[int, list[str]]:
+        if split not in self._numbers:
             numbers: dict[int, list[str]] = {}
-            for path in sorted(named or self._pictures):
+            for path in sorted(self.of(split)):
                 stem = keys.without_extension(path.rpartition("/")[2])
                 if stem.isdecimal() and len(stem) <= _MAX_DIGITS:
                     numbers.setdefault(int(stem), []).append(path)
-            self._pools[split] = (Finder(named) if named else self._all, numbers)
-        return self._pools[split]
+            self._numbers[split] = numbers
+        return self._numbers[split]
 
 
 _MAX_DIGITS = 18
-
-
-def _is_of(path: str, split: str) -> bool:
-    """True if a folder on the way to an image is called after a split: ``train_images`` after ``training``."""
-    return any(word[:3] == split[:3].lower() for word in _split_words(path.rpartition("/")[0]))
 
 
 def _split_words(text: str) -> set[str]:
@@ -569,7 +575,7 @@ def _may_number_classes(table: Table, images: Images) -> bool:
     if place is None or len(table.rows) < 2 or not _counts([row.cells[table.columns.path] for row in table.rows]):
         return False
     are_different = len({row.cells[place] for row in table.rows}) == len(table.rows)
-    return are_different and len(table.rows) < images.count(table.split)
+    return are_different and len(table.rows) < len(images.of(table.split))
 
 
 def _is_header(cells: Sequence[str], find: Callable[[str], str | None]) -> bool:
