@@ -107,7 +107,7 @@ class Summary:
     ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``mask_bits`` is 16 where a
     mask file has 16 bits a pixel. ``details`` is what the format keeps for itself: the ids of COCO's categories, the
     skeleton of YOLO's poses. ``notices`` say what was not read, ``ignore`` are the
-    patterns of files that the scan was to ignore.
+    patterns of files that the scan was to ignore. ``num_crowds`` are boxes with COCO's ``iscrowd``.
     """
 
     format: str
@@ -124,6 +124,7 @@ class Summary:
     details: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    num_crowds: int = 0
 
     @property
     def conversions(self) -> dict[str, int]:

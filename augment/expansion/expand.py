@@ -133,6 +133,12 @@ class Expansion:
                 if not part.copied:
                     self.notices += sizes.check_dataset(self.pipeline, view)
         self.spec = describe(self.dataset, division, self.pipeline, options, self._references)
+        num_crowds = self.dataset.source.summary.num_crowds
+        if num_crowds and "boxes" in self.spec.targets and not scan.FORMATS[self.spec.format].tells_crowds:
+            crowds = "1 crowd" if num_crowds == 1 else f"{num_crowds:,} crowds"
+            self.notices += (
+                f"{self.spec.format} cannot mark {crowds} (iscrowd) of the dataset: written as any object",
+            )
         self._names = Names(self.dataset, self.spec)
         self._names.check()
 

@@ -30,36 +30,39 @@ _TEXT_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A kind of file that describes images: by its suffix and by the words in it.
+    """A kind of file that describes images: by its suffix or its name, and by the words in it.
 
-    ``format`` is the name of the format here that reads it, None if none does. ``all_of`` and ``any_of`` are words as
-    ``words`` gives them: all of the first and, if there are any, one of the second.
+    ``suffixes`` begin with a dot, or are whole names. ``format`` is the name of the format here that reads it, None
+    if none does. ``all_of`` and ``any_of`` are words as ``words`` gives them: all of the first and, if there are
+    any, one of the second.
     """
 
     tool: str
     format: str | None
-    suffixes: tuple[str, ...]
+    suffixes: frozenset[str]
     all_of: frozenset[str] = frozenset()
     any_of: frozenset[str] = frozenset()
 
-    def fits(self, suffix: str, found: Collection[str]) -> bool:
-        """True if a file with this suffix and these words is of this kind."""
-        if suffix not in self.suffixes or not self.all_of.issubset(found):
+    def fits(self, name: str, found: Collection[str]) -> bool:
+        """True if a file of this name and with these words is of this kind."""
+        if not (self.suffixes & {keys.extension(name).lower(), name.lower()}) or not self.all_of.issubset(found):
             return False
         return not self.any_of or not self.any_of.isdisjoint(found)
 
 
 def _sign(tool: str, reads: str | None, suffixes: str, all_of: str = "", any_of: str = "") -> Sign:
-    return Sign(tool, reads, tuple(suffixes.split()), frozenset(all_of.split()), frozenset(any_of.split()))
+    return Sign(tool, reads, frozenset(suffixes.split()), frozenset(all_of.split()), frozenset(any_of.split()))
 
 
 SIGNS: tuple[Sign, ...] = (
+    _sign("LabelMe (XML)", None, ".xml", "/annotation object polygon", "deleted sourceImage"),
     _sign("PASCAL VOC", "voc", ".xml", "/annotation", "object size filename segmented"),
+    _sign("KITTI", None, ".xml", "/boost_serialization", "tracklets"),
     _sign("CVAT", None, ".xml", "/annotations", "meta version image track"),
     _sign("dlib", None, ".xml", "/dataset", "images image"),
     _sign("Hasty", None, ".json", "images label_classes"),
     _sign("COCO", "coco", ".json", "images", "annotations categories *[].file_name"),
-    _sign("COCO", "coco", ".json", "annotations *[].image_id"),
+    _sign("COCO", "coco", ".json", "annotations", "*[].image_id *[].category_id *[].segmentation"),
     _sign("COCO", "coco", ".json", "categories *[].supercategory"),
     _sign("labelme", None, ".json", "shapes", "imagePath imageData imageHeight flags"),
     _sign("VGG Image Annotator", None, ".json", "_via_img_metadata"),
@@ -80,8 +83,9 @@ SIGNS: tuple[Sign, ...] = (
     _sign("Labelbox", None, ".ndjson .jsonl", "data_row"),
     _sign("V7 Darwin", None, ".json", "annotations", "item image"),
     _sign("SuperAnnotate", None, ".json", "instances metadata"),
-    _sign("Hugging Face imagefolder", "imagefolder", ".jsonl .csv", "file_name"),
-    _sign("Open Images", "csv", ".csv", "imageid labelname"),
+    _sign("Hugging Face imagefolder", "imagefolder", "metadata.jsonl metadata.csv", "file_name"),
+    _sign("Open Images", "csv", ".csv", "imageid labelname xmin xmax ymin ymax"),
+    _sign("Open Images", None, ".csv", "imageid", "labelname originalurl maskpath"),
     _sign("YOLO", "yolo", ".yaml .yml", "names", "train val test path"),
     _sign("YOLO", "yolo", ".yaml .yml", "nc", "train val test path"),
     _sign("YOLO", "yolo", ".txt", "lines:yolo"),
@@ -99,9 +103,17 @@ TABLES = frozenset({".csv", ".tsv"})
 
 KINDS = frozenset(
     {".xml", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".parquet"}
-    | {suffix for sign in SIGNS for suffix in sign.suffixes}
+    | {suffix for sign in SIGNS for suffix in sign.suffixes if suffix.startswith(".")}
 )
 """Suffixes of files that may describe images."""
+
+IMAGES = (
+    (
+        "Cityscapes",
+        re.compile(r".*_gt(fine|coarse)_((label|instance)(train)?ids|color)\.png", re.IGNORECASE),
+    ),
+)
+"""Names of images that only a tool gives to its masks."""
 
 DOCUMENTS = re.compile(
     r"(readme|licen[sc]e|copying|notice|changelog|changes|authors|citation|contributing|requirements|todo|install)\b.*"
@@ -116,23 +128,34 @@ STRUCTURAL = frozenset(
     | {"image_2", "image_3", "image_02", "image_03", "leftimg8bit", "rightimg8bit", "imagefiles", "image_files"}
     | {"labels", "annotations", "annotation", "annots", "annot", "anno", "annos", "xmls", "xml", "jsons", "bboxes"}
     | {"masks", "gt", "gtfine", "gtcoarse", "ground_truth", "groundtruth", "segmentations", "segmentation"}
-    | {"segmentationclass", "segmentationobject", "label_2", "imagesets"}
+    | {
+        "segmentationclass",
+        "segmentationobject",
+        "label_2",
+        "imagesets",
+        "data",
+        "rgbleft",
+        "rgbright",
+        "color",
+        "colour",
+    }
 )
 """Names of folders that only structure a dataset, in lower case: never a class."""
 
-_STRUCTURE = "images?|imgs?|jpe?gs?|pngs?|pictures|labels?|annotations?|annots?|masks?|gt"
+_STRUCTURE = "images?|imgs?|jpe?gs?|pngs?|pictures|labels?|annotations?|annots?|masks?|gt|bbox|bounding_?box"
 _SPLIT = "|".join(sorted(SPLIT_NAMES, key=len, reverse=True))
 _WITH_SPLIT = re.compile(
-    rf"({_SPLIT})[-_ ]?({_STRUCTURE})|({_STRUCTURE})[-_ ]?({_SPLIT}|raw|orig(inals?)?|resized|\d+(x\d+)?)",
+    rf"({_SPLIT})[-_ ]?({_STRUCTURE})|({_STRUCTURE})[-_ ]?({_SPLIT}|raw|orig(inals?)?|resized|\d+x\d+)|ima?ge?_?\d+",
     re.IGNORECASE,
 )
 
 MASK_FOLDERS = frozenset(
     {"masks", "mask", "labels", "label", "annotations", "annotation", "annot", "annots", "gt", "gtfine"}
     | {"ground_truth", "groundtruth", "segmentationclass", "segmentationobject", "segmentationclasspng"}
-    | {"segmentations", "segmentation", "seg", "segs", "targets"}
+    | {"segmentations", "segmentation", "seg", "segs", "targets", "instance", "instances", "semantic", "semantic_rgb"}
+    | {"semseg", "panoptic", "depth", "depthleft", "depthright", "gtleft", "gtright", "gtcoarse", "labelids"}
 )
-"""Names of folders that hold masks, in lower case."""
+"""Names of folders that hold masks, or depths, in lower case."""
 
 MASK_ENDINGS = re.compile(
     r"[-_. ](masks?|labels?|annots?|annotations?|gt|segs?|segmentations?|P|L|labelids|instanceids|color)(_\d+)?$",
@@ -230,14 +253,27 @@ def sign_of(tree: Tree, path: str) -> Sign | None:
     suffix = keys.extension(path).lower()
     if suffix not in KINDS:
         return None
-    found = words(suffix, files.head(tree.root / path, HEAD_BYTES))
-    return next((sign for sign in SIGNS if sign.fits(suffix, found)), None)
+    for num_bytes in (HEAD_BYTES, _TEXT_BYTES) if suffix == ".json" else (HEAD_BYTES,):
+        head = files.head(tree.root / path, num_bytes)
+        found = words(suffix, head)
+        sign = next((sign for sign in SIGNS if sign.fits(path.rpartition("/")[2], found)), None)
+        if sign is not None or len(head) < num_bytes:
+            return sign
+    return None
 
 
 def has(tree: Tree, name: str, paths: Iterable[str]) -> bool:
     """Return True if one of these files is of a kind that this format reads; looks into few of them."""
-    some = sorted(paths, key=lambda path: (path.count("/"), path))[:_LOOKED_AT]
-    return any((sign := sign_of(tree, path)) is not None and sign.format == name for path in some)
+    return first(tree, name, paths) is not None
+
+
+def first(tree: Tree, name: str, paths: Iterable[str]) -> str | None:
+    """Return the first of these files that is of a kind that this format reads, or None; looks into few of them."""
+    some = (path for path in paths if keys.extension(path).lower() in KINDS)
+    for path in sorted(some, key=lambda path: (path.count("/"), path))[:_LOOKED_AT]:
+        if (sign := sign_of(tree, path)) is not None and sign.format == name:
+            return path
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------- unread
@@ -374,7 +410,6 @@ def masks_among(images: Collection[str]) -> Iterator[Unread]:
     Such are: one whose name less a mask's ending is another's, and one in a folder of masks that shares its name with
     an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
     """
-    in_folder = {(path.rpartition("/")[0], _stem(path)): path for path in images}
     by_stem: dict[str, list[str]] = {}
     for path in images:
         by_stem.setdefault(_stem(path), []).append(path)
@@ -383,10 +418,12 @@ def masks_among(images: Collection[str]) -> Iterator[Unread]:
     for path in sorted(images, key=str.encode):
         folder, stem = path.rpartition("/")[0], _stem(path)
         start = MASK_ENDINGS.sub("", stem)
-        other = in_folder.get((folder, start)) if start != stem else None
+        other = next(iter(by_stem.get(start, ())), None) if start != stem else None
         holder = next((part for part in folder.lower().split("/") if part in MASK_FOLDERS - classes), None)
         if other is None and holder is not None:
-            same = [*by_stem[stem], *(by_stem.get(start, ()) if start != stem else ())]
-            other = next((each for each in same if holder not in each.lower().split("/")[:-1]), None)
-        if other is not None:
+            other = next((each for each in by_stem[stem] if holder not in each.lower().split("/")[:-1]), None)
+        tool = next((name for name, pattern in IMAGES if pattern.fullmatch(path.rpartition("/")[2])), None)
+        if tool is not None:
+            yield Unread(path, f"it is a file of {tool}", tool)
+        elif other is not None:
             yield Unread(path, f"it looks like the mask of {keys.printable(other)}")

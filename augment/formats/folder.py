@@ -14,13 +14,15 @@ Layout, from the folders' names alone:
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import dropwhile
 from pathlib import Path
 
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import evidence, files
-from augment.formats.format import FileGroup, FolderFormat, Listing, Output
+from augment.formats.files import Lazily
+from augment.formats.format import Described, FileGroup, FolderFormat, Listing, Output
 from augment.formats.tree import Folder, Tree, is_picture, join
 
 
@@ -38,8 +40,8 @@ class ClassFolders(FolderFormat):
         """List what may be a record. Raises DatasetError if the folders do not tell splits or classes."""
         holders = [folder for folder in tree.folders if any(map(is_picture, folder.files))]
         are_classes = _only_structure(holders)
-        if are_classes and not listing.is_named:
-            shown = " and ".join(map(keys.printable, sorted({folder.path for folder in holders})[:3]))
+        if are_classes and not listing.is_named and not any(evidence.masks_among(list(tree.pictures()))):
+            shown = " and ".join(map(keys.printable, sorted({folder.parts[0] for folder in holders})[:3]))
             raise DatasetError(
                 f"{keys.printable(str(tree.root))}: all images are in {shown}, names that only structure a dataset: if "
                 "they are its classes, name the format (--format folder; for an expansion --from-format folder)"
@@ -57,7 +59,12 @@ class ClassFolders(FolderFormat):
             split = parts[0] if parts and parts[0] in listing.splits else None
             classes = below(parts[1:] if split is not None else parts)
             misplaced = beside if split is None else None
-            listing.groups.append(FileGroup(folder.path, names, split, classes[0] if classes else None, misplaced))
+            class_name = classes[0] if classes else None
+            group = FileGroup(folder.path, names, split, class_name, misplaced)
+            if split is not None and folder.parts[0] != split:  # a record's name begins with its split
+                rest = [part for i, part in enumerate(folder.parts) if i != folder.parts.index(split)]
+                group = replace(group, described=_named("/".join([split, *rest]), names))
+            listing.groups.append(group)
 
     def picture_path(self, output: Output) -> str:
         """Return the path in the folder of its class, below that of its split.
@@ -75,6 +82,10 @@ class ClassFolders(FolderFormat):
             _check_folder(name)
             inside = f"{name}/{output.file_name}"
         return join(output.split or "", inside)
+
+
+def _named(folder: str, names: Sequence[str]) -> Lazily:
+    return Lazily(len(names), lambda i: Described(named=f"{folder}/{names[i]}"))
 
 
 def _may_be_image(name: str) -> bool:

@@ -188,6 +188,8 @@ class Format(ABC):
 
     name: ClassVar[str]
     writes: ClassVar[frozenset[str]]
+    tells_crowds: ClassVar[bool] = True
+    """False if a crowd (COCO's ``iscrowd``) is written as any other object."""
 
     @abstractmethod
     def recognise(self, tree: Tree) -> bool:

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 from augment.datasets import keys
 from augment.errors import DatasetError
-from augment.formats import csv_table, evidence, files
+from augment.formats import evidence, files
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
-from augment.formats.shared import image_paths
+from augment.formats.shared import columns, image_paths
 from augment.formats.shared.image_paths import Named
 from augment.formats.tree import Tree, join
 from augment.samples import annotations
@@ -70,10 +70,10 @@ def of_csv(text: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
-        if boxes := csv_table.box_names(header):
+        if boxes := columns.box_names(header):
             raise ValueError(
                 f"its columns {', '.join(boxes)} are boxes, which this format has in objects; call the table "
-                f"{csv_table.TABLE}, and it is read as csv"
+                f"labels.csv, and it is read as csv"
             )
         for cells in reader:
             if not cells:

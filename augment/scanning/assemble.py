@@ -151,6 +151,7 @@ class Assembly:
         self._mask_bits = 8
         self._largest_edge = -math.inf
         self._has_fractions = False
+        self._num_crowds = 0
         self.refusals = Refusals()
         self.num_records = 0
         self.num_refused = 0
@@ -190,6 +191,7 @@ class Assembly:
         if annotations is None:
             return
         self._targets.update(name for name in _TARGETS if getattr(annotations, name) is not None)
+        self._num_crowds += sum(bool(each.get("iscrowd")) for each in annotations.box_attributes or ())
         for box in annotations.boxes or ():
             self._largest_edge = max(self._largest_edge, *box)
             self._has_fractions |= any(edge % 1 for edge in box)
@@ -244,6 +246,7 @@ class Assembly:
             details=self._listing.details,
             notices=tuple(self._listing.notices),
             ignore=tuple(self._listing.ignore),
+            num_crowds=self._num_crowds,
         )
         records = (batch for table in tables.values() for batch in _record_rows(table))
         return Assembled(summary, records, _refused_rows(refused.sort_by("path")))

@@ -82,7 +82,7 @@ def recognised(tree: Tree) -> Format:
     for equals in _ASKED:
         found = [each for each in equals if each.recognise(tree)]
         if len(found) > 1:
-            names = " and ".join(each.name for each in found)
+            names = " and ".join(f"{each.name}{_shown_by(tree, each)}" for each in found)
             raise DatasetError(
                 f"{keys.printable(str(tree.root))} looks like {names}: name the format (--format; for an expansion "
                 "--from-format), or give the folder of one of them"
@@ -90,6 +90,11 @@ def recognised(tree: Tree) -> Format:
         if found:
             return found[0]
     return FORMATS[ClassFolders.name]
+
+
+def _shown_by(tree: Tree, each: Format) -> str:
+    path = evidence.first(tree, each.name, tree.paths)
+    return "" if path is None else f" ({keys.printable(path)})"
 
 
 def scan(

@@ -9,6 +9,7 @@ infinity, whole numbers of at most 18 digits, nothing after the end.
 import json
 import math
 import re
+import shlex
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn, TypeGuard
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.coco.objects import Id
+from augment.formats.coco.objects import Id, identity, is_caption
 from augment.formats.files import shown
 from augment.formats.tree import Tree
 
@@ -174,22 +175,32 @@ _DECODER = json.JSONDecoder(
 )
 
 
-_MOST_NAMED = 20
-"""Annotations without a picture that are named one by one."""
+_MOST_NAMED = 3
+"""Annotations without an image that are named; all are counted."""
 
 _LISTS = ("images", "annotations", "categories", "licenses")
 
 
-_Waiting = tuple[int, Any, Any, str | None]
-"""Of an object its place, the ids of its image and category as they stand there, and what is wrong with it."""
+class _Waiting(NamedTuple):
+    """An annotation whose image is not known yet: the ids of image and category as they stand there."""
+
+    start: int
+    image_id: Any
+    category: Any
+    problem: str | None
+    is_caption: bool
 
 
 @dataclass(slots=True)
 class Entry:
-    """One picture in one file: where its entry stands in the text, and where its objects do."""
+    """One image in one file: the places of its entry and of its objects and captions in the text.
+
+    ``num_captions`` of them are captions.
+    """
 
     start: int
     objects: "array[int]" = field(default_factory=lambda: array("q"))
+    num_captions: int = 0
     problem: str | None = None
 
 
@@ -197,8 +208,8 @@ class Entry:
 class Indexed:
     """One file. ``entries`` are by ``file_name``, ``used`` are the ids of categories that objects have.
 
-    ``refused`` says what belongs to no picture.
-    ``says_boxes`` is False where it has no list of annotations at all: it lists pictures only.
+    ``lost`` tells of the annotations that belong to no image, with their number, of which ``num_lost`` are objects.
+    ``says_boxes`` is False if it has no list of annotations at all, or one of captions only.
     """
 
     path: str
@@ -209,7 +220,8 @@ class Indexed:
     info: Any = None
     used: set[Id] = field(default_factory=set)
     says_boxes: bool = False
-    refused: list[str] = field(default_factory=list)
+    lost: str | None = None
+    num_lost: int = 0
 
     def image(self, entry: Entry) -> Mapping[str, Any]:
         """The entry as the file has it."""
@@ -231,77 +243,113 @@ def index_file(path: str, text: str) -> Indexed:
     by_id: dict[Id, Entry] = {}
     waiting: list[_Waiting] = []
     ids: set[Id] = set()
+    has_annotations = False
     for member, start, value in elements(text, path, _LISTS):
         if start is None:
-            found.says_boxes = found.says_boxes or member == "annotations"
+            has_annotations = has_annotations or member == "annotations"
         elif member == "images":
             _add_image(found, by_id, start, value)
         elif member == "annotations":
-            waiting.append((start, *_object(value, ids)))
+            waiting.append(_annotation(path, start, value, ids))
         elif member == "categories":
             found.categories.append(_category(found, value))
         elif member == "licenses":
             found.licenses.append(value)
         elif member == "info":
             found.info = value
+        else:
+            _check_other(path, member, value, "image_id", "annotations")
+    found.says_boxes = has_annotations and (not waiting or not all(each.is_caption for each in waiting))
     _attach(found, by_id, waiting)
     return found
 
 
-def _attach(found: Indexed, by_id: Mapping[Id, Entry], objects: Sequence[_Waiting]) -> None:
-    """Give each object to its picture, once all pictures and categories are known."""
-    known = {each["id"] for each in found.categories}
+def _attach(found: Indexed, by_id: Mapping[Id, Entry], annotations: Sequence[_Waiting]) -> None:
+    """Give each annotation to its image, once all images and categories are known."""
+    known = {identity(each["id"]) for each in found.categories}
+    lost: list[str] = []
     num_lost = 0
-    for start, image_id, category, wrong in objects:
-        entry = by_id.get(image_id) if _is_id(image_id) else None
+    for each in annotations:
+        image = identity(each.image_id)
+        entry = None if image is None else by_id.get(image)
         if entry is None:
             num_lost += 1
+            found.num_lost += not each.is_caption
             if num_lost <= _MOST_NAMED:
-                found.refused.append(f"unknown image: {_named(found, start)} is of image {shown(image_id)}")
+                lost.append(f"{_named(found, each.start)} is of image {shown(each.image_id)}")
             continue
-        entry.objects.append(start)
-        entry.problem = entry.problem or wrong
-        if category is not None and (not _is_id(category) or category not in known):
-            problem = f"unknown category: {_named(found, start)} has category {shown(category)}"
+        entry.objects.append(each.start)
+        entry.num_captions += each.is_caption
+        entry.problem = entry.problem or each.problem
+        category = identity(each.category)
+        if each.is_caption or each.category is None:
+            continue
+        if category is None or category not in known:
+            problem = f"unknown category: {_named(found, each.start)} has category {shown(each.category)}"
             entry.problem = entry.problem or problem
-        elif category is not None:
+        else:
             found.used.add(category)
-    if num_lost > _MOST_NAMED:
-        found.refused.append(f"unknown image: {num_lost - _MOST_NAMED} more annotations are of images that it lacks")
+    if num_lost:
+        number = "1 annotation is" if num_lost == 1 else f"{num_lost:,} annotations are"
+        more = ", …" if num_lost > len(lost) else ""
+        found.lost = f"unknown image: {number} of images that it does not list ({', '.join(lost)}{more})"
 
 
 def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -> None:
     file_name = value.get("file_name") if isinstance(value, dict) else None
-    if not _is_name(file_name) or not _is_id(value.get("id")):
+    own = identity(value.get("id")) if isinstance(value, dict) else None
+    if not _is_name(file_name) or own is None:
         raise DatasetError(
             f"{keys.printable(found.path)}: an image is an object with an id and a file_name, not {shown(value)}"
         )
+    for member, inner in value.items():
+        _check_other(found.path, f"{member} of an image", inner, "bbox", "annotations, a list beside images")
     entry = Entry(start)
-    for other in (by_id.setdefault(value["id"], entry), found.entries.setdefault(file_name, entry)):
+    same = by_id.setdefault(own, entry)
+    for other in (same, found.entries.setdefault(file_name, entry)):
         if other is not entry:
             problem = f"duplicate id: image {value['id']!r} ({keys.printable(file_name)}) is listed twice"
+            if other is same and (id_of_other := found.image(other)["id"]) != value["id"]:
+                problem = (
+                    f"ambiguous id: images {id_of_other!r} and {value['id']!r} differ by their quotes alone; give one "
+                    "of them another id"
+                )
             entry.problem = other.problem = problem
 
 
-def _object(value: Any, ids: set[Id]) -> tuple[Any, Any, str | None]:
-    """The image and the category of an object, and what is wrong with it."""
+def _check_other(path: str, member: str, value: Any, sign: str, name: str) -> None:
+    """Raise DatasetError if a member that COCO does not know holds objects, which would be lost."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and sign in value[0]:
+        raise DatasetError(
+            f"{keys.printable(path)}: {_shown_text(member)} holds objects, which COCO calls {name}; rename or move it"
+        )
+
+
+def _annotation(path: str, start: int, value: Any, ids: set[Id]) -> _Waiting:
+    """The image and the category of an annotation, and what is wrong with it."""
     if not isinstance(value, dict):
-        return None, None, None
-    image_id, own, category = value.get("image_id"), value.get("id"), value.get("category_id")
+        return _Waiting(start, None, None, None, is_caption=False)
+    if "segments_info" in value and "category_id" not in value:
+        raise DatasetError(
+            f"{keys.printable(path)} is a panoptic file of COCO, which is not read here: ignore it (--ignore "
+            f"{shlex.quote(keys.printable(path.rpartition('/')[2]))}), and read its instances from a file of objects"
+        )
+    image_id, given, category = value.get("image_id"), value.get("id"), value.get("category_id")
+    own, caption = identity(given), is_caption(value)
     problem = None
-    if not _is_id(own):
-        problem = f"no id: an annotation of image {shown(image_id)} has the id {shown(own)}, not a whole number"
+    if own is None:
+        problem = f"no id: an annotation of image {shown(image_id)} has the id {shown(given)}, not a whole number"
     elif own in ids:
-        problem = f"duplicate id: annotation {own!r} is listed twice"
+        problem = f"duplicate id: annotation {given!r} is listed twice"
     else:
         ids.add(own)
-    if category is None and not isinstance(value.get("caption"), str):
-        problem = problem or f"unknown category: annotation {shown(own)} has none"
-    return image_id, category, problem
+    if category is None and not caption:
+        problem = problem or f"unknown category: annotation {shown(given)} has none"
+    return _Waiting(start, image_id, category, problem, caption)
 
 
 def _category(found: Indexed, value: Any) -> dict[str, Any]:
-    ok = isinstance(value, dict) and _is_id(value.get("id")) and _is_name(value.get("name"))
+    ok = isinstance(value, dict) and identity(value.get("id")) is not None and _is_name(value.get("name"))
     points = value.get("keypoints", []) if ok else None
     if not isinstance(points, list) or not all(map(_is_name, points)):
         raise DatasetError(
@@ -317,10 +365,6 @@ def _category(found: Indexed, value: Any) -> dict[str, Any]:
 def _named(found: Indexed, start: int) -> str:
     value = element(found.text, start)
     return f"annotation {shown(value.get('id') if isinstance(value, dict) else value)}"
-
-
-def _is_id(value: object) -> TypeGuard[Id]:
-    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _is_name(value: object) -> TypeGuard[str]:

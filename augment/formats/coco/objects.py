@@ -5,6 +5,7 @@ everybody does. Numbers are written to a hundred-thousandth of a pixel. Members 
 ``score``, VOC's ``difficult``), and ``iscrowd`` where it is 1, are a box's attributes; they are written back.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,14 +17,35 @@ from augment.samples.annotations import BY_KEYPOINT, Annotations, Corners, Polyg
 
 Id = int | str
 
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+
 OWN_MEMBERS = frozenset(
     {"id", "image_id", "category_id", "bbox", "area", "segmentation", "iscrowd", "keypoints", "num_keypoints"}
-    | {"keypoint_angles", "keypoint_scales", "caption"}
+    | {"keypoint_angles", "keypoint_scales"}
 )
 """Members of an annotation that are not carried along as they stand; angles and scales are an addition of ours."""
 
 OF_IMAGE = frozenset({"id", "file_name", "width", "height"})
 """Likewise of an image."""
+
+CAPTIONS = "captions"
+"""The member of an image's ``extra`` that has its captions."""
+
+_OF_OBJECT = ("bbox", "segmentation", "keypoints")
+
+
+def identity(value: object) -> Id | None:
+    """Return the id that a value of JSON is, or None if it is none; ``1``, ``"1"`` and ``1.0`` are one id."""
+    if isinstance(value, str):
+        return int(value) if _WHOLE.fullmatch(value) else value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def is_caption(each: Mapping[str, Any]) -> bool:
+    """True if an annotation is a text about the image and no object, whatever category it has."""
+    return isinstance(each.get("caption"), str) and not any(each.get(member) for member in _OF_OBJECT)
 
 
 class Categories:
@@ -34,8 +56,16 @@ class Categories:
         self.names: dict[Id, str] = {}
         self.keypoints: dict[Id, tuple[str, ...]] = {}
         for each in categories:
-            self.names[each["id"]] = each["name"]
-            self.keypoints[each["id"]] = tuple(each.get("keypoints", ()))
+            self.names[own := _known(each["id"])] = each["name"]
+            self.keypoints[own] = tuple(each.get("keypoints", ()))
+
+
+def _known(value: object) -> Id:
+    """The id of a category that was checked."""
+    found = identity(value)
+    if found is None:
+        raise ValueError(f"unknown category: {str(value)[:40]} is no id")
+    return found
 
 
 def read(
@@ -58,19 +88,19 @@ def read(
     keypoints: dict[str, list[Any]] = {name: [] for name in ("keypoints", *BY_KEYPOINT)}
     captions: list[str] = []
     for each in objects:
-        if "category_id" not in each and isinstance(each.get("caption"), str):
+        if is_caption(each):
             captions.append(each["caption"])
             continue
         where = f"annotation {each.get('id')!r}"
         mask = _mask(each.get("segmentation"), where, height, width)
         boxes.append(_box(each.get("bbox"), mask, where))
-        labels.append(categories.names[each["category_id"]])
-        attributes.append(_attributes(each))
+        labels.append(categories.names[_known(each["category_id"])])
+        attributes.append(_attributes(each, where))
         masks.append(mask)
         _add_keypoints(keypoints, each, categories, len(boxes) - 1, where)
     extra = {name: value for name, value in image.items() if name not in OF_IMAGE}
     if captions:
-        extra["captions"] = captions
+        extra[CAPTIONS] = captions
     if not says_boxes:
         return Annotations(extra=extra or None)
     if any(values and len(values) != len(keypoints["keypoints"]) for values in keypoints.values()):
@@ -103,7 +133,7 @@ def _numbers(value: object, where: str, what: str) -> list[float]:
 
 
 def _box(value: object, mask: Polygons | Rle | None, where: str) -> Corners:
-    if value is None and mask is not None:
+    if (value is None or value == []) and mask is not None:
         return enclosing(mask) if isinstance(mask, tuple) else _enclosing_runs(mask)
     numbers = _numbers(value, where, "a bbox")
     if len(numbers) != 4:
@@ -124,7 +154,7 @@ def coco_runs(mask: Rle) -> Any:
 
 
 def _mask(value: object, where: str, height: int, width: int) -> Polygons | Rle | None:
-    if value is None or value == []:
+    if value is None or value in ([], [[]]):
         return None
     if isinstance(value, list):
         return tuple(_polygon(part, where) for part in value)
@@ -161,9 +191,12 @@ def _polygon(value: object, where: str) -> tuple[float, ...]:
     return tuple(numbers)
 
 
-def _attributes(each: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(each: Mapping[str, Any], where: str) -> dict[str, Any]:
     found = {name: value for name, value in each.items() if name not in OWN_MEMBERS}
-    if each.get("iscrowd"):
+    crowd = identity(each.get("iscrowd") or 0)
+    if crowd not in {0, 1} and each["iscrowd"] is not True:
+        raise ValueError(f"not a number: {where} has iscrowd {str(each['iscrowd'])[:40]!r}; it is 0 or 1")
+    if crowd != 0:
         found["iscrowd"] = 1
     return found
 
@@ -175,9 +208,9 @@ def _add_keypoints(
     if each.get("keypoints") is None:
         return
     numbers = _numbers(each["keypoints"], where, "keypoints")
-    names = categories.keypoints[each["category_id"]]
+    names = categories.keypoints[own := _known(each["category_id"])]
     if len(numbers) != 3 * len(names):
-        category = categories.names[each["category_id"]]
+        category = categories.names[own]
         raise ValueError(
             f"lengths differ: {where} has {len(numbers)} numbers of keypoints, of the {len(names)} that category "
             f"{category!r} names"

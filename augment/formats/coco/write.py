@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, groupby
+from itertools import chain, count, groupby, islice
 from typing import Any
 
 from pycocotools import mask as coco_mask
@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats.coco.index import Indexed
-from augment.formats.coco.objects import OF_IMAGE, OWN_MEMBERS, Id, coco_runs
+from augment.formats.coco.objects import CAPTIONS, OF_IMAGE, OWN_MEMBERS, Id, coco_runs, identity
 from augment.formats.files import shown
 from augment.formats.format import Output, StreamedFile, Whole
 from augment.formats.shared import object_rules
@@ -81,10 +81,10 @@ def united(files: Sequence[Indexed]) -> list[dict[str, Any]]:
 
     Raises DatasetError where two files say different things of one id.
     """
-    found: dict[Id, tuple[dict[str, Any], str]] = {}
+    found: dict[Id | None, tuple[dict[str, Any], str]] = {}
     for file in files:
         for category in file.categories:
-            known, path = found.setdefault(category["id"], ({}, file.path))
+            known, path = found.setdefault(identity(category["id"]), ({}, file.path))
             for member in ("name", "keypoints"):
                 if member in known and known[member] != category.get(member, known[member]):
                     raise DatasetError(
@@ -101,7 +101,8 @@ def details(files: Sequence[Indexed], categories: Sequence[Mapping[str, Any]]) -
     used = {each for file in files for each in file.used}
     by_name: dict[str, Mapping[str, Any]] = {}
     for category in categories:
-        if category["name"] not in by_name or (category["id"] in used and by_name[category["name"]]["id"] not in used):
+        other = by_name.get(category["name"])
+        if other is None or (identity(category["id"]) in used and identity(other["id"]) not in used):
             by_name[category["name"]] = category
     licenses = {json.dumps(each, sort_keys=True): each for file in files for each in file.licenses}
     information = next((file.info for file in files if file.info is not None), None)
@@ -118,10 +119,10 @@ def of_output(whole: Whole, with_keypoints: frozenset[str]) -> list[dict[str, An
     known: dict[str, dict[str, Any]] = {}
     if whole.source_format == "coco":
         known = {each["name"]: each for each in whole.details.get("categories", ())}
-    numbers = (each["id"] for each in known.values() if isinstance(each["id"], int))
+    numbers = (own for each in known.values() if isinstance(own := identity(each["id"]), int))
     free = max(numbers, default=0) + 1
     written: list[dict[str, Any]] = []
-    for name in whole.classes or (NO_CLASS,):
+    for name in whole.classes or ((NO_CLASS,) if "boxes" in whole.targets else ()):
         category = known.get(name)
         if category is None:
             category = {"id": free, "name": name, "supercategory": ""}
@@ -183,8 +184,15 @@ def _pieces(
     for member in ("info", "licenses"):
         if member in of_source:
             yield f'"{member}":{_json(of_source[member])},\n'.encode()
-    yield from _list("images", _images(outputs, split, numbers))
-    yield from _list("annotations", _objects(outputs, split, ids, names, numbers))
+    if "boxes" in whole.targets:
+        yield from _list("images", _images(outputs, split, numbers, OF_IMAGE))
+        yield from _list("annotations", _objects(outputs, split, ids, names, numbers))
+    else:  # a list of annotations without an object would say that the images have none
+        yield from _list("images", _images(outputs, split, numbers, OF_IMAGE | {CAPTIONS}))
+        captions = _captions(outputs, split, numbers)
+        first = list(islice(captions, 1))
+        if first:
+            yield from _list("annotations", chain(first, captions))
     yield from _list("categories", iter(categories), end="}\n")
 
 
@@ -197,10 +205,12 @@ def _list(member: str, values: Iterator[Mapping[str, Any]], *, end: str = ",\n")
     yield f"]{end}".encode()
 
 
-def _images(outputs: Outputs, split: str | None, numbers: _Numbers) -> Iterator[Mapping[str, Any]]:
+def _images(
+    outputs: Outputs, split: str | None, numbers: _Numbers, left_out: frozenset[str]
+) -> Iterator[Mapping[str, Any]]:
     for output in _of_split(outputs, split):
         own = {"id": next(numbers.image), "file_name": output.file_name, "width": output.width, "height": output.height}
-        yield own | {name: value for name, value in (output.annotations.extra or {}).items() if name not in OF_IMAGE}
+        yield own | {name: value for name, value in (output.annotations.extra or {}).items() if name not in left_out}
 
 
 def _objects(
@@ -214,6 +224,13 @@ def _objects(
         image = next(numbers.owner)
         for each in written(output.annotations, ids, names):
             yield {"id": next(numbers.object), "image_id": image, **each}
+
+
+def _captions(outputs: Outputs, split: str | None, numbers: _Numbers) -> Iterator[Mapping[str, Any]]:
+    for output in _of_split(outputs, split):
+        image, captions = next(numbers.owner), (output.annotations.extra or {}).get(CAPTIONS)
+        for caption in captions if isinstance(captions, list) else ():
+            yield {"id": next(numbers.object), "image_id": image, "caption": caption}
 
 
 def _of_split(outputs: Outputs, split: str | None) -> Iterator[Output]:

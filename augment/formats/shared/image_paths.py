@@ -5,11 +5,13 @@ told by name: none of the three vanishes in silence.
 """
 
 import functools
+import itertools
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from augment.errors import DatasetError, Reason
 from augment.formats import files, folder
@@ -81,11 +83,58 @@ class Named:
         return path, split, replace(described, named=f"{split}/{path}") if outside else described
 
 
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
+"""What Label Studio writes before the name of a file that was uploaded."""
+
+
 class Finder:
-    """Finds the file that a row means, whose path may be incomplete."""
+    """Finds the file that a row means, whose path may be incomplete or that of another machine."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
+
+    def by_last_parts(self, name: str, *, least: int = 1, split: str | None = None) -> str | None:
+        """Return the one image that shares the last parts with a path or URL of elsewhere, at least so many, or None.
+
+        Of several with the same name it is the one that shares more parts than the others. None of them is in the
+        folder of another split than ``split``. Raises ValueError if several are as likely.
+        """
+        for parts in _spellings(name):
+            shared: dict[int, list[str]] = {}
+            for path in self._named(parts[-1], split):
+                shared.setdefault(_num_shared(path.split("/"), parts), []).append(path)
+            most = max(shared, default=0)
+            if most >= least:
+                return _single(name, shared[most])
+        return None
+
+    def uploaded(self, name: str, *, split: str | None = None) -> str | None:
+        """Return the one image whose name differs by the prefix of Label Studio, which either may have, or None.
+
+        Raises ValueError if several do.
+        """
+        for parts in _spellings(name):
+            last = parts[-1]
+            bare = _UPLOADED.sub("", last, count=1)
+            names = () if last in self._by_name else (bare,) if bare != last else self._by_uploaded.get(last, ())
+            found = [path for each in names for path in self._named(each, split)]
+            if found:
+                return _single(name, found)
+        return None
+
+    def _named(self, last: str, split: str | None) -> list[str]:
+        """The images of this name, with its extension, that are in no folder of another split."""
+        paths = (path for path in self._by_name.get(last, ()) if path.rpartition("/")[2] == last)
+        return [path for path in paths if not _is_of_another(path, split)]
+
+    @functools.cached_property
+    def _by_uploaded(self) -> Mapping[str, set[str]]:
+        """Names of images with Label Studio's prefix by the names without it."""
+        index: dict[str, set[str]] = {}
+        for last in self._by_name:
+            if bare := _UPLOADED.match(last):
+                index.setdefault(last[bare.end() :], set()).add(last)
+        return index
 
     def anywhere(self, base: str, name: str) -> str | None:
         """As ``files.named``; else the one picture whose path ends with the name, which may lack its extension.
@@ -118,6 +167,36 @@ class Finder:
             for last in {path.rpartition("/")[2], _bare(path).rpartition("/")[2]}:
                 index.setdefault(last, []).append(path)
         return index
+
+
+def _spellings(name: str) -> Iterator[list[str]]:
+    """Yield the parts of a path or URL: as it stands, without its escapes, without its query, of its query alone."""
+    plain = unquote(name)
+    for spelled in dict.fromkeys((name, plain, re.split("[?#]", plain)[0], plain.rpartition("=")[2])):
+        parts = [part for part in re.split(r"[/\\]", spelled) if part not in {"", ".", ".."}]
+        if parts:
+            yield parts
+
+
+def _single(name: str, found: Collection[str]) -> str:
+    if len(found) > 1:
+        raise ValueError(f"ambiguous path: {name!r} may be {', '.join(sorted(found)[:3])}; write the whole path")
+    return next(iter(found))
+
+
+def _is_of_another(path: str, split: str | None) -> bool:
+    """True if a path is in a folder of another split; ``val2017`` and ``valid`` are of one, so three letters count."""
+    own = "" if split is None else split.lower()
+    if own not in files.SPLIT_NAMES:
+        return False
+    words = re.split("[^a-z]+", path.rpartition("/")[0].lower())
+    return any(word in files.SPLIT_NAMES and word[:3] != own[:3] for word in words)
+
+
+def _num_shared(ones: list[str], others: list[str]) -> int:
+    """The number of parts, from the last on, that two paths have in common."""
+    pairs = zip(reversed(ones), reversed(others), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _bare(path: str) -> str:

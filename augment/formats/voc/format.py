@@ -168,6 +168,7 @@ class Voc(FolderFormat):
 
     name = "voc"
     writes = frozenset({"boxes", "mask"})
+    tells_crowds = False
 
     def recognise(self, tree: Tree) -> bool:
         """Return True if XML of VOC has the name of an image, or the folders are VOC's."""

@@ -46,6 +46,7 @@ class Yolo(FolderFormat):
 
     name = "yolo"
     writes = frozenset({"boxes", "instance_masks", "keypoints"})
+    tells_crowds = False
 
     def recognise(self, tree: Tree) -> bool:
         """Return True if there is a data.yaml, darknet's list of names, or a file of lines for an image."""

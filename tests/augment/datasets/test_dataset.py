@@ -163,7 +163,7 @@ def _with_losses(root: Path) -> Dataset:
         "val/4.png": hostile.png16(deep[..., 0]),
         "val/cat/5.png": picture(5),
         "val/cat/6.png": hostile.saved(hostile.picture(), "JPEG"),
-        "val/cat/7.txt": b"words",
+        "val/cat/7.dat": b"words",
     }
     return scan(lay(root, files))
 

@@ -278,3 +278,17 @@ def test_original_whose_annotations_would_share_a_file_is_refused(tmp_path: Path
         Expansion(data, out, PIPELINE, include_originals=True, image_format="png")
     expand(data, out, PIPELINE, image_format="png")
     assert {path.name for path in out.glob("Annotations/train/*")} == {"a__0.xml", "a__0__0.xml"}
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("coco", False), ("yolo", True), ("voc", True), ("webdataset", False)])
+def test_crowds_that_a_format_cannot_tell_are_a_notice(name: str, is_told: bool, tmp_path: Path, out: Path) -> None:
+    lay_noise(tmp_path / "coco", ["a.png", "b.png"])
+    objects = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "iscrowd": int(i > 0)} for i in range(3)
+    ]
+    images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}]
+    text = json.dumps({"images": images, "annotations": objects, "categories": [{"id": 1, "name": "dog"}]})
+    (tmp_path / "coco/annotations.json").write_text(text)
+    expansion = Expansion(tmp_path / "coco", out, PIPELINE, output_format=name)
+    expected = (f"{name} cannot mark 2 crowds (iscrowd) of the dataset: written as any object",)
+    assert expansion.notices == (expected if is_told else ())

@@ -107,11 +107,15 @@ def test_uncompressed_run_lengths_are_compressed(tmp_path: Path) -> None:
     assert masks.rasterise(found[0], HEIGHT, WIDTH).T.ravel().tolist() == [0] * 10 + [1] * 5 + [0] * 33
 
 
+@pytest.mark.parametrize("box", [{}, {"bbox": None}, {"bbox": []}])
 @pytest.mark.parametrize("segmentation", [[[1, 2, 4, 2, 4, 4]], None])
-def test_object_without_bbox_has_the_box_around_its_mask(segmentation: object, tmp_path: Path) -> None:
+def test_object_without_bbox_has_the_box_around_its_mask(
+    segmentation: object, box: dict[str, object], tmp_path: Path
+) -> None:
     runs = {"size": [HEIGHT, WIDTH], "counts": [6 + 2, 2, 4, 2, 4, 2, HEIGHT * WIDTH - 22]}
     each = {**OBJECT, "segmentation": segmentation or runs}
     del each["bbox"]
+    each |= box
     assert _only(tmp_path, annotations=[each]).boxes == ((1, 2, 4, 4),)
 
 
@@ -146,6 +150,55 @@ def test_files_of_one_split_are_read_together(tmp_path: Path) -> None:
         keypoint_boxes=(0, 0),
         extra={"captions": ["A dog."]},
     )
+
+
+def test_captions_are_read_whatever_their_category_and_objects_beside_them_are_unharmed(tmp_path: Path) -> None:
+    captions = {
+        "images": [IMAGE],
+        "categories": [],
+        "annotations": [{"id": 11, "image_id": 1, "category_id": 0, "caption": text} for text in ("A dog.",)],
+    }
+    files = {"annotations/instances_val.json": _said(), "annotations/captions_val.json": captions}
+    dataset = scan(_lay(tmp_path, files, "val/a.png"))
+    found = annotations_by_key(dataset)["val/a"]
+    assert (found.box_labels, found.extra) == (("dog",), {"captions": ["A dog."]})
+    assert dataset.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("category", [{}, {"category_id": 0}, {"category_id": None}, {"category_id": 7}])
+def test_captions_alone_say_nothing_of_objects_and_come_back(category: dict[str, object], tmp_path: Path) -> None:
+    said = _said(annotations=[{"id": 1, "image_id": 1, "caption": "A dog.", **category}])
+    dataset = scan(_lay(tmp_path / "a", {"annotations.json": said}))
+    assert annotations_by_key(dataset)["a"] == Annotations(extra={"captions": ["A dog."]})
+    again = convert(dataset, tmp_path / "b", "coco")
+    assert (again.digest, again.targets) == (dataset.digest, frozenset())
+
+
+@pytest.mark.parametrize(("crowd", "is_crowd"), [(1, True), ("1", True), (True, True), (0, False), ("0", False)])
+def test_crowd_may_be_a_number_a_text_or_true(crowd: object, is_crowd: bool, tmp_path: Path) -> None:
+    found = _only(tmp_path, annotations=[{**OBJECT, "iscrowd": crowd}])
+    assert found.box_attributes == (({"iscrowd": 1},) if is_crowd else None)
+
+
+def test_crowd_that_is_neither_refuses_its_image(tmp_path: Path) -> None:
+    assert _problem(tmp_path, {"iscrowd": "no"}) == "not a number: annotation 11 has iscrowd 'no'; it is 0 or 1"
+
+
+def test_caption_of_an_object_is_carried_along(tmp_path: Path) -> None:
+    dataset = scan(_lay(tmp_path / "a", {"annotations.json": _said(annotations=[{**OBJECT, "caption": "left"}])}))
+    again = annotations_by_key(convert(dataset, tmp_path / "b", "coco"))["a"]
+    assert again.box_attributes == ({"caption": "left"},)
+    assert again.boxes == ((1, 2, 4, 4),)
+
+
+@pytest.mark.parametrize("segmentation", [[], None, [[]]])
+@pytest.mark.parametrize("without", ["area", "iscrowd", "attributes"])
+def test_members_that_tools_leave_out_or_empty_are_no_fault(segmentation: object, without: str, tmp_path: Path) -> None:
+    each: dict[str, Any] = {**OBJECT, "segmentation": segmentation}
+    each.pop(without, None)
+    categories = [{"id": 7, "name": "dog"}, {"id": 900, "name": "cat"}]
+    found = _only(tmp_path, annotations=[each], categories=categories)
+    assert (found.boxes, found.box_labels, found.instance_masks) == (((1, 2, 4, 4),), ("dog",), None)
 
 
 def test_categories_of_one_name_are_one_class_and_the_used_one_is_kept(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def test_two_formats_that_are_equally_sure_need_a_name(tmp_path: Path) -> None:
     root = boxes(tmp_path, "a.png,cat,0,0,1,1")
     lay(root, {"metadata.jsonl": b'{"file_name": "a.png"}\n'})
     with pytest.raises(
-        DatasetError, match=r"looks like imagefolder and csv: name the format \(--format; for an expansion"
+        DatasetError,
+        match=r"looks like imagefolder \(metadata\.jsonl\) and csv: name the format \(--format; for an expansion",
     ):
         scan(root)
     assert scan(root, format="csv").targets == {"boxes"}
