@@ -1,101 +1,46 @@
-"""The ``csv`` format: a table of paths and labels, such as ``labels.csv``, next to the images or above them.
+"""The ``csv`` format: a table of images and what is said of them, such as ``labels.csv`` or Kaggle's ``train.csv``.
 
 One table in the root, or one for each split: in the folders of the splits, or named after them (``train.csv``,
-``test_labels.csv``). Of several tables in a folder ``labels.csv`` or ``_annotations.csv`` counts. The names in its
-header, compared without case, give the role of each column (``Columns``): the path, the class, several classes, the
-split, corners of boxes.
+``test_labels.csv``). Of several tables in a folder ``labels.csv`` or ``_annotations.csv`` counts. What the columns say
+(``Columns``) follows from their values and names:
 
-- **Paths** are relative to the table's folder. A name that leads nowhere is looked for among all images, with and
-  without extension; one that fits several is refused.
+- **The path** is the column whose values name images: by path, by file name or by stem. Two columns that name different
+  images are refused. Paths are relative to the table's folder; a name that leads nowhere is looked for among the images
+  in the folders of the table's split, else among all. One that fits several is refused.
+- **The class** is the column with a known name, else the only other one if its values can be classes. Two columns with
+  a known name are refused.
 - **Several classes** are in one cell, ``;`` or ``|`` between them (``cat=0.7;dog=0.3`` gives shares), or each has a
   column of 0 and 1.
-- **Boxes** are rows of their own, in absolute pixels; a row without corners means that there is none. The columns
-  ``width`` and ``height`` in the same row are the image's, and are compared with it.
-- **Other columns** are carried along as text: of boxes as their attributes, else of the image.
+- **Boxes** are rows of their own, in absolute pixels (in Open Images as shares); a row without corners means that there
+  is none. The columns ``width`` and ``height`` of the image are compared with it.
+- **Other columns** are carried along as text: of boxes as their attributes, else of the image. Columns that tell a
+  place and are not understood are refused.
+
+A table without a header is read if its columns are those of ``HEADERLESS``.
 """
 
 import csv
 import functools
 import io
 import json
+import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 from augment.datasets import keys
 from augment.errors import DatasetError
-from augment.formats import files
+from augment.formats import evidence, files
 from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole
 from augment.formats.shared import image_paths
-from augment.formats.shared.image_paths import Finder, Named
+from augment.formats.shared.columns import BETWEEN, YES, Columns, Images, Row, Table, has_meaning, read, split_words
+from augment.formats.shared.image_paths import Named
 from augment.formats.tree import Tree, join
 from augment.samples.annotations import NOTHING, Annotations
 
-PATHS = (
-    *("file_name", "filename", "file", "path", "filepath", "file_path"),
-    *("image", "image_path", "image_name", "image_file", "img", "img_path", "image_id", "id"),
-)
-LABEL = ("label", "class", "class_name", "category", "target", "class_label", "class_id")
-LABELS = ("labels", "classes", "tags", "categories")
-SPLIT = ("split", "subset", "set", "partition")
-CORNERS = (
-    ("xmin", "ymin", "xmax", "ymax"),
-    ("x_min", "y_min", "x_max", "y_max"),
-    ("x1", "y1", "x2", "y2"),
-    ("left", "top", "right", "bottom"),
-)
-SIZE = ("width", "height")
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The places of columns in a row; None where there is none. ``others`` are those without a meaning, by name."""
-
-    path: int
-    label: int | None
-    labels: int | None
-    split: int | None
-    corners: tuple[int, ...] | None
-    box_label: int | None
-    size: tuple[int, ...] | None
-    others: dict[str, int]
-
-    @property
-    def says_something(self) -> bool:
-        """Whether it tells more of a picture than where it is."""
-        return not (self.label is None and self.labels is None and self.corners is None)
-
-
-def columns_of(header: Sequence[str]) -> Columns | None:
-    """Find the columns; None where none is of paths. With corners, ``class`` is the box's and ``label`` the picture's.
-
-    Where there is only one of these two beside corners, it is the box's.
-    """
-    places: dict[str, int] = {}
-    for place, name in enumerate(header):
-        places.setdefault(name.strip().lower(), place)
-
-    def take(names: Sequence[str]) -> int | None:
-        return next((places.pop(name) for name in names if name in places), None)
-
-    path = take(PATHS)
-    if path is None:
-        return None
-    corners = next((names for names in CORNERS if all(name in places for name in names)), None)
-    taken = None if corners is None else tuple(places.pop(name) for name in corners)
-    box_label, size = None, None
-    if taken is not None:
-        box_label = take(("class", "class_name", "category", *LABEL))
-        size = tuple(places.pop(name) for name in SIZE) if all(name in places for name in SIZE) else None
-    label, labels, split = take(LABEL), take(LABELS), take(SPLIT)
-    others = {header[place].strip(): place for place in places.values()}
-    return Columns(path, label, labels, split, taken, box_label, size, others)
-
-
-_KNOWN = frozenset({*PATHS, *LABEL, *LABELS, *SPLIT, *SIZE} | {name for names in CORNERS for name in names})
-_BETWEEN = frozenset(";|=")
+# --------------------------------------------------------------------------------------------------------- writing
 
 
 def pieces(outputs: Callable[[], Iterator[Output]], whole: Whole, path_of: Callable[[Output], str]) -> Iterator[bytes]:
@@ -109,6 +54,8 @@ def pieces(outputs: Callable[[], Iterator[Output]], whole: Whole, path_of: Calla
         _check_names(whole.classes)
     header = ["file_name", *(["split"] if whole.splits else [])]
     header += [name for name in ("label", "labels") if name in targets]
+    if others and not {"label", "labels", "boxes"} & targets:
+        header.append("label")  # else what is carried along would be read as the class
     if "boxes" in targets:
         header += ["width", "height", *(["class"] if has_names else []), "xmin", "ymin", "xmax", "ymax"]
     yield _line([*header, *others.values()])
@@ -133,7 +80,7 @@ def _first_pass(outputs: Callable[[], Iterator[Output]], *, boxes: bool) -> tupl
         has_names = has_names or bool(said.box_labels)
         for each in (said.box_attributes or ()) if boxes else (said.extra or {},):
             names |= each.keys()
-    return {name: f"{name}_" if name.strip().lower() in _KNOWN else name for name in sorted(names)}, has_names
+    return {name: f"{name}_" if has_meaning(name) else name for name in sorted(names)}, has_names
 
 
 def _rows(output: Output, *, boxes: bool) -> Iterator[dict[str, object]]:
@@ -162,7 +109,7 @@ def _labels(labels: Mapping[str, float] | None) -> str:
 
 def _check_names(classes: tuple[str, ...]) -> None:
     for name in classes:
-        if _BETWEEN & set(name) or name != name.strip():
+        if BETWEEN & set(name) or name != name.strip():
             raise DatasetError(
                 f"class {name!r} cannot stand among several in one cell of a CSV file; choose another format "
                 "(imagefolder)"
@@ -179,48 +126,19 @@ def _line(cells: list[object]) -> bytes:
     return line.getvalue().encode()
 
 
-_DELIMITERS = (",", ";", "\t")
-_YES, _NO = frozenset({"1", "1.0"}), frozenset({"0", "0.0"})
+# --------------------------------------------------------------------------------------------------------- rows
 
 
-class Row(NamedTuple):
-    """The cells of one row, less the spaces around them, and the number of its last line."""
-
-    line: int
-    cells: Sequence[str]
-
-
-def first(text: str) -> tuple[Columns | None, Row]:
-    """The columns of a table whose beginning this is, and its first row; None where no column is of paths."""
-    columns, delimiter = _read_header(text)
-    try:
-        return columns, Row(1, ()) if columns is None else next(_read_rows(text, delimiter), Row(1, ()))
-    except ValueError:
-        return columns, Row(1, ())
-
-
-def is_one_hot(columns: Columns, rows: Sequence[Row]) -> bool:
-    """Whether the columns without a meaning are classes: all cells are 0 or 1, and nothing else tells classes."""
-    if columns.says_something or not columns.others:
-        return False
-    return all(row.cells and row.cells[place] in _YES | _NO for row in rows for place in columns.others.values())
-
-
-def add(named: Named, finder: Finder, table: str, split: str | None, text: str) -> None:
-    """Add what a table says of pictures. Raises ValueError, which names the line, where it cannot be read."""
-    folder = table.rpartition("/")[0]
-    columns, delimiter = _read_header(text)
-    if columns is None:
-        raise ValueError("its header names no column of paths")
-    rows = list(_read_rows(text, delimiter))
-    one_hot = is_one_hot(columns, rows)
+def add(named: Named, images: Images, table: Table) -> None:
+    """Add what a table says of images. Raises ValueError, which names the line, if a row names none."""
+    folder, columns = table.path.rpartition("/")[0], table.columns
     by_path: dict[str, list[Row]] = {}
-    for row in rows:
-        name, where = row.cells[columns.path], f"line {row.line} of {table}"
+    for row in table.rows:
+        name, where = row.cells[columns.path], f"line {row.line} of {table.path}"
         if not name:
-            raise ValueError(f"line {row.line} names no picture")
+            raise ValueError(f"line {row.line} names no image")
         try:
-            path = finder.anywhere(folder, name)
+            path = images.find(folder, name, table.split)
         except ValueError as error:
             named.missing.setdefault(name, f"{error} ({where})")
             continue
@@ -229,36 +147,11 @@ def add(named: Named, finder: Finder, table: str, split: str | None, text: str) 
         else:
             by_path.setdefault(path, []).append(row)
     for path, some in by_path.items():
-        described, own = _described(columns, some, named.classes, one_hot=one_hot)
-        named.add(path, described, table, own or split)
+        described, own = _described(columns, some, named.classes)
+        named.add(path, described, table.path, own or table.split)
 
 
-def _read_header(text: str) -> tuple[Columns | None, str]:
-    """The columns of a table and what separates them; None where no column is of paths."""
-    head = text[: text.find("\n") + 1 or None].splitlines()
-    for delimiter in _DELIMITERS:
-        columns = columns_of(next(csv.reader(head, delimiter=delimiter), []))
-        if columns is not None:
-            return columns, delimiter
-    return None, _DELIMITERS[0]
-
-
-def _read_rows(text: str, delimiter: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
-    known: dict[str, str] = {}  # most cells recur, and all rows stay in memory
-    try:
-        width = len(next(reader, []))
-        for cells in reader:
-            if not any(cells):
-                continue
-            if len(cells) != width:
-                raise ValueError(f"line {reader.line_num} has {len(cells)} cells, of {width} columns")
-            yield Row(reader.line_num, tuple(known.setdefault(cell, cell) for cell in map(str.strip, cells)))
-    except csv.Error as error:
-        raise ValueError(f"line {reader.line_num} cannot be read ({error})") from error
-
-
-def _described(columns: Columns, rows: list[Row], classes: set[str], *, one_hot: bool) -> tuple[Described, str | None]:
+def _described(columns: Columns, rows: list[Row], classes: set[str]) -> tuple[Described, str | None]:
     """What the rows of one picture say of it, and its split where they say one."""
     try:
         split = _same(rows, columns.split, "split")
@@ -268,21 +161,21 @@ def _described(columns: Columns, rows: list[Row], classes: set[str], *, one_hot:
         members: dict[str, Any] = {}
         if columns.labels is not None:
             members["labels"] = _read_labels(row.cells[columns.labels] for row in rows)
-        elif one_hot:
-            members["labels"] = {name: 1.0 for name, place in columns.others.items() if rows[0].cells[place] in _YES}
-        if columns.corners is None:
+        elif columns.are_classes:
+            members["labels"] = {name: 1.0 for name, place in columns.others.items() if rows[0].cells[place] in YES}
+        if columns.box is None:
             if len(rows) > 1:
                 raise ValueError(f"named twice: in lines {rows[0].line} and {rows[1].line}")
-            extra = {} if one_hot else _others(columns, rows[0])
+            extra = {} if columns.are_classes else _others(columns, rows[0])
             members |= {"extra": extra} if extra else {}
     except ValueError as error:
         return Described(problem=str(error)), None
     classes |= {*(() if label is None else (label,)), *(members.get("labels") or ())}
     said = Annotations(**members)
-    if columns.corners is None:
+    if columns.box is None:
         return Described(None if said == NOTHING else said, class_name=label), split
     if columns.box_label is not None:
-        classes |= {name for row in rows if (name := row.cells[columns.box_label])}
+        classes |= {columns.names.get(name, name) for row in rows if (name := row.cells[columns.box_label])}
     return Described(annotate=functools.partial(_boxes, columns, rows, said.labels), class_name=label), split
 
 
@@ -316,26 +209,38 @@ def _others(columns: Columns, row: Row) -> dict[str, str]:
 def _boxes(
     columns: Columns, rows: list[Row], labels: Mapping[str, float] | None, height: int, width: int
 ) -> Annotations:
-    boxes: list[tuple[float, ...]] = []
+    boxes: list[tuple[float, float, float, float]] = []
     names: list[str] = []
     attributes: list[dict[str, str]] = []
+    if columns.box is None:
+        raise TypeError("a table without boxes has none to read")
     for row in rows:
         _check_size(columns, row, height, width)
-        cells = [row.cells[place] for place in columns.corners or ()]
+        cells = [row.cells[place] for place in columns.box.places]
         if not any(cells):
             continue
-        boxes.append(tuple(_number(cell, f"a corner in line {row.line}") for cell in cells))
+        numbers = [_number(cell, f"a corner in line {row.line}") for cell in cells]
+        if columns.box.are_shares:
+            numbers = [number * side for number, side in zip(numbers, (width, height) * 2, strict=True)]
+        boxes.append(_corners(columns.box.meaning, *numbers))
         attributes.append(_others(columns, row))
         if columns.box_label is not None:
             if not row.cells[columns.box_label]:
                 raise ValueError(f"malformed: the box in line {row.line} has no class")
-            names.append(row.cells[columns.box_label])
+            name = row.cells[columns.box_label]
+            names.append(columns.names.get(name, name))
     return Annotations(
         labels=labels,
-        boxes=tuple(boxes),  # type: ignore[arg-type] # four corners each
+        boxes=tuple(boxes),
         box_labels=None if columns.box_label is None else tuple(names),
         box_attributes=tuple(attributes) if any(attributes) else None,
     )
+
+
+def _corners(meaning: str, a: float, b: float, c: float, d: float) -> tuple[float, float, float, float]:
+    if meaning == "centre":
+        return a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    return (a, b, a + c, b + d) if meaning == "sides" else (a, b, c, d)
 
 
 def _check_size(columns: Columns, row: Row, height: int, width: int) -> None:
@@ -356,10 +261,11 @@ def _number(cell: str, what: str) -> float:
 
 TABLE = "labels.csv"
 _PREFERRED = (TABLE, "_annotations.csv", "annotations.csv")
-_ANOTHERS = "metadata.csv"
-"""The table of the ``imagefolder`` format."""
-_OF_SPLIT = re.compile(rf"({'|'.join(sorted(files.SPLIT_NAMES, key=len, reverse=True))})([_-].*)?\.csv", re.IGNORECASE)
-_HEAD_BYTES = 65_536
+_HUGGING_FACE = "metadata.csv"
+"""The table of the ``imagefolder`` format, if it has a column ``file_name``."""
+_CLASS_FILES = re.compile(r"class(es)?([_-]?(map|mapping|list|names?|ids?))?\.csv", re.IGNORECASE)
+_DESCRIPTIONS = re.compile(r".*class[_-]descriptions.*\.csv", re.IGNORECASE)
+_SUBMISSION = re.compile(r".*submission.*", re.IGNORECASE)
 
 
 class CsvTable(FolderFormat):
@@ -369,57 +275,222 @@ class CsvTable(FolderFormat):
     writes = frozenset({"label", "labels", "boxes"})
 
     def recognise(self, tree: Tree) -> bool:
-        """Return True if the root, or a folder of a split, has a table with paths and something about them."""
-        return any(_is_table(tree.root, path) for path in tree.paths)
+        """Return True if a table names images and says something of them, or may do so in two ways."""
+        candidates = list(_candidates(tree))
+        images = Images(tree.paths - set(candidates) if candidates else ())
+        for path in candidates:
+            try:
+                table = _look(tree, path, images)
+            except ValueError:
+                return True
+            if table is not None and table.columns.says_something:
+                return True
+        return False
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""
-        found, root = tree, tree.root
-        tables = _tables(found)
-        if not tables:
-            raise DatasetError(
-                f"{root} has no CSV file whose header names a column of paths ({', '.join(PATHS[:3])} …) and "
-                f"one of classes or corners; write {TABLE}, or name another format"
-            )
-        named, finder = Named(found, used=set(tables)), Finder(found.paths - set(tables))
-        for table, split in tables.items():
+        """List the images that the tables name, and those that they don't. Raises DatasetError, StorageError."""
+        candidates = list(_candidates(tree))
+        images = Images(tree.paths - set(candidates))
+        looks: dict[str, Table] = {}
+        for path in candidates:
             try:
-                add(named, finder, table, split, image_paths.read_table(found, table))
+                if (table := _look(tree, path, images)) is not None:
+                    looks[path] = table
             except ValueError as error:
-                raise DatasetError(f"{root / table}: {error}") from error
-        named.fill(listing, ", ".join(tables))
+                raise _not_understood(tree, path, str(error)) from error
+        tables = [_read_whole(tree, each, images) for each in _chosen(tree, looks)]
+        tables = [_less_guess(table, tables) for table in tables]
+        images.padded.clear()  # of what was only tried
+        named = Named(tree, used={table.path for table in tables})
+        names = _class_descriptions(tree, tables, named.used, listing)
+        for table in tables:
+            if not table.columns.says_something:
+                listing.notices.append(f"{keys.printable(table.path)} names images and tells no class: they have none")
+            try:
+                add(named, images, replace(table, columns=replace(table.columns, names=names)))
+            except ValueError as error:
+                raise DatasetError(f"{tree.root / table.path}: {error}") from error
+        if images.padded:
+            one, path = next(iter(images.padded.items()))
+            number = f"{len(images.padded):,} numbers were" if len(images.padded) > 1 else "1 number was"
+            listing.notices.append(f"{number} completed with leading zeros: {one} is {keys.printable(path)}")
+        for path in candidates:
+            if _SUBMISSION.fullmatch(path.rpartition("/")[2]):
+                named.used.add(path)
+                listing.notices.append(f"{keys.printable(path)} was not read: what a submission says is no truth")
+        order = _class_order(tree, tables, named)
+        named.fill(listing, ", ".join(table.path for table in tables))
+        listing.classes = order or listing.classes
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """``labels.csv`` in the root."""
         yield StreamedFile(TABLE, pieces(outputs, whole, self.picture_path))
 
 
-def _is_table(root: Path, path: str) -> bool:
-    """True if a file in the root or in the folder of a split is a table with paths and something about them."""
-    folder, _, name = path.lower().rpartition("/")
-    if not name.endswith(".csv") or name == _ANOTHERS or (folder and folder not in files.SPLIT_NAMES):
-        return False
-    head = files.head(root / path, _HEAD_BYTES)
-    columns, cells = first(head.decode("utf-8-sig", errors="replace"))
-    return columns is not None and (columns.says_something or is_one_hot(columns, [cells]))
+def _with_suffix(tree: Tree, *suffixes: str) -> list[str]:
+    return sorted((path for path in tree.paths if keys.extension(path).lower() in suffixes), key=str.encode)
 
 
-def _tables(found: Tree) -> dict[str, str | None]:
-    """The tables that count, each with the split that it is of. Raises DatasetError where it is not clear which do."""
-    tables = files.by_folder(path for path in sorted(found.paths, key=str.encode) if _is_table(found.root, path))
-    if "" in tables:
-        return _chosen(found.root, tables[""])
-    return {join(folder, name): folder for folder, names in tables.items() for name in _chosen(found.root, names)}
+def _top(tree: Tree) -> str:
+    """Return the innermost folder that all files lie in or below."""
+    holders = [folder.path for folder in tree.folders if folder.files]
+    return posixpath.commonpath(holders) if holders else ""
 
 
-def _chosen(root: Path, names: list[str]) -> dict[str, str | None]:
-    preferred = next((name for name in _PREFERRED for each in names if each.lower() == name), None)
-    if preferred is not None:
-        return {next(each for each in names if each.lower() == preferred): None}
-    splits = {name: match[1] for name in names if (match := _OF_SPLIT.fullmatch(name))}
-    if len(set(splits.values())) == len(names):
-        return dict(splits)
-    if len(names) == 1:
-        return {names[0]: None}
-    shown = ", ".join(map(keys.printable, names[:4]))
-    raise DatasetError(f"{root} has several tables of pictures ({shown}); name the one that counts {TABLE}")
+def _candidates(tree: Tree) -> Iterator[str]:
+    """Yield tables in the outermost folder with files, in that of a split or one that only structures below it.
+
+    Those of other tools are none.
+    """
+    top = _top(tree)
+    for path in _with_suffix(tree, ".csv", ".tsv"):
+        folder, _, name = path.rpartition("/")
+        inside = folder.removeprefix(top).strip("/")
+        if inside and inside.lower() not in files.SPLIT_NAMES and not evidence.is_structural(inside):
+            continue
+        sign = evidence.sign_of(tree, path)
+        if sign is None or sign.format == CsvTable.name or (sign.format is not None and name != _HUGGING_FACE):
+            yield path
+
+
+def _look(tree: Tree, path: str, images: Images) -> Table | None:
+    """Read the beginning of a table; None if it is none of images. Raises ValueError as ``read``."""
+    if _SUBMISSION.fullmatch(path.rpartition("/")[2]):
+        return None
+    head = files.head(tree.root / path, evidence.HEAD_BYTES)
+    text = evidence.decoded(head)
+    if len(head) >= evidence.HEAD_BYTES - 1:
+        text = text.rpartition("\n")[0]
+    table = read(text, path, _split_of(path), images, is_cut=True)
+    is_whole = len(head) < evidence.HEAD_BYTES - 1
+    return None if table is not None and is_whole and _names_few(table, images) else table
+
+
+def _names_few(table: Table, images: Images) -> bool:
+    """True if a table, whose classes are known by no name, has less than half of the images: it may be about else."""
+    columns = table.columns
+    num_named = len({row.cells[columns.path] for row in table.rows})
+    return (columns.is_only_other or columns.are_classes) and 2 * num_named < len(images.of(table.split))
+
+
+def _split_of(path: str) -> str | None:
+    """Return the split that a table is of: its folder if that is one, else the one word for a split in its name."""
+    folder, _, name = path.rpartition("/")
+    innermost = folder.rpartition("/")[2]
+    if innermost.lower() in files.SPLIT_NAMES:
+        return innermost
+    found = [word for word in re.findall(r"[A-Za-z]+", keys.without_extension(name)) if split_words(word)]
+    return found[0] if len(found) == 1 else None
+
+
+def _chosen(tree: Tree, looks: Mapping[str, Table]) -> list[Table]:
+    """Return the tables that count. Raises DatasetError if there is none, or it is not clear which do."""
+    telling = {path for path, table in looks.items() if table.columns.says_something}
+    if not telling:
+        path = next(iter(looks or _candidates(tree)), None)
+        if path is None:
+            raise DatasetError(
+                f"{tree.root} has no CSV file with a column of paths and one of classes or corners; write {TABLE} "
+                "(file_name,label), or name another format"
+            )
+        raise _not_understood(tree, path, _columns_told(tree, path, looks.get(path)))
+    by_folder = files.by_folder(sorted(telling, key=str.encode))
+    chosen: list[Table] = []
+    top = _top(tree)
+    for folder in [top] if top in by_folder else by_folder:
+        names = by_folder[folder]
+        of_folder = [looks[join(folder, name)] for name in names]
+        preferred = next((name for name in _PREFERRED for each in names if each.lower() == name), None)
+        splits = [table.split for table in of_folder]
+        if preferred is not None:
+            chosen.append(next(table for table in of_folder if table.path.lower().endswith(preferred)))
+        elif len(of_folder) == 1 or (None not in splits and len(set(splits)) == len(splits)):
+            chosen += of_folder
+        else:
+            shown = ", ".join(map(keys.printable, names[:4]))
+            raise DatasetError(f"{tree.root} has several tables of images ({shown}); name the one that counts {TABLE}")
+    splits = [table.split for table in chosen]
+    for path, table in looks.items():
+        # Kaggle's test.csv names images and says no more
+        if path not in telling and None not in splits and table.split is not None and table.split not in splits:
+            chosen.append(table)
+    return chosen
+
+
+def _read_whole(tree: Tree, look: Table, images: Images) -> Table:
+    try:
+        table = read(image_paths.read_table(tree, look.path), look.path, look.split, images)
+    except ValueError as error:
+        raise DatasetError(f"{tree.root / look.path}: {error}") from error
+    if table is None or (look.columns.says_something and not table.columns.says_something):
+        raise _not_understood(tree, look.path, _columns_told(tree, look.path, table))
+    if _names_few(table, images):
+        raise _not_understood(tree, look.path, "it has less than half of the images; call the column of classes label")
+    return table
+
+
+def _less_guess(table: Table, tables: Collection[Table]) -> Table:
+    """Return a table without its class if that was taken for one as the only other column and is none elsewhere."""
+    columns = table.columns
+    if columns.label is None or not columns.is_only_other:
+        return table
+    name = table.header[columns.label]
+    if not any(name in each.columns.others for each in tables):
+        return table
+    return replace(table, columns=replace(columns, label=None, others=columns.others | {name: columns.label}))
+
+
+def _columns_told(tree: Tree, path: str, table: Table | None) -> str:
+    if _SUBMISSION.fullmatch(path.rpartition("/")[2]):
+        return "what a submission says is no truth; if it is, call the table labels.csv"
+    if table is None:
+        first = evidence.decoded(files.head(tree.root / path, evidence.HEAD_BYTES)).strip().partition("\n")[0]
+        return f"no column names images of this folder; its first line is {files.shown(first.strip())}"
+    others = ", ".join(map(keys.printable, list(table.columns.others)[:8])) or "none"
+    return (
+        f"column {keys.printable(table.header[table.columns.path])} names images, and of its other columns ({others}) "
+        "none is known as a class or a box; call the class label, and the corners of boxes xmin, ymin, xmax, ymax"
+    )
+
+
+def _not_understood(tree: Tree, path: str, why: str) -> DatasetError:
+    name = path.rpartition("/")[2]
+    return DatasetError(
+        f"{tree.root / path}: read as a table of images (csv): {why}; or name another format (--format; for an "
+        f"expansion --from-format), or ignore the table (--ignore {shlex.quote(name)})"
+    )
+
+
+def _class_descriptions(tree: Tree, tables: Iterable[Table], used: set[str], listing: Listing) -> dict[str, str]:
+    """Return the names of Open Images' codes of classes, where a table has such codes."""
+    if not any(table.columns.box and table.columns.box.are_shares for table in tables):
+        return {}
+    names: dict[str, str] = {}
+    for path in _with_suffix(tree, ".csv"):
+        if _DESCRIPTIONS.fullmatch(path.rpartition("/")[2]):
+            used.add(path)
+            rows = csv.reader(io.StringIO(image_paths.read_table(tree, path), newline=""))
+            names |= {row[0].strip(): row[1].strip() for row in rows if len(row) == 2 and row[0].startswith("/")}
+    if not names:
+        listing.notices.append(
+            "classes are codes (LabelName): class-descriptions-boxable.csv, which names them, is missing"
+        )
+    return names
+
+
+def _class_order(tree: Tree, tables: Iterable[Table], named: Named) -> tuple[str, ...] | None:
+    """Return the classes in the order of a file ``classes.csv`` (name,number) beside a table, if it has them all."""
+    folders = {table.path.rpartition("/")[0] for table in tables}
+    for path in _with_suffix(tree, ".csv"):
+        folder, _, name = path.rpartition("/")
+        if folder not in folders or not _CLASS_FILES.fullmatch(name) or path in named.used:
+            continue
+        rows = [row for row in csv.reader(io.StringIO(image_paths.read_table(tree, path), newline="")) if row]
+        by_number = {int(row[1]): row[0].strip() for row in rows if len(row) == 2 and row[1].strip().isdecimal()}
+        classes = tuple(by_number[number] for number in sorted(by_number))
+        if sorted(by_number) == list(range(len(classes))) and named.classes <= set(classes) == set(
+            filter(None, classes)
+        ):
+            named.used.add(path)
+            return classes
+    return None

@@ -84,6 +84,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign("V7 Darwin", None, ".json", "annotations", "item image"),
     _sign("SuperAnnotate", None, ".json", "instances metadata"),
     _sign("Hugging Face imagefolder", "imagefolder", "metadata.jsonl metadata.csv", "file_name"),
+    _sign("Open Images", "csv", ".csv", "imageid labelname xmin xmax ymin ymax"),
     _sign("Open Images", None, ".csv", "imageid", "labelname originalurl maskpath"),
     _sign("YOLO", "yolo", ".yaml .yml", "names", "train val test path nc kpt_shape"),
     _sign("YOLO", "yolo", ".yaml .yml", "nc", "train val test path"),
@@ -96,6 +97,9 @@ SIGNS: tuple[Sign, ...] = (
     _sign("MATLAB", None, ".mat"),
 )
 """Kinds of files that describe images; the first that fits counts."""
+
+TABLES = frozenset({".csv", ".tsv"})
+"""Suffixes of tables with columns."""
 
 KINDS = frozenset(
     {".xml", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".parquet"}
@@ -205,7 +209,7 @@ def words(suffix: str, head: bytes) -> frozenset[str]:
         return frozenset(_json_keys(text))
     if suffix in {".jsonl", ".ndjson"}:
         return frozenset(_json_keys(text.partition("\n")[0]))
-    if suffix in {".csv", ".tsv"}:
+    if suffix in TABLES:
         return frozenset(cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", text.partition("\n")[0]))
     if suffix in {".yaml", ".yml"}:
         return frozenset(_YAML_KEY.findall(text))
@@ -282,18 +286,24 @@ def first(tree: Tree, name: str, paths: Iterable[str]) -> str | None:
 class Unread:
     """A file that the format did not read. ``why`` is the evidence that it is about the images, None without any.
 
-    ``tool`` is the name of the tool if nothing here reads its files.
+    ``tool`` is the name of the tool if nothing here reads its files, ``columns`` the first line of a table.
     """
 
     path: str
     why: str | None
     tool: str | None = None
+    columns: str | None = None
 
     @property
     def remedy(self) -> str:
         """What the user may do, but to ignore the file."""
         if self.tool is not None:
             return f"nothing here reads files of {self.tool}, so export as COCO, YOLO or VOC, or name another format"
+        if self.columns is not None:
+            return (
+                f"of its columns {self.columns} call that of images file_name and that of classes label, or name the "
+                "format"
+            )
         return "name the format"
 
 
@@ -324,7 +334,8 @@ def judge(tree: Tree, unread: Iterable[str], images: Collection[str]) -> Iterato
         if sign is not None:
             yield Unread(path, f"it is a file of {sign.tool}", None if sign.format else sign.tool)
         else:
-            yield Unread(path, None if DOCUMENTS.fullmatch(name) else _why(tree, path, names))
+            why = None if DOCUMENTS.fullmatch(name) else _why(tree, path, names)
+            yield Unread(path, why, columns=_first_line(tree, path) if why is not None else None)
 
 
 _NAMED = 10
@@ -360,6 +371,12 @@ def _why(tree: Tree, path: str, names: "_Names") -> str | None:
     if (image := names.by_stem.get(_stem(path))) is not None:
         return f"it has the name of {keys.printable(image)}"
     return names.mentioned(decoded(files.head(tree.root / path, _TEXT_BYTES)))
+
+
+def _first_line(tree: Tree, path: str) -> str | None:
+    if keys.extension(path).lower() not in TABLES:
+        return None
+    return files.shown(decoded(files.head(tree.root / path, HEAD_BYTES)).strip().partition("\n")[0].strip())
 
 
 class _Names:

@@ -24,7 +24,7 @@ from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import evidence, files
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
-from augment.formats.shared import image_paths
+from augment.formats.shared import columns, image_paths
 from augment.formats.shared.image_paths import Named
 from augment.formats.tree import Tree, join
 from augment.samples import annotations
@@ -61,11 +61,20 @@ def of_jsonl(text: str) -> Iterator[Row]:
 def of_csv(text: str) -> Iterator[Row]:
     """Each row, its cells by the names of their columns; empty ones are left out.
 
-    ``objects`` and ``labels`` are read as JSON. Raises ValueError, which names the line.
+    ``objects`` and ``labels`` are read as JSON. Raises ValueError, which names the line, or columns of boxes: these
+    would be carried along.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first = text.partition("\n")[0]
+    names = {each: [cell.strip(' "\r') for cell in first.split(each)] for each in ",;\t"}
+    delimiter = next((each for each, cells in names.items() if "file_name" in cells), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
+        if boxes := columns.box_names(header):
+            raise ValueError(
+                f"its columns {', '.join(boxes)} are boxes, which this format has in objects; call the table "
+                f"labels.csv, and it is read as csv"
+            )
         for cells in reader:
             if not cells:
                 continue

@@ -76,10 +76,10 @@ class Tree:
     def read_text(self, path: str, *, max_bytes: int) -> str:
         """Return the text of one of the files, as ``encoding`` tells it; a byte order mark is no part of it.
 
-        Raises ValueError where it cannot be read, is longer or is not UTF-8; StorageError where the machine fails.
+        Raises ValueError where it cannot be read, is longer or is neither; StorageError where the machine fails.
         """
+        data = self.read_bytes(path, max_bytes=max_bytes)
         try:
-            data = self.read_bytes(path, max_bytes=max_bytes)
             return data.decode(encoding(data))
         except UnicodeDecodeError as error:
             raise ValueError(f"{keys.printable(path)} is not UTF-8 at byte {error.start}; save it as UTF-8") from error

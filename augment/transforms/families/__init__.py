@@ -14,7 +14,6 @@ from augment.transforms.entry import Entry
 from augment.transforms.families import (
     blur,
     colour,
-    container,
     crop,
     distortion,
     donors,
@@ -49,7 +48,7 @@ FAMILIES: Final[Mapping[str, tuple[Entry, ...]]] = MappingProxyType(
         "policy": policy.ENTRIES,
         "mixing": donors.ENTRIES,
         "reference": reference.ENTRIES,
-        "container": container.ENTRIES,
+        "container": policy.CONTAINER_ENTRIES,
     }
 )
 """Entries by the name of their family. A new family is one line here."""

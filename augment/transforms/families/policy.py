@@ -1,4 +1,4 @@
-"""RandAugment, TrivialAugment, 3-Augment, AutoAugment and AugMix.
+"""RandAugment, TrivialAugment, 3-Augment, AutoAugment, AugMix, and containers of children that the user wrote.
 
 - **RandAugment**: a few operations drawn at random, all at one strength.
 - **TrivialAugment**: one operation at one strength, both drawn at random.
@@ -8,6 +8,7 @@
   (CIFAR-10), 8 (SVHN) and 9 (ImageNet). If an operation has no magnitude the papers' number means nothing and is left
   out.
 - **AugMix**: the image mixed with others that chains of operations made of it.
+- **Containers**: which of their children are applied, and in which order. And NoOp, the child that does nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.transforms import schema
+from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import TARGETS, A, cv2
-from augment.transforms.entry import Entry, fill, fill_mask, moving_entry
+from augment.transforms.entry import ALL_TARGETS, Entry, fill, fill_mask, moving_entry
 from augment.transforms.policies.operations import (
     AUTO,
     GEOMETRIC,
@@ -443,4 +444,37 @@ ENTRIES = (
         "Makes the picture grey, solarises it or blurs it: the 3-Augment of DeiT III.",
         implementation=ThreeAugment,
     ),
+)
+
+_CHOSEN_CHILDREN = {
+    "n": schema.integer(1, limits.CHOICES, "how many children are chosen, all equally likely"),
+    "replace": schema.flag("let a child be chosen more than once"),
+}
+
+CONTAINER_ENTRIES = (
+    Entry("OneOf", "Applies one child; the children's p are their weights.", targets=ALL_TARGETS, container=True),
+    Entry(
+        "SomeOf",
+        "Chooses n children and applies each, in the order they are written, with its own p.",
+        _CHOSEN_CHILDREN,
+        targets=ALL_TARGETS,
+        container=True,
+    ),
+    Entry(
+        "RandomOrder",
+        "Chooses n children and applies each, in a random order, with its own p.",
+        _CHOSEN_CHILDREN,
+        targets=ALL_TARGETS,
+        container=True,
+    ),
+    Entry(
+        "OneOrOther",
+        "Applies the first of two children with probability p, else the second, whatever their own p.",
+        targets=ALL_TARGETS,
+        container=True,
+    ),
+    Entry(
+        "Sequential", "Applies all children in their order, each with its own p.", targets=ALL_TARGETS, container=True
+    ),
+    Entry("NoOp", "Does nothing; a choice for OneOf and SomeOf.", targets=ALL_TARGETS),
 )

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
-from augment.formats.csv_table import columns_of
 from augment.formats.format import Whole
+from augment.formats.shared.columns import Box, columns_of
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan as registry
 from tests.augment import annotations_for_tests
@@ -20,9 +20,9 @@ from tests.augment.formats.formats_for_tests import SIZE, annotations_by_key, co
 HEIGHT, WIDTH = 20, 30
 
 
-def folder(root: Path, tables: dict[str, str], *pictures: str) -> Path:
+def folder(root: Path, tables: dict[str, str], *pictures: str, encoding: str = "utf-8") -> Path:
     lay(root, {name: picture(shade, height=HEIGHT, width=WIDTH) for shade, name in enumerate(pictures)})
-    return lay(root, {name: text.encode() for name, text in tables.items()})
+    return lay(root, {name: text.encode(encoding) for name, text in tables.items()})
 
 
 def scan(root: Path) -> Dataset:
@@ -77,6 +77,7 @@ def test_dialects_of_a_table_of_boxes_are_one(header: str, first: str, tmp_path:
     [
         ("path,labels\na.png,x;y\n", {"x": 1.0, "y": 1.0}),
         ("path,tags\na.png,x | y z\n", {"x": 1.0, "y z": 1.0}),
+        ("path,tags\na.png,hot dog\n", {"hot dog": 1.0}),
         ("path,labels\na.png,x=0.25;y=0.75\n", {"x": 0.25, "y": 0.75}),
         ("path,labels\na.png,\n", {}),
         ("path, x, y ,z\na.png,1,0, 1\n", {"x": 1.0, "z": 1.0}),
@@ -89,15 +90,16 @@ def test_several_classes_stand_in_a_cell_or_in_columns(table: str, expected: dic
 
 
 def test_columns_of_numbers_other_than_0_and_1_are_no_classes(tmp_path: Path) -> None:
-    root = folder(tmp_path, {"labels.csv": "path,x,y\na.png,1,0\nb.png,1,7\n"}, "a.png", "b.png")
-    assert annotations_by_key(registry.scan(root))["b"] == Annotations(extra={"x": "1", "y": "7"})
+    root = folder(tmp_path, {"labels.csv": "path,u,v\na.png,1,0\nb.png,1,7\n"}, "a.png", "b.png")
+    with pytest.raises(DatasetError, match=r"labels\.csv was not read, though line 2 names a\.png"):
+        registry.scan(root)
+    with pytest.raises(DatasetError, match=r"labels\.csv: .* column path names images, .* \(u, v\) none is known"):
+        registry.scan(root, format="csv")
 
 
 def test_class_of_a_box_and_class_of_its_picture_stand_side_by_side() -> None:
-    columns = columns_of(["file_name", "label", "class", "xmin", "ymin", "xmax", "ymax"])
-    assert columns is not None
-    assert (columns.label, columns.box_label, columns.corners) == (1, 2, (3, 4, 5, 6))
-    assert columns_of(["label", "class"]) is None
+    columns = columns_of(["file_name", "label", "class", "xmin", "ymin", "xmax", "ymax"], [], 0)
+    assert (columns.label, columns.box_label, columns.box) == (1, 2, Box((3, 4, 5, 6), "corners"))
 
 
 def test_other_columns_are_carried_along_as_text(tmp_path: Path) -> None:
@@ -135,6 +137,13 @@ def test_split_is_told_by_the_folders_of_tables(tmp_path: Path) -> None:
     dataset = registry.scan(folder(tmp_path, files, "train/a.png", "valid/a.png"))
     assert dataset.splits == {"train": 1, "valid": 1}
     assert [record.key for record in dataset] == ["train/a", "valid/a"]
+
+
+@pytest.mark.parametrize("place", ["", "data/", "data/annotations/", "deep/data/labels/"])
+def test_table_lies_in_the_outermost_folder_or_in_one_that_structures(place: str, tmp_path: Path) -> None:
+    names = [f"{place.removesuffix('annotations/').removesuffix('labels/')}images/{name}.png" for name in "ab"]
+    dataset = registry.scan(folder(tmp_path, {f"{place}train.csv": "id,label\na,cat\nb,dog\n"}, *names))
+    assert (dataset.format, list(labels_of(dataset).values())) == ("csv", ["cat", "dog"])
 
 
 def test_split_is_told_by_the_folders_of_pictures(tmp_path: Path) -> None:
@@ -185,7 +194,7 @@ def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
     assert labels_of(dataset) == {"a": "cat"}
     assert dataset.notices == ("1 file or folder is ignored as asked",)
     (root / "labels.csv").rename(root / "mine.csv")
-    with pytest.raises(DatasetError, match=r"has several tables of pictures \(mine.csv, other.csv\); name the one"):
+    with pytest.raises(DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); name the one"):
         registry.scan(root)
 
 
@@ -196,8 +205,13 @@ def test_table_without_paths_or_without_classes_is_none(tmp_path: Path) -> None:
     ):
         registry.scan(root)
     dataset = registry.scan(root, format="folder")
-    assert dataset.notices == ("list.csv was not read, though line 2 names cat/a.png", "notes.csv was not read")
-    with pytest.raises(DatasetError, match=r"names a column of paths \(file_name, "):
+    assert dataset.notices == (
+        "list.csv was not read, though line 2 names cat/a.png",
+        "notes.csv was not read",
+    )
+    with pytest.raises(
+        DatasetError, match=r"list\.csv: .* column path names images, and of its other columns \(size\)"
+    ):
         registry.scan(root, format="csv")
 
 
@@ -206,7 +220,7 @@ def test_table_without_paths_or_without_classes_is_none(tmp_path: Path) -> None:
     [
         ("path,label\na.png\n", "line 2 has 1 cells, of 2 columns"),
         ('path,label\na.png,"x\n', "line 2 cannot be read"),
-        ("path,label\na.png,x\n,y\n", "line 3 names no picture"),
+        ("path,label\na.png,x\n,y\n", "line 3 names no image"),
         ("path,label\na.png," + "x" * 200_000 + "\n", "line 2 cannot be read"),
     ],
 )
@@ -310,6 +324,16 @@ def test_classes_come_back_from_what_is_written(tmp_path: Path) -> None:
     assert labels_of(second) == {"train/a": "cat, or so", "val/c": None, "val/d/b": "dog"}
     convert(second, tmp_path / "again", "csv")
     assert files_of(tmp_path / "again") == files_of(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["caption", "remark", "x", "bbox", "label", "Image ID", "", "unnamed: 0", "class_id"])
+def test_what_is_carried_along_is_no_class_and_no_box_when_it_comes_back(name: str, tmp_path: Path) -> None:
+    outputs = [output(key, Annotations(extra={name: "1"})) for key in "ab"]
+    root = write(tmp_path, "csv", outputs, Whole((), (), frozenset(), (), "elsewhere"))
+    dataset = registry.scan(root)
+    assert labels_of(dataset) == {"a": None, "b": None}
+    [said] = {str(each.extra) for each in annotations_by_key(dataset).values()}
+    assert said in {str({name: "1"}), str({f"{name}_": "1"})}
 
 
 def test_several_classes_come_back_from_what_is_written(tmp_path: Path) -> None:

@@ -55,6 +55,23 @@ def problem(root: Path, **columns: Any) -> str:
     return refused.detail
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_has_any_delimiter(delimiter: str, tmp_path: Path) -> None:
+    table = f"file_name{delimiter}label\na.png{delimiter}cat\n"
+    lay(lay_pictures(tmp_path, "a.png"), {"metadata.csv": table.encode("utf-16")})
+    dataset = registry.scan(tmp_path)
+    assert (dataset.format, dataset.classes) == ("imagefolder", ("cat",))
+
+
+def test_csv_with_columns_of_boxes_is_an_error_and_not_read_without_them(tmp_path: Path) -> None:
+    table = b"file_name,xmin,ymin,xmax,ymax,label\na.png,1,2,3,4,cat\n"
+    lay(lay_pictures(tmp_path, "a.png"), {"metadata.csv": table})
+    with pytest.raises(DatasetError, match=r"metadata\.csv: its columns xmin, ymin, xmax, ymax are boxes.*labels\.csv"):
+        registry.scan(tmp_path)
+    (tmp_path / "metadata.csv").rename(tmp_path / "labels.csv")
+    assert annotations_by_key(registry.scan(tmp_path))["a"].boxes == ((1, 2, 3, 4),)
+
+
 # ---------------------------------------------------------------------------------------------------------- rows
 
 
