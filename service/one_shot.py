@@ -7,17 +7,20 @@ again, and are removed with the request: a worker that comes late finds nothing.
 import asyncio
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
 from starlette.requests import Request
 
 from augment import engine
+from augment.datasets import keys
 from augment.errors import CallError, RecordError, StorageError
+from augment.formats import tree
 from augment.images import encode
 from augment.render import request_annotations, result_file
 from augment.render.one_shot import Copies, OneShotTask, Result, SizeTask, Source
@@ -29,7 +32,7 @@ from augment.wire import bundle
 from augment.wire.bundle import Bundle
 from augment.wire.bundle import Entry as Member
 from augment.workers.task import Workers
-from service.asgi import receive
+from service.asgi import receive, requests
 from service.datasets import registry
 from service.datasets.registration import Entry
 from service.datasets.registry import Datasets
@@ -78,7 +81,7 @@ class Pictures:
                 "requests, or register a dataset"
             )
         path = self.new_file(self.expected_bytes)
-        self.sources.append(Source(name or f"picture {len(self.sources)}", path))
+        self.sources.append(Source(name or f"image {len(self.sources)}", path))
         self._waiting.append((path, bytearray()))
 
     def begin_mask(self) -> None:
@@ -173,9 +176,14 @@ PROVENANCE = "Augment-Provenance"
 PROVENANCE_MAX_BYTES = 4096
 """Half of what common servers and proxies allow all headers together."""
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_STEM_CHARS = 80
 _ROOM_FACTOR = 2
+
+_SEPARATORS = re.compile(r"[/\\]")
+_RESERVED = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
+"""What no name may hold on Windows (Microsoft, "Naming Files, Paths, and Namespaces"), or that breaks a line."""
+_DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
+_STEM_BYTES = 224
+"""Of the 255 that a file's name may have; the number, the copy and ``.mask.png`` follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,10 +302,12 @@ class OneShot:
 def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
     """The only result as it is served: its file, and the headers that go with it."""
     result = made.results[0]
+    name = f"{safe_stem(made.source.name)}__{result.copy}.{encode.EXTENSIONS[options.image_format]}"
     file = BatchFile(made.path, Laid(result.num_bytes, result.num_bytes), in_memory=in_memory)
     headers = {
         "Content-Type": f"image/{options.image_format}",
         "Content-Length": str(result.num_bytes),
+        "Content-Disposition": requests.disposition("inline", name),
         PROVENANCE: provenance_header(_annotation(result) | _head(options)),
     }
     return file, headers
@@ -305,7 +315,7 @@ def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile,
 
 def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> int:
     """Write all results into a file, in a thread; returns its bytes."""
-    names = _Names(encode.EXTENSIONS[options.image_format])
+    names, extension = _Names(), encode.EXTENSIONS[options.image_format]
     entries = []
     for one in made:
         length = sum(result.num_bytes + result.mask_bytes for result in one.results)
@@ -313,7 +323,7 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
         stem = names.stem(one.source.name)
         entries += [
             Member(
-                f"{stem}__{result.copy}.{names.extension}",
+                f"{stem}__{result.copy}.{extension}",
                 data[result.start : result.start + result.num_bytes],
                 {"picture": one.source.name, **_annotation(result)},
                 *_mask(f"{stem}__{result.copy}", result, data),
@@ -370,17 +380,29 @@ def _ascii(document: Mapping[str, Any]) -> str:
 
 
 class _Names:
-    """Names for files, safe wherever they are unpacked, and no two alike even where case does not count."""
+    """Names for files, no two alike even where case does not count."""
 
-    def __init__(self, extension: str) -> None:
-        self.extension = extension
+    def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def stem(self, name: str) -> str:
-        plain = _UNSAFE.sub("_", PurePath(name.replace("\\", "/")).stem).strip("._")[:_STEM_CHARS] or "picture"
+        plain = safe_stem(name)
         stem, count = plain, 1
-        while stem.lower() in self._taken:
+        while stem.casefold() in self._taken:
             count += 1
             stem = f"{plain}-{count}"
-        self._taken.add(stem.lower())
+        self._taken.add(stem.casefold())
         return stem
+
+
+def safe_stem(name: str) -> str:
+    """Return an image's name without folders and extension, every letter kept, safe wherever it is unpacked.
+
+    Normal form C. Control characters and those that Windows reserves become ``_``, dots in front go
+    (they would hide the file), and what is longer than a file's name may be is cut.
+    """
+    last = _SEPARATORS.split(unicodedata.normalize("NFC", name))[-1]
+    stem = keys.without_extension(last) if tree.is_picture(last) else last
+    stem = _RESERVED.sub("_", stem).lstrip(".")
+    stem = _DEVICE.sub(r"_\g<0>", stem, count=1) if _DEVICE.match(stem) else stem
+    return stem.encode()[:_STEM_BYTES].decode(errors="ignore").strip() or "image"

@@ -159,7 +159,7 @@ async def augment_pictures(request: Request, state: Joined, query: Annotated[Aug
                 raise CallError(f"{', '.join(twice)} came in the query and in the form; send each once")
             given |= fields
         else:
-            sent.begin("")
+            sent.begin("image")
             await receive.receive_raw(request, sent)
         turn.enter()
         wanted = requests.validated(AugmentRequest, _with_format(given, request.headers.get("accept")))
@@ -178,7 +178,11 @@ async def augment_pictures(request: Request, state: Joined, query: Annotated[Aug
             into = sent.new_file(sum(result.num_bytes + result.mask_bytes for one in made for result in one.results))
             num_bytes = await to_thread.run_sync(one_shot.pack, bundle, made, options, into)
             file = BatchFile(into, Laid(num_bytes, num_bytes), in_memory=files.is_in_memory(into))
-            headers = {"Content-Type": _MEDIA_TYPES[bundle], "Content-Length": str(num_bytes)}
+            headers = {
+                "Content-Type": _MEDIA_TYPES[bundle],
+                "Content-Length": str(num_bytes),
+                "Content-Disposition": requests.disposition("attachment", f"augmented.{bundle}"),
+            }
         headers |= {"Cache-Control": "no-store", "Augment-Seed": str(options.seed)}
         turn.leave()
         content = file.at_once()

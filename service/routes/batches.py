@@ -20,7 +20,7 @@ from augment.render.result_file import Laid
 from augment.streams.spec import BatchSlice
 from augment.streams.tasks import Format, PartFormat
 from augment.wire import arrow, tar
-from service import responses, schemas
+from service import one_shot, responses, schemas
 from service.asgi import batch_media_types, requests
 from service.asgi.admission import Lane
 from service.asgi.requests import Route
@@ -325,6 +325,8 @@ async def read_sample(
     headers = requests.immutable(etag)
     if requests.matches(request, etag):
         return Response(status_code=304, headers=headers)
+    if not as_json:
+        headers["Content-Disposition"] = requests.disposition("inline", f"{one_shot.safe_stem(key)}__{epoch}.png")
 
     wanted = state.rendering.sample(stream, epoch, key, view=view, repeat=repeat)
 

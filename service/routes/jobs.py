@@ -19,6 +19,7 @@ from augment.expansion.copies import COPIES_MAX
 from augment.expansion.spec import ExpansionOptions
 from augment.transforms.runtime import compiler
 from service import responses, schemas
+from service.asgi import requests
 from service.asgi.requests import Route
 from service.errors import ConflictError, MalformedError
 from service.home import NAME
@@ -335,7 +336,7 @@ async def read_output(request: Request, state: Joined, job_id: JobId) -> Respons
 
     headers = {
         "Cache-Control": "no-store",
-        "Content-Disposition": f'attachment; filename="{job.wanted.output_name}.tar"',
+        "Content-Disposition": requests.disposition("attachment", f"{job.wanted.output_name}.tar"),
     }
     return await responses.streamed(request, chunks(), media_type="application/x-tar", headers=headers)
 
