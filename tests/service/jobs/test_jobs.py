@@ -41,7 +41,7 @@ def _wanted(output: str, **other: Any) -> dict[str, Any]:
     return wanted
 
 
-def _ended(service: httpx.Client, job_id: str, timeout_s: float = 120) -> dict[str, Any]:
+def _ended(service: TestClient | httpx.Client, job_id: str, timeout_s: float = 120) -> dict[str, Any]:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         job: dict[str, Any] = service.get(f"/v1/jobs/{job_id}").json()
