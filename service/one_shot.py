@@ -43,11 +43,18 @@ from service.streams.batch_files import BatchFile, BatchFiles
 
 PICTURE_FIELDS = frozenset({"images", "image"})
 MASK_FIELDS = frozenset({"masks", "mask"})
-TEXT_FIELDS = frozenset({"pipeline", "seed", "copies", "image_format", "quality", "format", request_annotations.FIELD})
+TEXT_FIELDS = frozenset(
+    {"pipeline", "seed", "copies", "copy", "same_draw", "image_format", "quality", "format", request_annotations.FIELD}
+)
+
+FORM_LINE = "`curl -F images=@cat.jpg -F pipeline=flip-rotate-crop URL/v1/augment -o out.jpg`"
+BODY_LINE = "`curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop' -o out.jpg`"
+"""Commands that work, for refusals; ``problems`` puts in the service's own URL."""
 
 _FLUSH_BYTES = 2**20
 _FLUSH_IN_MEMORY_BYTES = 2**18
 """Copied into memory it is a tenth of a millisecond: less than a thread takes to hear of it."""
+_HEAD_BYTES = 4096
 _MAX_TEXT_BYTES = 2**16
 """A pipeline's text has at most so many."""
 _MAX_ANNOTATIONS_BYTES = 2**24
@@ -63,6 +70,8 @@ class Pictures:
     expected_bytes: int
     sources: list[Source] = field(default_factory=list)
     masks: list[Path] = field(default_factory=list)
+    head: bytearray = field(default_factory=bytearray)
+    """The first bytes of the request's files."""
     _paths: list[Path] = field(default_factory=list)
     _waiting: list[tuple[Path, bytearray]] = field(default_factory=list)
     _num_waiting: int = 0
@@ -112,6 +121,8 @@ class Pictures:
     def add(self, data: bytes) -> None:
         """The next bytes of the picture or mask; ``flush`` writes them."""
         self._waiting[-1][1].extend(data)
+        if len(self.head) < _HEAD_BYTES:
+            self.head.extend(data[: _HEAD_BYTES - len(self.head)])
         self._num_waiting += len(data)
 
     async def flush(self, *, all_of_it: bool = False) -> None:
@@ -144,7 +155,7 @@ async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
         elif name in MASK_FIELDS:
             pictures.begin_mask()
         else:
-            _check_text(name)
+            _check_text(name, filename)
             return False
         return True
 
@@ -153,15 +164,21 @@ async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
     fields = receive.Fields(begin, _MAX_TEXT_BYTES, max_parts, "curl -F images=@cat.jpg", longer)
     texts = await receive.receive_form(request, pictures, fields)
     if not pictures.sources:
-        raise CallError("the form has no picture; send one or more in the field 'images'")
+        raise CallError(f"the form has no image; send one or more in the field images: {FORM_LINE}")
     await to_thread.run_sync(pictures.describe, texts.pop(request_annotations.FIELD, None))
     return texts
 
 
-def _check_text(name: str) -> None:
-    if name not in TEXT_FIELDS:
-        known = ", ".join(sorted(TEXT_FIELDS))
-        raise CallError(f"the form has a field {name[:100]!r}; send images, masks, and {known}")
+def _check_text(name: str, filename: str) -> None:
+    if name in TEXT_FIELDS:
+        return
+    if filename:
+        raise CallError(
+            f"the form has a file in the field {name[:100]!r}; images come in the field images, masks in masks: "
+            f"{FORM_LINE}"
+        )
+    known = ", ".join(sorted(TEXT_FIELDS))
+    raise CallError(f"the form has a field {name[:100]!r}; send images, masks, and {known}")
 
 
 def _append(waiting: list[tuple[Path, bytearray]]) -> None:
@@ -188,13 +205,15 @@ _STEM_BYTES = 224
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is to be done to each picture."""
+    """What is to be done to each image; with ``same_draw`` all images of the request have one key."""
 
     pipeline: Pipeline
     seed: int
     copies: int
     image_format: str
     quality: int
+    first_copy: int = 0
+    same_draw: bool = False
     references: Mapping[str, Entry] = field(default_factory=dict)
     """The datasets that transforms take pictures of, by the pipeline's names."""
 
@@ -280,6 +299,8 @@ class OneShot:
                     self._settings.max_pixels,
                     files[-1],
                     references,
+                    options.first_copy,
+                    pictures.sources[0].path if options.same_draw else None,
                 )
                 futures.append(self._workers.submit(task))
             waiting = [asyncio.wrap_future(future) for future in futures]
@@ -372,6 +393,7 @@ def _head(options: Options) -> dict[str, Any]:
         "engine": engine.engine_id(),
         "pipeline": {"name": pipeline.name[:100], "digest": pipeline.digest},
         "seed": options.seed,
+        **({"same_draw": True} if options.same_draw else {}),
     }
 
 

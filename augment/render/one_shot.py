@@ -1,7 +1,8 @@
-"""One shot: encoded pictures in, augmented and encoded pictures out, at addresses as good as any.
+"""One shot: encoded images in, augmented and encoded images out, at addresses as good as any.
 
-The key of a picture is the digest of its bytes, the draw is the copy: the same picture, pipeline and seed give the same
-bytes on any machine of the same engine. Pictures and results lie in files; only what is said about them is sent.
+The key of an image is the digest of its bytes, the draw is the copy: the same image, pipeline and seed give the same
+bytes on any machine of the same engine. Images that are to move alike have one key, the digest of the first of them.
+Images and results are files; only what is said about them is sent.
 """
 
 import functools
@@ -91,7 +92,10 @@ class SizeTask:
 
 @dataclass(frozen=True, slots=True)
 class OneShotTask:
-    """Copies 0 to N-1 of one picture, laid down in ``into`` one behind the other."""
+    """Copies of one image, written to ``into`` one behind the other: ``copies`` of them, from ``first_copy`` on.
+
+    ``key_of`` is the file of the image whose digest is the key, if that is not ``source``.
+    """
 
     source: Source
     spec: PipelineSpec
@@ -102,9 +106,11 @@ class OneShotTask:
     max_pixels: int
     into: Path
     references: tuple[ReferenceSource, ...] = ()
+    first_copy: int = 0
+    key_of: Path | None = None
 
     def run(self, guard: Guard) -> Copies:
-        """Render and write; RecordError with the picture's name where it is refused."""
+        """Render and write; RecordError with the image's name if it is refused."""
         stages = Stages()
         stages.begin()
         data = self.source.path.read_bytes()
@@ -112,7 +118,7 @@ class OneShotTask:
         work = _Work(self, data, stages)
         parts: list[bytes] = []
         results: list[Result] = []
-        for copy in range(self.copies):
+        for copy in range(self.first_copy, self.first_copy + self.copies):
             make = functools.partial(work.make, copy, start=sum(map(len, parts)))
             result, picture, mask = guard(work.subject, self.source.name, make)
             results.append(result)
@@ -133,7 +139,7 @@ class _Work:
         self.task = task
         self.data = data
         self.stages = stages
-        self.key = content.hex()
+        self.key = (content if task.key_of is None else read.content_digest(task.key_of.read_bytes())).hex()
         self._mask = None if source.mask is None else source.mask.read_bytes()
         self._said = source.said
         self._vocabulary = source.said.vocabulary(has_mask=self._mask is not None)

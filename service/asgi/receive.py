@@ -78,6 +78,10 @@ async def receive_form(request: Request, sink: Sink, fields: Fields) -> dict[str
     return form.texts()
 
 
+_CODINGS = {b"content-encoding": "Content-Encoding", b"content-transfer-encoding": "Content-Transfer-Encoding"}
+"""Headers by which a part would be compressed or base64 (RFC 7578, section 4.7, deprecates the second)."""
+
+
 @dataclass(slots=True)
 class _Form:
     """What the parser finds, part by part."""
@@ -116,8 +120,14 @@ class _Form:
         self._disposition = b""
 
     def _end_header(self) -> None:
-        if bytes(self._header_name).lower() == b"content-disposition":
-            self._disposition = bytes(self._header_value)
+        name, value = bytes(self._header_name).lower(), bytes(self._header_value)
+        if name == b"content-disposition":
+            self._disposition = value
+        elif name in _CODINGS and value.strip().lower() not in {b"", b"identity", b"binary", b"7bit", b"8bit"}:
+            raise MalformedError(
+                f"a part of the form has the header {_CODINGS[name]}: {value[:100].decode(errors='replace')}, and "
+                "files are taken as they are; leave the header out and send the file's own bytes"
+            )
         self._header_name.clear()
         self._header_value.clear()
 

@@ -1,15 +1,16 @@
-"""One shot: pictures in, augmented pictures out, at once."""
+"""One shot: images in, augmented images out, at once."""
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing, closing
-from typing import Annotated, Literal
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from augment.errors import CallError, problems_below
+from augment.chance import NUMBER_MAX
+from augment.errors import CallError, Problem, problems_below
 from augment.images import encode
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import SEED_MAX
@@ -29,8 +30,9 @@ from service.streams.batch_files import BatchFile
 router = APIRouter(route_class=Route, prefix="/v1/augment", tags=["augment"])
 
 _FORM = "multipart/form-data"
-_RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
-"""Taken for a picture, besides image/*: what curl says of --data-binary is the last of these."""
+_URLENCODED = "application/x-www-form-urlencoded"
+_RAW_TYPES = frozenset({"", "application/octet-stream", _URLENCODED})
+"""Taken for an image, besides image/*: what curl says of --data-binary is the last of these."""
 
 _MEDIA_TYPES: Mapping[Bundle, str] = {
     Bundle.ZIP: "application/zip",
@@ -42,15 +44,65 @@ _RANDOM_SEED_BITS = 53
 """What every JSON reader holds exactly."""
 
 
+_NO_PIPELINE = (
+    "no pipeline is given; name a preset or a saved one, which GET /v1/pipelines lists, or send a list of transforms: "
+    f"{one_shot.BODY_LINE}"
+)
+_NO_BUNDLE = (
+    "{0!r} is a format of images, which image_format names; format says how several results are packed (zip, tar or "
+    "arrow): `curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop&image_format={1}' -o out.{1}`"
+)
+_NO_IMAGE_FORMAT = (
+    "{0!r} is a way to pack several results, which format names; image_format is jpeg, png or webp: `curl -F "
+    "images=@cat.jpg -F pipeline=flip-rotate-crop -F copies=4 -F format={1} URL/v1/augment -o out.{1}`"
+)
+
+
 class AugmentRequest(schemas.Schema):
     """What is to be done; each may come in the query or as a field of the form."""
 
-    pipeline: str = Field(min_length=1)
+    pipeline: str = Field("", validate_default=True)
     seed: int | None = Field(None, ge=0, le=SEED_MAX)
     copies: int = Field(1, ge=1)
-    image_format: Literal["jpeg", "png", "webp"] = "jpeg"
+    only_copy: int | None = Field(None, ge=0, le=NUMBER_MAX, alias="copy")
+    same_draw: bool = False
+    image_format: schemas.ImageFormat = "jpeg"
     quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100)
     format: Bundle | None = None
+
+    @field_validator("pipeline")
+    @classmethod
+    def check_pipeline(cls, value: str) -> str:
+        """Refuse what names no pipeline."""
+        if not value.strip():
+            raise ValueError(_NO_PIPELINE)
+        return value
+
+    @field_validator("only_copy")
+    @classmethod
+    def check_copy(cls, value: int | None, info: ValidationInfo) -> int | None:
+        """Refuse one copy alone where several are asked for."""
+        copies = info.data.get("copies", 1)
+        if value is not None and copies > 1:
+            raise ValueError(f"copy is {value}, which gives that copy alone, and copies is {copies}; send one of them")
+        return value
+
+    @field_validator("image_format", mode="before")
+    @classmethod
+    def check_image_format(cls, value: object) -> object:
+        """Tell the format of a bundle from that of images."""
+        if str(value).lower() in list(Bundle):
+            raise ValueError(_NO_IMAGE_FORMAT.format(value, str(value).lower()))
+        return value
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def check_format(cls, value: object) -> object:
+        """Tell the format of images from that of a bundle."""
+        name = "jpeg" if value == "jpg" else str(value).lower()
+        if name in encode.EXTENSIONS:
+            raise ValueError(_NO_BUNDLE.format(value, name))
+        return value
 
 
 class AugmentQuery(schemas.Schema):
@@ -62,12 +114,33 @@ class AugmentQuery(schemas.Schema):
         examples=["flip-rotate-crop"],
     )
     seed: str | None = Field(None, description="Omitted: random, and returned with the result.")
-    copies: str | None = Field(None, description="Results for each picture; 1 by default.")
-    image_format: str | None = Field(None, description="`jpeg` (the default), `png` or `webp`.")
+    copies: str | None = Field(
+        None, description="Results for each image: its copies 0, 1, 2, …; 1 by default.", examples=["4"]
+    )
+    only_copy: str | None = Field(
+        None,
+        alias="copy",
+        description="That copy alone, with the bytes that it has among `copies`: `copy=3` is the last of `copies=4`.",
+        examples=["3"],
+    )
+    same_draw: str | None = Field(
+        None,
+        description="`true`: all images of the request get one draw, so that a stereo pair, or frames of one size, "
+        "move alike. Their `key` is then that of the first image.",
+        examples=["true"],
+    )
+    image_format: str | None = Field(
+        None, description="Of the results: `jpeg` (the default; also `jpg`), `png` or `webp`.", examples=["webp"]
+    )
     quality: str | None = Field(None, description="Of JPEG and WebP, 1 to 100; 90 by default.")
-    format: str | None = Field(None, description="`zip` (the default of several results), `tar` or `arrow`.")
+    format: str | None = Field(
+        None,
+        description="How results are packed: `zip` (the default of several), `tar` or `arrow`.",
+        examples=["zip"],
+    )
 
 
+_TEXTS = ("seed", "copies", "copy", "same_draw", "image_format", "quality", "format")
 _BODY = {
     "requestBody": {
         "required": True,
@@ -97,7 +170,7 @@ _BODY = {
                             "example": '{"boxes": [[10, 20, 110, 220]], "box_labels": ["cat"]}',
                         },
                         "pipeline": {"type": "string", "description": "A name, or YAML or JSON text."},
-                        **{name: {"type": "string"} for name in ("seed", "copies", "image_format", "quality")},
+                        **{name: {"type": "string"} for name in _TEXTS},
                     },
                 }
             },
@@ -148,8 +221,9 @@ async def augment_pictures(request: Request, state: Joined, query: Annotated[Aug
     """
     kind = requests.media_type(request)
     if kind != _FORM and kind not in _RAW_TYPES and not kind.startswith("image/"):
-        raise MediaTypeError(f"the body is {kind[:100]}; send a picture as image/* or {_FORM}")
-    given = query.model_dump(exclude_none=True)
+        message = f"the body is {kind[:100]}; send an image, or several as {_FORM}: {one_shot.FORM_LINE}"
+        raise MediaTypeError(message, [Problem(("header", "Content-Type"), message)])
+    given = query.model_dump(exclude_none=True, by_alias=True)
     with ExitStack() as held:
         turn = held.enter_context(state.admission.place(after_body=True))
         sent = held.enter_context(closing(_pictures(request, state)))
@@ -161,6 +235,8 @@ async def augment_pictures(request: Request, state: Joined, query: Annotated[Aug
         else:
             sent.begin("image")
             await receive.receive_raw(request, sent)
+            if kind == _URLENCODED:
+                _check_is_binary(bytes(sent.head))
         turn.enter()
         wanted = requests.validated(AugmentRequest, _with_format(given, request.headers.get("accept")))
         options = _options(state, wanted, await _pipeline(state, wanted.pipeline))
@@ -199,6 +275,23 @@ async def _chunks(file: BatchFile, held: ExitStack) -> AsyncGenerator[Chunk, Non
                 yield chunk
 
 
+def _check_is_binary(head: bytes) -> None:
+    """Raise MediaTypeError for a body that ``curl -d`` sent: it takes NUL, CR and LF out of a file.
+
+    No image file is without them: lengths in headers have a byte of zero, and PNM has lines.
+    """
+    if not head or any(byte in head for byte in b"\0\r\n"):
+        return
+    if head.isascii():
+        message = f"the body is text, not an image; a file is sent by `-F images=@FILE`: {one_shot.FORM_LINE}"
+    else:
+        message = (
+            "the body is binary without a single line end or zero, as `curl -d @FILE` sends it, which takes them out; "
+            f"send the file's own bytes: {one_shot.BODY_LINE}"
+        )
+    raise MediaTypeError(message, [Problem(("body",), message)])
+
+
 def _pictures(request: Request, state: State) -> Pictures:
     length = request.headers.get("content-length", "")
     expected = int(length) if length.isdigit() else state.settings.max_body_bytes
@@ -228,4 +321,13 @@ async def _pipeline(state: State, source: str) -> Pipeline:
 def _options(state: State, wanted: AugmentRequest, pipeline: Pipeline) -> Options:
     seed = secrets.randbits(_RANDOM_SEED_BITS) if wanted.seed is None else wanted.seed
     references = registry.entries(state.datasets, [pipeline.spec])
-    return Options(pipeline, seed, wanted.copies, wanted.image_format, wanted.quality, references)
+    return Options(
+        pipeline,
+        seed,
+        wanted.copies,
+        wanted.image_format,
+        wanted.quality,
+        first_copy=wanted.only_copy or 0,
+        same_draw=wanted.same_draw,
+        references=references,
+    )

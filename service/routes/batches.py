@@ -59,7 +59,7 @@ class PartQuery(schemas.Schema):
     format: str | None = Field(
         None, description="`arrow` or `tar`, of a single batch also `npz`; beats `Accept`.", examples=["arrow"]
     )
-    image_format: str = Field("png", description="How a tar holds pictures: `png`, `jpg` or `npy`.")
+    image_format: str = Field("png", description="How a tar holds images: `png`, `jpg` (also `jpeg`) or `npy`.")
     quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Quality of `jpg`.")
     max_failures: int | float | None = Field(
         None,
@@ -67,6 +67,12 @@ class PartQuery(schemas.Schema):
         description="Rows of one batch that may stand for refused records: a count, or a fraction where it is below 1. "
         "Omitted: any number.",
     )
+
+    @field_validator("image_format")
+    @classmethod
+    def name_as_extension(cls, value: str) -> str:
+        """Take `jpeg` for `jpg`, the extension that a tar's members have."""
+        return "jpg" if value.lower() in {"jpg", "jpeg"} else value
 
     @field_validator("max_failures")
     @classmethod

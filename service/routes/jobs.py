@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -37,7 +37,7 @@ _TYPES: dict[str, Any] = get_type_hints(ExpansionOptions) | {  # stricter in JSO
     "copies": _Number | dict[str, _Number] | str,
     "augment_splits": list[str] | None,
     "drop_targets": list[str],
-    "image_format": Literal["jpeg", "png", "webp"] | None,
+    "image_format": schemas.ImageFormat | None,
 }
 
 
