@@ -286,7 +286,7 @@ def _check_is_binary(head: bytes) -> None:
         message = f"the body is text, not an image; a file is sent by `-F images=@FILE`: {one_shot.FORM_LINE}"
     else:
         message = (
-            "the body is binary without a single line end or zero, as `curl -d @FILE` sends it, which takes them out; "
+            "the body is binary without a line end or a zero, as curl's `-d @FILE` sends it, which takes them out; "
             f"send the file's own bytes: {one_shot.BODY_LINE}"
         )
     raise MediaTypeError(message, [Problem(("body",), message)])

@@ -236,7 +236,7 @@ def test_a_file_without_its_line_ends_is_answered_with_the_line_that_works(
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = service.post("/v1/augment?pipeline=light", content=body, headers=headers)
     assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (415, ["body"])
-    assert "curl -d @FILE" in answer.json()["detail"]
+    assert "curl's `-d @FILE`" in answer.json()["detail"]
     assert f"curl --data-binary @cat.jpg '{URL}?pipeline=flip-rotate-crop' -o out.jpg" in answer.json()["detail"]
 
 
