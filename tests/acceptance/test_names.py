@@ -130,14 +130,24 @@ def test_names_go_through_a_job_and_back(service: httpx.Client, tmp_path: Path) 
     assert set(_records(service, _register(service, "back", members))) == {f"{key}__0" for key in _keys(NAMES)}
 
 
-def test_names_go_through_an_expansion_on_disk(tmp_path: Path) -> None:
-    folder = _written(tmp_path / "in", _images([*NAMES, *LONG]))
-    summary = expand(folder, tmp_path / "out", "light", copies=1, include_originals=True)
-    assert {one.key for one in summary.refusals} == _keys(LONG)
+@pytest.mark.parametrize("output_format", ["folder", "csv", "imagefolder", "webdataset", "parquet", "coco", "yolo"])
+def test_names_go_through_an_expansion_on_disk_and_back(tmp_path: Path, output_format: str) -> None:
+    (tmp_path / "in").mkdir()
+    _written(tmp_path / "in" / "猫 #1%", _images([*NAMES, *LONG]))
+    _written(tmp_path / "in" / "b.c", _images(["a.png"]))
+    dropped = ("label",) if output_format in {"coco", "yolo"} else ()
+    summary = expand(
+        tmp_path / "in", tmp_path / "out", "light", copies=1, output_format=output_format, drop_targets=dropped
+    )
+    is_packed = output_format in {"webdataset", "parquet"}
+    refused = set() if is_packed else {f"猫 #1%/{key}" for key in _keys(LONG)}
+    assert {one.key for one in summary.refusals} == refused
     assert all("255 that file systems allow; shorten it" in one.detail for one in summary.refusals)
-    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
-        *NAMES, *(f"{key}__0.png" for key in _keys(NAMES))
+    again = scan(tmp_path / "out")
+    assert {again.record(i).key for i in range(again.num_records)} == {
+        "b.c/a__0", *(f"猫 #1%/{key}__0" for key in _keys([*NAMES, *(LONG if is_packed else ())]))
     }  # fmt: skip
+    assert again.classes == ("b.c", "猫 #1%")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "arrow"])
