@@ -58,7 +58,7 @@ _HEAD_BYTES = 4096
 _MAX_TEXT_BYTES = 2**16
 """A pipeline's text has at most so many."""
 _MAX_ANNOTATIONS_BYTES = 2**24
-"""64 pictures with some hundred polygons each."""
+"""64 images with some hundred polygons each."""
 
 
 @dataclass(slots=True)
@@ -83,10 +83,10 @@ class Pictures:
         return path
 
     def begin(self, name: str) -> None:
-        """What comes now is another picture."""
+        """What comes now is another image."""
         if len(self.sources) >= self.max_pictures:
             raise CallError(
-                f"there are more than {self.max_pictures} pictures (AUGMENT_MAX_PICTURES); send them in several "
+                f"there are more than {self.max_pictures} images (AUGMENT_MAX_PICTURES); send them in several "
                 "requests, or register a dataset"
             )
         path = self.new_file(self.expected_bytes)
@@ -96,15 +96,15 @@ class Pictures:
     def begin_mask(self) -> None:
         """What comes now is a mask."""
         if len(self.masks) >= self.max_pictures:
-            raise CallError(f"there are more than {self.max_pictures} masks (AUGMENT_MAX_PICTURES); send one a picture")
+            raise CallError(f"there are more than {self.max_pictures} masks (AUGMENT_MAX_PICTURES); send one an image")
         self.masks.append(self.new_file(self.expected_bytes))
         self._waiting.append((self.masks[-1], bytearray()))
 
     def describe(self, annotations: str | None) -> None:
-        """Give each picture its mask, in their order, and what is said about it. CallError where they do not fit."""
+        """Give each image its mask, in their order, and what is said about it. CallError where they do not fit."""
         if self.masks and len(self.masks) != len(self.sources):
             raise CallError(
-                f"there are {len(self.masks)} masks for {len(self.sources)} pictures; send one for each, in their order"
+                f"there are {len(self.masks)} masks for {len(self.sources)} images; send one for each, in their order"
             )
         names = [source.name for source in self.sources]
         said = [NOTHING_SAID] * len(names) if annotations is None else request_annotations.read(annotations, names)
@@ -115,11 +115,11 @@ class Pictures:
 
     @property
     def are_described(self) -> bool:
-        """Whether anything but pictures was sent: then anything but pictures is answered."""
+        """Whether anything but images was sent: then anything but images is answered."""
         return bool(self.masks) or any(source.said != NOTHING_SAID for source in self.sources)
 
     def add(self, data: bytes) -> None:
-        """The next bytes of the picture or mask; ``flush`` writes them."""
+        """The next bytes of the image or mask; ``flush`` writes them."""
         self._waiting[-1][1].extend(data)
         if len(self.head) < _HEAD_BYTES:
             self.head.extend(data[: _HEAD_BYTES - len(self.head)])
@@ -138,7 +138,7 @@ class Pictures:
             else:
                 await to_thread.run_sync(_append, waiting)
         except OSError as error:
-            raise StorageError(f"a picture cannot be kept: {error.strerror}; free space and try again") from error
+            raise StorageError(f"an image cannot be kept: {error.strerror}; free space and try again") from error
 
     def close(self) -> None:
         """Remove everything."""
@@ -147,7 +147,7 @@ class Pictures:
 
 
 async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
-    """The parts ``images`` are the pictures; the text fields are returned. MalformedError where it is no whole form."""
+    """The parts ``images`` are the images; the text fields are returned. MalformedError where it is no whole form."""
 
     def begin(name: str, filename: str) -> bool:
         if name in PICTURE_FIELDS:
@@ -215,12 +215,12 @@ class Options:
     first_copy: int = 0
     same_draw: bool = False
     references: Mapping[str, Entry] = field(default_factory=dict)
-    """The datasets that transforms take pictures of, by the pipeline's names."""
+    """The datasets that transforms take images of, by the pipeline's names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """All copies of one picture, in one file."""
+    """All copies of one image, in one file."""
 
     source: Source
     path: Path
@@ -228,7 +228,7 @@ class Made:
 
 
 class OneShot:
-    """Renders pictures of requests. Of the event loop's thread only."""
+    """Renders images of requests. Of the event loop's thread only."""
 
     def __init__(
         self, files: BatchFiles, datasets: Datasets, workers: Workers, metrics: Metrics, settings: Settings
@@ -240,7 +240,7 @@ class OneShot:
         self._settings = settings
 
     async def render(self, pictures: Pictures, options: Options) -> list[Made]:
-        """All copies of all pictures, or the refusal of the first picture that cannot be used.
+        """All copies of all images, or the refusal of the first image that cannot be used.
 
         Raises RecordError, CallError beyond a limit, ConflictError where references have changed. Cancelled, it stops
         the work at once.
@@ -249,7 +249,7 @@ class OneShot:
         num_results = len(sources) * options.copies
         if num_results > settings.max_pictures:
             raise CallError(
-                f"{len(sources)} pictures with {options.copies} copies each are {num_results} results; one request has "
+                f"{len(sources)} images with {options.copies} copies each are {num_results} results; one request has "
                 f"at most {settings.max_pictures} (AUGMENT_MAX_PICTURES): send several requests, or start a job"
             )
         try:
@@ -274,7 +274,7 @@ class OneShot:
         total = copies * sum(height * width for height, width in sizes)
         if total > self._settings.max_request_pixels:
             raise CallError(
-                f"the pictures have {total} pixels, each counted once a copy; the limit of one request is "
+                f"the images have {total} pixels, each counted once a copy; the limit of one request is "
                 f"{self._settings.max_request_pixels} (AUGMENT_MAX_REQUEST_PIXELS): send several requests"
             )
 
@@ -346,7 +346,7 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
             Member(
                 f"{stem}__{result.copy}.{extension}",
                 data[result.start : result.start + result.num_bytes],
-                {"picture": one.source.name, **_annotation(result)},
+                {"image": one.source.name, **_annotation(result)},
                 *_mask(f"{stem}__{result.copy}", result, data),
             )
             for result in one.results

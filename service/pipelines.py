@@ -53,7 +53,7 @@ class Pipelines:
     def known(self, source: str) -> Pipeline | None:
         """What ``get`` gives of a name or text, where that takes neither the disk nor parsing; None where it does.
 
-        Never waits: for the event loop, whose clients send the same pipeline with each picture.
+        Never waits: for the event loop, whose clients send the same pipeline with each image.
         """
         if not NAME.fullmatch(source):
             return self._texts.get(source)

@@ -73,8 +73,8 @@ _TITLES: Mapping[type[Exception], str] = {
     PipelineError: "The pipeline is refused",
     DatasetError: "The dataset is refused",
     OutputError: "The output is refused",
-    RecordError: "The picture is refused",
-    RecordChangedError: "The picture changed since the scan",
+    RecordError: "The image is refused",
+    RecordChangedError: "The image changed since the scan",
     StorageError: "Storage failed",
     WorkerError: "A worker died",
 }

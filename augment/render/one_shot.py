@@ -31,7 +31,7 @@ from augment.workers.task import Guard
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture that was sent: what to call it when it is refused, the file that holds it, and what was said about it.
+    """An image that was sent: what to call it when it is refused, the file that holds it, and what was said about it.
 
     ``mask`` is the file of its encoded mask.
     """
@@ -46,7 +46,7 @@ class Source:
 class Result:
     """One augmented copy: where its bytes lie in the task's file, what was done, and what can be said about it.
 
-    The mask's bytes, as PNG, follow those of the picture. ``annotations`` are what is answered of it.
+    The mask's bytes, as PNG, follow those of the image. ``annotations`` are what is answered of it.
     """
 
     copy: int
@@ -62,7 +62,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """All copies of one picture; ``seconds`` tells what each stage of the work took."""
+    """All copies of one image; ``seconds`` tells what each stage of the work took."""
 
     results: Sequence[Result]
     seconds: Mapping[str, float]
@@ -70,7 +70,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class SizeTask:
-    """The upright (height, width) of each picture, from its header alone; raises RecordError for the first bad one."""
+    """The upright (height, width) of each image, from its header alone; raises RecordError for the first bad one."""
 
     sources: Sequence[Source]
     max_pixels: int
@@ -125,13 +125,13 @@ class OneShotTask:
             parts += [picture, mask]
         stages.begin()
         if result_file.write(self.into, parts) is None:
-            raise StorageError("there is no room for the augmented pictures; free space, or ask for fewer")
+            raise StorageError("there is no room for the augmented images; free space, or ask for fewer")
         stages.end("write")
         return Copies(results, stages.take())
 
 
 class _Work:
-    """The picture is decoded once, for all its copies; ``subject`` is what a verdict on it is about."""
+    """The image is decoded once, for all its copies; ``subject`` is what a verdict on it is about."""
 
     def __init__(self, task: OneShotTask, data: bytes, stages: Stages) -> None:
         source = task.source
@@ -196,14 +196,14 @@ class _Work:
         except ValueError as error:
             raise RecordError(task.source.name, Reason.ANNOTATION, str(error)) from error
         if sample.mask is not None and sample.mask.shape != sample.image.shape[:2]:
-            size = f"{sample.mask.shape[1]} x {sample.mask.shape[0]}, the picture {header.width} x {header.height}"
+            size = f"{sample.mask.shape[1]} x {sample.mask.shape[0]}, the image {header.width} x {header.height}"
             raise RecordError(task.source.name, Reason.ANNOTATION, f"mask of another size: it has {size}")
         return sample
 
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Refusals inside carry the picture's name."""
+    """Refusals inside carry the image's name."""
     try:
         yield
     except RecordError as error:

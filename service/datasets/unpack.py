@@ -128,7 +128,7 @@ class _Unpacking:
         if num_bytes > self._ratio_bytes:
             raise TooLargeError(
                 f"the archive unpacks to more than {self._limits.max_ratio} times its size (AUGMENT_MAX_UNPACK_RATIO); "
-                "pack pictures, which are compressed already, not what repeats itself"
+                "pack images, which are compressed already, not what repeats itself"
             )
         if num_bytes > self._limits.max_bytes:
             raise NoRoomError(
@@ -172,7 +172,7 @@ class _Unpacking:
     def folder(self) -> str:
         """The one folder that holds everything, where it is only that: people pack ``photos/``, not what is in it.
 
-        A folder that holds pictures itself is a class, and one with the name of a split is a split.
+        A folder that holds images itself is a class, and one with the name of a split is a split.
         """
         if len(self._tops) != 1 or self._has_file_below_top:
             return ""

@@ -140,11 +140,16 @@ class AugmentQuery(schemas.Schema):
     )
 
 
-_TEXTS = ("seed", "copies", "copy", "same_draw", "image_format", "quality", "format")
+_TEXTS = {
+    field.alias or name: field.description or ""
+    for name, field in AugmentQuery.model_fields.items()
+    if name != "pipeline"
+}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "The picture itself, whatever its content type says, or a form with one or more `images`.",
+        "description": "The image itself, whatever its content type says, or a form with one or more `images`; never "
+        "compressed (no `Content-Encoding`).",
         "content": {
             "image/*": BINARY,
             "application/octet-stream": BINARY,
@@ -157,12 +162,12 @@ _BODY = {
                         "masks": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "One for each picture, in their order: class indices as PNG (grey, palette "
-                            "or 16 bits), of the picture's size.",
+                            "description": "One for each image, in their order: class indices as PNG (grey, palette "
+                            "or 16 bits), of the image's size.",
                         },
                         "annotations": {
                             "type": "string",
-                            "description": "JSON: an object for one picture, a list of one for each, or an object by "
+                            "description": "JSON: an object for one image, a list of one for each, or an object by "
                             "file name. Each has any of `label`, `labels`, `boxes` ([x_min, y_min, x_max, y_max] in "
                             "pixels), `box_labels`, `box_attributes`, `instance_masks`, `keypoints` ([x, y]), "
                             "`keypoint_labels`, `keypoint_visibility`, `keypoint_angles`, `keypoint_scales`, "
@@ -170,7 +175,7 @@ _BODY = {
                             "example": '{"boxes": [[10, 20, 110, 220]], "box_labels": ["cat"]}',
                         },
                         "pipeline": {"type": "string", "description": "A name, or YAML or JSON text."},
-                        **{name: {"type": "string"} for name in _TEXTS},
+                        **{name: {"type": "string", "description": text} for name, text in _TEXTS.items()},
                     },
                 }
             },
@@ -181,42 +186,54 @@ _BODY = {
 
 @router.post(
     "",
-    summary="Augment pictures",
+    summary="Augment images",
     response_class=Response,
     responses={
         200: {
-            "description": "One result is the picture itself. Several, or one with annotations or a mask, are a zip, "
-            "tar or Arrow stream with pictures, masks and what was done to each and is to be said of it "
-            "(`annotations.json`; in Arrow the column `annotation`).",
+            "description": "One result is the image itself. Several, or one with annotations or a mask, are a zip, "
+            "tar or Arrow stream with images, masks and what was done to each and is to be said of it "
+            "(`annotations.json`; in Arrow the column `annotation`). Results have the names of the images that were "
+            "sent, in any script, and the number of the copy: `猫__0.jpg`.",
             "headers": {
+                "Content-Disposition": {
+                    "description": "The name of the result, or of the bundle; `filename*` holds what is not ASCII.",
+                    "schema": {"type": "string"},
+                },
+                "Augment-Seed": {
+                    "description": "The seed, also if none was sent.",
+                    "schema": {"type": "integer"},
+                },
                 one_shot.PROVENANCE: {
                     "description": "Of one result: its render key, seed and each transform applied, as ASCII JSON of "
                     "at most 4 kB; where parameters make it longer they are left out and `left_out` says so.",
                     "schema": {"type": "string"},
-                }
+                },
             },
             "content": {f"image/{name}": BINARY for name in encode.EXTENSIONS}
             | dict.fromkeys(_MEDIA_TYPES.values(), BINARY),
         },
-        400: problem("The form is cut short."),
+        400: problem("The form is cut short, or a part of it is compressed."),
         404: problem("There is no such pipeline."),
         409: problem("A dataset that the pipeline takes references of is being scanned, or changed meanwhile."),
         413: problem("The body is too long (AUGMENT_MAX_BODY_BYTES)."),
-        415: problem("A picture's format, the body's type or the wanted format is not served."),
-        422: problem("A picture cannot be decoded or rendered or is too large, the pipeline or a value is refused."),
+        415: problem(
+            "An image's format (HEIC, SVG, video, …), the body's type, its Content-Encoding or the wanted format is "
+            "not served; `detail` names the remedy."
+        ),
+        422: problem("An image cannot be decoded or rendered or is too large, the pipeline or a value is refused."),
         408: problem("The body does not come on (AUGMENT_BODY_TIMEOUT_S)."),
         429: problem("The queue is full; `Retry-After` says when to ask again."),
     },
     openapi_extra=_BODY,
 )
-async def augment_pictures(request: Request, state: Joined, query: Annotated[AugmentQuery, Query()]) -> Response:
+async def augment_images(request: Request, state: Joined, query: Annotated[AugmentQuery, Query()]) -> Response:
     """Augment what is sent, at once.
 
     `curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop&seed=7' -o out.jpg`, or
     `curl -F images=@cat.jpg -F images=@dog.jpg -F pipeline=light -F copies=4 URL/v1/augment -o out.zip`, or with
     targets `curl -F images=@cat.jpg -F masks=@cat.png -F 'annotations={"boxes": [[10, 20, 110, 220]]}' -F
     pipeline=light URL/v1/augment -o out.zip`. The same
-    picture, pipeline and seed give the same bytes from every service of the same engine. One picture that cannot be
+    image, pipeline and seed give the same bytes from every service of the same engine. One image that cannot be
     used refuses the request, by its name.
     """
     kind = requests.media_type(request)
@@ -299,7 +316,7 @@ def _pictures(request: Request, state: State) -> Pictures:
 
 
 def _with_format(given: Mapping[str, str], accept: str | None) -> Mapping[str, str]:
-    """The picture's format by ``Accept`` where it names one and ``image_format`` was not sent."""
+    """The image's format by ``Accept`` where it names one and ``image_format`` was not sent."""
     named = {media_range for media_range, weight in batch_media_types.media_ranges(accept or "") if weight > 0}
     found = batch_media_types.preferred(
         accept, [f"image/{name}" for name in encode.EXTENSIONS if f"image/{name}" in named]

@@ -290,7 +290,7 @@ _PROVENANCE: dict[str, Any] = {
     response_class=Response,
     responses={
         200: {
-            "description": "The picture, or what was done to it.",
+            "description": "The image, or what was done to it.",
             "content": {"image/png": BINARY, "application/json": {"example": _PROVENANCE}},
         },
         **requests.NOT_MODIFIED,
@@ -313,7 +313,7 @@ async def read_sample(
 ) -> Response:
     """One record as the batches of an epoch hold it before rows are mixed.
 
-    The picture, or its render key, each transform applied and, in a stream with `views`, the inverse map.
+    The image, or its render key, each transform applied and, in a stream with `views`, the inverse map.
     """
     stream = await to_thread.run_sync(state.streams.open, stream_id)
     if await to_thread.run_sync(stream.stream.dataset.find, key) is None:

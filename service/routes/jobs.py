@@ -120,7 +120,7 @@ class JobDocument(BaseModel):
     pipeline: str = Field(
         description="The pipeline's name; empty where it came without.", examples=["flip-rotate-crop"]
     )
-    references: list[str] = Field(description="The datasets that the pipeline's transforms take pictures of.")
+    references: list[str] = Field(description="The datasets that the pipeline's transforms take images of.")
     format: str | None = Field(description="The output's format; null where it is the dataset's.", examples=["coco"])
     drop_targets: list[str]
     copies: int | dict[str, int] | str

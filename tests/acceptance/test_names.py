@@ -167,7 +167,7 @@ def test_names_go_through_one_shot_and_back(service: httpx.Client, kind: str) ->
             assert all(one.flag_bits & 0x800 for one in archive.infolist() if not one.filename.isascii())
             results = json.loads(archive.read("annotations.json"))["results"]
             assert [one["name"] for one in results] == found
-            assert [one["picture"] for one in results] == [unicodedata.normalize("NFC", name) for name in names]
+            assert [one["image"] for one in results] == [unicodedata.normalize("NFC", name) for name in names]
     assert len({unicodedata.normalize("NFKC", name).casefold() for name in found}) == len(names)
     assert max(len(name.encode()) for name in found) <= 255
     by_name = dict(zip(names, found, strict=True))
