@@ -5,9 +5,11 @@ own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds beside ours for GIF, TIFF and W
 refused.) Everything here may be called from many threads at once.
 
 **Formats.** ALLOWED says which. Each is recognised by its first bytes, never by a file's name. The allowlist holds what
-the loaders of the field read (torchvision, timm, ``datasets``) and the decoders that hostile files were tried on. Of
-AVIF and HEIC no decoder is in every build of Pillow; plain (ASCII) PNM is left out because reading it takes seconds for
-a photograph.
+the loaders of the field read (torchvision, timm, ``datasets``) and the decoders that hostile files were tried on. HEIC
+has no decoder in Pillow. AVIF has one in some builds since 11.3, with one of several codecs, so that a record of one
+replica would be refused by another; and Pillow's header does not tell what is lost (10 and 12 bits, HDR, wide gamut).
+Plain (ASCII) PNM is left out because reading it takes seconds for a photograph. A file of another kind is refused with
+the kind's name and what to do about it (``OTHER_KINDS``).
 
 **Decoders.** simplejpeg decodes a JPEG whose header is ``plain`` (see ``headers``): it is faster, it can decode to
 N/8 of the size, and it corrupts memory when it meets a lossless frame. What it refuses for any reason but missing
@@ -64,8 +66,7 @@ _MAGIC = re.compile(
     re.DOTALL,
 )
 # What folders of "pictures" hold besides: a refusal that names it saves its reader a look into the file.
-_VIDEO = "take images out of it: ffmpeg -i FILE frame-%05d.png"
-_OTHER_MAGIC = (
+OTHER_KINDS = (
     ("an HTML page", "download the image itself", re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)),
     (
         "SVG or XML",
@@ -84,7 +85,7 @@ _OTHER_MAGIC = (
     ),
     (
         "a video",
-        _VIDEO,
+        "take images out of it: ffmpeg -i FILE frame-%05d.png",
         re.compile(
             rb".{4}(ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF.{4}AVI |\x00\x00\x01[\xba\xb3]|FLV\x01|OggS|\x30\x26\xb2\x75",
             re.DOTALL,
@@ -225,7 +226,7 @@ def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
     match = _MAGIC.match(data)
     if match is not None and match.lastgroup is not None:
         return data, match.lastgroup
-    found = next(((name, remedy) for name, remedy, magic in _OTHER_MAGIC if magic.match(data, 0, 512)), None)
+    found = next(((name, remedy) for name, remedy, magic in OTHER_KINDS if magic.match(data, 0, 512)), None)
     if found is None:
         what = "of no format that is known here" if data else "empty"
         raise RecordError("", Reason.FORMAT, f"the file is {what}; allowed are {', '.join(ALLOWED)}")

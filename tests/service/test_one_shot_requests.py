@@ -140,6 +140,8 @@ OTHERS = {
     "heic": (_FTYP + b"heic\0\0\0\0mif1heic" + bytes(40), "HEIC", "heif-convert"),
     "heif": (_FTYP + b"mif1\0\0\0\0mif1heic" + bytes(40), "HEIC", "heif-convert"),
     "heif sequence": (_FTYP + b"msf1\0\0\0\0msf1hevc" + bytes(40), "HEIC", "heif-convert"),
+    "avif": (_FTYP + b"avif\0\0\0\0avifmif1" + bytes(40), "AVIF", "avifdec"),
+    "avif in a container of heif": (_FTYP + b"mif1\0\0\0\0mif1avif" + bytes(40), "AVIF", "avifdec"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG", "rsvg-convert"),
     "svg with a type": (b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "x"><svg/>', "SVG", "rsvg-convert"),
     "pdf": (b"%PDF-1.7\n" + bytes(40), "PDF", "pdftoppm"),
