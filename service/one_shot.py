@@ -199,7 +199,7 @@ _SEPARATORS = re.compile(r"[/\\]")
 _RESERVED = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
 """What no name may hold on Windows (Microsoft, "Naming Files, Paths, and Namespaces"), or that breaks a line."""
 _DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
-_STEM_BYTES = 224
+_STEM_BYTES = 220
 """Of the 255 that a file's name may have; the number, the copy and ``.mask.png`` follow."""
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
 from augment import validation
-from augment.errors import CallError, JSONError
+from augment.errors import CallError, JSONError, Problem
 from augment.validation import did_you_mean
 from service.errors import MalformedError, MediaTypeError, TooLargeError
 
@@ -43,13 +43,13 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def check_media_type(request: Request, allowed: Collection[str]) -> str:
-    """The media type of the body; MediaTypeError unless it is one of these."""
+def check_media_type(request: Request, allowed: Collection[str], *, example: str = "") -> str:
+    """Return the media type of the body; MediaTypeError, which shows the example, unless it is one of these."""
     found = media_type(request)
     if found not in allowed:
-        raise MediaTypeError(
-            f"the body is {found or 'of no stated type'}; send Content-Type {' or '.join(sorted(allowed))}"
-        )
+        message = f"the body is {found or 'of no stated type'}; send Content-Type {' or '.join(sorted(allowed))}"
+        message += f", as in {example}" if example else ""
+        raise MediaTypeError(message, [Problem(("header", "Content-Type"), message)])
     return found
 
 

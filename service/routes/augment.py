@@ -1,5 +1,7 @@
 """One shot: images in, augmented images out, at once."""
 
+import codecs
+import re
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing, closing
@@ -33,6 +35,7 @@ _FORM = "multipart/form-data"
 _URLENCODED = "application/x-www-form-urlencoded"
 _RAW_TYPES = frozenset({"", "application/octet-stream", _URLENCODED})
 """Taken for an image, besides image/*: what curl says of --data-binary is the last of these."""
+_FIELDS = re.compile(rb"[A-Za-z_][A-Za-z0-9_.-]{0,63}=")
 
 _MEDIA_TYPES: Mapping[Bundle, str] = {
     Bundle.ZIP: "application/zip",
@@ -252,8 +255,7 @@ async def augment_images(request: Request, state: Joined, query: Annotated[Augme
         else:
             sent.begin("image")
             await receive.receive_raw(request, sent)
-            if kind == _URLENCODED:
-                _check_is_binary(bytes(sent.head))
+            _check_is_file(kind, bytes(sent.head))
         turn.enter()
         wanted = requests.validated(AugmentRequest, _with_format(given, request.headers.get("accept")))
         options = _options(state, wanted, await _pipeline(state, wanted.pipeline))
@@ -292,21 +294,29 @@ async def _chunks(file: BatchFile, held: ExitStack) -> AsyncGenerator[Chunk, Non
                 yield chunk
 
 
-def _check_is_binary(head: bytes) -> None:
-    """Raise MediaTypeError for a body that ``curl -d`` sent: it takes NUL, CR and LF out of a file.
+def _check_is_file(kind: str, head: bytes) -> None:
+    """Raise MediaTypeError for fields without files, and for what ``curl -d`` makes of a file: no NUL, CR and LF.
 
     No image file is without them: lengths in headers have a byte of zero, and PNM has lines.
     """
-    if not head or any(byte in head for byte in b"\0\r\n"):
-        return
-    if head.isascii():
+    if kind == _URLENCODED and _FIELDS.match(head):
         message = f"the body is text, not an image; a file is sent by `-F images=@FILE`: {one_shot.FORM_LINE}"
+    elif not head or any(byte in head for byte in b"\0\r\n") or _is_text(head):
+        return
     else:
         message = (
             "the body is binary without a line end or a zero, as curl's `-d @FILE` sends it, which takes them out; "
             f"send the file's own bytes: {one_shot.BODY_LINE}"
         )
     raise MediaTypeError(message, [Problem(("body",), message)])
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # which may end inside a character
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _pictures(request: Request, state: State) -> Pictures:

@@ -220,7 +220,11 @@ async def register_dataset(
     holds one folder with everything in it is taken as that folder. A scan that takes more than AUGMENT_SCAN_WAIT_S
     (10 s) goes on after the answer.
     """
-    kind = requests.check_media_type(request, {"application/json", _FORM, *_ARCHIVE_TYPES})
+    kind = requests.check_media_type(
+        request,
+        {"application/json", _FORM, *_ARCHIVE_TYPES},
+        example="`curl -F name=photos -F file=@photos.zip URL/v1/datasets`",
+    )
     query = {"name": name, "format": format, "replace": replace, "bad_annotations": bad_annotations}
     query["ignore"] = ignore
     with state.admission.place(after_body=True) as turn:

@@ -43,7 +43,8 @@ def folder(tmp_path: Path) -> Path:
         (folder / f"{name}.png").write_bytes(encode(_image(2 + i), "png"))
     (folder / "cat-mask.png").write_bytes(encode_mask(np.eye(*_SIZE, dtype=np.uint8)))
     pets = {f"{kind}/{i}.png": encode(_image(i), "png") for kind in ("cat", "dog") for i in range(2)}
-    (folder / "pets.zip").write_bytes(zipped(pets))
+    for name in ("pets", "photos"):
+        (folder / f"{name}.zip").write_bytes(zipped(pets))
     return folder
 
 
@@ -114,6 +115,7 @@ def test_lines_that_refusals_show_work(server: Server, shell: Shell, folder: Pat
             client.post("/v1/augment?pipeline=light", files={"file": ("cat.jpg", cat)}),
             client.post("/v1/augment?pipeline=light", json={"image": "cat.jpg"}),
             client.post("/v1/augment?pipeline=light", data={"images": "@cat.jpg"}),
+            client.post("/v1/datasets?name=photos", data={"file": "@photos.zip"}),
         ]
     details = [answer.json()["detail"] for answer in answers]
     stripped = shell.run(f"curl -sS --no-fail -d @cat.jpg '{server.url}/v1/augment?pipeline=light'\n", "curl -d")

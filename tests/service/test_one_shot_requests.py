@@ -235,11 +235,13 @@ def test_a_file_without_its_line_ends_is_answered_with_the_line_that_works(
     service: TestClient, image_format: str
 ) -> None:
     body = _as_curl_d_sends(encode(picture(1, (64, 64)), image_format))
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = service.post("/v1/augment?pipeline=light", content=body, headers=headers)
-    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (415, ["body"])
-    assert "curl's `-d @FILE`" in answer.json()["detail"]
-    assert f"curl --data-binary @cat.jpg '{URL}?pipeline=flip-rotate-crop' -o out.jpg" in answer.json()["detail"]
+    for kind in ("application/x-www-form-urlencoded", f"image/{image_format}"):
+        answer = service.post("/v1/augment?pipeline=light", content=body, headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (415, ["body"])
+        assert "curl's `-d @FILE`" in answer.json()["detail"]
+        assert f"curl --data-binary @cat.jpg '{URL}?pipeline=flip-rotate-crop' -o out.jpg" in answer.json()["detail"]
+    text = '<svg xmlns="http://www.w3.org/2000/svg"><text>猫</text></svg>'.encode()
+    assert "the file is SVG" in service.post("/v1/augment?pipeline=light", content=text).json()["detail"]
 
 
 def test_a_form_without_its_files_is_answered_with_the_line_that_works(service: TestClient) -> None:
