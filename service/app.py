@@ -113,7 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # openapi.py has it
         redoc_url=None,
         version=version("augment-service"),
-        summary="Augmented pictures and batches, each at an address.",
+        summary="Augmented images and batches, each at an address.",
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,  # the redirect would repeat whatever Host the client sent

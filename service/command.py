@@ -10,7 +10,7 @@ from augment.errors import CallError
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("serve", short_help="answer over HTTP: pictures, datasets, streams, jobs")(serve)
+    app.command("serve", short_help="answer over HTTP: images, datasets, streams, jobs")(serve)
 
 
 def serve(

@@ -23,15 +23,19 @@ from augment.errors import Problem
 
 
 class ServiceError(Exception):
-    """Anything the service refuses; the message is one line and ends with the remedy."""
+    """Anything the service refuses; the message is one line and ends with the remedy.
 
-
-class MalformedError(ServiceError):
-    """The request cannot be understood; ``problems`` are the places in it, where they are known."""
+    ``problems`` are the places in the request that are wrong, if they are known. In messages ``URL/`` stands for the
+    service's own address, and a command is between backticks.
+    """
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)
         super().__init__(message)
+
+
+class MalformedError(ServiceError):
+    """The request cannot be understood."""
 
 
 class UnauthorizedError(ServiceError):

@@ -17,9 +17,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from augment.errors import Problem
 from service import problems, responses
 from service.asgi import requests, uvicorn_protocol
-from service.errors import DrainingError, ServiceError, SlowBodyError, TooLargeError, UnauthorizedError
+from service.errors import (
+    DrainingError,
+    MediaTypeError,
+    ServiceError,
+    SlowBodyError,
+    TooLargeError,
+    UnauthorizedError,
+)
 from service.observe import Metrics
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics", "/version"})
@@ -168,8 +176,20 @@ class Keys:
         await self._app(scope, receive, send)
 
 
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+def _coded(coding: str) -> MediaTypeError:
+    message = (
+        f"the header Content-Encoding is {coding[:100]!r}, and bodies are taken as they are: leave the header out and "
+        "send the body uncompressed; a compressed archive of a dataset is sent with the header Content-Type: "
+        "application/gzip alone"
+    )
+    return MediaTypeError(message, [Problem(("header", "Content-Encoding"), message)])
+
+
 class BodyLimit:
-    """Refuses bodies that are too long, by their announced length or as soon as they exceed the limit, and too slow.
+    """Refuses bodies that are compressed, too slow, or too long (as announced, or once they exceed the limit).
 
     Uploads of datasets have a bound of their own (AUGMENT_MAX_HOME_BYTES), which their route sees to.
     """
@@ -188,8 +208,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        coding = ", ".join(headers.getlist("content-encoding")).strip().lower()
+        if coding not in {"", "identity"} and scope["method"] in _WITH_BODY:
+            accepted = {"Accept-Encoding": "identity"}  # RFC 9110, section 12.5.3
+            await problems.refusal(_coded(coding), requests.id_of(scope), **accepted)(scope, receive, send)
+            return
         bounded = scope["path"] not in self._unbounded
-        length = Headers(scope=scope).get("content-length", "")
+        length = headers.get("content-length", "")
         if bounded and length.isdigit() and int(length) > self._max_bytes:
             await problems.refusal(self._too_large(int(length)), requests.id_of(scope))(scope, receive, send)
             return
@@ -220,5 +246,5 @@ class BodyLimit:
     def _too_large(self, num_bytes: int) -> TooLargeError:
         return TooLargeError(
             f"the body has {num_bytes} bytes or more; the limit is {self._max_bytes} (AUGMENT_MAX_BODY_BYTES): send "
-            "fewer or smaller pictures, or upload a dataset"
+            "fewer or smaller images, or upload a dataset"
         )

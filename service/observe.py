@@ -33,7 +33,7 @@ class Metrics:
         self.requests_running = level("augment_requests_running", "Requests being answered now.")
         self.stage_seconds = histogram(
             "augment_stage_seconds",
-            "Time in each stage of a batch, a sample or a picture: queue, read, decode, transform, encode, assemble, "
+            "Time in each stage of a batch, a sample or an image: queue, read, decode, transform, encode, assemble, "
             "write, convert, send.",
             ["stage"],
         )
@@ -42,7 +42,7 @@ class Metrics:
         self.batch_cache_bytes = level("augment_batch_cache_bytes", "Bytes of rendered batches that are kept.")
         self.records_refused = counter("augment_records_refused", "Records refused, by reason.", ["reason"])
         self.requests_refused = counter("augment_requests_refused", "Requests refused, by status.", ["status"])
-        self.pictures = counter("augment_pictures", "Pictures rendered for one-shot requests.")
+        self.pictures = counter("augment_pictures", "Images rendered for one-shot requests.")
         self.bytes_sent = counter("augment_bytes_sent", "Bytes of answers.")
         self.bytes_received = counter("augment_bytes_received", "Bytes of requests.")
 

@@ -7,17 +7,20 @@ again, and are removed with the request: a worker that comes late finds nothing.
 import asyncio
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
 from starlette.requests import Request
 
 from augment import engine
+from augment.datasets import keys
 from augment.errors import CallError, RecordError, StorageError
+from augment.formats import tree
 from augment.images import encode
 from augment.render import request_annotations, result_file
 from augment.render.one_shot import Copies, OneShotTask, Result, SizeTask, Source
@@ -29,7 +32,7 @@ from augment.wire import bundle
 from augment.wire.bundle import Bundle
 from augment.wire.bundle import Entry as Member
 from augment.workers.task import Workers
-from service.asgi import receive
+from service.asgi import receive, requests
 from service.datasets import registry
 from service.datasets.registration import Entry
 from service.datasets.registry import Datasets
@@ -40,15 +43,22 @@ from service.streams.batch_files import BatchFile, BatchFiles
 
 PICTURE_FIELDS = frozenset({"images", "image"})
 MASK_FIELDS = frozenset({"masks", "mask"})
-TEXT_FIELDS = frozenset({"pipeline", "seed", "copies", "image_format", "quality", "format", request_annotations.FIELD})
+TEXT_FIELDS = frozenset(
+    {"pipeline", "seed", "copies", "copy", "same_draw", "image_format", "quality", "format", request_annotations.FIELD}
+)
+
+FORM_LINE = "`curl -F images=@cat.jpg -F pipeline=flip-rotate-crop URL/v1/augment -o out.jpg`"
+BODY_LINE = "`curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop' -o out.jpg`"
+"""Commands that work, for refusals; ``problems`` puts in the service's own URL."""
 
 _FLUSH_BYTES = 2**20
 _FLUSH_IN_MEMORY_BYTES = 2**18
 """Copied into memory it is a tenth of a millisecond: less than a thread takes to hear of it."""
+_HEAD_BYTES = 4096
 _MAX_TEXT_BYTES = 2**16
 """A pipeline's text has at most so many."""
 _MAX_ANNOTATIONS_BYTES = 2**24
-"""64 pictures with some hundred polygons each."""
+"""64 images with some hundred polygons each."""
 
 
 @dataclass(slots=True)
@@ -60,6 +70,8 @@ class Pictures:
     expected_bytes: int
     sources: list[Source] = field(default_factory=list)
     masks: list[Path] = field(default_factory=list)
+    head: bytearray = field(default_factory=bytearray)
+    """The first bytes of the request's files."""
     _paths: list[Path] = field(default_factory=list)
     _waiting: list[tuple[Path, bytearray]] = field(default_factory=list)
     _num_waiting: int = 0
@@ -71,28 +83,28 @@ class Pictures:
         return path
 
     def begin(self, name: str) -> None:
-        """What comes now is another picture."""
+        """What comes now is another image."""
         if len(self.sources) >= self.max_pictures:
             raise CallError(
-                f"there are more than {self.max_pictures} pictures (AUGMENT_MAX_PICTURES); send them in several "
+                f"there are more than {self.max_pictures} images (AUGMENT_MAX_PICTURES); send them in several "
                 "requests, or register a dataset"
             )
         path = self.new_file(self.expected_bytes)
-        self.sources.append(Source(name or f"picture {len(self.sources)}", path))
+        self.sources.append(Source(name or f"image {len(self.sources)}", path))
         self._waiting.append((path, bytearray()))
 
     def begin_mask(self) -> None:
         """What comes now is a mask."""
         if len(self.masks) >= self.max_pictures:
-            raise CallError(f"there are more than {self.max_pictures} masks (AUGMENT_MAX_PICTURES); send one a picture")
+            raise CallError(f"there are more than {self.max_pictures} masks (AUGMENT_MAX_PICTURES); send one an image")
         self.masks.append(self.new_file(self.expected_bytes))
         self._waiting.append((self.masks[-1], bytearray()))
 
     def describe(self, annotations: str | None) -> None:
-        """Give each picture its mask, in their order, and what is said about it. CallError where they do not fit."""
+        """Give each image its mask, in their order, and what is said about it. CallError where they do not fit."""
         if self.masks and len(self.masks) != len(self.sources):
             raise CallError(
-                f"there are {len(self.masks)} masks for {len(self.sources)} pictures; send one for each, in their order"
+                f"there are {len(self.masks)} masks for {len(self.sources)} images; send one for each, in their order"
             )
         names = [source.name for source in self.sources]
         said = [NOTHING_SAID] * len(names) if annotations is None else request_annotations.read(annotations, names)
@@ -103,12 +115,14 @@ class Pictures:
 
     @property
     def are_described(self) -> bool:
-        """Whether anything but pictures was sent: then anything but pictures is answered."""
+        """Whether anything but images was sent: then anything but images is answered."""
         return bool(self.masks) or any(source.said != NOTHING_SAID for source in self.sources)
 
     def add(self, data: bytes) -> None:
-        """The next bytes of the picture or mask; ``flush`` writes them."""
+        """The next bytes of the image or mask; ``flush`` writes them."""
         self._waiting[-1][1].extend(data)
+        if len(self.head) < _HEAD_BYTES:
+            self.head.extend(data[: _HEAD_BYTES - len(self.head)])
         self._num_waiting += len(data)
 
     async def flush(self, *, all_of_it: bool = False) -> None:
@@ -124,7 +138,7 @@ class Pictures:
             else:
                 await to_thread.run_sync(_append, waiting)
         except OSError as error:
-            raise StorageError(f"a picture cannot be kept: {error.strerror}; free space and try again") from error
+            raise StorageError(f"an image cannot be kept: {error.strerror}; free space and try again") from error
 
     def close(self) -> None:
         """Remove everything."""
@@ -133,7 +147,7 @@ class Pictures:
 
 
 async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
-    """The parts ``images`` are the pictures; the text fields are returned. MalformedError where it is no whole form."""
+    """The parts ``images`` are the images; the text fields are returned. MalformedError where it is no whole form."""
 
     def begin(name: str, filename: str) -> bool:
         if name in PICTURE_FIELDS:
@@ -141,7 +155,7 @@ async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
         elif name in MASK_FIELDS:
             pictures.begin_mask()
         else:
-            _check_text(name)
+            _check_text(name, filename)
             return False
         return True
 
@@ -150,15 +164,21 @@ async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
     fields = receive.Fields(begin, _MAX_TEXT_BYTES, max_parts, "curl -F images=@cat.jpg", longer)
     texts = await receive.receive_form(request, pictures, fields)
     if not pictures.sources:
-        raise CallError("the form has no picture; send one or more in the field 'images'")
+        raise CallError(f"the form has no image; send one or more in the field images: {FORM_LINE}")
     await to_thread.run_sync(pictures.describe, texts.pop(request_annotations.FIELD, None))
     return texts
 
 
-def _check_text(name: str) -> None:
-    if name not in TEXT_FIELDS:
-        known = ", ".join(sorted(TEXT_FIELDS))
-        raise CallError(f"the form has a field {name[:100]!r}; send images, masks, and {known}")
+def _check_text(name: str, filename: str) -> None:
+    if name in TEXT_FIELDS:
+        return
+    if filename:
+        raise CallError(
+            f"the form has a file in the field {name[:100]!r}; images come in the field images, masks in masks: "
+            f"{FORM_LINE}"
+        )
+    known = ", ".join(sorted(TEXT_FIELDS))
+    raise CallError(f"the form has a field {name[:100]!r}; send images, masks, and {known}")
 
 
 def _append(waiting: list[tuple[Path, bytearray]]) -> None:
@@ -173,27 +193,34 @@ PROVENANCE = "Augment-Provenance"
 PROVENANCE_MAX_BYTES = 4096
 """Half of what common servers and proxies allow all headers together."""
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_STEM_CHARS = 80
 _ROOM_FACTOR = 2
+
+_SEPARATORS = re.compile(r"[/\\]")
+_RESERVED = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
+"""What no name may hold on Windows (Microsoft, "Naming Files, Paths, and Namespaces"), or that breaks a line."""
+_DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
+_STEM_BYTES = 220
+"""Of the 255 that a file's name may have; the number, the copy and ``.mask.png`` follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is to be done to each picture."""
+    """What is to be done to each image; with ``same_draw`` all images of the request have one key."""
 
     pipeline: Pipeline
     seed: int
     copies: int
     image_format: str
     quality: int
+    first_copy: int = 0
+    same_draw: bool = False
     references: Mapping[str, Entry] = field(default_factory=dict)
-    """The datasets that transforms take pictures of, by the pipeline's names."""
+    """The datasets that transforms take images of, by the pipeline's names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """All copies of one picture, in one file."""
+    """All copies of one image, in one file."""
 
     source: Source
     path: Path
@@ -201,7 +228,7 @@ class Made:
 
 
 class OneShot:
-    """Renders pictures of requests. Of the event loop's thread only."""
+    """Renders images of requests. Of the event loop's thread only."""
 
     def __init__(
         self, files: BatchFiles, datasets: Datasets, workers: Workers, metrics: Metrics, settings: Settings
@@ -213,7 +240,7 @@ class OneShot:
         self._settings = settings
 
     async def render(self, pictures: Pictures, options: Options) -> list[Made]:
-        """All copies of all pictures, or the refusal of the first picture that cannot be used.
+        """All copies of all images, or the refusal of the first image that cannot be used.
 
         Raises RecordError, CallError beyond a limit, ConflictError where references have changed. Cancelled, it stops
         the work at once.
@@ -222,7 +249,7 @@ class OneShot:
         num_results = len(sources) * options.copies
         if num_results > settings.max_pictures:
             raise CallError(
-                f"{len(sources)} pictures with {options.copies} copies each are {num_results} results; one request has "
+                f"{len(sources)} images with {options.copies} copies each are {num_results} results; one request has "
                 f"at most {settings.max_pictures} (AUGMENT_MAX_PICTURES): send several requests, or start a job"
             )
         try:
@@ -247,7 +274,7 @@ class OneShot:
         total = copies * sum(height * width for height, width in sizes)
         if total > self._settings.max_request_pixels:
             raise CallError(
-                f"the pictures have {total} pixels, each counted once a copy; the limit of one request is "
+                f"the images have {total} pixels, each counted once a copy; the limit of one request is "
                 f"{self._settings.max_request_pixels} (AUGMENT_MAX_REQUEST_PIXELS): send several requests"
             )
 
@@ -272,6 +299,8 @@ class OneShot:
                     self._settings.max_pixels,
                     files[-1],
                     references,
+                    options.first_copy,
+                    pictures.sources[0].path if options.same_draw else None,
                 )
                 futures.append(self._workers.submit(task))
             waiting = [asyncio.wrap_future(future) for future in futures]
@@ -294,10 +323,12 @@ class OneShot:
 def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
     """The only result as it is served: its file, and the headers that go with it."""
     result = made.results[0]
+    name = f"{safe_stem(made.source.name)}__{result.copy}.{encode.EXTENSIONS[options.image_format]}"
     file = BatchFile(made.path, Laid(result.num_bytes, result.num_bytes), in_memory=in_memory)
     headers = {
         "Content-Type": f"image/{options.image_format}",
         "Content-Length": str(result.num_bytes),
+        "Content-Disposition": requests.disposition("inline", name),
         PROVENANCE: provenance_header(_annotation(result) | _head(options)),
     }
     return file, headers
@@ -305,7 +336,7 @@ def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile,
 
 def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> int:
     """Write all results into a file, in a thread; returns its bytes."""
-    names = _Names(encode.EXTENSIONS[options.image_format])
+    names, extension = _Names(), encode.EXTENSIONS[options.image_format]
     entries = []
     for one in made:
         length = sum(result.num_bytes + result.mask_bytes for result in one.results)
@@ -313,9 +344,9 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
         stem = names.stem(one.source.name)
         entries += [
             Member(
-                f"{stem}__{result.copy}.{names.extension}",
+                f"{stem}__{result.copy}.{extension}",
                 data[result.start : result.start + result.num_bytes],
-                {"picture": one.source.name, **_annotation(result)},
+                {"image": one.source.name, **_annotation(result)},
                 *_mask(f"{stem}__{result.copy}", result, data),
             )
             for result in one.results
@@ -362,6 +393,7 @@ def _head(options: Options) -> dict[str, Any]:
         "engine": engine.engine_id(),
         "pipeline": {"name": pipeline.name[:100], "digest": pipeline.digest},
         "seed": options.seed,
+        **({"same_draw": True} if options.same_draw else {}),
     }
 
 
@@ -370,17 +402,29 @@ def _ascii(document: Mapping[str, Any]) -> str:
 
 
 class _Names:
-    """Names for files, safe wherever they are unpacked, and no two alike even where case does not count."""
+    """Names for files, no two alike even where case does not count."""
 
-    def __init__(self, extension: str) -> None:
-        self.extension = extension
+    def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def stem(self, name: str) -> str:
-        plain = _UNSAFE.sub("_", PurePath(name.replace("\\", "/")).stem).strip("._")[:_STEM_CHARS] or "picture"
+        plain = safe_stem(name)
         stem, count = plain, 1
-        while stem.lower() in self._taken:
+        while stem.casefold() in self._taken:
             count += 1
             stem = f"{plain}-{count}"
-        self._taken.add(stem.lower())
+        self._taken.add(stem.casefold())
         return stem
+
+
+def safe_stem(name: str) -> str:
+    """Return an image's name without folders and extension, every letter kept, safe wherever it is unpacked.
+
+    Normal form C. Control characters and those that Windows reserves become ``_``, dots in front go
+    (they would hide the file), and what is longer than a file's name may be is cut.
+    """
+    last = _SEPARATORS.split(unicodedata.normalize("NFC", name))[-1]
+    stem = keys.without_extension(last) if tree.is_picture(last) else last
+    stem = _RESERVED.sub("_", stem).lstrip(".")
+    stem = _DEVICE.sub(r"_\g<0>", stem, count=1) if _DEVICE.match(stem) else stem
+    return stem.encode()[:_STEM_BYTES].decode(errors="ignore").strip() or "image"

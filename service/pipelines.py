@@ -1,16 +1,20 @@
 """Pipelines by name: the presets that come with the engine, and those that clients saved in the home."""
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.errors import PipelineError, StorageError
+from augment.errors import PipelineError, Problem, StorageError
 from augment.render import pipeline
 from augment.render.pipeline import Pipeline
+from augment.transforms.catalogue import catalogue
 from augment.transforms.resolve import resolve
+from augment.transforms.runtime import compiler
 from augment.validation import did_you_mean
 from service.errors import ForbiddenError, NotFoundError
 from service.home import NAME, Home, checked_name, storing, write_whole
@@ -49,7 +53,7 @@ class Pipelines:
     def known(self, source: str) -> Pipeline | None:
         """What ``get`` gives of a name or text, where that takes neither the disk nor parsing; None where it does.
 
-        Never waits: for the event loop, whose clients send the same pipeline with each picture.
+        Never waits: for the event loop, whose clients send the same pipeline with each image.
         """
         if not NAME.fullmatch(source):
             return self._texts.get(source)
@@ -128,8 +132,40 @@ class Pipelines:
         return self._folder / f"{name}{_SUFFIX}"
 
     def _unknown(self, name: str) -> NotFoundError:
-        hint = did_you_mean(name, self.names()) or "; GET /v1/pipelines lists them"
-        return NotFoundError(f"there is no pipeline {name!r}{hint}")
+        transform = transform_called(name)
+        if transform is None:
+            hint = did_you_mean(name, self.names()) or "; GET /v1/pipelines lists them"
+            message = f"there is no pipeline {name!r}{hint}"
+        elif (params := _needed(transform)) is None:
+            message = (
+                f"{transform} is a transform, and a pipeline is a list of transforms; this one needs parameters, which "
+                f"`curl URL/v1/transforms/{transform}` lists"
+            )
+        else:
+            document = f'[{{"{transform}": {params}}}]'
+            message = (
+                f"{transform} is a transform, and a pipeline is a list of transforms: {document}, as in "
+                f"`curl -F images=@cat.jpg -F 'pipeline={document}' URL/v1/augment -o out.jpg`"
+            )
+        return NotFoundError(message, [Problem(("pipeline",), message)])
+
+
+def transform_called(name: str) -> str | None:
+    """Return the transform of this name, whatever its case and signs, or None."""
+
+    def plain(word: str) -> str:
+        return re.sub("[-_. ]", "", word.lower())
+
+    return next((each for each in catalogue() if plain(each) == plain(name)), None)
+
+
+def _needed(transform: str) -> str | None:
+    """Return the JSON of parameters with which a transform renders an image alone, or None if no simple ones do."""
+    for params in ("{}", '{"height": 224, "width": 224}', '{"size": [224, 224]}', '{"max_size": 224}'):
+        with suppress(PipelineError):
+            spec = Pipeline.parse(f'[{{"{transform}": {params}}}]').spec
+            return None if catalogue()[transform].donors or compiler.references_of(spec) else params
+    return None
 
 
 def _preset(name: str) -> Named:

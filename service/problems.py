@@ -5,6 +5,7 @@ request's id, which the response carries.
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -72,8 +73,8 @@ _TITLES: Mapping[type[Exception], str] = {
     PipelineError: "The pipeline is refused",
     DatasetError: "The dataset is refused",
     OutputError: "The output is refused",
-    RecordError: "The picture is refused",
-    RecordChangedError: "The picture changed since the scan",
+    RecordError: "The image is refused",
+    RecordChangedError: "The image changed since the scan",
     StorageError: "Storage failed",
     WorkerError: "A worker died",
 }
@@ -109,7 +110,7 @@ def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
     status = status_of(error)
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
-    if isinstance(error, PipelineError | JSONError | errors.MalformedError) and error.problems:
+    if isinstance(error, PipelineError | JSONError | errors.ServiceError) and error.problems:
         members["errors"] = [
             {"loc": list(problem.loc), "msg": problem.msg}
             | ({"line": problem.line} if problem.line is not None else {})
@@ -168,7 +169,8 @@ async def _expected(request: Request, error: Exception) -> JSONResponse:
     request_id = requests.id_of(request.scope)
     if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, _EXPECTED):
         _log.error("%s: %s", type(error).__name__, error, extra={"request_id": request_id})
-    return refusal(error, request_id)
+    body, headers = describe(error)
+    return response(_with_url(body, request) | {"instance": request_id}, headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -180,7 +182,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     detail = "; ".join(f"{'.'.join(str(part) for part in place['loc'])}: {place['msg']}" for place in places)
     title = "The request is no JSON" if is_syntax else "The request is refused"
     body = document(status, kind="invalid-request", detail=detail, title=title, members={"errors": places})
-    return response(body | {"instance": requests.id_of(request.scope)})
+    return response(_with_url(body, request) | {"instance": requests.id_of(request.scope)})
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -211,6 +213,8 @@ def _methods(request: Request) -> list[str]:
 def _message(one: Mapping[str, Any]) -> str:
     if one["type"] == "extra_forbidden" and one["loc"][-1] in _OF_STREAMS:
         return f"`{one['loc'][-1]}` is a matter of batches, which only a stream has (POST /v1/streams); leave it out"
+    if one["type"] == "value_error":  # ours: it tells the value
+        return str(one["msg"]).removeprefix("Value error, ")
     given = one.get("input")
     shown = f", not {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) < 80 else ""
     return f"{one['msg']}{shown}"
@@ -219,3 +223,26 @@ def _message(one: Mapping[str, Any]) -> str:
 def _kind(cls: type[Exception]) -> str:
     name = cls.__name__.removesuffix("Error")
     return "".join(f"-{char.lower()}" if char.isupper() else char for char in name).lstrip("-")
+
+
+_HERE = "http://127.0.0.1:8000/"
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+/([A-Za-z0-9._~/-]*/)?")
+
+
+def _with_url(document: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return a problem document whose commands work where the request came from.
+
+    The client's ``Host`` counts only if a shell reads nothing into it.
+    """
+    url = str(request.base_url)
+    url = url if _PLAIN_URL.fullmatch(url) else _HERE
+    with_key = "authorization" in request.headers
+
+    def filled(text: str) -> str:
+        if "URL/" not in text:
+            return text
+        text = text.replace("URL/", url)
+        return text.replace("`curl ", "`curl -H 'Authorization: Bearer KEY' ") if with_key else text
+
+    places = [{**place, "msg": filled(place["msg"])} for place in document.get("errors", ())]
+    return document | {"detail": filled(document["detail"])} | ({"errors": places} if places else {})

@@ -2,10 +2,10 @@
 
 import bisect
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 """Content of OpenAPI that is bytes."""
@@ -48,6 +48,14 @@ class Problem(BaseModel):
 def problem(description: str) -> dict[str, Any]:
     """A response of OpenAPI that is a problem document."""
     return {"model": Problem, "description": description}
+
+
+def _jpeg(value: object) -> object:
+    return "jpeg" if isinstance(value, str) and value.lower() in {"jpg", "jpeg"} else value
+
+
+ImageFormat = Annotated[Literal["jpeg", "png", "webp"], BeforeValidator(_jpeg)]
+"""The format of an encoded result; `jpg` is another name for `jpeg`."""
 
 
 class _PageQuery(Schema):

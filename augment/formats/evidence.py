@@ -382,7 +382,8 @@ def _first_line(tree: Tree, path: str) -> str | None:
 class _Names:
     """Names of images, to be looked for in texts."""
 
-    def __init__(self, images: Collection[str]) -> None:
+    def __init__(self, images: Iterable[str]) -> None:
+        images = sorted(images, reverse=True)  # of several that have one name, the first is shown
         self.by_stem = {_stem(path): path for path in images}
         self._by_name = {path.rpartition("/")[2]: path for path in images}
 
@@ -420,8 +421,8 @@ def _stem(path: str) -> str:
 def masks_among(images: Collection[str]) -> Iterator[Unread]:
     """Yield images that are likely masks of others, each with the evidence.
 
-    Such are: one whose name less a mask's ending or beginning is another's, and one in a folder of masks that shares its
-    name with an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
+    Such are: one whose name less a mask's ending or beginning is another's, and one in a folder of masks that has the
+    name of an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
     """
     by_stem: dict[str, list[str]] = {}
     for path in images:

@@ -5,9 +5,11 @@ own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds beside ours for GIF, TIFF and W
 refused.) Everything here may be called from many threads at once.
 
 **Formats.** ALLOWED says which. Each is recognised by its first bytes, never by a file's name. The allowlist holds what
-the loaders of the field read (torchvision, timm, ``datasets``) and the decoders that hostile files were tried on. Of
-AVIF and HEIC no decoder is in every build of Pillow; plain (ASCII) PNM is left out because reading it takes seconds for
-a photograph.
+the loaders of the field read (torchvision, timm, ``datasets``) and the decoders that hostile files were tried on. HEIC
+has no decoder in Pillow. AVIF has one in some builds since 11.3, with one of several codecs, so that a record of one
+replica would be refused by another; and Pillow's header does not tell what is lost (10 and 12 bits, HDR, wide gamut).
+Plain (ASCII) PNM is left out because reading it takes seconds for a photograph. A file of another kind is refused with
+the kind's name and what to do about it (``OTHER_KINDS``).
 
 **Decoders.** simplejpeg decodes a JPEG whose header is ``plain`` (see ``headers``): it is faster, it can decode to
 N/8 of the size, and it corrupts memory when it meets a lossless frame. What it refuses for any reason but missing
@@ -64,19 +66,44 @@ _MAGIC = re.compile(
     re.DOTALL,
 )
 # What folders of "pictures" hold besides: a refusal that names it saves its reader a look into the file.
-_OTHER_MAGIC = (
-    ("an HTML page", re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)),
-    ("SVG or XML", re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|svg)", re.IGNORECASE)),
-    ("AVIF", re.compile(rb".{4}ftypavi[fs]", re.DOTALL)),
-    ("HEIC", re.compile(rb".{4}ftyp(he|mif1|msf1)", re.DOTALL)),
-    ("a video", re.compile(rb".{4}ftyp", re.DOTALL)),
-    ("JPEG 2000", re.compile(rb".{4}jP {2}|\xff\x4f\xff\x51", re.DOTALL)),
-    ("JPEG XL", re.compile(rb".{4}JXL |\xff\x0a", re.DOTALL)),
-    ("plain (ASCII) PNM", re.compile(rb"P[123][\s#]")),
-    ("a Photoshop document", re.compile(rb"8BPS")),
-    ("a PDF document", re.compile(rb"%PDF")),
-    ("an icon", re.compile(rb"\x00\x00[\x01\x02]\x00")),
-    ("a zip archive", re.compile(rb"PK\x03\x04")),
+OTHER_KINDS = (
+    ("an HTML page", "download the image itself", re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)),
+    (
+        "SVG or XML",
+        "convert a drawing to PNG: rsvg-convert FILE -o OUT.png",
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|svg|!doctype svg|!--)", re.IGNORECASE),
+    ),
+    (
+        "AVIF",
+        "convert it to PNG: avifdec FILE OUT.png",
+        re.compile(rb".{4}ftyp(avi[fs]|mif1.{4}(.{4}){0,3}avif)", re.DOTALL),
+    ),
+    (
+        "HEIC (or HEIF)",
+        "convert it to JPEG: heif-convert FILE OUT.jpg, or on a Mac sips -s format jpeg FILE --out OUT.jpg",
+        re.compile(rb".{4}ftyp(he|mif|msf)", re.DOTALL),
+    ),
+    (
+        "a video",
+        "take images out of it: ffmpeg -i FILE frame-%05d.png",
+        re.compile(
+            rb".{4}(ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF.{4}AVI |\x00\x00\x01[\xba\xb3]|FLV\x01|OggS|\x30\x26\xb2\x75",
+            re.DOTALL,
+        ),
+    ),
+    (
+        "JPEG 2000",
+        "convert it to PNG: opj_decompress -i FILE -o OUT.png",
+        re.compile(rb".{4}jP {2}|\xff\x4f\xff\x51", re.DOTALL),
+    ),
+    ("JPEG XL", "convert it to PNG: djxl FILE OUT.png", re.compile(rb".{4}JXL |\xff\x0a", re.DOTALL)),
+    ("plain (ASCII) PNM", "save it in its binary form", re.compile(rb"P[123][\s#]")),
+    ("a Photoshop document", "export it as PNG", re.compile(rb"8BPS")),
+    ("a PDF document", "convert its pages to PNG: pdftoppm -png FILE OUT", re.compile(rb"%PDF")),
+    ("an icon", "save it as PNG", re.compile(rb"\x00\x00[\x01\x02]\x00")),
+    ("a zip archive", "unpack it, or upload it as a dataset", re.compile(rb"PK\x03\x04")),
+    ("compressed with gzip", "decompress it: gunzip FILE", re.compile(rb"\x1f\x8b")),
+    ("text in base64", "decode it: base64 -d FILE", re.compile(rb"data:image/|/9j/4|iVBORw0KGgo|UklGR")),
 )
 # libjpeg's words (jerror.h) for entropy-coded data that ends early or does not decode; it makes up the rest in grey.
 _PIXELS_MISSING = re.compile("[Pp]remature end|bad Huffman code|Inconsistent progression|instead of RST")
@@ -199,9 +226,12 @@ def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
     match = _MAGIC.match(data)
     if match is not None and match.lastgroup is not None:
         return data, match.lastgroup
-    found = next((name for name, magic in _OTHER_MAGIC if magic.match(data, 0, 512)), "of no format that is known here")
-    what = found if data else "empty"
-    raise RecordError("", Reason.FORMAT, f"the file is {what}; allowed are {', '.join(ALLOWED)}")
+    found = next(((name, remedy) for name, remedy, magic in OTHER_KINDS if magic.match(data, 0, 512)), None)
+    if found is None:
+        what = "of no format that is known here" if data else "empty"
+        raise RecordError("", Reason.FORMAT, f"the file is {what}; allowed are {', '.join(ALLOWED)}")
+    name, remedy = found
+    raise RecordError("", Reason.FORMAT, f"the file is {name}; allowed are {', '.join(ALLOWED)}: {remedy}")
 
 
 def _read_header(data: bytes, image_format: str, max_pixels: int) -> _Stored:

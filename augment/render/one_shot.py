@@ -1,7 +1,8 @@
-"""One shot: encoded pictures in, augmented and encoded pictures out, at addresses as good as any.
+"""One shot: encoded images in, augmented and encoded images out, at addresses as good as any.
 
-The key of a picture is the digest of its bytes, the draw is the copy: the same picture, pipeline and seed give the same
-bytes on any machine of the same engine. Pictures and results lie in files; only what is said about them is sent.
+The key of an image is the digest of its bytes, the draw is the copy: the same image, pipeline and seed give the same
+bytes on any machine of the same engine. Images that are to move alike have one key, the digest of the first of them.
+Images and results are files; only what is said about them is sent.
 """
 
 import functools
@@ -30,7 +31,7 @@ from augment.workers.task import Guard
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture that was sent: what to call it when it is refused, the file that holds it, and what was said about it.
+    """An image that was sent: what to call it when it is refused, the file that holds it, and what was said about it.
 
     ``mask`` is the file of its encoded mask.
     """
@@ -45,7 +46,7 @@ class Source:
 class Result:
     """One augmented copy: where its bytes lie in the task's file, what was done, and what can be said about it.
 
-    The mask's bytes, as PNG, follow those of the picture. ``annotations`` are what is answered of it.
+    The mask's bytes, as PNG, follow those of the image. ``annotations`` are what is answered of it.
     """
 
     copy: int
@@ -61,7 +62,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """All copies of one picture; ``seconds`` tells what each stage of the work took."""
+    """All copies of one image; ``seconds`` tells what each stage of the work took."""
 
     results: Sequence[Result]
     seconds: Mapping[str, float]
@@ -69,7 +70,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class SizeTask:
-    """The upright (height, width) of each picture, from its header alone; raises RecordError for the first bad one."""
+    """The upright (height, width) of each image, from its header alone; raises RecordError for the first bad one."""
 
     sources: Sequence[Source]
     max_pixels: int
@@ -91,7 +92,10 @@ class SizeTask:
 
 @dataclass(frozen=True, slots=True)
 class OneShotTask:
-    """Copies 0 to N-1 of one picture, laid down in ``into`` one behind the other."""
+    """Copies of one image, written to ``into`` one behind the other: ``copies`` of them, from ``first_copy`` on.
+
+    ``key_of`` is the file of the image whose digest is the key, if that is not ``source``.
+    """
 
     source: Source
     spec: PipelineSpec
@@ -102,9 +106,11 @@ class OneShotTask:
     max_pixels: int
     into: Path
     references: tuple[ReferenceSource, ...] = ()
+    first_copy: int = 0
+    key_of: Path | None = None
 
     def run(self, guard: Guard) -> Copies:
-        """Render and write; RecordError with the picture's name where it is refused."""
+        """Render and write; RecordError with the image's name if it is refused."""
         stages = Stages()
         stages.begin()
         data = self.source.path.read_bytes()
@@ -112,20 +118,20 @@ class OneShotTask:
         work = _Work(self, data, stages)
         parts: list[bytes] = []
         results: list[Result] = []
-        for copy in range(self.copies):
+        for copy in range(self.first_copy, self.first_copy + self.copies):
             make = functools.partial(work.make, copy, start=sum(map(len, parts)))
             result, picture, mask = guard(work.subject, self.source.name, make)
             results.append(result)
             parts += [picture, mask]
         stages.begin()
         if result_file.write(self.into, parts) is None:
-            raise StorageError("there is no room for the augmented pictures; free space, or ask for fewer")
+            raise StorageError("there is no room for the augmented images; free space, or ask for fewer")
         stages.end("write")
         return Copies(results, stages.take())
 
 
 class _Work:
-    """The picture is decoded once, for all its copies; ``subject`` is what a verdict on it is about."""
+    """The image is decoded once, for all its copies; ``subject`` is what a verdict on it is about."""
 
     def __init__(self, task: OneShotTask, data: bytes, stages: Stages) -> None:
         source = task.source
@@ -133,7 +139,7 @@ class _Work:
         self.task = task
         self.data = data
         self.stages = stages
-        self.key = content.hex()
+        self.key = (content if task.key_of is None else read.content_digest(task.key_of.read_bytes())).hex()
         self._mask = None if source.mask is None else source.mask.read_bytes()
         self._said = source.said
         self._vocabulary = source.said.vocabulary(has_mask=self._mask is not None)
@@ -190,14 +196,14 @@ class _Work:
         except ValueError as error:
             raise RecordError(task.source.name, Reason.ANNOTATION, str(error)) from error
         if sample.mask is not None and sample.mask.shape != sample.image.shape[:2]:
-            size = f"{sample.mask.shape[1]} x {sample.mask.shape[0]}, the picture {header.width} x {header.height}"
+            size = f"{sample.mask.shape[1]} x {sample.mask.shape[0]}, the image {header.width} x {header.height}"
             raise RecordError(task.source.name, Reason.ANNOTATION, f"mask of another size: it has {size}")
         return sample
 
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Refusals inside carry the picture's name."""
+    """Refusals inside carry the image's name."""
     try:
         yield
     except RecordError as error:

@@ -2,9 +2,12 @@
 
 A client may call classes by numbers (as its own arrays do) or by names; it gets back what it sent. The text is one
 object for one image, a list with one object for each image in their order, or an object that maps the names of the
-images' files to objects. Each object has the members of ``annotations.Annotations`` and ``label``, the image's class.
+images' files (in any normal form) to objects. Each object has the members of ``annotations.Annotations`` and ``label``,
+the image's class.
 """
 
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, SupportsIndex
@@ -22,18 +25,18 @@ _MEMBERS = frozenset({"label"} | {each.name for each in fields(Annotations)})
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What was said about one picture. ``numbers`` names the members that came as numbers."""
+    """What was said about one image. ``numbers`` names the members that came as numbers."""
 
     annotations: Annotations = NOTHING
     label: str | int | None = None
     numbers: frozenset[str] = frozenset()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """Most pictures come without a word: that travels by its name."""
+        """Most images come without a word: that travels by its name."""
         return "NOTHING_SAID" if self is NOTHING_SAID else object.__reduce_ex__(self, protocol)
 
     def vocabulary(self, *, has_mask: bool) -> Vocabulary:
-        """The names that occur here and the targets that are there, for this picture alone."""
+        """The names that occur here and the targets that are there, for this image alone."""
         said = self.annotations
         classes = sorted({*(said.box_labels or ()), *(said.labels or ())})
         present = {each.name for each in fields(Annotations) if getattr(said, each.name) is not None}
@@ -58,30 +61,42 @@ NOTHING_SAID = Said()
 
 
 def read(text: str, names: Sequence[str]) -> list[Said]:
-    """What is said about each of some pictures, whose files have these names; CallError says what is wrong where."""
-    return [_said(one, place) for one, place in _by_picture(validation.read_json(FIELD, text), names)]
+    """Read what is said about each of some images, whose files have these names; CallError tells each place."""
+    return [_said(one, place) for one, place in _by_image(validation.read_json(FIELD, text), names)]
 
 
-def _by_picture(document: Any, names: Sequence[str]) -> list[tuple[Any, str]]:
+def _by_image(document: Any, names: Sequence[str]) -> list[tuple[Any, str]]:
     if isinstance(document, list):
         if len(document) != len(names):
             raise CallError(
-                f"{FIELD} are a list of {len(document)}, there are {len(names)} pictures; send one object for each"
+                f"{FIELD} are a list of {len(document)}, there are {len(names)} images; send one object for each"
             )
         return [(one, f"{FIELD}[{i}]") for i, one in enumerate(document)]
     if not isinstance(document, Mapping):
-        raise CallError(f"{FIELD} are {type(document).__name__}; send an object, or a list of one for each picture")
+        raise CallError(f"{FIELD} are {type(document).__name__}; send an object, or a list of one for each image")
     if document.keys() <= _MEMBERS:
         if len(names) > 1:
             raise CallError(
-                f"{FIELD} are one object, there are {len(names)} pictures; send a list with one object for each"
+                f"{FIELD} are one object, there are {len(names)} images; send a list with one object for each"
             )
         return [(document, FIELD)]
-    unknown = sorted(document.keys() - set(names))
+    by_name = {_plain(name): one for name, one in document.items()}
+    unknown = sorted(by_name.keys() - set(map(_plain, names)))
     if unknown:
-        what = f"no picture's file is called {unknown[0][:100]!r}, and no annotation is"
+        what = f"no image's file is called {unknown[0][:100]!r}, and no annotation is"
         raise CallError(f"{FIELD}: {what}; annotations are {', '.join(sorted(_MEMBERS))}")
-    return [(document.get(name, {}), f"{FIELD}[{name!r}]") for name in names]
+    counts = Counter(map(_plain, names))
+    shared = next((name for name in by_name if counts[name] > 1), None)
+    if shared is not None:
+        what = f"{counts[shared]} images are called {shared[:100]!r}"
+        raise CallError(f"{FIELD}: {what}; send a list with one object for each image, in their order")
+    if len(by_name) < len(document):
+        raise CallError(f"{FIELD}: two of its names are one in Unicode's normal form C; send a list in their place")
+    return [(by_name.get(_plain(name), {}), f"{FIELD}[{name!r}]") for name in names]
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _said(one: Any, place: str) -> Said:
@@ -108,7 +123,7 @@ def _said(one: Any, place: str) -> Said:
 
 
 def check(said: Said, height: int, width: int) -> Said:
-    """The same with boxes cut at the picture's edges; ValueError with all that cannot be true of the picture."""
+    """Return the same with boxes cut at the image's edges; ValueError with all that cannot be true of the image."""
     problems = said.annotations.problems(height, width)
     if problems:
         raise ValueError("; ".join(problems[:5]) + (f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""))

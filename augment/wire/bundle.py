@@ -1,6 +1,7 @@
-"""Several encoded pictures as one file: zip, tar or Arrow, with ``annotations.json`` that describes them.
+"""Several encoded images as one file: zip, tar or Arrow, with ``annotations.json`` that describes them.
 
-The same pictures give the same bytes: nothing holds a time or an owner, and members come in the order given.
+The same images give the same bytes: nothing holds a time or an owner, and members come in the order given. Names may be
+in any script: zip marks them as UTF-8 (APPNOTE 4.4.4, bit 11), tar holds them in headers of POSIX.1-2001.
 """
 
 import io
@@ -29,7 +30,7 @@ class Bundle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture under its name, its part of the annotations, and its mask (PNG) under a name of its own."""
+    """One image under its name, its part of the annotations, and its mask (PNG) under another name."""
 
     name: str
     data: bytes | memoryview
@@ -45,7 +46,7 @@ class Entry:
 def write(kind: Bundle, file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
     """Write all entries. In zip and tar ``annotations.json`` comes last: the head with ``results``, one an entry.
 
-    A result's mask lies behind its picture, and the result names it as ``mask``. In Arrow each row has ``name``,
+    A result's mask is behind its image, and the result names it as ``mask``. In Arrow each row has ``name``,
     ``image`` (the encoded bytes), ``annotation`` (JSON) and, where there is any, ``mask``; the head is the schema's
     metadata under the key ``augment``.
     """
@@ -53,7 +54,7 @@ def write(kind: Bundle, file: IO[bytes], entries: Sequence[Entry], head: Mapping
 
 
 def _zip(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # pictures do not shrink
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # images do not shrink
         for name, data in _members(entries, head):
             info = zipfile.ZipInfo(name, _ZIP_EPOCH)
             info.create_system = 3  # Unix, wherever it is written
@@ -84,7 +85,7 @@ def _arrow(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -
 
 def _members(entries: Sequence[Entry], head: Mapping[str, Any]) -> list[tuple[str, bytes | memoryview]]:
     told = {**head, "results": [one.described() for one in entries]}
-    text = json.dumps(told, indent=1, sort_keys=True).encode()
+    text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False).encode()
     files = [file for one in entries for file in ((one.name, one.data), (one.mask_name, one.mask)) if file[0]]
     return [*files, (ANNOTATIONS, text)]
 

@@ -52,6 +52,8 @@ def _by_name(name: str, among: Sequence[Format]) -> Format:
         return Format(name)
     only_single = name == Format.NPZ
     hint = "; ask for a single batch (…/batches/{epoch}/{index}) to get it" if only_single else ""
+    if name in {*tar.IMAGE_FORMATS, "jpeg"}:
+        hint = f"; it is how a tar holds images: format=tar&image_format={name}"
     raise MediaTypeError(f"the format {name[:40]!r} is not served here; it is one of {', '.join(among)}{hint}")
 
 

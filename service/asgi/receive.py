@@ -1,11 +1,18 @@
 """The body of a request on its way to files: raw, or a multipart form whose parts come one after another.
 
 Bytes are handed on as they arrive and never collected; whoever takes them says when they are worth a thread.
+
+File names of parts come in several spellings (RFC 7578, section 4.2). Browsers, curl, requests and httpx send UTF-8 in
+``filename`` and write ``"`` and line ends as ``%22``, ``%0D`` and ``%0A`` (WHATWG, HTML, section 4.10.21.8); older ones
+write ``"`` and the backslash behind a backslash; some send ``filename*`` (RFC 8187), which then counts.
 """
 
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -71,6 +78,10 @@ async def receive_form(request: Request, sink: Sink, fields: Fields) -> dict[str
     return form.texts()
 
 
+_CODINGS = {b"content-encoding": "Content-Encoding", b"content-transfer-encoding": "Content-Transfer-Encoding"}
+"""Headers by which a part would be compressed or base64 (RFC 7578, section 4.7, deprecates the second)."""
+
+
 @dataclass(slots=True)
 class _Form:
     """What the parser finds, part by part."""
@@ -109,14 +120,19 @@ class _Form:
         self._disposition = b""
 
     def _end_header(self) -> None:
-        if bytes(self._header_name).lower() == b"content-disposition":
-            self._disposition = bytes(self._header_value)
+        name, value = bytes(self._header_name).lower(), bytes(self._header_value)
+        if name == b"content-disposition":
+            self._disposition = value
+        elif name in _CODINGS and value.strip().lower() not in {b"", b"identity", b"binary", b"7bit", b"8bit"}:
+            raise MalformedError(
+                f"a part of the form has the header {_CODINGS[name]}: {value[:100].decode(errors='replace')}, and "
+                "files are taken as they are; leave the header out and send the file's own bytes"
+            )
         self._header_name.clear()
         self._header_value.clear()
 
     def _start_data(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        name, filename = (options.get(key, b"").decode(errors="replace") for key in (b"name", b"filename"))
+        name, filename = part_names(self._disposition)
         if self.fields.begin(name, filename):
             self._take = self.sink.add
             return
@@ -134,3 +150,31 @@ class _Form:
 
     def _end(self) -> None:
         self.has_ended = True
+
+
+_PARAMETER = re.compile(rb';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))', re.DOTALL)
+_QUOTED_PAIR = re.compile(rb'\\(["\\])')
+_ESCAPES = ((b"%22", b'"'), (b"%0D", b"\r"), (b"%0A", b"\n"))
+_CHARSETS = {b"utf-8": "utf-8", b"iso-8859-1": "latin-1"}
+"""Those that RFC 5987 demanded; every sender of today means the first."""
+
+
+def part_names(disposition: bytes) -> tuple[str, str]:
+    """Return ``name`` and the file's name of a part's Content-Disposition, in NFC; each empty if it is not there."""
+    found: dict[bytes, bytes] = {}
+    for match in _PARAMETER.finditer(disposition):
+        quoted, plain = match[2], match[3]
+        found[match[1].lower()] = plain.strip() if quoted is None else _QUOTED_PAIR.sub(rb"\1", quoted)
+    charset, _, value = found.get(b"filename*", b"").partition(b"'")
+    _, marked, value = value.partition(b"'")
+    if marked and charset.lower() in _CHARSETS:
+        filename = unquote_to_bytes(value).decode(_CHARSETS[charset.lower()], errors="replace")
+    else:
+        filename = _unescaped(found.get(b"filename", b""))
+    return _unescaped(found.get(b"name", b"")), unicodedata.normalize("NFC", filename)
+
+
+def _unescaped(value: bytes) -> str:
+    for escape, char in _ESCAPES:
+        value = value.replace(escape, char)
+    return value.decode(errors="replace")

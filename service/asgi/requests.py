@@ -1,4 +1,4 @@
-"""Strict routes, the id and text of a request, and ETags.
+"""Strict routes, the id and text of a request, ETags, and the names of answers.
 
 A route takes what it declares and nothing else: a mistyped parameter must not quietly mean its default. An answer that
 a client already holds is 304 if its ETag is the client's (RFC 9110, section 13).
@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
 from augment import validation
-from augment.errors import CallError, JSONError
+from augment.errors import CallError, JSONError, Problem
 from augment.validation import did_you_mean
 from service.errors import MalformedError, MediaTypeError, TooLargeError
 
@@ -42,13 +43,13 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def check_media_type(request: Request, allowed: Collection[str]) -> str:
-    """The media type of the body; MediaTypeError unless it is one of these."""
+def check_media_type(request: Request, allowed: Collection[str], *, example: str = "") -> str:
+    """Return the media type of the body; MediaTypeError, which shows the example, unless it is one of these."""
     found = media_type(request)
     if found not in allowed:
-        raise MediaTypeError(
-            f"the body is {found or 'of no stated type'}; send Content-Type {' or '.join(sorted(allowed))}"
-        )
+        message = f"the body is {found or 'of no stated type'}; send Content-Type {' or '.join(sorted(allowed))}"
+        message += f", as in {example}" if example else ""
+        raise MediaTypeError(message, [Problem(("header", "Content-Type"), message)])
     return found
 
 
@@ -182,3 +183,15 @@ def answer(
     if matches(request, etag):
         return Response(status_code=304, headers=several)
     return Response(body, headers=several, media_type=media_type)
+
+
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 !#$&'()+,.;=@^_`{}~-]")
+"""Besides what is not ASCII: a quote and a backslash, which browsers unescape differently, and ``%``, which some decode
+(RFC 6266, appendix D)."""
+
+
+def disposition(kind: str, filename: str) -> str:
+    """Return a Content-Disposition with a name in any script: ``filename*`` (RFC 6266), and ASCII beside it."""
+    plain = _NOT_PLAIN.sub("_", filename)
+    extended = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
+    return f'{kind}; filename="{plain}"{extended}'

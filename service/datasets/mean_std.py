@@ -1,6 +1,6 @@
 """Mean and deviation of a dataset's splits: measured once in worker processes, kept beside the dataset's manifest.
 
-A pass over all pictures may take minutes. Whoever asks waits AUGMENT_SCAN_WAIT_S for it and is then told to come back;
+A pass over all images may take minutes. Whoever asks waits AUGMENT_SCAN_WAIT_S for it and is then told to come back;
 the pass goes on, and all who ask meanwhile wait for the same one.
 """
 

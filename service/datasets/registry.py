@@ -263,7 +263,7 @@ class Datasets:
     async def _unpack(self, inside: Path) -> str:
         """The folder of the archive's files that is the dataset's; room is reserved before it is filled.
 
-        Pictures hardly grow when they are unpacked. An archive that does is tried again with more, so that it does not
+        Images hardly grow when they are unpacked. An archive that does is tried again with more, so that it does not
         keep all that its limits allow it from others.
         """
         archive, files = inside / "upload", inside / "files"

@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -30,6 +31,8 @@ MAX_PATH_BYTES = 1024
 MAX_DEPTH = 32
 
 _CHUNK_BYTES = 2**20
+_UTF8 = 0x800
+"""The flag of a zip's member whose name is UTF-8 (APPNOTE 4.4.4, bit 11)."""
 _RATIO_GRACE_BYTES = 10 * 2**20
 """What any archive may unpack to, whatever its ratio: small masks of one colour compress a thousandfold."""
 _EPOCH_S = 315_532_800
@@ -125,7 +128,7 @@ class _Unpacking:
         if num_bytes > self._ratio_bytes:
             raise TooLargeError(
                 f"the archive unpacks to more than {self._limits.max_ratio} times its size (AUGMENT_MAX_UNPACK_RATIO); "
-                "pack pictures, which are compressed already, not what repeats itself"
+                "pack images, which are compressed already, not what repeats itself"
             )
         if num_bytes > self._limits.max_bytes:
             raise NoRoomError(
@@ -169,7 +172,7 @@ class _Unpacking:
     def folder(self) -> str:
         """The one folder that holds everything, where it is only that: people pack ``photos/``, not what is in it.
 
-        A folder that holds pictures itself is a class, and one with the name of a split is a split.
+        A folder that holds images itself is a class, and one with the name of a split is a split.
         """
         if len(self._tops) != 1 or self._has_file_below_top:
             return ""
@@ -231,16 +234,29 @@ def _zip_members(file: IO[bytes], unpacking: _Unpacking) -> Iterator[_Member]:
             shown = keys.printable(info.filename[:200])
             if info.flag_bits & 0x1:
                 raise DatasetError(f"the archive holds {shown} encrypted; pack it without a password")
-            kind = stat.S_IFMT(info.external_attr >> 16)
+            name, kind = _name_in_zip(info), stat.S_IFMT(info.external_attr >> 16)
             if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
                 raise _not_a_file(shown)
-            _confined(info.filename)
-            if info.is_dir() or kind == stat.S_IFDIR:
+            _confined(name)
+            if name.endswith("/") or kind == stat.S_IFDIR:
                 continue
             if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
                 raise MediaTypeError(f"the archive holds {shown} in a method that is not served; use deflate or store")
             with archive.open(info) as opened:
-                yield _Member(info.filename, opened)
+                yield _Member(name, opened)
+
+
+def _name_in_zip(info: zipfile.ZipInfo) -> str:
+    r"""Return a member's path with ``/`` between its parts.
+
+    Some programs of Windows part them by a backslash, against APPNOTE 4.4.17, so that no name can hold one. Names that
+    are not marked as UTF-8 are so all the same where they come from a Mac; else code page 437 counts (APPNOTE, D.1).
+    """
+    name = info.filename
+    if not info.flag_bits & _UTF8 and not name.isascii():
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return name.replace("\\", "/")
 
 
 def _tar_members(file: "_Counted", unpacking: _Unpacking) -> Iterator[_Member]:

@@ -5,7 +5,7 @@
 The table is the durable list, the output folder the durable state of the work. What was queued or running when the
 service ended, however it ended, is taken up again at start.
 
-Jobs render in processes of their own, which the kernel lets run when those of streams and pictures leave it time. A
+Jobs render in processes of their own, which the kernel lets run when those of streams and images leave it time. A
 shard is one task and takes seconds: in one queue with others it delayed a batch by its whole length (p50 339 ms for
 46 ms, one worker), and a worker kept free of jobs was a core that stood still for most of the time.
 """

@@ -34,7 +34,7 @@ class JobState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWanted(ExpansionOptions):
     """One expansion, resolved: everything that its files depend on. ``pipeline`` is the canonical document, None where
-    there is nothing to be augmented; ``references`` are the datasets that it takes pictures of. ``pipeline_notices``
+    there is nothing to be augmented; ``references`` are the datasets that it takes images of. ``pipeline_notices``
     tell what was dropped or moved when the pipeline was read.
     """
 

@@ -20,7 +20,7 @@ from augment.render.result_file import Laid
 from augment.streams.spec import BatchSlice
 from augment.streams.tasks import Format, PartFormat
 from augment.wire import arrow, tar
-from service import responses, schemas
+from service import one_shot, responses, schemas
 from service.asgi import batch_media_types, requests
 from service.asgi.admission import Lane
 from service.asgi.requests import Route
@@ -59,7 +59,7 @@ class PartQuery(schemas.Schema):
     format: str | None = Field(
         None, description="`arrow` or `tar`, of a single batch also `npz`; beats `Accept`.", examples=["arrow"]
     )
-    image_format: str = Field("png", description="How a tar holds pictures: `png`, `jpg` or `npy`.")
+    image_format: str = Field("png", description="How a tar holds images: `png`, `jpg` (also `jpeg`) or `npy`.")
     quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Quality of `jpg`.")
     max_failures: int | float | None = Field(
         None,
@@ -67,6 +67,12 @@ class PartQuery(schemas.Schema):
         description="Rows of one batch that may stand for refused records: a count, or a fraction where it is below 1. "
         "Omitted: any number.",
     )
+
+    @field_validator("image_format")
+    @classmethod
+    def name_as_extension(cls, value: str) -> str:
+        """Take `jpeg` for `jpg`, the extension that a tar's members have."""
+        return "jpg" if value.lower() in {"jpg", "jpeg"} else value
 
     @field_validator("max_failures")
     @classmethod
@@ -284,7 +290,7 @@ _PROVENANCE: dict[str, Any] = {
     response_class=Response,
     responses={
         200: {
-            "description": "The picture, or what was done to it.",
+            "description": "The image, or what was done to it.",
             "content": {"image/png": BINARY, "application/json": {"example": _PROVENANCE}},
         },
         **requests.NOT_MODIFIED,
@@ -307,7 +313,7 @@ async def read_sample(
 ) -> Response:
     """One record as the batches of an epoch hold it before rows are mixed.
 
-    The picture, or its render key, each transform applied and, in a stream with `views`, the inverse map.
+    The image, or its render key, each transform applied and, in a stream with `views`, the inverse map.
     """
     stream = await to_thread.run_sync(state.streams.open, stream_id)
     if await to_thread.run_sync(stream.stream.dataset.find, key) is None:
@@ -325,6 +331,8 @@ async def read_sample(
     headers = requests.immutable(etag)
     if requests.matches(request, etag):
         return Response(status_code=304, headers=headers)
+    if not as_json:
+        headers["Content-Disposition"] = requests.disposition("inline", f"{one_shot.safe_stem(key)}__{epoch}.png")
 
     wanted = state.rendering.sample(stream, epoch, key, view=view, repeat=repeat)
 

@@ -54,8 +54,8 @@ class Asked(schemas.Schema):
     replace: bool = Field(default=False, description="Whether other content under this name may go.")
     bad_annotations: Literal["refuse", "leave_out"] = Field(
         "refuse",
-        description="Whether annotations that cannot be true (a box outside of its picture, an unknown class) refuse "
-        "the dataset, with a report of them, or leave their pictures out.",
+        description="Whether annotations that cannot be true (a box outside of its image, an unknown class) refuse "
+        "the dataset, with a report of them, or leave their images out.",
     )
     ignore: Annotated[tuple[_Pattern, ...], BeforeValidator(_split), Field(max_length=100)] = Field(
         (),
@@ -95,7 +95,7 @@ class Dataset(BaseModel):
     digest: str | None = Field(None, description="Of all keys and records; the same content has it anywhere.")
     format: str | None = Field(None, examples=["folder"])
     num_records: int | None = Field(None, examples=[200])
-    num_refused: int | None = Field(None, description="Files that are no usable picture.", examples=[1])
+    num_refused: int | None = Field(None, description="Files that are no usable image.", examples=[1])
     classes: list[str] | None = Field(None, examples=[["cat", "dog"]])
     splits: dict[str, int] | None = Field(None, description="Records of each split; empty without splits.")
     targets: list[str] | None = Field(
@@ -117,7 +117,7 @@ DatasetPage = schemas.page("DatasetPage", "datasets", Dataset, "In alphabetical 
 
 
 class RecordView(BaseModel):
-    """One picture of a dataset."""
+    """One image of a dataset."""
 
     key: str = Field(description="Its path, without extension.", examples=["cat/001"])
     label: int | None = Field(description="Index into the dataset's classes.", examples=[0])
@@ -150,9 +150,9 @@ _REFUSED: schemas.Responses = {
     403: problem("The path, or a link below it, lies outside AUGMENT_DATA_ROOTS (or there are none)."),
     409: problem("The name has other content and `replace` is not true, is in use by a job, or is being scanned."),
     413: problem("More files or bytes than AUGMENT_MAX_FILES, AUGMENT_MAX_HOME_BYTES, AUGMENT_MAX_UNPACK_RATIO."),
-    415: problem("The body is neither JSON nor a form nor an archive."),
+    415: problem("The body is neither JSON nor a form nor an archive, or has a Content-Encoding."),
     422: problem(
-        "No picture can be used, annotations cannot be true, or the archive holds what none may: links, `..`, a name "
+        "No image can be used, annotations cannot be true, or the archive holds what none may: links, `..`, a name "
         "twice, a password."
     ),
 }
@@ -174,7 +174,12 @@ _BODY = {
                         "replace": {"type": "boolean"},
                         "bad_annotations": {"type": "string", "enum": ["refuse", "leave_out"]},
                         "ignore": {"type": "string", "example": "*.xml,notes/*"},
-                        "file": {"type": "string", "format": "binary", "description": "A zip, tar or gzipped tar."},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A zip, tar or gzipped tar. Names may be in any script (UTF-8); "
+                            "a backslash in a zip parts paths.",
+                        },
                     },
                 }
             },
@@ -215,7 +220,11 @@ async def register_dataset(
     holds one folder with everything in it is taken as that folder. A scan that takes more than AUGMENT_SCAN_WAIT_S
     (10 s) goes on after the answer.
     """
-    kind = requests.check_media_type(request, {"application/json", _FORM, *_ARCHIVE_TYPES})
+    kind = requests.check_media_type(
+        request,
+        {"application/json", _FORM, *_ARCHIVE_TYPES},
+        example="`curl -F name=photos -F file=@photos.zip URL/v1/datasets`",
+    )
     query = {"name": name, "format": format, "replace": replace, "bad_annotations": bad_annotations}
     query["ignore"] = ignore
     with state.admission.place(after_body=True) as turn:
@@ -272,7 +281,7 @@ async def list_records(state: Joined, name: Name, query: schemas.PageQuery) -> A
     "/{name}/refused", summary="The refused files of a dataset", response_model=RefusedPage, responses=_NOT_READY
 )
 async def list_refused(state: Joined, name: Name, query: schemas.PageQuery) -> Any:
-    """Every file that is no usable picture, with the reason, a page at a time."""
+    """Every file that is no usable image, with the reason, a page at a time."""
 
     def read() -> dict[str, Any]:
         after, limit = (query.after or "").encode(), query.limit  # by bytes, as the manifest sorts them
@@ -351,7 +360,7 @@ class StatisticsDocument(BaseModel):
     split: str | None = Field(description="The split that was chosen; null where it is all records.")
     mean: list[float] = Field(description="Of red, green and blue, of values in [0, 1].", examples=[[0.48, 0.45, 0.4]])
     std: list[float] = Field(description="The deviation of all values, likewise.", examples=[[0.27, 0.26, 0.27]])
-    num_records: int = Field(description="Pictures that were counted: those that can be decoded.")
+    num_records: int = Field(description="Images that were counted: those that can be decoded.")
     num_pixels: int
 
 
@@ -362,7 +371,7 @@ class StatisticsDocument(BaseModel):
     responses={
         **_UNKNOWN,
         409: problem("The dataset is being scanned, or was refused."),
-        422: problem("There is no such split, or no picture of it can be decoded."),
+        422: problem("There is no such split, or no image of it can be decoded."),
         503: problem("It is being measured; `Retry-After` says when to ask again."),
     },
 )

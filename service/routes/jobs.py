@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -19,6 +19,7 @@ from augment.expansion.copies import COPIES_MAX
 from augment.expansion.spec import ExpansionOptions
 from augment.transforms.runtime import compiler
 from service import responses, schemas
+from service.asgi import requests
 from service.asgi.requests import Route
 from service.errors import ConflictError, MalformedError
 from service.home import NAME
@@ -36,7 +37,7 @@ _TYPES: dict[str, Any] = get_type_hints(ExpansionOptions) | {  # stricter in JSO
     "copies": _Number | dict[str, _Number] | str,
     "augment_splits": list[str] | None,
     "drop_targets": list[str],
-    "image_format": Literal["jpeg", "png", "webp"] | None,
+    "image_format": schemas.ImageFormat | None,
 }
 
 
@@ -119,7 +120,7 @@ class JobDocument(BaseModel):
     pipeline: str = Field(
         description="The pipeline's name; empty where it came without.", examples=["flip-rotate-crop"]
     )
-    references: list[str] = Field(description="The datasets that the pipeline's transforms take pictures of.")
+    references: list[str] = Field(description="The datasets that the pipeline's transforms take images of.")
     format: str | None = Field(description="The output's format; null where it is the dataset's.", examples=["coco"])
     drop_targets: list[str]
     copies: int | dict[str, int] | str
@@ -335,7 +336,7 @@ async def read_output(request: Request, state: Joined, job_id: JobId) -> Respons
 
     headers = {
         "Cache-Control": "no-store",
-        "Content-Disposition": f'attachment; filename="{job.wanted.output_name}.tar"',
+        "Content-Disposition": requests.disposition("attachment", f"{job.wanted.output_name}.tar"),
     }
     return await responses.streamed(request, chunks(), media_type="application/x-tar", headers=headers)
 

@@ -218,16 +218,14 @@ class Transform(BaseModel):
     name: str = Field(examples=["HorizontalFlip"])
     family: str = Field(examples=["flip"])
     targets: list[str] = Field(
-        description="What follows the picture: of image, mask, boxes, keypoints.", examples=[["boxes", "image", "mask"]]
+        description="What follows the image: of image, mask, boxes, keypoints.", examples=[["boxes", "image", "mask"]]
     )
     requires: list[str] = Field(description="Targets without which it cannot work.", examples=[[]])
     container: bool = Field(description="Whether it holds transforms of its own.")
     donors: bool = Field(
         description="Whether it takes other records of the same split; it never stands in a container."
     )
-    references: bool = Field(
-        description="Whether it takes pictures of a dataset that its parameter of that name names."
-    )
+    references: bool = Field(description="Whether it takes images of a dataset that its parameter of that name names.")
     help: str = Field(description="What it does.", examples=["mirrors left and right"])
     schema_: dict[str, Any] = Field(
         alias="schema",

@@ -27,7 +27,7 @@ class ViewDocument(BaseModel):
     pipeline_name: str
     pipeline_digest: str
     count: int
-    image_shape: list[int] | None = Field(description="`[H, W, 3]` of every picture; null where they differ in size.")
+    image_shape: list[int] | None = Field(description="`[H, W, 3]` of every image; null where they differ in size.")
 
 
 class StreamDocument(BaseModel):
@@ -41,8 +41,8 @@ class StreamDocument(BaseModel):
     pipeline: dict[str, Any] = Field(description="The canonical document, every default filled in; of the first view.")
     pipeline_name: str
     pipeline_digest: str
-    views: list[ViewDocument] | None = Field(description="What each record is shown as; null where it is one picture.")
-    references: dict[str, str] = Field(description="The datasets that transforms take pictures of, with their digests.")
+    views: list[ViewDocument] | None = Field(description="What each record is shown as; null where it is one image.")
+    references: dict[str, str] = Field(description="The datasets that transforms take images of, with their digests.")
     repeats: int = Field(description="Rows of each record in a batch.")
     mix: dict[str, Any] | None = Field(
         description="How rows are mixed, every default filled in; null where they are not.",
@@ -61,7 +61,7 @@ class StreamDocument(BaseModel):
     num_records: int = Field(description="Records of the chosen split.")
     num_batches: int = Field(description="Batches of an epoch.")
     image_shape: list[int] | None = Field(
-        description="`[H, W, 3]` of every picture of every batch, whatever the layout; null where they differ in size."
+        description="`[H, W, 3]` of every image of every batch, whatever the layout; null where they differ in size."
     )
     classes: list[str] = Field(description="The names that labels index; empty where the dataset has none.")
     targets: list[str] = Field(description="What moves with the pixels: mask, boxes, keypoints.")
@@ -94,7 +94,7 @@ async def declare_stream(state: Joined, wanted: StreamRequest, response: Respons
     """Name everything that batches depend on, and get the id to ask for them with.
 
     Nothing is rendered. The same declaration gives the same id again, on any replica that has the same dataset. Where
-    `statistics: dataset` is asked for the first time, all pictures of the split are decoded once; where that takes more
+    `statistics: dataset` is asked for the first time, all images of the split are decoded once; where that takes more
     than AUGMENT_SCAN_WAIT_S (10 s) the answer is 503 until it is done.
     """
     await to_thread.run_sync(state.streams.check_options, wanted)

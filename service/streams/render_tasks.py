@@ -20,7 +20,7 @@ _ROW_BYTES = 512
 """About what a row has beside its pixels: key, place, provenance."""
 
 _UNKNOWN_PIXELS = 512 * 512
-"""Taken for a picture whose size only chance or the record knows."""
+"""Taken for an image whose size only chance or the record knows."""
 
 
 class Rendering:

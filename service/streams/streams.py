@@ -47,7 +47,7 @@ _SectionOfEachView = Annotated[list[dict[str, Any] | None], Field(max_length=VIE
 
 
 class ViewRequest(schemas.StrictSchema):
-    """So many pictures of each record through one pipeline."""
+    """So many images of each record through one pipeline."""
 
     pipeline: str | dict[str, Any] = Field(description=_PIPELINE, examples=["simclr"])
     count: int = Field(1, ge=1, le=VIEWS_MAX, description="How many views, each another draw.")
@@ -69,7 +69,7 @@ class StreamRequest(schemas.StrictSchema):
     dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
     pipeline: str | dict[str, Any] | None = Field(None, description=_PIPELINE, examples=["inception"])
     views: list[ViewRequest] | None = Field(
-        None, min_length=1, max_length=VIEWS_MAX, description="In place of `pipeline`: several pictures of each record."
+        None, min_length=1, max_length=VIEWS_MAX, description="In place of `pipeline`: several images of each record."
     )
     split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
     batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
@@ -101,7 +101,7 @@ class StreamRequest(schemas.StrictSchema):
     dtype: Literal["uint8", "float32", "float16"] = Field(
         "uint8", description="What batches hold: pixels, normalised by the client, or floats."
     )
-    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Channels of a picture last, or first.")
+    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Channels of an image last, or first.")
 
 
 _OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix", "dtype", "layout")
@@ -182,9 +182,9 @@ class Streams:
         num_bytes, limit = stream.batch_bytes or 0, self._worker_memory_bytes // _PARTS_OF_MEMORY
         if num_bytes > limit:
             raise CallError(
-                f"the pictures of a batch are {num_bytes} bytes, and at most {limit} are put together: a quarter of "
+                f"the images of a batch are {num_bytes} bytes, and at most {limit} are put together: a quarter of "
                 "what a worker may use (AUGMENT_WORKER_MEMORY_BYTES); take a smaller batch_size, fewer views, smaller "
-                "pictures or dtype uint8"
+                "images or dtype uint8"
             )
 
     def ids(self) -> list[str]:

@@ -109,7 +109,7 @@ def test_annotations_that_cannot_be_are_refused_by_name(
 
 
 def test_masks_that_do_not_fit_are_refused(service: TestClient) -> None:
-    assert "2 masks for 1 pictures" in send(service, None, masks=2).json()["detail"]
+    assert "2 masks for 1 images" in send(service, None, masks=2).json()["detail"]
     files = [("images", ("a.png", picture())), ("masks", ("a.png", encode_mask(mask()[:-1])))]
     answer = service.post("/v1/augment", files=files, data={"pipeline": FLIP})
     assert answer.status_code == 422

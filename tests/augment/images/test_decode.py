@@ -4,6 +4,7 @@ import io
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,3 +233,9 @@ def test_decode_tells_its_versions() -> None:
     versions = decode.versions()
     assert versions["simplejpeg"] == simplejpeg.__version__
     assert all(versions.values())
+
+
+def test_the_page_names_every_other_kind_with_its_remedy() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "images.md").read_text(encoding="utf-8")
+    rows = [f"| {name} | {remedy} |" for name, remedy, _ in decode.OTHER_KINDS]
+    assert "\n".join(rows) in page, "write this into docs/images.md:\n" + "\n".join(rows)

@@ -57,6 +57,22 @@ def test_long_and_foreign_names_are_kept(tmp_path: Path, tar_format: int) -> Non
     assert sorted(_files(tmp_path / "files")) == sorted(names)
 
 
+def test_backslashes_in_a_zip_part_paths(tmp_path: Path) -> None:
+    names = ["photos\\cat\\1.png", "photos\\dog\\2.png", "photos/dog\\猫.png", "photos\\", "photos\\empty\\"]
+    unpacked = _unpack(zip_of(*((_info(name, 0), b"" if name.endswith("\\") else b"x") for name in names)), tmp_path)
+    assert set(_files(tmp_path / "files")) == {"photos/cat/1.png", "photos/dog/2.png", "photos/dog/猫.png"}
+    assert unpacked.folder == "photos"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "猫/é.png"), ("cp437", "é.png")])
+def test_names_of_a_zip_that_marks_no_encoding(tmp_path: Path, encoding: str, shown: str) -> None:
+    """A Mac's Finder writes UTF-8 without saying so; the oldest programs write code page 437."""
+    placeholder = "n" * len(shown.encode(encoding))
+    data = zipped({placeholder: b"x"}).replace(placeholder.encode(), shown.encode(encoding))
+    _unpack(data, tmp_path)
+    assert list(_files(tmp_path / "files")) == [shown]
+
+
 @pytest.mark.parametrize(
     ("names", "folder"),
     [
@@ -99,6 +115,9 @@ HOSTILE: dict[str, tuple[bytes, type[Exception]]] = {
     "zip: above, from inside": (zipped({"cat/../../x.png": b"x"}), DatasetError),
     "zip: absolute": (zipped({"/etc/x.png": b"x"}), DatasetError),
     "zip: backslash": (zip_of((_info("..\\x.png", 0o644 | stat.S_IFREG), b"x")), DatasetError),
+    "zip: backslash, absolute": (zip_of((_info("\\\\server\\x.png", 0o644 | stat.S_IFREG), b"x")), DatasetError),
+    "zip: backslash, twice": (zipped({"cat/1.png": b"a", "cat\\1.png": b"b"}), DatasetError),
+    "tar: backslash": (tarred({"cat\\1.png": b"x"}), DatasetError),
     "zip: link": (zip_of((_info("cat/link", 0o777 | stat.S_IFLNK), b"/etc/passwd")), DatasetError),
     "zip: device": (zip_of((_info("cat/null", 0o666 | stat.S_IFCHR), b"")), DatasetError),
     "zip: twice": (_twice(), DatasetError),

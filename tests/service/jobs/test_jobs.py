@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import Request
 from PIL import Image
@@ -40,7 +41,7 @@ def _wanted(output: str, **other: Any) -> dict[str, Any]:
     return wanted
 
 
-def _ended(service: TestClient, job_id: str, timeout_s: float = 120) -> dict[str, Any]:
+def _ended(service: TestClient | httpx.Client, job_id: str, timeout_s: float = 120) -> dict[str, Any]:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         job: dict[str, Any] = service.get(f"/v1/jobs/{job_id}").json()
