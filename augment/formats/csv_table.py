@@ -328,7 +328,7 @@ class CsvTable(FolderFormat):
 
 
 def _with_suffix(tree: Tree, *suffixes: str) -> list[str]:
-    return sorted((path for path in tree.paths if keys.extension(path).lower() in suffixes), key=str.encode)
+    return sorted(tree.of_suffixes(suffixes), key=str.encode)
 
 
 def _top(tree: Tree) -> str:

@@ -12,13 +12,14 @@ Recognising a format and judging what it did not read are the same question, so 
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from augment.datasets import keys
 from augment.formats import files
 from augment.formats.files import SPLIT_NAMES
-from augment.formats.tree import Tree, encoding, is_picture
+from augment.formats.tree import PICTURES, Tree, encoding, is_picture
 
 HEAD_BYTES = 2**16
 _LOOKED_AT = 20
@@ -163,6 +164,9 @@ MASK_ENDINGS = re.compile(
 )
 """What follows the name of an image in the name of its mask."""
 
+_LAST_LETTERS = ("k", "s", "l", "t", "n", "g", "p", "r")
+"""Of the words in ``MASK_ENDINGS``."""
+
 MASK_BEGINNINGS = re.compile(r"^(masks?|labels?|gt|segs?)[-_. ]", re.IGNORECASE)
 """What comes before the name of an image in the name of its mask."""
 
@@ -272,7 +276,7 @@ def has(tree: Tree, name: str, paths: Iterable[str]) -> bool:
 
 def first(tree: Tree, name: str, paths: Iterable[str]) -> str | None:
     """Return the first of these files that is of a kind that this format reads, or None; looks into few of them."""
-    some = (path for path in paths if keys.extension(path).lower() in KINDS)
+    some = tree.of_suffixes(KINDS) if paths is tree.paths else [p for p in paths if keys.extension(p).lower() in KINDS]
     for path in sorted(some, key=lambda path: (path.count("/"), path))[:_LOOKED_AT]:
         if (sign := sign_of(tree, path)) is not None and sign.format == name:
             return path
@@ -357,10 +361,11 @@ def notices(found: Collection[Unread], num_ignored: int) -> list[str]:
     return sentences
 
 
-def of_no_suffix(tree: Tree, paths: Iterable[str]) -> Iterator[Unread]:
-    """Yield files without a known suffix that are XML of a tool, as Stanford Dogs has it; looks into few of them."""
-    some = (path for path in paths if not is_picture(path) and keys.extension(path).lower() not in KINDS)
-    for path in sorted(some)[:_LOOKED_AT]:
+def of_no_suffix(tree: Tree, grouped: AbstractSet[str]) -> Iterator[Unread]:
+    """Yield files of groups without a known suffix that are XML of a tool, as of Stanford Dogs; looks into few."""
+    known = KINDS | PICTURES
+    some = tree.of_suffixes(suffix for suffix in tree.by_suffix if suffix not in known)
+    for path in sorted(grouped & set(some))[:_LOOKED_AT]:
         found = words(".xml", files.head(tree.root / path, HEAD_BYTES))
         sign = next((sign for sign in SIGNS if sign.fits("x.xml", found)), None)
         if sign is not None:
@@ -418,18 +423,35 @@ def _stem(path: str) -> str:
     return keys.without_extension(path.rpartition("/")[2])
 
 
+def ends_as_mask(stem: str) -> bool:
+    """True if a name without its suffix has an ending of masks."""
+    if not stem.lower().rstrip("0123456789_").endswith(_LAST_LETTERS):
+        return False  # most names end here, and searching takes five times as long
+    return MASK_ENDINGS.search(stem) is not None
+
+
+def _may_be_mask(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    if not MASK_FOLDERS.isdisjoint(folder.lower().split("/")):
+        return True
+    return ends_as_mask(_stem(name)) or MASK_BEGINNINGS.match(name) is not None
+
+
 def masks_among(images: Collection[str]) -> Iterator[Unread]:
     """Yield images that are likely masks of others, each with the evidence.
 
     Such are: one whose name less a mask's ending or beginning is another's, and one in a folder of masks that has the
     name of an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
     """
+    suspects = [path for path in images if _may_be_mask(path)]
+    if not suspects:
+        return
     by_stem: dict[str, list[str]] = {}
     for path in images:
         by_stem.setdefault(_stem(path), []).append(path)
     folders = {folder.rpartition("/")[2].lower() for path in images for folder in files.above(path)}
     classes = {_NEGATED.sub("", name, count=1) for name in folders if _NEGATED.match(name)}
-    for path in sorted(images, key=str.encode):
+    for path in sorted(suspects, key=str.encode):
         folder, stem = path.rpartition("/")[0], _stem(path)
         starts = {MASK_ENDINGS.sub("", stem), MASK_BEGINNINGS.sub("", stem)} - {stem}
         others = [each for start in starts for each in by_stem.get(start, ())]

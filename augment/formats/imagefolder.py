@@ -210,7 +210,11 @@ class ImageFolder(FolderFormat):
 
     def recognise(self, tree: Tree) -> bool:
         """Return True if a table of this name names files."""
-        return evidence.has(tree, self.name, (path for path in tree.paths if path.rpartition("/")[2] in TABLES))
+        return evidence.has(
+            tree,
+            self.name,
+            (path for path in tree.of_suffixes([".jsonl", ".csv"]) if path.rpartition("/")[2] in TABLES),
+        )
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""

@@ -294,8 +294,9 @@ def _place(parts: tuple[str, ...]) -> _Place | None:
 def _in_folders(tree: Tree) -> tuple[_Masks, dict[str, _Place], list[str]]:
     """Tell masks and images by the folders that they lie in; last come the images that lie in neither."""
     masks, pictures, others = _Masks(), dict[str, _Place](), list[str]()
+    places = {folder.path: _place(folder.parts) for folder in tree.folders}
     for path in sorted(tree.pictures(), key=str.encode):
-        place = _place(tuple(path.split("/")[:-1]))
+        place = places[path.rpartition("/")[0]]
         if place is None:
             others.append(path)
         elif place.is_mask:
@@ -312,6 +313,8 @@ def _in_one_folder(tree: Tree) -> tuple[_Masks, dict[str, _Place]]:
     A PNG of one channel is the mask of a JPEG with its name too.
     """
     paths = sorted(tree.pictures(), key=str.encode)
+    if not _may_have_masks(tree, paths):
+        return _Masks(), {}
     stems = {keys.without_extension(path) for path in paths}
     stems |= {_PICTURE_ENDINGS.sub("", stem) for stem in stems}
     photos = {keys.without_extension(path) for path in paths if keys.extension(path).lower() in {".jpg", ".jpeg"}}
@@ -328,6 +331,13 @@ def _in_one_folder(tree: Tree) -> tuple[_Masks, dict[str, _Place]]:
             pictures[path] = place
             masks.images.add((*place.inside, _bare(path)))
     return masks, pictures
+
+
+def _may_have_masks(tree: Tree, paths: Sequence[str]) -> bool:
+    """True if a name has a mask's ending, or there are both JPEG and PNG; most class folders have neither."""
+    if ".png" in tree.by_suffix and not tree.by_suffix.keys().isdisjoint({".jpg", ".jpeg"}):
+        return True
+    return any(evidence.ends_as_mask(keys.without_extension(path)) for path in paths)
 
 
 def _bare(path: str) -> str:

@@ -2,7 +2,7 @@
 
 import codecs
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,18 @@ class Tree:
         """The paths of all files."""
         return {join(folder.path, name) for folder in self.folders for name in folder.files}
 
+    @functools.cached_property
+    def by_suffix(self) -> Mapping[str, list[str]]:
+        """The paths of all files by their suffixes in lower case, sorted."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self.paths):
+            found.setdefault(keys.extension(path).lower(), []).append(path)
+        return found
+
+    def of_suffixes(self, suffixes: Iterable[str]) -> list[str]:
+        """Return the paths with one of these suffixes, which are in lower case."""
+        return [path for suffix in suffixes for path in self.by_suffix.get(suffix, ())]
+
     def below(self, folder: str) -> Iterator[str]:
         """The files in a folder and its sub-folders; of the root itself where it is empty."""
         prefix = f"{folder}/" if folder else ""
@@ -71,7 +83,7 @@ class Tree:
 
     def pictures(self) -> Iterator[str]:
         """The files whose names end as a picture's."""
-        return (path for path in self.paths if is_picture(path))
+        return iter(self.of_suffixes(PICTURES))
 
     def read_text(self, path: str, *, max_bytes: int) -> str:
         """Return the text of one of the files, as ``encoding`` tells it; a byte order mark is no part of it.

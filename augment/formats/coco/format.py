@@ -71,7 +71,7 @@ class CocoFile:
 
 def find_annotation_files(tree: Tree) -> list[CocoFile]:
     """Return the files by split, of one split those of instances first. DatasetError if some are of no split."""
-    found = [_described(path) for path in sorted(tree.paths) if _is_json(path) and _is_ours(tree, path)]
+    found = [_described(path) for path in tree.of_suffixes([".json"]) if _is_json(path) and _is_ours(tree, path)]
     with_things = {each.split for each in found if each.kind not in _LEFT_OUT}
     found = [
         each for each in found if each.kind not in _LEFT_OUT or (each.kind == "stuff" and each.split not in with_things)
@@ -158,7 +158,7 @@ class Coco(FolderFormat):
 
     def recognise(self, tree: Tree) -> bool:
         """Return True if a JSON file begins as COCO's do."""
-        return evidence.has(tree, self.name, filter(_is_json, tree.paths))
+        return evidence.has(tree, self.name, filter(_is_json, tree.of_suffixes([".json"])))
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the images that the files list; opens no image. Raises DatasetError, StorageError."""

@@ -310,8 +310,10 @@ class Voc(FolderFormat):
         folders = {folder.path.rpartition("/")[2].lower() for folder in tree.folders}
         if {"imagesets", "jpegimages"} <= folders:
             return True
+        xmls = tree.of_suffixes([".xml"])
+        if not xmls:
+            return False
         stems = {keys.without_extension(path.rpartition("/")[2]) for path in tree.pictures()}
-        xmls = [path for path in tree.paths if keys.extension(path).lower() == ".xml"]
         about = [path for path in xmls if keys.without_extension(path.rpartition("/")[2]) in stems]
         in_folders = (path for path in xmls if not _ANNOTATIONS.isdisjoint(path.lower().split("/")[:-1]))
         return evidence.has(tree, self.name, about) or (bool(stems) and evidence.has(tree, self.name, in_folders))

@@ -31,12 +31,12 @@ _DARKNET_FOLDER = "data"
 
 def recognise(tree: Tree) -> bool:
     """Return True if there is a data.yaml, darknet's list of names, or a file of lines for an image."""
-    if evidence.has(tree, "yolo", filter(_is_yaml, tree.paths)):
+    if evidence.has(tree, "yolo", filter(_is_yaml, tree.of_suffixes([".yaml", ".yml"]))):
         return True
     lower = {name.lower() for name in tree.folders[0].files}
     if lower & (_NAMES - {"classes.txt"}) or any(name.endswith((".names", ".data")) for name in lower):
-        return any(path.lower().endswith(".txt") for path in tree.paths)
-    below = {path for path in tree.paths if path.lower().endswith(".txt") and _is_below_labels(path)}
+        return bool(tree.of_suffixes([".txt"]))
+    below = set(filter(_is_below_labels, tree.of_suffixes([".txt"])))
     filled = (path for path in sorted(label_files(tree) | below) if files.head(tree.root / path, 1))
     return evidence.has(tree, "yolo", islice(filled, _LOOKED_AT))
 
@@ -91,12 +91,13 @@ def label_path(picture: str) -> str:
 
 def label_files(tree: Tree) -> set[str]:
     """Return the files of lines that belong to an image."""
-    return {label_path(picture) for picture in tree.pictures()} & tree.paths
+    texts = set(tree.of_suffixes([".txt"]))
+    return {label_path(picture) for picture in tree.pictures()} & texts if texts else texts
 
 
 def lines_of_none(tree: Tree) -> list[str]:
     """Files of lines that belong to no image, sorted: by their folder, ``labels``, or by what is in them."""
-    texts = (path for path in tree.paths - label_files(tree) if path.lower().endswith(".txt"))
+    texts = set(tree.of_suffixes([".txt"])) - label_files(tree)
     return sorted(
         path
         for path in texts
