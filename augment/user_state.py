@@ -1,18 +1,47 @@
-"""The user's state folder: notes that spare work and may be lost at any time.
+"""What outlives a process: files that appear whole or not at all, and the notes in the user's state folder.
 
-It is ``$AUGMENT_HOME``, else ``$XDG_STATE_HOME/augment``, else ``~/.local/state/augment``. One note tells where a
-dataset was last seen on this machine, so that ``augment verify OUT`` needs no second argument: the output folder itself
-must hold no path.
+Notes spare work and may be lost at any time. The folder is ``$AUGMENT_HOME``, else ``$XDG_STATE_HOME/augment``, else
+``~/.local/state/augment``. One note tells where a dataset was last seen on this machine, so that ``augment verify OUT``
+needs no second argument: the output folder itself must hold no path.
 """
 
-import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
-from augment.atomic_file import replacing
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield the path of a draft, which takes the place of the file when the block ends well, and else is removed.
+
+    ``durable`` waits until the disk has the file under its name. OSError passes.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
+    try:
+        yield draft
+        if durable:
+            sync(draft)
+        draft.replace(path)
+        if durable:
+            sync(path.parent)
+    finally:
+        with suppress(OSError):  # where nothing can be written, nothing can be removed
+            draft.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(fd)
 
 
 def state_path() -> Path:
@@ -33,7 +62,7 @@ def read_note(file: Path) -> Any:
 
 def write_note(file: Path, value: Any) -> None:
     """Bring a note into place whole or not at all; silent where nothing can be written."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as draft:
             draft.touch(mode=0o600)
@@ -46,7 +75,7 @@ _MOST = 1000
 
 def remember(digest: str, root: Path, ignore: Sequence[str] = ()) -> None:
     """Note where a dataset lies, and which of its files a scan ignores; silent where nothing can be written."""
-    with contextlib.suppress(RuntimeError):  # nobody has a home
+    with suppress(RuntimeError):  # nobody has a home
         path = state_path() / _NAME
         notes = {**_read(path), digest: {"root": str(root), "ignore": list(ignore)} if ignore else str(root)}
         while len(notes) > _MOST:

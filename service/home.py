@@ -27,8 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from augment.atomic_file import replacing
 from augment.errors import StorageError
+from augment.user_state import replacing
 from service.errors import MalformedError, NoRoomError, ServiceError
 
 _log = logging.getLogger(__name__)

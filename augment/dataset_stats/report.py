@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.atomic_file import replacing
 from augment.dataset_stats.counts import Census, Range
 from augment.dataset_stats.pixels import Pixels, Statistics
 from augment.datasets import keys
 from augment.errors import CallError, StorageError
 from augment.images.histogram import LEVELS
+from augment.user_state import replacing
 
 if TYPE_CHECKING:  # the tables need no plots, and matplotlib is of the extra `tools`
     from matplotlib.axes import Axes

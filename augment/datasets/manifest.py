@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from augment.atomic_file import replacing
 from augment.errors import DatasetError, Reason, StorageError
 from augment.images.masks import Legend
 from augment.samples.sample import Refusal
+from augment.user_state import replacing
 
 VERSION = 1
 BATCH_ROWS = 65_536

@@ -34,8 +34,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augment.address import DIGEST_BYTES
-from augment.atomic_file import sync
 from augment.errors import OutputError, StorageError
+from augment.user_state import sync
 
 _TELLS_ERRORS = (5, 17)
 _LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994})

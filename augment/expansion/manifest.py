@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from augment.atomic_file import sync
 from augment.errors import AugmentError, StorageError
 from augment.expansion import folder
 from augment.expansion.folder import File
+from augment.user_state import sync
 
 
 class PathSet:

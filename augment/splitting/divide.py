@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from augment.atomic_file import replacing
 from augment.dataset_stats import pixels
 from augment.datasets import manifest
 from augment.datasets.dataset import Dataset, in_ranges
@@ -38,6 +37,7 @@ from augment.splitting import near_duplicates
 from augment.splitting.assign import assign, places
 from augment.splitting.near_duplicates import NearDuplicates
 from augment.splitting.ratios import Ratios, default_ratios, parse_ratios
+from augment.user_state import replacing
 from augment.validation import did_you_mean
 from augment.workers.task import Workers
 

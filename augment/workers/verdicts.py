@@ -14,9 +14,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from augment.atomic_file import sync
 from augment.errors import Reason, StorageError
 from augment.samples.sample import Refusal
+from augment.user_state import sync
 
 _log = logging.getLogger(__name__)
 

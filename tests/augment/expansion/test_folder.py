@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from augment import atomic_file
+from augment import user_state
 from augment.errors import StorageError
 from augment.expansion import folder, manifest
 from augment.expansion.expand import expand
@@ -121,4 +121,4 @@ def test_disk_that_fails_is_named_and_nothing_vouches_for_what_it_lost(
 
 def test_file_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.jpg"):
-        atomic_file.sync(tmp_path / "gone.jpg")
+        user_state.sync(tmp_path / "gone.jpg")
