@@ -173,8 +173,9 @@ def _side_ranges(value: Any, *, whole: bool) -> list[tuple[float, float]]:
     def span(item: Any) -> tuple[float, float]:
         if not isinstance(item, list):
             return item, item
-        # a pair of whole numbers is drawn by randrange, which leaves its end out
-        return (item[0], item[1] - 1 if whole else item[1]) if len(item) == 2 else (min(item), max(item))
+        # a pair of whole numbers is drawn by randrange, which leaves its end out; of shares the larger may come first
+        ends = (item[0], item[1] - 1) if whole and len(item) == 2 else item
+        return min(ends), max(ends)
 
     if isinstance(value, list) and len(value) == 4:
         return [span(item) for item in value]

@@ -82,6 +82,14 @@ def modest(schema: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
+def test_share_whose_ends_are_exchanged_is_the_same_share() -> None:
+    one, other = (
+        spec_of(f"[CropAndPad: {{percent: [0, 0, 0, {share}], keep_size: false}}]").transforms[0].params
+        for share in ("[0, 1]", "[1, 0]")
+    )
+    assert sizes.after("CropAndPad", one, point(3, 5)) == sizes.after("CropAndPad", other, point(3, 5))
+
+
 @pytest.mark.parametrize("name", CHANGING)
 def test_sizes_hold_for_any_arguments(name: str) -> None:
     properties = {key: values(modest(schema)) for key, schema in catalogue()[name].schema["properties"].items()}
