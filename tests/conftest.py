@@ -11,8 +11,9 @@ import pytest
 
 from tests.budget import Budget
 
-# A limit on time would judge the machine: the first example of a test pays for its imports.
-hypothesis.settings.register_profile("here", deadline=None)
+# A limit on time would judge the machine: the first example of a test pays for its imports. Half of the usual examples
+# keeps `make test` under five minutes on two cores; what needs more says so.
+hypothesis.settings.register_profile("here", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("here")
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry

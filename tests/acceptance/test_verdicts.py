@@ -16,7 +16,7 @@ from tests.acceptance.servers_for_tests import Server, wait_until
 from tests.acceptance.test_streams import SLOW, batches_of, write_photos
 
 FAST = {"transforms": [{"Resize": {"height": 16, "width": 16, "p": 1}}]}
-LIMIT_S = 0.8
+LIMIT_S = 0.5
 """Of processor time: some 20 s are needed for what is to meet it, 0.1 s for what is not."""
 
 

@@ -21,7 +21,7 @@ from tests.augment.waiting import eventually
 from tests.augment.workers.tasks_for_tests import Call, Records, picture
 
 LIMITS = Limits(record_timeout_s=60, memory_bytes=512 << 20)
-IMPATIENT = Limits(record_timeout_s=0.6, memory_bytes=512 << 20)
+IMPATIENT = Limits(record_timeout_s=0.3, memory_bytes=512 << 20)
 """For tests of the time limit: processor seconds, so that a busy machine changes nothing."""
 
 
@@ -98,9 +98,9 @@ def test_a_record_that_takes_too_long_ends_the_worker_even_in_c_code_that_holds_
 @pytest.mark.parametrize("quarantine", [False, True])
 def test_the_time_limit_is_for_each_record_and_not_for_the_task(impatient: Bench, quarantine: bool) -> None:
     keys = tuple("abcd")
-    task = Records(keys, dict.fromkeys(keys, ("spin", 0.155)))
+    task = Records(keys, dict.fromkeys(keys, ("spin", 0.1)))
     assert impatient.run(task, quarantine=quarantine) == dict.fromkeys(keys)
-    assert impatient.run(Call("spin", (0.7,)), quarantine=quarantine) is None
+    assert impatient.run(Call("spin", (0.4,)), quarantine=quarantine) is None
     assert not any(impatient.verdicts.values())
 
 
@@ -120,7 +120,7 @@ def test_running_out_of_real_time_is_an_error_and_no_verdict(impatient: Bench) -
 
 @pytest.mark.parametrize("quarantine", [False, True])
 def test_a_record_that_came_near_the_limit_is_noted_once(impatient: Bench, quarantine: bool) -> None:
-    task = Records(("a", "b"), {"a": ("spin", 0.3)})
+    task = Records(("a", "b"), {"a": ("spin", 0.18)})
     assert impatient.run(task, quarantine=quarantine) == {"a": None, "b": "b"}
     assert impatient.verdicts == {"digest of a": None}
     impatient.verdicts.clear()
@@ -143,7 +143,7 @@ def test_a_record_that_was_rendered_before_is_not_refused(impatient: Bench) -> N
         (("scribble",), Reason.CRASHED, "died of SIGSEGV"),
         (("leave", 0), Reason.CRASHED, "exit code 0"),
         (("leave", 3), Reason.CRASHED, "exit code 3"),
-        (("burn",), Reason.TIMEOUT, "0.6 s of processor time, the limit for one record (AUGMENT_RECORD_TIMEOUT_S)"),
+        (("burn",), Reason.TIMEOUT, "0.3 s of processor time, the limit for one record (AUGMENT_RECORD_TIMEOUT_S)"),
         (("eat", 1 << 30), Reason.CRASHED, "AUGMENT_WORKER_MEMORY_BYTES"),
     ],
 )
