@@ -112,7 +112,7 @@ def test_waiting_is_not_what_the_time_limit_counts(impatient: Bench, quarantine:
 
 def test_running_out_of_real_time_is_an_error_and_no_verdict(impatient: Bench) -> None:
     with pytest.raises(
-        WorkerError, match=r"^a: its process got 0\.\d s of processor time in 6 s .*TIMEOUT_S.*try again"
+        WorkerError, match=r"^a: its process got 0\.\d s of processor time in 3 s .*TIMEOUT_S.*try again"
     ):
         impatient.run(Records(("a",), {"a": ("sleep", 600)}), quarantine=True)
     assert impatient.verdicts == {}
