@@ -12,7 +12,6 @@ Recognising a format and judging what it did not read are the same question, so 
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -361,11 +360,11 @@ def notices(found: Collection[Unread], num_ignored: int) -> list[str]:
     return sentences
 
 
-def of_no_suffix(tree: Tree, grouped: AbstractSet[str]) -> Iterator[Unread]:
-    """Yield files of groups without a known suffix that are XML of a tool, as of Stanford Dogs; looks into few."""
+def of_no_suffix(tree: Tree) -> Iterator[Unread]:
+    """Yield files without a known suffix that are XML of a tool, as of Stanford Dogs; looks into few."""
     known = KINDS | PICTURES
     some = tree.of_suffixes(suffix for suffix in tree.by_suffix if suffix not in known)
-    for path in sorted(grouped & set(some))[:_LOOKED_AT]:
+    for path in sorted(some)[:_LOOKED_AT]:
         found = words(".xml", files.head(tree.root / path, HEAD_BYTES))
         sign = next((sign for sign in SIGNS if sign.fits("x.xml", found)), None)
         if sign is not None:

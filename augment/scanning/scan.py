@@ -3,10 +3,12 @@
 To add a format, write a subclass of ``FolderFormat`` or ``ShardFormat`` and add it to ``_ASKED``.
 """
 
+import gc
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +26,7 @@ from augment.formats.format import FolderFormat, Format, Listing, ShardFormat
 from augment.formats.imagefolder import ImageFolder
 from augment.formats.masks import VALUES_FILE, MaskFolders
 from augment.formats.parquet.format import Parquet
-from augment.formats.tree import Tree, is_picture, join
+from augment.formats.tree import Tree, join
 from augment.formats.voc.format import Voc
 from augment.formats.webdataset.format import WebDataset
 from augment.formats.yolo.format import Yolo
@@ -151,12 +153,13 @@ def scan(
     done = listing.num_files - sum(len(group.names) for group in listing.groups)
     if progress is not None:
         progress(done, listing.num_files)
-    for some in examiner.examine_all(num_threads=num_threads or _default_threads()):
-        for found in some:
-            assembly.add(found)
-        done += len(some)
-        if progress is not None:
-            progress(done, listing.num_files)
+    with _seldom_collected():
+        for some in examiner.examine_all(num_threads=num_threads or _default_threads()):
+            for found in some:
+                assembly.add(found)
+            done += len(some)
+            if progress is not None:
+                progress(done, listing.num_files)
     _check(assembly, folder_path, chosen, bad_annotations, listing.notices)
     assembled = assembly.finish(format_name=chosen.name, root=str(folder_path), scanned_ns=scanned_ns)
     if sink is None:
@@ -173,13 +176,13 @@ def _judge_unread(tree: Tree, listing: Listing, chosen: Format) -> None:
 
     If the user named the format, there are notices alone.
     """
-    grouped = {join(group.folder, name) for group in listing.groups for name in group.names}
-    refused = {each.path for each in listing.refused}
-    images = {path for path in tree.pictures() if path not in listing.read}
-    unread = [path for path in tree.paths - grouped - refused - listing.read if not is_picture(path)]
-    found = list(evidence.judge(tree, unread, images))
+    images = [path for path in tree.pictures() if path not in listing.read]
+    unread = set(tree.of_suffixes(evidence.KINDS)) - {each.path for each in listing.refused} - listing.read
+    if unread:
+        unread -= {join(group.folder, name) for group in listing.groups for name in group.names}
+    found = list(evidence.judge(tree, unread, images)) if unread else []
     if isinstance(chosen, ClassFolders):
-        found += [*evidence.masks_among(images), *evidence.of_no_suffix(tree, grouped)]
+        found += [*evidence.masks_among(images), *evidence.of_no_suffix(tree)]
     about = [each for each in found if each.why is not None]
     if about and not listing.is_named:
         more = f" (and {len(about) - 1:,} more)" if len(about) > 1 else ""
@@ -233,6 +236,17 @@ def _check_limits(**limits: int | None) -> None:
     for name, limit in limits.items():
         if limit is not None:
             validation.integer(name, limit, 1)
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Let Python look for cycles seldom: a scan makes millions of tuples and no cycle, and spent a seventh on that."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(200_000, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def _default_threads() -> int:
