@@ -9,7 +9,7 @@ PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/augment-bench-peers
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-readme check gate lint bench profile transforms format lock golden settings sheets curves clean
+.PHONY: help demo test test-long test-frameworks test-readme harden harden-quick check gate lint bench profile transforms format lock golden settings sheets curves clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,11 +26,23 @@ test: $(READY)  ## run the tests and the documentation's examples
 test-long: $(READY)  ## run the tests that take their time
 	$(BIN)/python -m pytest -m long --timeout 1800
 
+test-frameworks: $(READY)  ## run the tests that need PyTorch and Lightning, which are not in the lock
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m frameworks
+
+# BUDGET_S=600 make harden runs what begins within ten minutes, and says how much it left out.
+harden: $(READY)  ## kill, crash and attack; property tests with ten times the examples
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --timeout 1800 -m "(harden or hypothesis) and not long" \
+		--hypothesis-profile many $(HARDEN)
+
+harden-quick: export BUDGET_S ?= 240
+harden-quick: HARDEN := --hypothesis-seed 0
+harden-quick: harden  ## the same within four minutes, with the same examples each time
+
 test-readme: $(READY)  ## paste every block of the README into a fresh clone, and install the base: minutes
 	PYTHON="$(PYTHON)" $(BIN)/python -m pytest tests/acceptance/test_readme.py tests/acceptance/test_installation.py -m readme \
 		--timeout 1800
 
-check: lint test test-readme gate  ## all that CI runs
+check: lint test test-frameworks test-readme harden-quick gate  ## all that CI runs
 
 gate: $(READY)  ## fail where rendering costs much more CPU than it did
 	$(BIN)/python -m bench.gate

@@ -11,9 +11,10 @@ import pytest
 
 from tests.budget import Budget
 
-# A limit on time would judge the machine: the first example of a test pays for its imports. Half of the usual examples
-# keeps `make test` under five minutes on two cores; what needs more says so.
-hypothesis.settings.register_profile("here", deadline=None, max_examples=50)
+# A limit on time would judge the machine: the first example of a test pays for its imports. A third of the usual
+# examples keeps `make test` under five minutes on two cores; `make harden` has ten times as many.
+hypothesis.settings.register_profile("here", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("many", deadline=None, max_examples=300)
 hypothesis.settings.load_profile("here")
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry

@@ -161,6 +161,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
         Client(url)
 
 
+@pytest.mark.harden
 def test_a_killed_and_restarted_server_costs_no_batch_and_repeats_none(tmp_path: Path, pictures: Path) -> None:
     with Server(tmp_path / "home", data_roots=pictures, port=free_port()) as killed:
         killed.register(pictures)
@@ -181,6 +182,7 @@ def test_a_killed_and_restarted_server_costs_no_batch_and_repeats_none(tmp_path:
             assert digest(list(stream.epoch(0))) == expected
 
 
+@pytest.mark.harden
 def test_of_two_servers_one_may_die(tmp_path: Path, server: Server, pictures: Path) -> None:
     with Server(tmp_path / "home", data_roots=pictures) as dying:
         dying.register(pictures)

@@ -77,6 +77,7 @@ def test_command_expands_updates_and_verifies(photos: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.harden
 def test_command_that_is_interrupted_goes_on_and_leaves_nothing_behind(
     number: signal.Signals, many: Path, tmp_path: Path
 ) -> None:

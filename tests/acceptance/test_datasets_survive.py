@@ -46,6 +46,7 @@ def _is_waiting(waiting: Path) -> bool:
     return any(path.is_file() for path in waiting.iterdir())
 
 
+@pytest.mark.harden
 def test_what_was_acknowledged_is_there_after_a_kill_and_what_was_cut_is_not(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data" / "photos", *PICTURES)
     with Server(tmp_path / "home", data_roots=tmp_path / "data") as server:

@@ -19,6 +19,7 @@ from augment.images.encode import encode
 from tests.acceptance.servers_for_tests import Server
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+pytestmark = pytest.mark.frameworks
 
 PIPELINE = {"transforms": [{"RandomCrop": {"height": 4, "width": 4}}, {"HorizontalFlip": {"p": 0.5}}]}
 NUM_TRAIN, NUM_VAL, BATCH_SIZE = 22, 7, 4

@@ -152,6 +152,7 @@ def wait_for_end_of_processes(out: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("kill", "num_kills"), [(kill_group, 1)])
+@pytest.mark.harden
 def test_killed_expansion_goes_on_to_the_same_bytes(
     first_run: Scene, kill: Kill, num_kills: int, tmp_path: Path
 ) -> None:

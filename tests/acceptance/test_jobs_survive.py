@@ -50,6 +50,7 @@ def _events(server: Server, job_id: str) -> list[Any]:
         return [json.loads(line[6:]) for line in answer if line.startswith(b"data: ")]
 
 
+@pytest.mark.harden
 def test_jobs_are_finished_whatever_ends_the_service(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data" / "photos", *_NAMES)
     with Server(tmp_path / "home", data_roots=tmp_path / "data") as server:

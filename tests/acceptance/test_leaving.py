@@ -36,6 +36,7 @@ def send(server: Server, body: bytes) -> socket.socket:
 
 
 @pytest.mark.parametrize("pictures", [1, 4])
+@pytest.mark.harden
 def test_one_shot_of_a_client_who_leaves_is_stopped_and_leaves_nothing(tmp_path: Path, pictures: int) -> None:
     with Server(tmp_path / "home", workers=2) as server:
         server.wait_ready()

@@ -116,6 +116,7 @@ def test_the_client_expands_as_a_job(client: Client, capsys: pytest.CaptureFixtu
     assert f"succeeded: {2 * NUM_RECORDS} of {2 * NUM_RECORDS}" in capsys.readouterr().err
 
 
+@pytest.mark.frameworks
 def test_torch_reads_its_rank_and_resumes_exactly(client: Client) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from augment.client.torch import StreamDataset

@@ -5,6 +5,8 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.servers_for_tests import Server, wait_until
 from tests.service.folders_for_tests import picture, write_folder
 
@@ -20,6 +22,7 @@ def _post(server: Server, query: str, length: int, data: bytes) -> socket.socket
     return client
 
 
+@pytest.mark.harden
 def test_slow_clients_lock_nobody_out(tmp_path: Path) -> None:
     assert picture(1).shape == (24, 32, 3)
     data = (write_folder(tmp_path, "cat.png") / "cat.png").read_bytes()

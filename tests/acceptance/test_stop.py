@@ -7,6 +7,8 @@ import urllib.error
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance.servers_for_tests import Server, wait_until
 from tests.service.folders_for_tests import write_folder
 
@@ -33,6 +35,7 @@ def _refusal(server: Server, path: str, document: Any = None) -> tuple[int, str]
     return 200, ""
 
 
+@pytest.mark.harden
 def test_a_service_answers_while_it_drains_and_ends_in_order(tmp_path: Path) -> None:
     write_folder(tmp_path / "photos", *(f"cat/{i}.png" for i in range(64)))
     with Server(tmp_path / "home", data_roots=tmp_path, grace_s=_GRACE_S) as server:

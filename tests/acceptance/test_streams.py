@@ -75,6 +75,7 @@ def rest_of(connection: socket.socket) -> bytes:
         return file.read()
 
 
+@pytest.mark.harden
 def test_same_address_is_the_same_bytes_on_any_server_and_after_a_kill(
     server: Server, photos: Path, tmp_path: Path
 ) -> None:
@@ -203,6 +204,7 @@ def test_failure_after_the_first_byte_cuts_the_connection(server: Server, photos
     assert "an answer was cut" in "".join(server.log)
 
 
+@pytest.mark.harden
 def test_stalled_readers_hold_no_place_and_a_stop_ends_them_within_its_grace(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", num_each=8)
     with Server(tmp_path / "home", data_roots=tmp_path, queue_limit=2, answers_limit=6, grace_s=1) as server:

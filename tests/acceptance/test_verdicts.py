@@ -40,6 +40,7 @@ def augment(server: Server, pipeline: Any) -> tuple[int, Any]:
             return error.code, json.load(error)["reason"]
 
 
+@pytest.mark.harden
 def test_record_that_takes_too_long_costs_one_row_and_the_verdict_outlives_a_kill(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", num_each=4, side=40)
     (photos / "cat" / "002.png").write_bytes(slow_image())
@@ -80,6 +81,7 @@ def test_record_that_takes_too_long_costs_one_row_and_the_verdict_outlives_a_kil
         assert whole.replaces == [None] * 8
 
 
+@pytest.mark.harden
 def test_image_that_is_too_slow_for_one_pipeline_is_rendered_by_another(tmp_path: Path) -> None:
     with Server(tmp_path / "home", data_roots=tmp_path, record_timeout_s=LIMIT_S) as server:
         assert augment(server, FAST) == (200, (16, 16))

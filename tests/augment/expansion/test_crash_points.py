@@ -11,6 +11,7 @@ KINDS = ["folder", "voc", "coco", "webdataset"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "voc"])
+@pytest.mark.harden
 def test_expansion_is_the_same_after_a_crash_at_some_file_operations(kind: str, tmp_path: Path) -> None:
     _run_crash_points(tmp_path, kind, step=48, first=1 + os.getpid() % 48)
 

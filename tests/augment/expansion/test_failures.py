@@ -77,6 +77,7 @@ def test_record_is_there_with_all_its_copies_or_with_none(data: Path, out: Path)
     assert summary.num_rendered == 45
 
 
+@pytest.mark.harden
 def test_record_that_kills_workers_is_left_out_and_the_rest_is_complete(
     data: Path, tmp_path: Path, one_worker: LocalWorkers, three_workers: LocalWorkers
 ) -> None:
@@ -139,6 +140,7 @@ def test_worker_error_ends_in_a_folder_that_goes_on(data: Path, out: Path, tmp_p
     assert content(out) == content(tmp_path / "fresh")
 
 
+@pytest.mark.harden
 def test_nothing_is_left_of_a_shard_whose_process_always_dies(
     data: Path, out: Path, three_workers: LocalWorkers
 ) -> None:

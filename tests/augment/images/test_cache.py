@@ -213,6 +213,7 @@ def test_write_that_fails_leaves_what_was_handed_out(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
+@pytest.mark.harden
 def test_killed_writers_do_not_take_more_of_the_disk_than_there_is(tmp_path: Path) -> None:
     """What a killed process had reserved counts, though nobody can use it."""
     max_bytes = 2**22

@@ -36,6 +36,7 @@ def test_standard_is_its_formula_rounded_once(mean: tuple[float, ...], std: tupl
 
 
 @pytest.mark.parametrize("name", NAMED)
+@pytest.mark.frameworks
 def test_standard_by_name_is_torchvisions_formula(name: str) -> None:
     torch = pytest.importorskip("torch")
     known = NAMED[name]

@@ -79,6 +79,7 @@ def test_importing_asks_nobody_and_says_nothing() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.frameworks
 def test_pytorch_is_left_to_those_who_import_it() -> None:
     pytest.importorskip("torch")
     program = (
@@ -90,7 +91,7 @@ def test_pytorch_is_left_to_those_who_import_it() -> None:
     assert done.stdout.split() == ["False", "2.0"]
 
 
-@pytest.mark.parametrize("name", ["torch", "huggingface_hub"])
+@pytest.mark.parametrize("name", [pytest.param("torch", marks=pytest.mark.frameworks), "huggingface_hub"])
 def test_what_albumentations_would_import_is_kept_out(name: str) -> None:
     pytest.importorskip(name)
     program = f"import sys, augment.transforms.runtime.compiler; print({name!r} in sys.modules); import {name}"

@@ -83,6 +83,7 @@ def test_a_record_runs_in_the_worker_and_in_quarantine_in_a_child_of_it(bench: B
     ("call", "number"),
     [(("burn",), signal.SIGPROF), (("hang", 600), signal.SIGALRM), (("sleep", 600), signal.SIGALRM)],
 )
+@pytest.mark.harden
 def test_a_record_that_takes_too_long_ends_the_worker_even_in_c_code_that_holds_the_lock(
     impatient: Bench, call: tuple[Any, ...], number: signal.Signals
 ) -> None:
@@ -219,6 +220,7 @@ def test_memory_that_runs_out_between_records_blames_none(bench: Bench, quaranti
     assert bench.verdicts == {}
 
 
+@pytest.mark.harden
 def test_a_record_has_the_same_memory_whatever_its_batch_holds(bench: Bench) -> None:
     """The child begins with what its parent holds; a refusal must not depend on that."""
     held = dict.fromkeys("abcde", ("hold", 15 << 20))

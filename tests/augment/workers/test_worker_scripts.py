@@ -156,6 +156,7 @@ def group_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     ],
 )
 @pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.harden
 def test_nothing_outlives_a_service_that_is_killed(
     call: tuple[Any, ...] | None, num_processes: int, whole_group: bool, tmp_path: Path
 ) -> None:

@@ -277,6 +277,7 @@ def test_a_queued_job_can_be_cancelled(service: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("photos")
+@pytest.mark.harden
 def test_a_job_is_resumed_or_deleted_never_both(service: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     seen = set()
     for i in range(6):
@@ -346,6 +347,7 @@ def test_jobs_are_listed_and_counted(service: TestClient, done: dict[str, Any]) 
     assert 'augment_jobs{state="succeeded"}' in service.get("/metrics").text
 
 
+@pytest.mark.harden
 def test_an_ended_service_leaves_jobs_to_the_next(run: Run, tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data" / "photos", *_NAMES)
     service = run(data_roots=(tmp_path / "data",))
