@@ -12,7 +12,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 .PHONY: help demo test test-long test-frameworks test-readme harden harden-quick check gate lint bench profile transforms format lock golden settings sheets curves clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## expand a folder of real photographs, and say what to try next
 	@$(BIN)/python demo/demo.py

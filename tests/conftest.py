@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,11 @@ hypothesis.settings.load_profile("here")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
 for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
     os.environ[_name] = "1"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it runs in the background so, and it is inherited: scripts that are to be interrupted would
+    # never hear of it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _PHOTOS = {
     "cat": ["chelsea.png"],
