@@ -12,5 +12,5 @@ def test_every_reason_is_transient_or_of_the_bytes_or_neither() -> None:
     assert {each for each in Reason if each.is_transient} == TRANSIENT
     assert {each for each in Reason if each.is_read_failure} == READ_FAILURES
     assert {each for each in Reason if each.is_of_the_bytes} == OF_THE_BYTES
-    assert TRANSIENT | OF_THE_BYTES | OTHERS == set(Reason)
+    assert set(Reason) == TRANSIENT | OF_THE_BYTES | OTHERS
     assert len(TRANSIENT) + len(OF_THE_BYTES) + len(OTHERS) == len(Reason)
