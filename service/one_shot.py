@@ -28,6 +28,7 @@ from augment.render.pipeline import Pipeline
 from augment.render.renderer import ReferenceSource
 from augment.render.request_annotations import NOTHING_SAID
 from augment.render.result_file import Laid
+from augment.validation import quoted
 from augment.wire import bundle
 from augment.wire.bundle import Bundle
 from augment.wire.bundle import Entry as Member
@@ -174,11 +175,11 @@ def _check_text(name: str, filename: str) -> None:
         return
     if filename:
         raise CallError(
-            f"the form has a file in the field {name[:100]!r}; images come in the field images, masks in masks: "
+            f"the form has a file in the field {quoted(name, 100)}; images come in the field images, masks in masks: "
             f"{FORM_LINE}"
         )
     known = ", ".join(sorted(TEXT_FIELDS))
-    raise CallError(f"the form has a field {name[:100]!r}; send images, masks, and {known}")
+    raise CallError(f"the form has a field {quoted(name, 100)}; send images, masks, and {known}")
 
 
 def _append(waiting: list[tuple[Path, bytearray]]) -> None:

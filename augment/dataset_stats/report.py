@@ -19,6 +19,7 @@ from augment.datasets import keys
 from augment.errors import CallError, StorageError
 from augment.images.histogram import LEVELS
 from augment.user_state import replacing
+from augment.validation import abridged
 
 if TYPE_CHECKING:  # the tables need no plots, and matplotlib is of the extra `tools`
     from matplotlib.axes import Axes
@@ -203,9 +204,7 @@ def _short(value: float) -> str:
 
 def _literal(text: str) -> str:
     """Names as they are: a dollar begins a formula in matplotlib, and what has no glyph is escaped."""
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    shown = shown if len(shown) <= _TEXT_MAX else f"{shown[: _TEXT_MAX - 1]}…"
-    return shown.replace("$", r"\$")
+    return abridged(text, _TEXT_MAX).replace("$", r"\$")
 
 
 SUFFIXES = (".html", ".png")

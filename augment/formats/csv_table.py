@@ -39,6 +39,7 @@ from augment.formats.shared.columns import BETWEEN, YES, Columns, Images, Row, T
 from augment.formats.shared.image_paths import Named
 from augment.formats.tree import Tree, join
 from augment.samples.annotations import NOTHING, Annotations
+from augment.validation import quoted
 
 # --------------------------------------------------------------------------------------------------------- writing
 
@@ -256,7 +257,7 @@ def _number(cell: str, what: str) -> float:
     try:
         return float(cell)
     except ValueError as error:
-        raise ValueError(f"malformed: {what} is {cell[:40]!r}, not a number") from error
+        raise ValueError(f"malformed: {what} is {quoted(cell)}, not a number") from error
 
 
 TABLE = "labels.csv"
@@ -445,7 +446,7 @@ def _columns_told(tree: Tree, path: str, table: Table | None) -> str:
         return "what a submission says is no truth; if it is, call the table labels.csv"
     if table is None:
         first = evidence.decoded(files.head(tree.root / path, evidence.HEAD_BYTES)).strip().partition("\n")[0]
-        return f"no column names images of this folder; its first line is {files.shown(first.strip())}"
+        return f"no column names images of this folder; its first line is {quoted(first.strip())}"
     others = ", ".join(map(keys.printable, list(table.columns.others)[:8])) or "none"
     return (
         f"column {keys.printable(table.header[table.columns.path])} names images, and of its other columns ({others}) "

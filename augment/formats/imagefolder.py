@@ -29,6 +29,7 @@ from augment.formats.shared.image_paths import Named
 from augment.formats.tree import Tree, join
 from augment.samples import annotations
 from augment.samples.annotations import NOTHING, Annotations
+from augment.validation import quoted
 
 _OF_PICTURES = ("file_name", "label", "labels", "objects", "mask_file_name")
 """Columns with a meaning; the others are carried along."""
@@ -173,7 +174,7 @@ def _as_columns(objects: list[Any]) -> dict[str, list[Any]]:
 
 def _corners(box: object) -> list[float]:
     if not isinstance(box, list) or len(box) != 4:
-        raise ValueError(f"a bbox is [x, y, width, height], not {str(box)[:60]}")
+        raise ValueError(f"a bbox is [x, y, width, height], not {quoted(box)}")
     numbers = [annotations.number(each, "objects.bbox") for each in box]
     x, y, width, height = numbers
     return [x, y, x + width, y + height]
@@ -191,7 +192,7 @@ def _name(value: object, what: str) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{what} is the name or the number of a class, not {str(value)[:60]!r}")
+    raise ValueError(f"{what} is the name or the number of a class, not {quoted(value)}")
 
 
 def _wrong(text: str) -> ValueError:

@@ -32,6 +32,7 @@ from augment.formats import evidence, files, folder
 from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
 from augment.formats.tree import Tree, join
 from augment.images.masks import MAX_LEGEND, Legend, is_index_png
+from augment.validation import quoted
 
 WRITTEN = "classes.txt"
 VALUES_FILE = "_classes.csv"
@@ -167,7 +168,7 @@ def _of_table(text: str) -> Classes:
 
 def _number(cell: str) -> int:
     if not (cell.isascii() and cell.isdigit() and len(cell) < 6):
-        raise ValueError(f"{files.shown(cell)} is no value of a mask; write a whole number")
+        raise ValueError(f"{quoted(cell)} is no value of a mask; write a whole number")
     return int(cell)
 
 

@@ -221,7 +221,7 @@ def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
         data = bytes(data)
     if not isinstance(data, bytes):
         raise CallError(
-            f"data is {validation.shown(data)}; give the bytes of a file, as pathlib.Path(name).read_bytes() reads them"
+            f"data is {validation.quoted(data)}; give the bytes of a file, as pathlib.Path(name).read_bytes() returns"
         )
     match = _MAGIC.match(data)
     if match is not None and match.lastgroup is not None:

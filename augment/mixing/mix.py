@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from augment.address import digest_fields
 from augment.errors import CallError, PipelineError, Problem
 from augment.mixing import objects
-from augment.pipelines.document import Document, Loc, from_value, shown
+from augment.pipelines.document import Document, Loc, from_value
 from augment.pipelines.spec import BoxRules, KeypointRules
 from augment.samples.sample import Batch, Mixed, Provenance
 from augment.transforms import schema, step_list
 from augment.transforms.schema import Schema
 from augment.transforms.step_list import CHILDREN, Step
-from augment.validation import JSON, did_you_mean
+from augment.validation import JSON, abridged, did_you_mean, quoted
 
 STEPS: Final = 256
 """MixUp's weights are multiples of 1/256: sums of weighted pixels fit 16 bits and are exact, and a step moves no pixel
@@ -388,7 +388,7 @@ class _Reader:
         if step.name not in {MIXUP, CUTMIX}:
             if not (hint := did_you_mean(step.name, {MIXUP, CUTMIX, ONE_OF} - {step.name})):
                 hint = f"; {remedy}; what is done to single pictures belongs to the pipeline"
-            self._note(step.loc, f"`{shown(step.name)}` does not mix the rows of a batch{hint}")
+            self._note(step.loc, f"`{abridged(step.name)}` does not mix the rows of a batch{hint}")
             return None
         if step.children is not None:
             self._note((*step.params_loc, CHILDREN), f"`{step.name}` has no `{CHILDREN}`; only {ONE_OF} has")
@@ -402,7 +402,7 @@ class _Reader:
         for key in step.params:
             if key not in defaults:
                 hint = did_you_mean(key, defaults) or f"; it has {', '.join(defaults)}"
-                self._note((*step.params_loc, key), f"{step.name} has no parameter {shown(key)!r}{hint}")
+                self._note((*step.params_loc, key), f"{step.name} has no parameter {quoted(key)}{hint}")
         for key, default in defaults.items():
             given = step.params.get(key, default)
             values[key], problems = schema.check(given, _PARAMS[key], (key,))

@@ -130,7 +130,7 @@ class Loose:
     def __init__(self, given: Sequence[Sample | ArrayLike]) -> None:
         if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
             raise CallError(
-                f"references are {validation.shown(given)}; give a dataset (augment.scan reads a folder) or pictures"
+                f"references are {validation.quoted(given)}; give a dataset (augment.scan reads a folder) or pictures"
             )
         self._samples = [as_sample(each) if isinstance(each, Sample) else Sample(as_image(each)) for each in given]
         if not self._samples:

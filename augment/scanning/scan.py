@@ -34,7 +34,7 @@ from augment.images import decode
 from augment.scanning import assemble
 from augment.scanning.assemble import Assembly
 from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES, Examiner, Limits
-from augment.validation import did_you_mean
+from augment.validation import did_you_mean, quoted
 
 Progress = Callable[[int, int], None]
 """Called with the number of files that are done and the number of all, from the thread that called the scan."""
@@ -59,7 +59,7 @@ def named(name: str) -> Format:
     """The format of this name. Raises DatasetError where there is none."""
     if name not in FORMATS:
         hint = did_you_mean(name, FORMATS)
-        raise DatasetError(f"there is no format {name[:64]!r}{hint}; there is {', '.join(sorted(FORMATS))}")
+        raise DatasetError(f"there is no format {quoted(name)}{hint}; there is {', '.join(sorted(FORMATS))}")
     return FORMATS[name]
 
 

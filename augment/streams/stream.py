@@ -262,7 +262,7 @@ class Stream:
         draw, view = self.draw(epoch, repeat), self._view(view)
         position = self.dataset.find(key)
         if position is None:
-            raise DatasetError(f"the dataset has no record {validation.shown(key)}; keys are paths without extension")
+            raise DatasetError(f"the dataset has no record {validation.quoted(key)}; keys are paths without extension")
         return self._here.renderers[view].render(self.dataset.record(position), draw=draw, view=view)
 
     def draw(self, epoch: int, repeat: int = 0) -> int:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from augment.normalize.pixel_format import PLAIN, PixelFormat
 from augment.streams.tasks import Format, PartFormat
+from augment.validation import quoted
 from augment.wire import tar
 from service.errors import MediaTypeError
 
@@ -54,14 +55,14 @@ def _by_name(name: str, among: Sequence[Format]) -> Format:
     hint = "; ask for a single batch (…/batches/{epoch}/{index}) to get it" if only_single else ""
     if name in {*tar.IMAGE_FORMATS, "jpeg"}:
         hint = f"; it is how a tar holds images: format=tar&image_format={name}"
-    raise MediaTypeError(f"the format {name[:40]!r} is not served here; it is one of {', '.join(among)}{hint}")
+    raise MediaTypeError(f"the format {quoted(name)} is not served here; it is one of {', '.join(among)}{hint}")
 
 
 def by_accept(accept: str | None, media_types: Mapping[_Kind, str], what: str) -> _Kind:
     """The kind whose media type ``Accept`` prefers; MediaTypeError where it takes none: ``what`` introduces them."""
     found = preferred(accept, list(media_types.values()))
     if found is None:
-        raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; {what} {', '.join(media_types.values())}")
+        raise MediaTypeError(f"Accept is {quoted(accept or '', 100)}; {what} {', '.join(media_types.values())}")
     return next(kind for kind, media_type in media_types.items() if media_type == found)
 
 

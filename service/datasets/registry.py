@@ -24,7 +24,7 @@ from augment.errors import AugmentError, DatasetError, problems_below
 from augment.pipelines.spec import PipelineSpec
 from augment.scanning.scan_task import ScanReport, ScanTask
 from augment.transforms.runtime import compiler
-from augment.validation import did_you_mean
+from augment.validation import did_you_mean, quoted
 from augment.workers import files
 from augment.workers.task import Workers
 from service import problems
@@ -121,7 +121,7 @@ class Datasets:
         pending = self._pending.get(name)
         if pending is None:
             hint = did_you_mean(name, self._entries) or "; GET /v1/datasets lists them"
-            raise NotFoundError(f"there is no dataset {name[:100]!r}{hint}")
+            raise NotFoundError(f"there is no dataset {quoted(name, 100)}{hint}")
         if pending.error is None:
             raise ConflictError(f"dataset {name!r} is being scanned; GET /v1/datasets/{name} tells how far it is")
         raise ConflictError(f"dataset {name!r} was refused: {pending.error['detail']}; register it again")
@@ -145,11 +145,11 @@ class Datasets:
                 "this service registers no folder by path: AUGMENT_DATA_ROOTS is not set; set it, or upload an archive"
             )
         if "\0" in path or not Path(path).is_absolute():
-            raise DatasetError(f"the path {path[:200]!r} is refused; give an absolute one")
+            raise DatasetError(f"the path {quoted(path, 200)} is refused; give an absolute one")
         resolved = Path(os.path.realpath(path))
         if not any(resolved.is_relative_to(root) for root in self._roots):
             raise ForbiddenError(
-                f"{path[:200]!r} lies below none of AUGMENT_DATA_ROOTS; add its root, or upload an archive"
+                f"{quoted(path, 200)} lies below none of AUGMENT_DATA_ROOTS; add its root, or upload an archive"
             )
         return str(resolved)
 

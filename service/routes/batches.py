@@ -19,6 +19,7 @@ from augment.images import encode
 from augment.render.result_file import Laid
 from augment.streams.spec import BatchSlice
 from augment.streams.tasks import Format, PartFormat
+from augment.validation import quoted
 from augment.wire import arrow, tar
 from service import one_shot, responses, schemas
 from service.asgi import batch_media_types, requests
@@ -316,7 +317,7 @@ async def read_sample(
     stream = await to_thread.run_sync(state.streams.open, stream_id)
     if await to_thread.run_sync(stream.stream.dataset.find, key) is None:
         raise NotFoundError(
-            f"the stream has no record {key[:200]!r}; keys are paths below the split, without extension"
+            f"the stream has no record {quoted(key, 200)}; keys are paths below the split, without extension"
         )
     _check_exists("view", view, len(stream.sources))
     _check_exists("repeat", repeat, stream.stream.spec.repeats)

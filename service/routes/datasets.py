@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from augment.errors import CallError
 from augment.samples.sample import Record
+from augment.validation import quoted
 from service import schemas
 from service.asgi import requests
 from service.asgi.admission import Place
@@ -267,7 +268,7 @@ async def list_records(state: Joined, name: Name, query: schemas.PageQuery) -> A
         dataset, after = state.datasets.get(name), query.after
         start = 0 if after is None else dataset.find(after)
         if start is None:
-            raise CallError(f"after is {str(after)[:100]!r}, which is no key of {name}; send the `next` of a page")
+            raise CallError(f"after is {quoted(after, 100)}, which is no key of {name}; send the `next` of a page")
         start += after is not None
         stop = min(start + query.limit, dataset.num_records)
         splits = list(dataset.splits)

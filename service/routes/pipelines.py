@@ -13,7 +13,7 @@ from augment.errors import PipelineError
 from augment.pipelines import document
 from augment.render.pipeline import Pipeline
 from augment.transforms.catalogue import catalogue
-from augment.validation import did_you_mean
+from augment.validation import did_you_mean, quoted
 from service import schemas
 from service.asgi import requests
 from service.asgi.requests import Route
@@ -270,7 +270,7 @@ async def read_transform(
     info = (await to_thread.run_sync(catalogue)).get(name)
     if info is None:
         hint = did_you_mean(name, catalogue()) or "; GET /v1/transforms lists them"
-        raise NotFoundError(f"there is no transform {name[:100]!r}{hint}")
+        raise NotFoundError(f"there is no transform {quoted(name, 100)}{hint}")
     return _answer(request, state, json.dumps(info.as_json()).encode())
 
 

@@ -28,6 +28,7 @@ from augment.render.renderer import RenderSource
 from augment.render.views import VIEWS_MAX, View, take_views
 from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX
 from augment.streams.stream import Stream
+from augment.validation import quoted
 from service import schemas
 from service.datasets import registry
 from service.datasets.registration import Entry
@@ -198,8 +199,8 @@ class Streams:
             document = self._documents.get(stream_id)
         if document is None:
             raise NotFoundError(
-                f"there is no stream {stream_id[:100]!r} here; declare it with POST /v1/streams, which gives the same "
-                "id on every replica"
+                f"there is no stream {quoted(stream_id, 100)} here; declare it with POST /v1/streams, which gives the "
+                "same id on every replica"
             )
         return document
 

@@ -16,11 +16,11 @@ from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats.coco.index import Indexed
 from augment.formats.coco.objects import CAPTIONS, OF_IMAGE, OWN_MEMBERS, Id, coco_runs, identity
-from augment.formats.files import shown
 from augment.formats.format import Output, StreamedFile, Whole
 from augment.formats.shared import object_rules
 from augment.formats.shared.object_rules import NO_CLASS, polygon_area, rounded
 from augment.samples.annotations import Annotations, Polygons, Rle
+from augment.validation import quoted
 
 
 def written(
@@ -88,8 +88,8 @@ def united(files: Sequence[Indexed]) -> list[dict[str, Any]]:
             for member in ("name", "keypoints"):
                 if member in known and known[member] != category.get(member, known[member]):
                     raise DatasetError(
-                        f"category {category['id']!r} has the {member} {shown(known[member])} in "
-                        f"{keys.printable(path)} and {shown(category[member])} in {keys.printable(file.path)}; give "
+                        f"category {category['id']!r} has the {member} {quoted(known[member])} in "
+                        f"{keys.printable(path)} and {quoted(category[member])} in {keys.printable(file.path)}; give "
                         "them ids of their own"
                     )
             known |= {name: value for name, value in category.items() if name not in known}

@@ -17,6 +17,7 @@ from augment.datasets import keys
 from augment.formats import files
 from augment.formats.shared.image_paths import Finder
 from augment.formats.tree import is_picture, join
+from augment.validation import quoted
 
 # Names of columns, as ``_plain`` gives them: in lower case, without separators inside.
 
@@ -375,7 +376,7 @@ def _check_separators(name: str, cells: Collection[str]) -> None:
     joined = {cell for cell, words in parts.items() if cell[0] in "[{" or any(other < words for other in whole)}
     if joined:
         raise ValueError(
-            f"its column {keys.printable(name)} may hold several classes, as in {files.shown(min(joined))}; write ; "
+            f"its column {keys.printable(name)} may hold several classes, as in {quoted(min(joined))}; write ; "
             "between them, or call the column label if each cell is one class"
         )
 

@@ -67,8 +67,8 @@ def find(
             path = join(folder.path, name)
             if name.lower().endswith(tuple(refused)):
                 raise DatasetError(
-                    f"{shown(root / path)} is compressed, and pictures in it cannot be read in place; unpack it to a "
-                    f"{suffix} file and remove it"
+                    f"{keys.printable(root / path)} is compressed, and pictures in it cannot be read in place; unpack "
+                    f"it to a {suffix} file and remove it"
                 )
             if name.endswith(suffix):
                 found.append(_shard(root, folder.parts, name, splits))
@@ -117,7 +117,7 @@ def names_of(
 def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> Shard:
     path = "/".join((*folders, name))
     if not keys.is_utf8(path):
-        raise DatasetError(f"{shown(root / path)}: its path is not UTF-8; rename it")
+        raise DatasetError(f"{keys.printable(root / path)}: its path is not UTF-8; rename it")
     stated = [split for split in splits if name.startswith(f"{split}-")]
     if stated:
         return Shard(path, max(stated, key=len), path)
@@ -126,7 +126,9 @@ def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str])
             return Shard(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
     words = {word for word in _BETWEEN_WORDS.split(name.rpartition(".")[0]) if word.lower() in files.SPLIT_NAMES}
     if len(words) > 1:
-        raise DatasetError(f"{shown(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it")
+        raise DatasetError(
+            f"{keys.printable(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it"
+        )
     return Shard(path, words.pop() if words else None, path)
 
 
@@ -136,20 +138,15 @@ def _check_splits(root: Path, found: Sequence[Shard]) -> None:
         example = next(shard for shard in found if shard.split is not None)
         more = " …" if len(without) > 3 else ""
         raise DatasetError(
-            f"{shown(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of none: "
-            f"{', '.join(without[:3])}{more}; move or rename these"
+            f"{keys.printable(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of "
+            f"none: {', '.join(without[:3])}{more}; move or rename these"
         )
-
-
-def shown(path: Path) -> str:
-    """Return a path as messages print it."""
-    return keys.printable(str(path))
 
 
 def unreadable(path: Path, error: OSError) -> DatasetError:
     """Return the error of a shard that cannot be read. Raises StorageError where the machine is at fault."""
-    detail = read.refusal(error, shown(path)).detail
-    return DatasetError(f"{shown(path)} cannot be read: {detail}; give shards that you may read")
+    detail = read.refusal(error, keys.printable(path)).detail
+    return DatasetError(f"{keys.printable(path)} cannot be read: {detail}; give shards that you may read")
 
 
 INFO_NAME = "dataset_info.json"

@@ -137,9 +137,9 @@ def _read(root: Path, shard: Shard) -> Samples:
     try:
         return read_shard(path)
     except TarError as error:
-        raise DatasetError(f"{shards.shown(path)} {error}") from error
+        raise DatasetError(f"{keys.printable(path)} {error}") from error
     except read.NotAFileError as error:
-        raise DatasetError(f"{shards.shown(path)} is {error}; remove it") from error
+        raise DatasetError(f"{keys.printable(path)} is {error}; remove it") from error
     except OSError as error:
         raise shards.unreadable(path, error) from error
 

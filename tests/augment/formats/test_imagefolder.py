@@ -120,7 +120,7 @@ def test_classes_that_are_numbers_are_in_the_order_of_the_numbers(tmp_path: Path
 @pytest.mark.parametrize(
     ("columns", "detail"),
     [
-        ({"label": 1.5}, "malformed: label is the name or the number of a class, not '1.5'"),
+        ({"label": 1.5}, "malformed: label is the name or the number of a class, not 1.5"),
         ({"label": True}, "malformed: label is the name"),
         ({"labels": "a"}, "malformed: labels is a list of names"),
         ({"labels": {"a": "b"}}, "malformed: labels holds numbers"),
