@@ -60,7 +60,7 @@ def scan(
     """Scan a dataset while its progress is shown."""
     from augment.scanning import scan as registry
 
-    with output.Progress("scanning", as_json=as_json) as bar:
+    with output.StageProgress("scanning", as_json=as_json) as bar:
         return registry.scan(
             data, format=data_format, bad_annotations=bad_annotations, ignore=ignore or (), progress=bar.show
         )

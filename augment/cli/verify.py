@@ -36,7 +36,7 @@ def verify(
     dataset, named = None, options.folders(references)
     if data is not None:
         dataset = options.scan(data, described(out).source_format, "leave_out", ignore, as_json=as_json)
-    progress = output.Progress("verifying", as_json=as_json, failed_are="different")
+    progress = output.StageProgress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
         report = verify_folder(out, dataset, references=named, workers=rendering, progress=bar.show)
     if as_json:

@@ -20,7 +20,7 @@ from augment.client.transport import (
     ClientError,
     Patience,
     RefusedError,
-    Server,
+    ServiceAddress,
     TooManyFailuresError,
     Transport,
     is_transient,
@@ -313,7 +313,7 @@ class ClientStream:
                     all_tried = self._transport.leave(server)
                     patience.wait(error, at_once=not all_tried)
 
-    def _read(self, server: Server, query: Mapping[str, Any], stopped: Stop) -> Iterator[Batch]:
+    def _read(self, server: ServiceAddress, query: Mapping[str, Any], stopped: Stop) -> Iterator[Batch]:
         path = f"/v1/streams/{self.id}/batches"
         with self._transport.open(server, "GET", path, query=query, headers={"Accept": _ARROW}) as answer:
             stopped.watch(answer.abort)
@@ -322,7 +322,7 @@ class ClientStream:
             finally:
                 stopped.watch(None)
 
-    def _declare_again(self, server: Server, unknown: RefusedError, *, is_last: bool) -> None:
+    def _declare_again(self, server: ServiceAddress, unknown: RefusedError, *, is_last: bool) -> None:
         """On a replica that does not know the stream; RefusedError where it cannot know it, nor can another."""
         if is_last:
             raise unknown

@@ -26,7 +26,7 @@ _REFUSED_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeanStd:
     """Of red, green and blue in [0, 1]; ``num_records`` pictures with ``num_pixels`` pixels were counted."""
 
     mean: Channels
@@ -42,7 +42,7 @@ def measured(
     folder: Path | None = None,
     max_pixels: int = decode.DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
-) -> Measured:
+) -> MeanStd:
     """The numbers of a view of a dataset: from their note, or measured now, in the workers where there are any.
 
     ``folder`` keeps the note, by default the user's state folder. Records that cannot be decoded are left out. Raises
@@ -61,13 +61,13 @@ def measured(
             f"{'are refused' if not passing else what}, as {named}; mend the dataset and scan it again"
         )
     pixels = found.pixels
-    made = Measured(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
+    made = MeanStd(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
     if (note := _note(dataset, folder)) is not None:
         user_state.write_note(note, asdict(made))
     return made
 
 
-def resolved(sections: Sections, dataset: Dataset, numbers: Measured) -> Sections:
+def resolved(sections: Sections, dataset: Dataset, numbers: MeanStd) -> Sections:
     """The sections with these numbers where the dataset's are wanted; DatasetError where they cannot be divided by."""
     try:
         return section.resolve_all(sections, numbers.mean, numbers.std)
@@ -78,7 +78,7 @@ def resolved(sections: Sections, dataset: Dataset, numbers: Measured) -> Section
         ) from error
 
 
-def kept(dataset: Dataset, folder: Path | None = None) -> Measured | None:
+def kept(dataset: Dataset, folder: Path | None = None) -> MeanStd | None:
     """The numbers where they were measured before; None where they were not, or the note is damaged."""
     note = _note(dataset, folder)
     return None if note is None else _read(user_state.read_note(note))
@@ -94,7 +94,7 @@ def _note(dataset: Dataset, folder: Path | None) -> Path | None:
     return folder / f"statistics-{name}.json"
 
 
-def _read(value: Any) -> Measured | None:
+def _read(value: Any) -> MeanStd | None:
     try:
         mean, std = (_channels(value[name]) for name in ("mean", "std"))
         numbers = [value[name] for name in ("num_records", "num_pixels")]
@@ -102,7 +102,7 @@ def _read(value: Any) -> Measured | None:
         return None
     if not all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers):
         return None
-    return Measured(mean, std, *numbers)
+    return MeanStd(mean, std, *numbers)
 
 
 def _channels(value: Any) -> Channels:

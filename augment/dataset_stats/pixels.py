@@ -64,7 +64,7 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Statistics:
+class DatasetStatistics:
     """``parts`` has the census and the pixels of each split (one, of None, where there are none); pixels are None where
     no picture was decoded. ``whole`` is all of them together. ``refused`` counts, by reason, files that the scan
     refused and records that could not be decoded; ``refusals`` names the first thousand of the latter.
@@ -146,7 +146,7 @@ class MeasureTask:
 
 def dataset_statistics(
     dataset: Dataset, workers: Workers | None = None, *, pixels: bool = True, progress: Progress | None = None
-) -> Statistics:
+) -> DatasetStatistics:
     """Describe a dataset, split by split; each picture is decoded once, unless ``pixels`` is False.
 
     Without ``workers`` all is decoded in this process. ``progress`` is called from this thread. Raises StorageError,
@@ -168,7 +168,7 @@ def dataset_statistics(
     whole = _Sum()
     for part in sums:
         whole.add(part)
-    return Statistics(
+    return DatasetStatistics(
         dataset,
         tuple(zip(taken, measured, strict=True)),
         whole.pixels() if pixels else None,

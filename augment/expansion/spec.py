@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar
+from typing import Any, Self, TypeVar, TypedDict
 
 from augment import engine, validation
 from augment.address import digest_fields
@@ -15,7 +15,7 @@ from augment.expansion import changes, folder
 from augment.expansion import copies as shares
 from augment.expansion.copies import Copies, Share
 from augment.expansion.splits import Division, Part, views
-from augment.formats.format import Format, ShardFormat, Whole
+from augment.formats.format import Format, OutputDataset, ShardFormat
 from augment.images import encode
 from augment.pipelines.spec import PipelineSpec
 from augment.render.renderer import SEED_MAX, check_seed
@@ -223,9 +223,9 @@ class ExpansionSpec:
         return self.split is None and self.parts[0].split is not None
 
     @functools.cached_property
-    def whole(self) -> Whole:
+    def whole(self) -> OutputDataset:
         """What the format may know of all outputs."""
-        return Whole(
+        return OutputDataset(
             classes=self.classes,
             keypoint_names=self.keypoint_names,
             targets=frozenset(self.targets),

@@ -99,7 +99,7 @@ def _picture(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths
     return decode(encoded, max_pixels=max_pixels, eighths=eighths)
 
 
-class Pictures:
+class RecordSource:
     """The records of a dataset (of its chosen split) that transforms may take from: a ``donors.source.Source``."""
 
     def __init__(
@@ -152,10 +152,10 @@ def source_of(
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     cache: DecodedCache | None = None,
-) -> Pictures | Loose:
+) -> RecordSource | Loose:
     """Where transforms find the references that somebody gave: of a dataset with splits those of the training split."""
     if isinstance(given, Dataset):
-        return Pictures(given.choose(None), max_pixels=max_pixels, cache=cache)
+        return RecordSource(given.choose(None), max_pixels=max_pixels, cache=cache)
     return Loose(given)
 
 

@@ -27,7 +27,7 @@ from augment.normalize.pixel_format import PixelFormat
 from augment.render import result_file
 from augment.render.pipeline import Pipeline
 from augment.render.references import References, take
-from augment.render.renderer import ReferenceSource, Renderer, RenderSource, check_seed
+from augment.render.renderer import ReferenceSource, RenderSource, Renderer, check_seed
 from augment.render.result_file import Laid
 from augment.render.views import problems_of_view, take_views
 from augment.samples.sample import Batch, Rendered
@@ -37,7 +37,7 @@ from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX, BatchSlice, Stream
 from augment.streams.tasks import BatchTask, with_provenance
 from augment.transforms import sizes
 from augment.wire import arrow
-from augment.wire.columns import Layout
+from augment.wire.columns import BatchLayout
 from augment.workers.files import MemoryFile
 from augment.workers.task import InProcessGuard, Workers
 
@@ -311,10 +311,10 @@ class Stream:
             for _, _, file in pending:
                 file.close()
 
-    def layout(self, epoch: int) -> Layout:
+    def layout(self, epoch: int) -> BatchLayout:
         """What all batches of one epoch have in common."""
         views = [
-            Layout(
+            BatchLayout(
                 shape,
                 self.targets,
                 len(self.classes),

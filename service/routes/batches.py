@@ -18,7 +18,7 @@ from augment.errors import CallError, DatasetError
 from augment.images import encode
 from augment.render.result_file import Laid
 from augment.streams.spec import BatchSlice
-from augment.streams.tasks import Format, PartFormat
+from augment.streams.tasks import BatchFormat, PartFormat
 from augment.validation import quoted
 from augment.wire import arrow, tar
 from service import one_shot, responses, schemas
@@ -167,7 +167,7 @@ async def read_batch(
         raise NotFoundError(f"batch {index} does not exist; an epoch of this stream has {stream.stream.num_batches}")
     place = query.place(epoch, index)
     stream.stream.spec.positions(place)  # raises where there is no such rank
-    options = f"-{part_format.image_format}-{part_format.quality}" if part_format.name is Format.TAR else ""
+    options = f"-{part_format.image_format}-{part_format.quality}" if part_format.name is BatchFormat.TAR else ""
     etag = f'"{stream_id}-{epoch}-{index}-{place.rank}of{place.world_size}-{part_format.name}{options}"'
     headers = requests.immutable(etag)
     if requests.matches(request, etag):
@@ -228,7 +228,7 @@ async def _content(state: State, file: BatchFile) -> AsyncGenerator[Chunk, None]
     state.metrics.stage_seconds.labels("send").observe(time.perf_counter() - started)
 
 
-def _format(request: Request, query: PartQuery, among: tuple[Format, ...], stream: OpenStream) -> PartFormat:
+def _format(request: Request, query: PartQuery, among: tuple[BatchFormat, ...], stream: OpenStream) -> PartFormat:
     return batch_media_types.chosen(
         query.format,
         request.headers.get("accept"),
@@ -242,11 +242,11 @@ def _format(request: Request, query: PartQuery, among: tuple[Format, ...], strea
 def _frame(stream: OpenStream, epoch: int, part_format: PartFormat) -> tuple[bytes, bytes]:
     """What stands before and after the batches of a format."""
     match part_format.name:
-        case Format.ARROW:
+        case BatchFormat.ARROW:
             return arrow.stream_start(arrow.schema_of(stream.stream.layout(epoch))), arrow.STREAM_END
-        case Format.TAR:
+        case BatchFormat.TAR:
             return b"", tar.STREAM_END
-        case Format.NPZ:
+        case BatchFormat.NPZ:
             return b"", b""
 
 

@@ -188,7 +188,7 @@ class _Waiting(NamedTuple):
 
 
 @dataclass(slots=True)
-class Entry:
+class ImageEntry:
     """One image in one file: the places of its entry and of its objects and captions in the text.
 
     ``num_captions`` of them are captions.
@@ -210,7 +210,7 @@ class Indexed:
 
     path: str
     text: str
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, ImageEntry] = field(default_factory=dict)
     categories: list[dict[str, Any]] = field(default_factory=list)
     licenses: list[Any] = field(default_factory=list)
     info: Any = None
@@ -219,12 +219,12 @@ class Indexed:
     lost: str | None = None
     num_lost: int = 0
 
-    def image(self, entry: Entry) -> Mapping[str, Any]:
+    def image(self, entry: ImageEntry) -> Mapping[str, Any]:
         """The entry as the file has it."""
         image: Mapping[str, Any] = element(self.text, entry.start)
         return image
 
-    def objects(self, entry: Entry) -> Iterator[Mapping[str, Any]]:
+    def objects(self, entry: ImageEntry) -> Iterator[Mapping[str, Any]]:
         """The objects in the picture, in the order of the file."""
         return (element(self.text, start) for start in entry.objects)
 
@@ -236,7 +236,7 @@ def index_file(path: str, text: str) -> Indexed:
     that two objects or pictures have. Of two objects with one id the later is blamed.
     """
     found = Indexed(path, text)
-    by_id: dict[Id, Entry] = {}
+    by_id: dict[Id, ImageEntry] = {}
     waiting: list[_Waiting] = []
     ids: set[Id] = set()
     has_annotations = False
@@ -260,7 +260,7 @@ def index_file(path: str, text: str) -> Indexed:
     return found
 
 
-def _attach(found: Indexed, by_id: Mapping[Id, Entry], annotations: Sequence[_Waiting]) -> None:
+def _attach(found: Indexed, by_id: Mapping[Id, ImageEntry], annotations: Sequence[_Waiting]) -> None:
     """Give each annotation to its image, once all images and categories are known."""
     known = {identity(each["id"]) for each in found.categories}
     lost: list[str] = []
@@ -291,7 +291,7 @@ def _attach(found: Indexed, by_id: Mapping[Id, Entry], annotations: Sequence[_Wa
         found.lost = f"unknown image: {number} of images that it does not list ({', '.join(lost)}{more})"
 
 
-def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -> None:
+def _add_image(found: Indexed, by_id: dict[Id, ImageEntry], start: int, value: Any) -> None:
     file_name = value.get("file_name") if isinstance(value, dict) else None
     own = identity(value.get("id")) if isinstance(value, dict) else None
     if not _is_name(file_name) or own is None:
@@ -300,7 +300,7 @@ def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -
         )
     for member, inner in value.items():
         _check_other(found.path, f"{member} of an image", inner, "bbox", "annotations, a list beside images")
-    entry = Entry(start)
+    entry = ImageEntry(start)
     same = by_id.setdefault(own, entry)
     for other in (same, found.entries.setdefault(file_name, entry)):
         if other is not entry:

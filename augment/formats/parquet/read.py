@@ -16,9 +16,9 @@ from augment.datasets import keys, parquet_rows
 from augment.datasets.parquet_rows import Description, UnreadableRowError
 from augment.errors import DatasetError
 from augment.formats.parquet import columns
-from augment.formats.parquet.columns import Layout, LayoutError
+from augment.formats.parquet.columns import LayoutError, ParquetLayout
 from augment.formats.shared.class_names import ClassValues, NamesInUse
-from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed, unreadable
+from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, ShardFile, carrying, parsed, unreadable
 from augment.samples.annotations import NOTHING, Annotations
 from augment.validation import quoted
 
@@ -36,9 +36,9 @@ class Shelf:
     """One shard. ``names`` are those beside the pictures, ``values`` the classes as they are written."""
 
     path: Path
-    shard: Shard
+    shard: ShardFile
     description: Description
-    layout: Layout
+    layout: ParquetLayout
     names: list[str | None] = field(default_factory=list)
     values: list[int | str | None] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ class Shelf:
 class Meaning:
     """What the columns with classes mean; ``label``, ``labels`` and ``categories`` tell names, ``names`` is of all."""
 
-    def __init__(self, layout: Layout, info: DatasetInfo) -> None:
+    def __init__(self, layout: ParquetLayout, info: DatasetInfo) -> None:
         self.layout = layout
         columns = (layout.label, layout.labels, layout.category)
         listed = [None if column is None else column.names or info.classes for column in columns]
@@ -89,7 +89,7 @@ class Meaning:
                     continue  # it is told when the record is examined
 
 
-def open_shelf(path: Path, shard: Shard) -> Shelf:
+def open_shelf(path: Path, shard: ShardFile) -> Shelf:
     """Read what a file says of itself. Raises DatasetError, StorageError."""
     with _blaming(path):
         description = parquet_rows.describe(path)
@@ -110,7 +110,7 @@ def open_shelf(path: Path, shard: Shard) -> Shelf:
     return Shelf(path, shard, description, layout)
 
 
-def common_layout(shelves: Sequence[Shelf]) -> Layout:
+def common_layout(shelves: Sequence[Shelf]) -> ParquetLayout:
     """The layout that all shards have. Raises DatasetError where they differ in more than what is carried along."""
     first = shelves[0]
     carried = dict.fromkeys(name for shelf in shelves for name in shelf.layout.carried)

@@ -27,7 +27,7 @@ from typing import Any
 from augment.datasets import keys, read
 from augment.errors import DatasetError, Reason
 from augment.formats import files
-from augment.formats.format import Listing, StreamedFile, Whole
+from augment.formats.format import Listing, OutputDataset, StreamedFile
 from augment.formats.tree import Tree, join
 from augment.samples.annotations import Annotations, parse
 
@@ -41,7 +41,7 @@ _LOOKED_AT = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class ShardFile:
     """A file of records; ``path`` is relative to the root, ``below`` to the folder of its split."""
 
     path: str
@@ -55,7 +55,7 @@ class Shard:
 
 def find(
     tree: Tree, listing: Listing, suffix: str, *, splits: Sequence[str] = (), refused: Sequence[str] = ()
-) -> list[Shard]:
+) -> list[ShardFile]:
     """The shards of a dataset, by the UTF-8 bytes of their paths; the listing's splits and refusals are filled in.
 
     ``splits`` are names of splits that the dataset states. ``refused`` are endings of compressed shards, whose parts
@@ -87,7 +87,7 @@ def recognise(tree: Tree, suffix: str) -> bool:
 
 
 def names_of(
-    shards: Sequence[Shard], wanted: Sequence[Sequence[str | None]], inner: Callable[[int, int], str]
+    shards: Sequence[ShardFile], wanted: Sequence[Sequence[str | None]], inner: Callable[[int, int], str]
 ) -> Callable[[int, int], str]:
     """What record ``i`` of shard ``number`` goes by.
 
@@ -114,25 +114,25 @@ def names_of(
     return name
 
 
-def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> Shard:
+def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> ShardFile:
     path = "/".join((*folders, name))
     if not keys.is_utf8(path):
         raise DatasetError(f"{keys.printable(root / path)}: its path is not UTF-8; rename it")
     stated = [split for split in splits if name.startswith(f"{split}-")]
     if stated:
-        return Shard(path, max(stated, key=len), path)
+        return ShardFile(path, max(stated, key=len), path)
     for depth, folder in enumerate(folders):
         if folder.lower() in files.SPLIT_NAMES:
-            return Shard(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
+            return ShardFile(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
     words = {word for word in _BETWEEN_WORDS.split(name.rpartition(".")[0]) if word.lower() in files.SPLIT_NAMES}
     if len(words) > 1:
         raise DatasetError(
             f"{keys.printable(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it"
         )
-    return Shard(path, words.pop() if words else None, path)
+    return ShardFile(path, words.pop() if words else None, path)
 
 
-def _check_splits(root: Path, found: Sequence[Shard]) -> None:
+def _check_splits(root: Path, found: Sequence[ShardFile]) -> None:
     without = [keys.printable(shard.path) for shard in found if shard.split is None]
     if without and len(without) < len(found):
         example = next(shard for shard in found if shard.split is not None)
@@ -163,7 +163,7 @@ class DatasetInfo:
     splits: tuple[str, ...] = ()
 
 
-def info_file(whole: Whole) -> StreamedFile:
+def info_file(whole: OutputDataset) -> StreamedFile:
     """Return ``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
     info = DatasetInfo(whole.classes, whole.keypoint_names, whole.splits)
     text = json.dumps(asdict(info), ensure_ascii=False, indent=2) + "\n"

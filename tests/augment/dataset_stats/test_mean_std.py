@@ -8,7 +8,7 @@ import pytest
 
 from augment import engine
 from augment.dataset_stats import pixels
-from augment.dataset_stats.mean_std import Measured, kept, measured
+from augment.dataset_stats.mean_std import MeanStd, kept, measured
 from augment.errors import DatasetError
 from augment.images.encode import encode
 from augment.scanning.scan import scan
@@ -90,7 +90,7 @@ def test_note_is_of_one_dataset_one_split_and_one_decoder(data: Path, monkeypatc
 def test_numbers_do_not_need_a_folder_that_can_be_written(data: Path, state: Path) -> None:
     state.parent.mkdir()
     state.write_text("a file where the folder should be")
-    assert isinstance(measured(scan(data).choose("val")), Measured)
+    assert isinstance(measured(scan(data).choose("val")), MeanStd)
 
 
 def test_files_that_changed_are_not_measured(data: Path, state: Path) -> None:

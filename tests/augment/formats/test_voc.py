@@ -14,7 +14,7 @@ from PIL import Image
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason, RecordError
 from augment.expansion.expand import expand
-from augment.formats.format import Whole
+from augment.formats.format import OutputDataset
 from augment.formats.voc import xml
 from augment.formats.voc.format import Voc
 from augment.images import masks
@@ -24,7 +24,7 @@ from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats.formats_for_tests import annotations_by_key, convert, output, whole_of, write
 
 HEIGHT, WIDTH = 6, 8
-WHOLE = Whole(("dog",), (), frozenset({"boxes"}), (), "elsewhere")
+WHOLE = OutputDataset(("dog",), (), frozenset({"boxes"}), (), "elsewhere")
 
 
 def _object(numbers: tuple[object, ...] = (2, 3, 4, 5), name: str = "dog", more: str = "") -> str:

@@ -14,7 +14,7 @@ from augment.errors import CallError
 from augment.mixing.mix import Draw, blend, cutmix, generator, parse, partners, shares
 from augment.samples.sample import Batch, Provenance
 from augment.wire import arrow, npz, tar
-from augment.wire.columns import Layout
+from augment.wire.columns import BatchLayout
 from tests.augment.mixing.mixing_for_tests import batch_of, mixed, noise
 from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 
@@ -249,7 +249,7 @@ def test_a_mixed_batch_passes_every_wire() -> None:
     mix = parse({"CutMix": {"per": "row"}})
     batch = batch_of(noise(4), labels=np.array([0, 1, 2, 3]))
     out = mixed(batch, mix.canonical())
-    layout = Layout((12, 16, 3), mix.targets(frozenset({"label"})), 4)
+    layout = BatchLayout((12, 16, 3), mix.targets(frozenset({"label"})), 4)
     (read,) = arrow.read_batches(arrow_bytes([out], layout))
     for back in (read, read_npz(npz.to_bytes(out))):
         np.testing.assert_array_equal(back.images, out.images)

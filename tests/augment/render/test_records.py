@@ -69,7 +69,7 @@ def test_batches_and_samples_say_what_each_stage_took(folder: Path, tmp_path: Pa
 def test_one_shots_say_what_each_stage_took(folder: Path, tmp_path: Path) -> None:
     into = tmp_path / "laid"
     into.touch()
-    source = one_shot.Source("0", folder / "0.png")
+    source = one_shot.RequestImage("0", folder / "0.png")
     copies = OneShotTask(source, PIPELINE.spec, 7, 3, "jpeg", 90, 10**6, into).run(InProcessGuard())
     assert len(copies.results) == 3
     assert list(copies.seconds) == ["read", "decode", "transform", "encode", "write"]

@@ -13,7 +13,7 @@ from augment.errors import CallError
 from augment.pipelines.spec import PipelineSpec
 from augment.samples.sample import Batch, Sample
 from augment.transforms import catalogue
-from augment.transforms.runtime.compiler import Compiled, Made
+from augment.transforms.runtime.compiler import Compiled, TransformedSample
 from augment.tta.merge import merge
 from tests.augment.transforms.catalogue_cases import MOVING, node
 
@@ -86,7 +86,7 @@ def compiled(name: str) -> Compiled:
     return Compiled(PipelineSpec((node(name, **NEEDED.get(name, {})),)), points=True)
 
 
-def seen_by(transforms: list[str], draw: int) -> tuple[list[Made], Batch]:
+def seen_by(transforms: list[str], draw: int) -> tuple[list[TransformedSample], Batch]:
     """The picture as each transform shows it, and a batch of one row that holds it."""
     made = [compiled(name)(painted(), seed=3, draw=draw, view=view, key="a") for view, name in enumerate(transforms)]
     views = [
@@ -106,7 +106,7 @@ def seen_by(transforms: list[str], draw: int) -> tuple[list[Made], Batch]:
     return made, views[0]
 
 
-def inverse_of(made: Made) -> NDArray[np.float64]:
+def inverse_of(made: TransformedSample) -> NDArray[np.float64]:
     nowhere = np.full((3, 3), np.nan)
     return nowhere if made.matrix is None else np.asarray(np.linalg.inv(made.matrix), np.float64)
 
