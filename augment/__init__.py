@@ -1,10 +1,8 @@
 """Image augmentation where every sample has an address and its pixels are a pure function of it.
 
 Everything a user needs is an attribute of this module (``__all__``); each is imported when it is first asked for, so
-that ``import augment`` costs nothing and a script that only reads a pipeline never waits for OpenCV. Where a function
-has the name of the room it lives in (``augment.expansion.expand.expand``), the public name says what it works on
-(``augment.expand_dataset``), so that neither hides the other. A name whose extra is not installed raises
-MissingExtraError, which says how to install it.
+that ``import augment`` costs nothing and a script that only reads a pipeline never waits for OpenCV. A name whose extra
+is not installed raises MissingExtraError, which says how to install it.
 """
 
 import importlib
@@ -16,20 +14,20 @@ if TYPE_CHECKING:
     from augment.datasets.dataset import Dataset
     from augment.engine import engine_id
     from augment.errors import AugmentError
-    from augment.expansion.expand import expand as expand_dataset
-    from augment.expansion.verify import verify as verify_expansion
-    from augment.images.decode import decode as decode_image
-    from augment.images.encode import encode as encode_image
+    from augment.expansion.expand import expand_dataset
+    from augment.expansion.verify import verify_expansion
+    from augment.images.decode import decode_image
+    from augment.images.encode import encode_image
     from augment.normalize.images import denormalise_images, normalize_images
     from augment.preview.contact_sheet import contact_sheet
     from augment.preview.overlay import Overlay
     from augment.render.pipeline import Pipeline
     from augment.samples.sample import Batch, Sample
     from augment.scanning.scan import scan
-    from augment.splitting.divide import divide as divide_dataset
+    from augment.splitting.divide import divide_dataset
     from augment.streams.stream import Stream
     from augment.transforms.catalogue import catalogue
-    from augment.tta.merge import merge as merge_predictions
+    from augment.tta.merge import merge_predictions
     from augment.workers.pool import LocalWorkers
 
 if TYPE_CHECKING:
@@ -47,16 +45,16 @@ _EXPORTS = {
     "catalogue": ("augment.transforms.catalogue", "catalogue"),
     "contact_sheet": ("augment.preview.contact_sheet", "contact_sheet"),
     "dataset_statistics": ("augment.dataset_stats.pixels", "dataset_statistics"),
-    "decode_image": ("augment.images.decode", "decode"),
+    "decode_image": ("augment.images.decode", "decode_image"),
     "denormalise_images": ("augment.normalize.images", "denormalise_images"),
-    "divide_dataset": ("augment.splitting.divide", "divide"),
-    "encode_image": ("augment.images.encode", "encode"),
+    "divide_dataset": ("augment.splitting.divide", "divide_dataset"),
+    "encode_image": ("augment.images.encode", "encode_image"),
     "engine_id": ("augment.engine", "engine_id"),
-    "expand_dataset": ("augment.expansion.expand", "expand"),
-    "merge_predictions": ("augment.tta.merge", "merge"),
+    "expand_dataset": ("augment.expansion.expand", "expand_dataset"),
+    "merge_predictions": ("augment.tta.merge", "merge_predictions"),
     "normalize_images": ("augment.normalize.images", "normalize_images"),
     "scan": ("augment.scanning.scan", "scan"),
-    "verify_expansion": ("augment.expansion.verify", "verify"),
+    "verify_expansion": ("augment.expansion.verify", "verify_expansion"),
 }
 
 __all__ = [

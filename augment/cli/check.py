@@ -26,7 +26,7 @@ def check_dataset(
     from augment.scanning import assemble
     from augment.transforms import sizes
 
-    dataset = options.scan(root, data_format, assemble.LEAVE_OUT, ignore, as_json=as_json)
+    dataset = options.scan_dataset(root, data_format, assemble.LEAVE_OUT, ignore, as_json=as_json)
     refused = assemble.RefusalCounts()
     for refusal in dataset.refused:
         refused.add(refusal.key, refusal.reason, refusal.detail)

@@ -241,7 +241,7 @@ def expand(
         folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
         for notice in loaded.notices if loaded is not None else ():
             output.note(f"notice: {notice}")
-        dataset = options.scan(data, from_format, bad_annotations, ignore, as_json=as_json)
+        dataset = options.scan_dataset(data, from_format, bad_annotations, ignore, as_json=as_json)
         expansion = Expansion(
             dataset,
             out,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-    from augment.expansion.progress import Progress as ExpansionProgress
+    from augment.expansion.progress import Progress
     from augment.samples.sample import Refusal
 
 PLAIN_INTERVAL_S = 10.0
@@ -179,7 +179,7 @@ class StageProgress:
         failures = Text(f"{failed:,} {self._failed_are}", style="red" if failed else "dim")
         return {"counts": counts, "speed": speed, "left": left, "failures": failures}
 
-    def show_expansion(self, progress: "ExpansionProgress") -> None:
+    def show_expansion(self, progress: "Progress") -> None:
         """``show`` how far an expansion is."""
         self.show(progress.done, progress.total, progress.failed, progress.kept)
 

@@ -88,10 +88,10 @@ def split(
     divide.check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
     folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
     table = out.absolute().with_name(f"{out.absolute().name}.csv") if report is None else report
-    dataset = options.scan(data, from_format, bad_annotations, ignore, as_json=as_json)
+    dataset = options.scan_dataset(data, from_format, bad_annotations, ignore, as_json=as_json)
     with pool(workers) as rendering:
         with output.StageProgress("comparing", as_json=as_json) as bar:
-            division = divide.divide(
+            division = divide.divide_dataset(
                 dataset,
                 ratios=ratios,
                 validation=not no_validation,

@@ -47,7 +47,7 @@ def stats(
         _check_output(output)
     from augment.dataset_stats.pixels import dataset_statistics
 
-    dataset = options.scan(data, data_format, bad_annotations, ignore, as_json=as_json)
+    dataset = options.scan_dataset(data, data_format, bad_annotations, ignore, as_json=as_json)
     with pool(workers if pixels else 0) as rendering, StageProgress("measuring", as_json=as_json) as bar:
         statistics = dataset_statistics(dataset, rendering, pixels=pixels, progress=bar.show)
     if output is not None:

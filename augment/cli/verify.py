@@ -31,14 +31,14 @@ def verify(
 ) -> None:
     """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
     from augment.expansion.verify import described
-    from augment.expansion.verify import verify as verify_folder
+    from augment.expansion.verify import verify_expansion
 
     dataset, named = None, options.folders(references)
     if data is not None:
-        dataset = options.scan(data, described(out).source_format, "leave_out", ignore, as_json=as_json)
+        dataset = options.scan_dataset(data, described(out).source_format, "leave_out", ignore, as_json=as_json)
     progress = output.StageProgress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
-        report = verify_folder(out, dataset, references=named, workers=rendering, progress=bar.show)
+        report = verify_expansion(out, dataset, references=named, workers=rendering, progress=bar.show)
     if as_json:
         output.write_json(
             {

@@ -15,7 +15,7 @@ from typing import Any, Self, TextIO
 from augment.client.stream import ClientStream
 from augment.client.transport import JobError, Transport
 from augment.samples.sample import Batch
-from augment.tta.merge import Merged, merge
+from augment.tta.merge import Merged, merge_predictions
 
 _POLL_S = 0.25
 _FINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -187,7 +187,7 @@ class Client:
 
         ``options`` are those of ``augment.merge_predictions``; no server is asked.
         """
-        return merge(predictions, batch, **options)
+        return merge_predictions(predictions, batch, **options)
 
     def augment(
         self,

@@ -29,7 +29,7 @@ from augment.errors import CallError
 from augment.normalize.images import denormalise, normalize
 from augment.normalize.pixel_format import PixelFormat
 from augment.samples.sample import Batch
-from augment.tta.merge import Merged, merge
+from augment.tta.merge import Merged, merge_predictions
 from augment.wire import arrow
 
 _LARGE_BYTES = 1 << 16
@@ -234,7 +234,7 @@ class ClientStream:
 
         ``options`` are those of ``augment.merge_predictions``.
         """
-        return merge(predictions, batch, **options)
+        return merge_predictions(predictions, batch, **options)
 
     def epoch(
         self, epoch: int, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1

@@ -21,7 +21,7 @@ from augment.dataset_stats.counts import Census
 from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import RecordError
 from augment.images import histogram, masks
-from augment.images.decode import DEFAULT_MAX_PIXELS, decode
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from augment.samples.sample import Record, Refusal
 from augment.workers import task
 from augment.workers.files import MemoryFile
@@ -137,7 +137,7 @@ class MeasureTask:
         return self.part, total
 
     def _count(self, record: Record) -> tuple[NDArray[np.int64], dict[int, int]]:
-        counts = histogram.count(decode(self.dataset.read(record), max_pixels=self.max_pixels))
+        counts = histogram.count(decode_image(self.dataset.read(record), max_pixels=self.max_pixels))
         if record.mask is None or not self.masks:
             return counts, {}
         values, numbers = np.unique(self.dataset.decode_mask(record), return_counts=True)

@@ -150,7 +150,7 @@ class _Stored:
 def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     """Read the header alone: tens of microseconds, whatever the size of the picture (tenths of a millisecond for WebP).
 
-    Raises RecordError as ``decode`` does for the format and the number of pixels, and where there is no usable header.
+    Raises RecordError as ``decode_image`` does for the format and the number of pixels, and if no header is usable.
     What comes behind the header is not looked at, except that the blocks of a GIF and the chunks of a PNG are counted.
     """
     data, image_format = _recognise(data, max_pixels)
@@ -159,7 +159,7 @@ def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
         return Header(image_format, *stored.upright_size, stored.conversions(data))
 
 
-def decode(
+def decode_image(
     data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, eighths: Callable[[int, int], int] | None = None
 ) -> NDArray[np.uint8]:
     """Decode the first picture: uint8 (H, W, 3) RGB, upright, C-contiguous, a new array that the caller owns.

@@ -164,7 +164,7 @@ class Method:
 class Mix:
     """How the batches of a stream are mixed: by one method, or by one of several (``one_of``) with weights ``p``.
 
-    ``p`` is the probability that a batch is mixed. Picklable; ``parse`` makes it.
+    ``p`` is the probability that a batch is mixed. Picklable; ``parse_mix`` makes it.
     """
 
     methods: tuple[Method, ...]
@@ -172,7 +172,7 @@ class Mix:
     one_of: bool = False
 
     def canonical(self) -> dict[str, JSON]:
-        """Return the document with everything filled in; ``parse`` reads it back to an equal value."""
+        """Return the document with everything filled in; ``parse_mix`` reads it back to an equal value."""
         if not self.one_of:
             return self.methods[0].canonical()
         return {"OneOf": {"p": self.p, "transforms": [method.canonical() for method in self.methods]}}
@@ -311,7 +311,7 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, JSON]]] = {
 
 
 def json_schema() -> Schema:
-    """The JSON Schema (2020-12) of what ``parse`` reads."""
+    """The JSON Schema (2020-12) of what ``parse_mix`` reads."""
     params = {name: _described(name) for name in (MIXUP, CUTMIX)}
     methods = [{"enum": list(params), "title": "with all defaults"}, *(_named(name, params[name]) for name in params)]
     children = schema.array({"anyOf": methods}, 1, MAX_METHODS, "the ways of which one is taken; their p are weights")
@@ -337,7 +337,7 @@ def _described(name: str) -> Schema:
     )
 
 
-def parse(value: object) -> Mix:
+def parse_mix(value: object) -> Mix:
     """Read a document or its plain values; raises PipelineError with every problem in it, placed below ``mix``."""
     document = value if isinstance(value, Document) else from_value(value, lenient=True)
     if not document.problems and not isinstance(document.root, str | Mapping):

@@ -17,7 +17,7 @@ from augment.address import Address
 from augment.datasets import read, targets
 from augment.errors import Reason, RecordError, StorageError
 from augment.images import decode, masks
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.pipelines.spec import PipelineSpec
 from augment.render import request_annotations, result_file
 from augment.render.records import RecordSource, Stages
@@ -164,7 +164,7 @@ class _Work:
             made = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
             self.stages.end("transform")
             sample = made.sample
-            encoded = encode(sample.image, task.image_format, task.quality)
+            encoded = encode_image(sample.image, task.image_format, task.quality)
             mask = b"" if sample.mask is None else masks.encode_mask(sample.mask)
             self.stages.end("encode")
         pipeline, taken_from = task.spec.digest, self._taken_from
@@ -179,7 +179,7 @@ class _Work:
         task, moved = self.task, self._vocabulary.moved
         eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
         if self._said == NOTHING_SAID and self._mask is None:
-            return Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
+            return Sample(decode.decode_image(self.data, max_pixels=task.max_pixels, eighths=eighths))
         header = decode.probe(self.data, max_pixels=task.max_pixels)
         if moved:  # a transform that cannot move one of them is refused by its name
             sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
@@ -187,7 +187,7 @@ class _Work:
             self._said = request_annotations.check(self._said, header.height, header.width)
             mask = self._mask
             sample = targets.with_targets(
-                decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths),
+                decode.decode_image(self.data, max_pixels=task.max_pixels, eighths=eighths),
                 self._said.annotations,
                 None if mask is None else lambda: masks.decode_mask(mask, max_pixels=task.max_pixels),
                 self._vocabulary,

@@ -16,7 +16,7 @@ from augment.datasets import targets
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, RecordError
 from augment.images.cache import DecodedCache, name_of
-from augment.images.decode import DEFAULT_MAX_PIXELS, decode
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from augment.samples.annotations import NOTHING, Annotations
 from augment.samples.inputs import as_image, as_sample
 from augment.samples.sample import Record, Sample
@@ -96,7 +96,7 @@ def decode_record(
 def _picture(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages) -> NDArray[np.uint8]:
     encoded = dataset.read(record)
     stages.end("read")
-    return decode(encoded, max_pixels=max_pixels, eighths=eighths)
+    return decode_image(encoded, max_pixels=max_pixels, eighths=eighths)
 
 
 class RecordSource:

@@ -248,7 +248,7 @@ class DividedDataset:
         return found
 
 
-def divide(
+def divide_dataset(
     dataset: Dataset,
     *,
     ratios: Ratios | str | None = None,
@@ -297,7 +297,7 @@ def divide(
 def check(
     *, ratios: Ratios | str | None = None, group_by: str | None = None, seed: int = 0, max_distance: int | None = None
 ) -> None:
-    """Raise CallError where an argument of ``divide`` is out of range, before a scan that may take minutes."""
+    """Raise CallError where an argument of ``divide_dataset`` is out of range, before a scan that may take minutes."""
     check_seed(seed)
     if isinstance(ratios, str):
         parse_ratios(ratios)

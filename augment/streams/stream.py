@@ -20,7 +20,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, StorageError
 from augment.images import decode
 from augment.images.cache import CachePlace
-from augment.mixing.mix import parse as parse_mix
+from augment.mixing.mix import parse_mix
 from augment.normalize import section
 from augment.normalize.images import denormalise, normalize
 from augment.normalize.pixel_format import PixelFormat

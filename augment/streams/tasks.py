@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from augment.errors import DatasetError
-from augment.images.encode import DEFAULT_QUALITY, encode
+from augment.images.encode import DEFAULT_QUALITY, encode_image
 from augment.render import result_file
 from augment.render.renderer import RenderSource
 from augment.render.result_file import Laid
@@ -177,7 +177,7 @@ class SampleTask:
         }
         if self.source.inverses:
             description["source_size"] = [record.height, record.width]
-        png = encode(sample.image, "png")
+        png = encode_image(sample.image, "png")
         renderer.stages.end("encode")
         if renderer.dataset.targets - {"label"}:
             description["annotations"] = renderer.annotations(record, rendered).members()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.datasets.dataset import Dataset
-from augment.datasets.targets import moved as moved_targets
+from augment.datasets.targets import moved_targets
 from augment.errors import PipelineError, Problem
 from augment.pipelines.spec import Node, PipelineSpec
 from augment.transforms import entry, limits

@@ -105,7 +105,7 @@ class Merged:
     keypoint_scores: NDArray[np.float32] | None = None
 
 
-def merge(
+def merge_predictions(
     predictions: Sequence[Mapping[str, Any]],
     batch: Batch,
     *,

@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.render import one_shot
 from augment.render.one_shot import OneShotTask
 from augment.render.pipeline import Pipeline
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     root.mkdir()
     for i in range(4):
         noise = np.random.default_rng(i).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-        (root / f"{i}.png").write_bytes(encode(noise, "png"))
+        (root / f"{i}.png").write_bytes(encode_image(noise, "png"))
     return root
 
 

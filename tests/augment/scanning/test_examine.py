@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from augment.datasets import keys, manifest, read
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason, RecordChangedError, StorageError
-from augment.expansion.expand import expand
+from augment.expansion.expand import expand_dataset
 from augment.formats.format import FileSlice
 from augment.images import masks
 from augment.samples.sample import Refusal
@@ -372,7 +372,7 @@ def test_second_scan_of_masks_and_packed_files_reads_no_image(tmp_path: Path, nu
         {f"{folder}/{i}.png": data for i in range(3) for folder, data in (("images", picture(i)), ("masks", mask(i)))},
     )
     if packed != "masks":
-        expand(root, tmp_path / "out", "light", output_format=packed, copies=1)
+        expand_dataset(root, tmp_path / "out", "light", output_format=packed, copies=1)
         root = tmp_path / "out"
     first = scan(root)
     assert first.targets == {"mask"}
