@@ -33,28 +33,28 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     __version__: str
 
-_EXPORTS = {
-    "AugmentError": ("augment.errors", "AugmentError"),
-    "Batch": ("augment.samples.sample", "Batch"),
-    "Dataset": ("augment.datasets.dataset", "Dataset"),
-    "LocalWorkers": ("augment.workers.pool", "LocalWorkers"),
-    "Overlay": ("augment.preview.overlay", "Overlay"),
-    "Pipeline": ("augment.render.pipeline", "Pipeline"),
-    "Sample": ("augment.samples.sample", "Sample"),
-    "Stream": ("augment.streams.stream", "Stream"),
-    "catalogue": ("augment.transforms.catalogue", "catalogue"),
-    "contact_sheet": ("augment.preview.contact_sheet", "contact_sheet"),
-    "dataset_statistics": ("augment.dataset_stats.pixels", "dataset_statistics"),
-    "decode_image": ("augment.images.decode", "decode_image"),
-    "denormalise_images": ("augment.normalize.images", "denormalise_images"),
-    "divide_dataset": ("augment.splitting.divide", "divide_dataset"),
-    "encode_image": ("augment.images.encode", "encode_image"),
-    "engine_id": ("augment.engine", "engine_id"),
-    "expand_dataset": ("augment.expansion.expand", "expand_dataset"),
-    "merge_predictions": ("augment.tta.merge", "merge_predictions"),
-    "normalize_images": ("augment.normalize.images", "normalize_images"),
-    "scan": ("augment.scanning.scan", "scan"),
-    "verify_expansion": ("augment.expansion.verify", "verify_expansion"),
+_HOMES = {
+    "AugmentError": "augment.errors",
+    "Batch": "augment.samples.sample",
+    "Dataset": "augment.datasets.dataset",
+    "LocalWorkers": "augment.workers.pool",
+    "Overlay": "augment.preview.overlay",
+    "Pipeline": "augment.render.pipeline",
+    "Sample": "augment.samples.sample",
+    "Stream": "augment.streams.stream",
+    "catalogue": "augment.transforms.catalogue",
+    "contact_sheet": "augment.preview.contact_sheet",
+    "dataset_statistics": "augment.dataset_stats.pixels",
+    "decode_image": "augment.images.decode",
+    "denormalise_images": "augment.normalize.images",
+    "divide_dataset": "augment.splitting.divide",
+    "encode_image": "augment.images.encode",
+    "engine_id": "augment.engine",
+    "expand_dataset": "augment.expansion.expand",
+    "merge_predictions": "augment.tta.merge",
+    "normalize_images": "augment.normalize.images",
+    "scan": "augment.scanning.scan",
+    "verify_expansion": "augment.expansion.verify",
 }
 
 __all__ = [
@@ -89,10 +89,9 @@ def __getattr__(name: str) -> object:
         value: object = importlib.import_module("importlib.metadata").version("augment-service")
     elif name == "errors":
         value = importlib.import_module("augment.errors")
-    elif name in _EXPORTS:
-        module, attribute = _EXPORTS[name]
+    elif name in _HOMES:
         with importlib.import_module("augment.errors").missing_extras_named():
-            value = getattr(importlib.import_module(module), attribute)
+            value = getattr(importlib.import_module(_HOMES[name]), name)
     else:
         raise AttributeError(f"module 'augment' has no attribute {name!r}")
     globals()[name] = value
