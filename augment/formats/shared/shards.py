@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from augment.datasets import keys, read
-from augment.errors import DatasetError, Reason
+from augment.errors import DatasetError, JSONError, Reason
 from augment.formats import files
 from augment.formats.format import Listing, OutputDataset, StreamedFile
 from augment.formats.tree import Tree, join
 from augment.samples.annotations import Annotations, parse
+from augment.validation import read_json
 
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
 _DESCRIBES = re.compile(r"(readme|license)(\.\w+)?|classes\.txt|dataset_infos?\.json", re.IGNORECASE)
@@ -176,9 +177,9 @@ def read_info(root: Path) -> DatasetInfo:
     info = DatasetInfo()
     if described is not None:
         try:
-            members = json.loads(described)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{root / INFO_NAME} is no JSON ({error}); mend or remove it") from error
+            members = read_json(str(root / INFO_NAME), described)
+        except JSONError as error:
+            raise DatasetError(f"{error}; mend or remove it") from error
         info = _info(root / INFO_NAME, members)
     if info.classes is None and listed is not None:
         lines = listed.splitlines()
@@ -257,12 +258,12 @@ _OURS = frozenset(field.name for field in fields(Annotations))
 def parsed(text: str, what: str) -> Annotations:
     """Read JSON; ``what`` is what messages call it. What is no object becomes ``extra`` too, as ``json``.
 
-    Raises ValueError where it is no JSON or a member of ``annotations`` is something else.
+    Raises ValueError where ``read_json`` refuses it or a member of ``annotations`` is something else.
     """
     try:
-        members = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not annotations: {what} is no JSON ({error})") from error
+        members = read_json(what, text)
+    except JSONError as error:
+        raise ValueError(f"not annotations: {error}") from error
     if not isinstance(members, dict):
         return Annotations(extra={"json": members})
     try:
