@@ -137,10 +137,7 @@ def parse(text: str, *, name: str = "", lenient: bool = False, limits: DocumentL
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > limits.max_bytes:
-        raise _refused(
-            f"the text has {size} bytes, {limits.kind} may have {limits.max_bytes} (MAX_TEXT_BYTES); leave "
-            "something out"
-        )
+        raise _refused(f"the text has {size} bytes, {limits.kind} may have {limits.max_bytes}; leave something out")
     reader = _Reader(limits, is_json=text.removeprefix("\ufeff").lstrip()[:1] == "{")
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
@@ -201,7 +198,7 @@ def _refused(msg: str, line: int | None = None) -> PipelineError:
 
 
 def _too_deep(most: int) -> str:
-    return f"lists and mappings nest more than {most} deep (MAX_DEPTH); flatten it"
+    return f"lists and mappings nest more than {most} deep; flatten it"
 
 
 def _wrong_scalar(value: object) -> str | None:

@@ -175,6 +175,20 @@ def test_depth_is_limited_in_text_and_in_values() -> None:
         from_value(deep)
 
 
+def test_limits_are_those_of_the_kind_of_document() -> None:
+    limits = document.DocumentLimits("a list", "names", max_bytes=20, max_depth=2, only_text_keys=False)
+    assert parse("{0: a, ~: [b]}", limits=limits).root == {"0": "a", "~": ["b"]}
+    for text, message in (
+        ("#" * 21, "a list may have 20;"),
+        ("[[[]]]", "nest more than 2 deep"),
+        ("{0: a, '0': b}", "`0` is written twice"),
+        ("a\n---\nb", "a list is one document"),
+        ("", "write names"),
+    ):
+        with pytest.raises(PipelineError, match=message):
+            parse(text, limits=limits)
+
+
 @pytest.mark.parametrize(
     "text", ["[" * 65_536, "{" * 65_536, "[a," * 21_000, "- " * 32_768, "? " * 32_768, "{a: " * 16_384]
 )
