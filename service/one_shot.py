@@ -30,8 +30,7 @@ from augment.render.request_annotations import NOTHING_SAID
 from augment.render.result_file import Laid
 from augment.validation import quoted
 from augment.wire import bundle
-from augment.wire.bundle import Bundle
-from augment.wire.bundle import BundleEntry
+from augment.wire.bundle import Bundle, BundleEntry
 from augment.workers.task import Workers
 from service.asgi import receive, requests
 from service.datasets import registry

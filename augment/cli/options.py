@@ -61,9 +61,7 @@ def scan_dataset(
     from augment.scanning.scan import scan
 
     with output.StageProgress("scanning", as_json=as_json) as bar:
-        return scan(
-            data, format=data_format, bad_annotations=bad_annotations, ignore=ignore or (), progress=bar.show
-        )
+        return scan(data, format=data_format, bad_annotations=bad_annotations, ignore=ignore or (), progress=bar.show)
 
 
 Option = Annotated[

@@ -113,7 +113,13 @@ def split(
 
 
 def _tell(
-    division: "DividedDataset", summary: "Summary | None", out: Path, table: Path | None, seconds: float, *, as_json: bool
+    division: "DividedDataset",
+    summary: "Summary | None",
+    out: Path,
+    table: Path | None,
+    seconds: float,
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         output.write_json(_document(division, summary, out, table))

@@ -30,8 +30,7 @@ def verify(
     as_json: output.JsonOption = False,
 ) -> None:
     """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
-    from augment.expansion.verify import described
-    from augment.expansion.verify import verify_expansion
+    from augment.expansion.verify import described, verify_expansion
 
     dataset, named = None, options.folders(references)
     if data is not None:

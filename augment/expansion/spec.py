@@ -5,14 +5,13 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar, TypedDict
+from typing import Any, Self, TypedDict, TypeVar
 
 from augment import engine, validation
 from augment.address import digest_fields
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError
-from augment.expansion import changes, folder
-from augment.expansion import copies
+from augment.expansion import changes, copies, folder
 from augment.expansion.copies import Copies, Share
 from augment.expansion.splits import Division, Part, views
 from augment.formats.format import Format, OutputDataset, ShardFormat

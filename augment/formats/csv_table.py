@@ -35,7 +35,17 @@ from augment.errors import DatasetError
 from augment.formats import evidence, files
 from augment.formats.format import Described, FolderFormat, Listing, Output, OutputDataset, StreamedFile
 from augment.formats.shared import image_paths
-from augment.formats.shared.columns import BETWEEN, YES, Columns, ImageFinder, Table, TableRow, has_meaning, read, split_words
+from augment.formats.shared.columns import (
+    BETWEEN,
+    YES,
+    Columns,
+    ImageFinder,
+    Table,
+    TableRow,
+    has_meaning,
+    read,
+    split_words,
+)
 from augment.formats.shared.image_paths import TableImages
 from augment.formats.tree import Tree, join
 from augment.samples.annotations import NOTHING, Annotations
@@ -44,7 +54,9 @@ from augment.validation import quoted
 # --------------------------------------------------------------------------------------------------------- writing
 
 
-def pieces(outputs: Callable[[], Iterator[Output]], whole: OutputDataset, path_of: Callable[[Output], str]) -> Iterator[bytes]:
+def pieces(
+    outputs: Callable[[], Iterator[Output]], whole: OutputDataset, path_of: Callable[[Output], str]
+) -> Iterator[bytes]:
     """The header, then the row of each output; of one with boxes, a row for each.
 
     Raises DatasetError where the name of a class cannot stand among several.

@@ -27,7 +27,7 @@ from augment.normalize.pixel_format import PixelFormat
 from augment.render import result_file
 from augment.render.pipeline import Pipeline
 from augment.render.references import References, take
-from augment.render.renderer import ReferenceSource, RenderSource, Renderer, check_seed
+from augment.render.renderer import ReferenceSource, Renderer, RenderSource, check_seed
 from augment.render.result_file import Laid
 from augment.render.views import problems_of_view, take_views
 from augment.samples.sample import Batch, Rendered

@@ -163,7 +163,9 @@ class Datasets:
                 f"dataset {name!r} is being scanned; wait for it (GET /v1/datasets/{name}) or delete it"
             )
 
-    async def register(self, wanted: RegistrationRequest, archive: Path | None = None) -> tuple[DatasetEntry, bool] | None:
+    async def register(
+        self, wanted: RegistrationRequest, archive: Path | None = None
+    ) -> tuple[DatasetEntry, bool] | None:
         """Scan what a client names or sent, and give it the name.
 
         Returns the dataset and whether it is new, or None where it is not done within AUGMENT_SCAN_WAIT_S: then it goes
@@ -208,7 +210,9 @@ class Datasets:
         pending.task.add_done_callback(_log_outcome)
         pending.task.add_done_callback(lambda _: pending.begun.set())
 
-    async def _carry_out(self, pending: Pending, begin: Callable[[DatasetFolder], None] | None) -> tuple[DatasetEntry, bool]:
+    async def _carry_out(
+        self, pending: Pending, begin: Callable[[DatasetFolder], None] | None
+    ) -> tuple[DatasetEntry, bool]:
         name = pending.wanted.name
         try:
             if begin is not None:

@@ -253,7 +253,11 @@ async def list_datasets(state: Joined, query: schemas.PageQuery) -> Any:
 
 
 @router.get(
-    "/{name}", summary="One dataset", response_model=DatasetDocument, response_model_exclude_unset=True, responses=_UNKNOWN
+    "/{name}",
+    summary="One dataset",
+    response_model=DatasetDocument,
+    response_model_exclude_unset=True,
+    responses=_UNKNOWN,
 )
 async def read_dataset(state: Joined, name: Name) -> Any:
     """What a scan found, or how far it is."""

@@ -211,6 +211,8 @@ class Readers:
         share = self._batches.max_bytes // (self.num_readers * max(1, num_bytes))
         return max(0, min(self._max_ahead, share - 1))
 
-    async def _render(self, wanted: BatchRequest) -> None:  # what fails meets the reader when he asks for this batch himself
+    async def _render(
+        self, wanted: BatchRequest
+    ) -> None:  # what fails meets the reader when he asks for this batch himself
         async with self._places, self._batches.lease(wanted):
             pass

@@ -13,7 +13,7 @@ from augment.workers.task import Task, Workers
 from service.datasets import registry
 from service.datasets.registry import Datasets
 from service.observe import Metrics
-from service.streams.batch_cache import BatchRequest, Batches
+from service.streams.batch_cache import Batches, BatchRequest
 from service.streams.streams import OpenStream
 
 _ROW_BYTES = 512
@@ -57,7 +57,9 @@ class Rendering:
             async with registry.reading(self._datasets, stream.entries):
                 return await self._run(SampleTask(stream.sources[view], key, epoch, draw, view, into))
 
-        return BatchRequest((stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view]))
+        return BatchRequest(
+            (stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view])
+        )
 
     def _whole(self, stream: OpenStream, place: BatchSlice) -> BatchRequest:
         spec = stream.stream.spec

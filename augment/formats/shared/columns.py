@@ -494,7 +494,9 @@ def _names_image(find: Callable[[str], str | None], cell: str) -> bool:
         return True
 
 
-def _read_headerless(rows: list[TableRow], path: str, split: str | None, find: Callable[[str], str | None]) -> Table | None:
+def _read_headerless(
+    rows: list[TableRow], path: str, split: str | None, find: Callable[[str], str | None]
+) -> Table | None:
     """Read a table as the only layout of ``HEADERLESS`` that it fits; None if there is none."""
     names = [f"column {place + 1}" for place in range(len(rows[0].cells))]
     place = _path_column(names, rows, find)

@@ -37,7 +37,16 @@ from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import evidence
 from augment.formats.files import SPLIT_NAMES, above, add_pictures, refuse
-from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, OutputDataset, StreamedFile, WrittenFile
+from augment.formats.format import (
+    Described,
+    FolderFormat,
+    Listing,
+    MaskPlace,
+    Output,
+    OutputDataset,
+    StreamedFile,
+    WrittenFile,
+)
 from augment.formats.masks import find_classes
 from augment.formats.tree import Tree, is_picture, join
 from augment.formats.voc.xml import MAX_BYTES, counts_from_0, file_name, num_lost, parse, write

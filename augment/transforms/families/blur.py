@@ -51,7 +51,9 @@ class GlassBlur(A.GlassBlur):  # type: ignore[misc]  # Albumentations' metaclass
 
 ENTRIES = (
     TransformEntry("Blur", "Averages over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
-    TransformEntry("MedianBlur", "Takes the median over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
+    TransformEntry(
+        "MedianBlur", "Takes the median over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}
+    ),
     TransformEntry(
         "GaussianBlur",
         "Blurs with a Gaussian.",

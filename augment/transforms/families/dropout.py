@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, corrected, cv2
-from augment.transforms.entry import ALL_TARGETS, MissingTargetError, Params, TransformEntry, cells, fill, indices, needs
+from augment.transforms.entry import (
+    ALL_TARGETS,
+    MissingTargetError,
+    Params,
+    TransformEntry,
+    cells,
+    fill,
+    indices,
+    needs,
+)
 from augment.transforms.schema import Schema
 
 _FILL = schema.either(

@@ -452,7 +452,9 @@ _CHOSEN_CHILDREN = {
 }
 
 CONTAINER_ENTRIES = (
-    TransformEntry("OneOf", "Applies one child; the children's p are their weights.", targets=ALL_TARGETS, container=True),
+    TransformEntry(
+        "OneOf", "Applies one child; the children's p are their weights.", targets=ALL_TARGETS, container=True
+    ),
     TransformEntry(
         "SomeOf",
         "Chooses n children and applies each, in the order they are written, with its own p.",

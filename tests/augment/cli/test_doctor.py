@@ -49,7 +49,9 @@ def test_doctor_names_a_remedy_wherever_something_is_not_well(tmp_path: Path, mo
     monkeypatch.setattr("augment.transforms.albumentations_import.cpu_problem", lambda: "this processor has no AVX2")
     findings = examine(tmp_path / "missing")
 
-    assert {what: finding.verdict.value for what, finding in findings.items() if finding.verdict is not Severity.OK} == {
+    assert {
+        what: finding.verdict.value for what, finding in findings.items() if finding.verdict is not Severity.OK
+    } == {
         "processor": "fail",
         "simplejpeg": "fail",
         "OpenCV builds": "warn",

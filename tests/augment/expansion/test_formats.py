@@ -68,7 +68,9 @@ def test_outputs_say_where_the_boxes_went(name: str, data: Path, out: Path) -> N
     assert num_boxes > 3
     source_val, back_val = said(renderer.dataset, "val", "v1"), said(back, "val", "v1")
     assert np.allclose(back_val.boxes or [], source_val.boxes or [], atol=1e-3)
-    assert expand_dataset(data, out, PIPELINE, copies=2, seed=5, output_format=name, drop_targets=dropped(name)).nothing_to_do
+    assert expand_dataset(
+        data, out, PIPELINE, copies=2, seed=5, output_format=name, drop_targets=dropped(name)
+    ).nothing_to_do
     report = verify_expansion(out)
     assert (report.ok, report.rendered_again) == (True, True)
 
@@ -117,7 +119,9 @@ def test_targets_that_a_format_cannot_hold_are_dropped_in_so_many_words(data: Pa
 
 @pytest.mark.parametrize("name", [*BOTH, *BOXES])
 def test_converter_writes_the_pictures_themselves(name: str, data: Path, out: Path) -> None:
-    summary = expand_dataset(data, out, copies=0, include_originals=True, output_format=name, drop_targets=dropped(name))
+    summary = expand_dataset(
+        data, out, copies=0, include_originals=True, output_format=name, drop_targets=dropped(name)
+    )
     assert (summary.num_rendered, summary.num_originals, summary.num_copied) == (0, 4, 2)
     source, back = scan(data), scan(out)
     for split in SPLITS:

@@ -290,7 +290,9 @@ def test_annotations_come_back_from_what_is_written(
     tmp_path_factory: pytest.TempPathFactory, said: list[Annotations]
 ) -> None:
     outputs = [output(f"k{i}", each, split=("train", "val")[i % 2]) for i, each in enumerate(said)]
-    whole = OutputDataset(annotations_for_tests.CLASSES, (), frozenset({"boxes", "labels"}), ("train", "val"), "elsewhere")
+    whole = OutputDataset(
+        annotations_for_tests.CLASSES, (), frozenset({"boxes", "labels"}), ("train", "val"), "elsewhere"
+    )
     root = write(tmp_path_factory.mktemp("written"), "imagefolder", outputs, whole)
     found = annotations_by_key(registry.scan(root))
     for i, each in enumerate(said):
@@ -368,7 +370,9 @@ def test_datasets_loads_what_is_written(tmp_path: Path, monkeypatch: pytest.Monk
         output("deep/b", empty, split="train", copy=0),
         output("c", said, split="test", copy=1),
     ]
-    whole = OutputDataset(("car", "day", "dog", "night"), (), frozenset({"boxes", "labels"}), ("test", "train"), "elsewhere")
+    whole = OutputDataset(
+        ("car", "day", "dog", "night"), (), frozenset({"boxes", "labels"}), ("test", "train"), "elsewhere"
+    )
     root = write(tmp_path / "written", "imagefolder", outputs, whole)
     datasets.disable_progress_bars()
     loaded = datasets.load_dataset("imagefolder", data_dir=str(root), cache_dir=str(tmp_path / "cache"))

@@ -68,7 +68,12 @@ def test_the_package_reads_ours_every_sample_once(tmp_path: Path) -> None:
         )
         for i in range(7)
     ]
-    pack(tmp_path, "webdataset", outputs, OutputDataset(("cat", "dog"), (), frozenset({"label", "mask", "boxes"}), (), "coco"))
+    pack(
+        tmp_path,
+        "webdataset",
+        outputs,
+        OutputDataset(("cat", "dog"), (), frozenset({"label", "mask", "boxes"}), (), "coco"),
+    )
     urls = [str(path) for path in sorted(tmp_path.glob("*.tar"))]
     assert [Path(url).name for url in urls] == ["shard-000000.tar", "shard-000001.tar", "shard-000002.tar"]
     samples = read_by_the_package(urls, "pil")
@@ -310,6 +315,8 @@ def test_pictures_beside_a_tar_are_a_folder_of_pictures(tmp_path: Path) -> None:
 def test_a_picture_without_a_known_extension_gets_that_of_its_format() -> None:
     output = Output("plain", None, None, "", 8, 8)
     outputs = [Packed(output, PNG, None), Packed(replace(output, key="odd.xyz"), picture(1, image_format="jpeg"), None)]
-    file = shard_format("webdataset").pack(outputs, OutputDataset((), (), frozenset(), (), "folder"), split=None, index=0)
+    file = shard_format("webdataset").pack(
+        outputs, OutputDataset((), (), frozenset(), (), "folder"), split=None, index=0
+    )
     with tarfile.open(fileobj=io.BytesIO(file.data)) as tar:
         assert tar.getnames() == ["plain.png", "plain.json", "odd%2Exyz.jpg", "odd%2Exyz.json"]

@@ -13,7 +13,7 @@ from augment.errors import CallError, DatasetError, Reason
 from augment.formats.format import Described, FileGroup, Listing, ShardFormat
 from augment.scanning import assemble
 from augment.scanning.examine import Examiner, Refused, ScanLimits
-from augment.scanning.scan import FORMATS, _ASKED, recognised, scan
+from augment.scanning.scan import _ASKED, FORMATS, recognised, scan
 from tests.augment.folders_for_tests import grown, lay, lay_pictures, picture
 
 BOXES = b"file_name,class,xmin,ymin,xmax,ymax\n"

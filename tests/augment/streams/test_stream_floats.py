@@ -36,7 +36,9 @@ def picture(seed: int, height: int = 10, width: int = 12) -> np.ndarray:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     files: dict[str, bytes | None] = {
-        f"train/{kind}/{i}.png": encode_image(picture(i + len(kind), 10 + i), "png") for kind in ("a", "bc") for i in range(4)
+        f"train/{kind}/{i}.png": encode_image(picture(i + len(kind), 10 + i), "png")
+        for kind in ("a", "bc")
+        for i in range(4)
     }
     files |= {"val/a/x.png": encode_image(picture(77), "png")}
     return scan(lay(tmp_path_factory.mktemp("floats") / "data", files))

@@ -53,7 +53,9 @@ def test_labels_are_joined_by_the_formula_that_was_asked_for() -> None:
     one, other = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.4, 0.6], [0.0, 1.0]])
     predictions = [{"labels": one}, {"labels": other}]
     batch = batch_of(WHOLE, MIRRORED, num_rows=2)
-    joined = {how: merge_predictions(predictions, batch, labels=how).labels for how in ("mean", "max", "geometric_mean")}
+    joined = {
+        how: merge_predictions(predictions, batch, labels=how).labels for how in ("mean", "max", "geometric_mean")
+    }
     assert np.allclose(joined["mean"], (one + other) / 2)  # type: ignore[arg-type]
     assert np.allclose(joined["max"], np.maximum(one, other))  # type: ignore[arg-type]
     assert np.allclose(joined["geometric_mean"], np.sqrt(one * other))  # type: ignore[arg-type]

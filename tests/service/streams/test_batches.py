@@ -20,7 +20,7 @@ from service.home import Home, Quota
 from service.observe import Metrics
 from service.one_shot import OneShot, Options, RequestFiles, pack
 from service.settings import Settings
-from service.streams.batch_cache import BatchRequest, Batches, Readers
+from service.streams.batch_cache import Batches, BatchRequest, Readers
 from service.streams.batch_files import CHUNK_BYTES, BatchFiles, FilePart
 
 KIB = 2**10
