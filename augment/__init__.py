@@ -1,10 +1,8 @@
 """Image augmentation where every sample has an address and its pixels are a pure function of it.
 
 Everything a user needs is an attribute of this module (``__all__``); each is imported when it is first asked for, so
-that ``import augment`` costs nothing and a script that only reads a pipeline never waits for OpenCV. Where a function
-has the name of the room it lives in (``augment.expansion.expand.expand``), the public name says what it works on
-(``augment.expand_dataset``), so that neither hides the other. A name whose extra is not installed raises
-MissingExtraError, which says how to install it.
+that ``import augment`` costs nothing and a script that only reads a pipeline never waits for OpenCV. A name whose extra
+is not installed raises MissingExtraError, which says how to install it.
 """
 
 import importlib
@@ -16,47 +14,47 @@ if TYPE_CHECKING:
     from augment.datasets.dataset import Dataset
     from augment.engine import engine_id
     from augment.errors import AugmentError
-    from augment.expansion.expand import expand as expand_dataset
-    from augment.expansion.verify import verify as verify_expansion
-    from augment.images.decode import decode as decode_image
-    from augment.images.encode import encode as encode_image
+    from augment.expansion.expand import expand_dataset
+    from augment.expansion.verify import verify_expansion
+    from augment.images.decode import decode_image
+    from augment.images.encode import encode_image
     from augment.normalize.images import denormalise_images, normalize_images
     from augment.preview.contact_sheet import contact_sheet
     from augment.preview.overlay import Overlay
     from augment.render.pipeline import Pipeline
     from augment.samples.sample import Batch, Sample
     from augment.scanning.scan import scan
-    from augment.splitting.divide import divide as divide_dataset
+    from augment.splitting.divide import divide_dataset
     from augment.streams.stream import Stream
     from augment.transforms.catalogue import catalogue
-    from augment.tta.merge import merge as merge_predictions
+    from augment.tta.merge import merge_predictions
     from augment.workers.pool import LocalWorkers
 
 if TYPE_CHECKING:
     __version__: str
 
-_EXPORTS = {
-    "AugmentError": ("augment.errors", "AugmentError"),
-    "Batch": ("augment.samples.sample", "Batch"),
-    "Dataset": ("augment.datasets.dataset", "Dataset"),
-    "LocalWorkers": ("augment.workers.pool", "LocalWorkers"),
-    "Overlay": ("augment.preview.overlay", "Overlay"),
-    "Pipeline": ("augment.render.pipeline", "Pipeline"),
-    "Sample": ("augment.samples.sample", "Sample"),
-    "Stream": ("augment.streams.stream", "Stream"),
-    "catalogue": ("augment.transforms.catalogue", "catalogue"),
-    "contact_sheet": ("augment.preview.contact_sheet", "contact_sheet"),
-    "dataset_statistics": ("augment.dataset_stats.pixels", "dataset_statistics"),
-    "decode_image": ("augment.images.decode", "decode"),
-    "denormalise_images": ("augment.normalize.images", "denormalise_images"),
-    "divide_dataset": ("augment.splitting.divide", "divide"),
-    "encode_image": ("augment.images.encode", "encode"),
-    "engine_id": ("augment.engine", "engine_id"),
-    "expand_dataset": ("augment.expansion.expand", "expand"),
-    "merge_predictions": ("augment.tta.merge", "merge"),
-    "normalize_images": ("augment.normalize.images", "normalize_images"),
-    "scan": ("augment.scanning.scan", "scan"),
-    "verify_expansion": ("augment.expansion.verify", "verify"),
+_HOMES = {
+    "AugmentError": "augment.errors",
+    "Batch": "augment.samples.sample",
+    "Dataset": "augment.datasets.dataset",
+    "LocalWorkers": "augment.workers.pool",
+    "Overlay": "augment.preview.overlay",
+    "Pipeline": "augment.render.pipeline",
+    "Sample": "augment.samples.sample",
+    "Stream": "augment.streams.stream",
+    "catalogue": "augment.transforms.catalogue",
+    "contact_sheet": "augment.preview.contact_sheet",
+    "dataset_statistics": "augment.dataset_stats.pixels",
+    "decode_image": "augment.images.decode",
+    "denormalise_images": "augment.normalize.images",
+    "divide_dataset": "augment.splitting.divide",
+    "encode_image": "augment.images.encode",
+    "engine_id": "augment.engine",
+    "expand_dataset": "augment.expansion.expand",
+    "merge_predictions": "augment.tta.merge",
+    "normalize_images": "augment.normalize.images",
+    "scan": "augment.scanning.scan",
+    "verify_expansion": "augment.expansion.verify",
 }
 
 __all__ = [
@@ -91,10 +89,9 @@ def __getattr__(name: str) -> object:
         value: object = importlib.import_module("importlib.metadata").version("augment-service")
     elif name == "errors":
         value = importlib.import_module("augment.errors")
-    elif name in _EXPORTS:
-        module, attribute = _EXPORTS[name]
+    elif name in _HOMES:
         with importlib.import_module("augment.errors").missing_extras_named():
-            value = getattr(importlib.import_module(module), attribute)
+            value = getattr(importlib.import_module(_HOMES[name]), name)
     else:
         raise AttributeError(f"module 'augment' has no attribute {name!r}")
     globals()[name] = value

@@ -35,7 +35,7 @@ def check_address(*, seed: object, draw: object, view: object, key: object) -> N
     """
     for name, value in (("seed", seed), ("draw", draw), ("view", view)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value <= NUMBER_MAX:
-            raise CallError(f"{name} is {validation.shown(value)}; it must be an integer in [0, {NUMBER_MAX}]")
+            raise CallError(f"{name} is {validation.quoted(value)}; it must be an integer in [0, {NUMBER_MAX}]")
     validation.text("key", key)
 
 

@@ -159,6 +159,29 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     """Decoding or rendering it takes more processor time than the limit for a record; it was tried again, alone."""
 
+    @property
+    def is_transient(self) -> bool:
+        """True if the same record may be read later or on another machine: the refusal is not final."""
+        return self.is_read_failure or self in {Reason.CRASHED, Reason.TIMEOUT}
+
+    @property
+    def is_read_failure(self) -> bool:
+        """True if the scanned file cannot be read now, or has changed.
+
+        Trying again costs nothing. CRASHED and TIMEOUT are transient too, but are raised only after a second try,
+        so what holds such a refusal may be kept for a while.
+        """
+        return self in {Reason.CHANGED, Reason.UNREADABLE}
+
+    @property
+    def is_of_the_bytes(self) -> bool:
+        """True if every machine refuses these bytes, so that a transform may take another record in their place.
+
+        TOO_MANY_BYTES and MISPLACED are missing because only a scan refuses for them, and NOT_RENDERABLE because it
+        depends on the pipeline.
+        """
+        return self in {Reason.FORMAT, Reason.TOO_MANY_PIXELS, Reason.UNDECODABLE, Reason.ANNOTATION}
+
 
 class RecordError(AugmentError):
     """One record cannot be used; every other record is unharmed."""

@@ -22,17 +22,39 @@ JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 T = TypeVar("T")
 
-_SHOWN_CHARS = 60
+MAX_QUOTED: Final = 60
+"""Characters of a value that a message repeats."""
 
 
-def shown(value: object) -> str:
-    """A value as it may stand in a message: one line, not long, always encodable."""
+def escaped(text: str) -> str:
+    """Return the text on one line, with every character escaped that a terminal or UTF-8 cannot show."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def abridged(text: str, most: int = MAX_QUOTED) -> str:
+    """Return the text as messages repeat it between their own quotes: escaped, with at most ``most`` characters."""
+    text = escaped(text[: most + 1])
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def quoted(value: object, most: int = MAX_QUOTED) -> str:
+    """Return a value as messages repeat it: Python's spelling, text in quotes, at most ``most`` characters."""
     try:
-        text = " ".join(ascii(value).split()) if not isinstance(value, str) else repr(value)
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
+        text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
     except Exception:  # noqa: BLE001 - a stranger's __repr__ may do anything, and the message must be written all the same
         text = f"a {type(value).__name__}"
-    text = text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
-    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+    return abridged(text if text.isprintable() else " ".join(text.split()), most)
+
+
+def quoted_json(value: object, most: int = MAX_QUOTED) -> str:
+    """Return a value of a JSON or YAML document as messages repeat it: JSON's spelling, else that of ``quoted``."""
+    try:
+        return abridged(json.dumps(value, ensure_ascii=False), most)
+    except (TypeError, ValueError, RecursionError):
+        return quoted(value, most)
 
 
 def integer(name: str, value: object, least: int, most: int | None = None) -> int:
@@ -45,7 +67,7 @@ def integer(name: str, value: object, least: int, most: int | None = None) -> in
             number = None
     if number is None or number < least or (most is not None and number > most):
         limit = f"of at least {least}" if most is None else f"in [{least}, {most}]"
-        raise CallError(f"{name} is {shown(value)}; it must be an integer {limit}")
+        raise CallError(f"{name} is {quoted(value)}; it must be an integer {limit}")
     return number
 
 
@@ -53,14 +75,14 @@ def seconds(name: str, value: object) -> float:
     """A number of seconds above 0."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
         return float(value)
-    raise CallError(f"{name} is {shown(value)}; give a number of seconds above 0")
+    raise CallError(f"{name} is {quoted(value)}; give a number of seconds above 0")
 
 
 def flag(name: str, value: object) -> bool:
     """True or False, of Python's or NumPy's."""
     if isinstance(value, bool) or type(value).__name__ in {"bool", "bool_"}:
         return bool(value)
-    raise CallError(f"{name} is {shown(value)}; it must be True or False")
+    raise CallError(f"{name} is {quoted(value)}; it must be True or False")
 
 
 def text(name: str, value: object, what: str = "text that UTF-8 can hold") -> str:
@@ -72,7 +94,7 @@ def text(name: str, value: object, what: str = "text that UTF-8 can hold") -> st
             pass
         else:
             return value
-    raise CallError(f"{name} is {shown(value)}; it must be {what}")
+    raise CallError(f"{name} is {quoted(value)}; it must be {what}")
 
 
 def path(name: str, value: object, what: str = "the path of a folder") -> Path:
@@ -81,14 +103,14 @@ def path(name: str, value: object, what: str = "the path of a folder") -> Path:
         given = os.fspath(value)
         if isinstance(given, str) and given and "\0" not in given:
             return Path(given)
-    raise CallError(f"{name} is {shown(value)}; it must be {what}, as text or as a pathlib.Path")
+    raise CallError(f"{name} is {quoted(value)}; it must be {what}, as text or as a pathlib.Path")
 
 
 def instance(name: str, value: object, kind: type[T], remedy: str) -> T:
     """An object of the package's own; ``remedy`` says how to come by one."""
     if isinstance(value, kind):
         return value
-    raise CallError(f"{name} is {shown(value)}; {remedy}")
+    raise CallError(f"{name} is {quoted(value)}; {remedy}")
 
 
 def many(name: str, values: Iterable[T]) -> Iterable[T]:
@@ -96,7 +118,7 @@ def many(name: str, values: Iterable[T]) -> Iterable[T]:
     given: object = values
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         return values
-    raise CallError(f"{name} is {shown(given)}; give a list")
+    raise CallError(f"{name} is {quoted(given)}; give a list")
 
 
 def workers(name: str, value: Any) -> Any:
@@ -105,7 +127,7 @@ def workers(name: str, value: Any) -> Any:
         return value
     number = value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else ""
     raise CallError(
-        f"{name} is {shown(value)}; give augment.LocalWorkers({number}), or None to render in this very process"
+        f"{name} is {quoted(value)}; give augment.LocalWorkers({number}), or None to render in this very process"
     )
 
 
@@ -113,7 +135,7 @@ def function(name: str, value: Callable[..., T] | None) -> Callable[..., T] | No
     """Something that can be called, or None."""
     if value is None or callable(value):
         return value
-    raise CallError(f"{name} is {shown(value)}; it must be a function, or None")
+    raise CallError(f"{name} is {quoted(value)}; it must be a function, or None")
 
 
 MAX_JSON_DEPTH: Final = 64
@@ -160,18 +182,18 @@ def read_json(name: str, given: str) -> JSON:
             return found
         names = [key for key, _ in members]
         twice = next(key for key in names if names.count(key) > 1)
-        return flaw(f"the key {shown(twice)} is there twice in one object; keep one", twice)
+        return flaw(f"the key {quoted(twice)} is there twice in one object; keep one", twice)
 
     def whole(digits: str) -> Any:
         number = int(digits) if len(digits) <= len(str(MAX_JSON_INTEGER)) + 1 else None
         if number is not None and abs(number) <= MAX_JSON_INTEGER:
             return number
-        return flaw(f"the number {shown(digits)} has {len(digits)} digits; whole numbers go up to {MAX_JSON_INTEGER}")
+        return flaw(f"the number {quoted(digits)} has {len(digits)} digits; whole numbers go up to {MAX_JSON_INTEGER}")
 
     def real(digits: str) -> Any:
         number = float(digits)
         return (
-            number if math.isfinite(number) else flaw(f"the number {shown(digits)} is too large; write a smaller one")
+            number if math.isfinite(number) else flaw(f"the number {quoted(digits)} is too large; write a smaller one")
         )
 
     numbers: dict[str, Any] = {"parse_int": whole, "parse_float": real} if _MAY_BE_TOO_LARGE.search(given) else {}

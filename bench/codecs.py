@@ -20,8 +20,8 @@ from PIL import Image
 
 from augment.errors import RecordError
 from augment.images import pillow
-from augment.images.decode import DEFAULT_MAX_PIXELS, decode, probe
-from augment.images.encode import EXTENSIONS, encode
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode_image, probe
+from augment.images.encode import EXTENSIONS, encode_image
 
 # ruff: noqa: T201 - a benchmark prints
 
@@ -38,21 +38,21 @@ def main() -> None:
     encoded = _photographs(options.folder, options.max_files)
     if not encoded:
         arguments.error(f"{options.folder} holds no picture that decodes")
-    images = [decode(data) for data in encoded]
+    images = [decode_image(data) for data in encoded]
     megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
     print(f"{len(images)} pictures, {megapixels:.1f} megapixels")
 
-    jpegs = [encode(image, "jpeg") for image in images]
+    jpegs = [encode_image(image, "jpeg") for image in images]
     same = all(np.array_equal(simplejpeg.decode_jpeg(data), _by_pillow(data)) for data in jpegs)
     print(f"simplejpeg and Pillow decode the same pixels: {same}\n")
     _line("probe", megapixels, encoded, probe)
-    _line("decode", megapixels, jpegs, decode)
+    _line("decode", megapixels, jpegs, decode_image)
     for num_eighths in (4, 2, 1):
         _line(f"decode to {num_eighths}/8", megapixels, jpegs, _reduced(num_eighths))
     _line("decode, Pillow", megapixels, jpegs, _by_pillow)
     print()
     for name in EXTENSIONS:
-        _line(name, megapixels, images, functools.partial(encode, image_format=name))
+        _line(name, megapixels, images, functools.partial(encode_image, image_format=name))
     _line("jpeg, Pillow", megapixels, images, _saved("JPEG", quality=90))
     for level in (1, 6):
         _line(f"png, Pillow, level {level}", megapixels, images, _saved("PNG", compress_level=level))
@@ -67,7 +67,7 @@ def _photographs(folder: Path, max_files: int) -> list[bytes]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         data = path.read_bytes()
         try:
-            decode(data)
+            decode_image(data)
         except RecordError:
             continue
         found.append(data)
@@ -93,7 +93,7 @@ def _by_pillow(data: bytes) -> NDArray[np.uint8]:
 
 
 def _reduced(num_eighths: int) -> Callable[[bytes], NDArray[np.uint8]]:
-    return lambda data: decode(data, eighths=lambda height, width: num_eighths)  # noqa: ARG005 - same for all
+    return lambda data: decode_image(data, eighths=lambda height, width: num_eighths)  # noqa: ARG005 - same for all
 
 
 def _saved(image_format: str, **options: Any) -> Callable[[NDArray[np.uint8]], bytes]:

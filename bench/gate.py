@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from skimage import data
 
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.render.pipeline import Pipeline
 from augment.scanning.scan import scan
 from augment.streams.spec import BatchSlice
@@ -99,7 +99,7 @@ def _photographs(folder: Path) -> list[bytes]:
         large = np.asarray(cv2.resize(source, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), np.uint8)
         top, left = (int(chance.integers(0, large.shape[axis] - side)) for axis, side in enumerate((375, 500)))
         picture = np.ascontiguousarray(large[top : top + 375, left : left + 500])
-        encoded.append(encode(picture, "jpeg", 95))
+        encoded.append(encode_image(picture, "jpeg", 95))
         path = folder / "class" / f"{number:03d}.jpg"
         path.write_bytes(encoded[-1])
         os.utime(path, (TAKEN_S, TAKEN_S))

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment.formats.format import Output, Packed, Whole
+from augment.formats.format import Output, OutputDataset, Packed
 from augment.scanning.scan import scan, shard_format
 from augment.streams.stream import Stream
 
@@ -48,7 +48,7 @@ def _lay(root: Path, pictures: Sequence[tuple[str, bytes]]) -> dict[str, str]:
     (root / "folder").mkdir()
     for key, data in pictures:
         (root / "folder" / f"{key}.jpg").write_bytes(data)
-    whole = Whole((), (), frozenset(), (), "folder")
+    whole = OutputDataset((), (), frozenset(), (), "folder")
     for name in ("webdataset", "parquet"):
         for start in range(0, len(pictures), SHARD_ROWS):
             rows = pictures[start : start + SHARD_ROWS]

@@ -33,7 +33,7 @@ from bench.work import Work
 STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("decode: libjpeg-turbo", ("_simplejpeg (augment/images/decode",)),
     ("decode: N/8 rule", ("eighths (augment/",)),
-    ("decode: header, choice of the decoder", ("decode (augment/images/decode.py",)),
+    ("decode: header, choice of the decoder", ("decode_image (augment/images/decode.py",)),
     ("read: file and its state", ("Dataset.read (",)),
     ("decode: picture kept", ("DecodedCache._put (",)),
     ("decode: kept picture found", ("DecodedCache.", "is_unmoved (")),

@@ -27,7 +27,7 @@ from service.one_shot import OneShot
 from service.openapi import Application
 from service.pipelines import Pipelines
 from service.routes import ROUTERS
-from service.schemas import Problem
+from service.schemas import ProblemDocument
 from service.settings import Settings
 from service.state import State
 from service.streams.batch_cache import Batches, Readers
@@ -117,7 +117,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,  # the redirect would repeat whatever Host the client sent
-        responses={"default": {"model": Problem, "description": "A problem document (RFC 9457)."}},
+        responses={"default": {"model": ProblemDocument, "description": "A problem document (RFC 9457)."}},
     )
     problems.install(app, ROUTERS)
     openapi.install(app)

@@ -46,15 +46,15 @@ def serve(
     """
     import pydantic
 
+    from service import server
     from service.errors import ServiceError
-    from service.server import serve as serve_with
     from service.settings import Settings
 
     given: dict[str, Any] = {
         "host": host, "port": port, "home": home, "workers": workers, "data_roots": tuple(data_root or ()) or None,
     }  # fmt: skip
     try:
-        serve_with(Settings(**{name: value for name, value in given.items() if value is not None}))
+        server.serve(Settings(**{name: value for name, value in given.items() if value is not None}))
     except pydantic.ValidationError as error:
         raise CallError(_settings_message(error.errors(include_url=False))) from error
     except ServiceError as error:

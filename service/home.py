@@ -29,6 +29,7 @@ from typing import Any, Self
 
 from augment.errors import StorageError
 from augment.user_state import replacing
+from augment.validation import quoted
 from service.errors import MalformedError, NoRoomError, ServiceError
 
 _log = logging.getLogger(__name__)
@@ -96,8 +97,8 @@ def checked_name(name: str) -> str:
     """The name itself where it is one: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign."""
     if not NAME.fullmatch(name):
         raise MalformedError(
-            f"the name {name[:120]!r} is refused; a name has 1 to 100 letters, digits, '.', '_' and '-', and begins "
-            "with a letter or digit"
+            f"the name {quoted(name, 100)} is refused; a name has 1 to 100 letters, digits, '.', '_' and '-', and "
+            "begins with a letter or digit"
         )
     return name
 

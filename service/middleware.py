@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from augment.errors import Problem
+from augment.validation import quoted
 from service import problems, responses
 from service.asgi import requests, uvicorn_protocol
 from service.errors import (
@@ -181,8 +182,8 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 def _coded(coding: str) -> MediaTypeError:
     message = (
-        f"the header Content-Encoding is {coding[:100]!r}, and bodies are taken as they are: leave the header out and "
-        "send the body uncompressed; a compressed archive of a dataset is sent with the header Content-Type: "
+        f"the header Content-Encoding is {quoted(coding, 100)}, and bodies are taken as they are: leave the header out "
+        "and send the body uncompressed; a compressed archive of a dataset is sent with the header Content-Type: "
         "application/gzip alone"
     )
     return MediaTypeError(message, [Problem(("header", "Content-Encoding"), message)])

@@ -23,18 +23,18 @@ from augment.errors import CallError, RecordError, StorageError
 from augment.formats import tree
 from augment.images import encode
 from augment.render import request_annotations, result_file
-from augment.render.one_shot import Copies, OneShotTask, Result, SizeTask, Source
+from augment.render.one_shot import Copies, ImageSizesTask, OneShotTask, RequestImage, Result
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import ReferenceSource
 from augment.render.request_annotations import NOTHING_SAID
 from augment.render.result_file import Laid
+from augment.validation import quoted
 from augment.wire import bundle
-from augment.wire.bundle import Bundle
-from augment.wire.bundle import Entry as Member
+from augment.wire.bundle import Bundle, BundleEntry
 from augment.workers.task import Workers
 from service.asgi import receive, requests
 from service.datasets import registry
-from service.datasets.registration import Entry
+from service.datasets.registration import DatasetEntry
 from service.datasets.registry import Datasets
 from service.home import storing
 from service.observe import Metrics
@@ -62,13 +62,13 @@ _MAX_ANNOTATIONS_BYTES = 2**24
 
 
 @dataclass(slots=True)
-class Pictures:
+class RequestFiles:
     """The files of one request; ``close`` removes them all, results among them."""
 
     files: BatchFiles
     max_pictures: int
     expected_bytes: int
-    sources: list[Source] = field(default_factory=list)
+    sources: list[RequestImage] = field(default_factory=list)
     masks: list[Path] = field(default_factory=list)
     head: bytearray = field(default_factory=bytearray)
     """The first bytes of the request's files."""
@@ -90,7 +90,7 @@ class Pictures:
                 "requests, or register a dataset"
             )
         path = self.new_file(self.expected_bytes)
-        self.sources.append(Source(name or f"image {len(self.sources)}", path))
+        self.sources.append(RequestImage(name or f"image {len(self.sources)}", path))
         self._waiting.append((path, bytearray()))
 
     def begin_mask(self) -> None:
@@ -146,7 +146,7 @@ class Pictures:
             path.unlink(missing_ok=True)
 
 
-async def receive_form(request: Request, pictures: Pictures) -> dict[str, str]:
+async def receive_form(request: Request, pictures: RequestFiles) -> dict[str, str]:
     """The parts ``images`` are the images; the text fields are returned. MalformedError where it is no whole form."""
 
     def begin(name: str, filename: str) -> bool:
@@ -174,11 +174,11 @@ def _check_text(name: str, filename: str) -> None:
         return
     if filename:
         raise CallError(
-            f"the form has a file in the field {name[:100]!r}; images come in the field images, masks in masks: "
+            f"the form has a file in the field {quoted(name, 100)}; images come in the field images, masks in masks: "
             f"{FORM_LINE}"
         )
     known = ", ".join(sorted(TEXT_FIELDS))
-    raise CallError(f"the form has a field {name[:100]!r}; send images, masks, and {known}")
+    raise CallError(f"the form has a field {quoted(name, 100)}; send images, masks, and {known}")
 
 
 def _append(waiting: list[tuple[Path, bytearray]]) -> None:
@@ -214,15 +214,15 @@ class Options:
     quality: int
     first_copy: int = 0
     same_draw: bool = False
-    references: Mapping[str, Entry] = field(default_factory=dict)
+    references: Mapping[str, DatasetEntry] = field(default_factory=dict)
     """The datasets that transforms take images of, by the pipeline's names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ImageCopies:
     """All copies of one image, in one file."""
 
-    source: Source
+    source: RequestImage
     path: Path
     results: Sequence[Result]
 
@@ -239,7 +239,7 @@ class OneShot:
         self._metrics = metrics
         self._settings = settings
 
-    async def render(self, pictures: Pictures, options: Options) -> list[Made]:
+    async def render(self, pictures: RequestFiles, options: Options) -> list[ImageCopies]:
         """All copies of all images, or the refusal of the first image that cannot be used.
 
         Raises RecordError, CallError beyond a limit, ConflictError where references have changed. Cancelled, it stops
@@ -268,8 +268,8 @@ class OneShot:
         self._metrics.pictures.inc(num_results)
         return made
 
-    async def _check_pixels(self, sources: Sequence[Source], copies: int) -> None:
-        task = SizeTask(tuple(sources), self._settings.max_pixels)
+    async def _check_pixels(self, sources: Sequence[RequestImage], copies: int) -> None:
+        task = ImageSizesTask(tuple(sources), self._settings.max_pixels)
         sizes = await asyncio.wrap_future(self._workers.submit(task))
         total = copies * sum(height * width for height, width in sizes)
         if total > self._settings.max_request_pixels:
@@ -278,10 +278,10 @@ class OneShot:
                 f"{self._settings.max_request_pixels} (AUGMENT_MAX_REQUEST_PIXELS): send several requests"
             )
 
-    async def _render(self, pictures: Pictures, options: Options) -> list[Made]:
+    async def _render(self, pictures: RequestFiles, options: Options) -> list[ImageCopies]:
         files: list[Path] = []
         futures: list[Future[Copies]] = []
-        made: list[Made] = []
+        made: list[ImageCopies] = []
         references = tuple(
             ReferenceSource(name, self._datasets.manifest(entry), entry.digest)
             for name, entry in options.references.items()
@@ -311,7 +311,7 @@ class OneShot:
             for source, path, one in zip(pictures.sources, files, waiting, strict=True):
                 copies = one.result()
                 self._metrics.observe_stages(copies.seconds)
-                made.append(Made(source, path, copies.results))
+                made.append(ImageCopies(source, path, copies.results))
             return made
         finally:
             for future in futures:
@@ -320,7 +320,7 @@ class OneShot:
                 path.unlink(missing_ok=True)
 
 
-def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
+def single(made: ImageCopies, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
     """The only result as it is served: its file, and the headers that go with it."""
     result = made.results[0]
     name = f"{safe_stem(made.source.name)}__{result.copy}.{encode.EXTENSIONS[options.image_format]}"
@@ -334,7 +334,7 @@ def single(made: Made, options: Options, *, in_memory: bool) -> tuple[BatchFile,
     return file, headers
 
 
-def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> int:
+def pack(kind: Bundle, made: Sequence[ImageCopies], options: Options, into: Path) -> int:
     """Write all results into a file, in a thread; returns its bytes."""
     names, extension = _Names(), encode.EXTENSIONS[options.image_format]
     entries = []
@@ -343,7 +343,7 @@ def pack(kind: Bundle, made: Sequence[Made], options: Options, into: Path) -> in
         data = result_file.read_content(one.path, Laid(length, length))
         stem = names.stem(one.source.name)
         entries += [
-            Member(
+            BundleEntry(
                 f"{stem}__{result.copy}.{extension}",
                 data[result.start : result.start + result.num_bytes],
                 {"image": one.source.name, **_annotation(result)},

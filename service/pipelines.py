@@ -26,7 +26,7 @@ _MAX_TEXTS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedPipeline:
     """A pipeline under its name: the text that was saved, and what it says or why this version refuses it."""
 
     name: str
@@ -47,7 +47,7 @@ class Pipelines:
     def __init__(self, home: Home) -> None:
         self._folder = home.path / "pipelines"
         self._lock = threading.Lock()
-        self._known: dict[str, Named] = {}
+        self._known: dict[str, NamedPipeline] = {}
         self._texts = _Texts()
 
     def known(self, source: str) -> Pipeline | None:
@@ -74,7 +74,7 @@ class Pipelines:
             return self._texts.add(source, Pipeline.parse(source))
         return self.named(source).usable()
 
-    def named(self, name: str) -> Named:
+    def named(self, name: str) -> NamedPipeline:
         """What is under a name; NotFoundError where there is nothing."""
         with self._lock:
             if name not in self._known:
@@ -86,14 +86,14 @@ class Pipelines:
         saved = {path.stem for path in self._folder.glob(f"*{_SUFFIX}") if NAME.fullmatch(path.stem)}
         return sorted(saved | set(pipeline.preset_names()))
 
-    def save(self, name: str, text: str, *, as_json: bool = False) -> tuple[Named, bool]:
+    def save(self, name: str, text: str, *, as_json: bool = False) -> tuple[NamedPipeline, bool]:
         """Keep a text under a name, durably before this returns; the bool says whether the name is new.
 
         YAML is kept with its comments, JSON as the YAML that means the same.
         """
         self._check_writable(name)
         pipeline = Pipeline.parse(text, name=name)
-        named = Named(name, is_preset=False, text=pipeline.spec.to_yaml() if as_json else text, found=pipeline)
+        named = NamedPipeline(name, is_preset=False, text=pipeline.spec.to_yaml() if as_json else text, found=pipeline)
         path = self._path(name)
         with self._lock:
             is_new = not path.exists()
@@ -112,7 +112,7 @@ class Pipelines:
                     raise self._unknown(name) from None
             self._known.pop(name, None)
 
-    def _read(self, name: str) -> Named:
+    def _read(self, name: str) -> NamedPipeline:
         try:
             text = self._path(name).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -120,9 +120,9 @@ class Pipelines:
         except OSError as error:
             raise StorageError(f"the pipeline {name} cannot be read: {error.strerror}; try again") from error
         try:
-            return Named(name, is_preset=False, text=text, found=Pipeline.parse(text, name=name))
+            return NamedPipeline(name, is_preset=False, text=text, found=Pipeline.parse(text, name=name))
         except PipelineError as error:
-            return Named(name, is_preset=False, text=text, found=error)
+            return NamedPipeline(name, is_preset=False, text=text, found=error)
 
     def _check_writable(self, name: str) -> None:
         if checked_name(name) in pipeline.preset_names():
@@ -168,8 +168,8 @@ def _needed(transform: str) -> str | None:
     return None
 
 
-def _preset(name: str) -> Named:
-    return Named(name, is_preset=True, text=pipeline.preset_text(name), found=Pipeline.load(name))
+def _preset(name: str) -> NamedPipeline:
+    return NamedPipeline(name, is_preset=True, text=pipeline.preset_text(name), found=Pipeline.load(name))
 
 
 class _Texts:

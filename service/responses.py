@@ -113,7 +113,7 @@ async def _send_chunk(chunk: Chunk, send: Send, *, takes_files: bool) -> None:
         await asyncio.sleep(0)  # a send that need not wait would not let anybody else run
 
 
-class Whole(Response):
+class HeldResponse(Response):
     """Sends what is there already; ``held`` is given back when the client has taken it, or has left.
 
     Nothing can fail once it has begun and nothing is made meanwhile, so nobody need watch for the client's leaving.

@@ -26,7 +26,7 @@ class StrictSchema(Schema):
     model_config = ConfigDict(strict=True)
 
 
-class Place(BaseModel):
+class ProblemLocation(BaseModel):
     """One place in what was sent and what is wrong there."""
 
     loc: list[str | int] = Field(description="The path from the root of what was sent.")
@@ -34,7 +34,7 @@ class Place(BaseModel):
     line: int | None = Field(None, description="The line, where what was sent has lines.")
 
 
-class Problem(BaseModel):
+class ProblemDocument(BaseModel):
     """A problem document (RFC 9457)."""
 
     type: str = Field(description="Names the kind of problem.", examples=["urn:augment:problem:not-found"])
@@ -42,12 +42,12 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="This occurrence: the value received, the limit and the remedy.")
     instance: str | None = Field(None, description="The id of the request, as the log has it.")
-    errors: list[Place] | None = Field(None, description="Each place in what was sent that is wrong.")
+    errors: list[ProblemLocation] | None = Field(None, description="Each place in what was sent that is wrong.")
 
 
 def problem(description: str) -> dict[str, Any]:
     """A response of OpenAPI that is a problem document."""
-    return {"model": Problem, "description": description}
+    return {"model": ProblemDocument, "description": description}
 
 
 def _jpeg(value: object) -> object:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from augment.mixing.mix import parse as parse_mix
+from augment.mixing.mix import parse_mix
 from augment.pipelines.document import parse
 from augment.pipelines.spec import BoxRules, KeypointRules, Node, PipelineSpec
 from augment.preview.contact_sheet import contact_sheet

@@ -10,7 +10,7 @@ from augment.errors import CallError
 
 if TYPE_CHECKING:
     from augment.datasets.dataset import Dataset
-    from augment.scanning.assemble import Refusals
+    from augment.scanning.assemble import RefusalCounts
 
 _CLASSES_SHOWN = 20
 
@@ -26,8 +26,8 @@ def check_dataset(
     from augment.scanning import assemble
     from augment.transforms import sizes
 
-    dataset = options.scan(root, data_format, assemble.LEAVE_OUT, ignore, as_json=as_json)
-    refused = assemble.Refusals()
+    dataset = options.scan_dataset(root, data_format, assemble.LEAVE_OUT, ignore, as_json=as_json)
+    refused = assemble.RefusalCounts()
     for refusal in dataset.refused:
         refused.add(refusal.key, refusal.reason, refusal.detail)
     notices = list(dataset.notices)
@@ -43,7 +43,7 @@ def check_dataset(
         raise typer.Exit(exit_codes.FINDINGS)
 
 
-def _document(dataset: "Dataset", refused: "Refusals") -> dict[str, Any]:
+def _document(dataset: "Dataset", refused: "RefusalCounts") -> dict[str, Any]:
     return {
         "ok": not refused.bad_annotations(),
         "format": dataset.format,
@@ -66,7 +66,7 @@ def _document(dataset: "Dataset", refused: "Refusals") -> dict[str, Any]:
     }
 
 
-def _tell(root: Path, dataset: "Dataset", refused: "Refusals") -> None:
+def _tell(root: Path, dataset: "Dataset", refused: "RefusalCounts") -> None:
     from augment.datasets import keys
 
     splits = ", ".join(f"{name} {number:,}" for name, number in dataset.splits.items())

@@ -33,7 +33,7 @@ _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-class Verdict(StrEnum):
+class Severity(StrEnum):
     """How bad it is."""
 
     OK = "ok"
@@ -42,16 +42,16 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """One thing that was looked at: what was found, and what to do about it where that is not well."""
 
     what: str
-    verdict: Verdict
+    verdict: Severity
     found: str
     remedy: str = ""
 
 
-def examine(folder: Path) -> list[Finding]:
+def examine(folder: Path) -> list[DoctorFinding]:
     """Look at this machine, and at the folder that somebody means to write into."""
     return [
         _python(),
@@ -68,56 +68,56 @@ def examine(folder: Path) -> list[Finding]:
     ]
 
 
-def _judge(what: str, found: str, *, good: bool, otherwise: Verdict, remedy: str) -> Finding:
-    return Finding(what, Verdict.OK, found) if good else Finding(what, otherwise, found, remedy)
+def _judge(what: str, found: str, *, good: bool, otherwise: Severity, remedy: str) -> DoctorFinding:
+    return DoctorFinding(what, Severity.OK, found) if good else DoctorFinding(what, otherwise, found, remedy)
 
 
-def _python() -> Finding:
+def _python() -> DoctorFinding:
     return _judge(
         "Python",
         f"{platform.python_implementation()} {platform.python_version()}",
         good=sys.version_info >= (3, 11),
-        otherwise=Verdict.FAIL,
+        otherwise=Severity.FAIL,
         remedy="install Python 3.11 or newer",
     )
 
 
-def _system() -> Finding:
+def _system() -> DoctorFinding:
     return _judge(
         "system",
         f"{platform.system()} {platform.machine()}",
         good=platform.system() == "Linux",
-        otherwise=Verdict.FAIL,
+        otherwise=Severity.FAIL,
         remedy="workers and memory files need Linux; elsewhere run it in a container",
     )
 
 
-def _processor() -> Finding:
+def _processor() -> DoctorFinding:
     try:
-        from augment.transforms.runtime import compiler
+        from augment.transforms import albumentations_import
 
-        problem = compiler.cpu_problem()
+        problem = albumentations_import.cpu_problem()
     except ImportError as error:
-        return Finding("processor", Verdict.FAIL, f"cannot be asked: {error}", "see the libraries below")
+        return DoctorFinding("processor", Severity.FAIL, f"cannot be asked: {error}", "see the libraries below")
     return _judge(
         "processor",
         "has what pixels depend on" if problem is None else problem,
         good=problem is None,
-        otherwise=Verdict.FAIL,
+        otherwise=Severity.FAIL,
         remedy="use a machine with AVX2, or its pixels will differ from everybody else's",
     )
 
 
-def _library(module: str, distribution: str) -> Finding:
+def _library(module: str, distribution: str) -> DoctorFinding:
     try:
         importlib.import_module(module)
-        return Finding(distribution, Verdict.OK, importlib.metadata.version(distribution))
+        return DoctorFinding(distribution, Severity.OK, importlib.metadata.version(distribution))
     except (ImportError, OSError) as error:  # a shared library that is missing is an OSError
         remedy = f"pip install --force-reinstall {distribution}"
-        return Finding(distribution, Verdict.FAIL, f"cannot be imported: {error}", remedy)
+        return DoctorFinding(distribution, Severity.FAIL, f"cannot be imported: {error}", remedy)
 
 
-def _opencv() -> Finding:
+def _opencv() -> DoctorFinding:
     installed = []
     for name in _OPENCV:
         try:
@@ -128,31 +128,31 @@ def _opencv() -> Finding:
         "OpenCV builds",
         ", ".join(installed) or "none",
         good=len(installed) == 1,
-        otherwise=Verdict.WARN,
+        otherwise=Severity.WARN,
         remedy="several write over one another's files: keep opencv-python-headless only, and reinstall it",
     )
 
 
-def _engine() -> Finding:
+def _engine() -> DoctorFinding:
     try:
         from augment import engine
 
-        return Finding("engine", Verdict.OK, engine.engine_id())
+        return DoctorFinding("engine", Severity.OK, engine.engine_id())
     except ImportError as error:
-        return Finding("engine", Verdict.FAIL, f"cannot be imported: {error}", "see the libraries above")
+        return DoctorFinding("engine", Severity.FAIL, f"cannot be imported: {error}", "see the libraries above")
 
 
-def _workers() -> Iterator[Finding]:
+def _workers() -> Iterator[DoctorFinding]:
     from augment.workers.pool import num_cpus
 
     usable = num_cpus()
-    yield Finding("workers", Verdict.OK, f"{usable}, one for each CPU of {os.cpu_count()} that may be used")
+    yield DoctorFinding("workers", Severity.OK, f"{usable}, one for each CPU of {os.cpu_count()} that may be used")
     memory = _memory()
     yield _judge(
         "memory",
         _size(memory),
         good=memory >= usable * MEMORY_A_WORKER,
-        otherwise=Verdict.WARN,
+        otherwise=Severity.WARN,
         remedy=f"large pictures may need {_size(MEMORY_A_WORKER)} a worker: use fewer, "
         f"--workers {max(1, memory // MEMORY_A_WORKER)}",
     )
@@ -167,44 +167,44 @@ def _memory() -> int:
     return total if limit == "max" else min(total, int(limit))
 
 
-def _shared_memory() -> Finding:
+def _shared_memory() -> DoctorFinding:
     try:
         total = shutil.disk_usage(_SHARED_MEMORY).total
     except OSError:
-        return Finding(_SHARED_MEMORY, Verdict.WARN, "there is none", "batches will be laid down on disk")
+        return DoctorFinding(_SHARED_MEMORY, Severity.WARN, "there is none", "batches will be laid down on disk")
     return _judge(
         _SHARED_MEMORY,
         _size(total),
         good=total >= SHARED_MEMORY_WANTED,
-        otherwise=Verdict.WARN,
+        otherwise=Severity.WARN,
         remedy="give a container more: docker run --shm-size=1g",
     )
 
 
-def _open_files() -> Finding:
+def _open_files() -> DoctorFinding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = soft == resource.RLIM_INFINITY
     return _judge(
         "open files",
         "no limit" if unlimited else str(soft),
         good=unlimited or soft >= OPEN_FILES_WANTED,
-        otherwise=Verdict.WARN,
+        otherwise=Severity.WARN,
         remedy=f"ulimit -n {OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_WANTED)}",
     )
 
 
-def _writable(what: str, folder: Path, remedy: str) -> Finding:
+def _writable(what: str, folder: Path, remedy: str) -> DoctorFinding:
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"augment")
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return Finding(what, Verdict.FAIL, f"{folder}: {error.strerror}", remedy)
+        return DoctorFinding(what, Severity.FAIL, f"{folder}: {error.strerror}", remedy)
     return _judge(
         what,
         f"{folder}: {_size(free)} free",
         good=free >= DISK_WANTED,
-        otherwise=Verdict.WARN,
+        otherwise=Severity.WARN,
         remedy=f"less than {_size(DISK_WANTED)} is soon full: free space or choose another folder",
     )
 
@@ -222,7 +222,7 @@ def doctor(
 ) -> None:
     """Say what this machine lacks, each with its remedy; exit code 5 where something will not work."""
     findings = examine(folder)
-    failed = any(finding.verdict is Verdict.FAIL for finding in findings)
+    failed = any(finding.verdict is Severity.FAIL for finding in findings)
     if as_json:
         output.write_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
     else:

@@ -241,7 +241,7 @@ def expand(
         folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
         for notice in loaded.notices if loaded is not None else ():
             output.note(f"notice: {notice}")
-        dataset = options.scan(data, from_format, bad_annotations, ignore, as_json=as_json)
+        dataset = options.scan_dataset(data, from_format, bad_annotations, ignore, as_json=as_json)
         expansion = Expansion(
             dataset,
             out,
@@ -265,7 +265,7 @@ def expand(
             tell_plan(expansion.plan(rendering, update=update), out, expansion.notices, as_json=as_json)
             return
         started = time.monotonic()
-        with output.Progress("expanding", as_json=as_json) as bar:
+        with output.StageProgress("expanding", as_json=as_json) as bar:
             summary = expansion.run(rendering, update=update, max_failures=budget, progress=bar.show_expansion)
     tell_summary(summary, out, time.monotonic() - started, as_json=as_json)
 

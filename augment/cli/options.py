@@ -54,16 +54,14 @@ IgnoreOption = Annotated[
 ]
 
 
-def scan(
+def scan_dataset(
     data: Path, data_format: str | None, bad_annotations: str, ignore: Sequence[str] | None, *, as_json: bool
 ) -> "Dataset":
     """Scan a dataset while its progress is shown."""
-    from augment.scanning import scan as registry
+    from augment.scanning.scan import scan
 
-    with output.Progress("scanning", as_json=as_json) as bar:
-        return registry.scan(
-            data, format=data_format, bad_annotations=bad_annotations, ignore=ignore or (), progress=bar.show
-        )
+    with output.StageProgress("scanning", as_json=as_json) as bar:
+        return scan(data, format=data_format, bad_annotations=bad_annotations, ignore=ignore or (), progress=bar.show)
 
 
 Option = Annotated[

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-    from augment.expansion.progress import Progress as ExpansionProgress
+    from augment.expansion.progress import Progress
     from augment.samples.sample import Refusal
 
 PLAIN_INTERVAL_S = 10.0
@@ -122,7 +122,7 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.1f} TB"
 
 
-class Progress:
+class StageProgress:
     """How far a stage is, for whoever watches standard error.
 
     ``show`` may be called as often as the caller likes, from one thread.
@@ -179,7 +179,7 @@ class Progress:
         failures = Text(f"{failed:,} {self._failed_are}", style="red" if failed else "dim")
         return {"counts": counts, "speed": speed, "left": left, "failures": failures}
 
-    def show_expansion(self, progress: "ExpansionProgress") -> None:
+    def show_expansion(self, progress: "Progress") -> None:
         """``show`` how far an expansion is."""
         self.show(progress.done, progress.total, progress.failed, progress.kept)
 
@@ -203,7 +203,7 @@ def _bar() -> "Bar":
     from rich.progress import BarColumn, ProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    class Field(ProgressColumn):
+    class FieldColumn(ProgressColumn):
         def __init__(self, name: str) -> None:
             super().__init__()
             self._name = name
@@ -213,7 +213,7 @@ def _bar() -> "Bar":
 
     screen = console(stderr=True)
     bar = [BarColumn(bar_width=None)] if screen.width >= _WIDTH_WITH_BAR else []
-    fields = [Field(name) for name in ("counts", "speed", "left", "failures")]
+    fields = [FieldColumn(name) for name in ("counts", "speed", "left", "failures")]
     return Bar(TextColumn("{task.description}"), *bar, *fields, console=screen, expand=bool(bar), transient=True)
 
 

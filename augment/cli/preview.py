@@ -56,7 +56,7 @@ class Request:
     as_json: bool = True
 
     def scan(self) -> "Dataset":
-        return options.scan(self.root, self.data_format, "leave_out", self.ignore, as_json=self.as_json)
+        return options.scan_dataset(self.root, self.data_format, "leave_out", self.ignore, as_json=self.as_json)
 
     def note(self, text: str) -> None:
         if not self.as_json:
@@ -69,11 +69,11 @@ def render_mix(request: Request, mix: str) -> list[Cell]:
     ``mix`` is a name, or YAML or JSON. Raises PipelineError where pipeline or mix do not fit the dataset, DatasetError
     where records are refused and so are all that might take their places.
     """
-    from augment.mixing.mix import parse
+    from augment.mixing.mix import parse_mix
     from augment.pipelines import document
     from augment.streams.stream import Stream
 
-    canonical = parse(document.parse(mix, lenient=True)).canonical()
+    canonical = parse_mix(document.parse(mix, lenient=True)).canonical()
     dataset = request.scan()
     batch = Stream(
         dataset,
@@ -145,7 +145,7 @@ def render_image(request: Request, key: str | None) -> list[Cell]:
     from functools import partial
 
     from augment.address import digest_fields
-    from augment.images.decode import decode
+    from augment.images.decode import decode_image
     from augment.preview.overlay import Overlay
     from augment.render import records
     from augment.samples.sample import Sample
@@ -157,7 +157,7 @@ def render_image(request: Request, key: str | None) -> list[Cell]:
     try:
         sources = {name: records.source_of(each) for name, each in (request.references or {}).items()}
         transform = compiler.Compiled(spec, references=sources)
-        sample = Sample(decode(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
+        sample = Sample(decode_image(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
         cells = [Cell(sample.image, "original", None, Overlay(sample))]
         for draw in range(request.num):
             made = transform(sample, seed=request.seed, draw=draw, view=0, key=key)
@@ -278,10 +278,10 @@ def preview(
 
 
 def _write(grid: "NDArray[np.uint8]", output: Path, image_format: str) -> None:
-    from augment.images.encode import encode
+    from augment.images.encode import encode_image
 
     try:
-        output.write_bytes(encode(grid, image_format))
+        output.write_bytes(encode_image(grid, image_format))
     except OSError as error:
         raise StorageError(f"cannot write {output}: {error.strerror}; choose another --output") from error
 

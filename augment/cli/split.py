@@ -13,7 +13,7 @@ from augment.errors import CallError, require
 
 if TYPE_CHECKING:
     from augment.expansion.progress import Summary
-    from augment.splitting.divide import Division
+    from augment.splitting.divide import DividedDataset
 
 _PAIRS_SHOWN = 5
 _CLASSES_SHOWN = 30
@@ -88,10 +88,10 @@ def split(
     divide.check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
     folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
     table = out.absolute().with_name(f"{out.absolute().name}.csv") if report is None else report
-    dataset = options.scan(data, from_format, bad_annotations, ignore, as_json=as_json)
+    dataset = options.scan_dataset(data, from_format, bad_annotations, ignore, as_json=as_json)
     with pool(workers) as rendering:
-        with output.Progress("comparing", as_json=as_json) as bar:
-            division = divide.divide(
+        with output.StageProgress("comparing", as_json=as_json) as bar:
+            division = divide.divide_dataset(
                 dataset,
                 ratios=ratios,
                 validation=not no_validation,
@@ -106,14 +106,20 @@ def split(
             _tell(division, None, out, None, 0.0, as_json=as_json)
             return
         started = time.monotonic()
-        with output.Progress("writing", as_json=as_json) as bar:
+        with output.StageProgress("writing", as_json=as_json) as bar:
             summary = expansion.run(rendering, update=update, progress=bar.show_expansion)
     division.write_report(table)
     _tell(division, summary, out, table, time.monotonic() - started, as_json=as_json)
 
 
 def _tell(
-    division: "Division", summary: "Summary | None", out: Path, table: Path | None, seconds: float, *, as_json: bool
+    division: "DividedDataset",
+    summary: "Summary | None",
+    out: Path,
+    table: Path | None,
+    seconds: float,
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         output.write_json(_document(division, summary, out, table))
@@ -141,7 +147,7 @@ def _tell(
     output.say(f"{output.count(num_written, 'picture')} written in {seconds:.1f} s{kept}{refused}\n{out}\n{table}")
 
 
-def _table(division: "Division") -> Iterator[str]:
+def _table(division: "DividedDataset") -> Iterator[str]:
     """One line a class: how many of its records are in each split."""
     from augment.datasets import keys
 
@@ -159,7 +165,7 @@ def _table(division: "Division") -> Iterator[str]:
     return output.columns(rows)
 
 
-def _pairs(division: "Division") -> Iterator[str]:
+def _pairs(division: "DividedDataset") -> Iterator[str]:
     """The nearest pairs of near-duplicates."""
     from augment.datasets import keys
 
@@ -172,7 +178,7 @@ def _pairs(division: "Division") -> Iterator[str]:
         yield "…"
 
 
-def _document(division: "Division", summary: "Summary | None", out: Path, table: Path | None) -> dict[str, Any]:
+def _document(division: "DividedDataset", summary: "Summary | None", out: Path, table: Path | None) -> dict[str, Any]:
     near = division.near
     names = division.ratios.names
     document: dict[str, Any] = {

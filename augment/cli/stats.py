@@ -9,12 +9,12 @@ import typer
 
 from augment.cli import options
 from augment.cli.expand import WorkersOption, pool
-from augment.cli.output import JsonOption, Progress, columns, count, note, path, refusals, say, write_json
+from augment.cli.output import JsonOption, StageProgress, columns, count, note, path, refusals, say, write_json
 from augment.errors import CallError, require
 
 if TYPE_CHECKING:
     from augment.dataset_stats.counts import Census
-    from augment.dataset_stats.pixels import Pixels, Statistics
+    from augment.dataset_stats.pixels import DatasetStatistics, Pixels
 
 _ROWS_SHOWN = 40
 _REFUSALS_SHOWN = 10
@@ -47,8 +47,8 @@ def stats(
         _check_output(output)
     from augment.dataset_stats.pixels import dataset_statistics
 
-    dataset = options.scan(data, data_format, bad_annotations, ignore, as_json=as_json)
-    with pool(workers if pixels else 0) as rendering, Progress("measuring", as_json=as_json) as bar:
+    dataset = options.scan_dataset(data, data_format, bad_annotations, ignore, as_json=as_json)
+    with pool(workers if pixels else 0) as rendering, StageProgress("measuring", as_json=as_json) as bar:
         statistics = dataset_statistics(dataset, rendering, pixels=pixels, progress=bar.show)
     if output is not None:
         from augment.dataset_stats import report
@@ -73,7 +73,7 @@ def _check_output(output: Path) -> None:
     require("matplotlib")
 
 
-def _tell(data: Path, statistics: "Statistics") -> None:
+def _tell(data: Path, statistics: "DatasetStatistics") -> None:
     from augment.dataset_stats import report
 
     dataset = statistics.dataset
@@ -86,7 +86,7 @@ def _tell(data: Path, statistics: "Statistics") -> None:
             say(f"  … {len(rows) - 1 - _ROWS_SHOWN:,} more; --json and a report (-o) have them all")
 
 
-def _document(statistics: "Statistics", output: Path | None) -> dict[str, Any]:
+def _document(statistics: "DatasetStatistics", output: Path | None) -> dict[str, Any]:
     dataset = statistics.dataset
     return {
         "format": dataset.format,
@@ -102,7 +102,7 @@ def _document(statistics: "Statistics", output: Path | None) -> dict[str, Any]:
     }
 
 
-def _part(statistics: "Statistics", part: "Census", pixels: "Pixels | None") -> dict[str, Any]:
+def _part(statistics: "DatasetStatistics", part: "Census", pixels: "Pixels | None") -> dict[str, Any]:
     boxes = part.box_sizes
     return {
         "split": part.split,
@@ -125,7 +125,7 @@ def _part(statistics: "Statistics", part: "Census", pixels: "Pixels | None") -> 
     }
 
 
-def _pixels(statistics: "Statistics", pixels: "Pixels | None") -> dict[str, Any] | None:
+def _pixels(statistics: "DatasetStatistics", pixels: "Pixels | None") -> dict[str, Any] | None:
     if pixels is None:
         return None
     return {

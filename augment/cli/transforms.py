@@ -9,7 +9,7 @@ from augment.errors import CallError
 from augment.validation import did_you_mean
 
 if TYPE_CHECKING:
-    from augment.transforms.entry import Entry
+    from augment.transforms.entry import TransformEntry
 
 
 def list_transforms(
@@ -39,7 +39,7 @@ def list_transforms(
         _show_one(info)
 
 
-def _show_families(infos: "list[Entry]") -> None:
+def _show_families(infos: "list[TransformEntry]") -> None:
     from rich.text import Text
 
     table = output.table()
@@ -63,7 +63,7 @@ def _letters(targets: frozenset[str]) -> str:
     return "".join(name[0] if name in targets else "-" for name in ("mask", "boxes", "keypoints"))
 
 
-def _show_one(info: "Entry") -> None:
+def _show_one(info: "TransformEntry") -> None:
     screen = output.console()
     targets = ", ".join(target for target in ("image", "mask", "boxes", "keypoints") if target in info.targets)
     screen.print(info.name, style="bold")

@@ -30,15 +30,14 @@ def verify(
     as_json: output.JsonOption = False,
 ) -> None:
     """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
-    from augment.expansion.verify import described
-    from augment.expansion.verify import verify as verify_folder
+    from augment.expansion.verify import described, verify_expansion
 
     dataset, named = None, options.folders(references)
     if data is not None:
-        dataset = options.scan(data, described(out).source_format, "leave_out", ignore, as_json=as_json)
-    progress = output.Progress("verifying", as_json=as_json, failed_are="different")
+        dataset = options.scan_dataset(data, described(out).source_format, "leave_out", ignore, as_json=as_json)
+    progress = output.StageProgress("verifying", as_json=as_json, failed_are="different")
     with expand.pool(workers) as rendering, progress as bar:
-        report = verify_folder(out, dataset, references=named, workers=rendering, progress=bar.show)
+        report = verify_expansion(out, dataset, references=named, workers=rendering, progress=bar.show)
     if as_json:
         output.write_json(
             {

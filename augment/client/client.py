@@ -15,7 +15,7 @@ from typing import Any, Self, TextIO
 from augment.client.stream import ClientStream
 from augment.client.transport import JobError, Transport
 from augment.samples.sample import Batch
-from augment.tta.merge import Merged, merge
+from augment.tta.merge import Merged, merge_predictions
 
 _POLL_S = 0.25
 _FINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -29,7 +29,7 @@ def run(transport: Transport, wanted: Mapping[str, Any], *, wait: bool, progress
     document: dict[str, Any] = transport.json("POST", "/v1/jobs", dict(wanted), headers=headers, only=server)
     if not wait:
         return document
-    shown = Progress(sys.stderr) if progress else None
+    shown = ProgressBar(sys.stderr) if progress else None
     try:
         while True:
             document = transport.json("GET", f"/v1/jobs/{document['id']}", only=server)
@@ -46,7 +46,7 @@ def run(transport: Transport, wanted: Mapping[str, Any], *, wait: bool, progress
     return document
 
 
-class Progress:
+class ProgressBar:
     """A bar that is drawn over itself on a terminal; elsewhere a line for each state and tenth."""
 
     def __init__(self, file: TextIO) -> None:
@@ -187,7 +187,7 @@ class Client:
 
         ``options`` are those of ``augment.merge_predictions``; no server is asked.
         """
-        return merge(predictions, batch, **options)
+        return merge_predictions(predictions, batch, **options)
 
     def augment(
         self,

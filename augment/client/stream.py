@@ -20,7 +20,7 @@ from augment.client.transport import (
     ClientError,
     Patience,
     RefusedError,
-    Server,
+    ServiceAddress,
     TooManyFailuresError,
     Transport,
     is_transient,
@@ -29,7 +29,7 @@ from augment.errors import CallError
 from augment.normalize.images import denormalise, normalize
 from augment.normalize.pixel_format import PixelFormat
 from augment.samples.sample import Batch
-from augment.tta.merge import Merged, merge
+from augment.tta.merge import Merged, merge_predictions
 from augment.wire import arrow
 
 _LARGE_BYTES = 1 << 16
@@ -234,7 +234,7 @@ class ClientStream:
 
         ``options`` are those of ``augment.merge_predictions``.
         """
-        return merge(predictions, batch, **options)
+        return merge_predictions(predictions, batch, **options)
 
     def epoch(
         self, epoch: int, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
@@ -313,7 +313,7 @@ class ClientStream:
                     all_tried = self._transport.leave(server)
                     patience.wait(error, at_once=not all_tried)
 
-    def _read(self, server: Server, query: Mapping[str, Any], stopped: Stop) -> Iterator[Batch]:
+    def _read(self, server: ServiceAddress, query: Mapping[str, Any], stopped: Stop) -> Iterator[Batch]:
         path = f"/v1/streams/{self.id}/batches"
         with self._transport.open(server, "GET", path, query=query, headers={"Accept": _ARROW}) as answer:
             stopped.watch(answer.abort)
@@ -322,7 +322,7 @@ class ClientStream:
             finally:
                 stopped.watch(None)
 
-    def _declare_again(self, server: Server, unknown: RefusedError, *, is_last: bool) -> None:
+    def _declare_again(self, server: ServiceAddress, unknown: RefusedError, *, is_last: bool) -> None:
         """On a replica that does not know the stream; RefusedError where it cannot know it, nor can another."""
         if is_last:
             raise unknown

@@ -21,6 +21,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from augment.client.stream import ClientStream
 from augment.client.transport import ClientError
 from augment.samples.sample import Batch
+from augment.validation import quoted
 from augment.wire.columns import COLUMNS, padding, view_name
 
 
@@ -71,7 +72,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
     ) -> None:
         super().__init__()
         if not isinstance(stream, ClientStream):
-            raise ClientError(f"stream is {stream!r:.100}; give what Client(url).stream(dataset=…, …) returns")
+            raise ClientError(f"stream is {quoted(stream)}; give what Client(url).stream(dataset=…, …) returns")
         if (rank is None) != (world_size is None):
             raise ClientError("rank and world_size are given together, or both taken from torch.distributed")
         if isinstance(columns, str):

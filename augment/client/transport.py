@@ -89,7 +89,7 @@ _CAN_WAIT_FOR_MUCH = hasattr(select, "poll") and hasattr(socket, "SO_RCVLOWAT")
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServiceAddress:
     """Where a service is and the key it is asked with."""
 
     scheme: str
@@ -214,7 +214,7 @@ class Transport:
     def __init__(self, urls: Sequence[str], key: str | None, *, timeout_s: float, deadline_s: float) -> None:
         if not urls:
             raise ClientError("there is no URL; give one or more")
-        self.servers = tuple(Server.parse(url, key) for url in urls)
+        self.servers = tuple(ServiceAddress.parse(url, key) for url in urls)
         self.deadline_s = deadline_s
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -227,12 +227,12 @@ class Transport:
         vars(self).update(state, _lock=threading.Lock())
 
     @property
-    def current(self) -> Server:
+    def current(self) -> ServiceAddress:
         """The server that is asked next."""
         with self._lock:
             return self.servers[self._current]
 
-    def leave(self, server: Server) -> bool:
+    def leave(self, server: ServiceAddress) -> bool:
         """Ask another than this one from now on; whether all had their turn (then it is time to wait)."""
         with self._lock:
             if self.servers[self._current] == server:
@@ -241,7 +241,7 @@ class Transport:
 
     def open(
         self,
-        server: Server,
+        server: ServiceAddress,
         method: str,
         path: str,
         *,
@@ -265,7 +265,7 @@ class Transport:
         return answer
 
     def request(
-        self, method: str, path: str, *, only: Server | None = None, **sent: Any
+        self, method: str, path: str, *, only: ServiceAddress | None = None, **sent: Any
     ) -> tuple[bytes, Mapping[str, str]]:
         """The whole answer and its headers (names in lower case), from the first server that gives one in time.
 

@@ -14,7 +14,7 @@ from augment import engine, user_state
 from augment.address import digest_fields
 from augment.dataset_stats.pixels import Progress, pixels_of
 from augment.datasets.dataset import Dataset
-from augment.errors import DatasetError, PipelineError, Reason
+from augment.errors import DatasetError, PipelineError
 from augment.images import decode
 from augment.normalize import section
 from augment.normalize.parameters import Channels
@@ -23,12 +23,10 @@ from augment.workers.task import Workers
 
 _FOLDER = "statistics"
 _REFUSED_SHOWN = 3
-_PASSING = frozenset({Reason.CHANGED, Reason.UNREADABLE, Reason.TIMEOUT, Reason.CRASHED})
-"""Why a record was refused that another time or another machine may count: no numbers are made without it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeanStd:
     """Of red, green and blue in [0, 1]; ``num_records`` pictures with ``num_pixels`` pixels were counted."""
 
     mean: Channels
@@ -44,7 +42,7 @@ def measured(
     folder: Path | None = None,
     max_pixels: int = decode.DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
-) -> Measured:
+) -> MeanStd:
     """The numbers of a view of a dataset: from their note, or measured now, in the workers where there are any.
 
     ``folder`` keeps the note, by default the user's state folder. Records that cannot be decoded are left out. Raises
@@ -53,7 +51,7 @@ def measured(
     if (noted := kept(dataset, folder)) is not None:
         return noted
     found = pixels_of(dataset, workers, max_pixels=max_pixels, progress=progress)
-    passing = [each for each in found.refusals if each.reason in _PASSING]
+    passing = [each for each in found.refusals if each.reason.is_transient]  # another run may count them
     if passing or not found.pixels.num_pixels:
         some = passing or found.refusals
         named = ", ".join(f"{each.key} ({each.reason})" for each in some[:_REFUSED_SHOWN])
@@ -63,13 +61,13 @@ def measured(
             f"{'are refused' if not passing else what}, as {named}; mend the dataset and scan it again"
         )
     pixels = found.pixels
-    made = Measured(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
+    made = MeanStd(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
     if (note := _note(dataset, folder)) is not None:
         user_state.write_note(note, asdict(made))
     return made
 
 
-def resolved(sections: Sections, dataset: Dataset, numbers: Measured) -> Sections:
+def resolved(sections: Sections, dataset: Dataset, numbers: MeanStd) -> Sections:
     """The sections with these numbers where the dataset's are wanted; DatasetError where they cannot be divided by."""
     try:
         return section.resolve_all(sections, numbers.mean, numbers.std)
@@ -80,7 +78,7 @@ def resolved(sections: Sections, dataset: Dataset, numbers: Measured) -> Section
         ) from error
 
 
-def kept(dataset: Dataset, folder: Path | None = None) -> Measured | None:
+def kept(dataset: Dataset, folder: Path | None = None) -> MeanStd | None:
     """The numbers where they were measured before; None where they were not, or the note is damaged."""
     note = _note(dataset, folder)
     return None if note is None else _read(user_state.read_note(note))
@@ -96,7 +94,7 @@ def _note(dataset: Dataset, folder: Path | None) -> Path | None:
     return folder / f"statistics-{name}.json"
 
 
-def _read(value: Any) -> Measured | None:
+def _read(value: Any) -> MeanStd | None:
     try:
         mean, std = (_channels(value[name]) for name in ("mean", "std"))
         numbers = [value[name] for name in ("num_records", "num_pixels")]
@@ -104,7 +102,7 @@ def _read(value: Any) -> Measured | None:
         return None
     if not all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers):
         return None
-    return Measured(mean, std, *numbers)
+    return MeanStd(mean, std, *numbers)
 
 
 def _channels(value: Any) -> Channels:

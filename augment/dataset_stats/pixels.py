@@ -21,7 +21,7 @@ from augment.dataset_stats.counts import Census
 from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import RecordError
 from augment.images import histogram, masks
-from augment.images.decode import DEFAULT_MAX_PIXELS, decode
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from augment.samples.sample import Record, Refusal
 from augment.workers import task
 from augment.workers.files import MemoryFile
@@ -64,7 +64,7 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Statistics:
+class DatasetStatistics:
     """``parts`` has the census and the pixels of each split (one, of None, where there are none); pixels are None where
     no picture was decoded. ``whole`` is all of them together. ``refused`` counts, by reason, files that the scan
     refused and records that could not be decoded; ``refusals`` names the first thousand of the latter.
@@ -137,7 +137,7 @@ class MeasureTask:
         return self.part, total
 
     def _count(self, record: Record) -> tuple[NDArray[np.int64], dict[int, int]]:
-        counts = histogram.count(decode(self.dataset.read(record), max_pixels=self.max_pixels))
+        counts = histogram.count(decode_image(self.dataset.read(record), max_pixels=self.max_pixels))
         if record.mask is None or not self.masks:
             return counts, {}
         values, numbers = np.unique(self.dataset.decode_mask(record), return_counts=True)
@@ -146,7 +146,7 @@ class MeasureTask:
 
 def dataset_statistics(
     dataset: Dataset, workers: Workers | None = None, *, pixels: bool = True, progress: Progress | None = None
-) -> Statistics:
+) -> DatasetStatistics:
     """Describe a dataset, split by split; each picture is decoded once, unless ``pixels`` is False.
 
     Without ``workers`` all is decoded in this process. ``progress`` is called from this thread. Raises StorageError,
@@ -168,7 +168,7 @@ def dataset_statistics(
     whole = _Sum()
     for part in sums:
         whole.add(part)
-    return Statistics(
+    return DatasetStatistics(
         dataset,
         tuple(zip(taken, measured, strict=True)),
         whole.pixels() if pixels else None,

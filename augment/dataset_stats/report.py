@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.dataset_stats.counts import Census, Range
-from augment.dataset_stats.pixels import Pixels, Statistics
+from augment.dataset_stats.pixels import DatasetStatistics, Pixels
 from augment.datasets import keys
 from augment.errors import CallError, StorageError
 from augment.images.histogram import LEVELS
 from augment.user_state import replacing
+from augment.validation import abridged
 
 if TYPE_CHECKING:  # the tables need no plots, and matplotlib is of the extra `tools`
     from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ _TEXT_MAX = 28
 _Counts: TypeAlias = Mapping[str | None, int] | Mapping[str, int]  # by class, None for none
 
 
-def panels(statistics: Statistics) -> Iterator[tuple[str, Any]]:
+def panels(statistics: DatasetStatistics) -> Iterator[tuple[str, Any]]:
     """Each plot that has something to show: its title, and a function that draws it into axes."""
     parts = {part.split or "all": (part, pixels) for part, pixels in statistics.parts}
     counted = {name: part for name, (part, _) in parts.items()}
@@ -203,9 +204,7 @@ def _short(value: float) -> str:
 
 def _literal(text: str) -> str:
     """Names as they are: a dollar begins a formula in matplotlib, and what has no glyph is escaped."""
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    shown = shown if len(shown) <= _TEXT_MAX else f"{shown[: _TEXT_MAX - 1]}…"
-    return shown.replace("$", r"\$")
+    return abridged(text, _TEXT_MAX).replace("$", r"\$")
 
 
 SUFFIXES = (".html", ".png")
@@ -232,7 +231,7 @@ def check_path(path: Path) -> None:
         raise CallError(f"the report is called {path.name!r}; its name ends in {' or '.join(SUFFIXES)}")
 
 
-def write(statistics: Statistics, path: Path) -> None:
+def write(statistics: DatasetStatistics, path: Path) -> None:
     """Write the report, whole or not at all; the end of its name says which. Raises CallError, StorageError."""
     check_path(path)
     drawn = list(panels(statistics))
@@ -249,7 +248,7 @@ def write(statistics: Statistics, path: Path) -> None:
         raise StorageError(f"the report {path} cannot be written: {error.strerror or error}") from error
 
 
-def tables(statistics: Statistics) -> Iterator[Table]:
+def tables(statistics: DatasetStatistics) -> Iterator[Table]:
     """What a report and a terminal show in rows."""
     parts = statistics.parts
     heads = [part.split or "all" for part, _ in parts]
@@ -303,7 +302,7 @@ def _rows(parts: Sequence[tuple[Census, Pixels | None]]) -> Iterator[tuple[str, 
         yield "standard deviation", *("" if each is None else triple(each.std) for _, each in parts)
 
 
-def _mask_rows(statistics: Statistics) -> Iterator[tuple[str, ...]]:
+def _mask_rows(statistics: DatasetStatistics) -> Iterator[tuple[str, ...]]:
     counted = [{} if pixels is None else pixels.mask_values for _, pixels in statistics.parts]
     totals = [max(sum(each.values()), 1) for each in counted]
     for value in sorted({value for each in counted for value in each}):
@@ -325,7 +324,7 @@ def _range(found: Range | None, form: str = ",.5g") -> str:
     return " / ".join(f"{number:{form}}" for number in (found.least, found.median, found.largest))
 
 
-def _page(statistics: Statistics, name: str, drawn: Sequence[tuple[str, object]]) -> Iterator[str]:
+def _page(statistics: DatasetStatistics, name: str, drawn: Sequence[tuple[str, object]]) -> Iterator[str]:
     dataset = statistics.dataset
     title = html.escape(name)
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

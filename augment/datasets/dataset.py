@@ -325,7 +325,7 @@ class Dataset:
         try:
             i = operator.index(index)
         except TypeError:
-            raise CallError(f"record {validation.shown(index)} is asked for; places are integers") from None
+            raise CallError(f"record {validation.quoted(index)} is asked for; places are integers") from None
         if not 0 <= i < self.num_records:
             raise CallError(f"record {i} is asked for; places lie in [0, {self.num_records}), the number of records")
         return self._start + i

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from augment.validation import escaped
+
 _SLICE = 65_536
 """Paths that are Python strings at one time."""
 
@@ -54,13 +56,13 @@ def distinct_keys(paths: pa.Array, taken: pa.Array) -> pa.Array:
     return pc.if_else(pa.array(keep), paths, stems)
 
 
-def printable(name: str) -> str:
-    """The name with everything escaped that a terminal or a UTF-8 file could not show: one line, always encodable."""
+def printable(name: str | os.PathLike[str]) -> str:
+    """Return a name or a path on one line, with every character escaped that a terminal or UTF-8 cannot show."""
     try:
         text = os.fsencode(name).decode(errors="backslashreplace")
     except UnicodeEncodeError:  # half of a character, which no file name has but JSON can write
-        text = name.encode(errors="backslashreplace").decode()
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+        text = os.fspath(name)
+    return escaped(text)
 
 
 def is_utf8(name: str) -> bool:

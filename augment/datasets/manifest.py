@@ -3,7 +3,7 @@
 The file holds one table, uncompressed and in record batches of equal length, so that the place of any row follows from
 its number and nothing but the touched rows is read. First come the records, sorted by (split, UTF-8 bytes of the key);
 after them, from a new batch on, what was refused, sorted by the bytes of its path. What describes all of it
-(``Summary``) is JSON in the schema's metadata. Any Arrow reader can open it.
+(``DatasetSummary``) is JSON in the schema's metadata. Any Arrow reader can open it.
 """
 
 import json
@@ -102,7 +102,7 @@ class SplitSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class DatasetSummary:
     """What a manifest says of the dataset as a whole; ``scanned_ns`` is when the scan began to read.
 
     ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``mask_bits`` is 16 where a
@@ -141,7 +141,7 @@ class Summary:
         return json.dumps({"version": VERSION, "batch_rows": BATCH_ROWS, **asdict(self)})
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> "Summary":
+    def from_json(cls, text: str | bytes) -> "DatasetSummary":
         """Raise ValueError, KeyError or TypeError where the text is no summary of this version."""
         fields: dict[str, Any] = json.loads(text)
         version, batch_rows = fields.pop("version"), fields.pop("batch_rows")
@@ -169,7 +169,7 @@ _ROWS_MAPPED = 64
 maps the neighbours of a page too, and in time all of the file would count as the process's memory."""
 
 
-class Row(NamedTuple):
+class RecordRow(NamedTuple):
     """One record as the manifest holds it: bytes and integers, nothing resolved."""
 
     key: bytes
@@ -206,7 +206,7 @@ class Manifest:
         try:
             self._reader = pa.ipc.open_file(buffer)
             metadata = self._reader.schema.metadata or {}
-            self.summary = Summary.from_json(metadata[_METADATA_KEY])
+            self.summary = DatasetSummary.from_json(metadata[_METADATA_KEY])
             types = dict(zip(self._reader.schema.names, self._reader.schema.types, strict=True))
             for each in SCHEMA:  # those of earlier versions have more, which are not read
                 if types.get(each.name, each.type if each.name in _MAY_LACK else None) != each.type:
@@ -218,7 +218,7 @@ class Manifest:
         self._lock = Lock()
         self._batches: dict[int, _Columns] = {}
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> RecordRow:
         """One record; ``index`` must lie in [0, num_records)."""
         columns, i = self._place(index)
         row = columns.row(i)
@@ -323,10 +323,10 @@ class _Columns:
         self._encoding = _Text(encoding) if encoding.null_count < len(encoding) else None
         self._rare = {name: column for name in _RARE if (column := batch.column(name)).null_count < len(column)}
 
-    def row(self, i: int) -> Row:
+    def row(self, i: int) -> RecordRow:
         labelled = self._labelled is None or bool(self._labelled[i >> 3] >> (i & 7) & 1)
         heights, widths, sizes = self._numbers
-        return Row(
+        return RecordRow(
             key=self.key[i],
             path=self.path[i],
             label=int(self._label[i]) if labelled else None,
@@ -373,7 +373,7 @@ def open_file(path: Path) -> Manifest:
 
 
 def write(
-    sink: Any, summary: Summary, records: Iterable[pa.RecordBatch], refused: Iterable[pa.RecordBatch] = ()
+    sink: Any, summary: DatasetSummary, records: Iterable[pa.RecordBatch], refused: Iterable[pa.RecordBatch] = ()
 ) -> None:
     """Write a manifest into a binary file that is open for writing.
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from augment.datasets import seen_files
-from augment.datasets.seen_files import Status
+from augment.datasets.seen_files import FileStatus
 
 KEPT_BYTES = 64 * 2**20
 """Six groups of 100 photographs of 100 kB each; ``datasets`` cuts groups of 100 rows."""
@@ -76,7 +76,7 @@ def picture_leaf(schema: pa.Schema, column: str) -> str:
     return f"{column}.bytes" if pa.types.is_struct(schema.field(index).type) else column
 
 
-def read_cell(path: Path, column: str, row: int) -> tuple[bytes | None, Status]:
+def read_cell(path: Path, column: str, row: int) -> tuple[bytes | None, FileStatus]:
     """Return the bytes in one cell, and the status of the file that they are of.
 
     The bytes are None if there is no such row or nothing in it. Raises as ``describe``.
@@ -133,11 +133,11 @@ def refusals() -> Iterator[None]:
         raise UnreadableRowError(text[:200]) from error
 
 
-def _identify(path: Path) -> tuple[_Identity, Status]:
+def _identify(path: Path) -> tuple[_Identity, FileStatus]:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise UnreadableRowError("it is no regular file")
-    status = Status.of(found)
+    status = FileStatus.of(found)
     return _Identity(os.fspath(path), status.packed), status
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from augment.address import DIGEST_BYTES, digest_fields
 from augment.datasets import keys, parquet_rows, seen_files
-from augment.datasets.seen_files import Status
+from augment.datasets.seen_files import FileStatus
 from augment.errors import CallError, Reason, RecordChangedError, RecordError, StorageError
 from augment.images.masks import Legend
 from augment.samples.sample import Record
@@ -40,7 +40,7 @@ class FileContent:
 
     data: bytes
     size_bytes: int
-    status: Status
+    status: FileStatus
     steady: bool
 
 
@@ -62,7 +62,7 @@ def read_file(path: str | Path, *, max_bytes: int) -> FileContent:
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    status = Status.of(after)
+    status = FileStatus.of(after)
     return FileContent(data, after.st_size, status, steady=seen_files.packed(before) == status.packed)
 
 
@@ -92,7 +92,7 @@ def read_part(path: Path, offset: int, *, size_bytes: int | None) -> FileContent
         before = os.fstat(descriptor)
         check_regular(before)
         data = os.pread(descriptor, size_bytes, offset)
-        status = Status.of(os.fstat(descriptor))
+        status = FileStatus.of(os.fstat(descriptor))
         return FileContent(data, len(data), status, steady=seen_files.packed(before) == status.packed)
     finally:
         os.close(descriptor)

@@ -49,14 +49,14 @@ CREATE TABLE files (
 """
 
 
-class Status(NamedTuple):
+class FileStatus(NamedTuple):
     """Status of a file as the file system gives it, packed; ``is_settled`` if later changes must give another one."""
 
     packed: bytes
     is_settled: bool
 
     @classmethod
-    def of(cls, status: os.stat_result) -> "Status":
+    def of(cls, status: os.stat_result) -> "FileStatus":
         """Pack what ``os.stat`` or ``os.fstat`` returned just now."""
         return cls(packed(status), status.st_ctime_ns < time.time_ns() - RACY_NS)
 

@@ -55,10 +55,10 @@ class Vocabulary:
     @property
     def moved(self) -> frozenset[str]:
         """Which of the targets move with the pixels, by the catalogue's names: ``mask``, ``boxes``, ``keypoints``."""
-        return moved(self.targets)
+        return moved_targets(self.targets)
 
 
-def moved(names: frozenset[str]) -> frozenset[str]:
+def moved_targets(names: frozenset[str]) -> frozenset[str]:
     """Which of these fields of ``Sample`` move with the pixels, by the catalogue's names."""
     return frozenset(_MOVED[name] for name in names & _MOVED.keys())
 

@@ -69,7 +69,7 @@ def parse(text: str) -> Copies:
         return check(named, least=0)
     except ValueError:
         raise CallError(
-            f"copies is {validation.shown(text)}; give a number like 4, numbers by class like cat=4,dog=2 (*=1 "
+            f"copies is {validation.quoted(text)}; give a number like 4, numbers by class like cat=4,dog=2 (*=1 "
             "for all others; as JSON where a name has a comma), balance, or balance:500"
         ) from None
 
@@ -82,7 +82,7 @@ def check(copies: object, *, least: int = 1) -> Copies:
         return {name: validation.integer(f"copies of {name!r}", copies[name], 0, COPIES_MAX) for name in sorted(copies)}
     if isinstance(copies, str | Mapping):
         raise CallError(
-            f"copies is {validation.shown(copies)}; give a number, an object of numbers by class (* for all others), "
+            f"copies is {validation.quoted(copies)}; give a number, an object of numbers by class (* for all others), "
             "'balance' or 'balance:500'"
         )
     if least and not isinstance(copies, bool) and copies == 0:

@@ -70,7 +70,7 @@ def _shared(dataset: Dataset, stack: contextlib.ExitStack) -> Path:
     return file.path
 
 
-def expand(
+def expand_dataset(
     dataset: Dataset | str | os.PathLike[str],
     out: str | os.PathLike[str],
     pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None = None,

@@ -14,7 +14,7 @@ from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part
 from augment.formats.format import FolderFormat, Output, WrittenFile
 from augment.images import decode, masks
-from augment.images.encode import DEFAULT_QUALITY, EXTENSIONS, encode, format_like
+from augment.images.encode import DEFAULT_QUALITY, EXTENSIONS, encode_image, format_like
 from augment.render.renderer import Renderer
 from augment.samples.annotations import BY_KEYPOINT, NOTHING, Annotations
 from augment.samples.sample import Applied, Record, Rendered, Sample
@@ -202,7 +202,7 @@ class CopyMaker:
         height, width = sample.image.shape[:2]
         try:
             image_format = self._outputs.image_format(record)
-            data = encode(sample.image, image_format, self._spec.quality or DEFAULT_QUALITY)
+            data = encode_image(sample.image, image_format, self._spec.quality or DEFAULT_QUALITY)
             has_mask = self._outputs.has_mask(record) and sample.mask is not None
             mask = masks.encode_mask(sample.mask) if has_mask and sample.mask is not None else None
         except RecordError as error:

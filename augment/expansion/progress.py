@@ -92,7 +92,7 @@ class Budget:
         try:
             self._most = validation.integer("max_failures", max_failures, 0)
         except CallError:
-            told = validation.shown(max_failures)
+            told = validation.quoted(max_failures)
             raise CallError(f"max_failures is {told}; give a count, or a fraction above 0 and below 1") from None
 
     def check(self, num_refused: int, refusals: Sequence[Refusal] = (), *, so_far: str = "") -> None:

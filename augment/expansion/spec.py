@@ -11,11 +11,10 @@ from augment import engine, validation
 from augment.address import digest_fields
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError
-from augment.expansion import changes, folder
-from augment.expansion import copies as shares
+from augment.expansion import changes, copies, folder
 from augment.expansion.copies import Copies, Share
 from augment.expansion.splits import Division, Part, views
-from augment.formats.format import Format, ShardFormat, Whole
+from augment.formats.format import Format, OutputDataset, ShardFormat
 from augment.images import encode
 from augment.pipelines.spec import PipelineSpec
 from augment.render.renderer import SEED_MAX, check_seed
@@ -97,7 +96,7 @@ class ExpansionOptions:
         return replace(
             self,
             seed=check_seed(self.seed),
-            copies=shares.check(self.copies, least=0 if include_originals else 1),
+            copies=copies.check(self.copies, least=0 if include_originals else 1),
             include_originals=include_originals,
             quality=int(self.quality),
         )
@@ -223,9 +222,9 @@ class ExpansionSpec:
         return self.split is None and self.parts[0].split is not None
 
     @functools.cached_property
-    def whole(self) -> Whole:
+    def whole(self) -> OutputDataset:
         """What the format may know of all outputs."""
-        return Whole(
+        return OutputDataset(
             classes=self.classes,
             keypoint_names=self.keypoint_names,
             targets=frozenset(self.targets),
@@ -295,7 +294,7 @@ class ExpansionSpec:
             if not all(isinstance(digest, str) for digest in content["references"].values()):
                 raise ValueError
             spec = cls(**content)
-            shares.check(spec.copies, least=0)
+            copies.check(spec.copies, least=0)
             numbers = [part.num_records for part in spec.parts]
             if min(*numbers, sum(numbers), spec.shard_size) < 1 or spec.format not in scan.FORMATS:
                 raise ValueError
@@ -321,7 +320,7 @@ def describe(
     name = dataset.format if options.output_format is None else validation.text("output_format", options.output_format)
     targets = _targets(dataset, scan.named(name), options.drop_targets)
     augmented = [(part.split, each) for part, each in views(dataset, division.parts) if not part.copied]
-    by_class = shares.shares(augmented, options.copies, include_originals=options.include_originals)
+    by_class = copies.shares(augmented, options.copies, include_originals=options.include_originals)
     refused = (field for each in left_out(dataset, division) for field in (each.key, each.reason, each.detail))
     num_records = sum(part.num_records for part in division.parts)
     spec = ExpansionSpec(

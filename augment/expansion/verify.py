@@ -199,7 +199,7 @@ class Report:
         return self.num_mismatches == 0
 
 
-def verify(
+def verify_expansion(
     out: str | os.PathLike[str],
     dataset: Dataset | str | os.PathLike[str] | None = None,
     *,

@@ -33,17 +33,30 @@ from typing import Any
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import evidence, files
-from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole
+from augment.formats.format import Described, FolderFormat, Listing, Output, OutputDataset, StreamedFile
 from augment.formats.shared import image_paths
-from augment.formats.shared.columns import BETWEEN, YES, Columns, Images, Row, Table, has_meaning, read, split_words
-from augment.formats.shared.image_paths import Named
+from augment.formats.shared.columns import (
+    BETWEEN,
+    YES,
+    Columns,
+    ImageFinder,
+    Table,
+    TableRow,
+    has_meaning,
+    read,
+    split_words,
+)
+from augment.formats.shared.image_paths import TableImages
 from augment.formats.tree import Tree, join
 from augment.samples.annotations import NOTHING, Annotations
+from augment.validation import quoted
 
 # --------------------------------------------------------------------------------------------------------- writing
 
 
-def pieces(outputs: Callable[[], Iterator[Output]], whole: Whole, path_of: Callable[[Output], str]) -> Iterator[bytes]:
+def pieces(
+    outputs: Callable[[], Iterator[Output]], whole: OutputDataset, path_of: Callable[[Output], str]
+) -> Iterator[bytes]:
     """The header, then the row of each output; of one with boxes, a row for each.
 
     Raises DatasetError where the name of a class cannot stand among several.
@@ -129,10 +142,10 @@ def _line(cells: list[object]) -> bytes:
 # --------------------------------------------------------------------------------------------------------- rows
 
 
-def add(named: Named, images: Images, table: Table) -> None:
+def add(named: TableImages, images: ImageFinder, table: Table) -> None:
     """Add what a table says of images. Raises ValueError, which names the line, if a row names none."""
     folder, columns = table.path.rpartition("/")[0], table.columns
-    by_path: dict[str, list[Row]] = {}
+    by_path: dict[str, list[TableRow]] = {}
     for row in table.rows:
         name, where = row.cells[columns.path], f"line {row.line} of {table.path}"
         if not name:
@@ -151,7 +164,7 @@ def add(named: Named, images: Images, table: Table) -> None:
         named.add(path, described, table.path, own or table.split)
 
 
-def _described(columns: Columns, rows: list[Row], classes: set[str]) -> tuple[Described, str | None]:
+def _described(columns: Columns, rows: list[TableRow], classes: set[str]) -> tuple[Described, str | None]:
     """What the rows of one picture say of it, and its split where they say one."""
     try:
         split = _same(rows, columns.split, "split")
@@ -179,7 +192,7 @@ def _described(columns: Columns, rows: list[Row], classes: set[str]) -> tuple[De
     return Described(annotate=functools.partial(_boxes, columns, rows, said.labels), class_name=label), split
 
 
-def _same(rows: list[Row], place: int | None, what: str) -> str | None:
+def _same(rows: list[TableRow], place: int | None, what: str) -> str | None:
     """What all rows say in this column; None where it is empty."""
     if place is None:
         return None
@@ -202,12 +215,12 @@ def _read_labels(cells: Iterator[str]) -> dict[str, float]:
     return labels
 
 
-def _others(columns: Columns, row: Row) -> dict[str, str]:
+def _others(columns: Columns, row: TableRow) -> dict[str, str]:
     return {name: row.cells[place] for name, place in columns.others.items() if row.cells[place]}
 
 
 def _boxes(
-    columns: Columns, rows: list[Row], labels: Mapping[str, float] | None, height: int, width: int
+    columns: Columns, rows: list[TableRow], labels: Mapping[str, float] | None, height: int, width: int
 ) -> Annotations:
     boxes: list[tuple[float, float, float, float]] = []
     names: list[str] = []
@@ -243,7 +256,7 @@ def _corners(meaning: str, a: float, b: float, c: float, d: float) -> tuple[floa
     return (a, b, a + c, b + d) if meaning == "sides" else (a, b, c, d)
 
 
-def _check_size(columns: Columns, row: Row, height: int, width: int) -> None:
+def _check_size(columns: Columns, row: TableRow, height: int, width: int) -> None:
     """The boxes of a picture that was scaled after they were drawn are wrong, and look plausible."""
     if columns.size is None:
         return
@@ -256,7 +269,7 @@ def _number(cell: str, what: str) -> float:
     try:
         return float(cell)
     except ValueError as error:
-        raise ValueError(f"malformed: {what} is {cell[:40]!r}, not a number") from error
+        raise ValueError(f"malformed: {what} is {quoted(cell)}, not a number") from error
 
 
 TABLE = "labels.csv"
@@ -277,7 +290,7 @@ class CsvTable(FolderFormat):
     def recognise(self, tree: Tree) -> bool:
         """Return True if a table names images and says something of them, or may do so in two ways."""
         candidates = list(_candidates(tree))
-        images = Images(tree.paths - set(candidates) if candidates else ())
+        images = ImageFinder(tree.paths - set(candidates) if candidates else ())
         for path in candidates:
             try:
                 table = _look(tree, path, images)
@@ -290,7 +303,7 @@ class CsvTable(FolderFormat):
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the images that the tables name, and those that they don't. Raises DatasetError, StorageError."""
         candidates = list(_candidates(tree))
-        images = Images(tree.paths - set(candidates))
+        images = ImageFinder(tree.paths - set(candidates))
         looks: dict[str, Table] = {}
         for path in candidates:
             try:
@@ -301,7 +314,7 @@ class CsvTable(FolderFormat):
         tables = [_read_whole(tree, each, images) for each in _chosen(tree, looks)]
         tables = [_less_guess(table, tables) for table in tables]
         images.padded.clear()  # of what was only tried
-        named = Named(tree, used={table.path for table in tables})
+        named = TableImages(tree, used={table.path for table in tables})
         names = _class_descriptions(tree, tables, named.used, listing)
         for table in tables:
             if not table.columns.says_something:
@@ -322,7 +335,7 @@ class CsvTable(FolderFormat):
         named.fill(listing, ", ".join(table.path for table in tables))
         listing.classes = order or listing.classes
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """``labels.csv`` in the root."""
         yield StreamedFile(TABLE, pieces(outputs, whole, self.picture_path))
 
@@ -353,7 +366,7 @@ def _candidates(tree: Tree) -> Iterator[str]:
             yield path
 
 
-def _look(tree: Tree, path: str, images: Images) -> Table | None:
+def _look(tree: Tree, path: str, images: ImageFinder) -> Table | None:
     """Read the beginning of a table; None if it is none of images. Raises ValueError as ``read``."""
     if _SUBMISSION.fullmatch(path.rpartition("/")[2]):
         return None
@@ -366,7 +379,7 @@ def _look(tree: Tree, path: str, images: Images) -> Table | None:
     return None if table is not None and is_whole and _names_few(table, images) else table
 
 
-def _names_few(table: Table, images: Images) -> bool:
+def _names_few(table: Table, images: ImageFinder) -> bool:
     """True if a table, whose classes are known by no name, has less than half of the images: it may be about else."""
     columns = table.columns
     num_named = len({row.cells[columns.path] for row in table.rows})
@@ -417,7 +430,7 @@ def _chosen(tree: Tree, looks: Mapping[str, Table]) -> list[Table]:
     return chosen
 
 
-def _read_whole(tree: Tree, look: Table, images: Images) -> Table:
+def _read_whole(tree: Tree, look: Table, images: ImageFinder) -> Table:
     try:
         table = read(image_paths.read_table(tree, look.path), look.path, look.split, images)
     except ValueError as error:
@@ -445,7 +458,7 @@ def _columns_told(tree: Tree, path: str, table: Table | None) -> str:
         return "what a submission says is no truth; if it is, call the table labels.csv"
     if table is None:
         first = evidence.decoded(files.head(tree.root / path, evidence.HEAD_BYTES)).strip().partition("\n")[0]
-        return f"no column names images of this folder; its first line is {files.shown(first.strip())}"
+        return f"no column names images of this folder; its first line is {quoted(first.strip())}"
     others = ", ".join(map(keys.printable, list(table.columns.others)[:8])) or "none"
     return (
         f"column {keys.printable(table.header[table.columns.path])} names images, and of its other columns ({others}) "
@@ -478,7 +491,7 @@ def _class_descriptions(tree: Tree, tables: Iterable[Table], used: set[str], lis
     return names
 
 
-def _class_order(tree: Tree, tables: Iterable[Table], named: Named) -> tuple[str, ...] | None:
+def _class_order(tree: Tree, tables: Iterable[Table], named: TableImages) -> tuple[str, ...] | None:
     """Return the classes in the order of a file ``classes.csv`` (name,number) beside a table, if it has them all."""
     folders = {table.path.rpartition("/")[0] for table in tables}
     for path in _with_suffix(tree, ".csv"):

@@ -19,6 +19,7 @@ from augment.datasets import keys
 from augment.formats import files
 from augment.formats.files import SPLIT_NAMES
 from augment.formats.tree import PICTURES, Tree, encoding, is_picture
+from augment.validation import quoted
 
 HEAD_BYTES = 2**16
 _LOOKED_AT = 20
@@ -380,7 +381,7 @@ def _why(tree: Tree, path: str, names: "_Names") -> str | None:
 def _first_line(tree: Tree, path: str) -> str | None:
     if keys.extension(path).lower() not in TABLES:
         return None
-    return files.shown(decoded(files.head(tree.root / path, HEAD_BYTES)).strip().partition("\n")[0].strip())
+    return quoted(decoded(files.head(tree.root / path, HEAD_BYTES)).strip().partition("\n")[0].strip())
 
 
 class _Names:

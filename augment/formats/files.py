@@ -197,12 +197,6 @@ class Lazily(Mapping[int, Described]):
         return self._number
 
 
-def shown(value: object) -> str:
-    """Return a value of a file as it may stand in a message: one line, not long."""
-    text = keys.printable(repr(value))
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
 def confined(base: str, path: str) -> str | None:
     """A path that a file in the folder ``base`` writes, relative to the root; None where it leads out of the root."""
     joined = posixpath.normpath(posixpath.join(base, path))

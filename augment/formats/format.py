@@ -18,7 +18,7 @@ from augment.samples.annotations import NOTHING, Annotations
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FileSlice:
     """Where something lies inside of a file: see ``read.read_part``; None is a size that only reading tells."""
 
     offset: int
@@ -30,7 +30,7 @@ class MaskPlace:
     """Where a picture's mask lies; ``path`` is relative to the root."""
 
     path: str
-    part: Part | None = None
+    part: FileSlice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Described:
     mask: MaskPlace | None = None
     class_name: str | None = None
     named: str | None = None
-    part: Part | None = None
+    part: FileSlice | None = None
     problem: str | None = None
 
 
@@ -151,7 +151,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class OutputDataset:
     """What a format may know of the dataset that it writes. ``details`` are those of the format that was read.
 
     ``source_format`` says which that was: only a format that reads its own ``details`` may look into them. ``targets``
@@ -205,7 +205,7 @@ class Format(ABC):
         ``max_files`` bounds images that are packed into files; the files are counted already.
         """
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """Return the files that describe all of it, written last; ``outputs()`` begins at the first output each time.
 
         Outputs come sorted by (split, UTF-8 key, copy), the unchanged original last among a key's. The pieces of each
@@ -225,7 +225,7 @@ class FolderFormat(Format):
         """Return the path of its mask (PNG). A format whose ``writes`` has ``mask`` must override this."""
         raise TypeError(f"the format {self.name} has no path for the mask of {output.name}")
 
-    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+    def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
         """Return the files beside one image: its annotations, if they are a file of their own."""
         return ()
 
@@ -234,5 +234,5 @@ class ShardFormat(Format):
     """A format in which the outputs of a shard are packed into one file."""
 
     @abstractmethod
-    def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+    def pack(self, outputs: Sequence[Packed], whole: OutputDataset, *, split: str | None, index: int) -> WrittenFile:
         """Pack shard ``index`` of a split into one file."""

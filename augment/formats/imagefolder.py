@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import evidence, files
-from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
+from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, OutputDataset, StreamedFile
 from augment.formats.shared import columns, image_paths
-from augment.formats.shared.image_paths import Named
+from augment.formats.shared.image_paths import TableImages
 from augment.formats.tree import Tree, join
 from augment.samples import annotations
 from augment.samples.annotations import NOTHING, Annotations
+from augment.validation import quoted
 
 _OF_PICTURES = ("file_name", "label", "labels", "objects", "mask_file_name")
 """Columns with a meaning; the others are carried along."""
@@ -36,7 +37,7 @@ _CATEGORIES = ("categories", "category", "labels", "label")
 _DECIMALS = 6
 
 
-class Row(NamedTuple):
+class MetadataRow(NamedTuple):
     """A row: the number of its last line, its columns, and its text where that is JSON."""
 
     line: int
@@ -44,7 +45,7 @@ class Row(NamedTuple):
     text: str | None
 
 
-def of_jsonl(text: str) -> Iterator[Row]:
+def of_jsonl(text: str) -> Iterator[MetadataRow]:
     """Each line that is not blank. Raises ValueError, which names the line."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -55,10 +56,10 @@ def of_jsonl(text: str) -> Iterator[Row]:
             raise ValueError(f"line {number} is no JSON ({error}); each line is one object") from error
         if not isinstance(row, dict):
             raise _wrong(f"line {number} is no object; each line is one, with file_name")
-        yield Row(number, row, line)
+        yield MetadataRow(number, row, line)
 
 
-def of_csv(text: str) -> Iterator[Row]:
+def of_csv(text: str) -> Iterator[MetadataRow]:
     """Each row, its cells by the names of their columns; empty ones are left out.
 
     ``objects`` and ``labels`` are read as JSON. Raises ValueError, which names the line, or columns of boxes: these
@@ -84,7 +85,7 @@ def of_csv(text: str) -> Iterator[Row]:
             for name in ("objects", "labels"):
                 if name in row:
                     row[name] = json.loads(row[name])
-            yield Row(reader.line_num, row, None)
+            yield MetadataRow(reader.line_num, row, None)
     except (csv.Error, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"line {reader.line_num} cannot be read ({error})") from error
 
@@ -113,7 +114,7 @@ def read_again(text: str, height: int, width: int) -> Annotations:  # noqa: ARG0
     return read(json.loads(text))[1]
 
 
-def written(said: Annotations, whole: Whole, *, soft: bool) -> dict[str, Any]:
+def written(said: Annotations, whole: OutputDataset, *, soft: bool) -> dict[str, Any]:
     """The columns of a row, less those of paths and the single class. ``soft``: labels are an object of shares."""
     row: dict[str, Any] = {}
     if "labels" in whole.targets and said.labels is not None:
@@ -173,7 +174,7 @@ def _as_columns(objects: list[Any]) -> dict[str, list[Any]]:
 
 def _corners(box: object) -> list[float]:
     if not isinstance(box, list) or len(box) != 4:
-        raise ValueError(f"a bbox is [x, y, width, height], not {str(box)[:60]}")
+        raise ValueError(f"a bbox is [x, y, width, height], not {quoted(box)}")
     numbers = [annotations.number(each, "objects.bbox") for each in box]
     x, y, width, height = numbers
     return [x, y, x + width, y + height]
@@ -191,7 +192,7 @@ def _name(value: object, what: str) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{what} is the name or the number of a class, not {str(value)[:60]!r}")
+    raise ValueError(f"{what} is the name or the number of a class, not {quoted(value)}")
 
 
 def _wrong(text: str) -> ValueError:
@@ -226,7 +227,7 @@ class ImageFolder(FolderFormat):
         twice = next((folder for folder in folders if folders.count(folder) > 1), None)
         if twice is not None:
             raise DatasetError(f"{root / twice} holds {' and '.join(TABLES)}; leave one of them")
-        named = Named(found, used=set(tables))
+        named = TableImages(found, used=set(tables))
         for table, folder in zip(tables, folders, strict=True):
             for row in _rows(found, table):
                 _add(named, folder, row, f"line {row.line} of {keys.printable(table)}")
@@ -236,7 +237,7 @@ class ImageFolder(FolderFormat):
         """Beside its picture."""
         return join(output.split or "", _mask_name(output))
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """``metadata.jsonl``, one for each split that has an output."""
         soft = "labels" in whole.targets and any(
             share != 1 for output in outputs() for share in (output.annotations.labels or {}).values()
@@ -251,7 +252,7 @@ def _mask_name(output: Output) -> str:
     return f"{output.name}.mask.png"
 
 
-def _rows(found: Tree, table: str) -> Iterator[Row]:
+def _rows(found: Tree, table: str) -> Iterator[MetadataRow]:
     text = image_paths.read_table(found, table)
     try:
         yield from of_csv(text) if table.endswith(".csv") else of_jsonl(text)
@@ -259,7 +260,7 @@ def _rows(found: Tree, table: str) -> Iterator[Row]:
         raise DatasetError(f"{found.root / table}: {error}") from error
 
 
-def _add(named: Named, folder: str, row: Row, where: str) -> None:
+def _add(named: TableImages, folder: str, row: MetadataRow, where: str) -> None:
     name = row.columns.get("file_name")
     if not isinstance(name, str) or not name:
         raise DatasetError(f"{named.tree.root}: {where} has no file_name; each row names a picture")
@@ -270,7 +271,7 @@ def _add(named: Named, folder: str, row: Row, where: str) -> None:
     named.add(path, _described(named, folder, row), where)
 
 
-def _described(named: Named, folder: str, row: Row) -> Described:
+def _described(named: TableImages, folder: str, row: MetadataRow) -> Described:
     try:
         class_name, said = read(row.columns)
     except ValueError as error:
@@ -291,7 +292,7 @@ def _described(named: Named, folder: str, row: Row) -> Described:
     return Described(annotate=annotate, mask=place, class_name=class_name)
 
 
-def _line(output: Output, whole: Whole, *, soft: bool) -> bytes:
+def _line(output: Output, whole: OutputDataset, *, soft: bool) -> bytes:
     row: dict[str, Any] = {"file_name": output.file_name}
     if output.class_name is not None:
         row["label"] = output.class_name

@@ -29,9 +29,10 @@ from typing import NamedTuple
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason
 from augment.formats import evidence, files, folder
-from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole
+from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, OutputDataset, StreamedFile
 from augment.formats.tree import Tree, join
 from augment.images.masks import MAX_LEGEND, Legend, is_index_png
+from augment.validation import quoted
 
 WRITTEN = "classes.txt"
 VALUES_FILE = "_classes.csv"
@@ -167,7 +168,7 @@ def _of_table(text: str) -> Classes:
 
 def _number(cell: str) -> int:
     if not (cell.isascii() and cell.isdigit() and len(cell) < 6):
-        raise ValueError(f"{files.shown(cell)} is no value of a mask; write a whole number")
+        raise ValueError(f"{quoted(cell)} is no value of a mask; write a whole number")
     return int(cell)
 
 
@@ -273,7 +274,7 @@ class MaskFolders(FolderFormat):
         """At the same place in ``masks``."""
         return join(output.split or "", f"masks/{output.name}.png")
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """``classes.txt`` in the root, where classes have names. Raises DatasetError where a line cannot hold one."""
         if whole.classes:
             yield StreamedFile(WRITTEN, iter([written(whole.classes)]))

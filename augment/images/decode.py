@@ -150,16 +150,16 @@ class _Stored:
 def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     """Read the header alone: tens of microseconds, whatever the size of the picture (tenths of a millisecond for WebP).
 
-    Raises RecordError as ``decode`` does for the format and the number of pixels, and where there is no usable header.
+    Raises RecordError as ``decode_image`` does for the format and the number of pixels, and if no header is usable.
     What comes behind the header is not looked at, except that the blocks of a GIF and the chunks of a PNG are counted.
     """
     data, image_format = _recognise(data, max_pixels)
-    with Refusals(image_format):
+    with DecoderGuard(image_format):
         stored = _read_header(data, image_format, max_pixels)
         return Header(image_format, *stored.upright_size, stored.conversions(data))
 
 
-def decode(
+def decode_image(
     data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, eighths: Callable[[int, int], int] | None = None
 ) -> NDArray[np.uint8]:
     """Decode the first picture: uint8 (H, W, 3) RGB, upright, C-contiguous, a new array that the caller owns.
@@ -173,18 +173,18 @@ def decode(
     """
     validation.function("eighths", eighths)
     data, image_format = _recognise(data, max_pixels)
-    with Refusals(image_format):
+    with DecoderGuard(image_format):
         stored = _read_header(data, image_format, max_pixels)
         if stored.jpeg is not None:
             headers.check_scans(data, stored.jpeg)
     if stored.jpeg is not None and stored.jpeg.plain:
         num_eighths = FULL if eighths is None else eighths(*stored.upright_size)
         size = reduced_size(stored.height, stored.width, num_eighths)
-        with Refusals(image_format):
+        with DecoderGuard(image_format):
             image = _simplejpeg(data, *size)
         if image is not None:
             return headers.turn_upright(image, stored.orientation)
-    with Refusals(image_format):
+    with DecoderGuard(image_format):
         picture = stored.picture or pillow.open_picture(data, image_format, max_pixels)
         if picture.size != (stored.width, stored.height):
             raise ValueError("it states two different sizes")
@@ -221,7 +221,7 @@ def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
         data = bytes(data)
     if not isinstance(data, bytes):
         raise CallError(
-            f"data is {validation.shown(data)}; give the bytes of a file, as pathlib.Path(name).read_bytes() reads them"
+            f"data is {validation.quoted(data)}; give the bytes of a file, as pathlib.Path(name).read_bytes() returns"
         )
     match = _MAGIC.match(data)
     if match is not None and match.lastgroup is not None:
@@ -263,7 +263,7 @@ def _simplejpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8] | Non
     return image
 
 
-class Refusals:
+class DecoderGuard:
     """Turns whatever a decoder raises into a refusal of this record.
 
     This is the one place that catches everything: on hostile bytes Pillow raises OSError, ValueError, SyntaxError,

@@ -42,7 +42,7 @@ _MAX_SIDE_PX = {"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383}
 _WEBP_METHOD = 2
 
 
-def encode(image: NDArray[np.uint8], image_format: str, quality: int = DEFAULT_QUALITY) -> bytes:
+def encode_image(image: NDArray[np.uint8], image_format: str, quality: int = DEFAULT_QUALITY) -> bytes:
     """Encode uint8 (H, W, 3) RGB, which is left alone; safe to call from many threads.
 
     ``quality`` is 1 to 100. CallError names an unknown format or a quality outside that range; RecordError
@@ -72,7 +72,7 @@ def encode(image: NDArray[np.uint8], image_format: str, quality: int = DEFAULT_Q
 
 
 def check_options(image_format: str, quality: int = DEFAULT_QUALITY) -> None:
-    """Raise CallError unless ``encode`` takes these, before any work is begun with them."""
+    """Raise CallError unless ``encode_image`` takes these, before any work is begun with them."""
     validation.text("image_format", image_format, f"one of {', '.join(EXTENSIONS)}")
     if image_format not in EXTENSIONS:
         near = difflib.get_close_matches(image_format.lower(), [*EXTENSIONS, *EXTENSIONS.values()], n=1)

@@ -59,7 +59,7 @@ def read_mask(data: bytes, *, max_pixels: int, legend: Legend = ()) -> MaskConte
     header = decode.probe(data, max_pixels=max_pixels)
     if header.format not in _LOSSLESS:
         raise _refused(f"a mask in {header.format}, which changes values; write masks as PNG with one channel")
-    with decode.Refusals(header.format):
+    with decode.DecoderGuard(header.format):
         stored = pillow.load_mask(pillow.open_picture(data, header.format, max_pixels))
     if stored is None:
         raise _refused(

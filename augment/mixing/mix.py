@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from augment.address import digest_fields
 from augment.errors import CallError, PipelineError, Problem
 from augment.mixing import objects
-from augment.pipelines.document import Document, Loc, from_value, shown
+from augment.pipelines.document import Document, Loc, from_value
 from augment.pipelines.spec import BoxRules, KeypointRules
 from augment.samples.sample import Batch, Mixed, Provenance
 from augment.transforms import schema, step_list
 from augment.transforms.schema import Schema
 from augment.transforms.step_list import CHILDREN, Step
-from augment.validation import JSON, did_you_mean
+from augment.validation import JSON, abridged, did_you_mean, quoted
 
 STEPS: Final = 256
 """MixUp's weights are multiples of 1/256: sums of weighted pixels fit 16 bits and are exact, and a step moves no pixel
@@ -164,7 +164,7 @@ class Method:
 class Mix:
     """How the batches of a stream are mixed: by one method, or by one of several (``one_of``) with weights ``p``.
 
-    ``p`` is the probability that a batch is mixed. Picklable; ``parse`` makes it.
+    ``p`` is the probability that a batch is mixed. Picklable; ``parse_mix`` makes it.
     """
 
     methods: tuple[Method, ...]
@@ -172,7 +172,7 @@ class Mix:
     one_of: bool = False
 
     def canonical(self) -> dict[str, JSON]:
-        """Return the document with everything filled in; ``parse`` reads it back to an equal value."""
+        """Return the document with everything filled in; ``parse_mix`` reads it back to an equal value."""
         if not self.one_of:
             return self.methods[0].canonical()
         return {"OneOf": {"p": self.p, "transforms": [method.canonical() for method in self.methods]}}
@@ -311,7 +311,7 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, JSON]]] = {
 
 
 def json_schema() -> Schema:
-    """The JSON Schema (2020-12) of what ``parse`` reads."""
+    """The JSON Schema (2020-12) of what ``parse_mix`` reads."""
     params = {name: _described(name) for name in (MIXUP, CUTMIX)}
     methods = [{"enum": list(params), "title": "with all defaults"}, *(_named(name, params[name]) for name in params)]
     children = schema.array({"anyOf": methods}, 1, MAX_METHODS, "the ways of which one is taken; their p are weights")
@@ -337,7 +337,7 @@ def _described(name: str) -> Schema:
     )
 
 
-def parse(value: object) -> Mix:
+def parse_mix(value: object) -> Mix:
     """Read a document or its plain values; raises PipelineError with every problem in it, placed below ``mix``."""
     document = value if isinstance(value, Document) else from_value(value, lenient=True)
     if not document.problems and not isinstance(document.root, str | Mapping):
@@ -388,7 +388,7 @@ class _Reader:
         if step.name not in {MIXUP, CUTMIX}:
             if not (hint := did_you_mean(step.name, {MIXUP, CUTMIX, ONE_OF} - {step.name})):
                 hint = f"; {remedy}; what is done to single pictures belongs to the pipeline"
-            self._note(step.loc, f"`{shown(step.name)}` does not mix the rows of a batch{hint}")
+            self._note(step.loc, f"`{abridged(step.name)}` does not mix the rows of a batch{hint}")
             return None
         if step.children is not None:
             self._note((*step.params_loc, CHILDREN), f"`{step.name}` has no `{CHILDREN}`; only {ONE_OF} has")
@@ -402,7 +402,7 @@ class _Reader:
         for key in step.params:
             if key not in defaults:
                 hint = did_you_mean(key, defaults) or f"; it has {', '.join(defaults)}"
-                self._note((*step.params_loc, key), f"{step.name} has no parameter {shown(key)!r}{hint}")
+                self._note((*step.params_loc, key), f"{step.name} has no parameter {quoted(key)}{hint}")
         for key, default in defaults.items():
             given = step.params.get(key, default)
             values[key], problems = schema.check(given, _PARAMS[key], (key,))

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from augment import validation
 from augment.errors import PipelineError, Problem
-from augment.validation import did_you_mean
+from augment.validation import abridged, did_you_mean
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class Reader:
         for name in self._params:
             if name not in self._known:
                 hint = did_you_mean(str(name), self._known) or f"; there are {listed(self._known)}"
-                self.wrong(f"`{str(name)[:100]}` is unknown here{hint}", str(name))
+                self.wrong(f"`{abridged(str(name))}` is unknown here{hint}", str(name))
         if self._problems:
             raise PipelineError(self._problems)
 
@@ -181,7 +181,7 @@ class Reader:
         return self._params.get(name) is not None
 
     def _refuse(self, name: str, value: object, expected: str, default: T) -> T:
-        self.wrong(f"{validation.shown(value)} is not {expected}", name)
+        self.wrong(f"{validation.quoted(value)} is not {expected}", name)
         return default
 
     def _take(self, name: str, default: Any) -> Any:

@@ -28,7 +28,7 @@ class PixelFormat:
         for name, value, words in (("dtype", self.dtype, DTYPES), ("layout", self.layout, LAYOUTS)):
             if value not in words:
                 hint = did_you_mean(str(value), words)
-                raise CallError(f"{name} is {validation.shown(value)}; it is one of {', '.join(words)}{hint}")
+                raise CallError(f"{name} is {validation.quoted(value)}; it is one of {', '.join(words)}{hint}")
 
     @property
     def is_float(self) -> bool:

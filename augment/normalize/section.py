@@ -15,7 +15,7 @@ from augment.errors import CallError, PipelineError, Problem
 from augment.normalize.methods import Arctan, ByDataset, ByValue, Gamma, Log, MinMax, Normalization, Standard, Tanh
 from augment.normalize.parameters import Channels, Reader, listed, problem
 from augment.normalize.pixel_format import PixelFormat
-from augment.validation import JSON, did_you_mean
+from augment.validation import JSON, did_you_mean, quoted
 
 METHODS: Final[Mapping[str, Callable[[Reader], Normalization]]] = MappingProxyType(
     {each.METHOD: each.read for each in (Standard, MinMax, Log, Gamma, Tanh, Arctan)}
@@ -29,7 +29,7 @@ def parse(section: Mapping[str, Any]) -> Normalization:
         raise PipelineError([problem(f"`method` is missing; write one of {listed(METHODS)}")])
     if not isinstance(method, str) or method not in METHODS:
         hint = did_you_mean(method, METHODS) if isinstance(method, str) else ""
-        msg = f"{str(method)[:100]!r} is not a method; there are {listed(METHODS)}{hint}"
+        msg = f"{quoted(method, 100)} is not a method; there are {listed(METHODS)}{hint}"
         raise PipelineError([problem(msg, "method")])
     reader = Reader({key: value for key, value in section.items() if key != "method"})
     found = METHODS[method](reader)
@@ -47,7 +47,7 @@ def parse_given(given: object) -> Normalization:
     """As ``parse``, of a caller's argument; CallError where it is no section."""
     if not isinstance(given, Mapping):
         like = "{'method': 'standard', 'statistics': 'imagenet'}"
-        raise CallError(f"normalize is {validation.shown(given)}; give a section such as {like}")
+        raise CallError(f"normalize is {validation.quoted(given)}; give a section such as {like}")
     return parse(given)
 
 
@@ -113,7 +113,7 @@ def _of_view(given: object, view: int) -> Mapping[str, JSON] | None:
     if given is None:
         return None
     if not isinstance(given, Mapping):
-        raise CallError(f"normalize.{view} is {validation.shown(given)}; give a section or None")
+        raise CallError(f"normalize.{view} is {validation.quoted(given)}; give a section or None")
     try:
         return parse(given).canonical()
     except PipelineError as error:

@@ -1,5 +1,7 @@
 """Text to a document: YAML 1.2 or JSON in, plain values with the line of each place out.
 
+Pipelines, mixes and the ``data.yaml`` of datasets are read here, each with its own ``DocumentLimits``.
+
 A document holds what JSON can express (RFC 8259): mappings with text keys, lists, text, finite numbers, true, false and
 null. Unquoted words are read by the core schema of YAML 1.2.2 (section 10.3.2), so ``no``, ``1_000`` and ``2024-01-01``
 are text. Tags, anchors and aliases are refused, because a document of a hundred bytes could name code with them or grow
@@ -18,7 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
 from augment.errors import PipelineError, Problem
-from augment.validation import JSON
+from augment.validation import JSON, abridged
 
 Scalar = None | bool | int | float | str
 
@@ -67,6 +69,23 @@ MAX_INTEGER: Final = 2**53 - 1
 _NOT_FINITE_IN_JSON: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 """What Python and others write into JSON, which has no such numbers; in YAML the words are text."""
 
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """What one kind of document may hold. ``kind`` names it in messages, ``content`` says what to write into it.
+
+    With ``only_text_keys`` a key that YAML reads as a number or null is a problem, else the key is its text.
+    """
+
+    kind: str
+    content: str
+    max_bytes: int
+    max_depth: int
+    only_text_keys: bool = True
+
+
+PIPELINE: Final = DocumentLimits("a pipeline", "`transforms:` and a list of transforms", MAX_TEXT_BYTES, MAX_DEPTH)
+
 _DROPPED: Final = "\0"
 """The part of a place that keeps what stands there apart from what is kept: a key holds no such character."""
 
@@ -110,18 +129,16 @@ class Document:
         return str(Problem((), msg, self.problem(loc, msg).line))
 
 
-def parse(text: str, *, name: str = "", lenient: bool = False) -> Document:
+def parse(text: str, *, name: str = "", lenient: bool = False, limits: DocumentLimits = PIPELINE) -> Document:
     """Read YAML 1.2 or JSON; raises PipelineError with the line where it is neither or breaks a limit.
 
     ``lenient`` leaves problems that need hide no others (a value or a key that a pipeline may not hold, a key that is
     written twice) in the document.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_TEXT_BYTES:
-        raise _refused(
-            f"the text has {size} bytes, a pipeline may have {MAX_TEXT_BYTES} (MAX_TEXT_BYTES); leave something out"
-        )
-    reader = _Reader(is_json=text.removeprefix("\ufeff").lstrip()[:1] == "{")
+    if size > limits.max_bytes:
+        raise _refused(f"the text has {size} bytes, {limits.kind} may have {limits.max_bytes}; leave something out")
+    reader = _Reader(limits, is_json=text.removeprefix("\ufeff").lstrip()[:1] == "{")
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
             reader.take(event)
@@ -134,7 +151,7 @@ def parse(text: str, *, name: str = "", lenient: bool = False) -> Document:
     except (YAMLError, ValueError, OverflowError) as error:  # the last two: an escape like \UFFFFFFFF
         raise _refused(f"this is not YAML: {error}") from error
     if not reader.finished:
-        raise _refused("the document is empty; write `transforms:` and a list of transforms")
+        raise _refused(f"the document is empty; write {limits.content}")
     if reader.problems and not lenient:
         raise PipelineError(reader.problems)
     return Document(reader.root, name, reader.lines, tuple(reader.problems))
@@ -154,7 +171,7 @@ def from_value(value: Any, *, name: str = "", lenient: bool = False) -> Document
         if count > MAX_VALUES:
             raise _refused(f"the document has more than {MAX_VALUES} values (MAX_VALUES); leave some out")
         if len(loc) > MAX_DEPTH:
-            raise PipelineError([Problem(loc[:4], _too_deep())])
+            raise PipelineError([Problem(loc[:4], _too_deep(MAX_DEPTH))])
         if isinstance(item, Mapping):
             problems += [Problem(loc, wrong) for key in item if (wrong := _wrong_key(key)) is not None]
             waiting.extend(((*loc, key), inner) for key, inner in item.items() if _wrong_key(key) is None)
@@ -180,8 +197,8 @@ def _refused(msg: str, line: int | None = None) -> PipelineError:
     return PipelineError([Problem((), msg, line)])
 
 
-def _too_deep() -> str:
-    return f"lists and mappings nest more than {MAX_DEPTH} deep (MAX_DEPTH); flatten it"
+def _too_deep(most: int) -> str:
+    return f"lists and mappings nest more than {most} deep; flatten it"
 
 
 def _wrong_scalar(value: object) -> str | None:
@@ -193,7 +210,7 @@ def _wrong_scalar(value: object) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else _not_finite(value)
     if not isinstance(value, str):
-        return f"a {type(value).__name__} is not something a pipeline can hold; use numbers, text, lists and mappings"
+        return f"a {type(value).__name__} is not something a document can hold; use numbers, text, lists and mappings"
     if any("\ud800" <= character <= "\udfff" for character in value):
         return "the text has half of a surrogate pair, which is no character; remove it"
     return None
@@ -207,20 +224,12 @@ def _wrong_key(key: object) -> str | None:
     if not isinstance(key, str):
         return _key_is_not_text(key)
     if len(key) > MAX_KEY:
-        return f"the key `{shown(key)}` has {len(key)} characters, keys may have {MAX_KEY} (MAX_KEY); shorten it"
+        return f"the key `{abridged(key)}` has {len(key)} characters, keys may have {MAX_KEY} (MAX_KEY); shorten it"
     return _wrong_scalar(key)
 
 
 def _key_is_not_text(key: object) -> str:
-    return f"the key `{shown(key)}` is not text; write it in quotes"
-
-
-def shown(value: object) -> str:
-    """Return a value as it may stand in a message: one line, at most 60 characters."""
-    text = (
-        str(value).encode("unicode_escape", "replace").decode("ascii") if not str(value).isprintable() else str(value)
-    )
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    return f"the key `{abridged(str(key))}` is not text; write it in quotes"
 
 
 def _code_point(character: object) -> int:
@@ -240,15 +249,16 @@ class _Open:
 
 
 class _Reader:
-    """Builds values from the parser's events, and refuses what a pipeline may not hold where it stands.
+    """Builds values from the parser's events, and refuses what a document may not hold, with its line.
 
     ``problems`` are those after which the rest can be read all the same.
     """
 
-    def __init__(self, *, is_json: bool) -> None:
+    def __init__(self, limits: DocumentLimits, *, is_json: bool) -> None:
         self.root: JSON = None
         self.lines: dict[Loc, int] = {}
         self.problems: list[Problem] = []
+        self._limits = limits
         self._is_json = is_json
         self.finished = False
         self._open: list[_Open] = []
@@ -260,7 +270,7 @@ class _Reader:
             case "DocumentStartEvent":
                 self._start_document(event, line)
             case "AliasEvent":
-                raise _refused(f"`*{shown(event.anchor)}` is an alias; write the value out", line)
+                raise _refused(f"`*{abridged(event.anchor)}` is an alias; write the value out", line)
             case "ScalarEvent":
                 self._refuse_marks(event, line)
                 self._scalar(event, line)
@@ -277,15 +287,15 @@ class _Reader:
     def _start_document(self, event: Any, line: int) -> None:
         self._num_documents += 1
         if self._num_documents > 1:
-            raise _refused("a second document begins here; a pipeline is one document", line)
+            raise _refused(f"a second document begins here; {self._limits.kind} is one document", line)
         if event.version not in {None, (1, 2)}:
-            raise _refused(f"%YAML {event.version[0]}.{event.version[1]} is asked for; pipelines are YAML 1.2", line)
+            raise _refused(f"%YAML {event.version[0]}.{event.version[1]} is asked for; write YAML 1.2", line)
 
     def _refuse_marks(self, event: Any, line: int) -> None:
         if event.anchor:
-            raise _refused(f"`&{shown(event.anchor)}` is an anchor; write the value out where it is needed", line)
+            raise _refused(f"`&{abridged(event.anchor)}` is an anchor; write the value out where it is needed", line)
         if event.tag:
-            raise _refused(f"`{shown(event.tag)}` is a tag; a pipeline holds plain values only", line)
+            raise _refused(f"`{abridged(event.tag)}` is a tag; {self._limits.kind} holds plain values only", line)
 
     def _scalar(self, event: Any, line: int) -> None:
         text = _join_surrogates(event.value)
@@ -306,13 +316,15 @@ class _Reader:
 
     def _key(self, parent: _Open, text: str, value: JSON, line: int) -> None:
         parent.key, parent.dropped = text, True
+        if not self._limits.only_text_keys:
+            value = text
         if not isinstance(value, str):
             self._note(parent.loc, _key_is_not_text(text), line)
         elif wrong := _wrong_key(value):
             self._note(parent.loc, wrong, line)
         elif value in parent.value:
             first = self.lines[(*parent.loc, value)]
-            msg = f"`{shown(value)}` is written twice (first in line {first}); keep one"
+            msg = f"`{abridged(value)}` is written twice (first in line {first}); keep one"
             self._note((*parent.loc, value), msg, line)
         else:
             parent.dropped = False
@@ -328,8 +340,8 @@ class _Reader:
         if parent is not None and isinstance(parent.value, dict) and parent.key is None:
             raise PipelineError([Problem(parent.loc, "a key is a list or a mapping; keys are text", line)])
         loc = self._next_loc()
-        if len(self._open) >= MAX_DEPTH:
-            raise PipelineError([Problem(loc[:4], _too_deep(), line)])
+        if len(self._open) >= self._limits.max_depth:
+            raise PipelineError([Problem(loc[:4], _too_deep(self._limits.max_depth), line)])
         self.lines.setdefault(loc, line)
         self._open.append(_Open(value, loc, line))
 

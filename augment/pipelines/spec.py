@@ -9,7 +9,6 @@ The sections ``boxes:`` and ``keypoints:``, applied once the pixels have moved, 
 import functools
 import io
 import json
-import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -22,8 +21,7 @@ from ruamel.yaml import YAML
 
 from augment.address import digest_fields
 from augment.errors import PipelineError, Problem
-from augment.pipelines.document import shown
-from augment.validation import JSON, did_you_mean
+from augment.validation import JSON, abridged, did_you_mean, quoted_json
 
 LARGEST: Final = 1e9
 """The largest area or side that a rule may ask for; no picture has it."""
@@ -87,7 +85,7 @@ def parse_boxes(section: Mapping[str, Any]) -> BoxRules:
         most = 1.0 if name == "min_visibility" else LARGEST
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
             limit = "a share, in [0, 1]" if name == "min_visibility" else f"a number of pixels in [0, {LARGEST:g}]"
-            problems.append(Problem(("boxes", name), f"{_said(value)} is not {limit}; 0 keeps every box"))
+            problems.append(Problem(("boxes", name), f"{quoted_json(value)} is not {limit}; 0 keeps every box"))
         else:
             values[name] = float(value)
     if problems:
@@ -102,11 +100,11 @@ def parse_keypoints(section: Mapping[str, Any]) -> KeypointRules:
     outside = section.get("outside", rules.outside)
     if outside not in OUTSIDE:
         hint = did_you_mean(outside, OUTSIDE) if isinstance(outside, str) else ""
-        msg = f"{_said(outside)} is not one of {', '.join(OUTSIDE)}{hint}"
+        msg = f"{quoted_json(outside)} is not one of {', '.join(OUTSIDE)}{hint}"
         problems.append(Problem(("keypoints", "outside"), msg))
     swap_sides = section.get("swap_sides", rules.swap_sides)
     if not isinstance(swap_sides, bool):
-        problems.append(Problem(("keypoints", "swap_sides"), f"{_said(swap_sides)} is not true or false"))
+        problems.append(Problem(("keypoints", "swap_sides"), f"{quoted_json(swap_sides)} is not true or false"))
     if problems:
         raise PipelineError(problems)
     return KeypointRules(outside, swap_sides)
@@ -115,17 +113,11 @@ def parse_keypoints(section: Mapping[str, Any]) -> KeypointRules:
 def _unknown(section: str, given: Mapping[str, Any], known: Sequence[str]) -> list[Problem]:
     return [
         Problem(
-            (section, key), f"`{shown(key)}` is unknown here{did_you_mean(key, known)}; there are {', '.join(known)}"
+            (section, key), f"`{abridged(key)}` is unknown here{did_you_mean(key, known)}; there are {', '.join(known)}"
         )
         for key in given
         if key not in known
     ]
-
-
-def _said(value: object) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return f"`{shown(value)}`" if isinstance(value, str) else shown(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from augment.address import Address
 from augment.datasets import read, targets
 from augment.errors import Reason, RecordError, StorageError
 from augment.images import decode, masks
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.pipelines.spec import PipelineSpec
 from augment.render import request_annotations, result_file
-from augment.render.records import Pictures, Stages
+from augment.render.records import RecordSource, Stages
 from augment.render.renderer import ReferenceSource, file_identity, others, subject
 from augment.render.request_annotations import NOTHING_SAID, Said
 from augment.samples.sample import Provenance, Sample
@@ -30,7 +30,7 @@ from augment.workers.task import Guard
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RequestImage:
     """An image that was sent: what to call it when it is refused, the file that holds it, and what was said about it.
 
     ``mask`` is the file of its encoded mask.
@@ -69,17 +69,17 @@ class Copies:
 
 
 @dataclass(frozen=True, slots=True)
-class SizeTask:
+class ImageSizesTask:
     """The upright (height, width) of each image, from its header alone; raises RecordError for the first bad one."""
 
-    sources: Sequence[Source]
+    sources: Sequence[RequestImage]
     max_pixels: int
 
     def run(self, guard: Guard) -> list[tuple[int, int]]:
         """Read headers, a guarded piece of work each."""
         return [self._size(source, guard) for source in self.sources]
 
-    def _size(self, source: Source, guard: Guard) -> tuple[int, int]:
+    def _size(self, source: RequestImage, guard: Guard) -> tuple[int, int]:
         data = source.path.read_bytes()
 
         def probe() -> tuple[int, int]:
@@ -97,7 +97,7 @@ class OneShotTask:
     ``key_of`` is the file of the image whose digest is the key, if that is not ``source``.
     """
 
-    source: Source
+    source: RequestImage
     spec: PipelineSpec
     seed: int
     copies: int
@@ -164,7 +164,7 @@ class _Work:
             made = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
             self.stages.end("transform")
             sample = made.sample
-            encoded = encode(sample.image, task.image_format, task.quality)
+            encoded = encode_image(sample.image, task.image_format, task.quality)
             mask = b"" if sample.mask is None else masks.encode_mask(sample.mask)
             self.stages.end("encode")
         pipeline, taken_from = task.spec.digest, self._taken_from
@@ -179,7 +179,7 @@ class _Work:
         task, moved = self.task, self._vocabulary.moved
         eighths = functools.partial(jpeg_reduction.eighths, task.spec, targets=moved)
         if self._said == NOTHING_SAID and self._mask is None:
-            return Sample(decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths))
+            return Sample(decode.decode_image(self.data, max_pixels=task.max_pixels, eighths=eighths))
         header = decode.probe(self.data, max_pixels=task.max_pixels)
         if moved:  # a transform that cannot move one of them is refused by its name
             sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
@@ -187,7 +187,7 @@ class _Work:
             self._said = request_annotations.check(self._said, header.height, header.width)
             mask = self._mask
             sample = targets.with_targets(
-                decode.decode(self.data, max_pixels=task.max_pixels, eighths=eighths),
+                decode.decode_image(self.data, max_pixels=task.max_pixels, eighths=eighths),
                 self._said.annotations,
                 None if mask is None else lambda: masks.decode_mask(mask, max_pixels=task.max_pixels),
                 self._vocabulary,
@@ -227,5 +227,5 @@ def _compiled(
     max_pixels: int,
     files: tuple[object, ...],  # noqa: ARG001 - other files may come to lie at the same paths
 ) -> compiler.Compiled:
-    sources = {each.name: Pictures(each.open().choose(None), max_pixels=max_pixels) for each in references}
+    sources = {each.name: RecordSource(each.open().choose(None), max_pixels=max_pixels) for each in references}
     return compiler.Compiled(spec, keypoint_names=keypoint_names, references=sources)

@@ -53,13 +53,13 @@ class Pipeline:
         given: object = source
         if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str) or not str(given):
             raise CallError(
-                f"the pipeline is {validation.shown(given)}; give the name of a preset or the path of a file "
+                f"the pipeline is {validation.quoted(given)}; give the name of a preset or the path of a file "
                 "(Pipeline.parse takes text)"
             )
         if isinstance(source, str) and source in preset_names():
             return cls(_preset(source))
         path = Path(source)
-        return cls.parse(_read(path, source), name=document.shown(path.stem))
+        return cls.parse(_read(path, source), name=validation.abridged(path.stem))
 
     @classmethod
     def parse(cls, text: str, *, name: str = "") -> "Pipeline":
@@ -135,7 +135,7 @@ class Pipeline:
     def _compile(self, names: tuple[str, ...], references: References) -> compiler.Compiled:
         """What this thread compiled last, where it is the same."""
         if not isinstance(references, Mapping):
-            raise CallError(f"references is {validation.shown(references)}; give datasets by name")
+            raise CallError(f"references is {validation.quoted(references)}; give datasets by name")
         wanted = (names, tuple(sorted((name, id(each)) for name, each in references.items())))
         known: compiler.Compiled | None = getattr(self._compiled, "value", None)
         if known is not None and self._compiled.wanted == wanted:
@@ -156,7 +156,7 @@ class Pipeline:
         if isinstance(given, str | os.PathLike):
             return cls.load(given)
         raise CallError(
-            f"pipeline is {validation.shown(given)}; give an augment.Pipeline (Pipeline.parse makes one of text), the "
+            f"pipeline is {validation.quoted(given)}; give an augment.Pipeline (Pipeline.parse makes one of text), the "
             "name of a preset or the path of a file"
         )
 

@@ -16,7 +16,7 @@ from augment.datasets import targets
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, RecordError
 from augment.images.cache import DecodedCache, name_of
-from augment.images.decode import DEFAULT_MAX_PIXELS, decode
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from augment.samples.annotations import NOTHING, Annotations
 from augment.samples.inputs import as_image, as_sample
 from augment.samples.sample import Record, Sample
@@ -96,10 +96,10 @@ def decode_record(
 def _picture(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages) -> NDArray[np.uint8]:
     encoded = dataset.read(record)
     stages.end("read")
-    return decode(encoded, max_pixels=max_pixels, eighths=eighths)
+    return decode_image(encoded, max_pixels=max_pixels, eighths=eighths)
 
 
-class Pictures:
+class RecordSource:
     """The records of a dataset (of its chosen split) that transforms may take from: a ``donors.source.Source``."""
 
     def __init__(
@@ -130,7 +130,7 @@ class Loose:
     def __init__(self, given: Sequence[Sample | ArrayLike]) -> None:
         if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
             raise CallError(
-                f"references are {validation.shown(given)}; give a dataset (augment.scan reads a folder) or pictures"
+                f"references are {validation.quoted(given)}; give a dataset (augment.scan reads a folder) or pictures"
             )
         self._samples = [as_sample(each) if isinstance(each, Sample) else Sample(as_image(each)) for each in given]
         if not self._samples:
@@ -152,10 +152,10 @@ def source_of(
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     cache: DecodedCache | None = None,
-) -> Pictures | Loose:
+) -> RecordSource | Loose:
     """Where transforms find the references that somebody gave: of a dataset with splits those of the training split."""
     if isinstance(given, Dataset):
-        return Pictures(given.choose(None), max_pixels=max_pixels, cache=cache)
+        return RecordSource(given.choose(None), max_pixels=max_pixels, cache=cache)
     return Loose(given)
 
 

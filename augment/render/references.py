@@ -24,7 +24,7 @@ def take(given: References | None, pipelines: Iterable[PipelineSpec], *, has_vie
     """
     found: object = {} if given is None else given
     if not isinstance(found, Mapping):
-        raise CallError(f"references is {validation.shown(found)}; give datasets by name, as {{'styles': FOLDER}}")
+        raise CallError(f"references is {validation.quoted(found)}; give datasets by name, as {{'styles': FOLDER}}")
     for name in found:
         validation.text("the name of references", name)
     specs = tuple(pipelines)
@@ -35,5 +35,5 @@ def take(given: References | None, pipelines: Iterable[PipelineSpec], *, has_vie
     for name in found:
         if name not in names:
             told = did_you_mean(name, names) or f"; they take those of {', '.join(sorted(names)) or 'none'}"
-            raise CallError(f"references has {validation.shown(name)}, whose pictures no transform takes{told}")
+            raise CallError(f"references has {validation.quoted(name)}, whose pictures no transform takes{told}")
     return {name: scan.take(found[name]) for name in sorted(names)}

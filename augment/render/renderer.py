@@ -23,10 +23,10 @@ from augment.images.cache import CachePlace, DecodedCache
 from augment.images.decode import DEFAULT_MAX_PIXELS
 from augment.pipelines.spec import PipelineSpec
 from augment.render import records
-from augment.render.records import Pictures, Stages
+from augment.render.records import RecordSource, Stages
 from augment.samples.annotations import Annotations
 from augment.samples.sample import Record, Rendered, Sample
-from augment.transforms import jpeg_reduction, matrix_geometry
+from augment.transforms import albumentations_import, jpeg_reduction, matrix_geometry
 from augment.transforms.runtime import compiler, donor_step
 
 SEED_MAX = 2**64 - 1
@@ -66,7 +66,7 @@ class Renderer:
         self._transform = compiler.Compiled(
             spec,
             keypoint_names=self._vocabulary.keypoint_names,
-            donors=Pictures(dataset, max_pixels=max_pixels, cache=cache),
+            donors=RecordSource(dataset, max_pixels=max_pixels, cache=cache),
             references={
                 name: records.source_of(each, max_pixels=max_pixels, cache=cache) for name, each in bound.items()
             },
@@ -176,7 +176,7 @@ class RenderSource:
 
 @functools.lru_cache(maxsize=64)
 def _renderer(source: RenderSource, files: tuple[object, ...]) -> Renderer:  # noqa: ARG001 - as file_identity says
-    compiler.use_one_thread()
+    albumentations_import.use_one_thread()
     dataset = _opened(source.manifest, source.dataset_digest)
     return Renderer(
         dataset.choose(source.split),

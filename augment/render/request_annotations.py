@@ -17,6 +17,7 @@ from augment.datasets.targets import Vocabulary
 from augment.errors import CallError
 from augment.samples import annotations
 from augment.samples.annotations import NOTHING, Annotations
+from augment.validation import quoted
 
 FIELD = "annotations"
 _NAMED = ("box_labels", "keypoint_labels")
@@ -83,12 +84,12 @@ def _by_image(document: Any, names: Sequence[str]) -> list[tuple[Any, str]]:
     by_name = {_plain(name): one for name, one in document.items()}
     unknown = sorted(by_name.keys() - set(map(_plain, names)))
     if unknown:
-        what = f"no image's file is called {unknown[0][:100]!r}, and no annotation is"
+        what = f"no image's file is called {quoted(unknown[0], 100)}, and no annotation is"
         raise CallError(f"{FIELD}: {what}; annotations are {', '.join(sorted(_MEMBERS))}")
     counts = Counter(map(_plain, names))
     shared = next((name for name in by_name if counts[name] > 1), None)
     if shared is not None:
-        what = f"{counts[shared]} images are called {shared[:100]!r}"
+        what = f"{counts[shared]} images are called {quoted(shared, 100)}"
         raise CallError(f"{FIELD}: {what}; send a list with one object for each image, in their order")
     if len(by_name) < len(document):
         raise CallError(f"{FIELD}: two of its names are one in Unicode's normal form C; send a list in their place")

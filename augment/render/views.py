@@ -43,7 +43,7 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
     given: object = views
     if isinstance(given, str | Mapping) or not isinstance(given, Sequence) or not given:
         raise CallError(
-            f"views is {validation.shown(given)}; give a list such as [{{'pipeline': 'simclr', 'count': 2}}]"
+            f"views is {validation.quoted(given)}; give a list such as [{{'pipeline': 'simclr', 'count': 2}}]"
         )
     found = tuple(_view(each, i) for i, each in enumerate(views))
     if (total := sum(view.count for view in found)) > VIEWS_MAX:
@@ -60,12 +60,12 @@ def _view(given: object, place: int) -> View:
     if not isinstance(given, Mapping):
         given = {"pipeline": given}
     if unknown := [name for name in given if name not in _MEMBERS]:
-        raise CallError(f"views.{place} has {validation.shown(unknown[0])}; a view has pipeline and count")
+        raise CallError(f"views.{place} has {validation.quoted(unknown[0])}; a view has pipeline and count")
     count = validation.integer(f"views.{place}.count", given.get("count", 1), 1, VIEWS_MAX)
     pipeline = given.get("pipeline")
     if not isinstance(pipeline, Pipeline | PipelineSpec | str | os.PathLike):
         raise CallError(
-            f"views.{place}.pipeline is {validation.shown(pipeline)}; give an augment.Pipeline, the name of a preset "
+            f"views.{place}.pipeline is {validation.quoted(pipeline)}; give an augment.Pipeline, the name of a preset "
             "or the path of a file"
         )
     with problems_of_view(place):

@@ -38,6 +38,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.validation import quoted_json
+
 _FIRST = 48
 _MORE = 0x20
 _SIGN = 0x10
@@ -188,11 +190,11 @@ def _wrong_lengths(annotations: Annotations) -> Iterator[str]:
 def _wrong_boxes(boxes: Sequence[Corners], height: int, width: int) -> Iterator[str]:
     for i, box in enumerate(boxes):
         if not _is_finite(box):
-            yield f"not a number: box {i} is {_shown(box)}"
+            yield f"not a number: box {i} is {quoted_json(box)}"
         elif _leaves(box, height, width, EDGE_TOLERANCE):
-            yield f"box outside: box {i} is {_shown(box)} on a picture of {width} x {height} (width x height)"
+            yield f"box outside: box {i} is {quoted_json(box)} on a picture of {width} x {height} (width x height)"
         elif not (min(box[2], width) > max(box[0], 0) and min(box[3], height) > max(box[1], 0)):
-            yield f"box without area: box {i} is {_shown(box)}"
+            yield f"box without area: box {i} is {quoted_json(box)}"
 
 
 def _wrong_masks(instance_masks: Sequence[Polygons | Rle | None], height: int, width: int) -> Iterator[str]:
@@ -207,13 +209,14 @@ def _wrong_masks(instance_masks: Sequence[Polygons | Rle | None], height: int, w
                 yield f"not run lengths: mask {i}: {error}"
         for polygon in mask if isinstance(mask, tuple) else ():
             if len(polygon) < 6 or len(polygon) % 2:
-                yield f"not a polygon: of mask {i}, {_shown(polygon)} is not three or more points [x, y, x, y, x, y]"
+                shown = quoted_json(polygon)
+                yield f"not a polygon: of mask {i}, {shown} is not three or more points [x, y, x, y, x, y]"
             elif not _is_finite(polygon):
-                yield f"not a number: a polygon of mask {i} is {_shown(polygon)}"
+                yield f"not a number: a polygon of mask {i} is {quoted_json(polygon)}"
             else:
                 xs, ys = polygon[::2], polygon[1::2]
                 if _leaves((min(xs), min(ys), max(xs), max(ys)), height, width, EDGE_TOLERANCE):
-                    yield f"polygon outside: of mask {i}, {_shown(polygon)} on a picture of {width} x {height}"
+                    yield f"polygon outside: of mask {i}, {quoted_json(polygon)} on a picture of {width} x {height}"
 
 
 def _wrong_keypoints(annotations: Annotations) -> Iterator[str]:
@@ -223,11 +226,11 @@ def _wrong_keypoints(annotations: Annotations) -> Iterator[str]:
         if seen not in _VISIBILITIES:
             yield f"unknown visibility: of keypoint {i} it is {seen}; it is 0, 1 or 2"
         elif seen and not _is_finite(point):
-            yield f"not a number: keypoint {i} is {_shown(point)}"
+            yield f"not a number: keypoint {i} is {quoted_json(point)}"
     for name in ("keypoint_angles", "keypoint_scales"):
         values = getattr(annotations, name) or ()
         if not _is_finite(values):
-            yield f"not a number: {name} are {_shown(values)}"
+            yield f"not a number: {name} are {quoted_json(values)}"
     for i, box in enumerate(annotations.keypoint_boxes or ()):
         if not -1 <= box < num_boxes:
             yield f"unknown box: keypoint {i} belongs to box {box} of {num_boxes}"
@@ -267,13 +270,8 @@ def _mask_members(mask: Polygons | Rle | None) -> object:
     return None if mask is None else [_floats(polygon) for polygon in mask]
 
 
-def _shown(value: object) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
 def _other(wanted: str, value: object) -> ValueError:
-    return ValueError(f"{wanted}, not {_shown(value)}")
+    return ValueError(f"{wanted}, not {quoted_json(value)}")
 
 
 def _of(kind: type | tuple[type, ...], expected: str) -> Callable[[object, str], Any]:

@@ -16,9 +16,9 @@ def as_image(image: ArrayLike) -> NDArray[np.uint8]:
     try:
         array = np.asarray(image)
     except Exception as error:  # lists of unequal lengths, and whatever a stranger's __array__ raises
-        raise CallError(f"an image is uint8 (H, W, 3) RGB, not {validation.shown(image)}; give an array") from error
+        raise CallError(f"an image is uint8 (H, W, 3) RGB, not {validation.quoted(image)}; give an array") from error
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        what = f"{array.dtype} {array.shape}" if array.ndim else validation.shown(image)
+        what = f"{array.dtype} {array.shape}" if array.ndim else validation.quoted(image)
         raise CallError(f"an image is uint8 (H, W, 3) RGB, not {what}; {_remedy(array)}")
     return array
 
@@ -80,7 +80,7 @@ def as_sample(sample: Sample) -> Sample:
         try:
             array = np.asarray(value)
         except Exception as error:  # as for an image
-            raise CallError(f"{name} is {validation.shown(value)}; it must be {what}") from error
+            raise CallError(f"{name} is {validation.quoted(value)}; it must be {what}") from error
         fits = array.ndim == len(shape) and all(
             wanted in (None, there) for wanted, there in zip(shape, array.shape, strict=True)
         )

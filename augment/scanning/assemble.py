@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from augment import address
 from augment.datasets import keys, manifest
-from augment.datasets.manifest import ConvertedImages, Size, SplitSummary, Summary
+from augment.datasets.manifest import ConvertedImages, DatasetSummary, Size, SplitSummary
 from augment.errors import Reason
 from augment.formats.format import Listing, RefusedPath
 from augment.samples.annotations import BY_KEYPOINT, Annotations
-from augment.scanning.examine import Found, Mask, Picture
+from augment.scanning.examine import ExaminedImage, Found, Mask
 
 NUM_EXAMPLES = 3
 
@@ -51,7 +51,7 @@ class Kind:
         return f"{self.number:,} of {self.name or self.reason!s} ({shown}{more})"
 
 
-class Refusals:
+class RefusalCounts:
     """Counts by reason and kind. Of a bad annotation the kind is what stands before the first colon."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class _Columns:
 class Assembled:
     """The rows of a manifest, sorted, and what is said of them."""
 
-    summary: Summary
+    summary: DatasetSummary
     records: Iterable[pa.RecordBatch]
     refused: Iterable[pa.RecordBatch]
 
@@ -154,13 +154,13 @@ class Assembly:
         self._largest_edge = -math.inf
         self._has_fractions = False
         self._num_crowds = 0
-        self.refusals = Refusals()
+        self.refusals = RefusalCounts()
         self.num_records = 0
         self.num_refused = 0
 
     def add(self, found: Found) -> None:
         file, verdict = found.file, found.verdict
-        if not isinstance(verdict, Picture):
+        if not isinstance(verdict, ExaminedImage):
             self.refuse(RefusedPath(file.named, verdict.reason, verdict.detail))
             return
         name = file.class_name
@@ -241,7 +241,7 @@ class Assembly:
             )
             for split in self._splits
         }
-        summary = Summary(
+        summary = DatasetSummary(
             format=format_name,
             root=root,
             digest=dataset_digest({split: _batches(table) for split, table in tables.items()}),

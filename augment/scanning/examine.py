@@ -22,7 +22,7 @@ from augment.datasets import keys, read, seen_files
 from augment.datasets.seen_files import SeenFile
 from augment.errors import Reason, RecordError
 from augment.formats.files import Watch
-from augment.formats.format import Described, FileGroup, Listing, MaskPlace, Part
+from augment.formats.format import Described, FileGroup, FileSlice, Listing, MaskPlace
 from augment.images import decode, masks
 from augment.samples.annotations import Annotations
 from augment.validation import did_you_mean
@@ -62,7 +62,7 @@ class Mask:
     is_binary: bool
 
 
-class Picture(NamedTuple):
+class ExaminedImage(NamedTuple):
     """A file that is a picture by its header; ``digest`` is the record's, ``annotations`` are the JSON of ``said``."""
 
     height: int
@@ -82,7 +82,7 @@ class Refused:
     detail: str
 
 
-class File(NamedTuple):
+class ListedFile(NamedTuple):
     """One file that a format listed; ``path`` is relative to the root, ``named`` is what its record goes by."""
 
     group: FileGroup
@@ -106,15 +106,15 @@ class File(NamedTuple):
 class Found(NamedTuple):
     """One file and what became of it."""
 
-    file: File
-    verdict: Picture | Refused
+    file: ListedFile
+    verdict: ExaminedImage | Refused
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     """Some files that one thread examines: what is known of their places, and what is found and new."""
 
-    files: tuple[File, ...]
+    files: tuple[ListedFile, ...]
     places: list[bytes]
     known: Mapping[bytes, SeenFile]
     found: list[Found] = field(default_factory=list)
@@ -122,7 +122,7 @@ class _Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ScanLimits:
     """What a scan accepts."""
 
     max_pixels: int = decode.DEFAULT_MAX_PIXELS
@@ -132,7 +132,7 @@ class Limits:
 class Examiner:
     """Examines files of one dataset, from several threads at once."""
 
-    def __init__(self, root: Path, limits: Limits, listing: Listing, watch: Watch | None = None) -> None:
+    def __init__(self, root: Path, limits: ScanLimits, listing: Listing, watch: Watch | None = None) -> None:
         self._root = root
         self._prefix = f"{root}/"
         self._limits = limits
@@ -148,7 +148,7 @@ class Examiner:
     def examine_all(self, *, num_threads: int) -> Iterator[list[Found]]:
         """What became of each file of the listing, a few at a time, in the order of its groups."""
         files = (
-            File(group, f"{group.folder}/{name}" if group.folder else name, group.described.get(i, _PLAIN))
+            ListedFile(group, f"{group.folder}/{name}" if group.folder else name, group.described.get(i, _PLAIN))
             for group in self._listing.groups
             for i, name in enumerate(group.names)
         )
@@ -179,7 +179,7 @@ class Examiner:
                 self._seen.add(new)
         self._seen.end_scan(self._root, places)
 
-    def _chunk(self, files: tuple[File, ...]) -> "_Chunk | None":
+    def _chunk(self, files: tuple[ListedFile, ...]) -> "_Chunk | None":
         """Look up what is known of some files; here, because each step of SQLite in a thread waits for the others."""
         places = [self._place(file.place, file.described.part) for file in files]
         places += [self._place(mask.path, mask.part) for file in files if (mask := file.described.mask) is not None]
@@ -201,10 +201,10 @@ class Examiner:
         finally:
             self._watch.done()
 
-    def _place(self, path: str, part: Part | None) -> bytes:
+    def _place(self, path: str, part: FileSlice | None) -> bytes:
         return seen_files.place_of(self._prefix + path, None if part is None else part.offset)
 
-    def _examine(self, file: File, place: bytes, chunk: "_Chunk") -> Picture | Refused:
+    def _examine(self, file: ListedFile, place: bytes, chunk: "_Chunk") -> ExaminedImage | Refused:
         self._watch.at(file.path)
         try:
             verdict = self._judge(file, place, chunk)
@@ -223,7 +223,7 @@ class Examiner:
             return Refused(Reason.MISPLACED, file.group.misplaced)
         return verdict
 
-    def _judge(self, file: File, place: bytes, chunk: "_Chunk") -> Picture | Refused:
+    def _judge(self, file: ListedFile, place: bytes, chunk: "_Chunk") -> ExaminedImage | Refused:
         if file.described.problem is not None:
             return Refused(Reason.ANNOTATION, file.described.problem)
         class_name = file.class_name
@@ -243,7 +243,7 @@ class Examiner:
         if isinstance(mask, Refused):
             return mask
         digest = read.record_digest(image.digest, class_name, text, None if mask is None else mask.digest)
-        return Picture(
+        return ExaminedImage(
             image.height,
             image.width,
             image.size_bytes,
@@ -256,7 +256,7 @@ class Examiner:
         )
 
     def _look(
-        self, path: str, part: Part | None, place: bytes, chunk: "_Chunk", *, is_mask: bool
+        self, path: str, part: FileSlice | None, place: bytes, chunk: "_Chunk", *, is_mask: bool
     ) -> SeenFile | Refused:
         """Find out what an image or a mask is: from what is known of the file, else from its bytes.
 
@@ -289,7 +289,7 @@ class Examiner:
             chunk.new.append(found)
         return found
 
-    def _still(self, known: SeenFile, path: str, part: Part | None, *, is_mask: bool) -> bool:
+    def _still(self, known: SeenFile, path: str, part: FileSlice | None, *, is_mask: bool) -> bool:
         """True if an earlier scan found this, and neither the file, its use nor the limits are other ones now."""
         limits = self._limits
         if bool(known.mask_bits) != is_mask or known.size_bytes > limits.max_file_bytes:
@@ -324,7 +324,7 @@ class Examiner:
             place.path, offset, mask.size_bytes, mask.digest, mask.mask_bits, mask.mask_largest, is_binary=is_binary
         )
 
-    def _read(self, name: str, part: Part | None) -> read.FileContent | Refused:
+    def _read(self, name: str, part: FileSlice | None) -> read.FileContent | Refused:
         full = self._root / name
         limit = self._limits.max_file_bytes
         if part is None:

@@ -33,8 +33,8 @@ from augment.formats.yolo.format import Yolo
 from augment.images import decode
 from augment.scanning import assemble
 from augment.scanning.assemble import Assembly
-from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES, Examiner, Limits
-from augment.validation import did_you_mean
+from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES, Examiner, ScanLimits
+from augment.validation import did_you_mean, quoted
 
 Progress = Callable[[int, int], None]
 """Called with the number of files that are done and the number of all, from the thread that called the scan."""
@@ -59,7 +59,7 @@ def named(name: str) -> Format:
     """The format of this name. Raises DatasetError where there is none."""
     if name not in FORMATS:
         hint = did_you_mean(name, FORMATS)
-        raise DatasetError(f"there is no format {name[:64]!r}{hint}; there is {', '.join(sorted(FORMATS))}")
+        raise DatasetError(f"there is no format {quoted(name)}{hint}; there is {', '.join(sorted(FORMATS))}")
     return FORMATS[name]
 
 
@@ -149,7 +149,7 @@ def scan(
     assembly = Assembly(listing)
     for refused in listing.refused:
         assembly.refuse(refused)
-    examiner = Examiner(folder_path, Limits(max_pixels, max_file_bytes), listing, watch)
+    examiner = Examiner(folder_path, ScanLimits(max_pixels, max_file_bytes), listing, watch)
     done = listing.num_files - sum(len(group.names) for group in listing.groups)
     if progress is not None:
         progress(done, listing.num_files)

@@ -140,7 +140,7 @@ _NONE = NearDuplicates(np.empty((0, 2), np.int64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)
-class Division:
+class DividedDataset:
     """A dataset and the split of each of its records.
 
     ``assigned`` is the place in ``ratios.names`` of each record's split, ``class_names`` is the class that it was
@@ -248,7 +248,7 @@ class Division:
         return found
 
 
-def divide(
+def divide_dataset(
     dataset: Dataset,
     *,
     ratios: Ratios | str | None = None,
@@ -258,7 +258,7 @@ def divide(
     max_distance: int | None = near_duplicates.MAX_DISTANCE,
     workers: Workers | None = None,
     progress: pixels.Progress | None = None,
-) -> Division:
+) -> DividedDataset:
     """Say which records are for training, validation and test; nothing is written.
 
     ``ratios`` (``"60,20,20"``, or ``"70,30"`` without validation) are by default ``ratios.default_ratios`` of the
@@ -291,13 +291,13 @@ def divide(
     classes = np.array([numbers[name] for name in class_names], np.int64)
     assigned = assign(units, classes, places(seed, keys, groups), chosen)
     nameless = 0 if group_by is None else sum(name is None for name in groups)
-    return Division(dataset, chosen, assigned, class_names, groups, units, near, nameless)
+    return DividedDataset(dataset, chosen, assigned, class_names, groups, units, near, nameless)
 
 
 def check(
     *, ratios: Ratios | str | None = None, group_by: str | None = None, seed: int = 0, max_distance: int | None = None
 ) -> None:
-    """Raise CallError where an argument of ``divide`` is out of range, before a scan that may take minutes."""
+    """Raise CallError where an argument of ``divide_dataset`` is out of range, before a scan that may take minutes."""
     check_seed(seed)
     if isinstance(ratios, str):
         parse_ratios(ratios)
@@ -308,7 +308,7 @@ def check(
 
 
 def write(
-    division: Division,
+    division: DividedDataset,
     out: str | os.PathLike[str],
     *,
     workers: Workers | None = None,
@@ -316,7 +316,7 @@ def write(
     output_format: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
-    """Write the divided dataset: see ``Division.expansion`` and ``Expansion.run``."""
+    """Write the divided dataset: see ``DividedDataset.expansion`` and ``Expansion.run``."""
     return division.expansion(out, output_format=output_format).run(workers, update=update, progress=progress)
 
 

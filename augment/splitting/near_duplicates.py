@@ -23,7 +23,7 @@ from PIL import Image
 from augment.dataset_stats.pixels import Progress
 from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, RecordError, require
-from augment.images.decode import FULL, decode
+from augment.images.decode import FULL, decode_image
 from augment.samples.sample import Record
 from augment.workers import task
 from augment.workers.files import MemoryFile
@@ -70,7 +70,7 @@ class HashTask:
             return guard(
                 f"{record.digest}-hash",
                 record.key,
-                lambda: picture_hash(decode(self.dataset.read(record), eighths=_eighths)),
+                lambda: picture_hash(decode_image(self.dataset.read(record), eighths=_eighths)),
             )
         except RecordError:
             return None

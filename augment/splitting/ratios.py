@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.errors import CallError
+from augment.validation import quoted
 
 WHOLE = 100_000_000
 """What shares are parts of: a millionth of a percent each, so that they hardly jump as a dataset grows."""
@@ -70,12 +71,12 @@ def parse_ratios(text: str) -> Ratios:
     total = sum(shares)
     if len(shares) not in {2, 3} or min(shares) <= 0 or total not in {1, 100}:
         raise CallError(
-            f"ratios is {text[:64]!r}; give percents above 0 that add up to 100, for training, validation and test "
+            f"ratios is {quoted(text)}; give percents above 0 that add up to 100, for training, validation and test "
             "(60,20,20) or for training and test (70,30)"
         )
     numbers = [int(share * WHOLE / total) for share in shares[1:]]
     if min(numbers) < 1:
-        raise CallError(f"ratios is {text[:64]!r}; the least share is a millionth of a percent")
+        raise CallError(f"ratios is {quoted(text)}; the least share is a millionth of a percent")
     names = SPLITS if len(shares) == 3 else (SPLITS[0], SPLITS[2])
     return Ratios(names, (WHOLE - sum(numbers), *numbers))
 

@@ -20,7 +20,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, StorageError
 from augment.images import decode
 from augment.images.cache import CachePlace
-from augment.mixing.mix import parse as parse_mix
+from augment.mixing.mix import parse_mix
 from augment.normalize import section
 from augment.normalize.images import denormalise, normalize
 from augment.normalize.pixel_format import PixelFormat
@@ -37,7 +37,7 @@ from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX, BatchSlice, Stream
 from augment.streams.tasks import BatchTask, with_provenance
 from augment.transforms import sizes
 from augment.wire import arrow
-from augment.wire.columns import Layout
+from augment.wire.columns import BatchLayout
 from augment.workers.files import MemoryFile
 from augment.workers.task import InProcessGuard, Workers
 
@@ -262,7 +262,7 @@ class Stream:
         draw, view = self.draw(epoch, repeat), self._view(view)
         position = self.dataset.find(key)
         if position is None:
-            raise DatasetError(f"the dataset has no record {validation.shown(key)}; keys are paths without extension")
+            raise DatasetError(f"the dataset has no record {validation.quoted(key)}; keys are paths without extension")
         return self._here.renderers[view].render(self.dataset.record(position), draw=draw, view=view)
 
     def draw(self, epoch: int, repeat: int = 0) -> int:
@@ -311,10 +311,10 @@ class Stream:
             for _, _, file in pending:
                 file.close()
 
-    def layout(self, epoch: int) -> Layout:
+    def layout(self, epoch: int) -> BatchLayout:
         """What all batches of one epoch have in common."""
         views = [
-            Layout(
+            BatchLayout(
                 shape,
                 self.targets,
                 len(self.classes),

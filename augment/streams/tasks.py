@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from augment.errors import DatasetError
-from augment.images.encode import DEFAULT_QUALITY, encode
+from augment.images.encode import DEFAULT_QUALITY, encode_image
 from augment.render import result_file
 from augment.render.renderer import RenderSource
 from augment.render.result_file import Laid
@@ -20,11 +20,11 @@ from augment.samples.sample import Batch, Provenance, Record
 from augment.streams.batch import BatchRenderer, mark_padding
 from augment.streams.spec import BatchSlice, StreamSpec
 from augment.wire import arrow, npz, tar
-from augment.wire.columns import Layout
+from augment.wire.columns import BatchLayout
 from augment.workers.task import Guard
 
 
-class Format(StrEnum):
+class BatchFormat(StrEnum):
     """The formats of a batch."""
 
     ARROW = "arrow"
@@ -36,7 +36,7 @@ class Format(StrEnum):
 class PartFormat:
     """A format with its options: how a tar holds pictures, and the quality of jpg."""
 
-    name: Format = Format.ARROW
+    name: BatchFormat = BatchFormat.ARROW
     image_format: str = "png"
     quality: int = DEFAULT_QUALITY
 
@@ -50,7 +50,7 @@ class BatchTask:
 
     sources: tuple[RenderSource, ...]
     spec: StreamSpec
-    layout: Layout
+    layout: BatchLayout
     place: BatchSlice
     into: Path
 
@@ -99,7 +99,7 @@ class PartTask:
     whole: Path
     laid: Laid
     spec: StreamSpec
-    layout: Layout
+    layout: BatchLayout
     place: BatchSlice
     part_format: PartFormat
     into: Path
@@ -121,17 +121,17 @@ class PartTask:
         first = self.place.index * self.spec.batch_size
         positions = self.spec.positions(self.place)
         batch = replace(batch, epoch=self.place.epoch, index=self.place.index)
-        if self.part_format.name is Format.TAR:
+        if self.part_format.name is BatchFormat.TAR:
             batch = with_provenance(batch, result_file.read_description(self.whole, self.laid))
         part = batch.rows(positions.start - first, positions.stop - first)
         part = mark_padding(part, is_padding=self.spec.is_padding(self.place))
         match self.part_format.name:
-            case Format.ARROW:
+            case BatchFormat.ARROW:
                 return arrow.batch_message(part, schema)
-            case Format.TAR:
+            case BatchFormat.TAR:
                 form = self.part_format
                 return list(tar.batch_members(part, form.image_format, form.quality, self.layout.pixel_format))
-            case Format.NPZ:
+            case BatchFormat.NPZ:
                 return [npz.to_bytes(part)]
 
 
@@ -177,7 +177,7 @@ class SampleTask:
         }
         if self.source.inverses:
             description["source_size"] = [record.height, record.width]
-        png = encode(sample.image, "png")
+        png = encode_image(sample.image, "png")
         renderer.stages.end("encode")
         if renderer.dataset.targets - {"label"}:
             description["annotations"] = renderer.annotations(record, rendered).members()

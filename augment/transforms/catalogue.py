@@ -18,7 +18,7 @@ import pydantic
 from augment.pipelines.spec import Node
 from augment.transforms import entry, schema
 from augment.transforms.albumentations_import import A
-from augment.transforms.entry import Entry
+from augment.transforms.entry import TransformEntry
 from augment.transforms.families import FAMILIES
 from augment.transforms.schema import Place, Schema
 from augment.validation import JSON, did_you_mean
@@ -90,7 +90,7 @@ class ParamsError(Exception):
 
 
 @functools.cache
-def catalogue() -> Mapping[str, Entry]:
+def catalogue() -> Mapping[str, TransformEntry]:
     """All transforms, by name, in alphabetical order."""
     return MappingProxyType({name: replace(item, schema=_schema(item)) for name, item in sorted(_entries().items())})
 
@@ -177,7 +177,7 @@ def _unknown_parameter(name: str, key: str, properties: Mapping[str, Schema]) ->
 
 
 @functools.cache
-def _entries() -> Mapping[str, Entry]:
+def _entries() -> Mapping[str, TransformEntry]:
     return {item.name: replace(item, family=family) for family, entries in FAMILIES.items() for item in entries}
 
 
@@ -227,7 +227,7 @@ def _canonical(name: str, values: Mapping[str, JSON]) -> dict[str, JSON]:
     return canonical
 
 
-def _schema(item: Entry) -> Schema:
+def _schema(item: TransformEntry) -> Schema:
     """The schema of all parameters; defaults are shown as in a form, ranges as [low, high]."""
     defaults = _defaults(item.name)
     properties = {

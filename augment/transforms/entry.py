@@ -1,4 +1,4 @@
-"""Entry: a transform of the catalogue, with parameters that many share; Extent: a range of image sizes."""
+"""TransformEntry: a transform of the catalogue, with parameters that many share; Extent: a range of image sizes."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -132,7 +132,7 @@ Rule = Callable[[Params], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TransformEntry:
     """A transform: its name in Albumentations (or ours), what it does in our words, and its parameters without ``p``.
 
     ``implementation``: its class, ours or Albumentations' corrected; None where Albumentations' own is right as it is.
@@ -183,7 +183,7 @@ class Entry:
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
 
-moving_entry: Final = functools.partial(Entry, targets=ALL_TARGETS, moves_pixels=True)
+moving_entry: Final = functools.partial(TransformEntry, targets=ALL_TARGETS, moves_pixels=True)
 """Entry of a transform that moves pixels, and every target with them."""
 
 

@@ -166,7 +166,7 @@ def _moved(polygons: _Array, matrix: NDArray[np.float64]) -> NDArray[np.float64]
     return np.asarray(homogeneous[..., :2] / np.where(third > _HORIZON, third, 1.0), np.float64)
 
 
-class Step(NamedTuple):
+class WarpStep(NamedTuple):
     """One resampling of a picture: matrix from pixel to pixel, height and width of the result, border."""
 
     matrix: NDArray[np.float64]
@@ -175,7 +175,7 @@ class Step(NamedTuple):
 
 
 def boxes_through(
-    rows: _Array, steps: Sequence[Step], *, shape: tuple[int, int], ellipse: bool = False
+    rows: _Array, steps: Sequence[WarpStep], *, shape: tuple[int, int], ellipse: bool = False
 ) -> NDArray[np.float64]:
     """Columns of boxes, in shares of a picture of ``shape``, after these steps, in shares of the last one's frame.
 
@@ -256,9 +256,9 @@ class Straight:
         """The matrix from the picture that came in to the one that goes out, and the latter's height and width."""
         raise NotImplementedError
 
-    def steps(self, params: Mapping[str, Any]) -> list[Step]:
+    def steps(self, params: Mapping[str, Any]) -> list[WarpStep]:
         """The same as it is resampled, one step after another."""
-        return [Step(*self.placed(params), getattr(self, "border_mode", cv2.BORDER_CONSTANT))]
+        return [WarpStep(*self.placed(params), getattr(self, "border_mode", cv2.BORDER_CONSTANT))]
 
     def apply_to_bboxes(self, bboxes: _Array, **params: Any) -> _Array:
         ellipse = getattr(self, "rotate_method", "") == "ellipse"

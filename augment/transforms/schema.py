@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from augment.validation import JSON
+from augment.validation import JSON, quoted_json
 
 Schema = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -135,31 +135,22 @@ def check(value: object, schema: Schema, place: Place = ()) -> tuple[JSON, list[
     if kind == "object":
         return _check_object(value, schema, place)
     if kind == "null":
-        return None, [] if value is None else [(place, f"is {show(value)}; it must be null")]
+        return None, [] if value is None else [(place, f"is {quoted_json(value)}; it must be null")]
     if kind == "string":
         return _check_name(value, schema, place)
     if kind == "boolean":
         return (
-            (value, []) if isinstance(value, bool) else (None, [(place, f"is {show(value)}; it must be true or false")])
+            (value, [])
+            if isinstance(value, bool)
+            else (None, [(place, f"is {quoted_json(value)}; it must be true or false")])
         )
     return _check_number(value, schema, place)
-
-
-def show(value: object) -> str:
-    """A value as it stands in a message: JSON's words, cut at 60 characters."""
-    text = (
-        {None: "null", True: "true", False: "false"}.get(value)
-        if value is None or value is True or value is False
-        else None
-    )
-    text = text or (f'"{value}"' if isinstance(value, str) else repr(value))
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _check_number(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
     whole = schema["type"] == "integer"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return None, [(place, f"is {show(value)}; it must be {'a whole number' if whole else 'a number'}")]
+        return None, [(place, f"is {quoted_json(value)}; it must be {'a whole number' if whole else 'a number'}")]
     if not math.isfinite(value):
         return None, [(place, f"is {value}; it must be finite")]
     broken = next((words for holds, words in _bounds(value, schema) if not holds), None)
@@ -188,7 +179,7 @@ def _check_name(value: object, schema: Schema, place: Place) -> tuple[JSON, list
     if isinstance(value, str) and re.fullmatch(schema["pattern"], value):
         return value, []
     limit = "a name of up to 100 letters, digits, dots, dashes and underscores"
-    return None, [(place, f"is {show(value)}; it must be {limit}")]
+    return None, [(place, f"is {quoted_json(value)}; it must be {limit}")]
 
 
 def _check_choice(value: object, options: list[Schema], place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
@@ -199,25 +190,25 @@ def _check_choice(value: object, options: list[Schema], place: Place) -> tuple[J
             return const, []
     named = [option["const"] for option in options if isinstance(value, str) and option["title"].startswith(value)]
     if len(named) == 1 and not isinstance(named[0], str):
-        return None, [(place, f"is {show(value)}; did you mean {named[0]}, which stands for it?")]
+        return None, [(place, f"is {quoted_json(value)}; did you mean {named[0]}, which stands for it?")]
     allowed = ", ".join(
-        show(option["const"]) + ("" if isinstance(option["const"], str) else f" ({option['title']})")
+        quoted_json(option["const"]) + ("" if isinstance(option["const"], str) else f" ({option['title']})")
         for option in options
     )
-    return None, [(place, f"is {show(value)}; it must be one of: {allowed}")]
+    return None, [(place, f"is {quoted_json(value)}; it must be one of: {allowed}")]
 
 
 def _check_array(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
     low, high = schema["minItems"], schema["maxItems"]
     if not isinstance(value, list | tuple):
-        return None, [(place, f"is {show(value)}; it must be a list of {_count(low, high)}")]
+        return None, [(place, f"is {quoted_json(value)}; it must be a list of {_count(low, high)}")]
     if not low <= len(value) <= high:
         return None, [(place, f"has {len(value)} items; it must have {_count(low, high)}")]
     results = [check(item, schema["items"], (*place, i)) for i, item in enumerate(value)]
     problems = [problem for _, found in results for problem in found]
     items = [item for item, _ in results]
     if not problems and schema.get("x-ordered") and _falls(items):
-        problems.append((place, f"is {show(items)}; the first must not be larger than the second"))
+        problems.append((place, f"is {quoted_json(items)}; the first must not be larger than the second"))
     return items, problems
 
 
@@ -229,7 +220,7 @@ def _falls(items: list[JSON]) -> bool:
 def _check_object(value: object, schema: Schema, place: Place) -> tuple[JSON, list[tuple[Place, str]]]:
     properties: dict[str, Schema] = schema["properties"]
     if not isinstance(value, Mapping):
-        return None, [(place, f"is {show(value)}; it must be an object with {', '.join(properties)}")]
+        return None, [(place, f"is {quoted_json(value)}; it must be an object with {', '.join(properties)}")]
     problems = [
         ((*place, name), f"is not known; known are {', '.join(properties)}") for name in value if name not in properties
     ]
@@ -256,7 +247,7 @@ def _check_any(value: object, branches: list[Schema], place: Place) -> tuple[JSO
     shaped = [problems for branch, problems in failures if _same_shape(value, branch)]
     if shaped:
         return None, min(shaped, key=len)
-    return None, [(place, f"is {show(value)}; it must be {' or '.join(dict.fromkeys(map(_name, branches)))}")]
+    return None, [(place, f"is {quoted_json(value)}; it must be {' or '.join(dict.fromkeys(map(_name, branches)))}")]
 
 
 def _expand(value: JSON, scalar: str) -> list[JSON]:
@@ -282,7 +273,7 @@ def _same_shape(value: object, branch: Schema) -> bool:
 
 def _name(branch: Schema) -> str:
     if "oneOf" in branch:
-        return " or ".join(show(option["const"]) for option in branch["oneOf"])
+        return " or ".join(quoted_json(option["const"]) for option in branch["oneOf"])
     if "anyOf" in branch:
         return " or ".join(dict.fromkeys(map(_name, branch["anyOf"])))
     match branch["type"]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.datasets.dataset import Dataset
-from augment.datasets.targets import moved as moved_targets
+from augment.datasets.targets import moved_targets
 from augment.errors import PipelineError, Problem
 from augment.pipelines.spec import Node, PipelineSpec
 from augment.transforms import entry, limits
@@ -143,7 +143,7 @@ def _check_targets(spec: PipelineSpec, walk: "Walk", targets: frozenset[str]) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SizeProblem:
     """A node that cannot take what reaches it, and why."""
 
     path: Path
@@ -151,7 +151,7 @@ class Finding:
     msg: str
 
 
-def impossible(spec: PipelineSpec) -> list[Finding]:
+def impossible(spec: PipelineSpec) -> list[SizeProblem]:
     """What can pass no picture at all: a crop larger than the resize before it, an output beyond the limit."""
     return follow(spec, entry.ANY).findings
 
@@ -172,7 +172,7 @@ def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
     return tuple(loc)
 
 
-def _refuse(spec: PipelineSpec, findings: Sequence[Finding], picture: str) -> None:
+def _refuse(spec: PipelineSpec, findings: Sequence[SizeProblem], picture: str) -> None:
     if findings:
         raise PipelineError(
             [
@@ -207,7 +207,7 @@ class Walk:
     """
 
     outputs: Extents = frozenset()
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[SizeProblem] = field(default_factory=list)
     firm: bool = True
     reached: dict[Path, Node] = field(default_factory=dict)
     _known: dict[tuple[Path, Extent], Extents] = field(default_factory=dict)
@@ -250,7 +250,7 @@ class Walk:
 
     def _find(self, path: Path, node: Node, msg: str) -> Extents:
         if all(finding.path != path for finding in self.findings):  # one size that fails is enough to say it
-            self.findings.append(Finding(path, node.name, msg))
+            self.findings.append(SizeProblem(path, node.name, msg))
         return frozenset()
 
     def _container(self, node: Node, before: Extents, path: Path, p: float, *, forced: bool) -> Extents:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from augment.errors import Problem
-from augment.pipelines.document import MAX_KEY, Document, Loc, shown
-from augment.validation import did_you_mean
+from augment.pipelines.document import MAX_KEY, Document, Loc
+from augment.validation import abridged, did_you_mean, quoted_json
 
 CHILDREN: Final = "transforms"
 """The argument in which a container holds its steps."""
@@ -74,7 +74,7 @@ def read(document: Document) -> Outline:
             outline.problems.append(document.problem((key,), msg))
         elif key not in SECTIONS:
             hint = did_you_mean(key, SECTIONS)
-            msg = f"`{shown(key)}` is not a section of a pipeline{hint}; there are {', '.join(SECTIONS)}"
+            msg = f"`{abridged(key)}` is not a section of a pipeline{hint}; there are {', '.join(SECTIONS)}"
             outline.problems.append(document.problem((key,), msg))
         elif key in MAX_CHARACTERS and (wrong := _wrong_text(key, value)):
             outline.problems.append(document.problem((key,), wrong))
@@ -107,7 +107,7 @@ def _wrong_text(key: str, value: object) -> str | None:
         return f"`{key}` has {len(value)} characters, it may have {MAX_CHARACTERS[key]}; shorten it"
     lines = [value] if key == "name" else value.split("\n")
     if odd := [character for character in "".join(lines) if unicodedata.category(character) in _UNSEEN]:
-        return f"`{key}` has the control character {shown(odd[0])}; remove it"
+        return f"`{key}` has the control character {abridged(odd[0])}; remove it"
     return None
 
 
@@ -121,7 +121,9 @@ def _step(document: Document, item: object, loc: Loc, problems: list[Problem]) -
     if isinstance(item, str) and len(item) <= MAX_KEY:
         return Step(item, {}, loc, loc)
     if not isinstance(item, Mapping) or len(item) != 1:
-        shape = f"a mapping of {len(item)} keys ({shown(', '.join(item))})" if isinstance(item, Mapping) else kind(item)
+        shape = (
+            f"a mapping of {len(item)} keys ({abridged(', '.join(item))})" if isinstance(item, Mapping) else kind(item)
+        )
         msg = f"a transform is written `Name: {{argument: value}}`, not as {shape}"
         if isinstance(item, Mapping) and len(item) > 1:
             msg += "; indent the arguments below the name"
@@ -154,4 +156,4 @@ def kind(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    return f"`{shown(value)}`" if isinstance(value, str) else shown(value)
+    return quoted_json(value)

@@ -46,7 +46,7 @@ def checked_pairs(flip_idx: Sequence[int] | None, num_points: int) -> NDArray[np
         return None
     pairs = [validation.integer("flip_idx", each, 0, num_points - 1) for each in validation.many("flip_idx", flip_idx)]
     if sorted(pairs) != list(range(num_points)):
-        raise CallError(f"flip_idx is {validation.shown(pairs)}; it names each of the {num_points} keypoints once")
+        raise CallError(f"flip_idx is {validation.quoted(pairs)}; it names each of the {num_points} keypoints once")
     return np.array(pairs, np.intp)
 
 
@@ -105,7 +105,7 @@ class Merged:
     keypoint_scores: NDArray[np.float32] | None = None
 
 
-def merge(
+def merge_predictions(
     predictions: Sequence[Mapping[str, Any]],
     batch: Batch,
     *,
@@ -133,9 +133,9 @@ def merge(
     """
     validation.instance("batch", batch, Batch, "give the batch that was predicted, of a stream with `views`")
     if labels not in tuple(JOINS):
-        raise CallError(f"labels is {validation.shown(labels)}; it is one of {', '.join(JOINS)}")
+        raise CallError(f"labels is {validation.quoted(labels)}; it is one of {', '.join(JOINS)}")
     if boxes not in FUSIONS:
-        raise CallError(f"boxes is {validation.shown(boxes)}; it is one of {', '.join(FUSIONS)}")
+        raise CallError(f"boxes is {validation.quoted(boxes)}; it is one of {', '.join(FUSIONS)}")
     iou_threshold = _number("iou_threshold", iou_threshold, "from 0 to 1", lambda number: 0 <= number <= 1)
     if stride is not None:
         stride = _number("stride", stride, "above 0, or None", lambda number: 0 < number < np.inf)
@@ -209,8 +209,9 @@ def _frames(batch: Batch) -> list[list[Frame]]:
         lost = [key for key, inverse in zip(view.keys, view.inverses, strict=True) if not _leads_back(inverse)]
         if lost:
             raise CallError(
-                f"view {number} of {validation.shown(lost[0])} ({len(lost)} of {len(view)} rows) has no inverse map: a "
-                "transform without a matrix moved its pixels; leave distortions out of the views, or join labels alone"
+                f"view {number} of {validation.quoted(lost[0])} ({len(lost)} of {len(view)} rows) has no inverse map: "
+                "a transform without a matrix moved its pixels; leave distortions out of the views, or join labels "
+                "alone"
             )
         rows = zip(view.inverses, view.images, batch.source_sizes.tolist(), strict=True)
         frames.append([Frame(inverse, _size(image), (height, width)) for inverse, image, (height, width) in rows])
@@ -230,4 +231,4 @@ def _leads_back(inverse: NDArray[np.float64]) -> bool:
 def _number(name: str, value: object, limit: str, holds: Callable[[float], bool]) -> float:
     if isinstance(value, int | float | np.number) and not isinstance(value, bool) and holds(float(value)):
         return float(value)
-    raise CallError(f"{name} is {validation.shown(value)}; give a number {limit}")
+    raise CallError(f"{name} is {validation.quoted(value)}; give a number {limit}")

@@ -51,7 +51,7 @@ def _of_view(view: int, given: Mapping[str, Any], num_rows: int) -> Taken:
     where = f"predictions[{view}]"
     names = frozenset(name for name, value in given.items() if value is not None)
     for name in sorted(names - set(_NAMES), key=str):
-        raise CallError(f"{where} has {validation.shown(name)}; entries are {', '.join(_NAMES)}")
+        raise CallError(f"{where} has {validation.quoted(name)}; entries are {', '.join(_NAMES)}")
     for name in sorted(names):
         if (owner := _OWNERS.get(name)) and owner not in names:
             raise CallError(f"{where} has {name} without {owner}; give both")
@@ -161,7 +161,7 @@ def _each_row(name: str, value: Any, num_rows: int) -> list[Any]:
     except TypeError:
         rows = None
     if rows is None or isinstance(value, str | bytes | Mapping):
-        raise CallError(f"{name} is {validation.shown(value)}; give one entry for each of the {num_rows} rows")
+        raise CallError(f"{name} is {validation.quoted(value)}; give one entry for each of the {num_rows} rows")
     if len(rows) != num_rows:
         raise CallError(f"{name} has {len(rows)} rows, the batch {num_rows}; give one entry for each row")
     return rows
@@ -171,7 +171,7 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except Exception as error:  # lists of unequal lengths, a tensor on a device, a stranger's __array__
-        raise CallError(f"{name} is {validation.shown(value)}, which NumPy cannot read; give an array") from error
+        raise CallError(f"{name} is {validation.quoted(value)}, which NumPy cannot read; give an array") from error
     if array.dtype.kind not in "biuf":
         raise CallError(f"{name} is {array.dtype}; it must be numbers")
     return array

@@ -15,7 +15,7 @@ import pyarrow as pa
 from augment.errors import CallError
 from augment.samples.sample import Batch
 from augment.wire import columns
-from augment.wire.columns import Layout
+from augment.wire.columns import BatchLayout
 
 STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """The end-of-stream marker of Arrow's encapsulated message format: what a cut stream lacks."""
@@ -29,7 +29,7 @@ _NAMES = (
 )
 
 
-def schema_of(layout: Layout) -> pa.Schema:
+def schema_of(layout: BatchLayout) -> pa.Schema:
     """The Arrow schema of a stream; its metadata is one JSON object under the key ``augment``."""
     described = dict(layout.metadata) | ({"num_views": 1 + len(layout.views)} if layout.views else {})
     metadata = json.dumps(described, sort_keys=True, separators=(",", ":"))

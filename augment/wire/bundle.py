@@ -29,7 +29,7 @@ class Bundle(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BundleEntry:
     """One image under its name, its part of the annotations, and its mask (PNG) under another name."""
 
     name: str
@@ -43,7 +43,7 @@ class Entry:
         return {"name": self.name, **({"mask": self.mask_name} if self.mask_name else {}), **self.annotation}
 
 
-def write(kind: Bundle, file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
+def write(kind: Bundle, file: IO[bytes], entries: Sequence[BundleEntry], head: Mapping[str, Any]) -> None:
     """Write all entries. In zip and tar ``annotations.json`` comes last: the head with ``results``, one an entry.
 
     A result's mask is behind its image, and the result names it as ``mask``. In Arrow each row has ``name``,
@@ -53,7 +53,7 @@ def write(kind: Bundle, file: IO[bytes], entries: Sequence[Entry], head: Mapping
     _WRITERS[kind](file, entries, head)
 
 
-def _zip(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
+def _zip(file: IO[bytes], entries: Sequence[BundleEntry], head: Mapping[str, Any]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # images do not shrink
         for name, data in _members(entries, head):
             info = zipfile.ZipInfo(name, _ZIP_EPOCH)
@@ -62,7 +62,7 @@ def _zip(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> 
             archive.writestr(info, data)
 
 
-def _tar(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
+def _tar(file: IO[bytes], entries: Sequence[BundleEntry], head: Mapping[str, Any]) -> None:
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, data in _members(entries, head):
             info = tarfile.TarInfo(name)
@@ -70,7 +70,7 @@ def _tar(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> 
             archive.addfile(info, io.BytesIO(data))
 
 
-def _arrow(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -> None:
+def _arrow(file: IO[bytes], entries: Sequence[BundleEntry], head: Mapping[str, Any]) -> None:
     columns = {
         "name": pa.array([one.name for one in entries], pa.string()),
         "image": pa.array([bytes(one.data) for one in entries], pa.large_binary()),
@@ -83,7 +83,7 @@ def _arrow(file: IO[bytes], entries: Sequence[Entry], head: Mapping[str, Any]) -
         stream.write_batch(batch)
 
 
-def _members(entries: Sequence[Entry], head: Mapping[str, Any]) -> list[tuple[str, bytes | memoryview]]:
+def _members(entries: Sequence[BundleEntry], head: Mapping[str, Any]) -> list[tuple[str, bytes | memoryview]]:
     told = {**head, "results": [one.described() for one in entries]}
     text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False).encode()
     files = [file for one in entries for file in ((one.name, one.data), (one.mask_name, one.mask)) if file[0]]
@@ -94,6 +94,6 @@ def _text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
-_WRITERS: Mapping[Bundle, Callable[[IO[bytes], Sequence[Entry], Mapping[str, Any]], None]] = MappingProxyType(
+_WRITERS: Mapping[Bundle, Callable[[IO[bytes], Sequence[BundleEntry], Mapping[str, Any]], None]] = MappingProxyType(
     {Bundle.ZIP: _zip, Bundle.TAR: _tar, Bundle.ARROW: _arrow}
 )

@@ -49,7 +49,7 @@ RAGGED: Mapping[str, pa.DataType] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class BatchLayout:
     """What all batches of a stream have in common: the columns and what a reader should know of them.
 
     ``image_shape`` is (H, W, 3), or None where pictures differ in size. ``targets`` are names of ``Sample``'s fields;
@@ -63,7 +63,7 @@ class Layout:
     num_classes: int = 0
     mask_bits: int = 8
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    views: "tuple[Layout, ...]" = ()
+    views: "tuple[BatchLayout, ...]" = ()
     has_inverses: bool = False
     pixel_format: PixelFormat = PLAIN
 
@@ -157,7 +157,7 @@ def tensors(column: pa.Array) -> Any:
     return [values[offsets[i] : offsets[i + 1]].reshape(sizes[i]) for i in range(len(column))]
 
 
-def fields_of(layout: Layout) -> list[pa.Field]:
+def fields_of(layout: BatchLayout) -> list[pa.Field]:
     """The columns of the pictures and targets of a layout, in their order: all of view 0, all of view 1, …."""
     fields = []
     for view, each in enumerate((layout, *layout.views)):
@@ -166,7 +166,7 @@ def fields_of(layout: Layout) -> list[pa.Field]:
     return fields
 
 
-def _fields_of_view(layout: Layout, *, has_inverses: bool) -> list[pa.Field]:
+def _fields_of_view(layout: BatchLayout, *, has_inverses: bool) -> list[pa.Field]:
     targets = layout.targets
     shape = (None, None) if layout.image_shape is None else layout.image_shape[:2]
     form = layout.pixel_format

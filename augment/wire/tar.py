@@ -84,7 +84,7 @@ _ENCODERS = {"png": "png", "jpg": "jpeg"}
 
 def _picture(image: NDArray[np.uint8], image_format: str, quality: int) -> bytes:
     if image_format in _ENCODERS:
-        return encode.encode(image, _ENCODERS[image_format], quality)
+        return encode.encode_image(image, _ENCODERS[image_format], quality)
     out = io.BytesIO()
     np.lib.format.write_array(out, np.ascontiguousarray(image), version=(1, 0), allow_pickle=False)
     return out.getvalue()

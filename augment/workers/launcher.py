@@ -52,7 +52,7 @@ class WorkerHandle:
         self._exit_reader = exit_reader
         self._send_lock = threading.Lock()
 
-    def run(self, run: process.Run, on_verdict: Callable[[str, Refusal | None], None]) -> process.Reply:
+    def run(self, run: process.RunTask, on_verdict: Callable[[str, Refusal | None], None]) -> process.Reply:
         """Run one task to its end; raises WorkerDied."""
         try:
             self._send(run)
@@ -80,7 +80,7 @@ class WorkerHandle:
         self._connection.close()
         self._exit_reader.close()
 
-    def _send(self, message: process.Run | process.Cancel | None) -> None:
+    def _send(self, message: process.RunTask | process.Cancel | None) -> None:
         with self._send_lock:
             self._connection.send(message)
 
@@ -96,7 +96,7 @@ class Launcher:
     """Starts the zygote, and again when somebody killed it, and launches workers through it. Thread-safe."""
 
     def __init__(
-        self, limits: process.Limits, modules: Sequence[str], environment: Mapping[str, str] | None = None
+        self, limits: process.WorkerLimits, modules: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> None:
         self._limits = limits
         self._environment = environment or {}

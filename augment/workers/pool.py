@@ -83,7 +83,9 @@ class LocalWorkers:
                 validation.integer(name, bound, 1)
         for module in validation.many("preload", preload):
             validation.text("preload", module, "a list of names of modules")
-        limits = process.Limits(record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else process.NICE)
+        limits = process.WorkerLimits(
+            record_timeout_s, memory_bytes, BACKGROUND_NICE if in_background else process.NICE
+        )
         self._num_workers = num_workers
         self._shared = slot.Shared(launcher.Launcher(limits, preload, environment), max_tasks, verdicts or Verdicts())
         self._numbers = itertools.count(1)
@@ -151,7 +153,9 @@ class LocalWorkers:
         The task is pickled now, in this thread: what cannot be pickled raises here.
         """
         kind = type(task)
-        job = slot.Job(next(self._numbers), kind.__module__, kind.__qualname__, pickle.dumps(task, protocol=5), self)
+        job = slot.QueuedTask(
+            next(self._numbers), kind.__module__, kind.__qualname__, pickle.dumps(task, protocol=5), self
+        )
         job.future.add_done_callback(functools.partial(slot.stop_if_cancelled, job))
         self._shared.put(job)
         return job.future

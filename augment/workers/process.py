@@ -25,7 +25,7 @@ the same machine go first: with 12 clients on 2 cores the p99 of a probe fell fr
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkerLimits:
     """What a worker may cost: processor seconds for one record, bytes of private memory (None: no bound).
 
     ``nice`` is how far it stands behind other processes where all want the processor, as nice(2) counts it.
@@ -36,7 +36,7 @@ class Limits:
     nice: int = NICE
 
 
-class Run(NamedTuple):
+class RunTask(NamedTuple):
     """To the worker: run this pickled task. ``verdicts`` are those that it has not been told yet."""
 
     number: int
@@ -82,7 +82,7 @@ Reply = Ended | Dropped | OutOfMemory
 class Worker:
     """The loop of a worker. It lives in the main thread and starts no other: it forks in quarantine."""
 
-    def __init__(self, connection: Connection, limits: Limits) -> None:
+    def __init__(self, connection: Connection, limits: WorkerLimits) -> None:
         self._connection = connection
         self._limits = limits
         self._verdicts: dict[str, Refusal | None] = {}
@@ -110,7 +110,7 @@ class Worker:
                 sys.stderr.flush()
             os._exit(0)
 
-    def _run(self, run: Run) -> Reply:
+    def _run(self, run: RunTask) -> Reply:
         self._running = run.number
         self._verdicts.update(run.verdicts)
         rules = (self._verdicts, self._limits.record_timeout_s, self._stop_if_cancelled, self._report)
@@ -141,7 +141,7 @@ class Worker:
             raise outcome.Cancelled
 
 
-def serve(connection: Connection, limits: Limits, zygote_pid: int) -> NoReturn:
+def serve(connection: Connection, limits: WorkerLimits, zygote_pid: int) -> NoReturn:
     """Be a worker: called once, in a process just forked from the zygote."""
     parent_watch.end_with_parent(zygote_pid)
     parent_watch.name_process("augment-worker")
@@ -149,7 +149,7 @@ def serve(connection: Connection, limits: Limits, zygote_pid: int) -> NoReturn:
     Worker(connection, limits).serve()
 
 
-def _confine(limits: Limits) -> None:
+def _confine(limits: WorkerLimits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(limits.nice)
     if limits.memory_bytes is not None:

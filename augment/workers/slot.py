@@ -15,7 +15,7 @@ from typing import Any
 from augment.errors import AugmentError, CallError, StorageError, WorkerError
 from augment.samples.sample import Refusal
 from augment.workers import launcher, outcome, parent_watch
-from augment.workers.process import Dropped, Ended, Run
+from augment.workers.process import Dropped, Ended, RunTask
 from augment.workers.verdicts import Verdicts
 
 _MAX_DEATHS = 3
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class Job:
+class QueuedTask:
     """A task in the queue or on a worker."""
 
     number: int
@@ -44,14 +44,14 @@ class Shared:
         self.launcher = launch
         self.max_tasks = max_tasks
         self.verdicts = verdicts
-        self.queue: SimpleQueue[Job | None] = SimpleQueue()
+        self.queue: SimpleQueue[QueuedTask | None] = SimpleQueue()
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self.owner_pid = os.getpid()
         self.restarts: Counter[str] = Counter()
         self.num_tasks_done = 0
 
-    def put(self, job: Job) -> None:
+    def put(self, job: QueuedTask) -> None:
         if os.getpid() != self.owner_pid:
             raise CallError(
                 f"these workers belong to process {self.owner_pid}, this is {os.getpid()}; start others here"
@@ -87,7 +87,7 @@ class Slot:
         if self._process is not None:
             self._process.retire()
 
-    def _finish(self, job: Job) -> None:
+    def _finish(self, job: QueuedTask) -> None:
         """Run a job and settle its future."""
         self.busy = True
         value: Any = None
@@ -112,7 +112,7 @@ class Slot:
         else:
             job.future.set_result(value)
 
-    def _do(self, job: Job) -> Ended | None:
+    def _do(self, job: QueuedTask) -> Ended | None:
         """How the task ended; None where it was dropped. WorkerError where process after process dies of it."""
         how, reasons = "", list[str]()
         while len(reasons) < _MAX_DEATHS:
@@ -125,7 +125,7 @@ class Slot:
             process.num_verdicts += len(new_verdicts)
             # One kill from outside says nothing about the task; a second may be memory that one of its records takes.
             quarantine = len(reasons) > 1 or any(reason != "killed" for reason in reasons)
-            run = Run(job.number, job.task, quarantine, new_verdicts)
+            run = RunTask(job.number, job.task, quarantine, new_verdicts)
             keeper = _Keeper(self._shared.verdicts)
             try:
                 reply = process.run(run, keeper.keep)
@@ -199,7 +199,7 @@ def _reason(exit_code: int) -> str:
     return names.get(exit_code, "crashed")
 
 
-def stop_if_cancelled(job: Job, future: "Future[Any]") -> None:
+def stop_if_cancelled(job: QueuedTask, future: "Future[Any]") -> None:
     """Tell the worker that runs this job, if one does, that nobody waits any more; a callback of the job's future."""
     if future.cancelled() and (process := job.process) is not None:
         process.cancel(job.number)

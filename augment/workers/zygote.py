@@ -33,7 +33,7 @@ class Fork(NamedTuple):
     """To the zygote: import these modules where they are new, then fork a worker under these limits."""
 
     modules: tuple[str, ...]
-    limits: process.Limits
+    limits: process.WorkerLimits
 
 
 class Preload(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from augment.images.decode import decode
+from augment.images.decode import decode_image
 from augment.render.pipeline import Pipeline
 from augment.transforms import jpeg_reduction
 from augment.transforms.albumentations_import import cv2
@@ -56,6 +56,6 @@ def compiled(name: str) -> Callable[[bytes, int], np.ndarray[Any, Any]]:
     eighths = functools.partial(jpeg_reduction.eighths, pipeline.spec)
 
     def augmented(data: bytes, draw: int) -> np.ndarray[Any, Any]:
-        return pipeline(decode(data, eighths=eighths), draw=draw)
+        return pipeline(decode_image(data, eighths=eighths), draw=draw)
 
     return augmented

@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from augment.images.encode import DEFAULT_QUALITY, encode
+from augment.images.encode import DEFAULT_QUALITY, encode_image
 from bench.peers import bare, loader, post
 from bench.trainer import Trainer
 
@@ -18,6 +18,6 @@ def run(trainer: Trainer) -> None:
     draws = itertools.count()  # one after another: the service's crops differ from picture to picture too
 
     def do(data: bytes) -> bytes:
-        return encode(augmented(data, next(draws)), "jpeg", DEFAULT_QUALITY)
+        return encode_image(augmented(data, next(draws)), "jpeg", DEFAULT_QUALITY)
 
     post.median_of(trainer, pictures, do)

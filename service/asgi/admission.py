@@ -42,7 +42,7 @@ class Admission:
         return self.admitted.total()
 
     @contextmanager
-    def place(self, lane: Lane = Lane.SINGLE, *, after_body: bool = False) -> Iterator["Place"]:
+    def place(self, lane: Lane = Lane.SINGLE, *, after_body: bool = False) -> Iterator["AdmissionSlot"]:
         """Hold a place, and an open answer, while the block runs; the place may be left before.
 
         With ``after_body`` it is held from ``enter`` or ``take`` on, and the body counts until then. BusyError where
@@ -61,7 +61,7 @@ class Admission:
                 "clients have sent theirs"
             )
         self.num_open += 1
-        place = Place(self, lane)
+        place = AdmissionSlot(self, lane)
         try:
             if after_body:
                 place.send()
@@ -86,7 +86,7 @@ class Admission:
             )
 
 
-class Place:
+class AdmissionSlot:
     """The place of one request that was admitted."""
 
     def __init__(self, admission: Admission, lane: Lane) -> None:

@@ -5,32 +5,33 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from augment.normalize.pixel_format import PLAIN, PixelFormat
-from augment.streams.tasks import Format, PartFormat
+from augment.streams.tasks import BatchFormat, PartFormat
+from augment.validation import quoted
 from augment.wire import tar
 from service.errors import MediaTypeError
 
 _Kind = TypeVar("_Kind")
 
-MEDIA_TYPES: Mapping[Format, str] = MappingProxyType(
+MEDIA_TYPES: Mapping[BatchFormat, str] = MappingProxyType(
     {
-        Format.ARROW: "application/vnd.apache.arrow.stream",
-        Format.TAR: "application/x-tar",
-        Format.NPZ: "application/x-npz",
+        BatchFormat.ARROW: "application/vnd.apache.arrow.stream",
+        BatchFormat.TAR: "application/x-tar",
+        BatchFormat.NPZ: "application/x-npz",
     }
 )
 
 
-STREAMED = (Format.ARROW, Format.TAR)
+STREAMED = (BatchFormat.ARROW, BatchFormat.TAR)
 """The formats in which one batch can follow another, the default first."""
 
-SINGLE = tuple(Format)
+SINGLE = tuple(BatchFormat)
 
 
 def chosen(
     name: str | None,
     accept: str | None,
     *,
-    among: Sequence[Format],
+    among: Sequence[BatchFormat],
     image_format: str,
     quality: int,
     pixel_format: PixelFormat = PLAIN,
@@ -41,27 +42,27 @@ def chosen(
     """
     media_types = {one: MEDIA_TYPES[one] for one in among}
     found = _by_name(name, among) if name else by_accept(accept, media_types, "what is served here is")
-    if found is not Format.TAR:
+    if found is not BatchFormat.TAR:
         return PartFormat(found)
     tar.check_options(image_format, quality, pixel_format)
     return PartFormat(found, image_format, quality)
 
 
-def _by_name(name: str, among: Sequence[Format]) -> Format:
+def _by_name(name: str, among: Sequence[BatchFormat]) -> BatchFormat:
     if name in list(among):
-        return Format(name)
-    only_single = name == Format.NPZ
+        return BatchFormat(name)
+    only_single = name == BatchFormat.NPZ
     hint = "; ask for a single batch (…/batches/{epoch}/{index}) to get it" if only_single else ""
     if name in {*tar.IMAGE_FORMATS, "jpeg"}:
         hint = f"; it is how a tar holds images: format=tar&image_format={name}"
-    raise MediaTypeError(f"the format {name[:40]!r} is not served here; it is one of {', '.join(among)}{hint}")
+    raise MediaTypeError(f"the format {quoted(name)} is not served here; it is one of {', '.join(among)}{hint}")
 
 
 def by_accept(accept: str | None, media_types: Mapping[_Kind, str], what: str) -> _Kind:
     """The kind whose media type ``Accept`` prefers; MediaTypeError where it takes none: ``what`` introduces them."""
     found = preferred(accept, list(media_types.values()))
     if found is None:
-        raise MediaTypeError(f"Accept is {(accept or '')[:100]!r}; {what} {', '.join(media_types.values())}")
+        raise MediaTypeError(f"Accept is {quoted(accept or '', 100)}; {what} {', '.join(media_types.values())}")
     return next(kind for kind, media_type in media_types.items() if media_type == found)
 
 

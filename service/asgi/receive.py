@@ -18,6 +18,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from augment.validation import quoted
 from service.errors import MalformedError
 
 
@@ -137,14 +138,14 @@ class _Form:
             self._take = self.sink.add
             return
         if name in self._texts:
-            raise MalformedError(f"the form has the field {name[:100]!r} twice; send it once")
+            raise MalformedError(f"the form has the field {quoted(name, 100)} twice; send it once")
         text = self._texts[name] = bytearray()
         limit = self.fields.longer.get(name, self.fields.max_text_bytes)
 
         def take(data: bytes) -> None:
             text.extend(data)
             if len(text) > limit:
-                raise MalformedError(f"the field {name[:100]!r} has more than {limit} bytes; send less")
+                raise MalformedError(f"the field {quoted(name, 100)} has more than {limit} bytes; send less")
 
         self._take = take
 

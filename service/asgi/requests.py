@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from augment import validation
 from augment.errors import CallError, JSONError, Problem
-from augment.validation import did_you_mean
+from augment.validation import did_you_mean, quoted
 from service.errors import MalformedError, MediaTypeError, TooLargeError
 
 HEADER = "X-Request-Id"
@@ -125,7 +125,7 @@ def check_query(request: Request, known: Collection[str]) -> None:
             hint = did_you_mean(name, known) or (
                 f"; it takes {', '.join(sorted(known))}" if known else "; it takes none"
             )
-            raise CallError(f"{request.url.path} has no query parameter {name[:100]!r}{hint}")
+            raise CallError(f"{request.url.path} has no query parameter {quoted(name, 100)}{hint}")
     twice = sorted({name for name in given if given.count(name) > 1})
     if twice:
         raise CallError(f"the query has {', '.join(twice)} more than once; send each parameter once")

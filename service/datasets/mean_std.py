@@ -11,10 +11,10 @@ import anyio
 from anyio import to_thread
 
 from augment.dataset_stats import mean_std
-from augment.dataset_stats.mean_std import Measured
+from augment.dataset_stats.mean_std import MeanStd
 from augment.datasets.dataset import Dataset
 from augment.workers.task import Workers
-from service.datasets.registration import Entry
+from service.datasets.registration import DatasetEntry
 from service.datasets.registry import Datasets
 from service.errors import MeasuringError
 from service.settings import Settings
@@ -31,9 +31,9 @@ class Measuring:
         self._workers = workers
         self._settings = settings
         self._threads = anyio.CapacityLimiter(_AT_ONCE)
-        self._passes: dict[tuple[str, str | None], asyncio.Task[Measured]] = {}
+        self._passes: dict[tuple[str, str | None], asyncio.Task[MeanStd]] = {}
 
-    async def measured(self, name: str, split: str | None) -> tuple[Dataset, Measured]:
+    async def measured(self, name: str, split: str | None) -> tuple[Dataset, MeanStd]:
         """The view that ``split`` means and its numbers; MeasuringError where they are not there in time.
 
         Raises NotFoundError, ConflictError, and DatasetError where there is no such split or nothing to measure.
@@ -61,11 +61,11 @@ class Measuring:
             task.cancel()
         await asyncio.gather(*self._passes.values(), return_exceptions=True)
 
-    def _kept(self, entry: Entry, split: str | None) -> tuple[Dataset, Measured | None]:
+    def _kept(self, entry: DatasetEntry, split: str | None) -> tuple[Dataset, MeanStd | None]:
         view = self._datasets.open_entry(entry).choose(split)
         return view, mean_std.kept(view, self._datasets.manifest(entry).parent)
 
-    async def _pass(self, entry: Entry, view: Dataset) -> Measured:
+    async def _pass(self, entry: DatasetEntry, view: Dataset) -> MeanStd:
         work = partial(
             mean_std.measured,
             view,

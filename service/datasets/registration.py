@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RegistrationRequest:
     """What a client asked for; ``path`` is None where it sent an archive."""
 
     name: str
@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DatasetEntry:
     """A dataset that is ready. ``root`` is relative to its generation where the files were uploaded."""
 
     name: str
@@ -67,13 +67,13 @@ class Pending:
     ``acknowledged``: the client was told to come back (202), so a failure is kept for it; else it was told at once.
     """
 
-    wanted: Wanted
+    wanted: RegistrationRequest
     generation: str = field(default_factory=lambda: uuid.uuid4().hex)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is written down, or over."""
     acknowledged: bool = False
     error: Mapping[str, Any] | None = None
-    task: "asyncio.Task[tuple[Entry, bool]] | None" = None
+    task: "asyncio.Task[tuple[DatasetEntry, bool]] | None" = None
 
     def to_json(self) -> dict[str, Any]:
         """What a later process needs to take it up again."""
@@ -82,10 +82,10 @@ class Pending:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """As a new process finds it: whoever asked for it was told to come back, or has lost the connection."""
-        return cls(Wanted(**value["wanted"]), value["generation"], acknowledged=True, error=value["error"])
+        return cls(RegistrationRequest(**value["wanted"]), value["generation"], acknowledged=True, error=value["error"])
 
 
-class Folder:
+class DatasetFolder:
     """The files of one name. Every method blocks."""
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +100,7 @@ class Folder:
                 archive.rename(inside / "upload")
         write_json(self.path / "pending.json", pending.to_json())
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, entry: DatasetEntry) -> None:
         """The new dataset is the name's from now on; ``sweep`` removes the old one."""
         write_json(self.path / "dataset.json", asdict(entry))
 
@@ -110,7 +110,7 @@ class Folder:
             for name in ("pending.json", "dataset.json"):
                 (self.path / name).unlink(missing_ok=True)
 
-    def fail(self, pending: Pending, current: Entry | None, held: Collection[str] = ()) -> None:
+    def fail(self, pending: Pending, current: DatasetEntry | None, held: Collection[str] = ()) -> None:
         """Keep the reason for whoever was told to come back; without an acknowledgement nothing is left."""
         if pending.acknowledged:
             write_json(self.path / "pending.json", pending.to_json())
@@ -119,7 +119,7 @@ class Folder:
                 (self.path / "pending.json").unlink(missing_ok=True)
         self.sweep(current, pending if pending.acknowledged else None, held)
 
-    def sweep(self, entry: Entry | None, pending: Pending | None, held: Collection[str] = ()) -> None:
+    def sweep(self, entry: DatasetEntry | None, pending: Pending | None, held: Collection[str] = ()) -> None:
         """Remove everything that neither belongs to; the generations ``held`` are being read and stay for now.
 
         What cannot be removed now is removed at the next start.
@@ -129,7 +129,7 @@ class Folder:
         except OSError as error:
             _log.warning("%s: what it no longer needs stays until the next start: %s", self.path.name, error)
 
-    def _sweep(self, entry: Entry | None, pending: Pending | None, held: Collection[str]) -> None:
+    def _sweep(self, entry: DatasetEntry | None, pending: Pending | None, held: Collection[str]) -> None:
         keep = set(held)
         if entry is not None:
             keep |= {"dataset.json", entry.generation}
@@ -156,10 +156,10 @@ class Folder:
         except OSError as error:
             _log.warning("%s: what nobody reads any more stays until the next start: %s", self.path.name, error)
 
-    def read(self) -> tuple[Entry | None, Pending | None]:
+    def read(self) -> tuple[DatasetEntry | None, Pending | None]:
         """What a predecessor left; ValueError, KeyError or TypeError where it is damaged."""
         ready, begun = self._json("dataset.json"), self._json("pending.json")
-        entry = None if ready is None else Entry.from_json(ready)
+        entry = None if ready is None else DatasetEntry.from_json(ready)
         pending = None if begun is None else Pending.from_json(begun)
         if entry is not None and pending is not None and entry.generation == pending.generation:
             pending = None  # the process was killed between the two files

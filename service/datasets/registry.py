@@ -24,12 +24,12 @@ from augment.errors import AugmentError, DatasetError, problems_below
 from augment.pipelines.spec import PipelineSpec
 from augment.scanning.scan_task import ScanReport, ScanTask
 from augment.transforms.runtime import compiler
-from augment.validation import did_you_mean
+from augment.validation import did_you_mean, quoted
 from augment.workers import files
 from augment.workers.task import Workers
 from service import problems
 from service.datasets import unpack
-from service.datasets.registration import Entry, Folder, Pending, Wanted
+from service.datasets.registration import DatasetEntry, DatasetFolder, Pending, RegistrationRequest
 from service.errors import ConflictError, ForbiddenError, NoRoomError, NotFoundError, ServiceError
 from service.home import Home, Quota, checked_name, storing
 from service.settings import Settings
@@ -52,7 +52,7 @@ class Datasets:
         self._scanners = scanners
         self._settings = settings
         self._roots = tuple(Path(os.path.realpath(root)) for root in settings.data_roots)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, DatasetEntry] = {}
         self._pending: dict[str, Pending] = {}
         self._leaving: set[str] = set()
         self._opened: dict[str, Dataset] = {}
@@ -82,7 +82,7 @@ class Datasets:
         """The whole dataset of a name. NotFoundError, or ConflictError where it is not ready."""
         return self.open_entry(self.entry(name))
 
-    def open_entry(self, entry: Entry) -> Dataset:
+    def open_entry(self, entry: DatasetEntry) -> Dataset:
         """The dataset of an entry; ConflictError where the name holds another one meanwhile."""
         with self._lock:
             self._check_current(entry)
@@ -92,7 +92,7 @@ class Datasets:
             return known
 
     @asynccontextmanager
-    async def reading(self, entry: Entry) -> AsyncIterator[None]:
+    async def reading(self, entry: DatasetEntry) -> AsyncIterator[None]:
         """Keep an entry's files while the block runs, although its name is deleted or gets other content meanwhile.
 
         ConflictError where that has happened already.
@@ -113,7 +113,7 @@ class Datasets:
             if is_over:
                 await to_thread.run_sync(self._folder(entry.name).drop, generation)
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> DatasetEntry:
         """What a scan found under this name. NotFoundError, or ConflictError where it is not ready."""
         entry = self._entries.get(name)
         if entry is not None:
@@ -121,7 +121,7 @@ class Datasets:
         pending = self._pending.get(name)
         if pending is None:
             hint = did_you_mean(name, self._entries) or "; GET /v1/datasets lists them"
-            raise NotFoundError(f"there is no dataset {name[:100]!r}{hint}")
+            raise NotFoundError(f"there is no dataset {quoted(name, 100)}{hint}")
         if pending.error is None:
             raise ConflictError(f"dataset {name!r} is being scanned; GET /v1/datasets/{name} tells how far it is")
         raise ConflictError(f"dataset {name!r} was refused: {pending.error['detail']}; register it again")
@@ -145,11 +145,11 @@ class Datasets:
                 "this service registers no folder by path: AUGMENT_DATA_ROOTS is not set; set it, or upload an archive"
             )
         if "\0" in path or not Path(path).is_absolute():
-            raise DatasetError(f"the path {path[:200]!r} is refused; give an absolute one")
+            raise DatasetError(f"the path {quoted(path, 200)} is refused; give an absolute one")
         resolved = Path(os.path.realpath(path))
         if not any(resolved.is_relative_to(root) for root in self._roots):
             raise ForbiddenError(
-                f"{path[:200]!r} lies below none of AUGMENT_DATA_ROOTS; add its root, or upload an archive"
+                f"{quoted(path, 200)} lies below none of AUGMENT_DATA_ROOTS; add its root, or upload an archive"
             )
         return str(resolved)
 
@@ -163,7 +163,9 @@ class Datasets:
                 f"dataset {name!r} is being scanned; wait for it (GET /v1/datasets/{name}) or delete it"
             )
 
-    async def register(self, wanted: Wanted, archive: Path | None = None) -> tuple[Entry, bool] | None:
+    async def register(
+        self, wanted: RegistrationRequest, archive: Path | None = None
+    ) -> tuple[DatasetEntry, bool] | None:
         """Scan what a client names or sent, and give it the name.
 
         Returns the dataset and whether it is new, or None where it is not done within AUGMENT_SCAN_WAIT_S: then it goes
@@ -202,13 +204,15 @@ class Datasets:
         finally:
             self._leaving.discard(name)
 
-    def _start(self, pending: Pending, begin: Callable[[Folder], None] | None = None) -> None:
+    def _start(self, pending: Pending, begin: Callable[[DatasetFolder], None] | None = None) -> None:
         coroutine = self._carry_out(pending, begin)
         pending.task = asyncio.create_task(coroutine, name=f"dataset {pending.wanted.name}")
         pending.task.add_done_callback(_log_outcome)
         pending.task.add_done_callback(lambda _: pending.begun.set())
 
-    async def _carry_out(self, pending: Pending, begin: Callable[[Folder], None] | None) -> tuple[Entry, bool]:
+    async def _carry_out(
+        self, pending: Pending, begin: Callable[[DatasetFolder], None] | None
+    ) -> tuple[DatasetEntry, bool]:
         name = pending.wanted.name
         try:
             if begin is not None:
@@ -270,7 +274,7 @@ class Datasets:
         wanted = _UNPACKED_RATIO * archive.stat().st_size + _UNPACKED_BYTES
         while True:
             with await to_thread.run_sync(self.quota.reserve, files, wanted) as kept:
-                limits = unpack.Limits(self._settings.max_files, kept.num_bytes, self._settings.max_unpack_ratio)
+                limits = unpack.ArchiveLimits(self._settings.max_files, kept.num_bytes, self._settings.max_unpack_ratio)
                 task = unpack.UnpackTask(archive, files, inside / "progress.json", limits)
                 try:
                     return (await asyncio.wrap_future(self._scanners.submit(task))).folder
@@ -279,13 +283,13 @@ class Datasets:
                         raise
             wanted *= _UNPACKED_RATIO**2
 
-    def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[Entry, bool]:
+    def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[DatasetEntry, bool]:
         """Give the name its dataset; in a thread. ConflictError where it has another, which is not to go."""
         name, folder = pending.wanted.name, self._folder(pending.wanted.name)
         current, inside = self._entries.get(name), folder.path / pending.generation
         is_upload = pending.wanted.path is None
-        found = {each.name: getattr(report, each.name) for each in fields(Entry) if hasattr(report, each.name)}
-        entry = Entry(
+        found = {each.name: getattr(report, each.name) for each in fields(DatasetEntry) if hasattr(report, each.name)}
+        entry = DatasetEntry(
             name=name,
             generation=pending.generation,
             root=str(root.relative_to(inside)) if is_upload else str(root),
@@ -328,7 +332,7 @@ class Datasets:
             held = tuple(self._readings)
         folder.sweep(None, None, held)
 
-    def _check_current(self, entry: Entry) -> None:
+    def _check_current(self, entry: DatasetEntry) -> None:
         current = self._entries.get(entry.name)
         if (current is None or current.generation != entry.generation) and entry.generation not in self._readings:
             raise ConflictError(f"dataset {entry.name!r} was deleted or replaced a moment ago; ask again")
@@ -342,7 +346,7 @@ class Datasets:
 
     def _read_home(self) -> None:
         for path in sorted((self._home.path / "datasets").iterdir()):
-            folder = Folder(path)
+            folder = DatasetFolder(path)
             try:
                 checked_name(path.name)
                 entry, pending = folder.read()
@@ -355,10 +359,10 @@ class Datasets:
             if pending is not None:
                 self._pending[path.name] = pending
 
-    def _folder(self, name: str) -> Folder:
-        return Folder(self._home.folder("datasets", name))
+    def _folder(self, name: str) -> DatasetFolder:
+        return DatasetFolder(self._home.folder("datasets", name))
 
-    def manifest(self, entry: Entry) -> Path:
+    def manifest(self, entry: DatasetEntry) -> Path:
         """The file that describes the records of an entry."""
         return self._folder(entry.name).path / entry.generation / "manifest.arrow"
 
@@ -384,14 +388,14 @@ def check(datasets: Datasets, pipeline: PipelineSpec, place: tuple[str | int, ..
         compiler.check_references(pipeline, datasets.names(), remedy=_REMEDY)
 
 
-def entries(datasets: Datasets, pipelines: Iterable[PipelineSpec]) -> dict[str, Entry]:
+def entries(datasets: Datasets, pipelines: Iterable[PipelineSpec]) -> dict[str, DatasetEntry]:
     """What is registered under the names of these pipelines. NotFoundError, or ConflictError where it is not ready."""
     names: set[str] = set().union(*map(compiler.references_of, pipelines))
     return {name: datasets.entry(name) for name in sorted(names)}
 
 
 @asynccontextmanager
-async def reading(datasets: Datasets, held: Iterable[Entry]) -> AsyncIterator[None]:
+async def reading(datasets: Datasets, held: Iterable[DatasetEntry]) -> AsyncIterator[None]:
     """Keep the files of several entries while the block runs, as ``Datasets.reading`` does of one."""
     async with AsyncExitStack() as stack:
         for entry in held:

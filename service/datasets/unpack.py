@@ -40,7 +40,7 @@ _EPOCH_S = 315_532_800
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ArchiveLimits:
     """What an archive may unpack to."""
 
     max_files: int
@@ -63,7 +63,7 @@ class UnpackTask:
     archive: Path
     into: Path
     progress: Path
-    limits: Limits
+    limits: ArchiveLimits
 
     def run(self, guard: Guard) -> Unpacked:  # noqa: ARG002 - nothing is decoded, so no record needs its guard
         """Raises MalformedError, MediaTypeError, TooLargeError, DatasetError by what is wrong; StorageError."""
@@ -72,7 +72,7 @@ class UnpackTask:
         return unpack(self.archive, self.into, self.limits, ProgressFile(self.progress, "unpacking"))
 
 
-def unpack(archive: Path, into: Path, limits: Limits, progress: ProgressFile) -> Unpacked:
+def unpack(archive: Path, into: Path, limits: ArchiveLimits, progress: ProgressFile) -> Unpacked:
     """Unpack a zip, tar or gzipped tar, told apart by its first bytes."""
     unpacking = _Unpacking(into, limits, archive.stat().st_size, progress)
     try:
@@ -104,7 +104,7 @@ class _Member(NamedTuple):
 class _Unpacking:
     """Counts and places what comes out of one archive."""
 
-    def __init__(self, into: Path, limits: Limits, archive_bytes: int, progress: ProgressFile) -> None:
+    def __init__(self, into: Path, limits: ArchiveLimits, archive_bytes: int, progress: ProgressFile) -> None:
         self.num_files = 0
         self.num_bytes = 0
         self._into = into

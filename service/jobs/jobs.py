@@ -33,7 +33,7 @@ from service import problems
 from service.datasets.registry import Datasets
 from service.errors import BusyError, ConflictError, NotFoundError, RepeatedKeyError, ServiceError
 from service.home import Home, discard, storing
-from service.jobs.run import Room, Run, StoppedRun, describe
+from service.jobs.run import JobRun, Room, StoppedRun, describe
 from service.jobs.table import Job, JobState, JobTable, JobWanted
 from service.settings import Settings
 
@@ -57,7 +57,7 @@ class Jobs:
         self._jobs = {job.id: job for job in self._table.read()}
         self._number = max((job.number for job in self._jobs.values()), default=0)
         self._queue: deque[str] = deque()
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, JobRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._accepting = asyncio.Lock()
         """Held by a client's word (accept, cancel, resume, delete) from its look at a job's state to its deed."""
@@ -234,7 +234,7 @@ class Jobs:
     def _start_next(self) -> None:
         while self._queue and len(self._tasks) < self._settings.jobs_running and not self._closing:
             job_id = self._queue.popleft()
-            self._runs[job_id] = Run()
+            self._runs[job_id] = JobRun()
             task = self._tasks[job_id] = asyncio.create_task(self._carry_out(job_id), name=job_id)
             task.add_done_callback(self._has_ended)
 
@@ -281,7 +281,7 @@ class Jobs:
                 _log.error("the end of job %s is not in the list: %s", job_id, error)
                 self._jobs[job_id] = ended
 
-    def _run(self, run: Run, job: Job) -> Summary:
+    def _run(self, run: JobRun, job: Job) -> Summary:
         out = self.output(job)
         expansion = describe(self._datasets, out, job.wanted)
         return run(expansion, job.wanted, self._workers, Room(self._datasets.quota, out))

@@ -38,7 +38,7 @@ class StoppedRun(BaseException):
     """A run was told to stop. No Exception: like Ctrl-C it is no failure of anything."""
 
 
-class Run:
+class JobRun:
     """What a client may see of a run, and how to stop it; safe between threads."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from service.asgi import batch_media_types, receive, requests
 from service.asgi.requests import Route
 from service.datasets import registry
 from service.errors import MediaTypeError
-from service.one_shot import Options, Pictures
+from service.one_shot import Options, RequestFiles
 from service.responses import Chunk
 from service.schemas import BINARY, problem
 from service.state import Joined, State
@@ -282,7 +282,7 @@ async def augment_images(request: Request, state: Joined, query: Annotated[Augme
         turn.leave()
         content = file.at_once()
         if content is not None:
-            return responses.Whole(content, held.pop_all(), headers=headers)
+            return responses.HeldResponse(content, held.pop_all(), headers=headers)
         chunks = _chunks(file, held.pop_all())
         return await responses.streamed(request, chunks, media_type=headers["Content-Type"], headers=headers)
 
@@ -319,10 +319,10 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _pictures(request: Request, state: State) -> Pictures:
+def _pictures(request: Request, state: State) -> RequestFiles:
     length = request.headers.get("content-length", "")
     expected = int(length) if length.isdigit() else state.settings.max_body_bytes
-    return Pictures(state.oneshot.files, state.settings.max_pictures, min(expected, state.settings.max_body_bytes))
+    return RequestFiles(state.oneshot.files, state.settings.max_pictures, min(expected, state.settings.max_body_bytes))
 
 
 def _with_format(given: Mapping[str, str], accept: str | None) -> Mapping[str, str]:

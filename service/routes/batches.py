@@ -14,11 +14,12 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, field_validator
 
-from augment.errors import CallError, DatasetError, Reason
+from augment.errors import CallError, DatasetError
 from augment.images import encode
 from augment.render.result_file import Laid
 from augment.streams.spec import BatchSlice
-from augment.streams.tasks import Format, PartFormat
+from augment.streams.tasks import BatchFormat, PartFormat
+from augment.validation import quoted
 from augment.wire import arrow, tar
 from service import one_shot, responses, schemas
 from service.asgi import batch_media_types, requests
@@ -36,8 +37,6 @@ from service.streams.streams import OpenStream
 router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
 
 _EPOCH_MAX = 2**53 - 1  # what every JSON reader holds exactly
-_MAY_PASS = frozenset({Reason.UNREADABLE, Reason.CHANGED, Reason.TIMEOUT, Reason.CRASHED})
-"""Reasons that lie in this machine or this moment: a batch with such a refusal is not the last word on its address."""
 
 EpochPath = Annotated[int, Path(ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")]
 
@@ -168,7 +167,7 @@ async def read_batch(
         raise NotFoundError(f"batch {index} does not exist; an epoch of this stream has {stream.stream.num_batches}")
     place = query.place(epoch, index)
     stream.stream.spec.positions(place)  # raises where there is no such rank
-    options = f"-{part_format.image_format}-{part_format.quality}" if part_format.name is Format.TAR else ""
+    options = f"-{part_format.image_format}-{part_format.quality}" if part_format.name is BatchFormat.TAR else ""
     etag = f'"{stream_id}-{epoch}-{index}-{place.rank}of{place.world_size}-{part_format.name}{options}"'
     headers = requests.immutable(etag)
     if requests.matches(request, etag):
@@ -229,7 +228,7 @@ async def _content(state: State, file: BatchFile) -> AsyncGenerator[Chunk, None]
     state.metrics.stage_seconds.labels("send").observe(time.perf_counter() - started)
 
 
-def _format(request: Request, query: PartQuery, among: tuple[Format, ...], stream: OpenStream) -> PartFormat:
+def _format(request: Request, query: PartQuery, among: tuple[BatchFormat, ...], stream: OpenStream) -> PartFormat:
     return batch_media_types.chosen(
         query.format,
         request.headers.get("accept"),
@@ -243,11 +242,11 @@ def _format(request: Request, query: PartQuery, among: tuple[Format, ...], strea
 def _frame(stream: OpenStream, epoch: int, part_format: PartFormat) -> tuple[bytes, bytes]:
     """What stands before and after the batches of a format."""
     match part_format.name:
-        case Format.ARROW:
+        case BatchFormat.ARROW:
             return arrow.stream_start(arrow.schema_of(stream.stream.layout(epoch))), arrow.STREAM_END
-        case Format.TAR:
+        case BatchFormat.TAR:
             return b"", tar.STREAM_END
-        case Format.NPZ:
+        case BatchFormat.NPZ:
             return b"", b""
 
 
@@ -265,7 +264,7 @@ def _check_failures(laid: Laid, max_failures: float | None, stream: OpenStream, 
 
 
 def _is_final(laid: Laid) -> bool:
-    return all(refusal.reason not in _MAY_PASS for refusal in laid.refusals)
+    return all(not refusal.reason.is_transient for refusal in laid.refusals)
 
 
 samples_router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/samples", tags=["batches"])
@@ -318,7 +317,7 @@ async def read_sample(
     stream = await to_thread.run_sync(state.streams.open, stream_id)
     if await to_thread.run_sync(stream.stream.dataset.find, key) is None:
         raise NotFoundError(
-            f"the stream has no record {key[:200]!r}; keys are paths below the split, without extension"
+            f"the stream has no record {quoted(key, 200)}; keys are paths below the split, without extension"
         )
     _check_exists("view", view, len(stream.sources))
     _check_exists("repeat", repeat, stream.stream.spec.repeats)

@@ -14,12 +14,13 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from augment.errors import CallError
 from augment.samples.sample import Record
+from augment.validation import quoted
 from service import schemas
 from service.asgi import requests
-from service.asgi.admission import Place
+from service.asgi.admission import AdmissionSlot
 from service.asgi.requests import Route
 from service.datasets import upload
-from service.datasets.registration import Wanted
+from service.datasets.registration import RegistrationRequest
 from service.errors import MalformedError
 from service.home import NAME, discard
 from service.schemas import BINARY, problem
@@ -71,7 +72,7 @@ class Registration(Asked):
     path: str = Field(min_length=1, max_length=4096, examples=["/data/photos"])
 
 
-class Progress(BaseModel):
+class RegistrationProgress(BaseModel):
     """How far a registration is."""
 
     stage: str = Field(description="waiting, unpacking or scanning.", examples=["scanning"])
@@ -83,11 +84,11 @@ class UnderWay(BaseModel):
     """A registration that is not done, or failed after it was acknowledged."""
 
     state: str = Field(description="scanning or failed.", examples=["scanning"])
-    progress: Progress | None = None
-    error: schemas.Problem | None = None
+    progress: RegistrationProgress | None = None
+    error: schemas.ProblemDocument | None = None
 
 
-class Dataset(BaseModel):
+class DatasetDocument(BaseModel):
     """A dataset; fields of the scan are missing until it is done."""
 
     name: str = Field(examples=["photos"])
@@ -108,12 +109,12 @@ class Dataset(BaseModel):
     )
     uploaded: bool | None = Field(None, description="Whether the files belong to the service and go with the dataset.")
     path: str | None = Field(None, description="Where it was registered from.", examples=["/data/photos"])
-    progress: Progress | None = None
-    error: schemas.Problem | None = None
+    progress: RegistrationProgress | None = None
+    error: schemas.ProblemDocument | None = None
     update: UnderWay | None = Field(None, description="A later registration under this name.")
 
 
-DatasetPage = schemas.page("DatasetPage", "datasets", Dataset, "In alphabetical order.")
+DatasetPage = schemas.page("DatasetPage", "datasets", DatasetDocument, "In alphabetical order.")
 
 
 class RecordView(BaseModel):
@@ -192,12 +193,12 @@ _BODY = {
 @router.post(
     "",
     summary="Register or upload a dataset",
-    response_model=Dataset,
+    response_model=DatasetDocument,
     response_model_exclude_unset=True,
     status_code=201,
     responses={
-        200: {"model": Dataset, "description": "The name has this content already."},
-        202: {"model": Dataset, "description": "The scan goes on; `Location` tells how far it is."},
+        200: {"model": DatasetDocument, "description": "The name has this content already."},
+        202: {"model": DatasetDocument, "description": "The scan goes on; `Location` tells how far it is."},
         **_REFUSED,
     },
     openapi_extra=_BODY,
@@ -252,7 +253,11 @@ async def list_datasets(state: Joined, query: schemas.PageQuery) -> Any:
 
 
 @router.get(
-    "/{name}", summary="One dataset", response_model=Dataset, response_model_exclude_unset=True, responses=_UNKNOWN
+    "/{name}",
+    summary="One dataset",
+    response_model=DatasetDocument,
+    response_model_exclude_unset=True,
+    responses=_UNKNOWN,
 )
 async def read_dataset(state: Joined, name: Name) -> Any:
     """What a scan found, or how far it is."""
@@ -267,7 +272,7 @@ async def list_records(state: Joined, name: Name, query: schemas.PageQuery) -> A
         dataset, after = state.datasets.get(name), query.after
         start = 0 if after is None else dataset.find(after)
         if start is None:
-            raise CallError(f"after is {str(after)[:100]!r}, which is no key of {name}; send the `next` of a page")
+            raise CallError(f"after is {quoted(after, 100)}, which is no key of {name}; send the `next` of a page")
         start += after is not None
         stop = min(start + query.limit, dataset.num_records)
         splits = list(dataset.splits)
@@ -307,16 +312,16 @@ async def delete_dataset(state: Joined, name: Name) -> None:
     await state.datasets.delete(name)
 
 
-async def _register_path(request: Request, state: State, turn: Place) -> tuple[str, int]:
+async def _register_path(request: Request, state: State, turn: AdmissionSlot) -> tuple[str, int]:
     text = await requests.read_text(request, max_bytes=MAX_JSON_BYTES, limit="64 kB of JSON")
     turn.enter()
     asked = requests.validated(Registration, requests.strict_json(text), "body")
     path = await to_thread.run_sync(state.datasets.confined, asked.path)
-    return await _register(state, Wanted(**{**asked.model_dump(), "path": path}))
+    return await _register(state, RegistrationRequest(**{**asked.model_dump(), "path": path}))
 
 
 async def _register_upload(
-    request: Request, state: State, turn: Place, query: dict[str, Any], *, is_form: bool
+    request: Request, state: State, turn: AdmissionSlot, query: dict[str, Any], *, is_form: bool
 ) -> tuple[str, int]:
     given = {name: value for name, value in query.items() if value is not None}
     if not is_form:
@@ -332,12 +337,12 @@ async def _register_upload(
         if not spool.num_bytes:
             raise MalformedError("the archive is empty; send its bytes")
         asked = requests.validated(Asked, given, "body")
-        return await _register(state, Wanted(**asked.model_dump()), archive)
+        return await _register(state, RegistrationRequest(**asked.model_dump()), archive)
     finally:
         await to_thread.run_sync(discard, archive)  # it has moved where all went well
 
 
-async def _register(state: State, wanted: Wanted, archive: Any = None) -> tuple[str, int]:
+async def _register(state: State, wanted: RegistrationRequest, archive: Any = None) -> tuple[str, int]:
     done = await state.datasets.register(wanted, archive)
     if done is None:
         return wanted.name, 202

@@ -114,7 +114,7 @@ class JobDocument(BaseModel):
         description="The folder, on the service's machine; `GET …/output` fetches it.",
         examples=["/var/lib/augment/outputs/photos-x4"],
     )
-    error: schemas.Problem | None = Field(description="Why it failed; null where it did not.")
+    error: schemas.ProblemDocument | None = Field(description="Why it failed; null where it did not.")
     expansion: str = Field(description="The expansion's digest: equal where all files are equal.")
     dataset: str = Field(examples=["photos"])
     pipeline: str = Field(

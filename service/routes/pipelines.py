@@ -13,12 +13,12 @@ from augment.errors import PipelineError
 from augment.pipelines import document
 from augment.render.pipeline import Pipeline
 from augment.transforms.catalogue import catalogue
-from augment.validation import did_you_mean
+from augment.validation import did_you_mean, quoted
 from service import schemas
 from service.asgi import requests
 from service.asgi.requests import Route
 from service.errors import NotFoundError
-from service.pipelines import Named
+from service.pipelines import NamedPipeline
 from service.schemas import problem
 from service.state import Joined
 
@@ -189,7 +189,7 @@ def _wants_yaml(request: Request) -> bool:
     return yaml is not None and "application/json" not in accepted[:yaml]
 
 
-def _summary(named: Named) -> dict[str, Any]:
+def _summary(named: NamedPipeline) -> dict[str, Any]:
     summary = {"name": named.name, "preset": named.is_preset}
     if isinstance(named.found, PipelineError):
         return {**summary, "digest": None, "error": str(named.found)}
@@ -205,7 +205,7 @@ def _checked(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _named(named: Named) -> dict[str, Any]:
+def _named(named: NamedPipeline) -> dict[str, Any]:
     return {"name": named.name, "preset": named.is_preset, **_checked(named.usable())}
 
 
@@ -270,7 +270,7 @@ async def read_transform(
     info = (await to_thread.run_sync(catalogue)).get(name)
     if info is None:
         hint = did_you_mean(name, catalogue()) or "; GET /v1/transforms lists them"
-        raise NotFoundError(f"there is no transform {name[:100]!r}{hint}")
+        raise NotFoundError(f"there is no transform {quoted(name, 100)}{hint}")
     return _answer(request, state, json.dumps(info.as_json()).encode())
 
 

@@ -16,19 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from augment.errors import Reason, StorageError
+from augment.errors import StorageError
 from augment.render.result_file import Laid
 from service.observe import Metrics
 from service.streams.batch_files import BatchFile, BatchFiles
 
 T = TypeVar("T")
 
-_PASSING = frozenset({Reason.UNREADABLE, Reason.CHANGED})
-"""Refusals that end when somebody mends a file: a batch that has some is not kept."""
-
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BatchRequest:
     """What is asked for: its address, how to lay it down in a file (None: no room there), and about how many bytes."""
 
     address: Hashable
@@ -59,7 +56,7 @@ class Batches:
         self._num_bytes = 0
 
     @asynccontextmanager
-    async def lease(self, wanted: Wanted, *, counted: bool = True) -> AsyncIterator[BatchFile]:
+    async def lease(self, wanted: BatchRequest, *, counted: bool = True) -> AsyncIterator[BatchFile]:
         """The file of an address, rendered now unless it is kept or under way; it stays while the block runs.
 
         Raises what the rendering raised, StorageError where there is no room for it.
@@ -86,13 +83,13 @@ class Batches:
         self._entries.clear()
         self._files.close()
 
-    def _begin(self, wanted: Wanted) -> _Entry:
+    def _begin(self, wanted: BatchRequest) -> _Entry:
         entry = _Entry(num_bytes=wanted.expected_bytes)
         self._count(entry.num_bytes)
         entry.work = _begun(self._render(entry, wanted), self._works)
         return entry
 
-    async def _render(self, entry: _Entry, wanted: Wanted) -> BatchFile:
+    async def _render(self, entry: _Entry, wanted: BatchRequest) -> BatchFile:
         try:
             laid, on_disk = None, False
             while laid is None:
@@ -124,7 +121,7 @@ class Batches:
         if entry.file is None:
             self._forget(address, entry)
             entry.work.cancel()
-        elif any(refusal.reason in _PASSING for refusal in entry.file.laid.refusals):
+        elif any(refusal.reason.is_read_failure for refusal in entry.file.laid.refusals):
             self._forget(address, entry)
         else:
             self._make_room()
@@ -187,7 +184,7 @@ class Readers:
         self._tasks: set[asyncio.Task[None]] = set()
         self.num_readers = 0
 
-    async def read(self, wanted_at: Callable[[int], Wanted], indices: range) -> AsyncGenerator[BatchFile, None]:
+    async def read(self, wanted_at: Callable[[int], BatchRequest], indices: range) -> AsyncGenerator[BatchFile, None]:
         """The files of these indices in order, each held until the next is asked for.
 
         Raises what rendering one raised, when its turn comes. Closing it stops what is rendered for it alone.
@@ -214,6 +211,8 @@ class Readers:
         share = self._batches.max_bytes // (self.num_readers * max(1, num_bytes))
         return max(0, min(self._max_ahead, share - 1))
 
-    async def _render(self, wanted: Wanted) -> None:  # what fails meets the reader when he asks for this batch himself
+    async def _render(
+        self, wanted: BatchRequest
+    ) -> None:  # what fails meets the reader when he asks for this batch himself
         async with self._places, self._batches.lease(wanted):
             pass

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from augment.render.result_file import Laid
 from augment.streams.spec import BatchSlice
-from augment.streams.tasks import BatchTask, Format, PartFormat, PartTask, SampleTask
-from augment.wire.columns import Layout
+from augment.streams.tasks import BatchFormat, BatchTask, PartFormat, PartTask, SampleTask
+from augment.wire.columns import BatchLayout
 from augment.workers.task import Task, Workers
 from service.datasets import registry
 from service.datasets.registry import Datasets
 from service.observe import Metrics
-from service.streams.batch_cache import Batches, Wanted
+from service.streams.batch_cache import Batches, BatchRequest
 from service.streams.streams import OpenStream
 
 _ROW_BYTES = 512
@@ -32,12 +32,12 @@ class Rendering:
         self._workers = workers
         self._metrics = metrics
 
-    def part(self, stream: OpenStream, place: BatchSlice, part_format: PartFormat) -> Wanted:
+    def part(self, stream: OpenStream, place: BatchSlice, part_format: PartFormat) -> BatchRequest:
         """One rank's slice of one batch in a format; the whole batch in Arrow is the rendering itself."""
         whole = self._whole(stream, place)
-        if part_format.name is Format.ARROW and place.world_size == 1:
+        if part_format.name is BatchFormat.ARROW and place.world_size == 1:
             return whole
-        if part_format.name is not Format.TAR:
+        if part_format.name is not BatchFormat.TAR:
             part_format = PartFormat(part_format.name)  # its other options mean nothing here
         spec, layout = stream.stream.spec, _layout(stream, place.epoch)
 
@@ -47,9 +47,9 @@ class Rendering:
                 return await self._run(task)
 
         address = (stream.id, place, part_format)
-        return Wanted(address, produce, whole.expected_bytes // place.world_size)
+        return BatchRequest(address, produce, whole.expected_bytes // place.world_size)
 
-    def sample(self, stream: OpenStream, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> Wanted:
+    def sample(self, stream: OpenStream, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> BatchRequest:
         """One record as the batches of an epoch hold it before rows are mixed, as PNG with its provenance."""
         draw = stream.stream.draw(epoch, repeat)
 
@@ -57,9 +57,11 @@ class Rendering:
             async with registry.reading(self._datasets, stream.entries):
                 return await self._run(SampleTask(stream.sources[view], key, epoch, draw, view, into))
 
-        return Wanted((stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view]))
+        return BatchRequest(
+            (stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view])
+        )
 
-    def _whole(self, stream: OpenStream, place: BatchSlice) -> Wanted:
+    def _whole(self, stream: OpenStream, place: BatchSlice) -> BatchRequest:
         spec = stream.stream.spec
         place = BatchSlice(place.epoch, place.index)
         layout = _layout(stream, place.epoch)
@@ -73,7 +75,7 @@ class Rendering:
 
         pictures = spec.pixel_format.itemsize * sum(map(_picture_bytes, stream.stream.image_shapes))
         expected = spec.num_rows(place.index) * (pictures + _ROW_BYTES)
-        return Wanted((stream.id, place), produce, expected)
+        return BatchRequest((stream.id, place), produce, expected)
 
     async def _run(self, task: Task[Laid | None]) -> Laid | None:
         started = time.perf_counter()
@@ -85,7 +87,7 @@ class Rendering:
         return laid
 
 
-def _layout(stream: OpenStream, epoch: int) -> Layout:
+def _layout(stream: OpenStream, epoch: int) -> BatchLayout:
     """The layout without what only the head of a stream tells, which may be the names of thousands of classes."""
     layout = stream.stream.layout(epoch)
     return replace(layout, metadata={"epoch": epoch, "batch_size": stream.stream.spec.batch_size})

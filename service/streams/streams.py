@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 from augment.dataset_stats import mean_std
-from augment.dataset_stats.mean_std import Measured
+from augment.dataset_stats.mean_std import MeanStd
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, problems_below
 from augment.images.cache import CachePlace
@@ -28,9 +28,10 @@ from augment.render.renderer import RenderSource
 from augment.render.views import VIEWS_MAX, View, take_views
 from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX
 from augment.streams.stream import Stream
+from augment.validation import quoted
 from service import schemas
 from service.datasets import registry
-from service.datasets.registration import Entry
+from service.datasets.registration import DatasetEntry
 from service.datasets.registry import Datasets
 from service.errors import ConflictError, NotFoundError
 from service.home import Home, storing, write_json
@@ -115,7 +116,7 @@ class OpenStream:
     id: str
     stream: Stream
     sources: tuple[RenderSource, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[DatasetEntry, ...]
     """What of the home it reads, its dataset and its references, as long as ``Datasets.reading`` holds it."""
 
 
@@ -145,7 +146,7 @@ class Streams:
         """Whether it asks for mean and deviation of the dataset; raises what ``declare`` raises of pipelines."""
         return section.any_needs_dataset(_sections(wanted, self._views(wanted)))
 
-    def declare(self, wanted: StreamRequest, numbers: Measured | None = None) -> tuple[dict[str, Any], bool]:
+    def declare(self, wanted: StreamRequest, numbers: MeanStd | None = None) -> tuple[dict[str, Any], bool]:
         """The stream's document, durably kept before this returns; the bool says whether it is new.
 
         ``numbers`` are those of the split, where ``needs_numbers`` says so. Raises NotFoundError, PipelineError,
@@ -198,8 +199,8 @@ class Streams:
             document = self._documents.get(stream_id)
         if document is None:
             raise NotFoundError(
-                f"there is no stream {stream_id[:100]!r} here; declare it with POST /v1/streams, which gives the same "
-                "id on every replica"
+                f"there is no stream {quoted(stream_id, 100)} here; declare it with POST /v1/streams, which gives the "
+                "same id on every replica"
             )
         return document
 
@@ -243,7 +244,7 @@ class Streams:
         there = registry.entries(self._datasets, pipelines)
         return {name: self._datasets.open_entry(entry) for name, entry in there.items()}
 
-    def _entry(self, name: str, digest: str) -> Entry:
+    def _entry(self, name: str, digest: str) -> DatasetEntry:
         """A dataset that a stream was declared with; ConflictError where it is gone or another."""
         if not self._holds(name, digest):  # equal datasets may have two names, and one of them may go
             name = next((other for other in self._datasets.names() if self._holds(other, digest)), name)
@@ -266,7 +267,7 @@ class Streams:
         except (NotFoundError, ConflictError):
             return False
 
-    def _open(self, stream_id: str, document: Mapping[str, Any], entries: tuple[Entry, ...]) -> OpenStream:
+    def _open(self, stream_id: str, document: Mapping[str, Any], entries: tuple[DatasetEntry, ...]) -> OpenStream:
         dataset, *referred_to = [self._datasets.open_entry(entry) for entry in entries]
         names = sorted(document["references"])
         views = document["views"]

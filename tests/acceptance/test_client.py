@@ -24,14 +24,14 @@ NUM_RECORDS, BATCH_SIZE = 40, 4
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty small pictures of noise in two classes."""
-    from augment.images.encode import encode
+    from augment.images.encode import encode_image
 
     root = tmp_path_factory.mktemp("data") / "pictures"
     generator = np.random.default_rng(0)
     for index in range(NUM_RECORDS):
         path = root / f"class{index % 2}" / f"{index:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode(generator.integers(0, 256, (48, 48, 3), np.uint8), "png"))
+        path.write_bytes(encode_image(generator.integers(0, 256, (48, 48, 3), np.uint8), "png"))
     return root
 
 

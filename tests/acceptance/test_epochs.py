@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import augment
 from augment.client import Client, ClientError, ClientStream, ReplacedRowsWarning
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from tests.acceptance.servers_for_tests import Server
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(number):
             path = root / split / f"class{index % 2}" / f"{index:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode(generator.integers(0, 256, (6, 6, 3), np.uint8), "png"))
+            path.write_bytes(encode_image(generator.integers(0, 256, (6, 6, 3), np.uint8), "png"))
     return root
 
 
@@ -331,10 +331,10 @@ def test_rows_that_stand_for_refused_records_are_warned_of_once_an_epoch(tmp_pat
     generator = np.random.default_rng(5)
     for index in range(8):
         path = tmp_path / f"{index}.png"
-        path.write_bytes(encode(generator.integers(0, 256, (6, 6, 3), np.uint8), "png"))
+        path.write_bytes(encode_image(generator.integers(0, 256, (6, 6, 3), np.uint8), "png"))
     with Server(tmp_path / "home", data_roots=tmp_path) as server, Client(server.url) as other:
         other.register("changed", tmp_path)
-        (tmp_path / "3.png").write_bytes(encode(generator.integers(0, 256, (6, 6, 3), np.uint8), "png") + b"more")
+        (tmp_path / "3.png").write_bytes(encode_image(generator.integers(0, 256, (6, 6, 3), np.uint8), "png") + b"more")
         stream = other.stream(dataset="changed", pipeline=PIPELINE, batch_size=BATCH_SIZE)
         for epoch in range(2):
             with pytest.warns(

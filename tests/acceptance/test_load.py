@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from augment.client import Client
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from tests.acceptance.servers_for_tests import Server, wait_until
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [64, 64]}}, {"HorizontalFlip": {"p": 0.5}}]}
@@ -23,7 +23,7 @@ def pictures(tmp_path: Path) -> Path:
     root.mkdir()
     generator = np.random.default_rng(2)
     for index in range(NUM_RECORDS):
-        (root / f"{index:03d}.png").write_bytes(encode(generator.integers(0, 256, (96, 96, 3), np.uint8), "png"))
+        (root / f"{index:03d}.png").write_bytes(encode_image(generator.integers(0, 256, (96, 96, 3), np.uint8), "png"))
     return root
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from augment.datasets import keys
-from augment.expansion.expand import expand
+from augment.expansion.expand import expand_dataset
 from augment.scanning.scan import scan
 from service import one_shot
 from service.asgi.receive import part_names
@@ -136,7 +136,7 @@ def test_names_go_through_an_expansion_on_disk_and_back(tmp_path: Path, output_f
     _written(tmp_path / "in" / "猫 #1%", _images([*NAMES, *LONG]))
     _written(tmp_path / "in" / "b.c", _images(["a.png"]))
     dropped = ("label",) if output_format in {"coco", "yolo"} else ()
-    summary = expand(
+    summary = expand_dataset(
         tmp_path / "in", tmp_path / "out", "light", copies=1, output_format=output_format, drop_targets=dropped
     )
     is_packed = output_format in {"webdataset", "parquet"}

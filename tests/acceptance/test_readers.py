@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from augment.client import Client, ClientError
-from augment.images.decode import decode
-from augment.images.encode import encode
+from augment.images.decode import decode_image
+from augment.images.encode import encode_image
 from tests.acceptance.servers_for_tests import Server
 
 PIPELINE = {"transforms": [{"Resize": {"height": 32, "width": 32}}, {"VerticalFlip": {"p": 0.5}}]}
@@ -30,7 +30,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(NUM_RECORDS):
         path = root / f"class{index % 2}" / f"{index:03d}.png"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(encode(generator.integers(0, 256, (40, 40, 3), np.uint8), "png"))
+        path.write_bytes(encode_image(generator.integers(0, 256, (40, 40, 3), np.uint8), "png"))
     return root
 
 
@@ -81,7 +81,7 @@ def test_webdataset_reads_an_epoch_from_the_plain_url(client: Client, url: str) 
     assert len(samples) == NUM_RECORDS
     for sample in samples:
         provenance = json.loads(sample["json"])
-        assert np.array_equal(decode(sample["png"]), rows.pop(provenance["key"]))
+        assert np.array_equal(decode_image(sample["png"]), rows.pop(provenance["key"]))
     assert not rows
 
 
@@ -95,13 +95,13 @@ def test_curl_augments_a_picture_with_the_key_in_the_url(url: str, pictures: Pat
         command = ["curl", "-fsS", "--data-binary", f"@{picture}", address, "-o", str(output)]
         subprocess.run(command, check=True, timeout=60)
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    assert decode(outputs[0].read_bytes()).shape[2] == 3
+    assert decode_image(outputs[0].read_bytes()).shape[2] == 3
 
 
 def test_the_client_augments_one_picture_and_several_copies(client: Client, pictures: Path) -> None:
     picture = pictures / "class0" / "000.png"
     (one,) = client.augment(picture, pipeline=PIPELINE, seed=7, image_format="png")
-    assert decode(one.data).shape == (32, 32, 3)
+    assert decode_image(one.data).shape == (32, 32, 3)
     assert one.provenance["render_key"]
     copies = client.augment(picture.read_bytes(), pipeline=PIPELINE, seed=7, copies=3, image_format="png")
     assert len(copies) == 3

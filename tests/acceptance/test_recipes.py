@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.images.masks import encode_mask
 from tests.acceptance.servers_for_tests import ROOT, Server
 
@@ -39,7 +39,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _lay(folder: Path, name: str, pictures: list[np.ndarray]) -> None:
     folder.mkdir(parents=True)
     for i, picture in enumerate(pictures):
-        (folder / f"{name}{i}.jpg").write_bytes(encode(picture, "jpeg"))
+        (folder / f"{name}{i}.jpg").write_bytes(encode_image(picture, "jpeg"))
 
 
 def _lay_photos(root: Path, pictures: list[np.ndarray]) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import augment
-from augment.images.decode import decode
-from augment.images.encode import encode
+from augment.images.decode import decode_image
+from augment.images.encode import encode_image
 from augment.wire import arrow
 from tests.acceptance.servers_for_tests import Server
 from tests.augment.expansion.expansions_for_tests import lay_noise
@@ -61,12 +61,12 @@ def test_references_are_registered_datasets_by_name(server: Server, data: Path) 
     assert told["render_key"] == stream.sample(0, "3").render_key
     assert told["applied"][1]["params"]["reference"] in {"a", "b", "c"}
 
-    picture = encode(noise_image(30, 40), "png")
+    picture = encode_image(noise_image(30, 40), "png")
     address = f"{server.url}/v1/augment?seed=7&image_format=png&pipeline={urllib.request.quote(TEXT)}"  # type: ignore[attr-defined]
     with urllib.request.urlopen(urllib.request.Request(address, picture, method="POST")) as answer:  # noqa: S310 - ours
         key = json.loads(answer.headers["Augment-Provenance"])["key"]
-        made = decode(answer.read())
-    assert np.array_equal(made, augment.Pipeline.parse(TEXT)(decode(picture), seed=7, key=key, references=bound))
+        made = decode_image(answer.read())
+    assert np.array_equal(made, augment.Pipeline.parse(TEXT)(decode_image(picture), seed=7, key=key, references=bound))
 
     lay_noise(data / "styles", ["d.jpg"])
     status, document = server.post("/v1/datasets", {"name": "styles", "path": str(data / "styles"), "replace": True})

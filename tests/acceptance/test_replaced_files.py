@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.datasets.seen_files import Status
+from augment.datasets.seen_files import FileStatus
 from tests.acceptance.servers_for_tests import Server
 from tests.acceptance.test_streams import batches_of, write_photos
 
@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 
 def settle(root: Path) -> None:
     """Wait until the files are old enough that a later change gives them another time."""
-    while not all(Status.of(path.stat()).is_settled for path in root.rglob("*.png")):
+    while not all(FileStatus.of(path.stat()).is_settled for path in root.rglob("*.png")):
         time.sleep(0.05)
 
 

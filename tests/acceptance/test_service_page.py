@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from augment.images.decode import decode
-from augment.images.encode import encode
+from augment.images.decode import decode_image
+from augment.images.encode import encode_image
 from augment.images.masks import encode_mask
 from tests.acceptance.servers_for_tests import ROOT, Server
 from tests.acceptance.test_readme import Block, Shell, blocks, empty_environment
@@ -38,11 +38,11 @@ def folder(tmp_path: Path) -> Path:
     """Folder with the files that the lines name."""
     folder = tmp_path / "here"
     folder.mkdir()
-    (folder / "cat.jpg").write_bytes(encode(_image(1), "jpeg"))
+    (folder / "cat.jpg").write_bytes(encode_image(_image(1), "jpeg"))
     for i, name in enumerate(("left", "right", "猫")):
-        (folder / f"{name}.png").write_bytes(encode(_image(2 + i), "png"))
+        (folder / f"{name}.png").write_bytes(encode_image(_image(2 + i), "png"))
     (folder / "cat-mask.png").write_bytes(encode_mask(np.eye(*_SIZE, dtype=np.uint8)))
-    pets = {f"{kind}/{i}.png": encode(_image(i), "png") for kind in ("cat", "dog") for i in range(2)}
+    pets = {f"{kind}/{i}.png": encode_image(_image(i), "png") for kind in ("cat", "dog") for i in range(2)}
     for name in ("pets", "photos"):
         (folder / f"{name}.zip").write_bytes(zipped(pets))
     return folder
@@ -86,7 +86,7 @@ def test_ten_usual_wishes_come_true(server: Server, shell: Shell, folder: Path) 
     assert names == ["left__0.jpg", "right__0.jpg"]
     assert (left["applied"], left["key"]) == (right["applied"], right["key"])
     assert (folder / "out.webp").read_bytes()[8:12] == b"WEBP"
-    assert decode((folder / "flipped.jpg").read_bytes()).shape == (96, 128, 3)
+    assert decode_image((folder / "flipped.jpg").read_bytes()).shape == (96, 128, 3)
     names, (result,) = _told(folder / "targets.zip")
     assert names == ["cat__0.jpg", "cat__0.mask.png"]
     assert {"boxes", "box_labels", "keypoints"} <= result.keys()

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from augment.expansion.expand import expand
+from augment.expansion.expand import expand_dataset
 from augment.samples.sample import Batch
 from augment.wire import arrow
 from tests.acceptance.servers_for_tests import Server, wait_until
@@ -104,7 +104,7 @@ def test_samples_are_what_expand_writes(server: Server, photos: Path, tmp_path: 
     stream = server.declare(PIPELINE, batch_size=8, seed=7)
     pipeline = tmp_path / "pipeline.json"
     pipeline.write_text(json.dumps(PIPELINE), encoding="utf-8")
-    expand(photos, tmp_path / "out", pipeline, copies=2, seed=7, image_format="png")
+    expand_dataset(photos, tmp_path / "out", pipeline, copies=2, seed=7, image_format="png")
     batch = batches_of(server.get(f"/v1/streams/{stream}/batches/1/0"))[0]
     for key, image in zip(batch.keys, batch.images, strict=True):
         written = (tmp_path / "out" / f"{key}__1.png").read_bytes()

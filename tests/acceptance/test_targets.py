@@ -13,7 +13,7 @@ import pytest
 
 import augment
 from augment.client import Client
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.images.masks import decode_mask, encode_mask
 from augment.scanning.scan import scan
 from augment.wire import arrow
@@ -33,7 +33,7 @@ def coco(root: Path) -> None:
     for number in range(NUM_RECORDS):
         name = f"{number}.png"
         content = generator.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-        (root / "images" / name).write_bytes(encode(content, "png"))
+        (root / "images" / name).write_bytes(encode_image(content, "png"))
         images.append({"id": number, "file_name": f"images/{name}", "height": HEIGHT, "width": WIDTH})
         for _ in range(number % 3):
             x, y, w, h = (int(each) for each in (*generator.integers(0, 20, 2), *generator.integers(8, 24, 2)))
@@ -55,7 +55,7 @@ def mask_pairs(root: Path) -> None:
     generator = np.random.default_rng(9)
     for number in range(NUM_RECORDS):
         content = generator.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-        (root / "images" / f"{number}.png").write_bytes(encode(content, "png"))
+        (root / "images" / f"{number}.png").write_bytes(encode_image(content, "png"))
         (root / "masks" / f"{number}.png").write_bytes(encode_mask(generator.integers(0, 5, (HEIGHT, WIDTH), np.uint8)))
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import augment
 from augment.client import Client
-from augment.images.decode import decode
-from augment.images.encode import encode
+from augment.images.decode import decode_image
+from augment.images.encode import encode_image
 from augment.images.masks import decode_mask, encode_mask
 from augment.samples.sample import Batch
 from augment.wire import arrow
@@ -57,7 +57,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask[top : top + 28, left : left + 30] = 1
         mask[((x - left - 20) / 16) ** 2 + ((y - top - 18) / 12) ** 2 < 1] = 2
         picture = np.stack([mask * 90, (x * 2).astype(np.uint8), (y * 3).astype(np.uint8)], axis=-1)
-        (root / "pairs" / "images" / f"{number:02}.png").write_bytes(encode(picture, "png"))
+        (root / "pairs" / "images" / f"{number:02}.png").write_bytes(encode_image(picture, "png"))
         (root / "pairs" / "masks" / f"{number:02}.png").write_bytes(encode_mask(mask))
     return root
 
@@ -121,7 +121,7 @@ def test_views_are_those_of_the_library_in_every_format(server: Server, data: Pa
         assert said["source_size"] == [HEIGHT, WIDTH]
         for number, view in enumerate(expected.views):
             middle = f".{number}" if number else ""
-            assert np.array_equal(decode(files[f"{name}{middle}.png"]), view.images[row])
+            assert np.array_equal(decode_image(files[f"{name}{middle}.png"]), view.images[row])
             assert np.array_equal(decode_mask(files[f"{name}{middle}.mask.png"]), view.masks[row])  # type: ignore[index]
             assert said["views"][number]["render_key"] == view.provenance[row].render_key
             assert said["views"][number]["inverse"] == view.inverses[row].tolist()  # type: ignore[index]

@@ -32,6 +32,36 @@ def test_file_is_small_and_named_after_something(path: Path) -> None:
     assert path.stem not in BANNED
 
 
+def _trees() -> Iterator[tuple[str, ast.Module]]:
+    """Yield the modules of the engine and the service with their paths."""
+    for path in PYTHON:
+        if path.relative_to(ROOT).parts[0] in {"augment", "service"}:
+            yield _id(path), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_public_class_names_are_unique() -> None:
+    paths: dict[str, list[str]] = {}
+    for path, tree in _trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                paths.setdefault(node.name, []).append(path)
+    del paths["InitSchema"]  # the name that Albumentations looks for in the class of a transform
+    assert {name: found for name, found in paths.items() if len(found) > 1} == {}
+
+
+def test_no_name_of_ours_is_imported_under_another() -> None:
+    renamed = [
+        f"{path}:{node.lineno}: {each.name} as {each.asname}"
+        for path, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for each in node.names
+        if each.asname is not None
+        and (getattr(node, "module", None) or each.name).partition(".")[0] in {"augment", "service"}
+    ]
+    assert renamed == []
+
+
 def _texts() -> Iterator[Path]:
     for folder in ("augment", "bench", "demo", "tests", "docs", ".ci"):
         yield from (

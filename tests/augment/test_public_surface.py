@@ -25,7 +25,7 @@ def test_export_is_documented(name: str) -> None:
 
 
 def test_every_lazy_name_is_exported() -> None:
-    assert set(augment.__all__) == {*augment._EXPORTS, "errors", "__version__"}
+    assert set(augment.__all__) == {*augment._HOMES, "errors", "__version__"}
     assert dir(augment) == sorted(augment.__all__)
 
 

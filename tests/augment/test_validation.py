@@ -329,13 +329,46 @@ def test_command_bounds_workers_as_the_library_does() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("a\nb", r"'a\nb'"), (HALF, r"'\ud800'"), ("é", "'é'"), ("x" * 99, f"'{'x' * 58}…"), (Unspeakable(), "a Unspeak")],
+    [
+        ("a\nb", r"'a\nb'"),
+        (HALF, r"'\ud800'"),
+        ("é", "'é'"),
+        ("x" * 99, f"'{'x' * 58}…"),
+        (b"x" * 99, f"b'{'x' * 57}…"),
+        (["é", None, 1.5], "['é', None, 1.5]"),
+        ({"a": Path("b")}, "{'a': PosixPath('b')}"),
+        (Path("a\nb"), r"'a\nb'"),
+        (np.int64(3), "np.int64(3)"),
+        (np.eye(2), "array([[1., 0.], [0., 1.]])"),
+        (Unspeakable(), "a Unspeak"),
+    ],
 )
 def test_value_in_a_message_is_short_and_can_be_written(value: object, words: str) -> None:
-    text = validation.shown(value)
+    text = validation.quoted(value)
     assert text.startswith(words)
     assert text.isprintable()
     assert len(text.encode()) < 70
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("a\nb", r'"a\nb"'),
+        (HALF, r'"\ud800"'),
+        ([True, None, "é"], '[true, null, "é"]'),
+        (float("nan"), "NaN"),
+        ({1}, "{1}"),
+        ("x" * 99, f'"{"x" * 58}…'),
+    ],
+)
+def test_value_of_a_document_is_spelled_as_json(value: object, words: str) -> None:
+    assert validation.quoted_json(value) == words
+
+
+def test_name_in_a_message_is_short_and_without_quotes() -> None:
+    assert validation.abridged(f"a\n{HALF}") == r"a\n\ud800"
+    assert validation.abridged("x" * 61) == f"{'x' * 59}…"
+    assert validation.abridged("x" * 60) == "x" * 60
 
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)

@@ -11,7 +11,7 @@ import pytest
 import bench.cases
 from augment.chance import EpochOrder
 from augment.datasets.dataset import Dataset
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.scanning.scan import scan
 from bench import photographs, profile, report, synthetic
 from bench.case import DIFFERENCE, Case, Pair, Run
@@ -91,7 +91,7 @@ def test_photographs_are_laid_down_in_rounds_and_differ(tmp_path: Path) -> None:
     source.mkdir()
     for number in range(2):
         picture = np.full((30, 40, 3), number, np.uint8)
-        (source / f"{number}.JPEG").write_bytes(encode(picture, "jpeg", 90))
+        (source / f"{number}.JPEG").write_bytes(encode_image(picture, "jpeg", 90))
     work = Work(str(into), str(tmp_path), batch_size=1, num_warm=1, num_batches=2)
     photographs.lay_down(source, into, work)
     dataset = scan(into, format="folder")
@@ -105,7 +105,7 @@ def test_grown_manifest_reads_any_record(tmp_path: Path, num_records: int) -> No
     work = Work(str(tmp_path / "into"), str(tmp_path), batch_size=1, num_warm=1, num_batches=2)
     source = tmp_path / "source"
     source.mkdir()
-    (source / "0.jpg").write_bytes(encode(np.zeros((30, 40, 3), np.uint8), "jpeg", 90))
+    (source / "0.jpg").write_bytes(encode_image(np.zeros((30, 40, 3), np.uint8), "jpeg", 90))
     photographs.lay_down(source, tmp_path / "into", work)
     folder = tmp_path / "datasets" / DATASET
     (folder / "g").mkdir(parents=True)
@@ -122,7 +122,7 @@ def test_grown_manifest_reads_any_record(tmp_path: Path, num_records: int) -> No
 
 def test_profile_knows_what_a_stack_does() -> None:
     task = "Worker.serve (augment/workers/process.py);BatchTask.run (augment/streams/tasks.py)"
-    decode = "Renderer.decode (augment/render/renderer.py);decode (augment/images/decode.py)"
+    decode = "Renderer.decode (augment/render/renderer.py);decode_image (augment/images/decode.py)"
     assert profile.stage_of(f"{task};{decode};_simplejpeg (augment/images/decode.py)") == "decode: libjpeg-turbo"
     assert profile.stage_of(f"{task};{decode};_read_header (augment/images/decode.py)").startswith("decode: header")  # type: ignore[union-attr]
     assert profile.stage_of(task) == "batch: records, order, rows"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.images.masks import decode_mask, encode_mask
 from augment.render import request_annotations
 
@@ -20,7 +20,7 @@ FLIP = '{"transforms": [{"HorizontalFlip": {"p": 1.0}}]}'
 
 
 def picture(seed: int = 0) -> bytes:
-    return encode(np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), "png")
+    return encode_image(np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), "png")
 
 
 def mask() -> np.ndarray[Any, np.dtype[np.uint8]]:

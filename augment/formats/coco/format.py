@@ -35,10 +35,10 @@ from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import evidence, files
 from augment.formats.coco import index, write
-from augment.formats.coco.index import Entry, Indexed
+from augment.formats.coco.index import ImageEntry, Indexed
 from augment.formats.coco.objects import Categories, check_size, identity, is_caption, read
 from augment.formats.files import SPLIT_NAMES, above, add_pictures, confined, named, refuse
-from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
+from augment.formats.format import Described, FolderFormat, Listing, Output, OutputDataset, StreamedFile, WrittenFile
 from augment.formats.shared import object_rules
 from augment.formats.shared.image_paths import Finder
 from augment.formats.tree import Tree, join
@@ -197,7 +197,7 @@ class Coco(FolderFormat):
             if path not in taken:
                 refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
 
-    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+    def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
         """None. Raises RecordError where the picture's annotations cannot be written at the end."""
         said = output.annotations
         lacks = object_rules.lacking(said) or object_rules.without_class(said, whole.classes)
@@ -205,7 +205,7 @@ class Coco(FolderFormat):
             raise RecordError(output.key, Reason.NOT_RENDERABLE, lacks)
         return ()
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """One file for each split; see ``write``."""
         return write.files(outputs, whole)
 
@@ -263,7 +263,7 @@ def _add_split(
 ) -> None:
     split = parts[0].split
     prefix = "" if split is None else f"{split}/"
-    images: dict[str, list[tuple[Indexed, Entry]]] = {}
+    images: dict[str, list[tuple[Indexed, ImageEntry]]] = {}
     for part in parts:
         if part.file.lost is not None:
             refuse(listing, part.file.path, Reason.ANNOTATION, part.file.lost)
@@ -313,7 +313,7 @@ def _refuse_name(listing: Listing, part: _Part, shown: str, name: str) -> None:
 
 
 def _annotations(
-    parts: Sequence[tuple[Indexed, Entry]], categories: Categories, height: int, width: int
+    parts: Sequence[tuple[Indexed, ImageEntry]], categories: Categories, height: int, width: int
 ) -> Annotations:
     image: dict[str, Any] = {}
     objects: dict[tuple[Any, ...], dict[str, Any]] = {}

@@ -21,8 +21,8 @@ from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats import files
 from augment.formats.coco.objects import Id, identity, is_caption
-from augment.formats.files import shown
 from augment.formats.tree import Tree
+from augment.validation import abridged, quoted
 
 MAX_BYTES = 2 * 2**30
 """Of one file; LVIS, the largest in wide use, has 1.1 GB."""
@@ -78,7 +78,7 @@ def elements(text: str, name: str, lists: Collection[str]) -> Iterator[Element]:
         if not isinstance(member, str):
             _refuse(text, name, start, "a name in quotes should stand here")
         if member in seen:
-            _refuse(text, name, start, f"{_shown_text(member)} is written twice; keep one")
+            _refuse(text, name, start, f"{abridged(member)} is written twice; keep one")
         seen.add(member)
         at = _expect(text, name, at, ":", "a colon")
         if member in lists:
@@ -145,7 +145,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise _NotStrictError(f"{_shown_text(twice)} is written twice")
+        raise _NotStrictError(f"{abridged(twice)} is written twice")
     return found
 
 
@@ -162,12 +162,8 @@ def _integer(text: str) -> int:
 def _decimal(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _NotStrictError(f"the number {_shown_text(text)} is too large")
+        raise _NotStrictError(f"the number {abridged(text)} is too large")
     return number
-
-
-def _shown_text(text: str) -> str:
-    return keys.printable(text if len(text) <= 40 else f"{text[:39]}…")
 
 
 _DECODER = json.JSONDecoder(
@@ -192,7 +188,7 @@ class _Waiting(NamedTuple):
 
 
 @dataclass(slots=True)
-class Entry:
+class ImageEntry:
     """One image in one file: the places of its entry and of its objects and captions in the text.
 
     ``num_captions`` of them are captions.
@@ -214,7 +210,7 @@ class Indexed:
 
     path: str
     text: str
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, ImageEntry] = field(default_factory=dict)
     categories: list[dict[str, Any]] = field(default_factory=list)
     licenses: list[Any] = field(default_factory=list)
     info: Any = None
@@ -223,12 +219,12 @@ class Indexed:
     lost: str | None = None
     num_lost: int = 0
 
-    def image(self, entry: Entry) -> Mapping[str, Any]:
+    def image(self, entry: ImageEntry) -> Mapping[str, Any]:
         """The entry as the file has it."""
         image: Mapping[str, Any] = element(self.text, entry.start)
         return image
 
-    def objects(self, entry: Entry) -> Iterator[Mapping[str, Any]]:
+    def objects(self, entry: ImageEntry) -> Iterator[Mapping[str, Any]]:
         """The objects in the picture, in the order of the file."""
         return (element(self.text, start) for start in entry.objects)
 
@@ -240,7 +236,7 @@ def index_file(path: str, text: str) -> Indexed:
     that two objects or pictures have. Of two objects with one id the later is blamed.
     """
     found = Indexed(path, text)
-    by_id: dict[Id, Entry] = {}
+    by_id: dict[Id, ImageEntry] = {}
     waiting: list[_Waiting] = []
     ids: set[Id] = set()
     has_annotations = False
@@ -264,7 +260,7 @@ def index_file(path: str, text: str) -> Indexed:
     return found
 
 
-def _attach(found: Indexed, by_id: Mapping[Id, Entry], annotations: Sequence[_Waiting]) -> None:
+def _attach(found: Indexed, by_id: Mapping[Id, ImageEntry], annotations: Sequence[_Waiting]) -> None:
     """Give each annotation to its image, once all images and categories are known."""
     known = {identity(each["id"]) for each in found.categories}
     lost: list[str] = []
@@ -276,7 +272,7 @@ def _attach(found: Indexed, by_id: Mapping[Id, Entry], annotations: Sequence[_Wa
             num_lost += 1
             found.num_lost += not each.is_caption
             if num_lost <= _MOST_NAMED:
-                lost.append(f"{_named(found, each.start)} is of image {shown(each.image_id)}")
+                lost.append(f"{_named(found, each.start)} is of image {quoted(each.image_id)}")
             continue
         entry.objects.append(each.start)
         entry.num_captions += each.is_caption
@@ -285,7 +281,7 @@ def _attach(found: Indexed, by_id: Mapping[Id, Entry], annotations: Sequence[_Wa
         if each.is_caption or each.category is None:
             continue
         if category is None or category not in known:
-            problem = f"unknown category: {_named(found, each.start)} has category {shown(each.category)}"
+            problem = f"unknown category: {_named(found, each.start)} has category {quoted(each.category)}"
             entry.problem = entry.problem or problem
         else:
             found.used.add(category)
@@ -295,16 +291,16 @@ def _attach(found: Indexed, by_id: Mapping[Id, Entry], annotations: Sequence[_Wa
         found.lost = f"unknown image: {number} of images that it does not list ({', '.join(lost)}{more})"
 
 
-def _add_image(found: Indexed, by_id: dict[Id, Entry], start: int, value: Any) -> None:
+def _add_image(found: Indexed, by_id: dict[Id, ImageEntry], start: int, value: Any) -> None:
     file_name = value.get("file_name") if isinstance(value, dict) else None
     own = identity(value.get("id")) if isinstance(value, dict) else None
     if not _is_name(file_name) or own is None:
         raise DatasetError(
-            f"{keys.printable(found.path)}: an image is an object with an id and a file_name, not {shown(value)}"
+            f"{keys.printable(found.path)}: an image is an object with an id and a file_name, not {quoted(value)}"
         )
     for member, inner in value.items():
         _check_other(found.path, f"{member} of an image", inner, "bbox", "annotations, a list beside images")
-    entry = Entry(start)
+    entry = ImageEntry(start)
     same = by_id.setdefault(own, entry)
     for other in (same, found.entries.setdefault(file_name, entry)):
         if other is not entry:
@@ -321,7 +317,7 @@ def _check_other(path: str, member: str, value: Any, sign: str, name: str) -> No
     """Raise DatasetError if a member that COCO does not know holds objects, which would be lost."""
     if isinstance(value, list) and value and isinstance(value[0], dict) and sign in value[0]:
         raise DatasetError(
-            f"{keys.printable(path)}: {_shown_text(member)} holds objects, which COCO calls {name}; rename or move it"
+            f"{keys.printable(path)}: {abridged(member)} holds objects, which COCO calls {name}; rename or move it"
         )
 
 
@@ -338,13 +334,13 @@ def _annotation(path: str, start: int, value: Any, ids: set[Id]) -> _Waiting:
     own, caption = identity(given), is_caption(value)
     problem = None
     if own is None:
-        problem = f"no id: an annotation of image {shown(image_id)} has the id {shown(given)}, not a whole number"
+        problem = f"no id: an annotation of image {quoted(image_id)} has the id {quoted(given)}, not a whole number"
     elif own in ids:
         problem = f"duplicate id: annotation {given!r} is listed twice"
     else:
         ids.add(own)
     if category is None and not caption:
-        problem = problem or f"unknown category: annotation {shown(given)} has none"
+        problem = problem or f"unknown category: annotation {quoted(given)} has none"
     return _Waiting(start, image_id, category, problem, caption)
 
 
@@ -354,7 +350,7 @@ def _category(found: Indexed, value: Any) -> dict[str, Any]:
     if not isinstance(points, list) or not all(map(_is_name, points)):
         raise DatasetError(
             f"{keys.printable(found.path)}: a category is an object with an id, a name and perhaps the names of "
-            f"keypoints, not {shown(value)}"
+            f"keypoints, not {quoted(value)}"
         )
     if len(set(points)) < len(points):
         raise DatasetError(f"{keys.printable(found.path)}: category {value['name']!r} has two keypoints of one name")
@@ -364,7 +360,7 @@ def _category(found: Indexed, value: Any) -> dict[str, Any]:
 
 def _named(found: Indexed, start: int) -> str:
     value = element(found.text, start)
-    return f"annotation {shown(value.get('id') if isinstance(value, dict) else value)}"
+    return f"annotation {quoted(value.get('id') if isinstance(value, dict) else value)}"
 
 
 def _is_name(value: object) -> TypeGuard[str]:

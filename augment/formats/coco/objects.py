@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from augment.formats.shared.object_rules import enclosing, rounded
 from augment.samples import annotations
 from augment.samples.annotations import BY_KEYPOINT, Annotations, Corners, Polygons, Rle
+from augment.validation import quoted
 
 Id = int | str
 
@@ -64,7 +65,7 @@ def _known(value: object) -> Id:
     """The id of a category that was checked."""
     found = identity(value)
     if found is None:
-        raise ValueError(f"unknown category: {str(value)[:40]} is no id")
+        raise ValueError(f"unknown category: {quoted(value)} is no id")
     return found
 
 
@@ -163,7 +164,7 @@ def _mask(value: object, where: str, height: int, width: int) -> Polygons | Rle 
         raise ValueError(detail)  # noqa: TRY004 - wrong is the file, not the call
     if value.get("size") != [height, width]:
         found = f"the upright picture {width} x {height}"
-        raise ValueError(f"mask of another size: {where} has [height, width] {str(value.get('size'))[:40]}, {found}")
+        raise ValueError(f"mask of another size: {where} has [height, width] {quoted(value.get('size'))}, {found}")
     counts = value["counts"]
     try:
         if isinstance(counts, str):
@@ -195,7 +196,7 @@ def _attributes(each: Mapping[str, Any], where: str) -> dict[str, Any]:
     found = {name: value for name, value in each.items() if name not in OWN_MEMBERS}
     crowd = identity(each.get("iscrowd") or 0)
     if crowd not in {0, 1} and each["iscrowd"] is not True:
-        raise ValueError(f"not a number: {where} has iscrowd {str(each['iscrowd'])[:40]!r}; it is 0 or 1")
+        raise ValueError(f"not a number: {where} has iscrowd {quoted(each['iscrowd'])}; it is 0 or 1")
     if crowd != 0:
         found["iscrowd"] = 1
     return found

@@ -16,11 +16,11 @@ from augment.datasets import keys
 from augment.errors import DatasetError
 from augment.formats.coco.index import Indexed
 from augment.formats.coco.objects import CAPTIONS, OF_IMAGE, OWN_MEMBERS, Id, coco_runs, identity
-from augment.formats.files import shown
-from augment.formats.format import Output, StreamedFile, Whole
+from augment.formats.format import Output, OutputDataset, StreamedFile
 from augment.formats.shared import object_rules
 from augment.formats.shared.object_rules import NO_CLASS, polygon_area, rounded
 from augment.samples.annotations import Annotations, Polygons, Rle
+from augment.validation import quoted
 
 
 def written(
@@ -88,8 +88,8 @@ def united(files: Sequence[Indexed]) -> list[dict[str, Any]]:
             for member in ("name", "keypoints"):
                 if member in known and known[member] != category.get(member, known[member]):
                     raise DatasetError(
-                        f"category {category['id']!r} has the {member} {shown(known[member])} in "
-                        f"{keys.printable(path)} and {shown(category[member])} in {keys.printable(file.path)}; give "
+                        f"category {category['id']!r} has the {member} {quoted(known[member])} in "
+                        f"{keys.printable(path)} and {quoted(category[member])} in {keys.printable(file.path)}; give "
                         "them ids of their own"
                     )
             known |= {name: value for name, value in category.items() if name not in known}
@@ -111,7 +111,7 @@ def details(files: Sequence[Indexed], categories: Sequence[Mapping[str, Any]]) -
     return found | ({} if information is None else {"info": information})
 
 
-def of_output(whole: Whole, with_keypoints: frozenset[str]) -> list[dict[str, Any]]:
+def of_output(whole: OutputDataset, with_keypoints: frozenset[str]) -> list[dict[str, Any]]:
     """The categories to be written, as they were in the source where that was COCO.
 
     Else they count from 1, and those of the classes ``with_keypoints`` have all names of keypoints.
@@ -136,7 +136,7 @@ def of_output(whole: Whole, with_keypoints: frozenset[str]) -> list[dict[str, An
 Outputs = Callable[[], Iterator[Output]]
 
 
-def files(outputs: Outputs, whole: Whole) -> Iterator[StreamedFile]:
+def files(outputs: Outputs, whole: OutputDataset) -> Iterator[StreamedFile]:
     """The file of each split. Ids of images and annotations run on from one file to the next."""
     categories = of_output(whole, _with_keypoints(outputs, whole))
     ids = {each["name"]: each["id"] for each in categories}
@@ -157,7 +157,7 @@ class _Numbers:
     object: Iterator[int] = field(default_factory=lambda: count(1))
 
 
-def _with_keypoints(outputs: Outputs, whole: Whole) -> frozenset[str]:
+def _with_keypoints(outputs: Outputs, whole: OutputDataset) -> frozenset[str]:
     """The classes whose objects have keypoints."""
     if "keypoints" not in whole.targets or whole.source_format == "coco":
         return frozenset()
@@ -173,7 +173,7 @@ def _with_keypoints(outputs: Outputs, whole: Whole) -> frozenset[str]:
 def _pieces(
     outputs: Outputs,
     split: str | None,
-    whole: Whole,
+    whole: OutputDataset,
     categories: Sequence[Mapping[str, Any]],
     ids: Mapping[str, Id],
     names: Mapping[str, Sequence[str]],

@@ -39,7 +39,7 @@ class ClassColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ParquetLayout:
     """The columns of a file, by what they hold. ``image_path`` is the leaf with the names of the pictures' files.
 
     ``carried`` go into ``extra``, ``left_out`` are not read.
@@ -65,7 +65,7 @@ class Layout:
         return tuple(column for column in named if column is not None) + self.carried
 
 
-def layout_of(schema: pa.Schema) -> Layout:
+def layout_of(schema: pa.Schema) -> ParquetLayout:
     """The layout of a schema. Raises LayoutError."""
     if len(set(schema.names)) < len(schema.names):
         raise LayoutError("several columns have one name; rename them")
@@ -85,7 +85,7 @@ def layout_of(schema: pa.Schema) -> Layout:
     annotations = "annotations" if "annotations" in fields and is_text(fields["annotations"].type) else None
     used |= {name for name in (weights, objects, annotations) if name is not None}
     others = [name for name in fields if name not in used]
-    return Layout(
+    return ParquetLayout(
         image=image,
         image_path=_path_leaf(fields[image]),
         mask=masks[0] if masks else None,

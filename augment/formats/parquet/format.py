@@ -30,14 +30,14 @@ from augment.formats.files import Lazily
 from augment.formats.format import (
     Described,
     FileGroup,
+    FileSlice,
     Listing,
     MaskPlace,
     Output,
+    OutputDataset,
     Packed,
-    Part,
     ShardFormat,
     StreamedFile,
-    Whole,
     WrittenFile,
 )
 from augment.formats.parquet import read
@@ -62,7 +62,7 @@ def card(splits: Sequence[str]) -> str:
     return f"---\nconfigs:\n- config_name: default\n  data_files:\n{''.join(lines)}---\n"
 
 
-def file_bytes(outputs: Sequence[Packed], whole: Whole) -> bytes:
+def file_bytes(outputs: Sequence[Packed], whole: OutputDataset) -> bytes:
     """A Parquet file of these outputs, a row each, in their order."""
     schema = _schema(whole)
     pictures = [f"{name}.{leaf}" for name in ("image", "mask") if name in schema.names for leaf in ("bytes", "path")]
@@ -96,7 +96,7 @@ def _groups(outputs: Sequence[Packed]) -> Iterator[list[Packed]]:
         yield group
 
 
-def _schema(whole: Whole) -> pa.Schema:
+def _schema(whole: OutputDataset) -> pa.Schema:
     fields: dict[str, tuple[pa.DataType, Any]] = {"image": (_PICTURE, {"_type": "Image"})}
     classes = {"names": list(whole.classes), "_type": "ClassLabel"}
     if "label" in whole.targets:
@@ -136,7 +136,7 @@ def _leaves(prefix: str, fields: Sequence[pa.Field]) -> Iterator[str]:
             yield path
 
 
-def _row(packed: Packed, whole: Whole) -> dict[str, Any]:
+def _row(packed: Packed, whole: OutputDataset) -> dict[str, Any]:
     output = packed.output
     said = output.annotations
     index = {name: i for i, name in enumerate(whole.classes)}
@@ -203,12 +203,12 @@ class Parquet(ShardFormat):
         listing.keypoint_names = meaning.names.keypoint_names
         listing.details = {"left_out": list(layout.left_out)} if layout.left_out else {}
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """``README.md``, by which ``datasets`` finds the shards of each split, and ``dataset_info.json``."""
         yield StreamedFile("README.md", iter([card(whole.splits).encode()]))
         yield shards.info_file(whole)
 
-    def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+    def pack(self, outputs: Sequence[Packed], whole: OutputDataset, *, split: str | None, index: int) -> WrittenFile:
         """Pack ``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``.
 
         It lies below ``data``, because ``datasets`` would take the manifest beside it for a shard.
@@ -218,7 +218,7 @@ class Parquet(ShardFormat):
 
 def _described(shelf: Shelf, meaning: Meaning, name: Callable[[int], str], i: int) -> Described:
     """Return what is known of row ``i`` of a shard."""
-    layout, part = meaning.layout, Part(i, None)
+    layout, part = meaning.layout, FileSlice(i, None)
     class_name, problem = meaning.label.name_or_problem(shelf.values[i])
     return Described(
         annotate=functools.partial(_annotate, shelf, meaning, i) if layout.said else None,

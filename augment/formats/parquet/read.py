@@ -12,14 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.datasets import parquet_rows
+from augment.datasets import keys, parquet_rows
 from augment.datasets.parquet_rows import Description, UnreadableRowError
 from augment.errors import DatasetError
 from augment.formats.parquet import columns
-from augment.formats.parquet.columns import Layout, LayoutError
+from augment.formats.parquet.columns import LayoutError, ParquetLayout
 from augment.formats.shared.class_names import ClassValues, NamesInUse
-from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, Shard, carrying, parsed, shown, unreadable
+from augment.formats.shared.shards import HAS_NAMES, DatasetInfo, ShardFile, carrying, parsed, unreadable
 from augment.samples.annotations import NOTHING, Annotations
+from augment.validation import quoted
 
 CARRIED_MEAN_BYTES = 1024
 """A row of the first row group, of a column that is carried along without being understood: captions and numbers."""
@@ -35,9 +36,9 @@ class Shelf:
     """One shard. ``names`` are those beside the pictures, ``values`` the classes as they are written."""
 
     path: Path
-    shard: Shard
+    shard: ShardFile
     description: Description
-    layout: Layout
+    layout: ParquetLayout
     names: list[str | None] = field(default_factory=list)
     values: list[int | str | None] = field(default_factory=list)
 
@@ -45,7 +46,7 @@ class Shelf:
 class Meaning:
     """What the columns with classes mean; ``label``, ``labels`` and ``categories`` tell names, ``names`` is of all."""
 
-    def __init__(self, layout: Layout, info: DatasetInfo) -> None:
+    def __init__(self, layout: ParquetLayout, info: DatasetInfo) -> None:
         self.layout = layout
         columns = (layout.label, layout.labels, layout.category)
         listed = [None if column is None else column.names or info.classes for column in columns]
@@ -88,7 +89,7 @@ class Meaning:
                     continue  # it is told when the record is examined
 
 
-def open_shelf(path: Path, shard: Shard) -> Shelf:
+def open_shelf(path: Path, shard: ShardFile) -> Shelf:
     """Read what a file says of itself. Raises DatasetError, StorageError."""
     with _blaming(path):
         description = parquet_rows.describe(path)
@@ -96,18 +97,20 @@ def open_shelf(path: Path, shard: Shard) -> Shelf:
     try:
         layout = columns.layout_of(description.schema)
     except LayoutError as error:
-        raise DatasetError(f"{shown(path)}: {error}") from error
+        raise DatasetError(f"{keys.printable(path)}: {error}") from error
     if description.num_rows > size_bytes:
         raise DatasetError(
-            f"{shown(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
+            f"{keys.printable(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
         )
     largest = max(description.group_bytes, default=0)
     if largest > parquet_rows.GROUP_MAX_BYTES:
-        raise DatasetError(f"{shown(path)}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}")
+        raise DatasetError(
+            f"{keys.printable(path)}: {parquet_rows.too_large(description.group_bytes.index(largest), largest)}"
+        )
     return Shelf(path, shard, description, layout)
 
 
-def common_layout(shelves: Sequence[Shelf]) -> Layout:
+def common_layout(shelves: Sequence[Shelf]) -> ParquetLayout:
     """The layout that all shards have. Raises DatasetError where they differ in more than what is carried along."""
     first = shelves[0]
     carried = dict.fromkeys(name for shelf in shelves for name in shelf.layout.carried)
@@ -116,8 +119,8 @@ def common_layout(shelves: Sequence[Shelf]) -> Layout:
     for shelf in shelves:
         if replace(shelf.layout, carried=(), left_out=()) != bare:
             raise DatasetError(
-                f"{shown(shelf.path)} has other columns of pictures, classes or boxes than {shown(first.path)}, or "
-                "other names of classes; give shards of one dataset"
+                f"{keys.printable(shelf.path)} has other columns of pictures, classes or boxes than "
+                f"{keys.printable(first.path)}, or other names of classes; give shards of one dataset"
             )
     unread = left_out.keys() | _large(first, list(carried))
     return replace(bare, carried=tuple(name for name in carried if name not in unread), left_out=tuple(sorted(unread)))
@@ -150,7 +153,7 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
         shelf.values = [None] * num_rows
     if (len(shelf.names), len(shelf.values)) != (num_rows, num_rows):
         raise DatasetError(
-            f"{shown(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
+            f"{keys.printable(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
         )
 
 
@@ -183,7 +186,9 @@ def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
     except UnreadableRowError as error:
-        raise DatasetError(f"{shown(path)} cannot be read as Parquet ({error}); fetch or write it again") from error
+        raise DatasetError(
+            f"{keys.printable(path)} cannot be read as Parquet ({error}); fetch or write it again"
+        ) from error
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -288,7 +293,7 @@ def _columns(objects: object, of_none: Sequence[str | None]) -> dict[str, Any]:
 
 def _corners(box: object) -> tuple[float, float, float, float]:
     if not isinstance(box, Sequence) or len(box) != 4 or not all(map(_is_number, box)):
-        raise ValueError(f"not a box: {str(box)[:60]} is not [x_min, y_min, width, height]")
+        raise ValueError(f"not a box: {quoted(box)} is not [x_min, y_min, width, height]")
     x_min, y_min, width, height = map(float, box)
     return x_min, y_min, x_min + width, y_min + height
 

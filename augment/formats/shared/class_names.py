@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from augment.samples.annotations import Annotations
+from augment.validation import quoted
 
 NO_CLASS = -1
 _INDEX = re.compile(r"0|[1-9][0-9]{0,4}")
@@ -54,8 +55,7 @@ class ClassValues:
             return None
         if isinstance(value, str):
             if self._listed is not None and value not in self._known:
-                value = value if len(value) <= 60 else f"{value[:57]}…"
-                raise ValueError(f"unknown class: {value!r} is not among the {len(self._listed)} classes")
+                raise ValueError(f"unknown class: {quoted(value)} is not among the {len(self._listed)} classes")
             return value
         if self._listed is not None:
             if not 0 <= value < len(self._listed):

@@ -17,6 +17,7 @@ from augment.datasets import keys
 from augment.formats import files
 from augment.formats.shared.image_paths import Finder
 from augment.formats.tree import is_picture, join
+from augment.validation import quoted
 
 # Names of columns, as ``_plain`` gives them: in lower case, without separators inside.
 
@@ -96,7 +97,7 @@ def _plain(name: str) -> str:
     return _BETWEEN_WORDS.sub("", name.strip("# \t")).lower()
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """The cells of one row, less the spaces around them, and the number of its last line."""
 
     line: int
@@ -147,10 +148,10 @@ class Table:
     split: str | None
     header: Sequence[str]
     columns: Columns
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
 
 
-class Images:
+class ImageFinder:
     """Finds the images that the cells of tables mean."""
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -217,7 +218,7 @@ _LOOKED_AT = 1000
 """Rows that are looked at to find the column of paths."""
 
 
-def columns_of(header: Sequence[str], rows: Sequence[Row], path: int) -> Columns:
+def columns_of(header: Sequence[str], rows: Sequence[TableRow], path: int) -> Columns:
     """Find out what the columns of a table say, whose column ``path`` names images.
 
     Raises ValueError if columns contradict each other, or tell places and are not understood.
@@ -266,7 +267,7 @@ def columns_of(header: Sequence[str], rows: Sequence[Row], path: int) -> Columns
     return found
 
 
-def _path_column(header: Sequence[str], rows: Sequence[Row], find: Callable[[str], str | None]) -> int | None:
+def _path_column(header: Sequence[str], rows: Sequence[TableRow], find: Callable[[str], str | None]) -> int | None:
     """Return the place of the column that names images, by its values; by its name alone if these lead nowhere.
 
     Values that end as names of images are stronger evidence than stems. Raises ValueError if two columns name
@@ -323,7 +324,7 @@ def _both(header: Sequence[str], places: Sequence[int], what: str, name: str) ->
     return f"its columns {one} and {other} {what}; call the one that counts {name} and leave the other out"
 
 
-def _distinct(header: Sequence[str], plain: Sequence[str], rows: Sequence[Row]) -> dict[str, int]:
+def _distinct(header: Sequence[str], plain: Sequence[str], rows: Sequence[TableRow]) -> dict[str, int]:
     """Return the places of columns by name, without those that have no name and only count or are empty."""
     places: dict[str, int] = {}
     for place, name in enumerate(plain):
@@ -360,7 +361,7 @@ def box_names(header: Iterable[str]) -> list[str]:
     return [] if box is None else [list(by_name.values())[place] for place in box.places]
 
 
-def _are_equal(rows: Sequence[Row], one: int, other: int) -> bool:
+def _are_equal(rows: Sequence[TableRow], one: int, other: int) -> bool:
     """True if each value of one column goes with one of the other."""
     pairs = {(row.cells[one], row.cells[other]) for row in rows}
     return len(pairs) == len({first for first, _ in pairs}) == len({second for _, second in pairs})
@@ -375,12 +376,12 @@ def _check_separators(name: str, cells: Collection[str]) -> None:
     joined = {cell for cell, words in parts.items() if cell[0] in "[{" or any(other < words for other in whole)}
     if joined:
         raise ValueError(
-            f"its column {keys.printable(name)} may hold several classes, as in {files.shown(min(joined))}; write ; "
+            f"its column {keys.printable(name)} may hold several classes, as in {quoted(min(joined))}; write ; "
             "between them, or call the column label if each cell is one class"
         )
 
 
-def _only_others(columns: Columns, plain: Sequence[str], rows: Sequence[Row]) -> Columns:
+def _only_others(columns: Columns, plain: Sequence[str], rows: Sequence[TableRow]) -> Columns:
     """Return the columns with those of a class: all others if they are of 0 and 1, or the only one that there is."""
     others = columns.others.values()
     if len(others) > 1 and rows and all(row.cells[place] in YES | _NO for row in rows for place in others):
@@ -399,7 +400,7 @@ _NOT_A_CLASS = re.compile(
 )
 
 
-def _can_be_classes(rows: Sequence[Row], place: int) -> bool:
+def _can_be_classes(rows: Sequence[TableRow], place: int) -> bool:
     """True if the values of a column recur as classes do; a few may all differ. Fractions and lists are none."""
     values = [row.cells[place] for row in rows if row.cells[place]]
     different = set(values)
@@ -416,7 +417,7 @@ _SEPARATOR_LINE = re.compile(r"sep=.\r?\n")
 """The first line by which Excel is told what separates cells."""
 
 
-def read(text: str, path: str, split: str | None, images: Images, *, is_cut: bool = False) -> Table | None:
+def read(text: str, path: str, split: str | None, images: ImageFinder, *, is_cut: bool = False) -> Table | None:
     """Read a table; None if it names no images. Raises ValueError, which names the line or the columns.
 
     Of the beginning of a table (``is_cut``), what cannot be read is left out.
@@ -446,7 +447,7 @@ def read(text: str, path: str, split: str | None, images: Images, *, is_cut: boo
     return found[0] if found else None
 
 
-def _read_as(rows: list[Row], path: str, split: str | None, images: Images) -> Table | None:
+def _read_as(rows: list[TableRow], path: str, split: str | None, images: ImageFinder) -> Table | None:
     if not rows:
         return None
     first, rest = rows[0].cells, rows[1:]
@@ -465,7 +466,7 @@ def _read_as(rows: list[Row], path: str, split: str | None, images: Images) -> T
     return Table(path, split, first, columns, rest)
 
 
-def _may_number_classes(table: Table, images: Images) -> bool:
+def _may_number_classes(table: Table, images: ImageFinder) -> bool:
     """True if a table counts from 0 or 1 and gives each number a class of its own, and there are more images."""
     place = table.columns.label
     if place is None or len(table.rows) < 2 or not _counts([row.cells[table.columns.path] for row in table.rows]):
@@ -493,7 +494,9 @@ def _names_image(find: Callable[[str], str | None], cell: str) -> bool:
         return True
 
 
-def _read_headerless(rows: list[Row], path: str, split: str | None, find: Callable[[str], str | None]) -> Table | None:
+def _read_headerless(
+    rows: list[TableRow], path: str, split: str | None, find: Callable[[str], str | None]
+) -> Table | None:
     """Read a table as the only layout of ``HEADERLESS`` that it fits; None if there is none."""
     names = [f"column {place + 1}" for place in range(len(rows[0].cells))]
     place = _path_column(names, rows, find)
@@ -511,7 +514,7 @@ def _read_headerless(rows: list[Row], path: str, split: str | None, find: Callab
     return Table(path, split, fitting[0], columns, rows)
 
 
-def _fits(layout: Sequence[str], rows: Iterable[Row]) -> bool:
+def _fits(layout: Sequence[str], rows: Iterable[TableRow]) -> bool:
     numbers = [place for place, name in enumerate(layout) if name in PLACES or name in SIZE[0]]
     return all(not row.cells[place] or _is_number(row.cells[place]) for row in rows for place in numbers)
 
@@ -524,7 +527,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _read_rows(text: str, delimiter: str, *, is_cut: bool) -> Iterator[Row]:
+def _read_rows(text: str, delimiter: str, *, is_cut: bool) -> Iterator[TableRow]:
     """Yield all rows, the header too, each with as many cells."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     known: dict[str, str] = {}  # most cells recur, and all rows stay in memory
@@ -540,7 +543,7 @@ def _read_rows(text: str, delimiter: str, *, is_cut: bool) -> Iterator[Row]:
                 cells.append("")
             if len(cells) != len(header):
                 raise ValueError(f"line {reader.line_num} has {len(cells)} cells, of {len(header)} columns")
-            yield Row(reader.line_num, tuple(known.setdefault(cell, cell) for cell in map(str.strip, cells)))
+            yield TableRow(reader.line_num, tuple(known.setdefault(cell, cell) for cell in map(str.strip, cells)))
     except csv.Error as error:
         if not is_cut:
             raise ValueError(f"line {reader.line_num} cannot be read ({error})") from error

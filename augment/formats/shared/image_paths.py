@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(slots=True)
-class Named:
+class TableImages:
     """What tables say of the pictures of one dataset; ``splits`` has None for those of which they say none."""
 
     tree: Tree

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from augment.datasets import keys, read
-from augment.errors import DatasetError, Reason
+from augment.errors import DatasetError, JSONError, Reason
 from augment.formats import files
-from augment.formats.format import Listing, StreamedFile, Whole
+from augment.formats.format import Listing, OutputDataset, StreamedFile
 from augment.formats.tree import Tree, join
 from augment.samples.annotations import Annotations, parse
+from augment.validation import read_json
 
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
 _DESCRIBES = re.compile(r"(readme|license)(\.\w+)?|classes\.txt|dataset_infos?\.json", re.IGNORECASE)
@@ -41,7 +42,7 @@ _LOOKED_AT = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class ShardFile:
     """A file of records; ``path`` is relative to the root, ``below`` to the folder of its split."""
 
     path: str
@@ -55,7 +56,7 @@ class Shard:
 
 def find(
     tree: Tree, listing: Listing, suffix: str, *, splits: Sequence[str] = (), refused: Sequence[str] = ()
-) -> list[Shard]:
+) -> list[ShardFile]:
     """The shards of a dataset, by the UTF-8 bytes of their paths; the listing's splits and refusals are filled in.
 
     ``splits`` are names of splits that the dataset states. ``refused`` are endings of compressed shards, whose parts
@@ -67,8 +68,8 @@ def find(
             path = join(folder.path, name)
             if name.lower().endswith(tuple(refused)):
                 raise DatasetError(
-                    f"{shown(root / path)} is compressed, and pictures in it cannot be read in place; unpack it to a "
-                    f"{suffix} file and remove it"
+                    f"{keys.printable(root / path)} is compressed, and pictures in it cannot be read in place; unpack "
+                    f"it to a {suffix} file and remove it"
                 )
             if name.endswith(suffix):
                 found.append(_shard(root, folder.parts, name, splits))
@@ -87,7 +88,7 @@ def recognise(tree: Tree, suffix: str) -> bool:
 
 
 def names_of(
-    shards: Sequence[Shard], wanted: Sequence[Sequence[str | None]], inner: Callable[[int, int], str]
+    shards: Sequence[ShardFile], wanted: Sequence[Sequence[str | None]], inner: Callable[[int, int], str]
 ) -> Callable[[int, int], str]:
     """What record ``i`` of shard ``number`` goes by.
 
@@ -114,42 +115,39 @@ def names_of(
     return name
 
 
-def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> Shard:
+def _shard(root: Path, folders: Sequence[str], name: str, splits: Sequence[str]) -> ShardFile:
     path = "/".join((*folders, name))
     if not keys.is_utf8(path):
-        raise DatasetError(f"{shown(root / path)}: its path is not UTF-8; rename it")
+        raise DatasetError(f"{keys.printable(root / path)}: its path is not UTF-8; rename it")
     stated = [split for split in splits if name.startswith(f"{split}-")]
     if stated:
-        return Shard(path, max(stated, key=len), path)
+        return ShardFile(path, max(stated, key=len), path)
     for depth, folder in enumerate(folders):
         if folder.lower() in files.SPLIT_NAMES:
-            return Shard(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
+            return ShardFile(path, folder, "/".join((*folders[:depth], *folders[depth + 1 :], name)))
     words = {word for word in _BETWEEN_WORDS.split(name.rpartition(".")[0]) if word.lower() in files.SPLIT_NAMES}
     if len(words) > 1:
-        raise DatasetError(f"{shown(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it")
-    return Shard(path, words.pop() if words else None, path)
+        raise DatasetError(
+            f"{keys.printable(root / path)} has the names of the splits {', '.join(sorted(words))}; rename it"
+        )
+    return ShardFile(path, words.pop() if words else None, path)
 
 
-def _check_splits(root: Path, found: Sequence[Shard]) -> None:
+def _check_splits(root: Path, found: Sequence[ShardFile]) -> None:
     without = [keys.printable(shard.path) for shard in found if shard.split is None]
     if without and len(without) < len(found):
         example = next(shard for shard in found if shard.split is not None)
         more = " …" if len(without) > 3 else ""
         raise DatasetError(
-            f"{shown(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of none: "
-            f"{', '.join(without[:3])}{more}; move or rename these"
+            f"{keys.printable(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of "
+            f"none: {', '.join(without[:3])}{more}; move or rename these"
         )
-
-
-def shown(path: Path) -> str:
-    """Return a path as messages print it."""
-    return keys.printable(str(path))
 
 
 def unreadable(path: Path, error: OSError) -> DatasetError:
     """Return the error of a shard that cannot be read. Raises StorageError where the machine is at fault."""
-    detail = read.refusal(error, shown(path)).detail
-    return DatasetError(f"{shown(path)} cannot be read: {detail}; give shards that you may read")
+    detail = read.refusal(error, keys.printable(path)).detail
+    return DatasetError(f"{keys.printable(path)} cannot be read: {detail}; give shards that you may read")
 
 
 INFO_NAME = "dataset_info.json"
@@ -166,7 +164,7 @@ class DatasetInfo:
     splits: tuple[str, ...] = ()
 
 
-def info_file(whole: Whole) -> StreamedFile:
+def info_file(whole: OutputDataset) -> StreamedFile:
     """Return ``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
     info = DatasetInfo(whole.classes, whole.keypoint_names, whole.splits)
     text = json.dumps(asdict(info), ensure_ascii=False, indent=2) + "\n"
@@ -179,9 +177,9 @@ def read_info(root: Path) -> DatasetInfo:
     info = DatasetInfo()
     if described is not None:
         try:
-            members = json.loads(described)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{root / INFO_NAME} is no JSON ({error}); mend or remove it") from error
+            members = read_json(str(root / INFO_NAME), described)
+        except JSONError as error:
+            raise DatasetError(f"{error}; mend or remove it") from error
         info = _info(root / INFO_NAME, members)
     if info.classes is None and listed is not None:
         lines = listed.splitlines()
@@ -260,12 +258,12 @@ _OURS = frozenset(field.name for field in fields(Annotations))
 def parsed(text: str, what: str) -> Annotations:
     """Read JSON; ``what`` is what messages call it. What is no object becomes ``extra`` too, as ``json``.
 
-    Raises ValueError where it is no JSON or a member of ``annotations`` is something else.
+    Raises ValueError where ``read_json`` refuses it or a member of ``annotations`` is something else.
     """
     try:
-        members = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not annotations: {what} is no JSON ({error})") from error
+        members = read_json(what, text)
+    except JSONError as error:
+        raise ValueError(f"not annotations: {error}") from error
     if not isinstance(members, dict):
         return Annotations(extra={"json": members})
     try:

@@ -37,7 +37,16 @@ from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import evidence
 from augment.formats.files import SPLIT_NAMES, above, add_pictures, refuse
-from augment.formats.format import Described, FolderFormat, Listing, MaskPlace, Output, StreamedFile, Whole, WrittenFile
+from augment.formats.format import (
+    Described,
+    FolderFormat,
+    Listing,
+    MaskPlace,
+    Output,
+    OutputDataset,
+    StreamedFile,
+    WrittenFile,
+)
 from augment.formats.masks import find_classes
 from augment.formats.tree import Tree, is_picture, join
 from augment.formats.voc.xml import MAX_BYTES, counts_from_0, file_name, num_lost, parse, write
@@ -57,7 +66,7 @@ _FLAGS = frozenset({"-1", "0", "1"})
 
 
 @dataclass(slots=True)
-class Layout:
+class VocLayout:
     """The files of a dataset, by the names that lists give them: the path less the base, one folder and the extension.
 
     ``base`` is the folder that holds all of it, ``lists`` that of the lists, relative to the root, or None.
@@ -72,7 +81,7 @@ class Layout:
     masks: dict[str, str] = field(default_factory=dict)
 
 
-def find_layout(listing: Listing, tree: Tree) -> Layout:
+def find_layout(listing: Listing, tree: Tree) -> VocLayout:
     """Find the parts by the names of folders, and pair them; refuse images that have no place.
 
     Raises DatasetError where there are none, or several sets of them.
@@ -80,7 +89,7 @@ def find_layout(listing: Listing, tree: Tree) -> Layout:
     base = _base(tree)
     below = {inside.lower(): folder for folder in _folders(tree) if (inside := _below(base, folder)) is not None}
     lists = ("imagesets/main", "imagesets/segmentation", "imagesets")
-    layout = Layout(base, next((below[name] for name in lists if name in below), None))
+    layout = VocLayout(base, next((below[name] for name in lists if name in below), None))
     _add_pictures(listing, tree, layout)
     _pair_xml(listing, tree, layout)
     return layout
@@ -144,7 +153,7 @@ def _split_before(part: str, folders: frozenset[str]) -> str | None:
     return match[1]
 
 
-def _add_pictures(listing: Listing, tree: Tree, layout: Layout) -> None:
+def _add_pictures(listing: Listing, tree: Tree, layout: VocLayout) -> None:
     inside = {path: _below(layout.base, path) for path in sorted(tree.pictures(), key=str.encode)}
     outside = {
         path: name for path, name in inside.items() if name is None or not _add_mask(listing, layout, name, path)
@@ -172,7 +181,7 @@ def _add_pictures(listing: Listing, tree: Tree, layout: Layout) -> None:
         listing.notices.append(f"{count} not read: those of {keys.printable(folder)}")
 
 
-def _add_mask(listing: Listing, layout: Layout, inside: str, path: str) -> bool:
+def _add_mask(listing: Listing, layout: VocLayout, inside: str, path: str) -> bool:
     """Add a file in a folder of masks; False if it is in none. One that is another kind of mask counts as read."""
     if (name := next(_names(inside, frozenset({_MASKS})), None)) is not None:
         first = layout.masks.setdefault(name, path)
@@ -191,14 +200,14 @@ def _folder_of(path: str, names: frozenset[str]) -> str:
     return next((each for each in outer if next(_names(f"{each.rpartition('/')[2]}/", names), None) is not None), "")
 
 
-def _add_picture(listing: Listing, layout: Layout, name: str, path: str) -> None:
+def _add_picture(listing: Listing, layout: VocLayout, name: str, path: str) -> None:
     first = layout.pictures.setdefault(name, path)
     if first != path:
         detail = f"{keys.printable(first)} has the same name, and annotations go by that; rename one of them"
         refuse(listing, path, Reason.MISPLACED, detail)
 
 
-def _pair_xml(listing: Listing, tree: Tree, layout: Layout) -> None:
+def _pair_xml(listing: Listing, tree: Tree, layout: VocLayout) -> None:
     """Find the XML of each image: by its place, else by its name alone, else by the name in it."""
     by_path = {keys.without_extension(path): name for name, path in layout.pictures.items()}
     pending = []
@@ -219,7 +228,7 @@ def _pair_xml(listing: Listing, tree: Tree, layout: Layout) -> None:
     listing.read.update(layout.annotations.values())
 
 
-def _pair_alone(layout: Layout, names: Mapping[str, str]) -> None:
+def _pair_alone(layout: VocLayout, names: Mapping[str, str]) -> None:
     """Pair XML files with images by names without folders that only one of each has."""
     by_stem: dict[str, list[str]] = {}
     for name in layout.pictures:
@@ -245,7 +254,7 @@ def _named_in(tree: Tree, path: str) -> str | None:
     return None if name is None else _stem(name)
 
 
-def split_images(files: Tree, found: Layout) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
+def split_images(files: Tree, found: VocLayout) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
     """Each split with the names in it, and what each record there goes by."""
     if found.lists is None:
         yield from _folders_as_splits(found.pictures)
@@ -345,7 +354,7 @@ class Voc(FolderFormat):
         """Under the same name."""
         return f"SegmentationClass/{_name(output)}.png"
 
-    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+    def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
         """Return its XML, unless it has no boxes. Raises RecordError if a name cannot stand in a list or in XML."""
         name = _name(output)
         if _NAMELESS.search(name):
@@ -356,7 +365,7 @@ class Voc(FolderFormat):
         xml = write(output, file_name=f"{name.rpartition('/')[2]}.{_extension(output)}")
         return (WrittenFile(f"Annotations/{name}.xml", xml),)
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """A list of names for each split, if there are splits; the names of the masks' classes, if these have some."""
         for split, some in groupby(outputs(), key=lambda output: output.split):
             if split is not None:
@@ -402,7 +411,7 @@ def _survey(files: Tree, xmls: Iterable[str]) -> tuple[int, Counter[str]]:
 def _add_split(
     listing: Listing,
     files: Tree,
-    layout: Layout,
+    layout: VocLayout,
     split: str | None,
     names: list[tuple[str, str]],
     taken: dict[str, str | None],

@@ -30,6 +30,7 @@ from augment.errors import Reason, RecordError
 from augment.formats.format import Output
 from augment.formats.shared.object_rules import NO_CLASS, decimal
 from augment.samples.annotations import Annotations, Corners
+from augment.validation import quoted
 
 MAX_BYTES = 4 * 2**20
 """Of one XML file; an object takes some 300 bytes."""
@@ -145,7 +146,7 @@ def _number(element: Element, name: str, where: str) -> float:
     text = _text(element, name, where)
     number = decimal(text)
     if math.isnan(number):
-        raise ValueError(f"not a number: <{name}> of {where} is {text[:40]!r}")
+        raise ValueError(f"not a number: <{name}> of {where} is {quoted(text)}")
     return number
 
 

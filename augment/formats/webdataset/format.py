@@ -34,16 +34,16 @@ from augment.formats.format import (
     Listing,
     MaskPlace,
     Output,
+    OutputDataset,
     Packed,
     RefusedPath,
     ShardFormat,
     StreamedFile,
-    Whole,
     WrittenFile,
 )
 from augment.formats.shared import shards
 from augment.formats.shared.class_names import NO_CLASS, ClassValues, NamesInUse
-from augment.formats.shared.shards import HAS_NAMES, Shard, carrying, parsed
+from augment.formats.shared.shards import HAS_NAMES, ShardFile, carrying, parsed
 from augment.formats.tree import Tree
 from augment.formats.webdataset.samples import PICTURES, Samples, base_name, key, read_shard
 from augment.formats.webdataset.tar_index import TarError
@@ -117,11 +117,11 @@ class WebDataset(ShardFormat):
         listing.keypoint_names = names.keypoint_names
         listing.details = {"left_out": dict(left_out)} if left_out else {}
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
         yield shards.info_file(whole)
 
-    def pack(self, outputs: Sequence[Packed], whole: Whole, *, split: str | None, index: int) -> WrittenFile:
+    def pack(self, outputs: Sequence[Packed], whole: OutputDataset, *, split: str | None, index: int) -> WrittenFile:
         """Pack ``{split}-{index:06d}.tar`` or ``shard-{index:06d}.tar``: image, ``.cls``, ``.json`` and mask of each.
 
         Samples of a dataset with classes all have a ``.cls``, which is -1 where a picture has none, and all have a
@@ -132,19 +132,19 @@ class WebDataset(ShardFormat):
         return WrittenFile(f"{split or 'shard'}-{index:06d}.tar", data)
 
 
-def _read(root: Path, shard: Shard) -> Samples:
+def _read(root: Path, shard: ShardFile) -> Samples:
     path = root / shard.path
     try:
         return read_shard(path)
     except TarError as error:
-        raise DatasetError(f"{shards.shown(path)} {error}") from error
+        raise DatasetError(f"{keys.printable(path)} {error}") from error
     except read.NotAFileError as error:
-        raise DatasetError(f"{shards.shown(path)} is {error}; remove it") from error
+        raise DatasetError(f"{keys.printable(path)} is {error}; remove it") from error
     except OSError as error:
         raise shards.unreadable(path, error) from error
 
 
-def _named(shard: Shard, refused: RefusedPath) -> RefusedPath:
+def _named(shard: ShardFile, refused: RefusedPath) -> RefusedPath:
     return RefusedPath(shard.named(f"{keys.printable(shard.below)}/{refused.path}"), refused.reason, refused.detail)
 
 
@@ -162,7 +162,7 @@ def _note_names(names: NamesInUse, samples: Samples) -> None:
             continue  # it is told when the record is examined
 
 
-def _described(shard: Shard, samples: Samples, names: NamesInUse, name: Callable[[int], str], i: int) -> Described:
+def _described(shard: ShardFile, samples: Samples, names: NamesInUse, name: Callable[[int], str], i: int) -> Described:
     """Return what is known of sample ``i`` of a shard."""
     class_name, problem = None, samples.problems.get(i)
     if problem is None:
@@ -187,7 +187,7 @@ def _annotate(samples: Samples, names: NamesInUse, i: int, height: int, width: i
     return None if said == NOTHING else said
 
 
-def _members(packed: Packed, whole: Whole, classes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+def _members(packed: Packed, whole: OutputDataset, classes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     output = packed.output
     name = base_name(output.name)
     said = output.annotations

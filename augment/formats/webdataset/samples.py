@@ -12,7 +12,7 @@ from pathlib import Path
 
 from augment.datasets import keys, read, seen_files
 from augment.errors import Reason
-from augment.formats.format import Part, RefusedPath
+from augment.formats.format import FileSlice, RefusedPath
 from augment.formats.shared import shards
 from augment.formats.webdataset import tar_index
 from augment.formats.webdataset.tar_index import Member
@@ -59,11 +59,11 @@ class Samples:
     left_out: Counter[str] = field(default_factory=Counter)
     places: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def part(self, i: int, role: str) -> Part | None:
+    def part(self, i: int, role: str) -> FileSlice | None:
         """Where the sample's ``picture``, ``mask``, ``json`` or ``txt`` lies."""
         at = 2 * (len(_ROLES) * i + _ROLES.index(role))
         offset, size_bytes = self.places[at : at + 2]
-        return Part(offset, size_bytes) if offset >= 0 else None
+        return FileSlice(offset, size_bytes) if offset >= 0 else None
 
     def text(self, i: int, role: str) -> str | None:
         """A member's text, or None where there is none. ValueError says why it cannot be had."""
@@ -74,7 +74,7 @@ class Samples:
         """Count a member that is not used, by what follows its base name."""
         self.left_out[kind if kind in self.left_out or len(self.left_out) < _KINDS_COUNTED else "others"] += 1
 
-    def read_text(self, part: Part, what: str, limit: int) -> str:
+    def read_text(self, part: FileSlice, what: str, limit: int) -> str:
         """A part of the shard as UTF-8; ``what`` is what messages call it. Raises as ``text``."""
         size_bytes = part.size_bytes or 0
         if size_bytes > limit:
@@ -118,7 +118,7 @@ def suffix(member: str) -> str:
 def read_shard(path: Path) -> Samples:
     """Find the samples of a shard. Raises TarError, NotAFileError, OSError."""
     samples = Samples(path, seen_files.packed(path.stat()))
-    found: dict[str, dict[str, tuple[str, Part]]] = {}
+    found: dict[str, dict[str, tuple[str, FileSlice]]] = {}
     twice: dict[str, str] = {}
     for member in tar_index.members(path):
         name = _name(samples, member)
@@ -127,7 +127,7 @@ def read_shard(path: Path) -> Samples:
         group = found.setdefault(key(name), {})
         if suffix(name) in group:
             twice[key(name)] = name
-        group[suffix(name)] = (name, Part(member.offset, member.size_bytes))
+        group[suffix(name)] = (name, FileSlice(member.offset, member.size_bytes))
     for base, group in found.items():
         detail = f"the tar has {twice[base]} twice; keep one" if base in twice else _add(samples, group)
         if detail is not None:
@@ -166,7 +166,7 @@ def _problem(name: str, parts: list[str], member: Member) -> str | None:
     return None
 
 
-def _add(samples: Samples, group: dict[str, tuple[str, Part]]) -> str | None:
+def _add(samples: Samples, group: dict[str, tuple[str, FileSlice]]) -> str | None:
     """Add the sample of these members, by what follows its base name; why there is none, where there is none."""
     pictures = [kind for kind in group if kind in PICTURES]
     pictures = pictures or [kind for kind in group if kind.rpartition(".")[2] in PICTURES and kind not in MASKS]
@@ -182,7 +182,7 @@ def _add(samples: Samples, group: dict[str, tuple[str, Part]]) -> str | None:
     if len(masks) > 1:
         samples.problems[place] = f"several masks: {', '.join(masks)}; keep one"
     for role in _ROLES:
-        _, part = group.get(roles.get(role, ""), ("", Part(-1, -1)))
+        _, part = group.get(roles.get(role, ""), ("", FileSlice(-1, -1)))
         samples.places.extend((part.offset, part.size_bytes or 0))
     for kind in sorted(group.keys() - set(roles.values()) - {"cls"}):
         samples.leave_out(kind)
@@ -191,7 +191,7 @@ def _add(samples: Samples, group: dict[str, tuple[str, Part]]) -> str | None:
     return None
 
 
-def _class(samples: Samples, place: int, part: Part) -> int | str | None:
+def _class(samples: Samples, place: int, part: FileSlice) -> int | str | None:
     try:
         text = samples.read_text(part, "its .cls", CLASS_MAX_BYTES).strip()
     except ValueError as error:

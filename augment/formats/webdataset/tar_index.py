@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augment.datasets import read, seen_files
+from augment.validation import quoted
 
 BLOCK = 512
 EXTENSION_MAX_BYTES = 2**20
@@ -139,8 +140,8 @@ class _Walk:
     def _skip(self, size_bytes: int, name: bytes) -> None:
         end = self._at + size_bytes
         if end > self._size_bytes:
-            shown = name[:100].decode(errors="backslashreplace")
-            raise TarError(f"ends at byte {self._size_bytes}, its member {shown!r} would end at {end}: {_CUT}")
+            shown = quoted(name.decode(errors="backslashreplace"))
+            raise TarError(f"ends at byte {self._size_bytes}, its member {shown} would end at {end}: {_CUT}")
         self._at = end + -size_bytes % BLOCK
 
     def _skip_sparse_map(self, header: bytes) -> None:
@@ -171,7 +172,7 @@ class _Walk:
                     extension.name = value
                 elif keyword == b"size":
                     if not value.isdigit() or len(value) > 19:
-                        raise TarError(f"has a member of {value[:30]!r} bytes at byte {self._at}: it is damaged")
+                        raise TarError(f"has a member of {quoted(value)} bytes at byte {self._at}: it is damaged")
                     extension.size_bytes = int(value)
                 extension.sparse |= keyword.startswith(b"GNU.sparse.")
         elif kind == b"g" and any(keyword in {b"path", b"size"} for keyword, _ in self._pax(content)):

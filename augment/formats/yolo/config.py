@@ -1,7 +1,7 @@
 """``data.yaml`` of a YOLO dataset, read strictly and written; or a file of names, as in darknet.
 
-YAML is read as version 1.2. Anchors, aliases and tags are refused, nesting and size are bounded: a file of strangers
-names no code here and does not grow.
+Text becomes values as that of pipelines does (``pipelines/document.py``): a file of strangers names no code here and
+does not grow.
 """
 
 import json
@@ -11,23 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
 from augment.datasets import keys
-from augment.errors import DatasetError
-from augment.formats.files import SPLIT_NAMES, shown
+from augment.errors import DatasetError, PipelineError
+from augment.formats.files import SPLIT_NAMES
 from augment.formats.shared.object_rules import NO_CLASS
 from augment.formats.tree import Tree
 from augment.formats.yolo.labels import Words
+from augment.pipelines import document
 from augment.samples import annotations
+from augment.validation import quoted
 
 MAX_BYTES = 256 * 2**10
 """Of one data.yaml; that of LVIS, with 1,203 names, has 30 kB. Reading as much takes some two seconds."""
 
 _MAX_NAMES_BYTES = 4 * 2**20
-_MAX_DEPTH = 16
 _MOST_PLACES = 1000
+_LIMITS = document.DocumentLimits(
+    "a data.yaml", "`names`, `train` and `val`", MAX_BYTES, max_depth=14, only_text_keys=False
+)
 _DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _KEYS = {
     "train": frozenset({"train", "training"}),
@@ -65,7 +66,7 @@ class Config:
 def read_yaml(files: Tree, path: str) -> Config:
     """Read a data.yaml. Raises DatasetError with the line or the key that is wrong, StorageError."""
     try:
-        root = _loaded(files.read_text(path, max_bytes=MAX_BYTES))
+        root = document.parse(files.read_text(path, max_bytes=MAX_BYTES), limits=_LIMITS).root
         if not isinstance(root, Mapping):
             raise ValueError("it is a mapping with the keys names, train and val")  # noqa: TRY004 - wrong is the file
         classes = _names(root)
@@ -74,8 +75,10 @@ def read_yaml(files: Tree, path: str) -> Config:
         places = {str(key): _places(str(key), value) for key, value in root.items() if _is_split(key, value)}
         base = root.get("path")
         if base is not None and not isinstance(base, str):
-            raise ValueError(f"path is {shown(base)}, not a folder")
-    except (ValueError, RecursionError) as error:
+            raise ValueError(f"path is {quoted(base)}, not a folder")
+    except PipelineError as error:
+        raise DatasetError(f"{keys.printable(path)}: {error.problems[0]}") from error
+    except ValueError as error:
         raise DatasetError(f"{keys.printable(path)}: {error}") from error
     return Config(path, words, places, base or "", root.get("task") == "segment", details)
 
@@ -105,13 +108,13 @@ def written(
     """
     lines = ["# read by Ultralytics and others; paths are relative to this file\n"]
     for key, split in _keys(splits).items():
-        lines.append(f"{key}: {_quoted('images' if split is None else f'images/{split}')}\n")
+        lines.append(f"{key}: {_yaml_text('images' if split is None else f'images/{split}')}\n")
     if has_outlines:
         lines.append("\ntask: segment\n")
     lines.append(f"\nnc: {len(words.classes)}\nnames:\n")
-    lines += [f"  {i}: {_quoted(name)}\n" for i, name in enumerate(words.classes)]
+    lines += [f"  {i}: {_yaml_text(name)}\n" for i, name in enumerate(words.classes)]
     if words.keypoint_names:
-        names = f"[{', '.join(map(_quoted, words.keypoint_names))}]"
+        names = f"[{', '.join(map(_yaml_text, words.keypoint_names))}]"
         lines.append(f"\nkpt_shape: [{len(words.keypoint_names)}, {words.columns}]\n")
         if flip_idx is not None:
             lines.append(f"flip_idx: {list(flip_idx)}\n")
@@ -141,45 +144,19 @@ def _keys(splits: Sequence[str | None]) -> dict[str, str | None]:
     for split in splits:
         usual = next((key for key, names in _KEYS.items() if split is not None and split.lower() in names), split)
         key = usual or "train"
-        found[_quoted_key(key if key not in found else str(split))] = split
+        found[_yaml_key(key if key not in found else str(split))] = split
     order = list(_KEYS)
     return dict(sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
 
-def _quoted_key(key: str) -> str:
-    return key if key.isidentifier() else _quoted(key)
+def _yaml_key(key: str) -> str:
+    return key if key.isidentifier() else _yaml_text(key)
 
 
-def _quoted(text: str) -> str:
-    """A string of JSON, which is one of YAML too, with everything escaped that a reader of YAML might refuse."""
-    quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
-
-
-def _loaded(text: str) -> Any:
-    try:
-        _check_events(text)
-        return YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = "" if mark is None else f"line {mark.line + 1}: "
-        raise ValueError(f"not YAML: {where}{error.problem or error.context}") from error
-    except (YAMLError, OverflowError) as error:
-        raise ValueError(f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
-
-
-def _check_events(text: str) -> None:
-    depth = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
-        kind = type(event).__name__
-        line = event.start_mark.line + 1 if event.start_mark is not None else 0
-        if getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise ValueError(f"line {line}: anchors, aliases and tags are not read here; write the value out")
-        if kind == "DocumentStartEvent" and event.version not in {None, (1, 2)}:
-            raise ValueError(f"line {line}: YAML of another version than 1.2 is asked for")
-        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-        if depth > _MAX_DEPTH:
-            raise ValueError(f"line {line}: lists and mappings nest more than {_MAX_DEPTH - 2} deep")
+def _yaml_text(text: str) -> str:
+    """Return the text as a string of JSON, which is one of YAML too, with everything escaped that one might refuse."""
+    spelled = json.dumps(text, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in spelled)
 
 
 def _is_split(key: object, value: object) -> bool:
@@ -194,7 +171,7 @@ def _places(key: str, value: object) -> tuple[str, ...]:
         raise ValueError(f"{key} has {len(values)} places, of {_MOST_PLACES} allowed; list the images in a .txt file")
     for each in values:
         if not isinstance(each, str) or not each or not keys.is_utf8(each):
-            raise ValueError(f"{key} is a folder, a list of images (.txt), or several of them, not {shown(value)}")
+            raise ValueError(f"{key} is a folder, a list of images (.txt), or several of them, not {quoted(value)}")
     return tuple(values)
 
 
@@ -203,11 +180,11 @@ def _names(root: Mapping[Any, Any]) -> tuple[str, ...]:
     if isinstance(number, str) and _DIGITS.fullmatch(number):
         number = int(number)
     if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-        raise ValueError(f"nc is the number of classes, not {shown(number)}")
+        raise ValueError(f"nc is the number of classes, not {quoted(number)}")
     if isinstance(names, Mapping):
         by_number = {int(key) if _DIGITS.fullmatch(str(key)) else key: name for key, name in names.items()}
         if len(by_number) < len(names) or set(by_number) != set(range(len(names))):
-            raise ValueError(f"names are numbered from 0 without gaps; there are {shown(list(names))}")
+            raise ValueError(f"names are numbered from 0 without gaps; there are {quoted(list(names))}")
         names = [by_number[i] for i in range(len(names))]
     if isinstance(names, str):
         names = _separated(names, number)
@@ -224,7 +201,7 @@ def _separated(names: str, number: int | None) -> list[str]:
     """Return the names of a text with commas between them. A text without one is a name only if ``nc`` is 1."""
     is_one = "," not in names and number == 1 and not names.endswith((".txt", ".names"))
     if ("," not in names and not is_one) or set(names) & set("[]{}'\"\n"):
-        raise ValueError(f"names is the text {shown(names)}; write them as a list: [cat, dog]")
+        raise ValueError(f"names is the text {quoted(names)}; write them as a list: [cat, dog]")
     return [name.strip() for name in names.split(",")]
 
 
@@ -232,9 +209,9 @@ def _distinct(names: Sequence[object], what: str) -> tuple[str, ...]:
     texts: dict[str, int] = {}
     for i, name in enumerate(names):
         if isinstance(name, bool) or not isinstance(name, str | int) or name == "" or not keys.is_utf8(str(name)):
-            raise ValueError(f"{what}: the name of class {i} is {shown(name)}; write it in quotes")
+            raise ValueError(f"{what}: the name of class {i} is {quoted(name)}; write it in quotes")
         if str(name) in texts:
-            raise ValueError(f"{what}: classes {texts[str(name)]} and {i} are both called {shown(name)}; rename one")
+            raise ValueError(f"{what}: classes {texts[str(name)]} and {i} are both called {quoted(name)}; rename one")
         texts[str(name)] = i
     return tuple(texts)
 
@@ -249,11 +226,11 @@ def _details(root: Mapping[Any, Any]) -> dict[str, Any]:
         return {}
     ok = isinstance(shape, list) and len(shape) == 2 and all(type(each) is int for each in shape)
     if not ok or not 1 <= shape[0] <= MAX_BYTES or shape[1] not in {2, 3}:
-        raise ValueError(f"kpt_shape is [number of keypoints, 2 or 3], not {shown(shape)}")
+        raise ValueError(f"kpt_shape is [number of keypoints, 2 or 3], not {quoted(shape)}")
     found: dict[str, Any] = {"kpt_shape": list(shape)}
     if flip is not None:
         if not isinstance(flip, list) or sorted(map(_index, flip)) != list(range(shape[0])):
-            raise ValueError(f"flip_idx names each of the {shape[0]} keypoints once, not {shown(flip)}")
+            raise ValueError(f"flip_idx names each of the {shape[0]} keypoints once, not {quoted(flip)}")
         found["flip_idx"] = list(flip)
     return found
 
@@ -273,7 +250,7 @@ def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tup
     if names is None:
         return _by_sides(flip), columns
     if not isinstance(names, list) or len(names) != number:
-        raise ValueError(f"kpt_names are the {number} names of the keypoints, not {shown(names)}")
+        raise ValueError(f"kpt_names are the {number} names of the keypoints, not {quoted(names)}")
     found = _distinct(names, "kpt_names")
     if "flip_idx" in details and flip != (by_names := annotations.partners(found).tolist()):
         i = next(i for i, other in enumerate(flip) if other != by_names[i])
@@ -287,7 +264,7 @@ def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tup
 def _by_sides(flip: Sequence[int]) -> tuple[str, ...]:
     """Names of keypoints that have none, by which a mirrored image exchanges what ``flip_idx`` does."""
     if any(flip[other] != i for i, other in enumerate(flip)):
-        raise ValueError(f"flip_idx exchanges keypoints in pairs, which {shown(list(flip))} does not")
+        raise ValueError(f"flip_idx exchanges keypoints in pairs, which {quoted(list(flip))} does not")
     return tuple(
         str(i) if other == i else f"left_{i}" if i < other else f"right_{other}" for i, other in enumerate(flip)
     )

@@ -31,7 +31,7 @@ from augment.datasets import keys
 from augment.errors import DatasetError, OutputError, Reason, RecordError
 from augment.formats import evidence
 from augment.formats.files import add_pictures, refuse
-from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole, WrittenFile
+from augment.formats.format import Described, FolderFormat, Listing, Output, OutputDataset, StreamedFile, WrittenFile
 from augment.formats.shared import object_rules
 from augment.formats.tree import Tree
 from augment.formats.yolo import config, labels, layout
@@ -101,7 +101,7 @@ class Yolo(FolderFormat):
         folder = "images" if output.split is None else f"images/{output.split}"
         return f"{folder}/{output.name}.{extension}"
 
-    def sidecars(self, output: Output, whole: Whole) -> Sequence[WrittenFile]:
+    def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
         """Its lines, none where nothing is in the image; no file where nothing is said about it.
 
         Raises RecordError where YOLO cannot say it, OutputError where the dataset has both keypoints and masks.
@@ -119,7 +119,7 @@ class Yolo(FolderFormat):
         lines = labels.write(said, words, height=output.height, width=output.width, outlines=outlines)
         return (WrittenFile(layout.label_path(self.picture_path(output)), lines.encode()),)
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """The data.yaml."""
         splits = list(dict.fromkeys(output.split for output in outputs()))
         words = _words(whole)
@@ -129,7 +129,7 @@ class Yolo(FolderFormat):
         yield StreamedFile("data.yaml", iter([text.encode()]))
 
 
-def _words(whole: Whole) -> Words:
+def _words(whole: OutputDataset) -> Words:
     poses = "keypoints" in whole.targets
     if poses and "instance_masks" in whole.targets:
         raise OutputError(

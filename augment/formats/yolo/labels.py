@@ -28,6 +28,7 @@ from augment.formats.shared import mask_outline, object_rules
 from augment.formats.shared.object_rules import DECIMALS, decimal, enclosing
 from augment.images import masks
 from augment.samples.annotations import Annotations, Corners, Polygons, Rle
+from augment.validation import quoted
 
 _SHARE_DECIMALS = 10
 _BOX, _SURE, _ORIENTED = 5, 6, 9
@@ -156,7 +157,7 @@ def write(annotations: Annotations, words: Words, *, height: int, width: int, ou
 def _class(text: str, words: Words, number: int) -> str:
     value = decimal(text)
     if not value.is_integer():
-        raise ValueError(f"not a number: line {number} begins with {text[:40]!r}, not the number of a class")
+        raise ValueError(f"not a number: line {number} begins with {quoted(text)}, not the number of a class")
     if not 0 <= value < len(words.classes):
         raise ValueError(f"unknown class: line {number} has class {value:g}, of {len(words.classes)} counted from 0")
     return words.classes[int(value)]
@@ -165,7 +166,7 @@ def _class(text: str, words: Words, number: int) -> str:
 def _share(text: str, number: int) -> float:
     value = decimal(text)
     if math.isnan(value):
-        raise ValueError(f"not a number: line {number} has {text[:40]!r}")
+        raise ValueError(f"not a number: line {number} has {quoted(text)}")
     return value
 
 

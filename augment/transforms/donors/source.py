@@ -17,9 +17,6 @@ from augment.transforms.albumentations_import import A, cv2
 OTHERS: Final = 8
 """How many records after a refused one are tried in its place."""
 
-_OF_THE_BYTES: Final = frozenset({Reason.FORMAT, Reason.TOO_MANY_PIXELS, Reason.UNDECODABLE, Reason.ANNOTATION})
-"""Why a record can be passed over: what is wrong with it now was wrong when it was scanned, on every machine."""
-
 
 class Source(Protocol):
     """Decoded records by their place; those of one source have the same targets."""
@@ -50,7 +47,7 @@ def take(source: Source, index: int) -> tuple[str, Sample]:
         try:
             return source.key(other), source.sample(other)
         except RecordError as error:
-            if error.reason not in _OF_THE_BYTES:
+            if not error.reason.is_of_the_bytes:
                 raise
             first = first or error
     if first is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from augment.transforms.entry import Entry
+from augment.transforms.entry import TransformEntry
 from augment.transforms.families import (
     blur,
     colour,
@@ -29,7 +29,7 @@ from augment.transforms.families import (
     weather,
 )
 
-FAMILIES: Final[Mapping[str, tuple[Entry, ...]]] = MappingProxyType(
+FAMILIES: Final[Mapping[str, tuple[TransformEntry, ...]]] = MappingProxyType(
     {
         "flip": flip.ENTRIES,
         "rotation": flip.ROTATION_ENTRIES,

@@ -8,7 +8,7 @@ import numpy as np
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A
-from augment.transforms.entry import Entry
+from augment.transforms.entry import TransformEntry
 from augment.transforms.schema import Schema
 
 
@@ -50,9 +50,11 @@ class GlassBlur(A.GlassBlur):  # type: ignore[misc]  # Albumentations' metaclass
 
 
 ENTRIES = (
-    Entry("Blur", "Averages over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
-    Entry("MedianBlur", "Takes the median over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
-    Entry(
+    TransformEntry("Blur", "Averages over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}),
+    TransformEntry(
+        "MedianBlur", "Takes the median over a random square.", {"blur_limit": _kernel(limits.MEDIAN_KERNEL_PX)}
+    ),
+    TransformEntry(
         "GaussianBlur",
         "Blurs with a Gaussian.",
         {
@@ -64,7 +66,7 @@ ENTRIES = (
         },
         rules=(("sigma_limit or blur_limit begins above 0", _sigma_or_kernel),),
     ),
-    Entry(
+    TransformEntry(
         "MotionBlur",
         "Blurs along a line, as a moving camera does.",
         {
@@ -74,7 +76,7 @@ ENTRIES = (
             "direction_range": schema.pair(schema.number(-1, 1, "-1 blurs backwards, 1 forwards, 0 both ways")),
         },
     ),
-    Entry(
+    TransformEntry(
         "AdvancedBlur",
         "Blurs with a generalised Gaussian of random shape and direction, with noise in the kernel.",
         {
@@ -92,7 +94,7 @@ ENTRIES = (
             ("beta_limit holds 1 between its ends", _one_inside),
         ),
     ),
-    Entry(
+    TransformEntry(
         "Defocus",
         "A lens out of focus: a disc for each point.",
         {
@@ -102,7 +104,7 @@ ENTRIES = (
             ),
         },
     ),
-    Entry(
+    TransformEntry(
         "GlassBlur",
         "Swaps pixels with near ones, as frosted glass does; slow.",
         {
@@ -113,7 +115,7 @@ ENTRIES = (
         },
         implementation=GlassBlur,
     ),
-    Entry(
+    TransformEntry(
         "ZoomBlur",
         "Averages over zooms, as a lens that zooms while the shutter is open.",
         {
@@ -125,7 +127,7 @@ ENTRIES = (
 
 
 SHARPNESS_ENTRIES = (
-    Entry(
+    TransformEntry(
         "Sharpen",
         "Sharpens, and mixes the result with the picture.",
         {
@@ -138,7 +140,7 @@ SHARPNESS_ENTRIES = (
             "sigma": schema.number(0, limits.SIGMA_PX, "standard deviation of the Gaussian", above=True),
         },
     ),
-    Entry(
+    TransformEntry(
         "UnsharpMask",
         "Sharpens where the picture differs from its blur by more than a threshold.",
         {
@@ -150,7 +152,7 @@ SHARPNESS_ENTRIES = (
             "threshold": schema.integer(0, 255, "difference from which on it acts"),
         },
     ),
-    Entry(
+    TransformEntry(
         "Emboss",
         "Gives edges the look of a relief, and mixes the result with the picture.",
         {
@@ -158,7 +160,7 @@ SHARPNESS_ENTRIES = (
             "strength": schema.pair(schema.number(0, limits.FACTOR, "height of the relief")),
         },
     ),
-    Entry(
+    TransformEntry(
         "RingingOvershoot",
         "Rings about edges, as a codec leaves them: a sinc filter.",
         {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import Entry
+from augment.transforms.entry import TransformEntry
 
 _BITS: schema.Schema = {"type": "integer", "minimum": 1, "maximum": 7}
 _STAIN_PRESETS = {
@@ -170,7 +170,7 @@ class ToGray(A.ToGray):  # type: ignore[misc]  # Albumentations' metaclass is un
 
 
 ENTRIES = (
-    Entry(
+    TransformEntry(
         "ColorJitter",
         "Changes brightness, contrast, saturation and hue in a random order, as torchvision does.",
         {
@@ -181,7 +181,7 @@ ENTRIES = (
         },
         implementation=ColorJitter,
     ),
-    Entry(
+    TransformEntry(
         "HueSaturationValue",
         "Shifts hue, saturation and value.",
         {
@@ -195,18 +195,18 @@ ENTRIES = (
         },
         implementation=HueSaturationValue,
     ),
-    Entry(
+    TransformEntry(
         "RGBShift",
         "Adds a random value to each channel.",
         {"r_shift_limit": _shift("red"), "g_shift_limit": _shift("green"), "b_shift_limit": _shift("blue")},
     ),
-    Entry(
+    TransformEntry(
         "FancyPCA",
         "Shifts the colours along the principal components of the picture's own colours (Krizhevsky et al., 2012).",
         {"alpha": schema.number(0, limits.FACTOR, "standard deviation of the shift")},
         implementation=FancyPCA,
     ),
-    Entry(
+    TransformEntry(
         "PlanckianJitter",
         "Changes the colour of the light along that of a glowing body (Zini et al., 2023).",
         {
@@ -221,7 +221,7 @@ ENTRIES = (
         },
         rules=(("temperature_limit holds 6000 and begins at 3000 (blackbody) or 4000 (cied)", _white_inside),),
     ),
-    Entry(
+    TransformEntry(
         "HEStain",
         "Changes the stains of a histological slide (haematoxylin and eosin).",
         {
@@ -245,9 +245,9 @@ ENTRIES = (
         },
         rules=(("preset is null with random_preset", _preset_only_where_used),),
     ),
-    Entry("ChannelShuffle", "Puts red, green and blue in a random order."),
-    Entry("InvertImg", "Subtracts every value from 255, as in a negative."),
-    Entry(
+    TransformEntry("ChannelShuffle", "Puts red, green and blue in a random order."),
+    TransformEntry("InvertImg", "Subtracts every value from 255, as in a negative."),
+    TransformEntry(
         "ToGray",
         "Makes the picture grey; it keeps three equal channels.",
         {
@@ -266,8 +266,8 @@ ENTRIES = (
         },
         implementation=ToGray,
     ),
-    Entry("ToSepia", "Gives the picture the brown of an old photograph."),
-    Entry(
+    TransformEntry("ToSepia", "Gives the picture the brown of an old photograph."),
+    TransformEntry(
         "Posterize",
         "Keeps the highest bits of every value only.",
         {
@@ -285,7 +285,7 @@ ENTRIES = (
             )
         },
     ),
-    Entry(
+    TransformEntry(
         "Solarize",
         "Inverts every value above a threshold.",
         {"threshold_range": schema.pair(schema.number(0, 1, "threshold as a share of 255"))},

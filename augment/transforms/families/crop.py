@@ -32,7 +32,7 @@ from augment.transforms.entry import (
     side,
     size,
 )
-from augment.transforms.matrix_geometry import Placed, Step, Straight, resized, shifted
+from augment.transforms.matrix_geometry import Placed, Straight, WarpStep, resized, shifted
 from augment.transforms.schema import Schema
 
 _SIZE = size()
@@ -271,12 +271,12 @@ class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentation
             return matrix, frame
         return resized(frame, params["shape"][:2]) @ matrix, params["shape"][:2]
 
-    def steps(self, params: Mapping[str, Any]) -> list[Step]:
+    def steps(self, params: Mapping[str, Any]) -> list[WarpStep]:
         matrix, frame = self.placed(params)
         height, width = params["shape"][:2]
         x_min, y_min, x_max, y_max = params["crop_params"] or (0, 0, width, height)
-        cut = Step(shifted(-x_min, -y_min), (y_max - y_min, x_max - x_min))
-        return [cut, Step(matrix @ shifted(x_min, y_min), frame, self.border_mode)]
+        cut = WarpStep(shifted(-x_min, -y_min), (y_max - y_min, x_max - x_min))
+        return [cut, WarpStep(matrix @ shifted(x_min, y_min), frame, self.border_mode)]
 
     def _get_px_params(self) -> list[int]:
         if not isinstance(self.px, list | tuple) or len(self.px) == 2:

@@ -9,7 +9,7 @@ from scipy.sparse import csgraph
 
 from augment.transforms import keypoint_motion, limits, schema
 from augment.transforms.albumentations_import import A, corrected, cv2
-from augment.transforms.entry import Entry, cells, interpolation, mask_interpolation, moving_entry, needs, warp
+from augment.transforms.entry import TransformEntry, cells, interpolation, mask_interpolation, moving_entry, needs, warp
 from augment.transforms.matrix_geometry import areas, hull_of, shapes_in, with_hulls, within
 from augment.transforms.warp_field import Field
 
@@ -237,7 +237,7 @@ ENTRIES = (
         {"grid": cells(limits.TILES_SHUFFLED, "tiles, down and across")},
         implementation=RandomGridShuffle,
     ),
-    Entry(
+    TransformEntry(
         "Morphological",
         "Grows the bright or the dark parts of the picture; what a mask or a box holds may grow or shrink with them.",
         {

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, corrected, cv2
-from augment.transforms.entry import ALL_TARGETS, Entry, MissingTargetError, Params, cells, fill, indices, needs
+from augment.transforms.entry import (
+    ALL_TARGETS,
+    MissingTargetError,
+    Params,
+    TransformEntry,
+    cells,
+    fill,
+    indices,
+    needs,
+)
 from augment.transforms.schema import Schema
 
 _FILL = schema.either(
@@ -187,7 +196,7 @@ def for_channels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 ENTRIES = (
-    Entry(
+    TransformEntry(
         "CoarseDropout",
         "Cuts random rectangles out of the picture (DeVries and Taylor, 2017).",
         {
@@ -201,7 +210,7 @@ ENTRIES = (
         implementation=corrected(_Erased, A.CoarseDropout),
         output_size=needs(_least_hole, "its smallest hole must lie inside"),
     ),
-    Entry(
+    TransformEntry(
         "ConstrainedCoarseDropout",
         "Cuts random rectangles out of chosen objects.",
         {
@@ -217,7 +226,7 @@ ENTRIES = (
         requires_by=_named_target,
         implementation=ConstrainedCoarseDropout,
     ),
-    Entry(
+    TransformEntry(
         "Erasing",
         "Erases one random rectangle of random area and shape (Zhong et al., 2020).",
         {
@@ -228,7 +237,7 @@ ENTRIES = (
         targets=ALL_TARGETS,
         implementation=Erasing,
     ),
-    Entry(
+    TransformEntry(
         "GridDropout",
         "Erases the same part of each cell of a grid (Chen et al., 2020).",
         {
@@ -251,7 +260,7 @@ ENTRIES = (
         implementation=corrected(_Erased, A.GridDropout),
         output_size=needs(_grid_cell, "a cell of its grid must lie inside"),
     ),
-    Entry(
+    TransformEntry(
         "XYMasking",
         "Erases whole columns and rows of random width.",
         {
@@ -270,7 +279,7 @@ ENTRIES = (
         implementation=corrected(_Erased, A.XYMasking),
         output_size=needs(_longest_strip, "its longest strip must lie inside"),
     ),
-    Entry(
+    TransformEntry(
         "PixelDropout",
         "Erases single pixels.",
         {
@@ -287,7 +296,7 @@ ENTRIES = (
         targets=ALL_TARGETS,
         implementation=PixelDropout,
     ),
-    Entry(
+    TransformEntry(
         "ChannelDropout",
         "Fills one or two channels with one value.",
         {

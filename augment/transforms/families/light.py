@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import Entry, Extent, Params, Unfit, cells
+from augment.transforms.entry import Extent, Params, TransformEntry, Unfit, cells
 
 _ROUGHNESS = schema.number(0, limits.ROUGHNESS, "how rough the pattern is: clouds below 1, grain above", above=True)
 
@@ -36,7 +36,7 @@ class Equalize(A.Equalize):  # type: ignore[misc]  # Albumentations' metaclass i
 
 
 ENTRIES = (
-    Entry(
+    TransformEntry(
         "RandomBrightnessContrast",
         "Changes brightness and contrast.",
         {
@@ -51,7 +51,7 @@ ENTRIES = (
             "ensure_safe_range": schema.flag("lessen both until no value is cut off"),
         },
     ),
-    Entry(
+    TransformEntry(
         "RandomGamma",
         "Raises every value to a power: dark parts change more than bright ones.",
         {
@@ -60,7 +60,7 @@ ENTRIES = (
             )
         },
     ),
-    Entry(
+    TransformEntry(
         "RandomToneCurve",
         "Bends the tone curve by moving two points of it at random (Mnih et al.).",
         {
@@ -68,7 +68,7 @@ ENTRIES = (
             "per_channel": schema.flag("one curve for each channel"),
         },
     ),
-    Entry(
+    TransformEntry(
         "CLAHE",
         "Equalises the histogram of each tile, with a limit to the contrast.",
         {
@@ -76,7 +76,7 @@ ENTRIES = (
             "tile_grid_size": cells(limits.TILES, "tiles, across and down"),
         },
     ),
-    Entry(
+    TransformEntry(
         "Equalize",
         "Equalises the histogram of the picture.",
         {
@@ -85,7 +85,7 @@ ENTRIES = (
         },
         implementation=Equalize,
     ),
-    Entry(
+    TransformEntry(
         "AutoContrast",
         "Spreads the values of every channel from black to white.",
         {
@@ -94,7 +94,7 @@ ENTRIES = (
             "method": schema.choice({"cdf": "equalise the histogram", "pil": "stretch it, as Pillow"}, "how"),
         },
     ),
-    Entry(
+    TransformEntry(
         "Illumination",
         "Lights or darkens the picture from one side, one corner or a spot.",
         {
@@ -108,7 +108,7 @@ ENTRIES = (
             "sigma_range": schema.pair(schema.number(0.2, 1, "size of the spot as a share of the picture")),
         },
     ),
-    Entry(
+    TransformEntry(
         "PlasmaBrightnessContrast",
         "Changes brightness and contrast by a random pattern of clouds or grain.",
         {
@@ -119,7 +119,7 @@ ENTRIES = (
         },
         output_size=_plasma,
     ),
-    Entry(
+    TransformEntry(
         "PlasmaShadow",
         "Darkens the picture by a random pattern of clouds or grain.",
         {

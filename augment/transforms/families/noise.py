@@ -17,7 +17,7 @@ from scipy import special
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import Entry
+from augment.transforms.entry import TransformEntry
 from augment.transforms.families.dropout import for_channels, painted
 from augment.transforms.schema import Schema
 
@@ -182,7 +182,7 @@ class SaltAndPepper(A.SaltAndPepper):  # type: ignore[misc]  # Albumentations' m
 
 
 ENTRIES = (
-    Entry(
+    TransformEntry(
         "GaussNoise",
         "Adds Gaussian noise.",
         {
@@ -193,7 +193,7 @@ ENTRIES = (
         },
         implementation=GaussNoise,
     ),
-    Entry(
+    TransformEntry(
         "AdditiveNoise",
         "Adds noise of a chosen distribution: one value for all, for each pixel, or for each pixel in all channels.",
         {
@@ -222,7 +222,7 @@ ENTRIES = (
             ("one range, or three unless spatial_mode is shared", _ranges_fit_mode),
         ),
     ),
-    Entry(
+    TransformEntry(
         "ISONoise",
         "The noise of a camera at high sensitivity: in colour and in brightness.",
         {
@@ -231,7 +231,7 @@ ENTRIES = (
         },
         implementation=ISONoise,
     ),
-    Entry(
+    TransformEntry(
         "MultiplicativeNoise",
         "Multiplies values by a random factor.",
         {
@@ -240,12 +240,12 @@ ENTRIES = (
             "elementwise": schema.flag("draw each pixel by itself"),
         },
     ),
-    Entry(
+    TransformEntry(
         "ShotNoise",
         "The noise of single photons: brighter parts are noisier.",
         {"scale_range": schema.pair(schema.number(0.001, limits.FACTOR, "strength; more is less light"))},
     ),
-    Entry(
+    TransformEntry(
         "SaltAndPepper",
         "Turns single pixels white or black.",
         {

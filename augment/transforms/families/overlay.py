@@ -20,7 +20,7 @@ _Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class OverlayElement:
     """An element in its size and place: ``rows`` and ``columns`` of the picture.
 
     ``picture`` has its values times their ``share``, float32 (h, w), or as they are where that is None: it is opaque.
@@ -93,20 +93,20 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
             places.append([x, y, across, down])
         return {"references": keys, "places": places, "pieces": pieces}
 
-    def apply(self, img: _Image, *, pieces: list[Piece], **_: Any) -> _Image:
+    def apply(self, img: _Image, *, pieces: list[OverlayElement], **_: Any) -> _Image:
         out = img.copy()
         for piece in pieces:
             out[piece.rows, piece.columns] = piece.pasted(out[piece.rows, piece.columns])
         return out
 
-    def apply_to_mask(self, mask: _Array, *, pieces: list[Piece], **_: Any) -> _Array:
+    def apply_to_mask(self, mask: _Array, *, pieces: list[OverlayElement], **_: Any) -> _Array:
         if self.fill_mask is None:
             return mask
         out = mask.copy()
         out[_covered(pieces, *mask.shape[:2])] = self.fill_mask
         return out
 
-    def apply_to_bboxes(self, bboxes: _Array, *, pieces: list[Piece], **params: Any) -> _Array:
+    def apply_to_bboxes(self, bboxes: _Array, *, pieces: list[OverlayElement], **params: Any) -> _Array:
         if not pieces or not len(bboxes):
             return bboxes
         return boxes_seen(bboxes, ~_covered(pieces, *params["shape"][:2]))
@@ -137,17 +137,17 @@ def _size(picture: _Image, scale: float, height: int, width: int) -> tuple[int, 
     return min(width, max(1, round(across * factor))), min(height, max(1, round(down * factor)))
 
 
-def _piece(picture: _Image, shown: NDArray[np.bool_] | None, x: int, y: int, across: int, down: int) -> Piece:
+def _piece(picture: _Image, shown: NDArray[np.bool_] | None, x: int, y: int, across: int, down: int) -> OverlayElement:
     """Its values are weighed by what is shown of it before they are mixed, so that no background runs into its edge."""
     rows, columns = slice(y, y + down), slice(x, x + across)
     if shown is None:
-        return Piece(rows, columns, fitted(picture, down, across), None)
+        return OverlayElement(rows, columns, fitted(picture, down, across), None)
     share = shown.astype(np.float32)
     weighed = fitted(picture * share[..., np.newaxis], down, across)
-    return Piece(rows, columns, weighed, fitted(share, down, across))
+    return OverlayElement(rows, columns, weighed, fitted(share, down, across))
 
 
-def _covered(pieces: list[Piece], height: int, width: int) -> NDArray[np.bool_]:
+def _covered(pieces: list[OverlayElement], height: int, width: int) -> NDArray[np.bool_]:
     covered = np.zeros((height, width), bool)
     for piece in pieces:
         covered[piece.rows, piece.columns] |= piece.covers

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import TARGETS, A, cv2
-from augment.transforms.entry import ALL_TARGETS, Entry, fill, fill_mask, moving_entry
+from augment.transforms.entry import ALL_TARGETS, TransformEntry, fill, fill_mask, moving_entry
 from augment.transforms.policies.operations import (
     AUTO,
     GEOMETRIC,
@@ -418,7 +418,7 @@ ENTRIES = (
         {"num_magnitude_bins": _BINS} | _geometric(),
         implementation=TrivialAugmentWide,
     ),
-    Entry(
+    TransformEntry(
         "AugMix",
         "Mixes the picture with variants that chains of operations made of it; geometric ones move no targets.",
         {
@@ -439,7 +439,7 @@ ENTRIES = (
         remedy="set `geometric: false`",
         implementation=AugMix,
     ),
-    Entry(
+    TransformEntry(
         "ThreeAugment",
         "Makes the picture grey, solarises it or blurs it: the 3-Augment of DeiT III.",
         implementation=ThreeAugment,
@@ -452,29 +452,31 @@ _CHOSEN_CHILDREN = {
 }
 
 CONTAINER_ENTRIES = (
-    Entry("OneOf", "Applies one child; the children's p are their weights.", targets=ALL_TARGETS, container=True),
-    Entry(
+    TransformEntry(
+        "OneOf", "Applies one child; the children's p are their weights.", targets=ALL_TARGETS, container=True
+    ),
+    TransformEntry(
         "SomeOf",
         "Chooses n children and applies each, in the order they are written, with its own p.",
         _CHOSEN_CHILDREN,
         targets=ALL_TARGETS,
         container=True,
     ),
-    Entry(
+    TransformEntry(
         "RandomOrder",
         "Chooses n children and applies each, in a random order, with its own p.",
         _CHOSEN_CHILDREN,
         targets=ALL_TARGETS,
         container=True,
     ),
-    Entry(
+    TransformEntry(
         "OneOrOther",
         "Applies the first of two children with probability p, else the second, whatever their own p.",
         targets=ALL_TARGETS,
         container=True,
     ),
-    Entry(
+    TransformEntry(
         "Sequential", "Applies all children in their order, each with its own p.", targets=ALL_TARGETS, container=True
     ),
-    Entry("NoOp", "Does nothing; a choice for OneOf and SomeOf.", targets=ALL_TARGETS),
+    TransformEntry("NoOp", "Does nothing; a choice for OneOf and SomeOf.", targets=ALL_TARGETS),
 )

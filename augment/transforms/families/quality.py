@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
-from augment.transforms.entry import UNBOUNDED, Entry, interpolation
+from augment.transforms.entry import UNBOUNDED, TransformEntry, interpolation
 
 _pixel = A.augmentations.pixel.functional
 
@@ -44,7 +44,7 @@ class Superpixels(A.Superpixels):  # type: ignore[misc]  # Albumentations' metac
 
 
 ENTRIES = (
-    Entry(
+    TransformEntry(
         "ImageCompression",
         "Compresses the picture and decodes it again.",
         {
@@ -52,7 +52,7 @@ ENTRIES = (
             "compression_type": schema.choice({"jpeg": "JPEG", "webp": "WebP"}, "the codec"),
         },
     ),
-    Entry(
+    TransformEntry(
         "Downscale",
         "Makes the picture smaller and then larger again.",
         {
@@ -65,7 +65,7 @@ ENTRIES = (
         },
         implementation=Downscale,
     ),
-    Entry(
+    TransformEntry(
         "Superpixels",
         "Paints random segments of like colour with their mean.",
         {
@@ -80,7 +80,7 @@ ENTRIES = (
         },
         implementation=Superpixels,
     ),
-    Entry(
+    TransformEntry(
         "ChromaticAberration",
         "Shifts red and blue against green towards the edges, as a cheap lens does.",
         {

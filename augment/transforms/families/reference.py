@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.donors.source import Referring, as_pixels, fitted
-from augment.transforms.entry import ALL_TARGETS, Entry, Range
+from augment.transforms.entry import ALL_TARGETS, Range, TransformEntry
 from augment.transforms.families.overlay import OverlayElements
 
 _REFERENCES = {"references": schema.name("name of the dataset that the references are taken from")}
@@ -223,7 +223,7 @@ class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
 
 
 ENTRIES = (
-    Entry(
+    TransformEntry(
         "FDA",
         "Gives the picture's low frequencies the amplitudes of a reference's (Yang and Soatto, 2020).",
         {
@@ -236,14 +236,14 @@ ENTRIES = (
         references=True,
         implementation=FDA,
     ),
-    Entry(
+    TransformEntry(
         "HistogramMatching",
         "Gives each channel the histogram of a reference.",
         {**_REFERENCES, **_BLEND},
         references=True,
         implementation=HistogramMatching,
     ),
-    Entry(
+    TransformEntry(
         "PixelDistributionAdaptation",
         "Moves the colours to where those of a reference lie.",
         {
@@ -261,7 +261,7 @@ ENTRIES = (
         references=True,
         implementation=PixelDistributionAdaptation,
     ),
-    Entry(
+    TransformEntry(
         "TemplateTransform",
         "Blends the picture with a reference of its size.",
         {
@@ -274,7 +274,7 @@ ENTRIES = (
         references=True,
         implementation=TemplateTransform,
     ),
-    Entry(
+    TransformEntry(
         "OverlayElements",
         "Pastes elements of references onto the picture, cut out by their masks where they have some.",
         {

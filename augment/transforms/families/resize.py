@@ -13,9 +13,9 @@ from augment.transforms.albumentations_import import A, corrected
 from augment.transforms.entry import (
     UNBOUNDED,
     Change,
-    Entry,
     Extent,
     Params,
+    TransformEntry,
     Unfit,
     border,
     moving_entry,
@@ -194,7 +194,7 @@ class RandomScale(_Resized, A.RandomScale):  # type: ignore[misc]  # Albumentati
         return int(before[0] * params["scale"]), int(before[1] * params["scale"])
 
 
-def _max_size_entry(name: str, which: str) -> Entry:
+def _max_size_entry(name: str, which: str) -> TransformEntry:
     return moving_entry(
         name,
         f"Resizes the picture so that its {which} side has a length; the shape stays.",

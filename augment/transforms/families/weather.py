@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A
-from augment.transforms.entry import Entry, Extent, Params, Unfit
+from augment.transforms.entry import Extent, Params, TransformEntry, Unfit
 from augment.transforms.schema import Schema
 
 
@@ -67,7 +67,7 @@ def _some_pixel(low: float, high: float, side: int) -> tuple[float, float]:
 
 
 ENTRIES = (
-    Entry(
+    TransformEntry(
         "RandomRain",
         "Draws rain drops, blurs and darkens the picture.",
         {
@@ -86,7 +86,7 @@ ENTRIES = (
         },
         output_size=_rain,
     ),
-    Entry(
+    TransformEntry(
         "RandomSnow",
         "Whitens the darker parts as snow does, or lays a texture of snow over the picture.",
         {
@@ -95,7 +95,7 @@ ENTRIES = (
             "method": schema.choice({"bleach": "whiten", "texture": "texture and sparkle"}, "how"),
         },
     ),
-    Entry(
+    TransformEntry(
         "RandomFog",
         "Lays discs of fog over the picture.",
         {
@@ -103,7 +103,7 @@ ENTRIES = (
             "alpha_coef": schema.number(0, 1, "opacity of one disc"),
         },
     ),
-    Entry(
+    TransformEntry(
         "RandomSunFlare",
         "Draws the flare of a sun in the picture.",
         {
@@ -116,7 +116,7 @@ ENTRIES = (
         },
         rules=(_region_grows("flare_roi"),),
     ),
-    Entry(
+    TransformEntry(
         "RandomShadow",
         "Darkens random polygons.",
         {
@@ -128,7 +128,7 @@ ENTRIES = (
         rules=(_region_grows("shadow_roi"),),
         implementation=RandomShadow,
     ),
-    Entry(
+    TransformEntry(
         "RandomGravel",
         "Scatters pebbles in random patches.",
         {
@@ -137,7 +137,7 @@ ENTRIES = (
         },
         rules=(_region_grows("gravel_roi"),),
     ),
-    Entry(
+    TransformEntry(
         "Spatter",
         "Spatters the lens with rain or mud (Hendrycks and Dietterich, 2019).",
         {

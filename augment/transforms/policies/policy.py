@@ -58,9 +58,9 @@ class Policy(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations
             product = matrix @ product
         return product, shape
 
-    def steps(self, params: Mapping[str, Any]) -> list[matrix_geometry.Step]:
+    def steps(self, params: Mapping[str, Any]) -> list[matrix_geometry.WarpStep]:
         shape = params["shape"][:2]
-        return [matrix_geometry.Step(matrix, shape) for matrix in matrices(params["operations"], shape)]
+        return [matrix_geometry.WarpStep(matrix, shape) for matrix in matrices(params["operations"], shape)]
 
     def draw(self, space: operations.Space, share: float, shape: Shape) -> Step:
         """One operation of the space, all equally likely, at this share of its magnitudes."""

@@ -13,7 +13,7 @@ from augment.pipelines.spec import Node, PipelineSpec
 from augment.samples.inputs import as_sample
 from augment.samples.sample import Applied, Sample
 from augment.transforms import sizes
-from augment.transforms.albumentations_import import cpu_problem, disable_ipp, use_one_thread, versions
+from augment.transforms.albumentations_import import disable_ipp
 from augment.transforms.catalogue import catalogue, is_joining, unknown_name
 from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.donors.source import Source
@@ -23,8 +23,6 @@ from augment.transforms.runtime.segment import Segment
 from augment.transforms.runtime.target_columns import Carrier
 from augment.validation import did_you_mean
 
-__all__ = ["Compiled", "Made", "cpu_problem", "use_one_thread", "versions"]
-
 _SIZES_KNOWN: Final = 4096
 """Sizes of which it is remembered whether they fit: following one takes about a tenth of a millisecond."""
 
@@ -33,7 +31,7 @@ _UNNUMBERED: Final = Numbers(0, 0, set())
 _GIVE_THEM: Final = "say which one it is, with references={{'{name}': DATASET}} or --references {name}=FOLDER"
 
 
-class Made(NamedTuple):
+class TransformedSample(NamedTuple):
     """What a pipeline makes of a sample: the new one, what was done to it, in order, and what it lost.
 
     ``dropped`` has ``boxes`` and ``keypoints`` where any were, as ``Provenance`` describes it. ``matrix`` is float64
@@ -128,7 +126,7 @@ class Compiled:
         self._joins = any(isinstance(step, Donating) for step in self._steps)
         self._drops_keypoints = carrier.keypoints.outside == "drop" and len(self._steps) > 1
 
-    def __call__(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> Made:
+    def __call__(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> TransformedSample:
         """The sample at this address and what was done to it, in order; the given sample is left as it is.
 
         Every array of the result is new, the image is C-contiguous. Boxes are cut at the frame, and those outside it
@@ -142,7 +140,7 @@ class Compiled:
         """
         return self.made(as_sample(sample), seed=seed, draw=draw, view=view, key=key)
 
-    def made(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> Made:
+    def made(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> TransformedSample:
         """What a call makes of a sample of our own, which needs no check."""
         disable_ipp()
         if (words := self.misfit(*sample.image.shape[:2])) is not None:
@@ -166,4 +164,4 @@ class Compiled:
         out = piece.sample
         if self._drops_keypoints:
             target_columns.drop_lost(out, numbers.placed)
-        return Made(out, applied, target_columns.dropped(sample, out), matrix)
+        return TransformedSample(out, applied, target_columns.dropped(sample, out), matrix)

@@ -25,7 +25,7 @@ from augment.transforms import catalogue, keypoint_motion, schema
 from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.donors.source import Source
-from augment.transforms.entry import Change, Entry, MissingTargetError, Params, Unfit, point
+from augment.transforms.entry import Change, MissingTargetError, Params, TransformEntry, Unfit, point
 from augment.transforms.runtime.target_columns import Carrier, has_targets
 from augment.transforms.runtime.trace import Trace
 
@@ -40,7 +40,7 @@ class Alone:
     reads: bool
 
 
-def alone(transform: Any, info: Entry, trace: Trace) -> Alone:
+def alone(transform: Any, info: TransformEntry, trace: Trace) -> Alone:
     """How a transform that ``trace`` watches is applied to a picture alone."""
     base, cls = A.BasicTransform, type(transform)
     is_plain = (
@@ -63,7 +63,7 @@ def applied(steps: Sequence[Alone], image: Image) -> Image:
     return made if is_own else made.copy()
 
 
-def _direct(transform: Any, info: Entry, trace: Trace) -> Callable[[Image], Image]:
+def _direct(transform: Any, info: TransformEntry, trace: Trace) -> Callable[[Image], Image]:
     apply = transform._key2func["image"]  # noqa: SLF001 - there is no public way
 
     def call(image: Image) -> Image:

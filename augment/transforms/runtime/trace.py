@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from augment.address import digest_fields
 from augment.samples.sample import Applied
 from augment.transforms import keypoint_motion, limits
-from augment.transforms.entry import Entry, Unfit
+from augment.transforms.entry import TransformEntry, Unfit
 
 INLINE_MAX: Final = 64
 """Arrays and lists of more values are shown as their shape or length and digest; provenance has to fit a header."""
@@ -103,7 +103,7 @@ class Trace:
         self._counts_mirrors = mirrors
         self._follows_points = points
 
-    def watch(self, transform: Any, info: Entry, *, moves_pixels: bool) -> None:
+    def watch(self, transform: Any, info: TransformEntry, *, moves_pixels: bool) -> None:
         """Let a transform that was built tell this trace of each of its calls."""
         name = info.name
         may_mirror = moves_pixels and "keypoints" in info.targets
@@ -132,7 +132,7 @@ class Trace:
         transform.should_apply = note_choice
         transform.apply_with_params = note_params
 
-    def note(self, info: Entry, params: Mapping[str, Any]) -> None:
+    def note(self, info: TransformEntry, params: Mapping[str, Any]) -> None:
         """A transform is about to be applied with these parameters; Unfit where it would make too many pixels."""
         _check_output(info, params)
         self._noted.append((info.name, params))
@@ -142,7 +142,7 @@ class Trace:
         return tuple(Applied(name, drawn(params) if provenance else {}) for name, params in self._noted)
 
 
-def _check_output(info: Entry, params: Mapping[str, Any]) -> None:
+def _check_output(info: TransformEntry, params: Mapping[str, Any]) -> None:
     """Raise Unfit where a transform is about to make more than ``OUTPUT_PIXELS`` of the picture it was given.
 
     ``params`` are those of one call of Albumentations: the size of a result can follow from the picture and chance.

@@ -282,13 +282,13 @@ def test_progress_away_from_a_terminal_is_a_line_now_and_then(
 ) -> None:
     clock = iter(range(1000))
     monkeypatch.setattr("augment.cli.output.time.monotonic", lambda: float(next(clock)))
-    with output.Progress("expanding", as_json=False) as progress:
+    with output.StageProgress("expanding", as_json=False) as progress:
         for done in range(25):
             progress.show(1000 + done, 2000, failed=3, kept=1000)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert lines[0] == "expanding: 1,009 of 2,000, 3 refused, 1/s, 16:31 left"
-    with output.Progress("expanding", as_json=True) as progress:
+    with output.StageProgress("expanding", as_json=True) as progress:
         progress.show(5, None)
         progress.show(7, 10)
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]

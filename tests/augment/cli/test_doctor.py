@@ -14,16 +14,16 @@ import pytest
 
 from augment import engine
 from augment.cli import app, doctor, exit_codes
-from augment.cli.doctor import Finding, Verdict
+from augment.cli.doctor import DoctorFinding, Severity
 
 
-def examine(folder: Path) -> dict[str, Finding]:
+def examine(folder: Path) -> dict[str, DoctorFinding]:
     return {finding.what: finding for finding in doctor.examine(folder)}
 
 
 def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
     findings = examine(tmp_path)
-    assert [finding for finding in findings.values() if finding.verdict is Verdict.FAIL] == []
+    assert [finding for finding in findings.values() if finding.verdict is Severity.FAIL] == []
     assert findings["engine"].found == engine.engine_id()
     assert findings["albumentations"].found == "2.0.8"
 
@@ -46,10 +46,12 @@ def test_doctor_names_a_remedy_wherever_something_is_not_well(tmp_path: Path, mo
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage())
     monkeypatch.setattr(os, "sysconf", lambda _: 1 << 14)
-    monkeypatch.setattr("augment.transforms.runtime.compiler.cpu_problem", lambda: "this processor has no AVX2")
+    monkeypatch.setattr("augment.transforms.albumentations_import.cpu_problem", lambda: "this processor has no AVX2")
     findings = examine(tmp_path / "missing")
 
-    assert {what: finding.verdict.value for what, finding in findings.items() if finding.verdict is not Verdict.OK} == {
+    assert {
+        what: finding.verdict.value for what, finding in findings.items() if finding.verdict is not Severity.OK
+    } == {
         "processor": "fail",
         "simplejpeg": "fail",
         "OpenCV builds": "warn",
@@ -59,7 +61,7 @@ def test_doctor_names_a_remedy_wherever_something_is_not_well(tmp_path: Path, mo
         "temporary folder": "warn",
         "output folder": "fail",
     }
-    assert all(finding.remedy for finding in findings.values() if finding.verdict is not Verdict.OK)
+    assert all(finding.remedy for finding in findings.values() if finding.verdict is not Severity.OK)
     assert "libturbojpeg.so.0" in findings["simplejpeg"].found
     assert findings["open files"].remedy == "ulimit -n 1024"
 

@@ -8,7 +8,7 @@ import pytest
 
 from augment.cli import app, exit_codes, preview
 from augment.errors import DatasetError, PipelineError
-from augment.images.decode import decode
+from augment.images.decode import decode_image
 from augment.pipelines.document import parse
 from augment.preview import overlay
 from augment.render.pipeline import Pipeline
@@ -58,7 +58,7 @@ def test_preview_of_a_dataset_shows_copies_of_records_spread_evenly(
         assert place is not None
         rendered = renderer.render(dataset.record(place), draw=cell["draw"])
         assert cell["render_key"] == rendered.render_key
-    shown = decode(grid.read_bytes())
+    shown = decode_image(grid.read_bytes())
     assert (shown == overlay.bright(0)).all(axis=-1).sum() > 500
 
 
@@ -115,7 +115,7 @@ def test_sheet_of_targets_is_the_same_each_time(streets: Path, tmp_path: Path) -
     grids = []
     for _ in range(2):
         assert run("preview", streets, "-p", file, "-n", 4, "--seed", 1, "-o", grid) == exit_codes.OK
-        grids.append(decode(grid.read_bytes()))
+        grids.append(decode_image(grid.read_bytes()))
     assert np.array_equal(grids[0], grids[1])
 
 
@@ -127,6 +127,6 @@ def test_preview_shows_what_normalisation_left_of_a_picture(streets: Path, tmp_p
         for data in (streets, streets / "JPEGImages/3.png"):
             grid = tmp_path / "grid.png"
             assert run("preview", data, "-p", pipeline(tmp_path, text), "-n", 2, "-o", grid) == exit_codes.OK
-            grids.append(decode(grid.read_bytes()))
+            grids.append(decode_image(grid.read_bytes()))
     assert all((one == other).all() for one, other in zip(grids[:2], grids[2:4], strict=True))
     assert all((one != other).any() for one, other in zip(grids[:2], grids[4:], strict=True))

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from augment.client.stream import Received
-from augment.client.transport import Answer, Server
+from augment.client.transport import Answer, ServiceAddress
 
 CONTENT = os.urandom(1_500_000)
 TIMEOUT_S = 3.0
@@ -45,7 +45,7 @@ def answering(head: bytes, pieces: Iterable[bytes]) -> Iterator[Answer]:
         thread = threading.Thread(target=serve)
         thread.start()
         url = "http://{}:{}".format(*listening.getsockname())
-        with Answer(Server.parse(url, None).connect(TIMEOUT_S), "GET", "/", None, {}) as answer:
+        with Answer(ServiceAddress.parse(url, None).connect(TIMEOUT_S), "GET", "/", None, {}) as answer:
             yield answer
         thread.join(10)
 

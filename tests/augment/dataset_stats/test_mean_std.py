@@ -8,9 +8,9 @@ import pytest
 
 from augment import engine
 from augment.dataset_stats import pixels
-from augment.dataset_stats.mean_std import Measured, kept, measured
+from augment.dataset_stats.mean_std import MeanStd, kept, measured
 from augment.errors import DatasetError
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.scanning.scan import scan
 from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
@@ -22,8 +22,8 @@ def picture(seed: int) -> np.ndarray:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    files: dict[str, bytes | None] = {f"train/cat/{i:02}.png": encode(picture(i), "png") for i in range(40)}
-    files |= {"val/cat/a.png": encode(picture(99) // 2, "png")}
+    files: dict[str, bytes | None] = {f"train/cat/{i:02}.png": encode_image(picture(i), "png") for i in range(40)}
+    files |= {"val/cat/a.png": encode_image(picture(99) // 2, "png")}
     return lay(tmp_path / "data", files)
 
 
@@ -81,7 +81,7 @@ def test_note_is_of_one_dataset_one_split_and_one_decoder(data: Path, monkeypatc
     measured(dataset.choose("val"))
     assert kept(dataset.choose("train")) is None
     assert kept(dataset) is None
-    lay(data, {"val/cat/b.png": encode(picture(5), "png")})
+    lay(data, {"val/cat/b.png": encode_image(picture(5), "png")})
     assert kept(scan(data).choose("val")) is None
     monkeypatch.setattr(engine, "decode_id", lambda: "another")
     assert kept(dataset.choose("val")) is None
@@ -90,12 +90,12 @@ def test_note_is_of_one_dataset_one_split_and_one_decoder(data: Path, monkeypatc
 def test_numbers_do_not_need_a_folder_that_can_be_written(data: Path, state: Path) -> None:
     state.parent.mkdir()
     state.write_text("a file where the folder should be")
-    assert isinstance(measured(scan(data).choose("val")), Measured)
+    assert isinstance(measured(scan(data).choose("val")), MeanStd)
 
 
 def test_files_that_changed_are_not_measured(data: Path, state: Path) -> None:
     dataset = scan(data).choose("val")
-    (data / "val/cat/a.png").write_bytes(encode(picture(3), "png"))
+    (data / "val/cat/a.png").write_bytes(encode_image(picture(3), "png"))
     with pytest.raises(DatasetError, match=r"1 cannot be read now, as a|cat/a \(changed\)"):
         measured(dataset)
     assert not state.exists()

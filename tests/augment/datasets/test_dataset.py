@@ -17,7 +17,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, Reason, RecordChangedError, RecordError, StorageError
 from augment.images.headers import Conversion
 from augment.scanning.scan import scan
-from augment.splitting.divide import divide
+from augment.splitting.divide import divide_dataset
 from tests.augment.folders_for_tests import as_nobody, lay, lay_pictures, no_descriptors, picture
 from tests.augment.images import hostile
 
@@ -187,7 +187,7 @@ def test_notices_count_what_reading_loses_and_name_the_first(tmp_path: Path) -> 
 
 def test_notices_of_a_divided_dataset_count_anew(tmp_path: Path) -> None:
     root = lay(tmp_path, {f"{i}.png": hostile.saved(hostile.picture()[..., 0] + i, "PNG") for i in range(10)})
-    divided = divide(scan(root), ratios="50,50", max_distance=None).divided()
+    divided = divide_dataset(scan(root), ratios="50,50", max_distance=None).divided()
     assert list(divided.splits.values()) == [5, 5]
     for split in divided.splits:
         [notice] = divided.choose(split).notices

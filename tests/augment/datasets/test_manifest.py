@@ -15,7 +15,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason, StorageError
 from augment.formats.format import Described, FileGroup, Listing, RefusedPath
 from augment.scanning.assemble import Assembled, Assembly
-from augment.scanning.examine import File, Found, Picture
+from augment.scanning.examine import ExaminedImage, Found, ListedFile
 from augment.scanning.scan import scan
 from tests.augment.folders_for_tests import lay_pictures
 
@@ -26,8 +26,8 @@ def assemble(paths: list[str], refused: list[str] = []) -> Assembled:  # noqa: B
     assembly = Assembly(Listing())
     for number, path in enumerate(paths):
         group = FileGroup("", (path,), class_name=path.partition("/")[0] if "/" in path else None)
-        picture = Picture(number + 1, 10, number, number.to_bytes(16, "big"))
-        assembly.add(Found(File(group, path, Described()), picture))
+        picture = ExaminedImage(number + 1, 10, number, number.to_bytes(16, "big"))
+        assembly.add(Found(ListedFile(group, path, Described()), picture))
     for path in refused:
         assembly.refuse(RefusedPath(path, Reason.FORMAT, "no picture"))
     return assembly.finish(format_name="folder", root="/data", scanned_ns=5)

@@ -13,7 +13,7 @@ import pytest
 
 from augment.datasets import manifest
 from augment.datasets.dataset import Dataset
-from augment.datasets.manifest import Size, SplitSummary, Summary
+from augment.datasets.manifest import DatasetSummary, Size, SplitSummary
 from augment.scanning import assemble
 
 NUM_CLASSES = 1000
@@ -86,7 +86,7 @@ class Synthetic:
     def save(self, path: Path) -> None:
         smallest = Size(375, 500, self.key(0))
         split = SplitSummary(None, 0, self.num_records, smallest, (375, 500), 0, None)
-        summary = Summary(
+        summary = DatasetSummary(
             format="folder",
             root="/data",
             digest=assemble.dataset_digest({None: self}),

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.datasets import read, seen_files
-from augment.datasets.seen_files import SeenFile, SeenFiles, Status
+from augment.datasets.seen_files import FileStatus, SeenFile, SeenFiles
 from augment.errors import RecordChangedError
 from augment.scanning.scan import scan
 from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_pictures, picture
@@ -195,7 +195,7 @@ def test_young_file_is_hashed_each_time_and_not_believed(tmp_path: Path) -> None
 
 def test_file_that_is_two_seconds_old_is_believed(tmp_path: Path) -> None:
     (record,) = dataset = scan(lay_pictures(tmp_path, "1.png"))
-    while not Status.of(record.path.stat()).is_settled:
+    while not FileStatus.of(record.path.stat()).is_settled:
         time.sleep(0.05)
     dataset.read(record)
     assert dataset.is_unchanged(record)

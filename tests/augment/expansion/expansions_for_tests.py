@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from augment.expansion.progress import ShardResult
 from augment.expansion.shard import ShardTask
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.render.pipeline import Pipeline
 from augment.workers.task import Guard, Task
 
@@ -38,7 +38,7 @@ def noise(name: str, height: int = 24, width: int = 32) -> bytes:
     """A JPEG of noise that depends on the name alone."""
     seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return encode(pixels, "jpeg")
+    return encode_image(pixels, "jpeg")
 
 
 def broken(name: str) -> bytes:

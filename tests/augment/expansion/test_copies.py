@@ -8,8 +8,8 @@ import pytest
 
 from augment.errors import CallError, DatasetError, OutputError
 from augment.expansion import copies
-from augment.expansion.expand import Expansion, expand
-from augment.expansion.verify import verify
+from augment.expansion.expand import Expansion, expand_dataset
+from augment.expansion.verify import verify_expansion
 from tests.augment.expansion.annotated_for_tests import lay_voc
 from tests.augment.expansion.expansions_for_tests import PIPELINE, content, identities, lay_noise, rows
 
@@ -77,17 +77,17 @@ def test_classes_have_exactly_what_the_rule_says(
     summary = expansion.run()
     assert by_class(out) == wanted
     assert summary.num_rendered + summary.num_originals == sum(wanted.values()) == expansion.spec.num_outputs
-    assert verify(out, data).ok
+    assert verify_expansion(out, data).ok
     per_record = Counter((row["class"], row["key"]) for row in rows(out) if row["status"] != "skipped")
     for name in wanted if isinstance(copies, str) else ():
         numbers = [per_record[name, key.removesuffix(".jpg")] for key in NAMES if key.startswith(name)]
         assert max(numbers) - min(numbers) <= 1, "copies are spread evenly"
-    assert expand(data, out, PIPELINE, copies=copies, include_originals=include_originals).nothing_to_do
+    assert expand_dataset(data, out, PIPELINE, copies=copies, include_originals=include_originals).nothing_to_do
 
 
 def test_copies_go_by_the_number_of_the_copy_whatever_the_rule(data: Path, tmp_path: Path) -> None:
-    expand(data, tmp_path / "balanced", PIPELINE, copies="balance")
-    expand(data, tmp_path / "plain", PIPELINE, copies=7)
+    expand_dataset(data, tmp_path / "balanced", PIPELINE, copies="balance")
+    expand_dataset(data, tmp_path / "plain", PIPELINE, copies=7)
     plain = content(tmp_path / "plain")
     balanced = {name: data for name, data in content(tmp_path / "balanced").items() if name.endswith(".jpg")}
     assert len(balanced) == 21
@@ -95,20 +95,20 @@ def test_copies_go_by_the_number_of_the_copy_whatever_the_rule(data: Path, tmp_p
 
 
 def test_update_keeps_what_stays_the_same(data: Path, out: Path, tmp_path: Path) -> None:
-    expand(data, out, PIPELINE, copies="balance:40")
+    expand_dataset(data, out, PIPELINE, copies="balance:40")
     before = identities(out)
     lay_noise(data, [f"cat/new {i}.jpg" for i in range(2)])
     with pytest.raises(OutputError, match="the dataset changed"):
-        expand(data, out, PIPELINE, copies="balance:40")
+        expand_dataset(data, out, PIPELINE, copies="balance:40")
     plan = Expansion(data, out, PIPELINE, copies="balance:40").plan(update=True)
-    summary = expand(data, out, PIPELINE, copies="balance:40", update=True)
+    summary = expand_dataset(data, out, PIPELINE, copies="balance:40", update=True)
     assert (plan.num_kept, plan.num_removed) == (summary.num_kept, summary.num_removed)
     after = identities(out)
     assert by_class(out) == {"cat": 40, "dog": 40, "owl": 40}
     kept = {name for name in before if after.get(name) == before[name]}
     assert {name for name in before if not name.startswith("cat/")} <= kept
     assert len(kept) == summary.num_kept >= 80 + 7 * 4
-    expand(data, tmp_path / "fresh", PIPELINE, copies="balance:40")
+    expand_dataset(data, tmp_path / "fresh", PIPELINE, copies="balance:40")
     assert content(out) == content(tmp_path / "fresh")
 
 
@@ -138,7 +138,7 @@ def test_pictures_without_a_class_cannot_be_balanced(data: Path, out: Path) -> N
     lay_noise(data, ["stray.jpg"])
     with pytest.raises(DatasetError, match="1 picture without a class, stray the first"):
         Expansion(data, out, PIPELINE, copies="balance")
-    expand(data, out, PIPELINE, copies={"*": 2, "cat": 0, "dog": 0})
+    expand_dataset(data, out, PIPELINE, copies={"*": 2, "cat": 0, "dog": 0})
     assert {path.name for path in out.rglob("*.jpg")} == {"0__0.jpg", "0__1.jpg", "stray__0.jpg", "stray__1.jpg"}
 
 
@@ -151,7 +151,7 @@ def test_pictures_with_several_objects_cannot_be_balanced(tmp_path: Path, out: P
 
 def test_balance_counts_the_splits_that_are_augmented(tmp_path: Path, out: Path) -> None:
     names = ["train/cat/1.jpg", "train/cat/2.jpg", "train/dog/3.jpg", *(f"val/dog/{i}.jpg" for i in range(5))]
-    expand(lay_noise(tmp_path / "data", names), out, PIPELINE, copies="balance")
+    expand_dataset(lay_noise(tmp_path / "data", names), out, PIPELINE, copies="balance")
     assert Counter(str(path.parent.relative_to(out)) for path in out.rglob("*.jpg")) == {
         "train/cat": 2,
         "train/dog": 2,

@@ -13,7 +13,7 @@ import pytest
 
 from augment.errors import OutputError
 from augment.expansion import folder, manifest, spec
-from augment.expansion.expand import expand
+from augment.expansion.expand import expand_dataset
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import Renderer
 from augment.scanning.scan import scan
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_expand_writes_each_copy_and_original_under_its_key(data: Path, out: Path) -> None:
-    summary = expand(data, out, PIPELINE, copies=2, seed=7, include_originals=True)
+    summary = expand_dataset(data, out, PIPELINE, copies=2, seed=7, include_originals=True)
     pictures = {str(path.relative_to(out)) for path in out.rglob("*.jpg")}
     keys = [name.removesuffix(".jpg") for name in NAMES]
     assert pictures == {*NAMES, *(f"{key}__{copy}.jpg" for key in keys for copy in range(2))}
@@ -45,20 +45,20 @@ def test_expand_writes_each_copy_and_original_under_its_key(data: Path, out: Pat
 
 def test_copy_is_the_draw_of_a_stream(data: Path, out: Path) -> None:
     """Copy k on disk is epoch k online: rendered from its address alone, outside of any expansion."""
-    expand(data, out, PIPELINE, copies=3, seed=7, image_format="png")
+    expand_dataset(data, out, PIPELINE, copies=3, seed=7, image_format="png")
     renderer = Renderer(scan(data), PIPELINE.spec, seed=7)
     place = renderer.dataset.find("dog/3")
     assert place is not None
     rendered = renderer.render(renderer.dataset.record(place), draw=2)
-    from augment.images.decode import decode
+    from augment.images.decode import decode_image
 
-    assert (decode((out / "dog/3__2.png").read_bytes()) == rendered.sample.image).all()
+    assert (decode_image((out / "dog/3__2.png").read_bytes()) == rendered.sample.image).all()
 
 
 def test_manifest_has_the_provenance_of_each_output(data: Path, out: Path) -> None:
     (data / "cat/broken.jpg").write_bytes(broken("broken"))
     (data / "cat/notes.dat").write_text("no picture")
-    expand(data, out, PIPELINE, copies=2, seed=7, include_originals=True)
+    expand_dataset(data, out, PIPELINE, copies=2, seed=7, include_originals=True)
     found = rows(out)
     assert [row["key"] for row in found] == sorted(str(row["key"]) for row in found)
     by_status: dict[str, list[dict[str, Any]]] = {"rendered": [], "original": [], "refused": []}
@@ -81,7 +81,7 @@ def test_manifest_has_the_provenance_of_each_output(data: Path, out: Path) -> No
 
 
 def test_manifest_digest_is_what_b2sum_prints(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE)
+    expand_dataset(data, out, PIPELINE)
     row = rows(out)[0]
     printed = subprocess.run(["b2sum", "-l", "128", out / str(row["path"])], capture_output=True, text=True, check=True)
     assert printed.stdout.split()[0] == row["digest"]
@@ -91,10 +91,10 @@ def test_folder_tells_nothing_of_where_when_and_how(
     data: Path, out: Path, tmp_path: Path, one_worker: LocalWorkers
 ) -> None:
     """The same dataset elsewhere, the same folder elsewhere, other workers: the same bytes, names included."""
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     moved = shutil.copytree(data, tmp_path / "elsewhere" / "moved")
     again = tmp_path / "deep" / "er" / "out"
-    expand(moved, again, PIPELINE, copies=2, workers=one_worker)
+    expand_dataset(moved, again, PIPELINE, copies=2, workers=one_worker)
     assert content(again) == content(out)
     assert str(tmp_path).encode() not in b"".join(data or b"" for data in content(out).values())
 
@@ -105,7 +105,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(
     (data / "dog/broken.jpg").write_bytes(broken("broken"))
     found = []
     for name, workers in [("none", None), ("one", one_worker), ("three", three_workers)]:
-        expand(data, tmp_path / name, PIPELINE, copies=3, workers=workers)
+        expand_dataset(data, tmp_path / name, PIPELINE, copies=3, workers=workers)
         found.append(content(tmp_path / name))
     assert found[0] == found[1] == found[2]
     assert len(found[0]) > 16 * 3
@@ -115,20 +115,20 @@ def test_bytes_do_not_depend_on_the_number_of_workers(
 def test_image_format_decides_the_files(data: Path, out: Path, image_format: str) -> None:
     from PIL import Image
 
-    expand(data, out, PIPELINE, image_format=image_format)
+    expand_dataset(data, out, PIPELINE, image_format=image_format)
     with Image.open(out / str(rows(out)[0]["path"])) as picture:
         assert picture.format == image_format.upper()
 
 
 def test_quality_of_png_is_no_part_of_the_description(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE, image_format="png", quality=90)
-    assert expand(data, out, PIPELINE, image_format="png", quality=50).nothing_to_do
+    expand_dataset(data, out, PIPELINE, image_format="png", quality=90)
+    assert expand_dataset(data, out, PIPELINE, image_format="png", quality=50).nothing_to_do
 
 
 def test_same_command_again_does_nothing(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     before = identities(out)
-    summary = expand(data, out, PIPELINE, copies=2)
+    summary = expand_dataset(data, out, PIPELINE, copies=2)
     assert summary.nothing_to_do
     assert summary.num_kept == 32
     assert identities(out) == before
@@ -158,10 +158,10 @@ def test_same_command_again_does_nothing(data: Path, out: Path) -> None:
     ],
 )
 def test_what_is_missing_is_made_again(data: Path, out: Path, harm: Callable[[Path], object]) -> None:
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     whole, before = content(out), identities(out)
     harm(out)
-    summary = expand(data, out, PIPELINE, copies=2)
+    summary = expand_dataset(data, out, PIPELINE, copies=2)
     assert content(out) == whole
     assert summary.num_kept + summary.num_rendered == 32
     after = identities(out)
@@ -171,7 +171,7 @@ def test_what_is_missing_is_made_again(data: Path, out: Path, harm: Callable[[Pa
 def test_file_is_read_again_only_where_it_changed_since_its_part(
     data: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     late = 0.05  # the kernel's clock of files moves some milliseconds at a time
     for part in sorted(out.glob("manifest-*")):  # the same parts, later than all pictures
         time.sleep(late)
@@ -184,21 +184,21 @@ def test_file_is_read_again_only_where_it_changed_since_its_part(
         return read(root, path)
 
     monkeypatch.setattr(folder, "read_bytes", seeing)
-    assert expand(data, out, PIPELINE, copies=2).nothing_to_do
+    assert expand_dataset(data, out, PIPELINE, copies=2).nothing_to_do
     assert seen == []
     path = out / "dog/5__1.jpg"
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     flip_a_bit(path)
     os.utime(path, ns=times)  # as if it had never been touched
-    assert expand(data, out, PIPELINE, copies=2).num_rendered == 1
+    assert expand_dataset(data, out, PIPELINE, copies=2).num_rendered == 1
     assert "dog/5__1.jpg" in seen
 
 
 def test_known_refusals_are_not_tried_again(data: Path, out: Path) -> None:
     (data / "cat/broken.jpg").write_bytes(broken("broken"))
-    whole = expand(data, out, PIPELINE)
+    whole = expand_dataset(data, out, PIPELINE)
     (out / "cat/0__0.jpg").unlink()
-    again = expand(data, out, PIPELINE)
+    again = expand_dataset(data, out, PIPELINE)
     assert (again.num_rendered, again.num_refused) == (1, 1)
     assert again.refusals == whole.refusals
 
@@ -217,21 +217,21 @@ def test_known_refusals_are_not_tried_again(data: Path, out: Path) -> None:
 def test_another_description_is_refused(
     data: Path, out: Path, changed: dict[str, Any], named: str, update: bool
 ) -> None:
-    expand(data, out, PIPELINE, copies=2, seed=7)
+    expand_dataset(data, out, PIPELINE, copies=2, seed=7)
     whole = content(out)
     arguments = {"pipeline": PIPELINE, "copies": 2, "seed": 7, **changed}
     with pytest.raises(OutputError, match="another output folder") as caught:
-        expand(data, out, update=update, **arguments)
+        expand_dataset(data, out, update=update, **arguments)
     assert named in str(caught.value)
     assert content(out) == whole
 
 
 def test_description_of_a_later_revision_is_refused(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE)
+    expand_dataset(data, out, PIPELINE)
     described = json.loads((out / "expansion.json").read_text())
     (out / "expansion.json").write_text(json.dumps(described | {"revision": 99}))
     with pytest.raises(OutputError, match="revision 99"):
-        expand(data, out, PIPELINE)
+        expand_dataset(data, out, PIPELINE)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"revision": 3, "seed": 0}', b"not json", b'{"\xff": 1}'])
@@ -239,7 +239,7 @@ def test_damaged_description_is_refused(data: Path, out: Path, text: bytes) -> N
     out.mkdir()
     (out / "expansion.json").write_bytes(text)
     with pytest.raises(OutputError, match=r"expansion\.json is not an expansion's description"):
-        expand(data, out, PIPELINE)
+        expand_dataset(data, out, PIPELINE)
 
 
 @pytest.mark.parametrize(
@@ -247,22 +247,22 @@ def test_damaged_description_is_refused(data: Path, out: Path, text: bytes) -> N
     [{"shard_size": 0}, {"parts": []}, {"copies": "4"}, {"format": "x"}, {"image_format": "x"}, {"shares": [{"x": 1}]}],
 )
 def test_forged_description_is_refused(data: Path, out: Path, forged: dict[str, object]) -> None:
-    expand(data, out, PIPELINE)
+    expand_dataset(data, out, PIPELINE)
     described = json.loads((out / "expansion.json").read_text())
     (out / "expansion.json").write_text(json.dumps(described | forged))
     with pytest.raises(OutputError, match=r"expansion\.json is not an expansion's description"):
-        expand(data, out, PIPELINE, update=True)
+        expand_dataset(data, out, PIPELINE, update=True)
 
 
 def test_forged_manifest_leads_nowhere_else(data: Path, out: Path, tmp_path: Path) -> None:
     """An update removes what the old manifest names: never outside of the folder."""
     precious = tmp_path / "precious.jpg"
     precious.write_bytes(b"mine")
-    expand(data, out, PIPELINE)
+    expand_dataset(data, out, PIPELINE)
     described = spec.ExpansionSpec.from_json((out / "expansion.json").read_text(), "")
     forged = manifest.Row("cat/0", manifest.Status.RENDERED, copy=0, path="../precious.jpg", size_bytes=4)
     manifest.write_part(out, 0, described.id, [*(manifest.read_part(out, 0, described.id) or ()), forged])
     lay_noise(data, ["cat/new.jpg"])
     with pytest.raises(OutputError, match="lies outside of it"):
-        expand(data, out, PIPELINE, update=True)
+        expand_dataset(data, out, PIPELINE, update=True)
     assert precious.read_bytes() == b"mine"

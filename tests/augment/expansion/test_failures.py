@@ -9,7 +9,7 @@ import pytest
 
 from augment.errors import DatasetError, Reason, RecordError, WorkerError
 from augment.expansion import spec
-from augment.expansion.expand import Expansion, expand
+from augment.expansion.expand import Expansion, expand_dataset
 from augment.expansion.progress import Progress
 from augment.expansion.shard import ShardTask
 from augment.workers.pool import LocalWorkers
@@ -71,7 +71,7 @@ def test_record_is_there_with_all_its_copies_or_with_none(data: Path, out: Path)
             future.set_result(task.run(guard))
             return future
 
-    summary = expand(data, out, PIPELINE, copies=3, include_originals=True, workers=FailsAtTheLastCopy())
+    summary = expand_dataset(data, out, PIPELINE, copies=3, include_originals=True, workers=FailsAtTheLastCopy())
     assert [(each.key, each.reason) for each in summary.refusals] == [("cat/5", Reason.CRASHED)]
     assert not list(out.glob("cat/5*"))
     assert summary.num_rendered == 45
@@ -88,7 +88,7 @@ def test_record_that_kills_workers_is_left_out_and_the_rest_is_complete(
 
     found = []
     for name, workers in [("one", one_worker), ("three", three_workers)]:
-        summary = expand(data, tmp_path / name, PIPELINE, copies=2, workers=Wrapping(workers, crashing))
+        summary = expand_dataset(data, tmp_path / name, PIPELINE, copies=2, workers=Wrapping(workers, crashing))
         assert [(each.key, each.reason) for each in summary.refusals] == [("dog/fatal", Reason.CRASHED)]
         assert "SIGABRT" in summary.refusals[0].detail
         found.append(content(tmp_path / name))
@@ -101,22 +101,22 @@ def test_max_failures_ends_the_run(data: Path, out: Path) -> None:
         (data / f"cat/broken {i}.jpg").write_bytes(broken(f"broken {i}"))
     expected = r"records and files are left out and max_failures is 2; the first is cat/broken 0 \(undecodable"
     with pytest.raises(DatasetError, match=expected):
-        expand(data, out, PIPELINE, max_failures=2)
+        expand_dataset(data, out, PIPELINE, max_failures=2)
     with pytest.raises(DatasetError, match=r"max_failures is 0\.1"):
-        expand(data, out, PIPELINE, max_failures=0.1)
-    assert expand(data, out, PIPELINE, max_failures=0.16).num_refused == 3
-    assert expand(data, out, PIPELINE, max_failures=3).nothing_to_do
+        expand_dataset(data, out, PIPELINE, max_failures=0.1)
+    assert expand_dataset(data, out, PIPELINE, max_failures=0.16).num_refused == 3
+    assert expand_dataset(data, out, PIPELINE, max_failures=3).nothing_to_do
 
 
 def test_progress_counts_outputs_to_the_total(data: Path, out: Path, three_workers: LocalWorkers) -> None:
     (data / "cat/broken.jpg").write_bytes(broken("broken"))
     seen: list[Progress] = []
-    summary = expand(data, out, PIPELINE, copies=2, workers=three_workers, progress=seen.append)
+    summary = expand_dataset(data, out, PIPELINE, copies=2, workers=three_workers, progress=seen.append)
     assert [each.done for each in seen] == sorted(each.done for each in seen)
     last = seen[-1]
     assert (last.done, last.total, last.kept, last.failed, last.size_bytes) == (34, 34, 0, 1, summary.size_bytes)
     seen.clear()
-    expand(data, out, PIPELINE, copies=2, progress=seen.append)
+    expand_dataset(data, out, PIPELINE, copies=2, progress=seen.append)
     assert (seen[-1].done, seen[-1].kept) == (34, 32)
 
 
@@ -133,10 +133,10 @@ def test_worker_error_ends_in_a_folder_that_goes_on(data: Path, out: Path, tmp_p
             return future
 
     with pytest.raises(WorkerError, match=r"12 of 32 outputs are finished and stay, about \S+ MB .*: it died; give"):
-        expand(data, out, PIPELINE, copies=2, workers=Dies())
+        expand_dataset(data, out, PIPELINE, copies=2, workers=Dies())
     assert not list(out.glob(".augment-*"))
-    assert expand(data, out, PIPELINE, copies=2).num_kept == 12
-    expand(data, tmp_path / "fresh", PIPELINE, copies=2)
+    assert expand_dataset(data, out, PIPELINE, copies=2).num_kept == 12
+    expand_dataset(data, tmp_path / "fresh", PIPELINE, copies=2)
     assert content(out) == content(tmp_path / "fresh")
 
 
@@ -145,9 +145,9 @@ def test_nothing_is_left_of_a_shard_whose_process_always_dies(
     data: Path, out: Path, three_workers: LocalWorkers
 ) -> None:
     with pytest.raises(WorkerError, match="SIGABRT"):
-        expand(data, out, PIPELINE, copies=2, workers=Wrapping(three_workers, DyingShard))
+        expand_dataset(data, out, PIPELINE, copies=2, workers=Wrapping(three_workers, DyingShard))
     assert [path.name for path in out.iterdir()] == ["expansion.json"]
-    assert expand(data, out, PIPELINE, copies=2, workers=three_workers).num_rendered == 32
+    assert expand_dataset(data, out, PIPELINE, copies=2, workers=three_workers).num_rendered == 32
 
 
 def test_interrupt_ends_in_a_folder_that_goes_on(
@@ -158,10 +158,10 @@ def test_interrupt_ends_in_a_folder_that_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        expand(data, out, PIPELINE, copies=2, workers=three_workers, progress=interrupt)
+        expand_dataset(data, out, PIPELINE, copies=2, workers=three_workers, progress=interrupt)
     assert not list(out.glob(".augment-*"))
-    expand(data, out, PIPELINE, copies=2, workers=three_workers)
-    expand(data, tmp_path / "fresh", PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2, workers=three_workers)
+    expand_dataset(data, tmp_path / "fresh", PIPELINE, copies=2)
     assert content(out) == content(tmp_path / "fresh")
 
 
@@ -170,7 +170,7 @@ def test_files_that_the_scan_refused_are_judged_before_anything_is_written(data:
         (data / f"cat/{i}.dat").write_text("no picture")
     expected = r"3 records and files are left out and max_failures is 2; the first is cat/0\.dat \(format: "
     with pytest.raises(DatasetError, match=expected):
-        expand(data, out, PIPELINE, max_failures=2)
+        expand_dataset(data, out, PIPELINE, max_failures=2)
     assert not out.exists()
 
 
@@ -191,5 +191,5 @@ def test_max_failures_is_judged_while_shards_are_under_way(
     with pytest.raises(
         DatasetError, match=r"3 records and files are left out so far and max_failures is 2; one is cat/2"
     ):
-        expand(data, out, PIPELINE, workers=slowly, max_failures=2)
+        expand_dataset(data, out, PIPELINE, workers=slowly, max_failures=2)
     assert [path.name for path in out.iterdir()] == ["expansion.json"]

@@ -12,7 +12,7 @@ import pytest
 from augment import user_state
 from augment.errors import StorageError
 from augment.expansion import folder, manifest
-from augment.expansion.expand import expand
+from augment.expansion.expand import expand_dataset
 from tests.augment.expansion.expansions_for_tests import PIPELINE, content
 
 NUM_FILES = 32
@@ -61,7 +61,7 @@ def test_file_system_is_waited_for_once_a_shard_between_its_pictures_and_its_par
         return 0
 
     monkeypatch.setattr(folder, "_libc", Libc(syncfs))
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     assert seen == [(6 * (i + 1), i) for i in range(5)] + [(NUM_FILES, 5)]
     assert pictures(synced) == set()
 
@@ -80,7 +80,7 @@ def test_each_file_is_waited_for_where_one_call_does_not_promise_as_much(
     before = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((*before[:2], release, *before[3:])))
     monkeypatch.setattr(folder, "_libc", Libc(never, file_system))
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     assert pictures(synced) == {str(path) for path in out.rglob("*.jpg")}
     assert {str(out), str(out / "cat"), str(out / "dog")} <= set(synced)
 
@@ -94,7 +94,7 @@ def test_each_file_is_waited_for_in_a_sandbox_that_refuses_the_call(
         return -1
 
     monkeypatch.setattr(folder, "_libc", Libc(syncfs))
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     assert pictures(synced) == {str(path) for path in out.rglob("*.jpg")}
 
 
@@ -111,11 +111,11 @@ def test_disk_that_fails_is_named_and_nothing_vouches_for_what_it_lost(
     with monkeypatch.context() as patch:
         patch.setattr(folder, "_libc", Libc(syncfs))
         with pytest.raises(StorageError, match=rf"cannot write {out}: Input/output error; see to the disk"):
-            expand(data, out, PIPELINE, copies=2)
+            expand_dataset(data, out, PIPELINE, copies=2)
     assert len(manifest.part_names(out)) == 2
     assert len(list(out.rglob("*.jpg"))) == 12
-    expand(data, out, PIPELINE, copies=2)
-    expand(data, tmp_path / "other", PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
+    expand_dataset(data, tmp_path / "other", PIPELINE, copies=2)
     assert content(out) == content(tmp_path / "other")
 
 

@@ -11,8 +11,8 @@ import pytest
 from augment.datasets import targets
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, OutputError
-from augment.expansion.expand import Expansion, expand
-from augment.expansion.verify import Finding, verify
+from augment.expansion.expand import Expansion, expand_dataset
+from augment.expansion.verify import Finding, verify_expansion
 from augment.images import masks
 from augment.render.renderer import Renderer
 from augment.samples.annotations import NOTHING, Annotations
@@ -48,7 +48,7 @@ def said(dataset: Dataset, split: str, key: str) -> Annotations:
 @pytest.mark.parametrize("name", [*BOTH, *BOXES])
 def test_outputs_say_where_the_boxes_went(name: str, data: Path, out: Path) -> None:
     """Read back by the scan of the format that was written, and compared with a rendering outside of any expansion."""
-    summary = expand(data, out, PIPELINE, copies=2, seed=5, output_format=name, drop_targets=dropped(name))
+    summary = expand_dataset(data, out, PIPELINE, copies=2, seed=5, output_format=name, drop_targets=dropped(name))
     assert (summary.num_rendered, summary.num_copied, summary.num_refused) == (8, 2, 0)
     back = scan(out)
     assert (back.format, back.splits) == (name, {"train": 8, "val": 2})
@@ -68,14 +68,16 @@ def test_outputs_say_where_the_boxes_went(name: str, data: Path, out: Path) -> N
     assert num_boxes > 3
     source_val, back_val = said(renderer.dataset, "val", "v1"), said(back, "val", "v1")
     assert np.allclose(back_val.boxes or [], source_val.boxes or [], atol=1e-3)
-    assert expand(data, out, PIPELINE, copies=2, seed=5, output_format=name, drop_targets=dropped(name)).nothing_to_do
-    report = verify(out)
+    assert expand_dataset(
+        data, out, PIPELINE, copies=2, seed=5, output_format=name, drop_targets=dropped(name)
+    ).nothing_to_do
+    report = verify_expansion(out)
     assert (report.ok, report.rendered_again) == (True, True)
 
 
 @pytest.mark.parametrize("name", BOTH)
 def test_masks_are_those_of_the_samples(name: str, data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE, copies=1, seed=5, output_format=name)
+    expand_dataset(data, out, PIPELINE, copies=1, seed=5, output_format=name)
     source, back = scan(data), scan(out)
     renderer = Renderer(source.choose("train"), PIPELINE.spec, seed=5)
     view = back.choose("train")
@@ -89,7 +91,7 @@ def test_masks_are_those_of_the_samples(name: str, data: Path, out: Path) -> Non
 
 
 def test_rows_name_all_files_of_an_output(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE, copies=3)
+    expand_dataset(data, out, PIPELINE, copies=3)
     for row in rows(out):
         name = f"{row['split']}/{row['key']}" + ("" if row["copy"] is None else f"__{row['copy']}")
         assert row["path"] == f"JPEGImages/{name}.jpg"
@@ -109,7 +111,7 @@ def test_targets_that_a_format_cannot_hold_are_dropped_in_so_many_words(data: Pa
         Expansion(data, out, PIPELINE, output_format="folder")
     with pytest.raises(DatasetError, match="did you mean `coco`"):
         Expansion(data, out, PIPELINE, output_format="cocoa")
-    expand(data, out, PIPELINE, output_format="folder", drop_targets=["mask", "boxes"])
+    expand_dataset(data, out, PIPELINE, output_format="folder", drop_targets=["mask", "boxes"])
     assert {row["annotations"] for row in rows(out)} == {"{}"}
     assert scan(out).splits == {"train": 4, "val": 2}
     assert not list(out.rglob("*.png"))
@@ -117,14 +119,16 @@ def test_targets_that_a_format_cannot_hold_are_dropped_in_so_many_words(data: Pa
 
 @pytest.mark.parametrize("name", [*BOTH, *BOXES])
 def test_converter_writes_the_pictures_themselves(name: str, data: Path, out: Path) -> None:
-    summary = expand(data, out, copies=0, include_originals=True, output_format=name, drop_targets=dropped(name))
+    summary = expand_dataset(
+        data, out, copies=0, include_originals=True, output_format=name, drop_targets=dropped(name)
+    )
     assert (summary.num_rendered, summary.num_originals, summary.num_copied) == (0, 4, 2)
     source, back = scan(data), scan(out)
     for split in SPLITS:
         view, found = source.choose(split), back.choose(split)
         assert found.keys(range(found.num_records)) == view.keys(range(view.num_records))
         assert [found.read(each) for each in found] == [view.read(each) for each in view]
-    assert verify(out).ok
+    assert verify_expansion(out).ok
 
 
 def test_box_survives_the_way_through_four_formats(data: Path, tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_box_survives_the_way_through_four_formats(data: Path, tmp_path: Path) -
     source = data
     for name in ("coco", "yolo", "voc"):
         out = tmp_path / f"as {name}"
-        expand(source, out, copies=0, include_originals=True, output_format=name, drop_targets=["mask"])
+        expand_dataset(source, out, copies=0, include_originals=True, output_format=name, drop_targets=["mask"])
         source = out
     before, after = scan(data), scan(source)
     for split in SPLITS:
@@ -153,20 +157,20 @@ def test_box_survives_the_way_through_four_formats(data: Path, tmp_path: Path) -
     ],
 )
 def test_harm_to_any_file_is_found_and_mended(data: Path, out: Path, harm: Any, finding: Finding, path: str) -> None:
-    expand(data, out, PIPELINE, copies=1)
+    expand_dataset(data, out, PIPELINE, copies=1)
     whole = content(out)
     harm(out / path)
-    assert [(each.finding, each.path) for each in verify(out).mismatches] == [(finding, path)]
-    summary = expand(data, out, PIPELINE, copies=1)
+    assert [(each.finding, each.path) for each in verify_expansion(out).mismatches] == [(finding, path)]
+    summary = expand_dataset(data, out, PIPELINE, copies=1)
     assert not summary.nothing_to_do
     assert content(out) == whole
-    assert verify(out).ok
+    assert verify_expansion(out).ok
 
 
 def test_update_writes_class_numbers_anew_and_keeps_pictures(data: Path, out: Path, tmp_path: Path) -> None:
     """A class that comes first moves the numbers of all others, which lie beside pictures that stay as they are."""
     options: dict[str, Any] = {"copies": 1, "output_format": "yolo", "drop_targets": ["mask"]}
-    expand(data, out, PIPELINE, **options)
+    expand_dataset(data, out, PIPELINE, **options)
     before = identities(out)
     lay_voc(data, {**SPLITS, "train": [*SPLITS["train"], "d5"]})
     xml = data / "Annotations/d5.xml"
@@ -174,13 +178,13 @@ def test_update_writes_class_numbers_anew_and_keeps_pictures(data: Path, out: Pa
         "<object><name>ant</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>30</xmax><ymax>22</ymax></bndbox></object>"
     )
     xml.write_text(xml.read_text().replace("</annotation>", f"{added}</annotation>"))
-    summary = expand(data, out, PIPELINE, update=True, **options)
+    summary = expand_dataset(data, out, PIPELINE, update=True, **options)
     assert (summary.num_rendered, summary.num_kept) == (1, 6)
     after = identities(out)
     assert {name: after[name] for name in before} == before
-    expand(data, tmp_path / "fresh", PIPELINE, **options)
+    expand_dataset(data, tmp_path / "fresh", PIPELINE, **options)
     assert content(out) == content(tmp_path / "fresh")
-    assert verify(out).ok
+    assert verify_expansion(out).ok
 
 
 @pytest.mark.parametrize("name", PACKED)
@@ -192,29 +196,29 @@ def test_packed_shards_are_kept_as_a_whole(
     monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 2)
     data = lay_voc(tmp_path / "voc", SPLITS)
     options: dict[str, Any] = {"copies": 1, "output_format": name}
-    expand(data, out, PIPELINE, **options)
+    expand_dataset(data, out, PIPELINE, **options)
     shards = {row["path"] for row in rows(out)}
     assert len(shards) == 3, "two records a shard"
     before = {path: (out / path).stat().st_ino for path in shards}
-    assert expand(data, out, PIPELINE, **options).nothing_to_do
+    assert expand_dataset(data, out, PIPELINE, **options).nothing_to_do
     flip_a_bit(out / min(shards))
-    assert expand(data, out, PIPELINE, **options).num_rendered == 2
+    assert expand_dataset(data, out, PIPELINE, **options).num_rendered == 2
     lay_voc(data, {**SPLITS, "train": [*SPLITS["train"], "d5"]})
-    summary = expand(data, out, PIPELINE, update=True, **options)
+    summary = expand_dataset(data, out, PIPELINE, update=True, **options)
     assert (summary.num_rendered, summary.num_kept) == (1, 6)
     after = {path: (out / path).stat().st_ino for path in shards}
     assert [path for path in shards if before[path] != after[path]] == [min(shards)]
     lay_voc(data, {**SPLITS, "train": ["a0", *SPLITS["train"], "d5"]})
-    summary = expand(data, out, PIPELINE, update=True, **options)
+    summary = expand_dataset(data, out, PIPELINE, update=True, **options)
     assert (summary.num_rendered, summary.num_kept) == (6, 2), "all shards behind the new record hold other records"
-    expand(data, tmp_path / "fresh", PIPELINE, **options)
+    expand_dataset(data, tmp_path / "fresh", PIPELINE, **options)
     assert content(out) == content(tmp_path / "fresh")
-    assert verify(out).ok
+    assert verify_expansion(out).ok
 
 
 @pytest.mark.parametrize("name", PACKED)
 def test_file_of_others_in_the_place_of_a_shard_stays(name: str, data: Path, out: Path, tmp_path: Path) -> None:
-    expand(data, tmp_path / "first", PIPELINE, output_format=name, split="train")
+    expand_dataset(data, tmp_path / "first", PIPELINE, output_format=name, split="train")
     path = rows(tmp_path / "first")[0]["path"]
     expansion = Expansion(data, out, PIPELINE, output_format=name, split="train")
     (out / path).parent.mkdir(parents=True)
@@ -236,14 +240,14 @@ def test_masks_of_other_formats_become_png(tmp_path: Path, out: Path) -> None:
         (pictures / name).mkdir(parents=True)
     shutil.copy2(data / "JPEGImages/a1.jpg", pictures / "images/a1.jpg")
     Image.fromarray(values).save(pictures / "masks/a1.tif")
-    expand(pictures, out, copies=0, include_originals=True)
+    expand_dataset(pictures, out, copies=0, include_originals=True)
     assert (masks.decode_mask((out / "masks/a1.png").read_bytes()) == values).all()
 
 
 def test_classes_become_folders_where_the_folder_format_is_written(tmp_path: Path, out: Path) -> None:
     data = lay_noise(tmp_path / "data", ["cat/1.jpg", "dog/1.jpg"])
-    expand(data, tmp_path / "csv", copies=0, include_originals=True, output_format="csv")
-    expand(tmp_path / "csv", out, copies=0, include_originals=True, output_format="folder")
+    expand_dataset(data, tmp_path / "csv", copies=0, include_originals=True, output_format="csv")
+    expand_dataset(tmp_path / "csv", out, copies=0, include_originals=True, output_format="folder")
     back = scan(out)
     assert {each.key: back.classes[each.label or 0] for each in back} == {"cat/1": "cat", "dog/1": "dog"}
 
@@ -276,7 +280,7 @@ def test_original_whose_annotations_would_share_a_file_is_refused(tmp_path: Path
     data = lay_voc(tmp_path / "voc", {"train": ["a", "a__0"]})
     with pytest.raises(DatasetError, match=r"the original of record a__0 and a copy of record a would both be"):
         Expansion(data, out, PIPELINE, include_originals=True, image_format="png")
-    expand(data, out, PIPELINE, image_format="png")
+    expand_dataset(data, out, PIPELINE, image_format="png")
     assert {path.name for path in out.glob("Annotations/train/*")} == {"a__0.xml", "a__0__0.xml"}
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, OutputError
-from augment.expansion.expand import Expansion, expand
-from augment.expansion.verify import verify
+from augment.expansion.expand import Expansion, expand_dataset
+from augment.expansion.verify import verify_expansion
 from augment.images import decode, encode
 from augment.scanning.scan import scan
 from augment.streams.stream import Stream
@@ -51,31 +51,31 @@ def key_of(name: str) -> str:
 
 
 def test_each_copy_is_encoded_as_its_original(mixed: Path, out: Path) -> None:
-    expand(mixed, out, PIPELINE, copies=2)
+    expand_dataset(mixed, out, PIPELINE, copies=2)
     found = {path.name: decode.encoding(path.read_bytes()) for path in out.iterdir() if "__" in path.name}
     assert found == {
         f"{key_of(name)}__{copy}.{encode.EXTENSIONS[kind]}": kind
         for name, (_, _, kind) in ORIGINALS.items()
         for copy in range(2)
     }
-    assert verify(out, mixed).num_mismatches == 0
+    assert verify_expansion(out, mixed).num_mismatches == 0
 
 
 def test_copies_of_images_that_lost_nothing_are_the_online_epochs_pixels(mixed: Path, out: Path) -> None:
-    expand(mixed, out, PIPELINE, copies=2)
+    expand_dataset(mixed, out, PIPELINE, copies=2)
     stream = Stream(mixed, PIPELINE, batch_size=len(ORIGINALS), shuffle=False)
     exact = [key_of(name) for name, (_, _, kind) in ORIGINALS.items() if kind == "png"]
     for epoch in range(2):
         batch = stream.batch(epoch, 0)
         online = dict(zip(batch.keys, batch.images, strict=True))
         for key in exact:
-            copy = decode.decode((out / f"{key}__{epoch}.png").read_bytes())
+            copy = decode.decode_image((out / f"{key}__{epoch}.png").read_bytes())
             assert np.array_equal(copy, online[key]), key
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
 def test_a_format_that_is_asked_for_is_that_of_all_copies(mixed: Path, out: Path, image_format: str) -> None:
-    expand(mixed, out, PIPELINE, image_format=image_format)
+    expand_dataset(mixed, out, PIPELINE, image_format=image_format)
     copies = [path for path in out.iterdir() if "__" in path.name]
     assert len(copies) == len(ORIGINALS)
     assert {path.suffix for path in copies} == {f".{encode.EXTENSIONS[image_format]}"}
@@ -93,13 +93,13 @@ def test_plan_counts_the_copies_of_each_format(mixed: Path, out: Path) -> None:
 
 def test_folder_of_an_earlier_version_is_never_mixed(mixed: Path, out: Path) -> None:
     """Their copies are all JPEG, and ``expansion.json`` says so."""
-    expand(mixed, out, PIPELINE, image_format="jpeg")
+    expand_dataset(mixed, out, PIPELINE, image_format="jpeg")
     before = content(out)
     for update in (False, True):
         with pytest.raises(OutputError, match='image_format is "jpeg" there and that of each original here'):
-            expand(mixed, out, PIPELINE, update=update)
+            expand_dataset(mixed, out, PIPELINE, update=update)
     assert content(out) == before
-    assert expand(mixed, out, PIPELINE, image_format="jpeg").nothing_to_do
+    assert expand_dataset(mixed, out, PIPELINE, image_format="jpeg").nothing_to_do
 
 
 def test_manifest_of_an_earlier_version_gives_the_same_folder(mixed: Path, tmp_path: Path) -> None:
@@ -116,23 +116,23 @@ def test_manifest_of_an_earlier_version_gives_the_same_folder(mixed: Path, tmp_p
     earlier = Dataset.from_buffer(sink.getvalue())
     assert {record.encoding for record in earlier} == {None}
     assert earlier.digest == dataset.digest
-    expand(dataset, tmp_path / "now", PIPELINE)
+    expand_dataset(dataset, tmp_path / "now", PIPELINE)
     assert Expansion(earlier, tmp_path / "then", PIPELINE).plan().image_formats["webp"] == 2
-    expand(earlier, tmp_path / "then", PIPELINE)
+    expand_dataset(earlier, tmp_path / "then", PIPELINE)
     assert content(tmp_path / "then") == content(tmp_path / "now")
 
 
 def test_update_replaces_copies_whose_original_has_another_format(mixed: Path, out: Path) -> None:
-    expand(mixed, out, PIPELINE)
+    expand_dataset(mixed, out, PIPELINE)
     (mixed / "photo.jpg").write_bytes((mixed / "flat.png").read_bytes())
-    expand(mixed, out, PIPELINE, update=True)
+    expand_dataset(mixed, out, PIPELINE, update=True)
     assert sorted(path.name for path in out.glob("photo__*")) == ["photo__0.png"]
-    assert verify(out, mixed).num_mismatches == 0
+    assert verify_expansion(out, mixed).num_mismatches == 0
 
 
 @pytest.mark.parametrize("output_format", ["webdataset", "parquet"])
 def test_packed_copies_are_encoded_as_their_originals(mixed: Path, out: Path, output_format: str) -> None:
-    expand(mixed, out, PIPELINE, output_format=output_format)
+    expand_dataset(mixed, out, PIPELINE, output_format=output_format)
     packed = scan(out)
     assert packed.format == output_format
     kinds = {key_of(name): kind for name, (_, _, kind) in ORIGINALS.items()}
@@ -141,7 +141,7 @@ def test_packed_copies_are_encoded_as_their_originals(mixed: Path, out: Path, ou
 
 def test_quality_is_checked_whatever_the_format(mixed: Path, out: Path) -> None:
     with pytest.raises(CallError, match="quality"):
-        expand(mixed, out, PIPELINE, quality=0)
+        expand_dataset(mixed, out, PIPELINE, quality=0)
     (mixed / "more.jpg").write_bytes(noise("more"))
     low, high = (Expansion(mixed, out, PIPELINE, quality=quality).id for quality in (50, 90))
     assert low != high

@@ -19,7 +19,7 @@ import pytest
 
 from augment.errors import OutputError, StorageError
 from augment.expansion import folder, lock
-from augment.expansion.expand import expand
+from augment.expansion.expand import expand_dataset
 from augment.expansion.manifest import PathSet
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import PIPELINE, content
@@ -29,10 +29,10 @@ from tests.augment.folders_for_tests import as_nobody
 
 
 def test_second_run_in_a_folder_is_refused(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE)
+    expand_dataset(data, out, PIPELINE)
     with lock.locked(out), pytest.raises(OutputError, match=r"another run works in .*out; wait"):
-        expand(data, out, PIPELINE)
-    assert expand(data, out, PIPELINE).nothing_to_do
+        expand_dataset(data, out, PIPELINE)
+    assert expand_dataset(data, out, PIPELINE).nothing_to_do
 
 
 def test_readers_share_a_folder_and_keep_runs_out(out: Path) -> None:
@@ -191,15 +191,15 @@ def test_full_disk_ends_in_a_folder_that_goes_on(data: Path, tmp_path: Path, num
             r"(\d+ of 64 outputs are finished and stay, about \S+ MB|none of 64).*No space left.*; free space, then run"
         )
         with pytest.raises(StorageError, match=expected):
-            expand(data, out, PIPELINE, copies=4, workers=workers)
+            expand_dataset(data, out, PIPELINE, copies=4, workers=workers)
         assert not list(out.glob(".augment-*"))
         num_there = len(list(out.glob("*/*")))
         assert num_there % 4 == 0, "outputs of an unfinished shard were left"
         subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
-        summary = expand(data, out, PIPELINE, copies=4, workers=workers)
+        summary = expand_dataset(data, out, PIPELINE, copies=4, workers=workers)
         assert summary.num_kept == num_there
         found = content(out)
-    expand(data, tmp_path / "fresh", PIPELINE, copies=4)
+    expand_dataset(data, tmp_path / "fresh", PIPELINE, copies=4)
     assert found == content(tmp_path / "fresh")
     if workers is not None:
         workers.close()
@@ -209,10 +209,10 @@ def test_disk_that_is_full_from_the_start_is_named(data: Path, tmp_path: Path) -
     with small_disk(tmp_path / "disk", "8k") as disk:
         (disk / "fill").write_bytes(bytes(4096))
         with pytest.raises(StorageError, match=r"No space left.*free space, then run the same command again"):
-            expand(data, disk / "out", PIPELINE)
+            expand_dataset(data, disk / "out", PIPELINE)
         (disk / "fill").unlink()
         subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
-        assert expand(data, disk / "out", PIPELINE).num_rendered == 16
+        assert expand_dataset(data, disk / "out", PIPELINE).num_rendered == 16
 
 
 def test_limit_on_the_size_of_a_file_is_named(data: Path, out: Path) -> None:
@@ -221,12 +221,12 @@ def test_limit_on_the_size_of_a_file_is_named(data: Path, out: Path) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         with pytest.raises(StorageError, match=r"File too large; raise the limit .*\(ulimit -f\)"):
-            expand(data, out, PIPELINE)
+            expand_dataset(data, out, PIPELINE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
     assert not list(out.glob(".augment-*"))
-    assert expand(data, out, PIPELINE).num_rendered == 16
+    assert expand_dataset(data, out, PIPELINE).num_rendered == 16
 
 
 def test_unwritable_folder_is_named(data: Path) -> None:
@@ -244,20 +244,20 @@ def test_unwritable_folder_is_named(data: Path) -> None:
                 pytest.raises(StorageError, match=r"Permission denied; make the folder writable, then run"),
                 as_nobody(),
             ):
-                expand(source, out, PIPELINE)
+                expand_dataset(source, out, PIPELINE)
         assert list(closed.iterdir()) == []
 
 
 def test_read_only_file_system_is_named(data: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "4m") as disk:
-        expand(data, disk / "out", PIPELINE)
+        expand_dataset(data, disk / "out", PIPELINE)
         whole = content(disk / "out")
         (disk / "out/cat/1__0.jpg").unlink()
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         with pytest.raises(StorageError, match=r"Read-only file system; make the folder writable"):
-            expand(data, disk / "out", PIPELINE)
+            expand_dataset(data, disk / "out", PIPELINE)
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-        assert expand(data, disk / "out", PIPELINE).num_rendered == 1
+        assert expand_dataset(data, disk / "out", PIPELINE).num_rendered == 1
         assert content(disk / "out") == whole
 
 

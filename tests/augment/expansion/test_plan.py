@@ -7,7 +7,7 @@ import pytest
 
 from augment.errors import OutputError
 from augment.expansion import spec, splits
-from augment.expansion.expand import Expansion, expand
+from augment.expansion.expand import Expansion, expand_dataset
 from augment.expansion.progress import Progress
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, lay_noise
 
@@ -29,7 +29,7 @@ def test_plan_says_what_would_be_written_and_writes_nothing(data: Path, out: Pat
 
 
 def test_plan_of_an_update_counts_what_is_kept(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     lay_noise(data, ["cat/1.jpg"], edition="second")
     lay_noise(data, ["cat/new.jpg"])
     (data / "dog/1.jpg").unlink()
@@ -44,7 +44,7 @@ def test_plan_of_an_update_counts_what_is_kept(data: Path, out: Path) -> None:
 
 
 def test_plan_of_an_interrupted_update_counts_what_is_kept(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     lay_noise(data, ["dog/7.jpg"], edition="second")
     (data / "dog/6.jpg").unlink()
 
@@ -53,10 +53,10 @@ def test_plan_of_an_interrupted_update_counts_what_is_kept(data: Path, out: Path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        expand(data, out, PIPELINE, copies=2, update=True, progress=stop)
+        expand_dataset(data, out, PIPELINE, copies=2, update=True, progress=stop)
     plan = Expansion(data, out, PIPELINE, copies=2).plan()
     assert (plan.num_outputs, plan.num_kept, plan.num_replaced, plan.num_removed) == (30, 28, 2, 2)
-    summary = expand(data, out, PIPELINE, copies=2)
+    summary = expand_dataset(data, out, PIPELINE, copies=2)
     assert (summary.num_rendered, summary.num_kept, summary.num_removed) == (2, 28, 2)
 
 

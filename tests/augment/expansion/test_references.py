@@ -8,8 +8,8 @@ import pytest
 
 from augment.cli import app
 from augment.errors import CallError, DatasetError, OutputError, PipelineError
-from augment.expansion.expand import Expansion, expand
-from augment.expansion.verify import verify
+from augment.expansion.expand import Expansion, expand_dataset
+from augment.expansion.verify import verify_expansion
 from augment.render.pipeline import Pipeline
 from augment.scanning.scan import scan
 from augment.workers.pool import LocalWorkers
@@ -31,36 +31,36 @@ def content(root: Path) -> dict[str, bytes]:
 def test_expansion_is_verified_with_references_and_is_the_same_from_any_workers(
     data: Path, out: Path, styles: Path, three_workers: LocalWorkers, tmp_path: Path
 ) -> None:
-    expand(data, out, PIPELINE, copies=2, references={"styles": styles})
-    expand(data, tmp_path / "other", PIPELINE, copies=2, references={"styles": styles}, workers=three_workers)
+    expand_dataset(data, out, PIPELINE, copies=2, references={"styles": styles})
+    expand_dataset(data, tmp_path / "other", PIPELINE, copies=2, references={"styles": styles}, workers=three_workers)
     assert content(out) == content(tmp_path / "other")
     described = json.loads((out / "expansion.json").read_text())
     assert described["references"] == {"styles": scan(styles).digest}
     assert str(tmp_path) not in (out / "expansion.json").read_text()
-    assert verify(out).rendered_again
+    assert verify_expansion(out).rendered_again
     moved = shutil.move(styles, tmp_path / "moved")
-    report = verify(out)
+    report = verify_expansion(out)
     assert report.ok
     lost = f"the dataset of the references 'styles' is no longer in {styles}"
     assert report.note == f"{lost}: not rendered again; give its folder"
-    report = verify(out, references={"styles": moved})
+    report = verify_expansion(out, references={"styles": moved})
     assert (report.ok, report.rendered_again) == (True, True)
 
 
 def test_other_references_need_an_update_and_are_told(data: Path, out: Path, styles: Path) -> None:
-    expand(data, out, PIPELINE, references={"styles": styles})
+    expand_dataset(data, out, PIPELINE, references={"styles": styles})
     lay_noise(styles, ["new.jpg"])
     with pytest.raises(DatasetError, match=r"the dataset of the references 'styles' in .* is not the one"):
-        verify(out, references={"styles": styles})
+        verify_expansion(out, references={"styles": styles})
     with pytest.raises(OutputError, match="the references 'styles' changed since"):
-        expand(data, out, PIPELINE, references={"styles": styles})
+        expand_dataset(data, out, PIPELINE, references={"styles": styles})
     plan = Expansion(data, out, PIPELINE, references={"styles": styles}).plan(update=True)
     assert (plan.num_kept, plan.num_replaced) == (0, 16)
-    assert expand(data, out, PIPELINE, references={"styles": styles}, update=True).num_rendered == 16
+    assert expand_dataset(data, out, PIPELINE, references={"styles": styles}, update=True).num_rendered == 16
     lay_noise(data, ["cat/new.jpg"])
     plan = Expansion(data, out, PIPELINE, references={"styles": styles}).plan(update=True)
     assert (plan.num_kept, plan.num_replaced) == (16, 0)
-    assert expand(data, out, PIPELINE, references={"styles": styles}, update=True).num_kept == 16
+    assert expand_dataset(data, out, PIPELINE, references={"styles": styles}, update=True).num_kept == 16
 
 
 def test_calls_that_cannot_hold_are_refused_at_once(data: Path, out: Path, styles: Path) -> None:
@@ -68,9 +68,9 @@ def test_calls_that_cannot_hold_are_refused_at_once(data: Path, out: Path, style
         Expansion(data, out, PIPELINE)
     with pytest.raises(OutputError, match="lies inside the dataset"):
         Expansion(data, styles / "out", PIPELINE, references={"styles": styles})
-    expand(data, out, "light")
+    expand_dataset(data, out, "light")
     with pytest.raises(CallError, match=r"'styles', which expansion\.json does not name"):
-        verify(out, references={"styles": styles})
+        verify_expansion(out, references={"styles": styles})
 
 
 def test_commands_take_references_by_name(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from augment.errors import CallError, DatasetError, OutputError, PipelineError, Reason
-from augment.expansion.expand import Expansion, expand
+from augment.expansion.expand import Expansion, expand_dataset
 from augment.render.pipeline import Pipeline
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import NAMES, PIPELINE, content, lay_noise
@@ -26,7 +26,7 @@ def test_folders_inside_one_another_are_refused(data: Path, tmp_path: Path) -> N
         (data / "cat", data / "dog" / ".."),
     ]:
         with pytest.raises(OutputError, match="choose"):
-            expand(source, out, PIPELINE)
+            expand_dataset(source, out, PIPELINE)
     assert content(tmp_path).keys() == {"data", "data/cat", "data/dog", *(f"data/{name}" for name in NAMES), "link"}
 
 
@@ -34,24 +34,24 @@ def test_folder_with_files_of_others_is_refused(data: Path, out: Path) -> None:
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
     with pytest.raises(OutputError, match=r"holds 'thesis\.tex' and no expansion\.json"):
-        expand(data, out, PIPELINE)
+        expand_dataset(data, out, PIPELINE)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
 
 def test_file_of_others_in_an_expansion_stays(data: Path, out: Path) -> None:
-    expand(data, out, PIPELINE)
+    expand_dataset(data, out, PIPELINE)
     (out / "cat/notes.txt").write_text("mine")
     (data / "cat/1.jpg").unlink()
-    expand(data, out, PIPELINE, update=True)
+    expand_dataset(data, out, PIPELINE, update=True)
     assert (out / "cat/notes.txt").read_text() == "mine"
 
 
 def test_file_in_the_place_of_the_folder_is_refused(data: Path, out: Path) -> None:
     out.write_text("a file")
     with pytest.raises(OutputError, match="is not a folder"):
-        expand(data, out, PIPELINE)
+        expand_dataset(data, out, PIPELINE)
     with pytest.raises(OutputError, match="is not a folder"):
-        expand(data, out / "below", PIPELINE)
+        expand_dataset(data, out / "below", PIPELINE)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_arguments_out_of_range_are_refused(
     data: Path, out: Path, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        expand(data, out, PIPELINE, **arguments)
+        expand_dataset(data, out, PIPELINE, **arguments)
     assert not out.exists()
 
 
 def test_pipeline_that_cannot_hold_is_refused(data: Path, out: Path) -> None:
     with pytest.raises(PipelineError, match="24"):
-        expand(data, out, Pipeline.parse("transforms: [{RandomCrop: {height: 30, width: 30}}]"))
+        expand_dataset(data, out, Pipeline.parse("transforms: [{RandomCrop: {height: 30, width: 30}}]"))
     assert not out.exists()
 
 
@@ -87,13 +87,13 @@ CROP = Pipeline.parse("transforms: [{RandomCrop: {height: 16, width: 16}}]")
 
 def test_image_that_no_draw_fits_is_left_out_by_name_and_counted(data: Path, out: Path) -> None:
     lay_noise(data, ["cat/tiny.jpg"], height=1, width=1)
-    summary = expand(data, out, CROP, copies=2, max_failures=1)
+    summary = expand_dataset(data, out, CROP, copies=2, max_failures=1)
     assert (summary.num_rendered, summary.num_refused) == (2 * len(NAMES), 1)
     ((key, reason, detail),) = [(each.key, each.reason, each.detail) for each in summary.refusals]
     assert (key, reason) == ("cat/tiny", Reason.NOT_RENDERABLE)
     assert detail.startswith("RandomCrop on 1 x 1 pixels: it takes 16 x 16 pixels")
     with pytest.raises(DatasetError, match="cat/tiny"):
-        expand(data, out.with_name("strict"), CROP, max_failures=0)
+        expand_dataset(data, out.with_name("strict"), CROP, max_failures=0)
 
 
 def test_declaration_names_the_smallest_image_and_how_many_do_not_fit(data: Path, out: Path) -> None:
@@ -109,15 +109,15 @@ def test_equal_datasets_in_two_places_are_each_read_where_they_lie(
     data: Path, tmp_path: Path, one_worker: LocalWorkers
 ) -> None:
     """A worker kept the first one's manifest, found the second one equal and read the first one's files."""
-    expand(data, tmp_path / "first", PIPELINE, workers=one_worker)
+    expand_dataset(data, tmp_path / "first", PIPELINE, workers=one_worker)
     moved = data.rename(tmp_path / "moved")
     lay_noise(data, NAMES, edition="of another time")
-    assert expand(moved, tmp_path / "second", PIPELINE, workers=one_worker).num_refused == 0
+    assert expand_dataset(moved, tmp_path / "second", PIPELINE, workers=one_worker).num_refused == 0
     assert content(tmp_path / "first") == content(tmp_path / "second")
 
 
 def test_copy_with_too_long_a_name_is_refused_by_name(tmp_path: Path, out: Path) -> None:
     data = lay_noise(tmp_path / "data", ["a.jpg", f"{'x' * 251}.jpg"])
-    summary = expand(data, out, PIPELINE)
+    summary = expand_dataset(data, out, PIPELINE)
     assert summary.num_rendered == 1
     assert [each.reason for each in summary.refusals] == [Reason.NOT_RENDERABLE]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from augment.errors import CallError, DatasetError, OutputError
-from augment.expansion.expand import Expansion, expand
+from augment.expansion.expand import Expansion, expand_dataset
 from augment.expansion.progress import Progress
-from augment.expansion.verify import verify
-from augment.images.decode import decode
+from augment.expansion.verify import verify_expansion
+from augment.images.decode import decode_image
 from augment.scanning.scan import scan
 from augment.streams.stream import Stream
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, content, lay_noise, rows
@@ -32,7 +32,7 @@ def pictures(root: Path) -> set[str]:
 
 def test_training_split_is_augmented_and_the_others_pass_through(data: Path, out: Path) -> None:
     seen: list[Progress] = []
-    summary = expand(data, out, PIPELINE, copies=2, progress=seen.append)
+    summary = expand_dataset(data, out, PIPELINE, copies=2, progress=seen.append)
     train = {f"{name.removesuffix('.jpg')}__{copy}.jpg" for name in NAMES[:3] for copy in range(2)}
     assert pictures(out) == train | set(NAMES[3:])
     for name in NAMES[3:]:
@@ -44,12 +44,12 @@ def test_training_split_is_augmented_and_the_others_pass_through(data: Path, out
         ("val", "cat/1", "original"),
         ("train", "cat/1", "rendered"),
     }
-    assert expand(data, out, PIPELINE, copies=2).nothing_to_do
-    assert verify(out, data).ok
+    assert expand_dataset(data, out, PIPELINE, copies=2).nothing_to_do
+    assert verify_expansion(out, data).ok
 
 
 def test_originals_of_the_training_split_come_along_where_asked_for(data: Path, out: Path) -> None:
-    summary = expand(data, out, PIPELINE, include_originals=True)
+    summary = expand_dataset(data, out, PIPELINE, include_originals=True)
     assert set(NAMES) < pictures(out)
     assert (summary.num_rendered, summary.num_originals, summary.num_copied) == (3, 3, 2)
 
@@ -57,10 +57,10 @@ def test_originals_of_the_training_split_come_along_where_asked_for(data: Path, 
 def test_split_that_is_named_is_expanded_alone_into_the_root(data: Path, tmp_path: Path) -> None:
     for split, wanted in [("train", {"cat/1__0.jpg", "cat/2__0.jpg", "dog/3__0.jpg"}), ("val", {"cat/1__0.jpg"})]:
         out = tmp_path / split
-        expand(data, out, PIPELINE, split=split)
+        expand_dataset(data, out, PIPELINE, split=split)
         assert pictures(out) == wanted
         assert json.loads((out / "expansion.json").read_text())["split"] == split
-        assert verify(out, data).ok
+        assert verify_expansion(out, data).ok
 
 
 @pytest.mark.parametrize(
@@ -79,21 +79,21 @@ def test_split_that_is_named_is_expanded_alone_into_the_root(data: Path, tmp_pat
     ],
 )
 def test_who_says_so_gets_other_splits(data: Path, out: Path, arguments: dict[str, Any], wanted: set[str]) -> None:
-    expand(data, out, PIPELINE, **arguments)
+    expand_dataset(data, out, PIPELINE, **arguments)
     assert pictures(out) == wanted
-    assert verify(out, data).ok
+    assert verify_expansion(out, data).ok
 
 
 def test_copy_is_an_epoch_of_a_stream_over_the_training_split(data: Path, tmp_path: Path) -> None:
     """Chance hangs on the key relative to the split: whether others pass through makes no difference."""
-    expand(data, tmp_path / "all", PIPELINE, copies=2, seed=7, image_format="png")
-    expand(data, tmp_path / "alone", PIPELINE, split="train", copies=2, seed=7, image_format="png")
+    expand_dataset(data, tmp_path / "all", PIPELINE, copies=2, seed=7, image_format="png")
+    expand_dataset(data, tmp_path / "alone", PIPELINE, split="train", copies=2, seed=7, image_format="png")
     with Stream(data, PIPELINE, batch_size=3, seed=7, split="train") as stream:
         batch = stream.batch(1, 0)
     assert len(batch.keys) == 3
     for key, image in zip(batch.keys, batch.images, strict=True):
         for path in (tmp_path / "all/train" / f"{key}__1.png", tmp_path / "alone" / f"{key}__1.png"):
-            assert (decode(path.read_bytes()) == image).all()
+            assert (decode_image(path.read_bytes()) == image).all()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_dataset_without_splits_has_none_to_copy(tmp_path: Path, out: Path) -> N
     for arguments in ({"copy_splits": True}, {"augment_splits": ["train"]}):
         with pytest.raises(DatasetError, match="has no splits"):
             Expansion(plain, out, PIPELINE, **arguments)
-    expand(plain, out, PIPELINE, copy_splits=False)
+    expand_dataset(plain, out, PIPELINE, copy_splits=False)
     assert pictures(out) == {"cat/1__0.jpg"}
 
 
@@ -124,7 +124,7 @@ def test_splits_without_a_training_split_have_to_be_named(tmp_path: Path, out: P
     data = lay_noise(tmp_path / "splits", ["val/1.jpg", "test/2.jpg"])
     with pytest.raises(DatasetError, match=r"the splits test, val and none of them is named train.*augment_splits"):
         Expansion(data, out, PIPELINE)
-    expand(data, out, PIPELINE, augment_splits=["val"])
+    expand_dataset(data, out, PIPELINE, augment_splits=["val"])
     assert pictures(out) == {"val/1__0.jpg", "test/2.jpg"}
 
 
@@ -134,7 +134,7 @@ def test_picture_in_two_splits_is_a_leak(data: Path, out: Path) -> None:
         with pytest.raises(DatasetError, match=r"1 picture is in both .*train.*; remove .*--allow-leaks") as caught:
             Expansion(data, out, PIPELINE, **arguments)
         assert "cat/2" in str(caught.value)
-    assert expand(data, out, PIPELINE, allow_leaks=True).num_rendered == 3
+    assert expand_dataset(data, out, PIPELINE, allow_leaks=True).num_rendered == 3
 
 
 def test_picture_in_two_splits_that_pass_through_is_no_leak_of_this_job(data: Path, out: Path) -> None:
@@ -142,14 +142,14 @@ def test_picture_in_two_splits_that_pass_through_is_no_leak_of_this_job(data: Pa
     shutil.copy2(data / "val/cat/1.jpg", data / "test/cat/1.jpg")
     with pytest.raises(DatasetError, match=r"both val and test .*--allow-leaks"):
         Expansion(data, out, PIPELINE, split="val")
-    assert expand(data, out, PIPELINE).num_copied == 3
+    assert expand_dataset(data, out, PIPELINE).num_copied == 3
 
 
 def test_refusals_stand_in_the_rows_of_their_split(data: Path, out: Path) -> None:
     (data / "val/cat/notes.dat").write_text("no picture")
     (data / "train/cat/broken.jpg").write_bytes(broken("broken"))
     (data / "stray.jpg").write_bytes((data / NAMES[0]).read_bytes())
-    summary = expand(data, out, PIPELINE, copies=2)
+    summary = expand_dataset(data, out, PIPELINE, copies=2)
     refused = {(row["split"], row["key"], row["reason"]) for row in rows(out) if row["status"] == "refused"}
     assert refused == {
         ("val", "cat/notes.dat", "format"),
@@ -158,18 +158,18 @@ def test_refusals_stand_in_the_rows_of_their_split(data: Path, out: Path) -> Non
     }
     assert {each.key for each in summary.refusals} == {"val/cat/notes.dat", "train/cat/broken", "stray.jpg"}
     assert Expansion(data, out, PIPELINE, copies=2).plan().num_refused == 2
-    assert verify(out, data).ok
+    assert verify_expansion(out, data).ok
 
 
 def test_update_of_splits_is_a_fresh_run(data: Path, out: Path, tmp_path: Path) -> None:
-    expand(data, out, PIPELINE, copies=2)
+    expand_dataset(data, out, PIPELINE, copies=2)
     lay_noise(data, ["train/cat/0.jpg", "val/dog/7.jpg", "dev/cat/8.jpg"])
     shutil.rmtree(data / "test")
     with pytest.raises(OutputError, match=r"the dataset changed \(3 records added \(dev/cat/8, .*1 record gone \(test"):
         Expansion(data, out, PIPELINE, copies=2).plan()
     plan = Expansion(data, out, PIPELINE, copies=2).plan(update=True)
     assert (plan.num_outputs, plan.num_copied, plan.num_kept, plan.num_removed) == (8, 3, 7, 1)
-    summary = expand(data, out, PIPELINE, copies=2, update=True)
+    summary = expand_dataset(data, out, PIPELINE, copies=2, update=True)
     assert (summary.num_rendered, summary.num_copied, summary.num_kept, summary.num_removed) == (2, 2, 7, 1)
-    expand(data, tmp_path / "fresh", PIPELINE, copies=2)
+    expand_dataset(data, tmp_path / "fresh", PIPELINE, copies=2)
     assert content(out) == content(tmp_path / "fresh")

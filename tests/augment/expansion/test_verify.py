@@ -10,8 +10,8 @@ import pytest
 from augment import user_state
 from augment.errors import DatasetError, OutputError
 from augment.expansion import lock, manifest, spec
-from augment.expansion.expand import expand
-from augment.expansion.verify import Finding, verify
+from augment.expansion.expand import expand_dataset
+from augment.expansion.verify import Finding, verify_expansion
 from augment.workers.pool import LocalWorkers
 from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, flip_a_bit, lay_noise
 
@@ -28,13 +28,13 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path, data: Path) -> Path:
-    expand(data, tmp_path / "out", PIPELINE, copies=2, seed=7, include_originals=True)
+    expand_dataset(data, tmp_path / "out", PIPELINE, copies=2, seed=7, include_originals=True)
     return tmp_path / "out"
 
 
 def test_sound_folder_is_rendered_again_without_being_told_where_the_dataset_is(out: Path) -> None:
     seen = []
-    report = verify(out, progress=lambda *counts: seen.append(counts))
+    report = verify_expansion(out, progress=lambda *counts: seen.append(counts))
     assert report.ok
     assert report.rendered_again
     assert (report.num_files, report.note) == (24, "")
@@ -46,14 +46,14 @@ def test_sound_folder_is_sound_for_workers_and_elsewhere(out: Path, data: Path, 
     moved = shutil.move(out, tmp_path / "moved")
     dataset = shutil.move(data, tmp_path / "data moved")
     with LocalWorkers(2) as workers:
-        report = verify(moved, dataset, workers=workers)
+        report = verify_expansion(moved, dataset, workers=workers)
     assert report.ok
     assert report.rendered_again
 
 
 def test_files_alone_are_compared_where_the_dataset_is_gone(out: Path, data: Path) -> None:
     shutil.rmtree(data)
-    report = verify(out)
+    report = verify_expansion(out)
     assert report.ok
     assert not report.rendered_again
     assert report.note == f"the dataset is no longer in {data}: not rendered again; give its folder"
@@ -61,18 +61,18 @@ def test_files_alone_are_compared_where_the_dataset_is_gone(out: Path, data: Pat
 
 def test_note_that_could_not_be_written_is_not_taken_for_a_dataset_that_moved(out: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "home")
-    report = verify(out)
+    report = verify_expansion(out)
     assert (report.ok, report.rendered_again) == (True, False)
     assert report.note.startswith("no note on this machine says where the dataset lies")
 
 
 def test_files_alone_are_compared_where_the_dataset_changed(out: Path, data: Path) -> None:
     lay_noise(data, ["cat/new.jpg"])
-    report = verify(out)
+    report = verify_expansion(out)
     assert (report.ok, report.rendered_again) == (True, False)
     assert "changed since" in report.note
     with pytest.raises(DatasetError, match="not the one that was expanded"):
-        verify(out, data)
+        verify_expansion(out, data)
 
 
 def test_files_alone_are_compared_where_another_engine_wrote_them(
@@ -81,8 +81,8 @@ def test_files_alone_are_compared_where_another_engine_wrote_them(
     with monkeypatch.context() as earlier:
         for room in ("expansion.spec", "expansion.shard", "render.renderer"):
             earlier.setattr(f"augment.{room}.engine.engine_id", lambda: "0" * 32)
-        expand(data, tmp_path / "old", PIPELINE)
-    report = verify(tmp_path / "old", data)
+        expand_dataset(data, tmp_path / "old", PIPELINE)
+    report = verify_expansion(tmp_path / "old", data)
     assert (report.ok, report.rendered_again) == (True, False)
     assert "another engine" in report.note
 
@@ -103,14 +103,14 @@ def test_files_alone_are_compared_where_another_engine_wrote_them(
 )
 def test_harm_is_found(out: Path, harm: Callable[[Path], object], finding: Finding, path: str) -> None:
     harm(out)
-    report = verify(out)
+    report = verify_expansion(out)
     assert not report.ok
     assert [(each.finding, each.path) for each in report.mismatches] == [(finding, path)]
 
 
 def test_unfinished_shard_is_found(out: Path) -> None:
     (out / "manifest-00002.parquet").unlink()
-    report = verify(out)
+    report = verify_expansion(out)
     assert report.mismatches[0].finding == Finding.UNFINISHED
     assert {each.finding for each in report.mismatches[1:]} == {Finding.UNKNOWN}
 
@@ -118,7 +118,7 @@ def test_unfinished_shard_is_found(out: Path) -> None:
 @pytest.mark.parametrize("damage", [Path.unlink, lambda part: part.write_bytes(b"PAR1 no manifest PAR1")])
 def test_outputs_of_a_damaged_part_are_not_to_be_moved_away(out: Path, damage: Callable[[Path], object]) -> None:
     damage(out / "manifest-00001.parquet")
-    details = {each.detail for each in verify(out).mismatches if each.finding == Finding.UNKNOWN}
+    details = {each.detail for each in verify_expansion(out).mismatches if each.finding == Finding.UNKNOWN}
     assert len(details) == 1
     assert "run the same augment expand again before you move it" in details.pop()
 
@@ -147,28 +147,28 @@ def test_rendering_that_differs_from_the_manifest_is_found(out: Path) -> None:
 
     (out / "cat/0__1.jpg").write_bytes(forged)
     _rewrite(out, lie)
-    found = [(each.finding, each.key, each.copy) for each in verify(out).mismatches]
+    found = [(each.finding, each.key, each.copy) for each in verify_expansion(out).mismatches]
     assert found == [(Finding.DIFFERENT, "cat/0", 1)]
 
 
 @pytest.mark.parametrize("lost", ["cat/0", "cat/0__1.jpg"])
 def test_rows_that_lack_are_found(out: Path, lost: str) -> None:
     _rewrite(out, lambda row: None if lost in (row.key, row.path) else row)
-    findings = {each.finding for each in verify(out).mismatches}
+    findings = {each.finding for each in verify_expansion(out).mismatches}
     assert findings == {Finding.INCOMPLETE, Finding.UNKNOWN}
 
 
 def test_folder_that_is_no_expansion_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"has no expansion\.json"):
-        verify(lay_noise(tmp_path / "photos", ["a.jpg"]))
+        verify_expansion(lay_noise(tmp_path / "photos", ["a.jpg"]))
     with pytest.raises(OutputError, match="there is no folder"):
-        verify(tmp_path / "nowhere")
+        verify_expansion(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_folder_under_way_is_refused(out: Path) -> None:
     with lock.locked(out), pytest.raises(OutputError, match="another run works in"):
-        verify(out)
+        verify_expansion(out)
 
 
 def test_description_with_another_pipeline_than_its_digest_is_refused(out: Path) -> None:
@@ -176,7 +176,7 @@ def test_description_with_another_pipeline_than_its_digest_is_refused(out: Path)
     described["pipeline"] = {"transforms": [{"VerticalFlip": {}}]}
     (out / "expansion.json").write_text(json.dumps(described))
     with pytest.raises(OutputError, match="not the one that its digest names"):
-        verify(out)
+        verify_expansion(out)
 
 
 # -------------------------------------------------------------------------------------------------------------- sources

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from augment.datasets import keys
 from augment.datasets.dataset import Dataset
-from augment.formats.format import FolderFormat, Output, Whole
+from augment.formats.format import FolderFormat, Output, OutputDataset
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning.scan import folder_format, scan
 from tests.augment.folders_for_tests import picture
@@ -26,16 +26,16 @@ def output(
     return Output(key, split, copy, "png", *size, annotations=annotations)
 
 
-def whole_of(outputs: list[Output], *, classes: tuple[str, ...], keypoint_names: tuple[str, ...] = ()) -> Whole:
+def whole_of(outputs: list[Output], *, classes: tuple[str, ...], keypoint_names: tuple[str, ...] = ()) -> OutputDataset:
     """What a format may know of a dataset that holds just these."""
     annotated = [each.annotations for each in outputs]
     names = ("boxes", "instance_masks", "keypoints")
     targets = {name for name in names if any(getattr(each, name) is not None for each in annotated)}
     splits = tuple(dict.fromkeys(each.split for each in outputs if each.split is not None))
-    return Whole(classes, keypoint_names, frozenset(targets), splits, "elsewhere")
+    return OutputDataset(classes, keypoint_names, frozenset(targets), splits, "elsewhere")
 
 
-def write(root: Path, format_name: str, outputs: list[Output], whole: Whole) -> Path:
+def write(root: Path, format_name: str, outputs: list[Output], whole: OutputDataset) -> Path:
     """Lay down pictures of one shade, and all that the format writes about them."""
     chosen = folder_format(format_name)
     ordered = sorted(outputs, key=lambda each: (each.split or "", each.key.encode(), each.copy or 0))
@@ -48,7 +48,7 @@ def write(root: Path, format_name: str, outputs: list[Output], whole: Whole) -> 
 def convert(dataset: Dataset, root: Path, format_name: str) -> Dataset:
     """Write every record of a whole dataset in another format, and scan what was written."""
     chosen = folder_format(format_name)
-    whole = Whole(
+    whole = OutputDataset(
         dataset.classes,
         dataset.keypoint_names,
         dataset.targets,
@@ -93,7 +93,7 @@ def files_of(root: Path) -> Mapping[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def _describe(root: Path, chosen: FolderFormat, outputs: list[Output], whole: Whole) -> None:
+def _describe(root: Path, chosen: FolderFormat, outputs: list[Output], whole: OutputDataset) -> None:
     for each in outputs:
         for sidecar in chosen.sidecars(each, whole):
             _put(root, sidecar.path, sidecar.data)

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from augment.formats.format import Output, Packed, Whole
+from augment.formats.format import Output, OutputDataset, Packed
 from augment.scanning import scan
 from tests.augment.folders_for_tests import lay
 
 
-def pack(root: Path, format_name: str, packed: Sequence[Packed], whole: Whole, *, shard_size: int = 3) -> Path:
+def pack(root: Path, format_name: str, packed: Sequence[Packed], whole: OutputDataset, *, shard_size: int = 3) -> Path:
     """Write outputs in shards of so many, and what describes all of them."""
     chosen = scan.shard_format(format_name)
     ordered = sorted(packed, key=lambda each: (each.output.split or "", each.output.key.encode()))

@@ -11,7 +11,7 @@ import pytest
 from augment.datasets.dataset import Dataset
 from augment.errors import Reason, RecordError
 from augment.formats.coco.format import Coco
-from augment.formats.format import Whole
+from augment.formats.format import OutputDataset
 from augment.images import masks
 from augment.samples.annotations import Annotations, Rle
 from augment.scanning.scan import folder_format, scan
@@ -307,7 +307,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
 )
 @pytest.mark.parametrize("format_name", ["coco", "yolo"])
 def test_what_cannot_be_written_refuses_its_picture(format_name: str, said: Annotations, why: str) -> None:
-    whole = Whole(("dog",), ("nose",), frozenset({"boxes", "keypoints"}), (), "elsewhere")
+    whole = OutputDataset(("dog",), ("nose",), frozenset({"boxes", "keypoints"}), (), "elsewhere")
     with pytest.raises(RecordError, match=why) as caught:
         folder_format(format_name).sidecars(output("a", said), whole)
     assert (caught.value.key, caught.value.reason) == ("a", Reason.NOT_RENDERABLE)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
-from augment.formats.format import Whole
+from augment.formats.format import OutputDataset
 from augment.formats.shared.columns import Box, columns_of
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan as registry
@@ -303,7 +303,7 @@ def test_boxes_come_back_from_what_is_written(
     tmp_path_factory: pytest.TempPathFactory, said: list[Annotations]
 ) -> None:
     outputs = [output(f"d/k{i}", each, split=("train", "val")[i % 2]) for i, each in enumerate(said)]
-    whole = Whole(annotations_for_tests.CLASSES, (), frozenset({"boxes"}), ("train", "val"), "elsewhere")
+    whole = OutputDataset(annotations_for_tests.CLASSES, (), frozenset({"boxes"}), ("train", "val"), "elsewhere")
     root = write(tmp_path_factory.mktemp("written"), "csv", outputs, whole)
     found = annotations_by_key(registry.scan(root))
     for i, each in enumerate(said):
@@ -329,7 +329,7 @@ def test_classes_come_back_from_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["caption", "remark", "x", "bbox", "label", "Image ID", "", "unnamed: 0", "class_id"])
 def test_what_is_carried_along_is_no_class_and_no_box_when_it_comes_back(name: str, tmp_path: Path) -> None:
     outputs = [output(key, Annotations(extra={name: "1"})) for key in "ab"]
-    root = write(tmp_path, "csv", outputs, Whole((), (), frozenset(), (), "elsewhere"))
+    root = write(tmp_path, "csv", outputs, OutputDataset((), (), frozenset(), (), "elsewhere"))
     dataset = registry.scan(root)
     assert labels_of(dataset) == {"a": None, "b": None}
     [said] = {str(each.extra) for each in annotations_by_key(dataset).values()}
@@ -355,7 +355,7 @@ def test_class_folders_become_a_table_and_the_table_class_folders(tmp_path: Path
 
 def test_name_of_a_class_that_cannot_stand_among_several_is_refused(tmp_path: Path) -> None:
     said = Annotations(labels={"a;b": 1.0})
-    whole = Whole(("a;b",), (), frozenset({"labels"}), (), "elsewhere")
+    whole = OutputDataset(("a;b",), (), frozenset({"labels"}), (), "elsewhere")
     with pytest.raises(DatasetError, match="class 'a;b' cannot stand among several in one cell"):
         write(tmp_path, "csv", [output("a", said), output("b", NOTHING)], whole)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
 from augment.formats import imagefolder
-from augment.formats.format import Output, Whole
+from augment.formats.format import Output, OutputDataset
 from augment.formats.imagefolder import ImageFolder
 from augment.images import masks
 from augment.samples.annotations import NOTHING, Annotations
@@ -120,7 +120,7 @@ def test_classes_that_are_numbers_are_in_the_order_of_the_numbers(tmp_path: Path
 @pytest.mark.parametrize(
     ("columns", "detail"),
     [
-        ({"label": 1.5}, "malformed: label is the name or the number of a class, not '1.5'"),
+        ({"label": 1.5}, "malformed: label is the name or the number of a class, not 1.5"),
         ({"label": True}, "malformed: label is the name"),
         ({"labels": "a"}, "malformed: labels is a list of names"),
         ({"labels": {"a": "b"}}, "malformed: labels holds numbers"),
@@ -290,7 +290,9 @@ def test_annotations_come_back_from_what_is_written(
     tmp_path_factory: pytest.TempPathFactory, said: list[Annotations]
 ) -> None:
     outputs = [output(f"k{i}", each, split=("train", "val")[i % 2]) for i, each in enumerate(said)]
-    whole = Whole(annotations_for_tests.CLASSES, (), frozenset({"boxes", "labels"}), ("train", "val"), "elsewhere")
+    whole = OutputDataset(
+        annotations_for_tests.CLASSES, (), frozenset({"boxes", "labels"}), ("train", "val"), "elsewhere"
+    )
     root = write(tmp_path_factory.mktemp("written"), "imagefolder", outputs, whole)
     found = annotations_by_key(registry.scan(root))
     for i, each in enumerate(said):
@@ -368,7 +370,9 @@ def test_datasets_loads_what_is_written(tmp_path: Path, monkeypatch: pytest.Monk
         output("deep/b", empty, split="train", copy=0),
         output("c", said, split="test", copy=1),
     ]
-    whole = Whole(("car", "day", "dog", "night"), (), frozenset({"boxes", "labels"}), ("test", "train"), "elsewhere")
+    whole = OutputDataset(
+        ("car", "day", "dog", "night"), (), frozenset({"boxes", "labels"}), ("test", "train"), "elsewhere"
+    )
     root = write(tmp_path / "written", "imagefolder", outputs, whole)
     datasets.disable_progress_bars()
     loaded = datasets.load_dataset("imagefolder", data_dir=str(root), cache_dir=str(tmp_path / "cache"))

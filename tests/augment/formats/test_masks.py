@@ -11,7 +11,7 @@ from PIL import Image
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
-from augment.expansion.expand import expand
+from augment.expansion.expand import expand_dataset
 from augment.formats import masks
 from augment.formats.format import Output
 from augment.formats.masks import MaskFolders
@@ -301,7 +301,7 @@ def test_colours_are_read_by_their_list(name: str, text: bytes, tmp_path: Path) 
         rendered = Renderer(each, STILL.spec, seed=0).render(each.record(0), draw=0).sample
         assert rendered.mask is not None
         assert (rendered.mask == STRIPES).all()
-    expand(data, tmp_path / "out", STILL, copies=1, include_originals=True)
+    expand_dataset(data, tmp_path / "out", STILL, copies=1, include_originals=True)
     for written in ("a", "a__0"):
         assert (decode_mask((tmp_path / f"out/masks/{written}.png").read_bytes()) == STRIPES).all()
 
@@ -366,7 +366,7 @@ def test_masks_of_0_and_255_alone_are_refused_until_the_values_are_named(mode: s
 def test_equal_channels_are_the_indices(tmp_path: Path) -> None:
     data = _encoded(np.stack([STRIPES] * 3, axis=2))
     root = lay(folder(tmp_path / "data", "images/a.png"), {"masks/a.png": data})
-    expand(root, tmp_path / "out", copies=0, include_originals=True)
+    expand_dataset(root, tmp_path / "out", copies=0, include_originals=True)
     with Image.open(tmp_path / "out/masks/a.png") as written:
         assert written.mode == "L"
         assert (np.array(written) == STRIPES).all()

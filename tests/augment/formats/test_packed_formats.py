@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, RecordChangedError
-from augment.formats.format import Output, Packed, Whole
+from augment.formats.format import Output, OutputDataset, Packed
 from augment.images import masks
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan
@@ -27,8 +27,8 @@ FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthChec
 ALL = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
 
 
-def whole_of(*splits: str, targets: frozenset[str] = ALL) -> Whole:
-    return Whole(annotations_for_tests.CLASSES, annotations_for_tests.KEYPOINTS, targets, splits, "elsewhere")
+def whole_of(*splits: str, targets: frozenset[str] = ALL) -> OutputDataset:
+    return OutputDataset(annotations_for_tests.CLASSES, annotations_for_tests.KEYPOINTS, targets, splits, "elsewhere")
 
 
 def packed(each: Output, shade: int = 0) -> Packed:
@@ -36,7 +36,7 @@ def packed(each: Output, shade: int = 0) -> Packed:
     return Packed(each, picture(shade, height=each.height, width=each.width), mask)
 
 
-def there_and_back(format_name: str, outputs: list[Packed], whole: Whole, root: Path) -> Dataset:
+def there_and_back(format_name: str, outputs: list[Packed], whole: OutputDataset, root: Path) -> Dataset:
     dataset = scan.scan(pack(root, format_name, outputs, whole))
     assert dataset.format == format_name, "it is recognised"
     return dataset
@@ -128,14 +128,14 @@ def test_pictures_without_annotations_are_the_records_of_a_folder(tmp_path: Path
         Packed(Output(f"{name}/{i}", None, None, "png", 8, 8, class_name=name), picture(i), None)
         for i, name in ((1, "cat"), (2, "dog"))
     ]
-    whole = Whole(("cat", "dog"), (), frozenset({"label"}), (), "folder")
+    whole = OutputDataset(("cat", "dog"), (), frozenset({"label"}), (), "folder")
     digests = {there_and_back(name, outputs, whole, tmp_path / name).digest for name in FORMATS}
     assert digests == {scan.scan(tmp_path / "folder").digest}
 
 
 def test_a_stream_of_a_folder_is_the_stream_of_its_shards(tmp_path: Path) -> None:
     pictures = {f"{i}.png": picture(i, height=40, width=30) for i in range(12)}
-    whole = Whole((), (), frozenset(), (), "folder")
+    whole = OutputDataset((), (), frozenset(), (), "folder")
     outputs = [Packed(Output(name[:-4], None, None, "png", 40, 30), data, None) for name, data in pictures.items()]
     datasets = [scan.scan(lay(tmp_path / "folder", pictures))]
     datasets += [there_and_back(name, outputs, whole, tmp_path / name) for name in FORMATS]
@@ -217,7 +217,7 @@ def test_what_is_no_shard_is_refused_by_name(format_name: str, tmp_path: Path) -
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_classes_that_annotations_name_and_no_list_are_refused(format_name: str, tmp_path: Path) -> None:
     said = Annotations(boxes=((0.0, 0.0, 4.0, 4.0),), box_labels=("zebra",))
-    whole = Whole(("cat", "zebra"), (), frozenset({"label"}), (), "elsewhere")  # boxes go into the text
+    whole = OutputDataset(("cat", "zebra"), (), frozenset({"label"}), (), "elsewhere")  # boxes go into the text
     pack(tmp_path, format_name, [packed(output("1", said))], whole)
     info = tmp_path / "dataset_info.json"
     info.write_text(info.read_text(encoding="utf-8").replace("zebra", "dog"), encoding="utf-8")

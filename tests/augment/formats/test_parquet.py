@@ -16,7 +16,7 @@ from PIL import Image
 
 from augment.datasets import parquet_rows
 from augment.errors import DatasetError, Reason
-from augment.formats.format import Output, Packed, Whole
+from augment.formats.format import Output, OutputDataset, Packed
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
 from tests.augment.folders_for_tests import LONG_AGO_S, lay, picture
@@ -104,7 +104,7 @@ def test_datasets_reads_ours_with_its_features_and_pixels(tmp_path: Path) -> Non
         for i in range(4)
     ]
     targets = frozenset({"label", "labels", "mask", "boxes"})
-    pack(tmp_path / "out", "parquet", outputs, Whole(("cat", "dog"), (), targets, ("test", "train"), "coco"))
+    pack(tmp_path / "out", "parquet", outputs, OutputDataset(("cat", "dog"), (), targets, ("test", "train"), "coco"))
     loaded = datasets.load_dataset("parquet", data_files={"train": str(tmp_path / "out/data/train-*.parquet")})["train"]
     names = datasets.ClassLabel(names=["cat", "dog"])
     number = datasets.Value("float64")
@@ -131,7 +131,7 @@ def test_datasets_reads_ours_with_its_features_and_pixels(tmp_path: Path) -> Non
 
 def test_datasets_finds_ours_in_an_expansion_without_splits(tmp_path: Path) -> None:
     outputs = [Packed(Output(f"{i}", None, 0, "png", 8, 8), picture(i), None) for i in range(4)]
-    pack(tmp_path / "out", "parquet", outputs, Whole((), (), frozenset(), (), "folder"))
+    pack(tmp_path / "out", "parquet", outputs, OutputDataset((), (), frozenset(), (), "folder"))
     laid(tmp_path / "out", pa.table({"other": [1]}), "manifest-00000.parquet")
     lay(tmp_path / "out", {"expansion.json": b"{}"})
     assert len(datasets.load_dataset(str(tmp_path / "out"))["train"]) == 4
@@ -142,7 +142,7 @@ def test_all_shards_have_one_schema_and_small_row_groups(tmp_path: Path) -> None
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
-    whole = Whole(("cat",), (), frozenset({"boxes"}), (), "coco")
+    whole = OutputDataset(("cat",), (), frozenset({"boxes"}), (), "coco")
     none = [Packed(Output("a", None, 0, "png", 8, 8), picture(), None)] * 150
     some = [Packed(Output("b", None, 0, "png", 600, 600, None, Annotations(boxes=()), True), file.getvalue(), None)] * 3
     pack(tmp_path, "parquet", [*none, *some], whole, shard_size=150)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason, RecordError
-from augment.expansion.expand import expand
-from augment.formats.format import Whole
+from augment.expansion.expand import expand_dataset
+from augment.formats.format import OutputDataset
 from augment.formats.voc import xml
 from augment.formats.voc.format import Voc
 from augment.images import masks
@@ -24,7 +24,7 @@ from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats.formats_for_tests import annotations_by_key, convert, output, whole_of, write
 
 HEIGHT, WIDTH = 6, 8
-WHOLE = Whole(("dog",), (), frozenset({"boxes"}), (), "elsewhere")
+WHOLE = OutputDataset(("dog",), (), frozenset({"boxes"}), (), "elsewhere")
 
 
 def _object(numbers: tuple[object, ...] = (2, 3, 4, 5), name: str = "dog", more: str = "") -> str:
@@ -423,7 +423,7 @@ def test_masks_in_the_colours_of_a_label_map_keep_the_names_of_their_classes(tmp
     }
     dataset = scan(_lay(tmp_path / "data", dict(files), "JPEGImages/a.png"))
     assert dataset.classes == ("background", "cat", "dog")
-    expand(tmp_path / "data", tmp_path / "out", copies=0, include_originals=True)
+    expand_dataset(tmp_path / "data", tmp_path / "out", copies=0, include_originals=True)
     for each in (dataset, scan(tmp_path / "out")):
         assert (each.format, each.classes) == ("voc", ("background", "cat", "dog"))
         assert (each.decode_mask(each.record(0)) == indices).all()

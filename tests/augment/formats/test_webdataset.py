@@ -16,7 +16,7 @@ import webdataset
 from PIL import Image
 
 from augment.errors import DatasetError, Reason
-from augment.formats.format import Output, Packed, Whole
+from augment.formats.format import Output, OutputDataset, Packed
 from augment.images import masks
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import FORMATS, recognised, scan, shard_format
@@ -68,7 +68,12 @@ def test_the_package_reads_ours_every_sample_once(tmp_path: Path) -> None:
         )
         for i in range(7)
     ]
-    pack(tmp_path, "webdataset", outputs, Whole(("cat", "dog"), (), frozenset({"label", "mask", "boxes"}), (), "coco"))
+    pack(
+        tmp_path,
+        "webdataset",
+        outputs,
+        OutputDataset(("cat", "dog"), (), frozenset({"label", "mask", "boxes"}), (), "coco"),
+    )
     urls = [str(path) for path in sorted(tmp_path.glob("*.tar"))]
     assert [Path(url).name for url in urls] == ["shard-000000.tar", "shard-000001.tar", "shard-000002.tar"]
     samples = read_by_the_package(urls, "pil")
@@ -155,11 +160,11 @@ def test_a_list_of_classes_names_indices(files: dict[str, bytes | None], tmp_pat
         (b"{", "no JSON"),
         (b'{"classes": "cat"}', "classes is no list of names"),
         (b'{"classes": ["a", "a"]}', "has 'a' twice"),
-        (b'{"classes": ["\\ud800"]}', "half of a character"),
+        (b'{"classes": ["\\ud800"]}', "half of a surrogate pair"),
         (b'{"keypoint_names": [1]}', "keypoint_names is no list"),
         (b"[]", "holds no object"),
         (b"\xff", "not UTF-8"),
-        (b"[" * 100_000, "no JSON"),
+        (b"[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_list_of_classes_that_is_none_is_refused(data: bytes, words: str, tmp_path: Path) -> None:
@@ -250,12 +255,13 @@ def test_samples_that_are_ambiguous_are_refused_by_name(tmp_path: Path) -> None:
     ("members", "words"),
     [
         ({"a.json": b"{"}, "no JSON"),
-        ({"a.json": b"[" * 100_000}, "no JSON"),
+        ({"a.json": b"[" * 100_000}, "nested too deeply"),
         ({"a.json": b"\xff"}, "not UTF-8"),
         ({"a.json": b'{"boxes": 3}'}, "boxes is a list"),
         ({"a.json": b'{"boxes": [[0, 0, 900, 900]]}'}, "box outside"),
-        ({"a.json": b'{"x": 1e999}'}, "not a number"),
-        ({"a.json": b'{"x": "\\ud800"}'}, "not text"),
+        ({"a.json": b'{"x": 1e999}'}, "is too large"),
+        ({"a.json": b'{"x": 1, "x": 2}'}, "the key 'x' is there twice"),
+        ({"a.json": b'{"x": "\\ud800"}'}, "half of a surrogate pair"),
         ({"a.cls": b"-2"}, "unknown class"),
         ({"a.cls": b"100000"}, "unknown class"),
         ({"a.cls": b" "}, "its .cls is empty"),
@@ -309,6 +315,8 @@ def test_pictures_beside_a_tar_are_a_folder_of_pictures(tmp_path: Path) -> None:
 def test_a_picture_without_a_known_extension_gets_that_of_its_format() -> None:
     output = Output("plain", None, None, "", 8, 8)
     outputs = [Packed(output, PNG, None), Packed(replace(output, key="odd.xyz"), picture(1, image_format="jpeg"), None)]
-    file = shard_format("webdataset").pack(outputs, Whole((), (), frozenset(), (), "folder"), split=None, index=0)
+    file = shard_format("webdataset").pack(
+        outputs, OutputDataset((), (), frozenset(), (), "folder"), split=None, index=0
+    )
     with tarfile.open(fileobj=io.BytesIO(file.data)) as tar:
         assert tar.getnames() == ["plain.png", "plain.json", "odd%2Exyz.jpg", "odd%2Exyz.json"]

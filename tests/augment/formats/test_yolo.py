@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, OutputError, Reason
-from augment.formats.format import Whole
+from augment.formats.format import OutputDataset
 from augment.formats.yolo import config, labels
 from augment.formats.yolo.format import Yolo
 from augment.images import masks
@@ -240,7 +240,7 @@ def test_keypoints_outside_are_missing_and_those_in_the_outer_half_of_a_pixel_mo
 
 
 def test_keypoints_and_masks_together_are_refused() -> None:
-    whole = Whole(("dog",), ("nose",), frozenset({"boxes", "keypoints", "instance_masks"}), (), "coco")
+    whole = OutputDataset(("dog",), ("nose",), frozenset({"boxes", "keypoints", "instance_masks"}), (), "coco")
     with pytest.raises(OutputError, match="write it as COCO"):
         Yolo().sidecars(output("a", Annotations(boxes=())), whole)
 

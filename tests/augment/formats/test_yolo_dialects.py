@@ -220,7 +220,7 @@ def test_names_may_be_written_in_many_ways(names: str, tmp_path: Path) -> None:
     ("text", "why"),
     [
         ("names: cat, dog\nnc: 3", "nc is 3, and there are 2 names"),
-        ("names: {'0': cat, 0: dog}", "names are numbered from 0 without gaps"),
+        ("names: {'0': cat, 0: dog}", "names.0: `0` is written twice"),
         ("names: {'1': cat, '2': dog}", "names are numbered from 0 without gaps"),
         ("names: cat dog", "names is the text 'cat dog'; write them as a list"),
         ("names: \"['cat', 'dog']\"", "names is the text"),

@@ -19,7 +19,7 @@ from tests.augment.images import hostile
 
 def refusal(data: bytes, **options: Any) -> RecordError:
     with pytest.raises(RecordError) as caught:
-        decode.decode(data, **options)
+        decode.decode_image(data, **options)
     assert caught.value.key == ""
     assert "\n" not in caught.value.detail
     return caught.value
@@ -31,7 +31,7 @@ def refusal(data: bytes, **options: Any) -> RecordError:
 @pytest.mark.parametrize("name", hostile.ACCEPTED)
 def test_decode_takes_an_odd_picture(name: str) -> None:
     data = hostile.ACCEPTED[name]
-    image = decode.decode(data)
+    image = decode.decode_image(data)
     assert image.shape == (*hostile.SIZE, 3)
     assert image.dtype == np.uint8
     assert image.flags.c_contiguous
@@ -64,13 +64,13 @@ def test_decode_names_the_limit_on_pixels_and_its_setting() -> None:
     error = refusal(data, max_pixels=959)
     assert error.reason == Reason.TOO_MANY_PIXELS
     assert error.detail == "40x24 is 960 pixels; the limit is 959 (AUGMENT_MAX_PIXELS)"
-    assert decode.decode(data, max_pixels=960).shape == (24, 40, 3)
+    assert decode.decode_image(data, max_pixels=960).shape == (24, 40, 3)
 
 
 @pytest.mark.parametrize("max_pixels", [0, -1])
 def test_decode_needs_room_for_a_pixel(max_pixels: int) -> None:
     with pytest.raises(CallError, match="AUGMENT_MAX_PIXELS"):
-        decode.decode(b"", max_pixels=max_pixels)
+        decode.decode_image(b"", max_pixels=max_pixels)
 
 
 def test_decode_says_what_a_file_is_that_is_no_picture() -> None:
@@ -83,10 +83,10 @@ def test_decode_says_what_a_file_is_that_is_no_picture() -> None:
 )
 def test_decode_refuses_every_cut_of_a_file(name: str) -> None:
     data = hostile.ACCEPTED[name]
-    whole = decode.decode(data)
+    whole = decode.decode_image(data)
     for length in range(0, len(data), max(len(data) // 200, 1)):
         try:
-            image = decode.decode(data[:length])
+            image = decode.decode_image(data[:length])
         except RecordError:
             continue
         assert length > len(data) * 0.9, length  # only what stands behind the pixels may be missing,
@@ -131,7 +131,7 @@ def test_decode_of_any_bytes_is_a_picture_or_a_refusal() -> None:
         try:
             header = decode.probe(data, max_pixels=1_000_000)
             sizes = (header.height, header.width), decode.reduced_size(header.height, header.width, num_eighths)
-            image = decode.decode(data, max_pixels=1_000_000, eighths=lambda height, width: num_eighths)  # noqa: ARG005, B023
+            image = decode.decode_image(data, max_pixels=1_000_000, eighths=lambda height, width: num_eighths)  # noqa: ARG005, B023
         except RecordError as error:
             outcomes[error.reason] += 1
         else:
@@ -148,7 +148,7 @@ def test_probe_takes_whatever_decode_takes() -> None:
     for _ in range(2000):
         data = _mutant(seeds, rng)
         try:
-            image = decode.decode(data, max_pixels=1_000_000)
+            image = decode.decode_image(data, max_pixels=1_000_000)
         except RecordError:
             continue
         header = decode.probe(data, max_pixels=1_000_000)
@@ -180,11 +180,11 @@ def _mutant(seeds: list[bytes], rng: np.random.Generator) -> bytes:
 
 
 def test_decode_does_not_depend_on_pillows_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = {name: decode.decode(data) for name, data in hostile.ACCEPTED.items()}
+    expected = {name: decode.decode_image(data) for name, data in hostile.ACCEPTED.items()}
     monkeypatch.setattr(GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy.RGB_ALWAYS)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # a warning above it, an error above twice as many
     for name, data in hostile.ACCEPTED.items():
-        assert np.array_equal(decode.decode(data), expected[name]), name
+        assert np.array_equal(decode.decode_image(data), expected[name]), name
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert refusal(hostile.REFUSED["gif, 4 gigapixels"][0]).reason == Reason.TOO_MANY_PIXELS
 
@@ -192,14 +192,14 @@ def test_decode_does_not_depend_on_pillows_limits(monkeypatch: pytest.MonkeyPatc
 def test_decode_will_not_make_up_what_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(CallError, match="LOAD_TRUNCATED_IMAGES"):
-        decode.decode(hostile.REFUSED["png, cut"][0])
+        decode.decode_image(hostile.REFUSED["png, cut"][0])
 
 
 def test_decode_leaves_others_their_warnings() -> None:
     data = hostile.ACCEPTED["tiff, tag data behind the end"]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        decode.decode(data)
+        decode.decode_image(data)
         assert not caught
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()
@@ -209,13 +209,13 @@ def test_decode_leaves_others_their_warnings() -> None:
 
 def test_decode_is_safe_between_threads() -> None:
     names = list(hostile.ACCEPTED) * 4
-    expected = {name: decode.decode(data) for name, data in hostile.ACCEPTED.items()}
+    expected = {name: decode.decode_image(data) for name, data in hostile.ACCEPTED.items()}
     barrier = threading.Barrier(8)
 
     def work(start: int) -> bool:
         barrier.wait()
         order = names[start * 7 :] + names[: start * 7]
-        return all(np.array_equal(decode.decode(hostile.ACCEPTED[name]), expected[name]) for name in order)
+        return all(np.array_equal(decode.decode_image(hostile.ACCEPTED[name]), expected[name]) for name in order)
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(work, range(8)))
@@ -223,10 +223,10 @@ def test_decode_is_safe_between_threads() -> None:
 
 def test_decode_gives_each_caller_an_array_of_its_own() -> None:
     for data in hostile.ACCEPTED.values():
-        first = decode.decode(data)
+        first = decode.decode_image(data)
         kept = first.copy()
         first[:] = 0
-        assert np.array_equal(decode.decode(data), kept)
+        assert np.array_equal(decode.decode_image(data), kept)
 
 
 def test_decode_tells_its_versions() -> None:

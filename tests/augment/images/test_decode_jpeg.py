@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augment.errors import CallError, RecordError
 from augment.images import pillow
-from augment.images.decode import decode, reduced_size
+from augment.images.decode import decode_image, reduced_size
 from tests.augment.images import hostile
 
 # ------------------------------------------------------------------------------------------------ simplejpeg and Pillow
@@ -38,7 +38,7 @@ def test_both_decoders_give_the_same_pixels_of_photographs(skimage_data: Path) -
     assert photographs
     for path in photographs:
         data = path.read_bytes()
-        assert np.array_equal(decode(data), _by_pillow(data))
+        assert np.array_equal(decode_image(data), _by_pillow(data))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def _seen_by_simplejpeg(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bool:
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", watched)
     with contextlib.suppress(RecordError):
-        decode(data)
+        decode_image(data)
     return bool(seen)
 
 
@@ -98,7 +98,7 @@ def test_decode_reduces_to_exactly_so_many_eighths(num_eighths: int) -> None:
                 asked.append((height, width))
                 return num_eighths
 
-            image = decode(hostile.with_orientation(data, orientation), eighths=eighths)
+            image = decode_image(hostile.with_orientation(data, orientation), eighths=eighths)
             upright = (width, height) if orientation >= 5 else (height, width)
             assert asked == [upright]
             assert image.shape[:2] == reduced_size(*upright, num_eighths)
@@ -107,13 +107,13 @@ def test_decode_reduces_to_exactly_so_many_eighths(num_eighths: int) -> None:
 
 def test_decode_of_eight_eighths_is_the_whole_picture() -> None:
     data = hostile.ACCEPTED["jpeg"]
-    assert np.array_equal(decode(data, eighths=lambda height, width: 8), decode(data))  # noqa: ARG005
+    assert np.array_equal(decode_image(data, eighths=lambda height, width: 8), decode_image(data))  # noqa: ARG005
 
 
 def test_decode_to_a_half_looks_like_the_half() -> None:
     data = hostile.saved(hostile.picture(64, 96), "JPEG", quality=95)
-    half = decode(data, eighths=lambda height, width: 4).astype(int)  # noqa: ARG005
-    expected = decode(data).reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
+    half = decode_image(data, eighths=lambda height, width: 4).astype(int)  # noqa: ARG005
+    expected = decode_image(data).reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
     assert np.abs(half - expected).max() < 4
 
 
@@ -122,13 +122,13 @@ def test_decode_asks_for_eighths_only_where_simplejpeg_decodes(name: str) -> Non
     def never(height: int, width: int) -> int:
         raise AssertionError((height, width))
 
-    assert decode(hostile.ACCEPTED[name], eighths=never).shape == (*hostile.SIZE, 3)
+    assert decode_image(hostile.ACCEPTED[name], eighths=never).shape == (*hostile.SIZE, 3)
 
 
 @pytest.mark.parametrize("num_eighths", [0, 9, -1])
 def test_decode_refuses_eighths_that_are_none(num_eighths: int) -> None:
     with pytest.raises(CallError, match="eighths"):
-        decode(hostile.ACCEPTED["jpeg"], eighths=lambda height, width: num_eighths)  # noqa: ARG005
+        decode_image(hostile.ACCEPTED["jpeg"], eighths=lambda height, width: num_eighths)  # noqa: ARG005
 
 
 def test_decode_lets_the_callers_own_error_through() -> None:
@@ -136,4 +136,4 @@ def test_decode_lets_the_callers_own_error_through() -> None:
         raise KeyError(height, width)
 
     with pytest.raises(KeyError):
-        decode(hostile.ACCEPTED["jpeg"], eighths=fails)
+        decode_image(hostile.ACCEPTED["jpeg"], eighths=fails)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from augment.images.decode import decode, probe
+from augment.images.decode import decode_image, probe
 from tests.augment.images import hostile
 
 _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
@@ -46,8 +46,8 @@ def _oriented(orientation: int) -> dict[str, tuple[bytes, bytes]]:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_decode_turns_every_format_upright(orientation: int) -> None:
     for name, (tagged, plain) in _oriented(orientation).items():
-        expected = _TURNS[orientation](decode(plain))
-        image = decode(tagged)
+        expected = _TURNS[orientation](decode_image(plain))
+        image = decode_image(tagged)
         assert np.array_equal(image, expected), name
         assert image.flags.c_contiguous
         header = probe(tagged)
@@ -58,13 +58,13 @@ def test_decode_turns_every_format_upright(orientation: int) -> None:
 def test_decode_reads_an_orientation_of_any_integer_type(order: str, kind: int) -> None:
     block = b"Exif\0\0" + hostile.exif_block(6, order, kind)
     data = hostile.behind_soi(hostile.saved(hostile.picture(), "JPEG"), hostile.segment(0xE1, block))
-    assert decode(data).shape == (40, 24, 3)
+    assert decode_image(data).shape == (40, 24, 3)
 
 
 def test_decode_takes_the_first_of_two_orientations() -> None:
     data = hostile.saved(hostile.picture(), "JPEG")
-    assert decode(hostile.with_orientation(hostile.with_orientation(data, 1), 6)).shape == (40, 24, 3)
-    assert decode(hostile.with_orientation(hostile.with_orientation(data, 6), 1)).shape == (24, 40, 3)
+    assert decode_image(hostile.with_orientation(hostile.with_orientation(data, 1), 6)).shape == (40, 24, 3)
+    assert decode_image(hostile.with_orientation(hostile.with_orientation(data, 6), 1)).shape == (24, 40, 3)
 
 
 def test_decode_does_not_read_an_orientation_from_xmp() -> None:
@@ -72,4 +72,4 @@ def test_decode_does_not_read_an_orientation_from_xmp() -> None:
     for image_format, options in (("JPEG", {"xmp": xmp}), ("WEBP", {"xmp": xmp}), ("TIFF", {"tiffinfo": {700: xmp}})):
         data = hostile.saved(hostile.picture(), image_format, **options)
         assert xmp in data
-        assert decode(data).shape == (24, 40, 3)
+        assert decode_image(data).shape == (24, 40, 3)

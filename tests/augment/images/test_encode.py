@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from augment.errors import CallError, Reason, RecordError
-from augment.images.decode import decode, probe
-from augment.images.encode import EXTENSIONS, check_options, encode
+from augment.images.decode import decode_image, probe
+from augment.images.encode import EXTENSIONS, check_options, encode_image
 from tests.augment.images import hostile
 
 FORMATS = sorted(EXTENSIONS)
@@ -22,58 +22,58 @@ FORMATS = sorted(EXTENSIONS)
 
 @pytest.fixture(scope="module")
 def photograph(skimage_data: Path) -> np.ndarray:
-    return decode((skimage_data / "coffee.png").read_bytes())
+    return decode_image((skimage_data / "coffee.png").read_bytes())
 
 
 @given(image=hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
 @settings(max_examples=60, deadline=None)
 def test_png_gives_back_what_it_was_given(image: np.ndarray) -> None:
-    assert np.array_equal(decode(encode(image, "png")), image)
+    assert np.array_equal(decode_image(encode_image(image, "png")), image)
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_encode_is_read_back_by_others(image_format: str, photograph: np.ndarray) -> None:
-    data = encode(photograph, image_format, 95)
+    data = encode_image(photograph, image_format, 95)
     with Image.open(io.BytesIO(data)) as picture:
         assert (picture.format or "").lower() == image_format
         pixels = np.array(picture.convert("RGB"))
-    assert np.array_equal(pixels, decode(data))
+    assert np.array_equal(pixels, decode_image(data))
     assert np.abs(pixels.astype(int) - photograph).mean() < 3
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_encode_gives_the_same_bytes_in_any_thread(image_format: str, photograph: np.ndarray) -> None:
     part = photograph[:100, :100]
-    expected = encode(part, image_format)
+    expected = encode_image(part, image_format)
     with ThreadPoolExecutor(4) as threads:
-        assert set(threads.map(lambda _: encode(part, image_format), range(12))) == {expected}
+        assert set(threads.map(lambda _: encode_image(part, image_format), range(12))) == {expected}
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_encode_takes_any_memory_layout_and_leaves_it_alone(image_format: str) -> None:
     image = hostile.picture(30, 50)
-    expected = encode(image, image_format)
+    expected = encode_image(image, image_format)
     wide = np.zeros((60, 50, 3), dtype=np.uint8)
     wide[::2] = image
     frozen = image.copy()
     frozen.flags.writeable = False
     for same in (np.asfortranarray(image), wide[::2], image[::-1][::-1], frozen):
-        assert encode(same, image_format) == expected
+        assert encode_image(same, image_format) == expected
     assert np.array_equal(image, hostile.picture(30, 50))
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "webp"])
 def test_quality_costs_bytes(image_format: str, photograph: np.ndarray) -> None:
-    sizes = [len(encode(photograph, image_format, quality)) for quality in (1, 50, 90, 100)]
+    sizes = [len(encode_image(photograph, image_format, quality)) for quality in (1, 50, 90, 100)]
     assert sizes == sorted(set(sizes))
 
 
 def test_png_has_no_quality(photograph: np.ndarray) -> None:
-    assert encode(photograph, "png", 1) == encode(photograph, "png", 100)
+    assert encode_image(photograph, "png", 1) == encode_image(photograph, "png", 100)
 
 
 def test_png_is_smaller_than_pillows_fastest(photograph: np.ndarray) -> None:
-    ours = encode(photograph, "png")
+    ours = encode_image(photograph, "png")
     assert len(ours) < len(hostile.saved(photograph, "PNG", compress_level=1))
     assert len(ours) < 1.1 * len(
         hostile.saved(photograph, "PNG", compress_level=9, compress_type=zlib.Z_DEFAULT_STRATEGY)
@@ -81,14 +81,14 @@ def test_png_is_smaller_than_pillows_fastest(photograph: np.ndarray) -> None:
 
 
 def test_jpeg_halves_the_chroma() -> None:
-    with Image.open(io.BytesIO(encode(hostile.picture(), "jpeg"))) as picture:
+    with Image.open(io.BytesIO(encode_image(hostile.picture(), "jpeg"))) as picture:
         assert [(horizontal, vertical) for _, horizontal, vertical, _ in picture.layer] == [(2, 2), (1, 1), (1, 1)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("quality", [0, -1, 101])
 def test_encode_refuses_a_quality_outside_its_range(quality: int) -> None:
     with pytest.raises(CallError, match=rf"quality is {quality}; it must be an integer in \[1, 100\]"):
-        encode(hostile.picture(), "jpeg", quality)
+        encode_image(hostile.picture(), "jpeg", quality)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("jpg", "jpeg"), ("JPEG", "jpeg"), ("wepb", "webp"), ("pgn", "png")])
@@ -103,27 +103,27 @@ def test_encode_says_which_format_was_meant(name: str, meant: str) -> None:
 def test_encode_refuses_what_a_webp_cannot_hold(shape: tuple[int, int]) -> None:
     image = np.zeros((*shape, 3), dtype=np.uint8)
     with pytest.raises(RecordError, match="16383") as caught:
-        encode(image, "webp")
+        encode_image(image, "webp")
     assert caught.value.reason == Reason.NOT_RENDERABLE
-    assert decode(encode(image, "png")).shape == image.shape
-    assert decode(encode(image, "jpeg")).shape == image.shape
+    assert decode_image(encode_image(image, "png")).shape == image.shape
+    assert decode_image(encode_image(image, "jpeg")).shape == image.shape
 
 
 @pytest.mark.parametrize(("image_format", "limit"), [("webp", 16_383), ("jpeg", 65_500)])
 def test_encode_takes_the_longest_side_and_not_one_more(image_format: str, limit: int) -> None:
     longest = np.zeros((1, limit, 3), dtype=np.uint8)
-    assert decode(encode(longest, image_format)).shape == longest.shape
+    assert decode_image(encode_image(longest, image_format)).shape == longest.shape
     with pytest.raises(RecordError, match=str(limit)):
-        encode(np.zeros((1, limit + 1, 3), dtype=np.uint8), image_format)
+        encode_image(np.zeros((1, limit + 1, 3), dtype=np.uint8), image_format)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
 def test_encode_takes_pictures_alone(shape: tuple[int, ...]) -> None:
     with pytest.raises(CallError, match="uint8"):
-        encode(np.zeros(shape, dtype=np.uint8), "png")
+        encode_image(np.zeros(shape, dtype=np.uint8), "png")
 
 
 def test_every_format_that_is_written_is_read() -> None:
     for image_format, extension in EXTENSIONS.items():
-        assert probe(encode(hostile.picture(), image_format)).format == image_format
+        assert probe(encode_image(hostile.picture(), image_format)).format == image_format
         assert extension.isalpha()

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from augment.errors import RecordError
 from augment.images import headers
-from augment.images.decode import decode, probe
+from augment.images.decode import decode_image, probe
 from augment.images.headers import Conversion
 from tests.augment.images import hostile, test_other_variants, test_png_variants, test_tiff_variants
 from tests.augment.images.tiff_writer import Variant
@@ -51,7 +51,7 @@ def test_the_documentation_has_every_kind() -> None:
 def test_png_of_every_variant_is_converted_as_its_header_says() -> None:
     for variant in test_png_variants.variants():
         samples, data, _ = test_png_variants.made(variant)
-        pixels = decode(data)
+        pixels = decode_image(data)
         is_palette = variant["colour"] == test_png_variants.PALETTE
         is_key_white = not is_palette and np.all(samples[3, 4] == 2 ** variant["depth"] - 1)
         has_channel = variant["colour"] in {test_png_variants.GREY_ALPHA, test_png_variants.RGB_ALPHA}
@@ -64,7 +64,7 @@ def test_png_of_every_variant_is_converted_as_its_header_says() -> None:
         }
         assert set(probe(data).conversions) == {kind for kind, is_met in expected.items() if is_met}, variant
         if not has_channel and not is_key_white:
-            assert np.array_equal(pixels, decode(opaque)) == (not expected[ALPHA]), variant
+            assert np.array_equal(pixels, decode_image(opaque)) == (not expected[ALPHA]), variant
 
 
 def _is_grey(pixels: NDArray[np.uint8]) -> bool:
@@ -83,7 +83,7 @@ def test_palette_whose_alphas_are_all_opaque_loses_nothing() -> None:
     for alphas, kinds in ((b"\xff\xff", ()), (b"\xff\x80", (ALPHA,))):
         data = hostile.png([b"\0\1"], (1, 2), 8, 3, before=colours + hostile.chunk(b"tRNS", alphas))
         assert probe(data).conversions == kinds
-        assert np.array_equal(decode(data), [[[100, 0, 0], [0, 100, 0]]]) == (not kinds)
+        assert np.array_equal(decode_image(data), [[[100, 0, 0], [0, 100, 0]]]) == (not kinds)
 
 
 def test_animated_png_has_frames_besides_the_image_that_is_read() -> None:
@@ -101,7 +101,7 @@ def test_animated_png_has_frames_besides_the_image_that_is_read() -> None:
     assert struct.unpack(">L", hidden[hidden.index(b"acTL") + 4 :][:4]) == (1,)
     for data, has_frames in cases.items():
         assert probe(data).conversions == ((FRAMES,) if has_frames else ())
-        assert np.all(decode(data) == (255, 0, 0))
+        assert np.all(decode_image(data) == (255, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_png_of_other_colours_than_srgb_says_so_and_is_read_as_srgb(chunks: dict
         body = content if isinstance(content, bytes) else struct.pack(f">{len(content)}L", *content)
         data = hostile.png_chunk_inserted(data, hostile.chunk(kind, body))
     assert probe(data).conversions == (() if is_srgb else (COLOUR_PROFILE,))
-    assert np.array_equal(decode(data), decode(plain))
+    assert np.array_equal(decode_image(data), decode_image(plain))
 
 
 # ---------------------------------------------------------------------------------------------------------------- TIFF
@@ -137,7 +137,7 @@ def test_tiff_of_any_variant_is_converted_as_its_header_says() -> None:
     for variant in variants:
         samples, data = test_tiff_variants.file_of(variant)
         try:
-            pixels = decode(data)
+            pixels = decode_image(data)
         except RecordError:
             continue
         num_colours = variant.num_samples - len(variant.extra)
@@ -160,7 +160,7 @@ def test_channels_that_say_nothing_are_ignored() -> None:
     variant = Variant(8, test_tiff_variants.RGB, (0,))
     samples, data = test_tiff_variants.file_of(variant)
     assert probe(data).conversions == (EXTRA_CHANNELS,)
-    assert np.array_equal(decode(data), samples[..., :3])
+    assert np.array_equal(decode_image(data), samples[..., :3])
 
 
 # ------------------------------------------------------------------------------------------------- formats of all kinds
@@ -286,7 +286,7 @@ def test_image_is_converted_as_its_header_says(name: str) -> None:
     make, kinds = _CASES[name]
     data = make()
     assert probe(data).conversions == kinds
-    pixels = decode(data)
+    pixels = decode_image(data)
     opened = Image.open(io.BytesIO(data))
     with opened:
         opened.load()
@@ -310,7 +310,7 @@ def test_two_byte_samples_that_differ_below_the_upper_byte_are_read_alike() -> N
     )
     for data in files:
         assert BIT_DEPTH in probe(data).conversions
-        assert np.all(decode(data) == 0x42)
+        assert np.all(decode_image(data) == 0x42)
 
 
 def test_gif_is_walked_to_its_second_frame_and_no_further() -> None:
@@ -437,11 +437,11 @@ def test_profile_is_ignored_and_told_unless_it_is_srgbs(image_format: str) -> No
             return _bmp_v5(profile or b"", b"DEBM" if profile else bytes(4))
         return hostile.saved(_rgb(), image_format, **({"icc_profile": profile} if profile else {}))
 
-    plain = decode(file(None))
+    plain = decode_image(file(None))
     for name, kinds in (("sRGB", ()), ("Adobe RGB", (COLOUR_PROFILE,))):
         data = file(PROFILES[name])
         assert probe(data).conversions == kinds
-        assert np.array_equal(decode(data), plain)
+        assert np.array_equal(decode_image(data), plain)
 
 
 def test_profile_in_several_parts_is_told() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from augment.errors import RecordError
-from augment.images.decode import decode
+from augment.images.decode import decode_image
 from augment.images.masks import decode_mask
 from tests.augment.images import hostile
 
@@ -87,9 +87,9 @@ def test_bmp_of_any_layout_is_read_by_the_rules(bits: int, masks: tuple[int, ...
                 expected = np.floor((expected * alpha + 255 * (255 - alpha)) / 255 + 0.5)
         if masks == XBGR:
             with pytest.raises(RecordError, match=r"Unsupported BMP bitfields layout; save it as PNG"):
-                decode(data)
+                decode_image(data)
             continue
-        away = np.abs(decode(data) - expected).max()
+        away = np.abs(decode_image(data) - expected).max()
         assert away <= (1 if bits == 16 else 0), f"{case} is {away} levels away"  # five bits become eight
         if bits <= 8:
             assert np.array_equal(decode_mask(data), stored), case
@@ -140,7 +140,7 @@ def test_gif_of_any_layout_is_read_by_the_rules(num_colours: int) -> None:
         if transparent is not None:
             expected = np.where((stored == transparent)[..., np.newaxis], 255, expected)
         case = f"local {local}, interlaced {interlaced}, transparent {transparent}"
-        assert np.array_equal(decode(data), expected), case
+        assert np.array_equal(decode_image(data), expected), case
         assert np.array_equal(decode_mask(data), stored), case
 
 
@@ -148,7 +148,7 @@ def test_what_a_gifs_frame_leaves_bare_is_its_background_or_white() -> None:
     """The colour that the screen names, as Pillow and the specification have it; white where one is transparent."""
     palette = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
     for transparent, bare in ((None, [10, 20, 30]), (0, [255, 255, 255])):
-        pixels = decode(gif(np.ones((4, 5), np.uint8), palette, offset=(2, 3), transparent=transparent))
+        pixels = decode_image(gif(np.ones((4, 5), np.uint8), palette, offset=(2, 3), transparent=transparent))
         assert pixels[0, 0].tolist() == bare
         assert np.all(pixels[2:6, 3:8] == (40, 50, 60))
 
@@ -164,4 +164,4 @@ def test_webp_of_any_kind_is_read_by_the_rules(mode: str, *, lossless: bool, ani
     file = io.BytesIO()
     image.save(file, "WEBP", lossless=lossless, exact=True, quality=100, **options)
     expected = np.floor((rgb * (alpha / 255) + (255 - alpha)) + 0.5) if mode == "RGBA" else rgb
-    assert np.abs(decode(file.getvalue()) - expected.astype(float)).max() <= (0 if lossless else 12)
+    assert np.abs(decode_image(file.getvalue()) - expected.astype(float)).max() <= (0 if lossless else 12)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from augment.errors import RecordError
-from augment.images.decode import decode, probe
+from augment.images.decode import decode_image, probe
 from augment.images.headers import turn_upright
 from augment.images.masks import decode_mask
 from tests.augment.images import hostile
@@ -125,7 +125,7 @@ def test_every_variant_is_read_by_the_rules() -> None:
     num_read = 0
     for variant in variants():
         _, data, expected = made(variant)
-        assert np.array_equal(decode(data), expected), variant
+        assert np.array_equal(decode_image(data), expected), variant
         num_read += 1
     assert num_read > 200
 
@@ -150,4 +150,4 @@ def test_a_mask_is_turned_upright_as_its_image_is(orientation: int) -> None:
     indices, header = decode_mask(data), probe(data)
     assert indices.shape == (header.height, header.width)
     assert np.array_equal(indices, turn_upright(samples, orientation)[..., 0])
-    assert np.array_equal(indices, decode(data)[..., 0])
+    assert np.array_equal(indices, decode_image(data)[..., 0])

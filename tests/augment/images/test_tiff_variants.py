@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from augment.errors import Reason, RecordError
-from augment.images.decode import decode, probe
+from augment.images.decode import decode_image, probe
 from augment.images.headers import turn_upright
 from augment.images.masks import decode_mask
 from tests.augment.images import tiff_writer
@@ -185,7 +185,7 @@ def read(reader: Callable[[bytes], Any], data: bytes, variant: Variant) -> NDArr
 def is_read(variant: Variant) -> bool:
     """True if its pixels are right, False if it is refused with a remedy; anything else fails."""
     samples, data = file_of(variant)
-    expected, pixels = pixels_of(variant, samples), read(decode, data, variant)
+    expected, pixels = pixels_of(variant, samples), read(decode_image, data, variant)
     if pixels is None:
         return False
     assert expected is not None, f"{variant} has no rule and is read"
@@ -285,7 +285,7 @@ def test_planes_that_tifffile_writes_are_read_right(compression: str | None, byt
         file, planes, photometric="rgb", planarconfig="separate", compression=compression, byteorder=byteorder
     )
     expected = (planes >> (8 if dtype == np.uint16 else 0)).transpose(1, 2, 0)
-    assert np.array_equal(decode(file.getvalue()), expected)
+    assert np.array_equal(decode_image(file.getvalue()), expected)
 
 
 def test_tifffile_reads_the_same_samples() -> None:

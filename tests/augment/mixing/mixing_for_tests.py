@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from augment.mixing.mix import parse
+from augment.mixing.mix import parse_mix
 from augment.pipelines.spec import BoxRules, KeypointRules
 from augment.samples.sample import Batch, Provenance
 
@@ -21,7 +21,7 @@ def mixed(
     """The batch as this document mixes it."""
     place: Any = {"stream_id": "0" * 32, "epoch": 0, "index": 0} | address
     rules: Any = {"boxes": boxes or BoxRules(), "keypoints": keypoints or KeypointRules()}
-    return parse(mix).apply(batch, num_classes=num_classes, **rules, **place)
+    return parse_mix(mix).apply(batch, num_classes=num_classes, **rules, **place)
 
 
 def batch_of(images: Any, **targets: Any) -> Batch:

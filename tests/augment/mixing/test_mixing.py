@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.errors import CallError
-from augment.mixing.mix import Draw, blend, cutmix, generator, parse, partners, shares
+from augment.mixing.mix import Draw, blend, cutmix, generator, parse_mix, partners, shares
 from augment.samples.sample import Batch, Provenance
 from augment.wire import arrow, npz, tar
-from augment.wire.columns import Layout
+from augment.wire.columns import BatchLayout
 from tests.augment.mixing.mixing_for_tests import batch_of, mixed, noise
 from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 
@@ -157,7 +157,7 @@ def test_rows_of_several_classes_keep_their_weights_in_proportion() -> None:
 
 @pytest.mark.parametrize("mix", METHODS)
 def test_mix_that_never_applies_only_adds_the_weights(mix: object) -> None:
-    ((name, params),) = parse(mix).canonical().items()
+    ((name, params),) = parse_mix(mix).canonical().items()
     assert isinstance(params, dict)
     batch = batch_of(noise(6), labels=LABELS)
     out = mixed(batch, {name: params | {"p": 0}})
@@ -201,7 +201,7 @@ def test_one_weight_is_drawn_for_a_batch_or_for_each_row() -> None:
 def test_one_of_chooses_by_weight_and_mixes_with_its_probability() -> None:
     batch = batch_of(noise(2, 2, 2), labels=np.array([0, 1]))
     mix = {"OneOf": {"p": 0.5, "transforms": [{"MixUp": {"p": 0.25}}, {"CutMix": {"p": 0.75}}, {"MixUp": {"p": 0}}]}}
-    parsed = parse(mix)
+    parsed = parse_mix(mix)
     names = Counter(parsed._choose(generator("s", 0, index)).name for index in range(1_000))
     assert abs(names["MixUp"] - 250) < 70
     wide = {"OneOf": {"p": 0.5, "transforms": [{"MixUp": {"alpha": 32}}]}}
@@ -246,10 +246,10 @@ def test_provenance_of_a_mixed_row_is_read_back_from_a_tar_and_from_json() -> No
 
 
 def test_a_mixed_batch_passes_every_wire() -> None:
-    mix = parse({"CutMix": {"per": "row"}})
+    mix = parse_mix({"CutMix": {"per": "row"}})
     batch = batch_of(noise(4), labels=np.array([0, 1, 2, 3]))
     out = mixed(batch, mix.canonical())
-    layout = Layout((12, 16, 3), mix.targets(frozenset({"label"})), 4)
+    layout = BatchLayout((12, 16, 3), mix.targets(frozenset({"label"})), 4)
     (read,) = arrow.read_batches(arrow_bytes([out], layout))
     for back in (read, read_npz(npz.to_bytes(out))):
         np.testing.assert_array_equal(back.images, out.images)

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from augment.errors import PipelineError
-from augment.mixing.mix import parse
+from augment.mixing.mix import parse_mix
 from augment.pipelines import document
 
 BOTH = {"OneOf": {"p": 0.5, "transforms": [{"MixUp": {"p": 0.25}}, {"CutMix": {"alpha": 0.5, "per": "row"}}]}}
@@ -14,7 +14,7 @@ RGB = (32, 32, 3)
 
 def problems_of(value: object) -> list[tuple[str, str]]:
     with pytest.raises(PipelineError) as caught:
-        parse(value)
+        parse_mix(value)
     return [(".".join(map(str, problem.loc)), problem.msg) for problem in caught.value.problems]
 
 
@@ -39,17 +39,17 @@ def problems_of(value: object) -> list[tuple[str, str]]:
     ],
 )
 def test_mix_fills_in_what_is_left_out(written: object, canonical: object) -> None:
-    mix = parse(written)
+    mix = parse_mix(written)
     assert mix.canonical() == canonical
-    assert parse(mix.canonical()) == mix == pickle.loads(pickle.dumps(mix))  # noqa: S301 - our own
-    assert hash(mix) == hash(parse(mix.canonical()))
+    assert parse_mix(mix.canonical()) == mix == pickle.loads(pickle.dumps(mix))  # noqa: S301 - our own
+    assert hash(mix) == hash(parse_mix(mix.canonical()))
 
 
 def test_mix_reads_yaml_and_json_and_names_the_line() -> None:
-    assert parse(document.parse("CutMix: {alpha: 0.5}")) == parse({"CutMix": {"alpha": 0.5}})
-    assert parse(document.parse("MixUp")) == parse("MixUp")
+    assert parse_mix(document.parse("CutMix: {alpha: 0.5}")) == parse_mix({"CutMix": {"alpha": 0.5}})
+    assert parse_mix(document.parse("MixUp")) == parse_mix("MixUp")
     with pytest.raises(PipelineError) as caught:
-        parse(document.parse("OneOf:\n  transforms:\n    - MixUp: {alpha: 1}\n    - CutMix: {alpha: 0}\n"))
+        parse_mix(document.parse("OneOf:\n  transforms:\n    - MixUp: {alpha: 1}\n    - CutMix: {alpha: 0}\n"))
     assert [problem.line for problem in caught.value.problems] == [4]
 
 
@@ -96,22 +96,22 @@ def test_mix_that_is_none_is_refused_once(value: object, loc: str, words: str) -
 
 
 def test_mix_needs_pictures_of_one_size() -> None:
-    msg = parse(BOTH).problem(frozenset({"label"}), None)
+    msg = parse_mix(BOTH).problem(frozenset({"label"}), None)
     assert msg is not None
     assert msg.startswith("MixUp and CutMix")
     assert "RandomResizedCrop" in msg
-    assert parse(BOTH).problem(frozenset({"label"}), RGB) is None
+    assert parse_mix(BOTH).problem(frozenset({"label"}), RGB) is None
 
 
 def test_mixup_of_class_masks_is_refused_and_cutmix_is_not() -> None:
     for value in ("MixUp", BOTH):
-        msg = parse(value).problem(frozenset({"mask"}), RGB)
+        msg = parse_mix(value).problem(frozenset({"mask"}), RGB)
         assert msg is not None
         assert "use CutMix" in msg
-    assert parse("CutMix").problem(frozenset({"mask"}), RGB) is None
-    assert parse("MixUp").problem(frozenset({"boxes", "instance_masks", "keypoints"}), RGB) is None
+    assert parse_mix("CutMix").problem(frozenset({"mask"}), RGB) is None
+    assert parse_mix("MixUp").problem(frozenset({"boxes", "instance_masks", "keypoints"}), RGB) is None
 
 
 def test_mix_adds_weights_where_there_are_classes() -> None:
-    assert parse("MixUp").targets(frozenset({"label"})) == {"label", "labels"}
-    assert parse("MixUp").targets(frozenset({"boxes"})) == {"boxes"}
+    assert parse_mix("MixUp").targets(frozenset({"label"})) == {"label", "labels"}
+    assert parse_mix("MixUp").targets(frozenset({"boxes"})) == {"boxes"}

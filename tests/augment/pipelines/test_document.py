@@ -108,7 +108,7 @@ def test_problem_takes_the_line_of_the_nearest_place() -> None:
         ("null: a", "the key `null` is not text"),
         ("? [a]\n: b", "a key is a list or a mapping"),
         ("a: 1\n---\nb: 2", "line 2: a second document begins here"),
-        ("%YAML 1.1\n---\na: 1", "pipelines are YAML 1.2"),
+        ("%YAML 1.1\n---\na: 1", "%YAML 1.1 is asked for; write YAML 1.2"),
         ("a" * 129 + ": 1", "has 129 characters, keys may have 128"),
         ("", "the document is empty"),
         ("# only a comment\n", "the document is empty"),
@@ -175,6 +175,20 @@ def test_depth_is_limited_in_text_and_in_values() -> None:
         from_value(deep)
 
 
+def test_limits_are_those_of_the_kind_of_document() -> None:
+    limits = document.DocumentLimits("a list", "names", max_bytes=20, max_depth=2, only_text_keys=False)
+    assert parse("{0: a, ~: [b]}", limits=limits).root == {"0": "a", "~": ["b"]}
+    for text, message in (
+        ("#" * 21, "a list may have 20;"),
+        ("[[[]]]", "nest more than 2 deep"),
+        ("{0: a, '0': b}", "`0` is written twice"),
+        ("a\n---\nb", "a list is one document"),
+        ("", "write names"),
+    ):
+        with pytest.raises(PipelineError, match=message):
+            parse(text, limits=limits)
+
+
 @pytest.mark.parametrize(
     "text", ["[" * 65_536, "{" * 65_536, "[a," * 21_000, "- " * 32_768, "? " * 32_768, "{a: " * 16_384]
 )
@@ -202,7 +216,7 @@ def test_values_that_refer_to_themselves_are_refused() -> None:
     [
         ({"a": float("nan")}, "a: nan is not a finite number"),
         ({"a": {1: 2}}, "a: the key `1` is not text"),
-        ({"a": b"x"}, "a: a bytes is not something a pipeline can hold"),
+        ({"a": b"x"}, "a: a bytes is not something a document can hold"),
         ({"a": {1, 2}}, "a: a set is not"),
         ({"a": 2**60}, "a: whole numbers may go up to"),
     ],

@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.render import one_shot
 from augment.render.one_shot import OneShotTask
 from augment.render.pipeline import Pipeline
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     root.mkdir()
     for i in range(4):
         noise = np.random.default_rng(i).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-        (root / f"{i}.png").write_bytes(encode(noise, "png"))
+        (root / f"{i}.png").write_bytes(encode_image(noise, "png"))
     return root
 
 
@@ -69,7 +69,7 @@ def test_batches_and_samples_say_what_each_stage_took(folder: Path, tmp_path: Pa
 def test_one_shots_say_what_each_stage_took(folder: Path, tmp_path: Path) -> None:
     into = tmp_path / "laid"
     into.touch()
-    source = one_shot.Source("0", folder / "0.png")
+    source = one_shot.RequestImage("0", folder / "0.png")
     copies = OneShotTask(source, PIPELINE.spec, 7, 3, "jpeg", 90, 10**6, into).run(InProcessGuard())
     assert len(copies.results) == 3
     assert list(copies.seconds) == ["read", "decode", "transform", "encode", "write"]

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from augment.datasets import keys, manifest, read
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason, RecordChangedError, StorageError
-from augment.expansion.expand import expand
-from augment.formats.format import Part
+from augment.expansion.expand import expand_dataset
+from augment.formats.format import FileSlice
 from augment.images import masks
 from augment.samples.sample import Refusal
 from augment.scanning.examine import Examiner, Refused
@@ -151,13 +151,13 @@ def test_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
 def test_refusals_by_the_hundred_thousand_are_kept_in_order(tmp_path: Path) -> None:
     from augment.formats.format import Described, FileGroup, Listing, RefusedPath
     from augment.scanning.assemble import Assembly
-    from augment.scanning.examine import File, Found, Picture
+    from augment.scanning.examine import ExaminedImage, Found, ListedFile
 
     assembly = Assembly(Listing())
     for number in range(100_000):
         assembly.refuse(RefusedPath(f"{number:06d}.txt", Reason.FORMAT, "no: picture"))
-    one = File(FileGroup("", ("1.png",)), "1.png", Described())
-    assembly.add(Found(one, Picture(1, 1, 1, bytes(16))))
+    one = ListedFile(FileGroup("", ("1.png",)), "1.png", Described())
+    assembly.add(Found(one, ExaminedImage(1, 1, 1, bytes(16))))
     assembled = assembly.finish(format_name="folder", root=str(tmp_path), scanned_ns=0)
     with manifest.new_file(tmp_path / "m.arrow") as file:
         manifest.write(file, assembled.summary, assembled.records, assembled.refused)
@@ -323,7 +323,7 @@ def num_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = Examiner._read
 
-    def counted(examiner: Examiner, name: str, part: Part | None) -> read.FileContent | Refused:
+    def counted(examiner: Examiner, name: str, part: FileSlice | None) -> read.FileContent | Refused:
         names.append(name)
         return real(examiner, name, part)
 
@@ -372,7 +372,7 @@ def test_second_scan_of_masks_and_packed_files_reads_no_image(tmp_path: Path, nu
         {f"{folder}/{i}.png": data for i in range(3) for folder, data in (("images", picture(i)), ("masks", mask(i)))},
     )
     if packed != "masks":
-        expand(root, tmp_path / "out", "light", output_format=packed, copies=1)
+        expand_dataset(root, tmp_path / "out", "light", output_format=packed, copies=1)
         root = tmp_path / "out"
     first = scan(root)
     assert first.targets == {"mask"}

@@ -12,7 +12,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, Reason
 from augment.formats.format import Described, FileGroup, Listing, ShardFormat
 from augment.scanning import assemble
-from augment.scanning.examine import Examiner, Limits, Refused
+from augment.scanning.examine import Examiner, Refused, ScanLimits
 from augment.scanning.scan import _ASKED, FORMATS, recognised, scan
 from tests.augment.folders_for_tests import grown, lay, lay_pictures, picture
 
@@ -187,7 +187,7 @@ def test_class_that_is_not_declared_is_a_problem(
     lay_pictures(tmp_path, "a.png")
     group = FileGroup("", ("a.png",), class_name=group_class, described={0: described})
     listing = Listing(groups=[group], num_files=1, classes=("cat", "dog"))
-    [[found]] = Examiner(tmp_path, Limits(), listing).examine_all(num_threads=1)
+    [[found]] = Examiner(tmp_path, ScanLimits(), listing).examine_all(num_threads=1)
     assert found.verdict == Refused(Reason.ANNOTATION, detail)
 
 
@@ -206,7 +206,7 @@ def test_classes_and_keypoints_in_annotations_are_compared_with_those_declared(t
         "", ("a.png", "b.png", "c.png", "d.png"), described={i: Described(one) for i, one in enumerate(said)}
     )
     listing = Listing(groups=[group], num_files=4, classes=("cat", "dog"), keypoint_names=("nose",))
-    [found] = Examiner(tmp_path, Limits(), listing).examine_all(num_threads=1)
+    [found] = Examiner(tmp_path, ScanLimits(), listing).examine_all(num_threads=1)
     details = [one.verdict.detail if isinstance(one.verdict, Refused) else None for one in found]
     assert details == [
         "unknown class: 'cow' is none of the 2 that are declared",
@@ -217,7 +217,7 @@ def test_classes_and_keypoints_in_annotations_are_compared_with_those_declared(t
 
 
 def test_refusals_are_counted_by_reason_and_kind() -> None:
-    counted = assemble.Refusals()
+    counted = assemble.RefusalCounts()
     for number in range(5):
         counted.add(f"{number}.png", Reason.MISPLACED, "beside: the splits")
         counted.add(f"{number}.png", Reason.ANNOTATION, "box outside: box 0 is: there")

@@ -11,9 +11,9 @@ from PIL import Image
 
 from augment.cli import app
 from augment.errors import CallError, DatasetError
-from augment.expansion.expand import expand
+from augment.expansion.expand import expand_dataset
 from augment.scanning.scan import scan
-from augment.splitting.divide import divide, write
+from augment.splitting.divide import divide_dataset, write
 from tests.augment.folders_for_tests import lay, picture
 
 
@@ -36,22 +36,22 @@ def data(tmp_path: Path) -> Path:
 
 
 def divided(dataset_root: Path, **options: object) -> dict[str, str]:
-    division = divide(scan(dataset_root), **options)  # type: ignore[arg-type]
+    division = divide_dataset(scan(dataset_root), **options)  # type: ignore[arg-type]
     return {row[0]: row[1] for row in division.rows()}
 
 
 def test_every_class_has_its_share(data: Path) -> None:
-    division = divide(scan(data))
+    division = divide_dataset(scan(data))
     assert division.counts == {"train": 18, "val": 6, "test": 6}
     assert division.class_counts() == {"cat": [12, 4, 4], "dog": [6, 2, 2]}
-    assert divide(scan(data), validation=False).counts == {"train": 21, "test": 9}
+    assert divide_dataset(scan(data), validation=False).counts == {"train": 21, "test": 9}
 
 
 def test_near_duplicates_stay_on_one_side_and_are_reported(data: Path) -> None:
     for i in range(10):
         lay(data, {f"dog/copy of {i}.png": png(i, size=50)})
     dataset = scan(data)
-    division = divide(dataset)
+    division = divide_dataset(dataset)
     rows = {row[0]: row for row in division.rows()}
     for i in range(10):
         mine, other = rows[f"dog/copy of {i}"], rows[f"cat/p{i // 5}_{i:02}"]
@@ -60,7 +60,7 @@ def test_near_duplicates_stay_on_one_side_and_are_reported(data: Path) -> None:
         assert mine[4] == other[0]
         assert int(mine[5]) <= 6
     assert len(division.near.pairs) == 10
-    alone = divide(dataset, max_distance=None)
+    alone = divide_dataset(dataset, max_distance=None)
     assert not len(alone.near.pairs)
     assert any(
         alone.assigned[dataset.find(f"dog/copy of {i}")] != alone.assigned[dataset.find(f"cat/p{i // 5}_{i:02}")]
@@ -97,7 +97,7 @@ def test_groups_by_a_column_are_read_from_what_is_said_of_pictures(tmp_path: Pat
     lines.append(json.dumps({"file_name": "19.png", "text": "a"}))
     files: dict[str, bytes | None] = {f"{i}.png": png(i) for i in range(20)}
     data = lay(tmp_path / "data", files | {"metadata.jsonl": "\n".join(lines).encode()})
-    division = divide(scan(data), group_by="column:patient")
+    division = divide_dataset(scan(data), group_by="column:patient")
     rows = {row[0]: row[1] for row in division.rows()}
     assert all(len({rows[str(4 * patient + i)] for i in range(4)}) == 1 for patient in range(4))
     assert division.num_nameless == 1
@@ -166,7 +166,7 @@ def annotated(root: Path) -> Path:
 
 
 def test_detection_is_divided_by_the_rarest_class_in_the_picture(tmp_path: Path) -> None:
-    division = divide(scan(annotated(tmp_path / "data")), ratios="50,25,25")
+    division = divide_dataset(scan(annotated(tmp_path / "data")), ratios="50,25,25")
     assert division.class_counts() == {"car": [9, 5, 4], "tram": [3, 1, 2]} or division.class_counts() == {
         "car": [9, 4, 5],
         "tram": [3, 2, 1],
@@ -176,7 +176,7 @@ def test_detection_is_divided_by_the_rarest_class_in_the_picture(tmp_path: Path)
 @pytest.mark.parametrize("name", ["coco", "csv", "imagefolder", "parquet", "voc", "webdataset", "yolo"])
 def test_divided_dataset_is_written_by_every_format_that_holds_boxes(tmp_path: Path, name: str) -> None:
     dataset = scan(annotated(tmp_path / "data"))
-    division = divide(dataset)
+    division = divide_dataset(dataset)
     summary = write(division, tmp_path / "out", output_format=name)
     assert summary.num_refused == 0
     written = scan(tmp_path / "out")
@@ -197,7 +197,7 @@ def test_pictures_with_masks_are_divided_with_them(tmp_path: Path) -> None:
 
     files: dict[str, bytes | None] = {f"images/{i}.png": png(i) for i in range(10)}
     data = lay(tmp_path / "data", files | {f"masks/{i}.png": mask(i) for i in range(10)})
-    division = divide(scan(data))
+    division = divide_dataset(scan(data))
     write(division, tmp_path / "out")
     written = scan(tmp_path / "out")
     assert (written.splits, set(written.targets)) == (division.counts, {"mask"})
@@ -205,22 +205,22 @@ def test_pictures_with_masks_are_divided_with_them(tmp_path: Path) -> None:
 
 
 def test_expanding_what_was_divided_augments_training_alone(data: Path, tmp_path: Path) -> None:
-    write(divide(scan(data)), tmp_path / "divided")
-    summary = expand(tmp_path / "divided", tmp_path / "out", "flip-rotate-crop", copies=2)
+    write(divide_dataset(scan(data)), tmp_path / "divided")
+    summary = expand_dataset(tmp_path / "divided", tmp_path / "out", "flip-rotate-crop", copies=2)
     assert (summary.num_rendered, summary.num_copied) == (36, 12)
     assert scan(tmp_path / "out").splits == {"test": 6, "train": 36, "val": 6}
 
 
 def test_what_the_scan_refused_is_told_where_the_dataset_is_written(data: Path, tmp_path: Path) -> None:
     lay(data, {"cat/notes.dat": b"no picture"})
-    summary = write(divide(scan(data)), tmp_path / "out")
+    summary = write(divide_dataset(scan(data)), tmp_path / "out")
     assert [each.key for each in summary.refusals] == ["cat/notes.dat"]
 
 
 def test_changed_dataset_is_brought_up_to_date(data: Path, tmp_path: Path) -> None:
-    write(divide(scan(data)), tmp_path / "out")
+    write(divide_dataset(scan(data)), tmp_path / "out")
     lay(data, {f"cat/new {i}.png": png(100 + i) for i in range(3)})
-    division = divide(scan(data))
+    division = divide_dataset(scan(data))
     summary = write(division, tmp_path / "out", update=True)
     assert summary.num_kept >= 20
     assert scan(tmp_path / "out").splits == division.counts

@@ -11,8 +11,8 @@ import pytest
 
 from augment.datasets.dataset import Dataset
 from augment.errors import PipelineError
-from augment.expansion.expand import expand
-from augment.images.encode import encode
+from augment.expansion.expand import expand_dataset
+from augment.images.encode import encode_image
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import Renderer
 from augment.samples.sample import Batch, Sample
@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files: dict[str, bytes | None] = {}
     for split, samples in (("train", pictures(0, 6)), ("valid", pictures(12, 2))):
         files[f"{split}/_annotations.coco.json"] = json.dumps(coco(samples)).encode()
-        files |= {f"{split}/{key}.png": encode(sample.image, "png") for key, sample in samples.items()}
+        files |= {f"{split}/{key}.png": encode_image(sample.image, "png") for key, sample in samples.items()}
     return lay(tmp_path_factory.mktemp("objects"), files)
 
 
@@ -176,7 +176,7 @@ def test_provenance_names_donors_and_counts_what_was_dropped(dataset: Dataset) -
 def test_every_address_depends_on_the_split_where_donors_are_taken(folder: Path, tmp_path: Path) -> None:
     samples = pictures(0, 7)
     files: dict[str, bytes | None] = {"train/_annotations.coco.json": json.dumps(coco(samples)).encode()}
-    files |= {f"train/{key}.png": encode(sample.image, "png") for key, sample in samples.items()}
+    files |= {f"train/{key}.png": encode_image(sample.image, "png") for key, sample in samples.items()}
     before, after = (scan(root).choose("train") for root in (folder, lay(tmp_path / "more", files)))
     keys = {}
     for name, text in (("with", MOSAIC), ("without", "[HorizontalFlip]")):
@@ -210,7 +210,7 @@ def test_keypoints_that_a_mosaic_hides_are_lost_or_dropped(outside: str, dataset
 def test_expansion_of_joined_pictures_is_read_back_with_its_boxes(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pipeline = Pipeline.parse(COPY_PASTE)
-    summary = expand(folder, out, pipeline, split="train", copies=2, image_format="png")
+    summary = expand_dataset(folder, out, pipeline, split="train", copies=2, image_format="png")
     assert summary.num_rendered == 12
     written = scan(out)
     source = Renderer(scan(folder).choose("train"), pipeline.spec)
@@ -235,9 +235,9 @@ def test_expansion_says_what_donors_brought_to_a_picture_without_objects(tmp_pat
     for one in said["annotations"]:
         one["iscrowd"] = one["category_id"] % 2
     files: dict[str, bytes | None] = {"_annotations.coco.json": json.dumps(said).encode()}
-    files |= {f"{key}.png": encode(sample.image, "png") for key, sample in samples.items()}
+    files |= {f"{key}.png": encode_image(sample.image, "png") for key, sample in samples.items()}
     pipeline = Pipeline.parse("[Mosaic: {size: [80, 120], num_pictures: 9, fit_mode: contain}]")
-    expand(lay(tmp_path / "data", files), tmp_path / "out", pipeline, image_format="png")
+    expand_dataset(lay(tmp_path / "data", files), tmp_path / "out", pipeline, image_format="png")
     written = json.loads((tmp_path / "out/annotations.json").read_text())
     names = {one["id"]: one["file_name"] for one in written["images"]}
     classes = {one["id"]: one["name"] for one in written["categories"]}
@@ -251,12 +251,12 @@ def test_expansion_renders_every_copy_again_when_the_split_gains_a_picture(folde
     shutil.copytree(folder / "valid", data)
     pipelines = {"with": Pipeline.parse(MOSAIC), "without": Pipeline.parse("[HorizontalFlip]")}
     for name, pipeline in pipelines.items():
-        assert expand(data, tmp_path / name, pipeline, image_format="png").num_rendered == 2
+        assert expand_dataset(data, tmp_path / name, pipeline, image_format="png").num_rendered == 2
     samples = pictures(12, 3)
     lay(data, {"_annotations.coco.json": json.dumps(coco(samples)).encode()})
-    lay(data, {"02.png": encode(samples["02"].image, "png")})
+    lay(data, {"02.png": encode_image(samples["02"].image, "png")})
     rendered = {
-        name: expand(data, tmp_path / name, pipeline, image_format="png", update=True).num_rendered
+        name: expand_dataset(data, tmp_path / name, pipeline, image_format="png", update=True).num_rendered
         for name, pipeline in pipelines.items()
     }
     assert rendered == {"with": 3, "without": 1}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, PipelineError, Reason
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.render.pipeline import Pipeline
 from augment.samples.sample import Batch
 from augment.scanning.scan import scan
@@ -37,7 +37,7 @@ def write_pictures(folder: Path, names: list[str], *, size: tuple[int, int] = (4
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = np.random.default_rng(i).integers(0, 256, (4, 5, 3), dtype=np.uint8)
         picture = np.kron(noise, np.ones((size[0] // 4, size[1] // 5, 1), np.uint8))
-        path.write_bytes(encode(picture, "png"))
+        path.write_bytes(encode_image(picture, "png"))
 
 
 @pytest.fixture(scope="module")

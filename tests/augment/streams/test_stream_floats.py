@@ -11,7 +11,7 @@ import pytest
 
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, PipelineError
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.normalize.section import parse
 from augment.render.pipeline import Pipeline
 from augment.scanning.scan import scan
@@ -36,9 +36,11 @@ def picture(seed: int, height: int = 10, width: int = 12) -> np.ndarray:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     files: dict[str, bytes | None] = {
-        f"train/{kind}/{i}.png": encode(picture(i + len(kind), 10 + i), "png") for kind in ("a", "bc") for i in range(4)
+        f"train/{kind}/{i}.png": encode_image(picture(i + len(kind), 10 + i), "png")
+        for kind in ("a", "bc")
+        for i in range(4)
     }
-    files |= {"val/a/x.png": encode(picture(77), "png")}
+    files |= {"val/a/x.png": encode_image(picture(77), "png")}
     return scan(lay(tmp_path_factory.mktemp("floats") / "data", files))
 
 
@@ -174,7 +176,7 @@ def test_statistics_of_the_dataset_become_numbers_of_the_split(dataset: Dataset)
 
 
 def test_dataset_of_one_colour_cannot_be_divided_by_its_deviation(tmp_path: Path) -> None:
-    flat = lay(tmp_path / "flat", {f"{i}.png": encode(np.full((9, 9, 3), 7, np.uint8), "png") for i in range(3)})
+    flat = lay(tmp_path / "flat", {f"{i}.png": encode_image(np.full((9, 9, 3), 7, np.uint8), "png") for i in range(3)})
     with pytest.raises(DatasetError, match="are 0, 0, 0 in red, green and blue"):
         stream(scan(flat), normalize={"method": "standard", "statistics": "dataset"})
 

@@ -9,7 +9,7 @@ import pytest
 
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, PipelineError
-from augment.images.encode import encode
+from augment.images.encode import encode_image
 from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline
 from augment.samples.sample import Batch, Sample
@@ -227,7 +227,7 @@ def test_distortions_have_no_matrix() -> None:
 
 def test_inverse_counts_the_pixels_of_the_original_where_less_of_it_is_decoded(tmp_path: Path) -> None:
     large = np.kron(places(75, 100), np.ones((8, 8, 1), np.uint8))
-    (tmp_path / "one.jpg").write_bytes(encode(large, "jpeg", 95))
+    (tmp_path / "one.jpg").write_bytes(encode_image(large, "jpeg", 95))
     view = Pipeline.parse("transforms: [{Resize: {height: 75, width: 100}}, HorizontalFlip]")
     batch = Stream(tmp_path, views=[view], batch_size=1).batch(0, 0)
     assert batch.source_sizes is not None

@@ -13,7 +13,7 @@ from augment.samples.sample import Sample
 from augment.transforms.matrix_geometry import (
     SHAPES,
     VISIBLE,
-    Step,
+    WarpStep,
     areas,
     boxes_through,
     points_through,
@@ -35,7 +35,7 @@ def through(*steps: tuple[str, float]) -> np.ndarray:
     """The box and the share of it that is left, (0 or 1, 5)."""
     size = np.array(SHAPE[::-1])
     rows = with_shapes(np.ones((1, SHAPES)), shapes_of(BOX) / size)
-    moved = boxes_through(rows, [Step(matrix, SHAPE) for matrix in matrices(steps, SHAPE)], shape=SHAPE)
+    moved = boxes_through(rows, [WarpStep(matrix, SHAPE) for matrix in matrices(steps, SHAPE)], shape=SHAPE)
     return np.hstack([moved[:, :4] * (*size, *size), moved[:, VISIBLE : VISIBLE + 1]])
 
 

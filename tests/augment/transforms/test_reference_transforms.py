@@ -12,13 +12,13 @@ from augment.pipelines.spec import PipelineSpec
 from augment.render.records import Loose
 from augment.samples.sample import Sample
 from augment.transforms.donors import source
-from augment.transforms.runtime.compiler import Compiled, Made, check_references
+from augment.transforms.runtime.compiler import Compiled, TransformedSample, check_references
 from tests.augment.transforms.catalogue_cases import node, noise_image, others, sample, some
 
 REFERRING = ("FDA", "HistogramMatching", "OverlayElements", "PixelDistributionAdaptation", "TemplateTransform")
 
 
-def render(name: str, given: Sample, references: source.Source, *, draw: int = 0, **params: Any) -> Made:
+def render(name: str, given: Sample, references: source.Source, *, draw: int = 0, **params: Any) -> TransformedSample:
     compiled = Compiled(PipelineSpec((node(name, **params),)), references={"others": references})
     return compiled(given, seed=1, draw=draw, view=0, key="k")
 
@@ -147,7 +147,7 @@ def disc(colour: tuple[int, int, int]) -> Sample:
     return Sample(image, mask=np.where(inside, 7, 0).astype(np.uint8))
 
 
-def places(made: Made) -> list[list[int]]:
+def places(made: TransformedSample) -> list[list[int]]:
     drawn: Any = made.applied[0].params["places"]
     return list(drawn)
 

@@ -14,14 +14,14 @@ from augment.pipelines.document import parse
 from augment.samples import annotations
 from augment.samples.sample import Provenance, Sample
 from augment.transforms.resolve import resolve
-from augment.transforms.runtime.compiler import Compiled, Made
+from augment.transforms.runtime.compiler import Compiled, TransformedSample
 from tests.augment.transforms.catalogue_cases import LEAVES, MOVING_ALL, compiled, movable, node, noise_image, some
 
 ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
 NAMES = ("nose", "left_eye", "right_eye", "tail")
 
 
-def run(text: str, given: Sample, **address: Any) -> Made:
+def run(text: str, given: Sample, **address: Any) -> TransformedSample:
     return Compiled(resolve(parse(text)), keypoint_names=NAMES)(given, **ADDRESS | address)
 
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 from augment.samples.sample import Sample
 from augment.transforms.catalogue import catalogue
 from augment.transforms.entry import ALL_TARGETS
-from augment.transforms.runtime.compiler import Made
+from augment.transforms.runtime.compiler import TransformedSample
 from tests.augment.transforms.catalogue_cases import (
     LEAVES,
     MOVING,
@@ -197,7 +197,7 @@ def ramps() -> Sample:
     )
 
 
-def only_moves(name: str, made: Made) -> bool:
+def only_moves(name: str, made: TransformedSample) -> bool:
     """True unless a policy has changed colours."""
     return name not in POLICIES or {step for step, _ in operations_of(made.applied[0])} <= GEOMETRIC
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from augment.errors import CallError
 from augment.samples.sample import Batch
-from augment.tta.merge import Merged, merge
+from augment.tta.merge import Merged, merge_predictions
 
 IDENTITY = np.eye(3)
 MIRROR = np.array([[-1.0, 0.0, 19.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -53,7 +53,9 @@ def test_labels_are_joined_by_the_formula_that_was_asked_for() -> None:
     one, other = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.4, 0.6], [0.0, 1.0]])
     predictions = [{"labels": one}, {"labels": other}]
     batch = batch_of(WHOLE, MIRRORED, num_rows=2)
-    joined = {how: merge(predictions, batch, labels=how).labels for how in ("mean", "max", "geometric_mean")}
+    joined = {
+        how: merge_predictions(predictions, batch, labels=how).labels for how in ("mean", "max", "geometric_mean")
+    }
     assert np.allclose(joined["mean"], (one + other) / 2)  # type: ignore[arg-type]
     assert np.allclose(joined["max"], np.maximum(one, other))  # type: ignore[arg-type]
     assert np.allclose(joined["geometric_mean"], np.sqrt(one * other))  # type: ignore[arg-type]
@@ -62,13 +64,13 @@ def test_labels_are_joined_by_the_formula_that_was_asked_for() -> None:
 def test_labels_need_no_inverse_maps() -> None:
     batch = batch_of(WHOLE)
     batch.inverses = batch.source_sizes = None
-    assert merge([{"labels": [[0.5]]}], batch).labels.tolist() == [[0.5]]  # type: ignore[union-attr]
+    assert merge_predictions([{"labels": [[0.5]]}], batch).labels.tolist() == [[0.5]]  # type: ignore[union-attr]
     with pytest.raises(CallError, match=r"view 0 of the batch has no inverse maps.*`views`"):
-        merge([{"masks": np.zeros((1, 10, 20))}], batch)
+        merge_predictions([{"masks": np.zeros((1, 10, 20))}], batch)
 
 
 def test_masks_that_no_view_shows_are_nan_and_coverage_says_so() -> None:
-    merged = merge([{"masks": [np.ones((10, 10))]}], batch_of(HALF))
+    merged = merge_predictions([{"masks": [np.ones((10, 10))]}], batch_of(HALF))
     assert merged.masks[0].shape == merged.coverage[0].shape == (10, 20)  # type: ignore[index]
     assert np.isnan(merged.masks[0][:, 10:]).all()  # type: ignore[index]
     assert (merged.masks[0][:, :10] == 1).all()  # type: ignore[index]
@@ -79,7 +81,7 @@ def test_masks_are_bilinear_between_the_middles_of_cells() -> None:
     enlarged = np.diag([0.5, 0.5, 1.0]) @ np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
     enlarged[:2, 2] = -0.25  # the view is twice as large: pixel u of it lies at (u + 0.5) / 2 - 0.5
     ramp = np.arange(40.0) * np.ones((20, 1))
-    merged = merge([{"masks": [ramp]}], batch_of((enlarged, (20, 40))))
+    merged = merge_predictions([{"masks": [ramp]}], batch_of((enlarged, (20, 40))))
     assert np.allclose(merged.masks[0], 2 * np.arange(20) + 0.5)  # type: ignore[index]
 
 
@@ -94,8 +96,8 @@ def test_wbf_of_one_view_or_of_equal_views_keeps_boxes_that_lie_apart(seed: int,
     order = np.argsort(-scores, kind="stable")
     for how in ("wbf", "nms"):
         for merged in (
-            merge([one], batch_of(WHOLE), boxes=how),
-            merge([one] * 3, batch_of(WHOLE, WHOLE, WHOLE), boxes=how),
+            merge_predictions([one], batch_of(WHOLE), boxes=how),
+            merge_predictions([one] * 3, batch_of(WHOLE, WHOLE, WHOLE), boxes=how),
         ):
             assert np.allclose(merged.boxes[0], boxes[order], atol=1e-4)  # type: ignore[index]
             assert np.allclose(merged.scores[0], scores[order], atol=1e-6)  # type: ignore[index]
@@ -104,7 +106,7 @@ def test_wbf_of_one_view_or_of_equal_views_keeps_boxes_that_lie_apart(seed: int,
 def test_wbf_is_the_mean_weighted_by_scores_and_scaled_by_who_agrees() -> None:
     first = boxes_of(([2, 2, 8, 8], 0.9, 1), ([12, 1, 18, 5], 0.6, 1))
     second = boxes_of(([11, 2, 17, 8], 0.3, 1), ([2, 2, 8, 8], 0.8, 0))  # mirrored: x 3 to 9, and 12 to 18
-    merged = merge([first, second], batch_of(WHOLE, MIRRORED), iou_threshold=0.5)
+    merged = merge_predictions([first, second], batch_of(WHOLE, MIRRORED), iou_threshold=0.5)
     joined = (0.9 * np.array([2, 2, 8, 8]) + 0.3 * np.array([3, 2, 9, 8])) / 1.2
     assert np.allclose(merged.boxes[0][0], joined)  # type: ignore[index]
     assert np.allclose(merged.scores[0], [0.6, 0.4, 0.3])  # type: ignore[index] # both agree, one, one
@@ -115,16 +117,16 @@ def test_wbf_is_the_mean_weighted_by_scores_and_scaled_by_who_agrees() -> None:
 def test_wbf_counts_the_views_that_show_a_box() -> None:
     far = boxes_of(([12, 1, 18, 5], 0.6))
     nothing = {"boxes": [np.empty((0, 4))], "scores": [np.empty(0)]}
-    merged = merge([far, nothing], batch_of(WHOLE, HALF))
+    merged = merge_predictions([far, nothing], batch_of(WHOLE, HALF))
     assert np.allclose(merged.scores[0], [0.6])  # type: ignore[index] # the second view ends at x = 10
-    merged = merge([far, nothing], batch_of(WHOLE, MIRRORED))
+    merged = merge_predictions([far, nothing], batch_of(WHOLE, MIRRORED))
     assert np.allclose(merged.scores[0], [0.3])  # type: ignore[index]
 
 
 def test_nms_keeps_the_surest_of_each_class() -> None:
     first = boxes_of(([2, 2, 8, 8], 0.9, 1), ([2, 2, 8, 8], 0.2, 2))
     second = boxes_of(([11, 2, 17, 8], 0.95, 1))
-    merged = merge([first, second], batch_of(WHOLE, MIRRORED), boxes="nms", iou_threshold=0.5)
+    merged = merge_predictions([first, second], batch_of(WHOLE, MIRRORED), boxes="nms", iou_threshold=0.5)
     assert np.allclose(merged.boxes[0], [[3, 2, 9, 8], [2, 2, 8, 8]])  # type: ignore[index]
     assert np.allclose(merged.scores[0], [0.95, 0.2])  # type: ignore[index]
     assert merged.box_labels[0].tolist() == [1, 2]  # type: ignore[index]
@@ -133,7 +135,7 @@ def test_nms_keeps_the_surest_of_each_class() -> None:
 def test_boxes_are_cut_at_the_original_and_left_out_beyond_it() -> None:
     wide = np.array([[1.0, 0, -5], [0, 1, 0], [0, 0, 1]])
     found = boxes_of(([2, 1, 9, 4], 0.5), ([0, 1, 4, 4], 0.4))
-    merged = merge([found], batch_of((wide, (10, 30))))
+    merged = merge_predictions([found], batch_of((wide, (10, 30))))
     assert np.allclose(merged.boxes[0], [[0, 1, 4, 4]])  # type: ignore[index]
 
 
@@ -142,7 +144,7 @@ def test_keypoints_swap_sides_in_mirrored_views_and_weigh_by_score() -> None:
     mirrored = [[19 - 12.0, 5.0], [19 - 4.0, 5.0]]  # what looks like the left one there is the right one
     one = {"keypoints": [[left, right]], "keypoint_scores": [[1.0, 1.0]]}
     other = {"keypoints": [mirrored], "keypoint_scores": [[0.5, 0.5]]}
-    merged = merge([one, other], batch_of(WHOLE, MIRRORED), flip_idx=[1, 0])
+    merged = merge_predictions([one, other], batch_of(WHOLE, MIRRORED), flip_idx=[1, 0])
     assert np.allclose(merged.keypoints, [[left, right]])  # type: ignore[arg-type]
     assert np.allclose(merged.keypoint_scores, 0.75)  # type: ignore[arg-type]
 
@@ -150,20 +152,20 @@ def test_keypoints_swap_sides_in_mirrored_views_and_weigh_by_score() -> None:
 def test_keypoints_are_those_of_the_views_that_have_them() -> None:
     nan = [np.nan, np.nan]
     one, other = {"keypoints": [[[1.0, 1.0], nan, nan]]}, {"keypoints": [[[3.0, 1.0], [2.0, 4.0], nan]]}
-    merged = merge([one, other], batch_of(WHOLE, WHOLE))
+    merged = merge_predictions([one, other], batch_of(WHOLE, WHOLE))
     assert np.allclose(merged.keypoints, [[[2, 1], [2, 4], nan]], equal_nan=True)  # type: ignore[arg-type]
 
 
 def test_pictures_may_have_their_channels_first() -> None:
     batch = batch_of(MIRRORED)
     batch.images = np.zeros((1, 3, 10, 20), np.float32)
-    merged = merge([{"masks": [np.arange(20.0) * np.ones((10, 1))]}], batch)
+    merged = merge_predictions([{"masks": [np.arange(20.0) * np.ones((10, 1))]}], batch)
     assert np.allclose(merged.masks[0], np.arange(20)[::-1])  # type: ignore[index]
 
 
 def test_predictions_may_come_one_after_another() -> None:
     predictions: Any = ({"labels": [[share]]} for share in (0.0, 1.0))
-    assert merge(predictions, batch_of(WHOLE, MIRRORED)).labels.tolist() == [[0.5]]  # type: ignore[union-attr]
+    assert merge_predictions(predictions, batch_of(WHOLE, MIRRORED)).labels.tolist() == [[0.5]]  # type: ignore[union-attr]
 
 
 def test_merged_of_no_rows_has_no_rows() -> None:
@@ -171,7 +173,7 @@ def test_merged_of_no_rows_has_no_rows() -> None:
         {"labels": np.zeros((0, 4)), "masks": [], "boxes": [], "scores": [], "keypoints": np.zeros((0, 5, 2))}
     ]
     batch = batch_of(WHOLE, num_rows=1).rows(0, 0)
-    merged = merge(predictions, batch)
+    merged = merge_predictions(predictions, batch)
     assert isinstance(merged, Merged)
     assert merged.labels.shape == (0, 4)  # type: ignore[union-attr]
     assert merged.masks == merged.boxes == []
@@ -210,9 +212,9 @@ GOOD = {"masks": np.zeros((2, 3, 10, 20))}
 )
 def test_merge_refuses_what_does_not_fit_and_says_what_would(predictions: Any, options: Any, message: str) -> None:
     with pytest.raises(CallError, match=message):
-        merge(predictions, batch_of(WHOLE, MIRRORED, num_rows=2), **options)
+        merge_predictions(predictions, batch_of(WHOLE, MIRRORED, num_rows=2), **options)
 
 
 def test_merge_refuses_what_is_no_batch() -> None:
     with pytest.raises(CallError, match="give the batch that was predicted"):
-        merge([GOOD], "batch")  # type: ignore[arg-type]
+        merge_predictions([GOOD], "batch")  # type: ignore[arg-type]

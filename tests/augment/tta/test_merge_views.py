@@ -13,8 +13,8 @@ from augment.errors import CallError
 from augment.pipelines.spec import PipelineSpec
 from augment.samples.sample import Batch, Sample
 from augment.transforms import catalogue
-from augment.transforms.runtime.compiler import Compiled, Made
-from augment.tta.merge import merge
+from augment.transforms.runtime.compiler import Compiled, TransformedSample
+from augment.tta.merge import merge_predictions
 from tests.augment.transforms.catalogue_cases import MOVING, node
 
 HEIGHT, WIDTH = 80, 100
@@ -86,7 +86,7 @@ def compiled(name: str) -> Compiled:
     return Compiled(PipelineSpec((node(name, **NEEDED.get(name, {})),)), points=True)
 
 
-def seen_by(transforms: list[str], draw: int) -> tuple[list[Made], Batch]:
+def seen_by(transforms: list[str], draw: int) -> tuple[list[TransformedSample], Batch]:
     """The picture as each transform shows it, and a batch of one row that holds it."""
     made = [compiled(name)(painted(), seed=3, draw=draw, view=view, key="a") for view, name in enumerate(transforms)]
     views = [
@@ -106,7 +106,7 @@ def seen_by(transforms: list[str], draw: int) -> tuple[list[Made], Batch]:
     return made, views[0]
 
 
-def inverse_of(made: Made) -> NDArray[np.float64]:
+def inverse_of(made: TransformedSample) -> NDArray[np.float64]:
     nowhere = np.full((3, 3), np.nan)
     return nowhere if made.matrix is None else np.asarray(np.linalg.inv(made.matrix), np.float64)
 
@@ -133,7 +133,7 @@ draws = st.integers(0, 2**20)
 @settings(max_examples=8, deadline=None)
 def test_masks_of_a_view_come_back_to_where_they_were(name: str, draw: int) -> None:
     (made,), batch = seen_by([name], draw)
-    merged = merge([{"masks": scores(made.sample.mask)[np.newaxis]}], batch)  # type: ignore[arg-type]
+    merged = merge_predictions([{"masks": scores(made.sample.mask)[np.newaxis]}], batch)  # type: ignore[arg-type]
     assert merged.masks is not None
     assert merged.coverage is not None
     seen = merged.coverage[0] > 0
@@ -151,7 +151,7 @@ def test_boxes_and_points_of_a_straight_view_come_back_exactly(name: str, draw: 
     (made,), batch = seen_by([name], draw)
     moved = made.sample
     prediction = {"boxes": [moved.boxes], "scores": [np.ones(len(moved.boxes))]}  # type: ignore[arg-type]
-    merged = merge([prediction | {"keypoints": moved.keypoints[np.newaxis]}], batch)  # type: ignore[index]
+    merged = merge_predictions([prediction | {"keypoints": moved.keypoints[np.newaxis]}], batch)  # type: ignore[index]
     assert merged.boxes is not None
     assert merged.keypoints is not None
     assert np.allclose(merged.keypoints[0], POINTS, atol=1e-3)
@@ -177,7 +177,7 @@ def test_boxes_of_a_turned_view_hold_what_they_held(name: str, draw: int) -> Non
     height, width = made.sample.image.shape[:2]
     assume(boxes is not None and len(boxes) == 1)
     assume((boxes[0, :2] > 0).all() and boxes[0, 2] < width and boxes[0, 3] < height)  # type: ignore[index]
-    merged = merge([{"boxes": [boxes], "scores": [[0.5]]}], batch)
+    merged = merge_predictions([{"boxes": [boxes], "scores": [[0.5]]}], batch)
     assert merged.boxes is not None
     (box,) = merged.boxes[0]
     assert (box[:2] <= BOX[0, :2] + 0.1).all()
@@ -190,7 +190,7 @@ def test_boxes_of_a_turned_view_hold_what_they_held(name: str, draw: int) -> Non
 def test_flips_and_turns_alone_are_undone_to_the_bit(draw: int) -> None:
     made, batch = seen_by(["D4", "HorizontalFlip", "Transpose"], draw)
     predicted = [{"masks": [scores(each.sample.mask)]} for each in made]  # type: ignore[arg-type]
-    merged = merge(predicted, batch)
+    merged = merge_predictions(predicted, batch)
     assert np.array_equal(merged.masks[0], scores(painted().mask))  # type: ignore[index, arg-type]
     assert (merged.coverage[0] == 3).all()  # type: ignore[index]
 
@@ -201,9 +201,9 @@ def test_views_are_averaged_where_they_see(draw: int) -> None:
     names = ["RandomCrop", "Affine", "HorizontalFlip"]
     made, batch = seen_by(names, draw)
     predicted = [np.full((1, *each.sample.mask.shape), view, np.float32) for view, each in enumerate(made)]  # type: ignore[union-attr]
-    merged = merge([{"masks": each} for each in predicted], batch)
+    merged = merge_predictions([{"masks": each} for each in predicted], batch)
     alone = [
-        merge([{"masks": predicted[view]}], single(each)).coverage[0]  # type: ignore[index]
+        merge_predictions([{"masks": predicted[view]}], single(each)).coverage[0]  # type: ignore[index]
         for view, each in enumerate(batch.views)
     ]
     assert np.array_equal(merged.coverage[0], np.sum(alone, axis=0))  # type: ignore[index]
@@ -226,8 +226,8 @@ def test_coarse_maps_lie_evenly_over_their_view(draw: int, stride: int) -> None:
         height, width = each.shape[1:]
         cells = each.reshape(NUM_CLASSES, height // stride, stride, width // stride, stride)
         coarse.append(cells.mean(axis=(2, 4)))
-    even = merge([{"masks": [each]} for each in coarse], batch)
-    said = merge([{"masks": [each]} for each in coarse], batch, stride=stride)
+    even = merge_predictions([{"masks": [each]} for each in coarse], batch)
+    said = merge_predictions([{"masks": [each]} for each in coarse], batch, stride=stride)
     assert np.array_equal(even.masks[0], said.masks[0])  # type: ignore[index]
     mask = painted().mask
     sure = inner(mask, stride)  # type: ignore[arg-type]
@@ -240,6 +240,6 @@ def test_masks_of_a_distorted_view_are_refused_and_its_labels_are_not(name: str)
     assert made.matrix is None
     masks = [scores(each)[np.newaxis] for each in (made.sample.mask, painted().mask)]  # type: ignore[arg-type]
     with pytest.raises(CallError, match=r"view 0 of 'a' \(1 of 1 rows\) has no inverse map"):
-        merge([{"masks": each} for each in masks], batch)
-    merged = merge([{"labels": [[1.0, 0.0]]}, {"labels": [[0.0, 1.0]]}], batch)
+        merge_predictions([{"masks": each} for each in masks], batch)
+    merged = merge_predictions([{"labels": [[1.0, 0.0]]}, {"labels": [[0.0, 1.0]]}], batch)
     assert merged.labels.tolist() == [[0.5, 0.5]]  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from augment.errors import CallError
 from augment.samples.sample import Batch
 from augment.wire import arrow
-from augment.wire.columns import Layout
+from augment.wire.columns import BatchLayout
 from tests.augment.wire.wire_for_tests import arrow_bytes
 
 METADATA = {"batch_size": 4, "epoch": 3, "classes": ["cat", "dög"]}
@@ -39,11 +39,11 @@ def batches(draw: st.DrawFn, same_size: bool) -> Batch:
     )
 
 
-def layout(batch: Batch, same_size: bool) -> Layout:
+def layout(batch: Batch, same_size: bool) -> BatchLayout:
     shape = None
     if same_size:
         shape = batch.images[0].shape if len(batch) else (2, 2, 3)
-    return Layout(shape, frozenset() if batch.labels is None else frozenset({"label"}), metadata=METADATA)
+    return BatchLayout(shape, frozenset() if batch.labels is None else frozenset({"label"}), metadata=METADATA)
 
 
 def assert_same(first: Batch, second: Batch) -> None:
@@ -106,13 +106,13 @@ def one_batch() -> Batch:
 
 
 def test_wire_images_are_views_not_copies() -> None:
-    encoded = arrow_bytes([one_batch()], Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
+    encoded = arrow_bytes([one_batch()], BatchLayout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
     (batch,) = arrow.read_batches(encoded)
     assert np.shares_memory(batch.images, np.frombuffer(encoded, np.uint8))
 
 
 def test_wire_is_read_by_bare_pyarrow() -> None:
-    encoded = arrow_bytes([one_batch()], Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
+    encoded = arrow_bytes([one_batch()], BatchLayout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
     with pa.ipc.open_stream(encoded) as reader:
         table = reader.read_all()
     assert table.schema.field("image").type == pa.fixed_shape_tensor(pa.uint8(), [2, 3, 3], dim_names=["H", "W", "C"])
@@ -124,7 +124,7 @@ def test_wire_is_read_by_bare_pyarrow() -> None:
 def test_wire_sizes_that_differ_are_a_canonical_variable_shape_tensor() -> None:
     batch = one_batch()
     batch.images = list(batch.images)
-    with pa.ipc.open_stream(arrow_bytes([batch], Layout(None, frozenset({"label"}), metadata=METADATA))) as reader:
+    with pa.ipc.open_stream(arrow_bytes([batch], BatchLayout(None, frozenset({"label"}), metadata=METADATA))) as reader:
         (row,) = reader.read_all().to_pylist()
         field = reader.schema.field("image")
     assert field.type.extension_name == "arrow.variable_shape_tensor"
@@ -133,7 +133,7 @@ def test_wire_sizes_that_differ_are_a_canonical_variable_shape_tensor() -> None:
 
 @pytest.mark.parametrize("as_file", [True, False])
 def test_wire_cut_stream_is_an_error_never_a_short_epoch(as_file: bool) -> None:
-    encoded = arrow_bytes([one_batch()] * 2, Layout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
+    encoded = arrow_bytes([one_batch()] * 2, BatchLayout((2, 3, 3), frozenset({"label"}), metadata=METADATA))
     for length in range(len(encoded)):
         cut = encoded[:length]
         with pytest.raises(CallError, match="no complete Arrow stream"):

@@ -16,7 +16,7 @@ from augment.samples.annotations import Rle
 from augment.samples.sample import Batch, Sample
 from augment.samples.sample import targets as stacked
 from augment.wire import arrow, npz, tar
-from augment.wire.columns import RAGGED, Layout
+from augment.wire.columns import RAGGED, BatchLayout
 from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 
 HEIGHT, WIDTH = 5, 7
@@ -56,9 +56,9 @@ def batch_of(samples: list[Sample], *, fixed: bool = True, names: frozenset[str]
     )
 
 
-def layout(*, fixed: bool = True, names: frozenset[str] = ALL) -> Layout:
+def layout(*, fixed: bool = True, names: frozenset[str] = ALL) -> BatchLayout:
     shape = (HEIGHT, WIDTH, 3) if fixed else None
-    return Layout(shape, names, num_classes=3, metadata=METADATA)
+    return BatchLayout(shape, names, num_classes=3, metadata=METADATA)
 
 
 def assert_same_targets(first: Batch, second: Batch) -> None:
@@ -132,7 +132,7 @@ def test_tar_holds_mask_and_members() -> None:
 def test_arrow_stream_that_ends_in_a_mask_of_255_is_known_as_cut(tail: bytes) -> None:
     one = Sample(np.zeros((2, 2, 3), np.uint8), mask=np.full((2, 2), tail[0], np.uint8))
     names = frozenset({"mask"})
-    encoded = arrow_bytes([batch_of([one], names=names)], Layout((2, 2, 3), names, metadata=METADATA))
+    encoded = arrow_bytes([batch_of([one], names=names)], BatchLayout((2, 2, 3), names, metadata=METADATA))
     cut = encoded[: -len(arrow.STREAM_END)]
     with pytest.raises(CallError, match="cut between"):
         list(arrow.read_batches(cut))

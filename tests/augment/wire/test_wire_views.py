@@ -15,7 +15,7 @@ from augment.errors import CallError
 from augment.images import masks
 from augment.samples.sample import Batch, Provenance
 from augment.wire import arrow, npz, tar
-from augment.wire.columns import RAGGED, Layout
+from augment.wire.columns import RAGGED, BatchLayout
 from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 
 TARGETS = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints", *RAGGED})
@@ -80,11 +80,11 @@ def batch_of(seed: int, sizes: list[tuple[int, int] | None], num_rows: int, *, h
     return first
 
 
-def layout(sizes: list[tuple[int, int] | None], *, has_targets: bool = True) -> Layout:
+def layout(sizes: list[tuple[int, int] | None], *, has_targets: bool = True) -> BatchLayout:
     targets = TARGETS if has_targets else frozenset()
     shapes = [None if size is None else (*size, 3) for size in sizes]
-    others = tuple(Layout(shape, targets) for shape in shapes[1:])
-    return Layout(shapes[0], targets, 3, metadata=METADATA, views=others, has_inverses=True)
+    others = tuple(BatchLayout(shape, targets) for shape in shapes[1:])
+    return BatchLayout(shapes[0], targets, 3, metadata=METADATA, views=others, has_inverses=True)
 
 
 def assert_same(one: Any, other: Any, name: str) -> None:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from augment.samples.sample import Batch
 from augment.wire import arrow, columns
-from augment.wire.columns import Layout
+from augment.wire.columns import BatchLayout
 
 
-def arrow_bytes(batches: list[Batch], layout: Layout) -> bytes:
+def arrow_bytes(batches: list[Batch], layout: BatchLayout) -> bytes:
     """A complete stream of these batches."""
     schema = arrow.schema_of(layout)
     messages = [bytes(part) for batch in batches for part in arrow.batch_message(batch, schema)]

@@ -16,12 +16,12 @@ import pytest
 from augment.errors import Reason, RecordError, WorkerError
 from augment.samples.sample import Refusal
 from augment.workers import launcher, outcome, quarantine
-from augment.workers.process import Ended, Limits, OutOfMemory, Reply, Run
+from augment.workers.process import Ended, OutOfMemory, Reply, RunTask, WorkerLimits
 from tests.augment.waiting import eventually
 from tests.augment.workers.tasks_for_tests import Call, Records, picture
 
-LIMITS = Limits(record_timeout_s=60, memory_bytes=512 << 20)
-IMPATIENT = Limits(record_timeout_s=0.3, memory_bytes=512 << 20)
+LIMITS = WorkerLimits(record_timeout_s=60, memory_bytes=512 << 20)
+IMPATIENT = WorkerLimits(record_timeout_s=0.3, memory_bytes=512 << 20)
 """For tests of the time limit: processor seconds, so that a busy machine changes nothing."""
 
 
@@ -35,7 +35,7 @@ class Bench:
         self.verdicts: dict[str, Refusal | None] = {}
 
     def reply(self, task: Any, *, quarantine: bool, verdicts: dict[str, Refusal | None] | None = None) -> Reply:
-        run = Run(self.handle.num_tasks + 1, pickle.dumps(task), quarantine, verdicts or {})
+        run = RunTask(self.handle.num_tasks + 1, pickle.dumps(task), quarantine, verdicts or {})
         return self.handle.run(run, self.verdicts.__setitem__)
 
     def run(self, task: Any, *, quarantine: bool, verdicts: dict[str, Refusal | None] | None = None) -> Any:
@@ -239,7 +239,7 @@ def test_a_file_that_is_mapped_does_not_count_as_memory(bench: Bench, tmp_path: 
 
 
 def test_a_child_in_quarantine_dies_with_its_worker() -> None:
-    zygote = launcher.Launcher(Limits(record_timeout_s=600, memory_bytes=None), ())
+    zygote = launcher.Launcher(WorkerLimits(record_timeout_s=600, memory_bytes=None), ())
     try:
         bench = Bench(zygote)
         process = psutil.Process(bench.handle.pid)

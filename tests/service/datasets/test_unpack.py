@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from augment.errors import AugmentError, DatasetError
 from augment.workers.files import ProgressFile
-from service.datasets.unpack import Limits, Unpacked, _Member, _Unpacking, unpack
+from service.datasets.unpack import ArchiveLimits, Unpacked, _Member, _Unpacking, unpack
 from service.errors import MalformedError, MediaTypeError, ServiceError, TooLargeError
 from tests.service.archives_for_tests import PICTURES, png, tar_member, tar_of, tarred, zip_of, zipped
 
-LIMITS = Limits(max_files=100, max_bytes=2**24, max_ratio=100)
+LIMITS = ArchiveLimits(max_files=100, max_bytes=2**24, max_ratio=100)
 
 
-def _unpack(data: bytes, folder: Path, limits: Limits = LIMITS) -> Unpacked:
+def _unpack(data: bytes, folder: Path, limits: ArchiveLimits = LIMITS) -> Unpacked:
     (folder / "upload").write_bytes(data)
     return unpack(folder / "upload", folder / "files", limits, ProgressFile(folder / "progress", "unpacking"))
 
@@ -166,8 +166,8 @@ def test_a_hostile_archive_is_refused_and_writes_nowhere_else(tmp_path: Path, na
 def test_bounds_hold_where_they_are_said_to_be(tmp_path: Path) -> None:
     for i, (limits, setting) in enumerate(
         [
-            (Limits(max_files=2, max_bytes=2**24, max_ratio=100), "AUGMENT_MAX_FILES"),
-            (Limits(max_files=3, max_bytes=1000, max_ratio=100), "AUGMENT_MAX_HOME_BYTES"),
+            (ArchiveLimits(max_files=2, max_bytes=2**24, max_ratio=100), "AUGMENT_MAX_FILES"),
+            (ArchiveLimits(max_files=3, max_bytes=1000, max_ratio=100), "AUGMENT_MAX_HOME_BYTES"),
         ]
     ):
         folder = tmp_path / str(i)
@@ -175,11 +175,11 @@ def test_bounds_hold_where_they_are_said_to_be(tmp_path: Path) -> None:
         with pytest.raises(TooLargeError, match=setting):
             _unpack(zipped(), folder, limits)
     (tmp_path / "fits").mkdir()
-    assert _unpack(zipped(), tmp_path / "fits", Limits(3, 2**24, 100)).num_files == 3
+    assert _unpack(zipped(), tmp_path / "fits", ArchiveLimits(3, 2**24, 100)).num_files == 3
     (tmp_path / "folders").mkdir()
     empty = tar_of(*(tar_member(f"d{i}", tarfile.DIRTYPE) for i in range(10)))
     with pytest.raises(TooLargeError, match="AUGMENT_MAX_FILES"):
-        _unpack(empty, tmp_path / "folders", Limits(3, 2**24, 100))
+        _unpack(empty, tmp_path / "folders", ArchiveLimits(3, 2**24, 100))
 
 
 def test_members_that_overlap_are_bounded_as_others(tmp_path: Path) -> None:

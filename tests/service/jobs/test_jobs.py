@@ -17,8 +17,8 @@ from fastapi import Request
 from PIL import Image
 from starlette.testclient import TestClient
 
-from augment.expansion.expand import expand
-from augment.expansion.verify import verify
+from augment.expansion.expand import expand_dataset
+from augment.expansion.verify import verify_expansion
 from service.jobs.table import Job, JobState, JobTable, JobWanted
 from service.routes.jobs import read_output
 from tests.service.folders_for_tests import Run, write_folder
@@ -81,7 +81,7 @@ def test_a_job_writes_what_the_command_line_writes(
 ) -> None:
     assert (done["state"], done["error"]) == ("succeeded", None)
     assert done["progress"] == {"done": 80, "total": 80, "failed": 0}
-    expand(data_root / "photos", tmp_path / "out", "light", copies=2, seed=7)
+    expand_dataset(data_root / "photos", tmp_path / "out", "light", copies=2, seed=7)
     expected = _files(tmp_path / "out")
     assert _files(Path(done["output"])) == expected
     tarred = service.get(f"/v1/jobs/{done['id']}/output")
@@ -167,7 +167,7 @@ def test_a_job_takes_pictures_of_a_dataset_which_stays_until_its_end(
     assert job["state"] == "succeeded", job["error"]
     pipeline = tmp_path / "fda.json"
     pipeline.write_text(json.dumps(fda))
-    expand(data_root / photos, tmp_path / "out", pipeline, copies=2, seed=7, references={"styles": styles})
+    expand_dataset(data_root / photos, tmp_path / "out", pipeline, copies=2, seed=7, references={"styles": styles})
     assert _files(Path(job["output"])) == _files(tmp_path / "out")
     assert service.delete("/v1/datasets/styles").status_code == 204
     problem = service.post("/v1/jobs", json=wanted | {"output": {"name": "other"}})
@@ -263,7 +263,7 @@ def test_a_cancelled_job_goes_on_when_resumed(service: TestClient, data_root: Pa
     assert service.post(f"/v1/jobs/{job_id}/cancel").status_code == 409
     pipeline = tmp_path / "slow.json"
     pipeline.write_text(json.dumps(_SLOW))
-    expand(data_root / "photos", tmp_path / "out", pipeline, copies=2, seed=7, image_format="jpeg")
+    expand_dataset(data_root / "photos", tmp_path / "out", pipeline, copies=2, seed=7, image_format="jpeg")
     assert _files(Path(job["output"])) == _files(tmp_path / "out")
 
 
@@ -360,7 +360,7 @@ def test_an_ended_service_leaves_jobs_to_the_next(run: Run, tmp_path: Path) -> N
     for job_id in ids:
         job = _ended(again, job_id)
         assert job["state"] == "succeeded", job
-        assert verify(job["output"], root).num_mismatches == 0
+        assert verify_expansion(job["output"], root).num_mismatches == 0
 
 
 def test_a_full_home_ends_a_job_and_says_so(run: Run, tmp_path: Path) -> None:

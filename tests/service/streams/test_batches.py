@@ -18,9 +18,9 @@ from augment.wire.bundle import Bundle
 from service.datasets.registry import Datasets
 from service.home import Home, Quota
 from service.observe import Metrics
-from service.one_shot import OneShot, Options, Pictures, pack
+from service.one_shot import OneShot, Options, RequestFiles, pack
 from service.settings import Settings
-from service.streams.batch_cache import Batches, Readers, Wanted
+from service.streams.batch_cache import Batches, BatchRequest, Readers
 from service.streams.batch_files import CHUNK_BYTES, BatchFiles, FilePart
 
 KIB = 2**10
@@ -52,7 +52,7 @@ class Oven:
         self.refusals: tuple[Refusal, ...] = ()
         self.has_no_memory: Callable[[Path], bool] = lambda _: False
 
-    def wanted(self, address: object) -> Wanted:
+    def wanted(self, address: object) -> BatchRequest:
         async def produce(path: Path) -> Laid | None:
             self.started.append(address)
             try:
@@ -65,10 +65,10 @@ class Oven:
             sizes = None if self.has_no_memory(path) else result_file.write(path, [self.content])
             return sizes and Laid(*sizes, self.refusals)
 
-        return Wanted(address, produce, len(self.content))
+        return BatchRequest(address, produce, len(self.content))
 
 
-async def content_of(batches: Batches, wanted: Wanted) -> bytes:
+async def content_of(batches: Batches, wanted: BatchRequest) -> bytes:
     async with batches.lease(wanted) as file:
         return b"".join([b"".join(pieces_of(chunk)) async for chunk in file.chunks()])
 
@@ -268,7 +268,7 @@ def test_what_nobody_reads_goes_where_pictures_are_larger_than_expected(home: Ho
         datasets = Datasets(home, Quota(home, 2**30), workers, Settings())
         oneshot = OneShot(files, datasets, workers, metrics, Settings())
         options = Options(Pipeline.load("light"), 0, 1, "jpeg", 90)
-        pictures = Pictures(files, 1, KIB)
+        pictures = RequestFiles(files, 1, KIB)
         pictures.begin("cat")
         await content_of(batches, oven.wanted("a"))
         assert len(await oneshot.render(pictures, options)) == 1

@@ -17,10 +17,10 @@ from augment.samples.sample import Batch
 from augment.scanning.scan import scan
 from augment.streams.spec import BatchSlice
 from augment.streams.stream import Stream
-from augment.streams.tasks import Format, PartFormat
+from augment.streams.tasks import BatchFormat, PartFormat
 from augment.wire import arrow
 from service.asgi.admission import Lane
-from service.datasets.registration import Wanted
+from service.datasets.registration import RegistrationRequest
 from service.errors import ConflictError
 from tests.augment.wire.wire_for_tests import arrow_bytes, read_npz
 from tests.service.folders_for_tests import Run, write_folder
@@ -339,7 +339,7 @@ def test_what_is_being_read_is_read_to_its_end(run: Run, tmp_path: Path, how: st
     stream = state.streams.open(stream_id)
 
     async def render(index: int) -> None:
-        wanted = state.rendering.part(stream, BatchSlice(0, index), PartFormat(Format.ARROW))
+        wanted = state.rendering.part(stream, BatchSlice(0, index), PartFormat(BatchFormat.ARROW))
         async with state.batches.lease(wanted) as file:
             assert file.laid.num_replaced == 0
 
@@ -349,7 +349,7 @@ def test_what_is_being_read_is_read_to_its_end(run: Run, tmp_path: Path, how: st
             if how == "deleted":
                 await state.datasets.delete("photos")
             else:
-                await state.datasets.register(Wanted("photos", str(other), replace=True))
+                await state.datasets.register(RegistrationRequest("photos", str(other), replace=True))
             await render(1)
             async with state.datasets.reading(stream.entries[0]):
                 await render(2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from augment.images.decode import decode
+from augment.images.decode import decode_image
 from augment.render.pipeline import Pipeline
 from augment.streams.stream import Stream
 from augment.wire import arrow
@@ -74,7 +74,7 @@ def test_every_format_carries_the_weights(service: TestClient, declared: dict[st
 def test_a_sample_is_shown_unmixed(service: TestClient, declared: dict[str, Any]) -> None:
     plain = service.post("/v1/streams", json=asked()).json()["id"]
     answers = [service.get(f"/v1/streams/{each}/samples/0/cat/00") for each in (plain, declared["id"])]
-    one, other = (decode(each.content) for each in answers)
+    one, other = (decode_image(each.content) for each in answers)
     assert np.array_equal(one, other)
     described = service.get(f"/v1/streams/{declared['id']}/samples/0/cat/00", params={"format": "json"}).json()
     assert "mixed" not in described
