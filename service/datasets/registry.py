@@ -338,8 +338,8 @@ class Datasets:
         if pending.error is not None:
             return {"state": "failed", "error": dict(pending.error)}
         inside = self._folder(pending.wanted.name).path / pending.generation
-        said = files.read(inside / "progress.json")
-        return {"state": "scanning", "progress": said or {"stage": "waiting", "done": 0, "total": None}}
+        progress = files.read(inside / "progress.json")
+        return {"state": "scanning", "progress": progress or {"stage": "waiting", "done": 0, "total": None}}
 
     def _read_home(self) -> None:
         for path in sorted((self._home.path / "datasets").iterdir()):

@@ -340,18 +340,18 @@ async def read_output(request: Request, state: Joined, job_id: JobId) -> Respons
 
 async def _events(state: State, job_id: str, last_event_id: str | None) -> AsyncGenerator[Chunk, None]:
     yield f"retry: {_RECONNECT_MS}\n\n".encode()
-    said, said_at = last_event_id, time.monotonic()
+    sent, sent_at = last_event_id, time.monotonic()
     while not state.admission.draining and job_id in state.jobs:
         job = state.jobs.get(job_id)
         event_id, now = _event_id(job), time.monotonic()
-        if event_id != said or job.state.is_final:
+        if event_id != sent or job.state.is_final:
             kind = str(job.state) if job.state.is_final else "progress"
             data = JobDocument.model_validate(_document(state.jobs, job)).model_dump_json()
             yield f"id: {event_id}\nevent: {kind}\ndata: {data}\n\n".encode()
-            said, said_at = event_id, now
-        elif now - said_at >= _KEEP_ALIVE_S:
+            sent, sent_at = event_id, now
+        elif now - sent_at >= _KEEP_ALIVE_S:
             yield b": keep-alive\n\n"
-            said_at = now
+            sent_at = now
         if job.state.is_final:
             return
         await asyncio.sleep(_EVENT_EVERY_S)

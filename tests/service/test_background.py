@@ -90,6 +90,7 @@ class JobKind(TaskKind):
         return job["state"], job["progress"], job["error"], job["notices"], files
 
 
+@pytest.mark.harden
 @pytest.mark.parametrize("kind", [RegistrationKind(), JobKind()], ids=lambda kind: type(kind).__name__)
 def test_killed_between_any_two_steps_is_never_killed(kind: TaskKind, tmp_path: Path) -> None:
     data = tmp_path / "data"
