@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from augment.preview.overlay import Overlay
     from augment.render.pipeline import Pipeline
     from augment.samples.sample import Applied, Batch, Sample
+    from augment.validation import JSON
 
 _CLASSES_SHOWN = 3
 """In a caption, the heaviest first; mixed rows of pictures with one class have two."""
@@ -30,10 +31,7 @@ _CLASSES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One image of a grid, as it looks when what a pipeline's ``normalize`` made of it is made pixels again.
-
-    ``targets`` are drawn upon it; ``document`` is what ``--json`` says of it, None of an original.
-    """
+    """One image of a grid with caption and targets; ``document`` is its part of ``--json``, None for an original."""
 
     image: "NDArray[np.uint8]"
     label: str
@@ -43,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a grid shows of a picture or a dataset: ``num`` draws, or cells of ``split``; with JSON it has no notes."""
+    """Content of a grid: ``num`` draws of an image, or ``num`` cells of a dataset's ``split``. JSON has no notes."""
 
     root: Path
     pipeline: "Pipeline"
@@ -64,10 +62,10 @@ class Request:
 
 
 def render_mix(request: Request, mix: str) -> list[Cell]:
-    """The first batch of the stream with this mix, of ``num`` rows or as many as there are records.
+    """Return the cells of a stream's first batch: ``num`` rows, or fewer if the dataset has fewer records.
 
-    ``mix`` is a name, or YAML or JSON. Raises PipelineError where pipeline or mix do not fit the dataset, DatasetError
-    where records are refused and so are all that might take their places.
+    ``mix`` is a name, or YAML or JSON. Raises PipelineError if pipeline or mix do not fit the dataset, DatasetError
+    if records are refused and no other can take their places.
     """
     from augment.mixing.mix import parse_mix
     from augment.pipelines import document
@@ -86,11 +84,11 @@ def render_mix(request: Request, mix: str) -> list[Cell]:
     ).batch(0, 0)
     for refusal in batch.refusals:
         request.note(f"{refusal.key}: {refusal.reason}: {refusal.detail}")
-    return [_mixed(batch, row, dataset.classes, request.pipeline.spec) for row in range(len(batch))]
+    return [_mixed_cell(batch, row, dataset.classes, request.pipeline.spec) for row in range(len(batch))]
 
 
-def _mixed(batch: "Batch", row: int, classes: tuple[str, ...], spec: "PipelineSpec") -> Cell:
-    """One row of a mixed batch: what it is labelled as, how much of it is its own, and what was mixed into it."""
+def _mixed_cell(batch: "Batch", row: int, classes: tuple[str, ...], spec: "PipelineSpec") -> Cell:
+    """Return the cell of one row of a batch; its caption has the label weights, the mix and both records."""
     from augment.samples.sample import sample
 
     own, key, provenance = sample(batch, row), batch.keys[row], batch.provenance[row]
@@ -105,13 +103,14 @@ def _mixed(batch: "Batch", row: int, classes: tuple[str, ...], spec: "PipelineSp
     what = "not mixed" if mixed is None else mixed.name if names else f"{mixed.name} {mixed.weight:.2f}"
     records = key if mixed is None else f"{key} with {mixed.partner}"
     label = f"{names + ': ' if names else ''}{what}, {records}"
-    return _cell(own, label, document | provenance.as_json(), spec, classes)
+    return _cell(own, label, document | provenance.as_json(), spec.normalize, classes)
 
 
 def render_dataset(request: Request) -> list[Cell]:
-    """One copy of each of ``num`` records; of fewer records several copies. Records that are refused are left out.
+    """Return a cell for one copy of each of ``num`` records, or for several copies of each if there are fewer records.
 
-    Raises PipelineError where the pipeline does not fit the dataset, DatasetError where every record is refused.
+    Refused records are skipped. Raises PipelineError if the pipeline does not fit the dataset, DatasetError if every
+    record is refused.
     """
     from augment.render.renderer import Renderer
     from augment.transforms import sizes
@@ -134,19 +133,18 @@ def render_dataset(request: Request) -> list[Cell]:
         lost = ", ".join(f"dropped {name}: {number}" for name, number in rendered.dropped.items())
         label = f"{record.key} {draw}: {_names(rendered.applied)}{f' ({lost})' if lost else ''}"
         document = {"key": record.key, "draw": draw} | rendered.provenance.as_json()
-        cells.append(_cell(rendered.sample, label, document, spec, dataset.classes))
+        cells.append(_cell(rendered.sample, label, document, spec.normalize, dataset.classes))
     if not cells:
         raise DatasetError(f"every record that was tried is refused, the last: {refused}; check the dataset")
     return cells
 
 
 def render_image(request: Request, key: str | None) -> list[Cell]:
-    """The picture itself and its draws, decoded as an expansion decodes it; the key is by default the file's digest."""
+    """Return the cells of an image and its draws, decoded as in an expansion. The default key is the file's digest."""
     from functools import partial
 
     from augment.address import digest_fields
     from augment.images.decode import decode_image
-    from augment.preview.overlay import Overlay
     from augment.render import records
     from augment.samples.sample import Sample
     from augment.transforms import jpeg_reduction
@@ -158,24 +156,29 @@ def render_image(request: Request, key: str | None) -> list[Cell]:
         sources = {name: records.source_of(each) for name, each in (request.references or {}).items()}
         transform = compiler.Compiled(spec, references=sources)
         sample = Sample(decode_image(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
-        cells = [Cell(sample.image, "original", None, Overlay(sample))]
+        cells = [_cell(sample, "original", None, None)]
         for draw in range(request.num):
             made = transform(sample, seed=request.seed, draw=draw, view=0, key=key)
             applied = [{"name": one.name, "params": one.params} for one in made.applied]
             document = {"draw": draw, "applied": applied}
-            cells.append(_cell(made.sample, f"{draw}: {_names(made.applied)}", document, spec))
+            cells.append(_cell(made.sample, f"{draw}: {_names(made.applied)}", document, spec.normalize))
     except RecordError as error:
         raise RecordError(str(request.root), error.reason, error.detail) from error
     return cells
 
 
 def _cell(
-    sample: "Sample", label: str, document: "Mapping[str, object]", spec: "PipelineSpec", classes: tuple[str, ...] = ()
+    sample: "Sample",
+    label: str,
+    document: "Mapping[str, object] | None",
+    normalize: "Mapping[str, JSON] | None",
+    classes: tuple[str, ...] = (),
 ) -> Cell:
+    """Return the cell of a sample. Normalised floats are shown as the pixels that they stand for."""
     from augment.normalize import images
     from augment.preview.overlay import Overlay
 
-    return Cell(images.seen(sample.image, spec.normalize), label, document, Overlay(sample, classes))
+    return Cell(images.seen(sample.image, normalize), label, document, Overlay(sample, classes))
 
 
 def _names(applied: "tuple[Applied, ...]") -> str:

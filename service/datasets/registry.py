@@ -1,9 +1,9 @@
-"""The datasets of a home: registered by path or uploaded, scanned in worker processes, found by name.
+"""Datasets of a home: registered by path or uploaded, scanned in worker processes, found by name.
 
-    register -> files of the registration -> [unpack ->] scan -> the name's dataset        registration.py has the files
+    register -> pending.json -> [unpack ->] scan -> dataset.json        (registration.py has the files)
 
 Scans have worker processes of their own, so that a scan of a million files takes no place from those that render.
-Pipelines refer to these datasets by names, which are looked up here too (``reading``).
+Pipelines refer to these datasets by name; ``check``, ``entries`` and ``reading`` look the names up.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from anyio import to_thread
 
 from augment.datasets.dataset import Dataset
-from augment.errors import AugmentError, DatasetError, problems_below
+from augment.errors import DatasetError, problems_below
 from augment.pipelines.spec import PipelineSpec
 from augment.scanning.scan_task import ScanReport, ScanTask
 from augment.transforms.runtime import compiler
@@ -28,26 +28,27 @@ from augment.validation import did_you_mean, quoted
 from augment.workers import files
 from augment.workers.task import Workers
 from service import problems
+from service.background import Background, run_blocking
 from service.datasets import unpack
 from service.datasets.registration import DatasetEntry, DatasetFolder, Pending, RegistrationRequest
 from service.errors import ConflictError, ForbiddenError, NoRoomError, NotFoundError, ServiceError
-from service.home import Home, Quota, checked_name, storing
+from service.home import Home, Quota, Reservation, checked_name, storing
 from service.settings import Settings
 
 _UNPACKED_RATIO = 2
 _UNPACKED_BYTES = 2**20
-"""What is reserved for an archive at first: this many times its size, and so much more."""
+"""Reserved for an archive at first: this many times its size, and so many bytes more."""
 
 _log = logging.getLogger(__name__)
 
 
 class Datasets:
-    """Names to datasets. What reads is safe between threads and may read the disk; coroutines are the event loop's."""
+    """Datasets by name. Plain methods are safe between threads and may block; call coroutines on the event loop."""
 
     def __init__(self, home: Home, quota: Quota, scanners: Workers, settings: Settings) -> None:
         self.quota = quota
         self.users: list[Callable[[str], str | None]] = []
-        """Asked, from any thread, before a name's dataset goes: each says who uses it, or None."""
+        """Called, from any thread, before a name's dataset is deleted or replaced: each returns its user, or None."""
         self._home = home
         self._scanners = scanners
         self._settings = settings
@@ -57,33 +58,31 @@ class Datasets:
         self._leaving: set[str] = set()
         self._opened: dict[str, Dataset] = {}
         self._readings: Counter[str] = Counter()
-        """How many read each generation."""
+        """Number of readers of each generation."""
         self._lock = threading.Lock()
+        self._background = Background("registration of dataset", self._run, self._fail, _log)
 
     async def open(self) -> None:
-        """Read what a predecessor left, and take up what it was about to do."""
+        """Read the home, and go on with the registrations that the last service left unfinished."""
         await to_thread.run_sync(self._read_home)
-        for pending in self._pending.values():
+        for name, pending in self._pending.items():
             if pending.error is None:
-                self._start(pending)
+                self._background.submit(name)
 
     async def aclose(self) -> None:
-        """Stop what is under way; the next process takes it up."""
-        tasks = [pending.task for pending in self._pending.values() if pending.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Stop what is under way; the next service goes on with it."""
+        await self._background.aclose()
 
     def names(self) -> list[str]:
-        """All names in order, those of datasets that are being scanned among them."""
+        """Return all names in order, those of datasets that are being scanned too."""
         return sorted(self._entries.keys() | self._pending.keys())
 
     def get(self, name: str) -> Dataset:
-        """The whole dataset of a name. NotFoundError, or ConflictError where it is not ready."""
+        """Return the whole dataset of a name. NotFoundError, or ConflictError if it is not ready."""
         return self.open_entry(self.entry(name))
 
     def open_entry(self, entry: DatasetEntry) -> Dataset:
-        """The dataset of an entry; ConflictError where the name holds another one meanwhile."""
+        """Return the dataset of an entry. ConflictError if the name holds another one by now."""
         with self._lock:
             self._check_current(entry)
             known = self._opened.get(entry.generation)
@@ -93,9 +92,9 @@ class Datasets:
 
     @asynccontextmanager
     async def reading(self, entry: DatasetEntry) -> AsyncIterator[None]:
-        """Keep an entry's files while the block runs, although its name is deleted or gets other content meanwhile.
+        """Keep an entry's files while the block runs, even if its name is deleted or replaced meanwhile.
 
-        ConflictError where that has happened already.
+        ConflictError if that has happened already.
         """
         generation = entry.generation
         with self._lock:
@@ -114,7 +113,7 @@ class Datasets:
                 await to_thread.run_sync(self._folder(entry.name).drop, generation)
 
     def entry(self, name: str) -> DatasetEntry:
-        """What a scan found under this name. NotFoundError, or ConflictError where it is not ready."""
+        """Return the entry of a name. NotFoundError, or ConflictError if it is not ready."""
         entry = self._entries.get(name)
         if entry is not None:
             return entry
@@ -127,7 +126,7 @@ class Datasets:
         raise ConflictError(f"dataset {name!r} was refused: {pending.error['detail']}; register it again")
 
     def describe(self, name: str) -> dict[str, Any]:
-        """What a client may know of a name. NotFoundError."""
+        """Return the document that clients see of a name. NotFoundError."""
         entry, pending = self._entries.get(name), self._pending.get(name)
         if entry is None and pending is None:
             self.entry(name)
@@ -139,7 +138,7 @@ class Datasets:
         return described | ({} if under_way is None else {"update": under_way})
 
     def confined(self, path: str) -> str:
-        """The folder that a client names, links resolved; ForbiddenError where it lies below no data root."""
+        """Return the folder of a request, links resolved. ForbiddenError if it is below no data root."""
         if not self._roots:
             raise ForbiddenError(
                 "this service registers no folder by path: AUGMENT_DATA_ROOTS is not set; set it, or upload an archive"
@@ -166,69 +165,68 @@ class Datasets:
     async def register(
         self, wanted: RegistrationRequest, archive: Path | None = None
     ) -> tuple[DatasetEntry, bool] | None:
-        """Scan what a client names or sent, and give it the name.
+        """Scan a folder or an uploaded archive, and give it the name.
 
-        Returns the dataset and whether it is new, or None where it is not done within AUGMENT_SCAN_WAIT_S: then it goes
-        on, and ``describe`` tells how far it is. Asked the same again meanwhile, it waits for the first.
+        Returns the dataset, and True if it is new; or None if it is not done within AUGMENT_SCAN_WAIT_S: then it goes
+        on, and ``describe`` tells how far it is. The same request again, meanwhile, waits for the first.
         """
-        pending = self._pending.get(checked_name(wanted.name))
-        if pending is None or pending.error is not None or archive is not None or pending.wanted != wanted:
-            self.check_free(wanted.name)
-            pending = self._pending[wanted.name] = Pending(wanted)
-            self._start(pending, lambda folder: folder.begin(pending, archive))
-        task = pending.task
-        assert task is not None  # noqa: S101 - started above
-        await pending.begun.wait()  # what is on disk will be finished, whatever becomes of this process
+        name = checked_name(wanted.name)
+        async with self._background.accepting:
+            pending = self._pending.get(name)
+            if pending is None or pending.error is not None or archive is not None or pending.wanted != wanted:
+                pending = await self._begin(wanted, archive)
+            task = self._background.task(name)
+        if task is None:
+            raise ConflictError(f"dataset {name!r} was deleted while it was scanned; register it again")
         await asyncio.wait({task}, timeout=self._settings.scan_wait_s)
         if not task.done() and pending.error is None:
             pending.acknowledged = True
             return None
         if task.cancelled():
-            raise ConflictError(f"dataset {wanted.name!r} was deleted while it was scanned; register it again")
+            raise ConflictError(f"dataset {name!r} was deleted while it was scanned; register it again")
         return await asyncio.shield(task)
 
     async def delete(self, name: str) -> None:
-        """Forget a dataset, and its files where they were uploaded; ConflictError while a job uses it."""
-        entry, pending = self._entries.get(name), self._pending.get(name)
-        if entry is None and pending is None:
-            self.entry(name)
-        self._check_unused(name)
-        self._leaving.add(name)
+        """Delete a dataset, and its files if they were uploaded. ConflictError while a job uses it."""
+        async with self._background.accepting:
+            if name not in self._pending:
+                self.entry(name)
+            self._check_unused(name)
+            self._leaving.add(name)
         try:
-            if pending is not None and pending.task is not None:
-                pending.task.cancel()
-                with suppress(asyncio.CancelledError, AugmentError, ServiceError):
-                    await pending.task
-            await to_thread.run_sync(self._remove, name)
+            await self._background.stop(name)
+            await run_blocking(self._remove, name)
             self._pending.pop(name, None)
         finally:
             self._leaving.discard(name)
 
-    def _start(self, pending: Pending, begin: Callable[[DatasetFolder], None] | None = None) -> None:
-        coroutine = self._carry_out(pending, begin)
-        pending.task = asyncio.create_task(coroutine, name=f"dataset {pending.wanted.name}")
-        pending.task.add_done_callback(_log_outcome)
-        pending.task.add_done_callback(lambda _: pending.begun.set())
-
-    async def _carry_out(
-        self, pending: Pending, begin: Callable[[DatasetFolder], None] | None
-    ) -> tuple[DatasetEntry, bool]:
-        name = pending.wanted.name
+    async def _begin(self, wanted: RegistrationRequest, archive: Path | None) -> Pending:
+        """Write a registration down, and start it."""
+        name = wanted.name
+        self.check_free(name)
+        await self._background.ended(name)  # the one before still writes down why it failed
+        pending = self._pending[name] = Pending(wanted)
         try:
-            if begin is not None:
-                await to_thread.run_sync(begin, self._folder(name))
-            pending.begun.set()
-            report, root = await self._scan(pending)
-            settled = await to_thread.run_sync(self._settle, pending, report, root)
+            await run_blocking(self._folder(name).begin, pending, archive)
         except Exception as error:
-            pending.error = problems.kept(error, pending.generation)
-            if not pending.acknowledged:
-                self._pending.pop(name, None)
-            held = tuple(self._readings)
-            await to_thread.run_sync(self._folder(name).fail, pending, self._entries.get(name), held)
+            await self._fail(name, problems.kept(error, name))
             raise
-        self._pending.pop(name, None)
+        self._background.submit(name)
+        return pending
+
+    async def _run(self, name: str) -> tuple[DatasetEntry, bool]:
+        pending = self._pending[name]
+        report, root = await self._scan(pending)
+        settled = await run_blocking(self._settle, pending, report, root)
+        del self._pending[name]
         return settled
+
+    async def _fail(self, name: str, problem: Mapping[str, Any]) -> None:
+        pending = self._pending[name]
+        pending.error = problem
+        if not pending.acknowledged:
+            del self._pending[name]
+        await run_blocking(self._folder(name).fail, pending, self._entries.get(name), tuple(self._readings))
 
     async def _scan(self, pending: Pending) -> tuple[ScanReport, Path]:
         inside = self._folder(pending.wanted.name).path / pending.generation
@@ -265,26 +263,27 @@ class Datasets:
         return report, root
 
     async def _unpack(self, inside: Path) -> str:
-        """The folder of the archive's files that is the dataset's; room is reserved before it is filled.
+        """Unpack the upload, and return the folder of its files that is the dataset's.
 
-        Images hardly grow when they are unpacked. An archive that does is tried again with more, so that it does not
-        keep all that its limits allow it from others.
+        Room is reserved first. Images hardly grow when they are unpacked; an archive that grows is tried again with
+        more room, so that none keeps from others all that its limits allow it.
         """
         archive, files = inside / "upload", inside / "files"
         wanted = _UNPACKED_RATIO * archive.stat().st_size + _UNPACKED_BYTES
         while True:
-            with await to_thread.run_sync(self.quota.reserve, files, wanted) as kept:
+            with Reservation(self.quota, files) as kept:
+                await run_blocking(self.quota.grow, kept, 1, wanted)
                 limits = unpack.ArchiveLimits(self._settings.max_files, kept.num_bytes, self._settings.max_unpack_ratio)
                 task = unpack.UnpackTask(archive, files, inside / "progress.json", limits)
                 try:
                     return (await asyncio.wrap_future(self._scanners.submit(task))).folder
                 except NoRoomError:
-                    if kept.num_bytes < wanted:  # that was all there is
+                    if kept.num_bytes < wanted:  # there is no more
                         raise
             wanted *= _UNPACKED_RATIO**2
 
     def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[DatasetEntry, bool]:
-        """Give the name its dataset; in a thread. ConflictError where it has another, which is not to go."""
+        """Give the name its dataset; blocks. ConflictError if it has another one that must stay."""
         name, folder = pending.wanted.name, self._folder(pending.wanted.name)
         current, inside = self._entries.get(name), folder.path / pending.generation
         is_upload = pending.wanted.path is None
@@ -298,7 +297,7 @@ class Datasets:
         )
         is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
         if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):
-            if not is_upload:  # the same files at the same place; their times may be new
+            if not is_upload:  # the same files in the same folder; their times may be new
                 with storing(f"dataset {name} cannot be kept"):
                     (inside / "manifest.arrow").replace(self.manifest(current))
                 entry = replace(entry, generation=current.generation)
@@ -325,7 +324,7 @@ class Datasets:
 
     def _remove(self, name: str) -> None:
         folder = self._folder(name)
-        folder.forget()  # what is left after a kill is removed at start
+        folder.forget()  # after a kill the rest is removed at start
         with self._lock:
             self._entries.pop(name, None)
             self._opened.clear()
@@ -341,8 +340,8 @@ class Datasets:
         if pending.error is not None:
             return {"state": "failed", "error": dict(pending.error)}
         inside = self._folder(pending.wanted.name).path / pending.generation
-        said = files.read(inside / "progress.json")
-        return {"state": "scanning", "progress": said or {"stage": "waiting", "done": 0, "total": None}}
+        progress = files.read(inside / "progress.json")
+        return {"state": "scanning", "progress": progress or {"stage": "waiting", "done": 0, "total": None}}
 
     def _read_home(self) -> None:
         for path in sorted((self._home.path / "datasets").iterdir()):
@@ -363,40 +362,28 @@ class Datasets:
         return DatasetFolder(self._home.folder("datasets", name))
 
     def manifest(self, entry: DatasetEntry) -> Path:
-        """The file that describes the records of an entry."""
+        """Return the path of an entry's manifest."""
         return self._folder(entry.name).path / entry.generation / "manifest.arrow"
-
-
-def _log_outcome(task: "asyncio.Task[Any]") -> None:
-    if task.cancelled():
-        return
-    error = task.exception()
-    if error is None:
-        _log.info("%s is ready", task.get_name())
-    elif isinstance(error, AugmentError | ServiceError):
-        _log.warning("%s is refused: %s", task.get_name(), error)
-    else:
-        _log.error("%s: a defect of ours", task.get_name(), exc_info=error)
 
 
 _REMEDY = "register it under this name (POST /v1/datasets)"
 
 
 def check(datasets: Datasets, pipeline: PipelineSpec, place: tuple[str | int, ...] = ()) -> None:
-    """Raise PipelineError where no dataset has a name of the pipeline's; ``place`` is the pipeline's in the request."""
+    """Raise PipelineError if the pipeline names an unknown dataset; ``place`` is its place in the request."""
     with problems_below(*place):
         compiler.check_references(pipeline, datasets.names(), remedy=_REMEDY)
 
 
 def entries(datasets: Datasets, pipelines: Iterable[PipelineSpec]) -> dict[str, DatasetEntry]:
-    """What is registered under the names of these pipelines. NotFoundError, or ConflictError where it is not ready."""
+    """Return the entries that these pipelines name. NotFoundError, or ConflictError if one is not ready."""
     names: set[str] = set().union(*map(compiler.references_of, pipelines))
     return {name: datasets.entry(name) for name in sorted(names)}
 
 
 @asynccontextmanager
 async def reading(datasets: Datasets, held: Iterable[DatasetEntry]) -> AsyncIterator[None]:
-    """Keep the files of several entries while the block runs, as ``Datasets.reading`` does of one."""
+    """Keep the files of several entries while the block runs; ``Datasets.reading`` keeps those of one."""
     async with AsyncExitStack() as stack:
         for entry in held:
             await stack.enter_async_context(datasets.reading(entry))

@@ -1,126 +1,124 @@
-"""The jobs of a home: expansions that run behind the service's back, and go on after any end of it.
+"""Jobs: expansions that run behind the service's answers, and go on after any end of it.
 
     accept (checked, durable) -> queued -> running in a thread -> succeeded | failed | cancelled -> resume -> queued …
 
-The table is the durable list, the output folder the durable state of the work. What was queued or running when the
-service ended, however it ended, is taken up again at start.
+The table is the durable list, the output folder the durable state of the work. A run is
+``augment.expansion.expand.Expansion.run``, as the command line calls it: a run that was stopped leaves a folder from
+which the next one resumes, whoever runs it.
 
 Jobs render in processes of their own, which the kernel lets run when those of streams and images leave it time. A
-shard is one task and takes seconds: in one queue with others it delayed a batch by its whole length (p50 339 ms for
-46 ms, one worker), and a worker kept free of jobs was a core that stood still for most of the time.
+shard is one task and takes seconds. In one queue with others it delayed a batch by its whole length (p50 339 ms instead
+of 46 ms, one worker), and a worker reserved for other tasks was an idle core most of the time.
 """
 
-import asyncio
 import logging
 import os
 import secrets
+import tarfile
+import threading
 import time
-from collections import Counter, deque
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import anyio
 from anyio import to_thread
 
-from augment.errors import AugmentError
-from augment.expansion import lock
+from augment.errors import AugmentError, StorageError
+from augment.expansion import folder, lock
 from augment.expansion.expand import Expansion
-from augment.expansion.progress import Summary
+from augment.expansion.progress import Budget, Progress, Summary
+from augment.expansion.spec import ExpansionSpec, check_same
+from augment.render.pipeline import Pipeline
+from augment.transforms.resolve import resolve
 from augment.workers.task import Workers
-from service import problems
+from service.background import Background, run_blocking
+from service.datasets import registry
 from service.datasets.registry import Datasets
-from service.errors import BusyError, ConflictError, NotFoundError, RepeatedKeyError, ServiceError
-from service.home import Home, discard, storing
-from service.jobs.run import JobRun, Room, StoppedRun, describe
+from service.errors import BusyError, ConflictError, NoRoomError, NotFoundError, RepeatedKeyError
+from service.home import Home, Quota, discard, folder_bytes, storing
 from service.jobs.table import Job, JobState, JobTable, JobWanted
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 _CANCEL_WAIT_S = 10.0
-"""How long a cancel waits for the workers' last records, so that the folder is quiet when it is answered."""
+"""How long a request waits for a stopped run: its workers finish the records that they have begun."""
 _ID_BYTES = 16
+_MEASURE_S = 60.0
+"""How often a run measures the home again: uploads and other jobs fill it too."""
+_PIECE_BYTES = 2**20
 
 
 class Jobs:
-    """The list of jobs and who runs them. Of the event loop's thread, but for ``user_of`` and ``counts``."""
+    """The list of jobs, and their runs. Use on the event loop only, except ``user_of`` and ``counts``."""
 
     def __init__(self, home: Home, datasets: Datasets, workers: Workers, settings: Settings) -> None:
         self._home = home
         self._datasets = datasets
         self._settings = settings
         self._workers = workers
-        self._threads = ThreadPoolExecutor(settings.jobs_running, thread_name_prefix="job")
+        self._threads = anyio.CapacityLimiter(settings.jobs_running)
         self._table = JobTable(home.path / "jobs.sqlite")
         self._jobs = {job.id: job for job in self._table.read()}
         self._number = max((job.number for job in self._jobs.values()), default=0)
-        self._queue: deque[str] = deque()
-        self._runs: dict[str, JobRun] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._accepting = asyncio.Lock()
-        """Held by a client's word (accept, cancel, resume, delete) from its look at a job's state to its deed."""
-        self._writing = asyncio.Lock()
-        """Held from a look at a job's row to its change, by runs as well; taken last."""
-        self._closing = False
+        self._runs: dict[str, _Run] = {}
+        self._background = Background("job", self._run, self._fail, _log, settings.jobs_running)
         datasets.users.append(self.user_of)
 
     def open(self) -> None:
-        """Take up what was queued or running when the last service ended."""
-        self._queue.extend(job.id for job in self._jobs.values() if not job.state.is_final)
-        self._start_next()
+        """Go on with the jobs that were queued or running when the last service ended."""
+        for job in self._jobs.values():
+            if not job.state.is_final:
+                self._background.submit(job.id)
 
     def stop(self) -> None:
-        """Begin no run, and end those under way at a point from which the next service goes on."""
-        self._closing = True
-        for run in self._runs.values():
-            run.stop()
+        """Start no run, and stop those under way at a point from which the next service goes on."""
+        self._background.close()
 
     async def aclose(self) -> None:
         """``stop``, and wait a little for the runs; in the table they stay running."""
-        self.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=min(_CANCEL_WAIT_S, self._settings.grace_s / 4))
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._background.aclose(min(_CANCEL_WAIT_S, self._settings.grace_s / 4))
         await to_thread.run_sync(self._table.close)
 
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._jobs
 
     def ids(self) -> list[str]:
-        """All ids in order, which is that in which the jobs came."""
+        """Return all ids, in the order in which the jobs came."""
         return sorted(self._jobs)
 
     def get(self, job_id: str) -> Job:
-        """A job as it is now, its progress too; NotFoundError where there is none."""
+        """Return a job with its progress so far. NotFoundError."""
         job = self._jobs.get(job_id)
         if job is None:
             raise NotFoundError(f"there is no job {job_id[:100]!r}; GET /v1/jobs lists them")
         run = self._runs.get(job_id)
-        if run is None or run.progress is None or job.state.is_final:
+        if run is None or run.progress is None:
             return job
         now = run.progress
         return replace(job, done=now.done, total=now.total, failed=now.failed, size_bytes=now.size_bytes)
 
     def output(self, job: Job) -> Path:
-        """The folder that a job writes."""
+        """Return the folder that a job writes."""
         return self._home.folder("outputs", job.wanted.output_name)
 
     def counts(self) -> Mapping[str, float]:
-        """How many jobs are in each state."""
+        """Return the number of jobs in each state."""
         counted = Counter(str(job.state) for job in list(self._jobs.values()))
         return {str(state): counted[str(state)] for state in JobState}
 
     def user_of(self, dataset: str) -> str | None:
-        """Which unfinished job needs the dataset of this name; None where none does."""
+        """Return the words for an unfinished job that needs the dataset of this name, or None."""
         for job in list(self._jobs.values()):
             if dataset in (job.wanted.dataset, *job.wanted.references) and not job.state.is_final:
                 return f"job {job.id}"
         return None
 
     def repeated(self, key: str | None, fingerprint: str) -> Job | None:
-        """The job that this very request began before; RepeatedKeyError where the key came with another one."""
+        """Return the job that this request began before, or None. RepeatedKeyError if the key came with another one."""
         if key is None:
             return None
         known = next((job for job in self._jobs.values() if job.idempotency_key == key), None)
@@ -132,13 +130,13 @@ class Jobs:
         return None if known is None else self.get(known.id)
 
     async def accept(self, wanted: JobWanted, *, idempotency_key: str | None, fingerprint: str) -> Job:
-        """A job that is durable and whose every checkable mistake was refused.
+        """Check a job as far as it can be checked, write it down, and return it.
 
-        The same key with the same request is the same job. RepeatedKeyError where it came with another request,
-        ConflictError where the output's name is in use, BusyError where too many jobs wait, and what
-        ``run.describe`` raises.
+        The same key with the same request is the same job. Raises RepeatedKeyError if it came with another request,
+        ConflictError if the output's name is in use, BusyError if too many jobs wait; and NotFoundError, PipelineError,
+        CallError and OutputError for what the job asks.
         """
-        async with self._accepting:
+        async with self._background.accepting:
             if (known := self.repeated(idempotency_key, fingerprint)) is not None:
                 return known
             expansion = await self._admit(wanted)
@@ -162,34 +160,33 @@ class Jobs:
     async def cancel(self, job_id: str) -> Job:
         """Stop a job for good; its folder stays as it is, and ``resume`` goes on. Repeating it is harmless.
 
-        ConflictError where the job has ended otherwise.
+        ConflictError if the job has ended otherwise, or if its run does not end in time: then it is cancelled, but its
+        folder still changes.
         """
-        async with self._accepting, self._writing:
-            job = self.get(job_id)
-            if job.state is JobState.CANCELLED:
-                return job
-            if job.state.is_final:
-                raise ConflictError(f"job {job_id} has {job.state}; there is nothing left to cancel")
-            await self._write(replace(job, state=JobState.CANCELLED, finished_at=time.time()))
-            if (run := self._runs.get(job_id)) is not None:
-                run.stop()
-            with suppress(ValueError):
-                self._queue.remove(job_id)
-        await self._ended(job_id)
+        if self._cancellable(job_id).state is not JobState.CANCELLED:
+            await self._background.stop(job_id, _CANCEL_WAIT_S)  # other requests need not wait for it
+            async with self._background.accepting:
+                has_ended = await self._background.stop(job_id, 0)  # another request may have resumed it
+                job = self._cancellable(job_id)  # it may have ended before it was stopped
+                if job.state is not JobState.CANCELLED:
+                    await self._write(replace(job, state=JobState.CANCELLED, finished_at=time.time()))
+            _log.info("job %s has been cancelled", job_id)
+            if not has_ended:
+                raise _still_ends(job_id)
         return self.get(job_id)
 
     async def resume(self, job_id: str, *, update: bool) -> Job:
-        """Go on with a job that was cancelled or failed; with ``update`` although dataset or engine have changed.
+        """Go on with a job that was cancelled or failed; with ``update`` even if dataset or engine have changed.
 
-        ConflictError where it has succeeded; a job that is under way is left alone.
+        ConflictError if it has succeeded. A job that is under way is returned as it is.
         """
-        async with self._accepting:
+        async with self._background.accepting:
             job = self.get(job_id)
             if job.state is JobState.SUCCEEDED:
                 raise ConflictError(f"job {job_id} has succeeded; send a new one with update: true to renew its output")
             if not job.state.is_final:
                 return job
-            await self._ended(job_id)
+            await self._check_ended(job_id)
             wanted = replace(job.wanted, update=job.wanted.update or update)
             expansion = await self._admit(wanted)
             job = replace(
@@ -206,15 +203,15 @@ class Jobs:
         return job
 
     async def delete(self, job_id: str, *, output: bool) -> None:
-        """Forget a job that has ended; with ``output`` its files go too.
+        """Delete a job that has ended; with ``output`` its files too.
 
-        ConflictError while it runs, or while another job has the same output.
+        ConflictError while it runs, or if another job has the same output.
         """
-        async with self._accepting:  # nobody resumes it meanwhile
+        async with self._background.accepting:
             job = self.get(job_id)
             if not job.state.is_final:
                 raise ConflictError(f"job {job_id} is {job.state}; cancel it first")
-            await self._ended(job_id)
+            await self._check_ended(job_id)
             if output:
                 others = [
                     each.id
@@ -226,114 +223,183 @@ class Jobs:
                         f"the output {job.wanted.output_name!r} is also that of job {others[0]}; delete that one first"
                     )
                 with storing(f"the output {job.wanted.output_name} cannot be removed"):
-                    await to_thread.run_sync(self._remove_output, self.output(job))
-            async with self._writing:
-                await to_thread.run_sync(self._table.delete, job_id)
-                self._jobs.pop(job_id, None)
+                    await run_blocking(self._remove_output, self.output(job))
+            await run_blocking(self._table.delete, job_id)
+            del self._jobs[job_id]
 
-    def _start_next(self) -> None:
-        while self._queue and len(self._tasks) < self._settings.jobs_running and not self._closing:
-            job_id = self._queue.popleft()
-            self._runs[job_id] = JobRun()
-            task = self._tasks[job_id] = asyncio.create_task(self._carry_out(job_id), name=job_id)
-            task.add_done_callback(self._has_ended)
+    async def stream_output(self, job: Job) -> AsyncGenerator[bytes, None]:
+        """Yield a job's output as a tar in pieces of about a MiB, read in a thread. OutputError while a run writes.
 
-    def _has_ended(self, task: "asyncio.Task[None]") -> None:
-        job_id = task.get_name()
-        self._tasks.pop(job_id, None)
-        self._runs.pop(job_id, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a defect of ours in job %s", job_id, exc_info=error)
-        self._start_next()
-
-    async def _carry_out(self, job_id: str) -> None:
-        run = self._runs[job_id]
+        The same folder gives the same tar: members have the folder's paths, sorted, and headers (POSIX.1-2001 if a name
+        is long) hold no time and no owner. The folder is locked, shared, while it is read.
+        """
+        pieces = _tar_pieces(self.output(job))
         try:
-            async with self._writing:
-                run.check()
-                job = replace(self._jobs[job_id], state=JobState.RUNNING, started_at=time.time())
-                await self._write(job)
-            summary = await asyncio.get_running_loop().run_in_executor(self._threads, self._run, run, job)
-        except StoppedRun:
-            ended = None
-        except Exception as error:  # noqa: BLE001 - the job has failed, whatever it was, and says so
-            ended = self._failed(job_id, error)
-        else:
-            ended = replace(
-                self.get(job_id),
-                state=JobState.SUCCEEDED,
-                done=self._jobs[job_id].total,
-                failed=summary.num_refused,
-                size_bytes=summary.size_bytes,
-                finished_at=time.time(),
-            )
-        async with self._writing:
-            cancelled = self._jobs[job_id].state is JobState.CANCELLED
-            if cancelled:  # it stays so, however far the run came
-                now = run.progress
-                ended = None if now is None else replace(self._jobs[job_id], done=now.done, failed=now.failed)
-            if ended is None or (self._closing and not cancelled):
-                return
-            _log.info("job %s has %s", job_id, "been cancelled" if cancelled else ended.state)
-            try:
-                await self._write(ended)
-            except AugmentError as error:  # it is true all the same; after a restart it runs again, with nothing to do
-                _log.error("the end of job %s is not in the list: %s", job_id, error)
-                self._jobs[job_id] = ended
+            while (piece := await to_thread.run_sync(next, pieces, None)) is not None:
+                yield piece
+        finally:
+            await to_thread.run_sync(pieces.close)
 
-    def _run(self, run: JobRun, job: Job) -> Summary:
-        out = self.output(job)
-        expansion = describe(self._datasets, out, job.wanted)
-        return run(expansion, job.wanted, self._workers, Room(self._datasets.quota, out))
+    async def _run(self, job_id: str) -> None:
+        job = replace(self._jobs[job_id], state=JobState.RUNNING, started_at=time.time())
+        await self._write(job)
+        run = self._runs[job_id] = _Run(self._datasets.quota, self.output(job))
+        summary = await run_blocking(self._expand, run, job.wanted, stop=run.stop, limiter=self._threads)
+        failed, size_bytes = summary.num_refused, summary.size_bytes
+        await self._end(job_id, state=JobState.SUCCEEDED, done=job.total, failed=failed, size_bytes=size_bytes)
 
-    def _failed(self, job_id: str, error: Exception) -> Job:
-        if not isinstance(error, AugmentError | ServiceError):
-            _log.error("a defect of ours in job %s", job_id, exc_info=error)
-        told = problems.kept(error, job_id)
-        return replace(self.get(job_id), state=JobState.FAILED, error=told, finished_at=time.time())
+    async def _fail(self, job_id: str, problem: Mapping[str, Any]) -> None:
+        await self._end(job_id, state=JobState.FAILED, error=problem)
+
+    async def _end(self, job_id: str, **changes: Any) -> None:
+        job = replace(self.get(job_id), finished_at=time.time(), **changes)
+        try:
+            await self._write(job)
+        except AugmentError as error:  # it has ended all the same; after a restart it runs again, with nothing to do
+            _log.error("the end of job %s is not in the list: %s", job_id, error)
+            self._keep(job)
+
+    def _expand(self, run: "_Run", wanted: JobWanted) -> Summary:
+        expansion = self._describe(wanted)
+        run.check()
+        return expansion.run(self._workers, update=wanted.update, max_failures=wanted.max_failures, progress=run.note)
+
+    def _describe(self, wanted: JobWanted) -> Expansion:
+        """Return the expansion, checked against dataset, pipeline and folder. Reads the disk, writes nothing."""
+        out = self._home.folder("outputs", wanted.output_name)
+        pipeline = None if wanted.pipeline is None else Pipeline(resolve(wanted.pipeline))
+        if pipeline is not None:
+            registry.check(self._datasets, pipeline.spec)
+        references = {name: self._datasets.get(name) for name in wanted.references}
+        expansion = Expansion(self._datasets.get(wanted.dataset), out, pipeline, wanted, references=references)
+        Budget(wanted.max_failures, expansion.num_files)  # raises CallError if it is out of range
+        text = folder.read_text(out, folder.DESCRIPTION)
+        if text is not None:
+            check_same(ExpansionSpec.from_json(text, folder.DESCRIPTION), expansion.spec, out, update=wanted.update)
+        return expansion
 
     async def _admit(self, wanted: JobWanted) -> Expansion:
-        """The job's expansion, where its every checkable mistake was refused and the home and the queue have room."""
-        out = self._home.folder("outputs", wanted.output_name)
-        if len(self._queue) >= self._settings.queue_limit:
+        """Return the job's expansion, checked, if the home and the queue have room."""
+        if (num_waiting := self._background.num_waiting) >= self._settings.queue_limit:
             raise BusyError(
-                f"{len(self._queue)} jobs wait, as many as may (AUGMENT_QUEUE_LIMIT); ask again when one has ended",
+                f"{num_waiting} jobs wait, the most that may (AUGMENT_QUEUE_LIMIT); ask again when one has ended",
                 retry_after_s=60,
             )
         for job in self._jobs.values():
-            if job.wanted.output_name == out.name and not job.state.is_final:
+            if job.wanted.output_name == wanted.output_name and not job.state.is_final:
                 raise ConflictError(
-                    f"job {job.id}, which is {job.state}, writes the output {out.name!r}; choose another"
+                    f"job {job.id}, which is {job.state}, writes the output {wanted.output_name!r}; choose another"
                 )
-        expansion = await to_thread.run_sync(describe, self._datasets, out, wanted)
+        expansion = await to_thread.run_sync(self._describe, wanted)
         await to_thread.run_sync(self._datasets.quota.check)
         return expansion
 
     async def _enqueue(self, job: Job) -> None:
-        async with self._writing:
-            await self._write(job)
-        self._queue.append(job.id)
-        self._start_next()
+        await self._write(job)
+        self._background.submit(job.id)
 
     async def _write(self, job: Job) -> None:
-        """Make a job known to clients once it is durable.
+        """Make a job visible to clients once it is durable."""
+        await run_blocking(self._table.write, job)
+        self._keep(job)
 
-        Whoever calls it holds ``_writing``, so that the list and the table change in one order.
-        """
-        await to_thread.run_sync(self._table.write, job)
+    def _keep(self, job: Job) -> None:
         self._jobs[job.id] = job
+        if job.state.is_final:  # its progress is in the row from now on
+            self._runs.pop(job.id, None)
 
-    async def _ended(self, job_id: str) -> None:
-        """Wait until a job that was stopped has left its folder."""
-        if (task := self._tasks.get(job_id)) is not None:
-            await asyncio.wait({task}, timeout=_CANCEL_WAIT_S)
-            if not task.done():
-                raise ConflictError(f"job {job_id} still ends: a worker is busy with its last record; ask again soon")
+    def _cancellable(self, job_id: str) -> Job:
+        job = self.get(job_id)
+        if job.state.is_final and job.state is not JobState.CANCELLED:
+            raise ConflictError(f"job {job_id} has {job.state}; there is nothing left to cancel")
+        return job
+
+    async def _check_ended(self, job_id: str) -> None:
+        """Raise ConflictError if a job that was stopped does not leave its folder in time."""
+        if not await self._background.ended(job_id, _CANCEL_WAIT_S):
+            raise _still_ends(job_id)
 
     def _remove_output(self, out: Path) -> None:
         if not out.is_dir():
             return
         gone = self._home.path / "tmp" / f"{out.name}.{os.urandom(8).hex()}"
-        with lock.locked(out):  # OutputError while the command line works in it, or somebody fetches it
-            out.rename(gone)  # in one step; what is left of it after a kill is removed at start
+        with lock.locked(out):  # OutputError while the command line works in it, or a client fetches it
+            out.rename(gone)  # in one step; after a kill the rest is removed at start
         discard(gone)
+
+
+def _still_ends(job_id: str) -> ConflictError:
+    return ConflictError(f"job {job_id} is not quite stopped: a worker is busy with its last record; ask again soon")
+
+
+class _StoppedRun(BaseException):
+    """Raised in the thread of a run that was stopped. No Exception: like Ctrl-C it is no failure of anything."""
+
+
+class _Run:
+    """One run of a job: its progress, and the two ways to end it early. Safe between threads."""
+
+    def __init__(self, quota: Quota, out: Path) -> None:
+        self.progress: Progress | None = None
+        self._quota = quota
+        self._out = out
+        self._others = 0
+        self._measure_at = 0.0
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Ask the run to end. It looks a few times a second, and its workers stop before their next record."""
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raise _StoppedRun once the run was asked to end."""
+        if self._stopped.is_set():
+            raise _StoppedRun
+
+    def note(self, progress: Progress) -> None:
+        """Keep the progress. Raises _StoppedRun, or NoRoomError if AUGMENT_MAX_HOME_BYTES is reached."""
+        self.progress = progress
+        self.check()
+        now = time.monotonic()
+        if now >= self._measure_at:
+            self._others = self._quota.used_bytes() - folder_bytes(self._out)
+            self._measure_at = now + _MEASURE_S
+        if self._others + progress.size_bytes >= self._quota.max_bytes:
+            raise NoRoomError(
+                f"the home would hold more than {self._quota.max_bytes} bytes (AUGMENT_MAX_HOME_BYTES): "
+                f"{progress.size_bytes} in this output and {self._others} in other files; delete datasets or outputs, "
+                "or raise the limit, then resume"
+            )
+
+
+def _tar_pieces(root: Path) -> Generator[bytes, None, None]:
+    with lock.locked(root, shared=True):
+        piece = bytearray()
+        for part in _tar_parts(root):
+            piece += part
+            if len(piece) >= _PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+        yield bytes(piece) + bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _tar_parts(root: Path) -> Generator[bytes, None, None]:
+    paths = sorted(path for _, inside in folder.walk(root) for path in inside)
+    for path in paths:
+        if path.startswith(folder.HIDDEN):
+            continue
+        try:
+            with (root / path).open("rb") as file:
+                header = tarfile.TarInfo(path)
+                header.size = left = file.seek(0, 2)
+                file.seek(0)
+                yield header.tobuf(tarfile.PAX_FORMAT)
+                while left:
+                    data = file.read(min(left, _PIECE_BYTES))
+                    if not data:
+                        raise StorageError(f"{path} was cut while the output was read; ask again")
+                    left -= len(data)
+                    yield data
+                yield bytes(-header.size % tarfile.BLOCKSIZE)
+        except OSError as error:
+            raise folder.storage_error("read", path, error) from error

@@ -1,4 +1,4 @@
-"""The list of jobs, in SQLite: what a client was told survives a kill at any moment.
+"""List of jobs in SQLite; a job that a client was told of survives a kill at any moment.
 
 Every write waits for the disk (WAL, ``synchronous=FULL``). Rows are few and small; all of them are read once, at start.
 """
@@ -17,7 +17,7 @@ from augment.expansion.spec import ExpansionOptions
 
 
 class JobState(StrEnum):
-    """Where a job stands; the first two are taken up again after a restart, the others are final until a resume."""
+    """State of a job. A restart goes on with the first two; the others are final until a resume."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -27,15 +27,16 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing happens any more without being asked."""
+        """True if the job changes only when a client asks for it."""
         return self not in {JobState.QUEUED, JobState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWanted(ExpansionOptions):
-    """One expansion, resolved: everything that its files depend on. ``pipeline`` is the canonical document, None where
-    there is nothing to be augmented; ``references`` are the datasets that it takes images of. ``pipeline_notices``
-    tell what was dropped or moved when the pipeline was read.
+    """One expansion, resolved: everything that its files depend on.
+
+    ``pipeline`` is the canonical document, or None if nothing is augmented; ``references`` are the datasets that it
+    takes images of. ``pipeline_notices`` tell what was dropped or moved when the pipeline was read.
     """
 
     dataset: str
@@ -50,7 +51,7 @@ class JobWanted(ExpansionOptions):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row. ``number`` counts jobs in the order in which they came; times are seconds since 1970."""
+    """One row. ``number`` counts jobs in the order of their arrival; times are seconds since 1970."""
 
     id: str
     number: int
@@ -71,11 +72,11 @@ class Job:
     fingerprint: str = ""
     """Digest of the request that came with the key."""
     notices: Sequence[str] = ()
-    """Those of the pipeline and of the expansion."""
+    """Notices of the pipeline and of the expansion."""
 
 
 class JobTable:
-    """The rows. Safe between threads; every method but ``close`` waits for the disk."""
+    """Rows by id. Safe between threads; every method but ``close`` waits for the disk."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
@@ -88,18 +89,18 @@ class JobTable:
             raise StorageError(f"the list of jobs {path} cannot be opened: {error}; see to the disk") from error
 
     def read(self) -> list[Job]:
-        """All jobs in the order in which they came."""
+        """Return all jobs in the order of their arrival."""
         with self._lock:
             rows = self._db.execute("SELECT content FROM jobs ORDER BY number").fetchall()
         return [_job(json.loads(content)) for (content,) in rows]
 
     def write(self, job: Job) -> None:
-        """Keep a job, new or changed; StorageError where the disk refuses."""
+        """Write a job, new or changed. StorageError if the disk refuses."""
         content = json.dumps(asdict(job), separators=(",", ":"))
         self._execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", (job.id, job.number, content))
 
     def delete(self, job_id: str) -> None:
-        """Forget a job."""
+        """Delete a job."""
         self._execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     def close(self) -> None:

@@ -23,7 +23,6 @@ from service.asgi import requests
 from service.asgi.requests import Route
 from service.errors import ConflictError, MalformedError
 from service.home import NAME
-from service.jobs import run
 from service.jobs.jobs import Jobs
 from service.jobs.table import Job, JobState, JobWanted
 from service.responses import Chunk
@@ -58,7 +57,7 @@ def _with_options(*names: str) -> Callable[[type[_Model]], type[_Model]]:
 
 @_with_options("drop_targets", "image_format", "quality")
 class OutputRequest(schemas.Schema):
-    """Where copies go, and how they are encoded."""
+    """Output folder of the copies, and their encoding."""
 
     name: str = Field(
         pattern=f"^{NAME.pattern}$",
@@ -82,19 +81,19 @@ class JobRequest(schemas.Schema):
     output: OutputRequest
     update: bool = Field(
         default=False,
-        description="Whether the output of an earlier state of the dataset is brought up to date: what is unchanged "
-        "is kept, the rest rendered.",
+        description="Bring the output of an earlier state of the dataset up to date: unchanged files are kept, the "
+        "rest is rendered.",
     )
     max_failures: int | float | None = Field(
         None,
         ge=0,
-        description="How many records may be left out before the job fails: a count, or a fraction between 0 and 1. "
-        "Omitted: any number.",
+        description="Number of records that may be left out before the job fails: a count, or a fraction between 0 and "
+        "1. Omitted: any number.",
     )
 
 
 class JobProgress(BaseModel):
-    """How far a job is."""
+    """Progress of a job."""
 
     done: int = Field(description="Outputs that are written, kept or refused.", examples=[512])
     total: int = Field(
@@ -114,14 +113,12 @@ class JobDocument(BaseModel):
         description="The folder, on the service's machine; `GET …/output` fetches it.",
         examples=["/var/lib/augment/outputs/photos-x4"],
     )
-    error: schemas.ProblemDocument | None = Field(description="Why it failed; null where it did not.")
-    expansion: str = Field(description="The expansion's digest: equal where all files are equal.")
+    error: schemas.ProblemDocument | None = Field(description="Reason of the failure, or null.")
+    expansion: str = Field(description="The expansion's digest: equal if all files are equal.")
     dataset: str = Field(examples=["photos"])
-    pipeline: str = Field(
-        description="The pipeline's name; empty where it came without.", examples=["flip-rotate-crop"]
-    )
+    pipeline: str = Field(description="The pipeline's name, or empty if it has none.", examples=["flip-rotate-crop"])
     references: list[str] = Field(description="The datasets that the pipeline's transforms take images of.")
-    format: str | None = Field(description="The output's format; null where it is the dataset's.", examples=["coco"])
+    format: str | None = Field(description="The output's format; null if it is the dataset's.", examples=["coco"])
     drop_targets: list[str]
     copies: int | dict[str, int] | str
     seed: int
@@ -142,7 +139,7 @@ class JobDocument(BaseModel):
     finished: str | None
 
 
-JobPage = schemas.page("JobPage", "jobs", JobDocument, "In the order in which they came.")
+JobPage = schemas.page("JobPage", "jobs", JobDocument, "In the order of their arrival.")
 
 
 router = APIRouter(route_class=Route, prefix="/v1/jobs", tags=["jobs"])
@@ -207,14 +204,14 @@ async def start_job(
 
 @router.get("", summary="All jobs", response_model=JobPage)
 async def list_jobs(state: Joined, query: schemas.PageQuery) -> dict[str, Any]:
-    """The jobs in the order in which they came, a page at a time."""
+    """List the jobs in the order of their arrival, a page at a time."""
     ids, following = query.of(state.jobs.ids())
     return {"jobs": [_document(state.jobs, state.jobs.get(one)) for one in ids], "next": following}
 
 
 @router.get("/{job_id}", summary="One job", response_model=JobDocument, responses=_UNKNOWN)
 async def read_job(state: Joined, job_id: JobId) -> dict[str, Any]:
-    """How far it is."""
+    """Return a job with its progress so far."""
     return _document(state.jobs, state.jobs.get(job_id))
 
 
@@ -240,7 +237,7 @@ async def follow_job(
         str | None, Header(description="The last event that the client has; sent by `EventSource` itself.")
     ] = None,
 ) -> Response:
-    """Server-sent events until the job has ended: `curl -N URL/v1/jobs/ID/events`."""
+    """Follow a job by server-sent events until it has ended: `curl -N URL/v1/jobs/ID/events`."""
     job = state.jobs.get(job_id)
     if job.state.is_final and last_event_id == _event_id(job):
         return Response(status_code=204)
@@ -279,7 +276,7 @@ async def resume_job(
     job_id: JobId,
     response: Response,
     update: Annotated[  # noqa: FBT002 - a query parameter has a name
-        bool, Query(description="Go on although dataset or engine have changed: keep what is the same.")
+        bool, Query(description="Go on although dataset or engine have changed; unchanged files are kept.")
     ] = False,
 ) -> dict[str, Any]:
     """Go on with a job that was cancelled or has failed; finished outputs are kept."""
@@ -300,7 +297,7 @@ async def delete_job(
     state: Joined,
     job_id: JobId,
     output: Annotated[  # noqa: FBT002 - a query parameter has a name
-        bool, Query(description="Remove the output folder with all files, too; else it stays.")
+        bool, Query(description="Remove the output folder with all files too; otherwise it stays.")
     ] = False,
 ) -> None:
     """Take a job that has ended off the list. Its files stay unless `output=true` is sent."""
@@ -322,14 +319,14 @@ async def delete_job(
     },
 )
 async def read_output(request: Request, state: Joined, job_id: JobId) -> Response:
-    """Everything that the job wrote: `curl URL/v1/jobs/ID/output | tar x -C FOLDER`."""
+    """Fetch everything that the job wrote: `curl URL/v1/jobs/ID/output | tar x -C FOLDER`."""
     job = state.jobs.get(job_id)
     if job.state is not JobState.SUCCEEDED:
         raise ConflictError(f"job {job_id} is {job.state}; its output can be fetched when it has succeeded")
 
     async def chunks() -> AsyncGenerator[Chunk, None]:
         with state.admission.place() as turn:
-            async with aclosing(run.stream(state.jobs.output(job))) as pieces:
+            async with aclosing(state.jobs.stream_output(job)) as pieces:
                 async for piece in pieces:
                     turn.leave()  # from here on the client is waited for
                     yield piece
@@ -343,25 +340,25 @@ async def read_output(request: Request, state: Joined, job_id: JobId) -> Respons
 
 async def _events(state: State, job_id: str, last_event_id: str | None) -> AsyncGenerator[Chunk, None]:
     yield f"retry: {_RECONNECT_MS}\n\n".encode()
-    said, said_at = last_event_id, time.monotonic()
+    sent, sent_at = last_event_id, time.monotonic()
     while not state.admission.draining and job_id in state.jobs:
         job = state.jobs.get(job_id)
         event_id, now = _event_id(job), time.monotonic()
-        if event_id != said or job.state.is_final:
+        if event_id != sent or job.state.is_final:
             kind = str(job.state) if job.state.is_final else "progress"
             data = JobDocument.model_validate(_document(state.jobs, job)).model_dump_json()
             yield f"id: {event_id}\nevent: {kind}\ndata: {data}\n\n".encode()
-            said, said_at = event_id, now
-        elif now - said_at >= _KEEP_ALIVE_S:
+            sent, sent_at = event_id, now
+        elif now - sent_at >= _KEEP_ALIVE_S:
             yield b": keep-alive\n\n"
-            said_at = now
+            sent_at = now
         if job.state.is_final:
             return
         await asyncio.sleep(_EVENT_EVERY_S)
 
 
 def _event_id(job: Job) -> str:
-    """What the event tells, as its name: it means the same after a restart."""
+    """Return an id made of the event's content, so that it means the same after a restart."""
     return f"{job.state}:{job.done}:{job.failed}"
 
 
