@@ -222,9 +222,13 @@ class Readers:
                 return
             if each.address not in self._announced and not self._batches.holds(each.address):
                 self._announced.add(each.address)
-                _begun(self._render(each), self._tasks).add_done_callback(
-                    lambda _, address=each.address: self._announced.discard(address)
-                )
+                _begun(self._render_announced(each), self._tasks)
+
+    async def _render_announced(self, wanted: Wanted) -> None:
+        try:
+            await self._render(wanted)
+        finally:
+            self._announced.discard(wanted.address)
 
     def _num_ahead(self, num_bytes: int) -> int:
         share = self._batches.max_bytes // (max(1, self.num_readers) * max(1, num_bytes))
