@@ -66,7 +66,7 @@ class ReplicaState(StrEnum):
 
     READY = "ready"
     SLOW = "slow"
-    """A request to it was hedged; it is asked last until a probe answers."""
+    """A request to it was hedged, or answered with 500; it is asked last until a probe answers."""
     DOWN = "down"
     """It failed, or has not answered yet; it is asked again when a probe answers."""
     DUPLICATE = "duplicate"
@@ -211,11 +211,14 @@ class Replicas:
                 replica.state = ReplicaState.READY
 
     def failed(self, replica: Replica, error: BaseException) -> None:
-        """Note that a replica refused or cut a connection, did not answer in time, or answered 5xx."""
+        """Note that a replica refused or cut a connection, did not answer in time, or answered 5xx.
+
+        After a 500 it is asked last until a probe answers: the fault may be the batch's.
+        """
         with self._lock:
             if replica.state is not ReplicaState.DOWN:
                 _LOG.warning("%s: %s: %s; asking others", replica.server, type(error).__name__, error)
-                replica.state = ReplicaState.DOWN
+                replica.state = ReplicaState.DOWN if is_transient(error) else ReplicaState.SLOW
                 replica.probe_at = time.monotonic() + replica.probe_delay_s
                 replica.probe_delay_s = min(2 * replica.probe_delay_s, _LONGEST_PROBE_S)
 
@@ -495,7 +498,7 @@ class Window:
             slot.stays_with = attempt.replica
             slot.ask_at = time.monotonic() + self._patience.delay_s(found)
             self._patience.check(found, str(attempt.replica.server))
-        elif isinstance(found, (CallError, *TRANSIENT)) or is_transient(found) or is_fault(found):
+        elif isinstance(found, (CallError, *TRANSIENT)) or is_fault(found):
             slot.failures[attempt.replica] = found
             self._replicas.failed(attempt.replica, found)
         elif isinstance(found, RefusedError | ClientError):

@@ -137,6 +137,8 @@ def test_a_replica_that_cannot_serve_a_stream_is_passed_over_with_one_warning(
         (few / path.name).write_bytes(path.read_bytes())
     with Server(tmp_path / "other", data_roots=few.parent) as other, Server(tmp_path / "empty") as empty:
         other.register(few)
+        other.wait_ready()
+        empty.wait_ready()
         with Client([replicas[0].url, other.url, empty.url]) as client:
             stream = _declare(client, seed=4)
             with pytest.warns(ReplicaWarning) as caught:
