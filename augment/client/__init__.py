@@ -1,6 +1,7 @@
 """The client: needs NumPy, pyarrow and the standard library, and no part of the server."""
 
 from augment.client.client import Client
+from augment.client.replicas import ReplicaStatus, ReplicaWarning
 from augment.client.stream import ClientStream, ReplacedRowsWarning
 from augment.client.transport import ClientError, JobError, RefusedError, TooManyFailuresError, UnreachableError
 
@@ -11,6 +12,8 @@ __all__ = [
     "JobError",
     "RefusedError",
     "ReplacedRowsWarning",
+    "ReplicaStatus",
+    "ReplicaWarning",
     "TooManyFailuresError",
     "UnreachableError",
 ]

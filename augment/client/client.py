@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from augment.client.replicas import Replicas, ReplicaStatus
 from augment.client.stream import ClientStream
 from augment.client.transport import JobError, Transport
 from augment.samples.sample import Batch
@@ -85,9 +86,10 @@ class Picture:
 
 
 class Client:
-    """One service, or several that hold the same data. Safe between threads; closing it ends what is being read.
+    """One service, or several replicas that hold the same data. Safe between threads; closing it ends all reading.
 
-    ``timeout_s`` bounds each wait for bytes, ``deadline_s`` how long it goes on without any progress.
+    Give several URLs, or a host name with several addresses, and they share the batches of each epoch. ``timeout_s``
+    bounds each wait for bytes, ``deadline_s`` the time without any progress. The first call of all fails after 5 s.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Client:
     ) -> None:
         urls = [url] if isinstance(url, str) else list(url)
         self._transport = Transport(urls, key, timeout_s=timeout_s, deadline_s=deadline_s)
+        self._replicas = Replicas(self._transport)
         self._streams: weakref.WeakSet[ClientStream] = weakref.WeakSet()
 
     def __enter__(self) -> Self:
@@ -113,6 +116,12 @@ class Client:
         """The engine and the versions that decide a pixel."""
         found: dict[str, Any] = self._transport.json("GET", "/version")
         return found
+
+    @property
+    def replicas(self) -> tuple[ReplicaStatus, ...]:
+        """State, latency and share of each replica, in the order of the URLs."""
+        self._replicas.discover()
+        return self._replicas.status()
 
     @property
     def datasets(self) -> list[dict[str, Any]]:
@@ -178,7 +187,9 @@ class Client:
             "split": split, "shuffle": shuffle, "drop_last": drop_last, "repeats": repeats, "mix": mix,
             "normalize": normalize, "dtype": dtype, "layout": layout,
         }  # fmt: skip
-        stream = ClientStream(self._transport, declaration, prefetch=prefetch, max_failures=max_failures)
+        stream = ClientStream(
+            self._transport, self._replicas, declaration, prefetch=prefetch, max_failures=max_failures
+        )
         self._streams.add(stream)
         return stream
 
@@ -259,6 +270,7 @@ class Client:
             "dataset": dataset, "copies": copies, "seed": seed, "include_originals": include_originals,
             "allow_leaks": allow_leaks, "output": {"name": output} if isinstance(output, str) else dict(output),
         } | {name: value for name, value in asked.items() if value is not None}  # fmt: skip
+        self._replicas.discover()
         return run(self._transport, wanted, wait=wait, progress=progress)
 
 

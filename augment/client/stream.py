@@ -4,16 +4,19 @@ Arrow reads an answer's body through ``Received``: pixels go from the socket int
 background thread fetches ahead into a bounded queue (``Prefetch``); both end when the reader does.
 """
 
+import json
 import queue
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from augment.client.replicas import Replica, Replicas, Window
 from augment.client.transport import (
     TRANSIENT,
     Answer,
@@ -21,6 +24,7 @@ from augment.client.transport import (
     Patience,
     RefusedError,
     ServiceAddress,
+    Stop,
     TooManyFailuresError,
     Transport,
     is_transient,
@@ -53,36 +57,6 @@ class Received:
             return self._answer.read(size)
         memory = np.empty(size, np.uint8).data  # numpy asks for huge pages, a hundredth of the faults
         return memory[: self._answer.fill(memory)].toreadonly()
-
-
-class Stop:
-    """Tells the thread to end: it wakes whoever sleeps and aborts what waits for the network."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._lock = threading.Lock()
-        self._abort: Callable[[], None] | None = None
-
-    def __bool__(self) -> bool:
-        return self._event.is_set()
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, unless it ends."""
-        self._event.wait(seconds)
-
-    def watch(self, abort: Callable[[], None] | None) -> None:
-        """What to call when it ends; called now if it has ended."""
-        with self._lock:
-            self._abort = abort
-            if self._event.is_set() and abort is not None:
-                abort()
-
-    def set(self) -> None:
-        """End."""
-        with self._lock:
-            self._event.set()
-            if self._abort is not None:
-                self._abort()
 
 
 class Prefetch:
@@ -137,7 +111,7 @@ class Prefetch:
 
 
 _ARROW = "application/vnd.apache.arrow.stream"
-_NOT_FOUND, _CONFLICT = 404, 409
+_NOT_FOUND = 404
 
 
 class ReplacedRowsWarning(UserWarning):
@@ -153,16 +127,19 @@ class ClientStream:
     def __init__(
         self,
         transport: Transport,
+        replicas: Replicas,
         declaration: Mapping[str, Any],
         *,
         prefetch: int = 2,
         max_failures: float | None = None,
     ) -> None:
         self._transport = transport
+        self._replicas = replicas
         self._declaration = dict(declaration)
         self._prefetch = prefetch
         self._max_failures = max_failures
         self._reading: weakref.WeakSet[Prefetch] = weakref.WeakSet()
+        replicas.discover()
         self.document: Mapping[str, Any] = transport.json("POST", "/v1/streams", self._declaration)
         self.num_rows = 0
         self.num_failed = 0
@@ -241,8 +218,8 @@ class ClientStream:
     ) -> Generator[Batch, None, None]:
         """Batches ``start`` to ``stop`` of an epoch, each exactly once and in order; of each this rank's slice.
 
-        The next ones arrive in the background. After a cut it goes on at the batch that is missing, on the next of the
-        client's URLs where there are several. Images are read-only views. Closing the iterator ends its thread.
+        The next ones arrive in the background, from all replicas if the client has several. After a cut it goes on at
+        the batch that is missing. Images are read-only views. Closing the iterator ends its thread.
 
         Warns with ReplacedRowsWarning, once at its end, if rows stand for records that were refused or have changed.
         """
@@ -254,7 +231,7 @@ class ClientStream:
             )
         if not 0 <= rank < world_size:
             raise ClientError(f"rank is {rank}; with world_size {world_size} ranks are 0 to {world_size - 1}")
-        query = {"epoch": epoch, "stop": stop, "rank": rank, "world_size": world_size, "format": "arrow"}
+        query = {"epoch": epoch, "rank": rank, "world_size": world_size, "format": "arrow"}
         return self._counted(query, start, stop, world_size)
 
     def close(self) -> None:
@@ -288,55 +265,107 @@ class ClientStream:
                 )
 
     def _fetch(self, query: Mapping[str, Any], start: int, stop: int, stopped: Stop) -> Iterator[Batch]:
-        index = start
+        if len(self._replicas) > 1:
+            return self._from_replicas(query, range(start, stop), stopped)
+        return self._from_server(query, start, stop, stopped)
+
+    def _from_server(self, query: Mapping[str, Any], start: int, stop: int, stopped: Stop) -> Iterator[Batch]:
+        """Read a range of batches in one answer, which the service renders ahead; after a cut go on in another one."""
+        server, index = self._transport.current, start
         patience = Patience(self._transport.deadline_s, stopped.sleep)
-        num_unknown = 0
+        was_unknown = False
         while index < stop and not stopped:
-            server = self._transport.current
             try:
-                for batch in self._read(server, {**query, "start": index}, stopped):
+                for batch in self._read(server, "", {**query, "start": index, "stop": stop}, stopped):
                     yield replace(batch, epoch=query["epoch"], index=index)
                     index += 1
-                    num_unknown = 0
+                    was_unknown = False
                     patience.renew()
                 if index < stop:
-                    raise CallError(f"the stream ended politely before batch {index} of {stop}")
+                    raise CallError(f"the answer ended before batch {index} of {stop}")
             except (RefusedError, CallError, *TRANSIENT) as error:
                 if stopped:
                     return
-                if isinstance(error, RefusedError) and error.status == _NOT_FOUND:
-                    num_unknown += 1
-                    self._declare_again(server, error, is_last=num_unknown > len(self._transport.servers))
-                elif isinstance(error, RefusedError) and not is_transient(error):
-                    raise
+                if isinstance(error, RefusedError) and error.status == _NOT_FOUND and not was_unknown:
+                    was_unknown = True
+                    self._declare(server)
+                elif is_transient(error):
+                    patience.wait(error, str(server))
                 else:
-                    all_tried = self._transport.leave(server)
-                    patience.wait(error, at_once=not all_tried)
+                    raise
 
-    def _read(self, server: ServiceAddress, query: Mapping[str, Any], stopped: Stop) -> Iterator[Batch]:
-        path = f"/v1/streams/{self.id}/batches"
-        with self._transport.open(server, "GET", path, query=query, headers={"Accept": _ARROW}) as answer:
-            stopped.watch(answer.abort)
-            try:
-                yield from arrow.read_batches(Received(answer))
-            finally:
-                stopped.watch(None)
+    def _from_replicas(self, query: Mapping[str, Any], indices: range, stopped: Stop) -> Iterator[Batch]:
+        epoch = query["epoch"]
 
-    def _declare_again(self, server: ServiceAddress, unknown: RefusedError, *, is_last: bool) -> None:
-        """On a replica that does not know the stream; RefusedError where it cannot know it, nor can another."""
-        if is_last:
-            raise unknown
+        def fetch(replica: Replica, index: int, ahead: Sequence[int], stop: Stop) -> Batch:
+            path = f"/{epoch}/{index}"
+            part = {name: value for name, value in query.items() if name != "epoch"}
+            headers = {"Augment-Ahead": ",".join(map(str, ahead))} if ahead else {}
+            was_unknown = False
+            while True:
+                if self.id not in replica.streams:
+                    self._declare(replica.server)
+                    self._replicas.declared(replica, self.id)
+                try:
+                    batches = list(self._read(replica.server, path, part, stop, headers))
+                except RefusedError as error:
+                    if error.status != _NOT_FOUND or was_unknown:
+                        raise
+                    was_unknown = True
+                    self._replicas.forgotten(replica, self.id)
+                    continue
+                if len(batches) != 1:
+                    raise CallError(f"the answer of {replica.server} holds {len(batches)} batches, not batch {index}")
+                return replace(batches[0], epoch=epoch, index=index)
+
+        size = max(self._prefetch, 2 * len(self._replicas))
+        window = Window(
+            self._replicas,
+            fetch,
+            self.id,
+            epoch,
+            indices,
+            size=size,
+            deadline_s=self._transport.deadline_s,
+            stop=stopped,
+        )
+        return iter(window)
+
+    def _read(
+        self,
+        server: ServiceAddress,
+        path: str,
+        query: Mapping[str, Any],
+        stopped: Stop,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Iterator[Batch]:
         try:
-            document = self._transport.json("POST", "/v1/streams", self._declaration, only=server)
-        except RefusedError as error:
-            if error.status not in {_NOT_FOUND, _CONFLICT} or len(self._transport.servers) == 1:
-                raise
-            self._transport.leave(server)
-            return
+            with self._transport.open(
+                server,
+                "GET",
+                f"/v1/streams/{self.id}/batches{path}",
+                query=query,
+                headers={"Accept": _ARROW, **headers},
+                watch=stopped.watch,
+            ) as answer:
+                yield from arrow.read_batches(Received(answer))
+        finally:
+            stopped.watch(None)
+
+    def _declare(self, server: ServiceAddress) -> None:
+        """Declare the stream at a server that does not know it. ClientError if it would give other batches."""
+        with self._transport.open(
+            server,
+            "POST",
+            "/v1/streams",
+            body=json.dumps(self._declaration).encode(),
+            headers={"Content-Type": "application/json", "Accept": "application/json"},
+        ) as answer:
+            document = json.loads(answer.read())
         if document["id"] != self.id:
             raise ClientError(
-                f"{server.host}:{server.port} gives this stream the id {document['id']}, it was {self.id}: its dataset "
-                "or engine differs (compare GET /version and the datasets' digests); no batch of it was taken"
+                f"{server} gives this stream the id {document['id']}, it is {self.id} elsewhere: its dataset or engine "
+                "differs (compare GET /version and the datasets' digests); no batch of it was taken"
             )
 
     def _count(self, batch: Batch, replaced: Sequence[str], world_size: int) -> None:

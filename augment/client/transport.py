@@ -1,4 +1,4 @@
-"""Requests to one of several servers: choice of the server, retries, deadlines, and the errors that a client raises.
+"""Requests to the service: addresses, one attempt, retries within a deadline, and the errors that a client raises.
 
 ClientError
 ├── RefusedError           the service's answer is a problem document; carries it
@@ -11,6 +11,7 @@ import base64
 import contextlib
 import http.client
 import json
+import logging
 import random
 import select
 import socket
@@ -18,7 +19,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
@@ -75,10 +76,14 @@ class RefusedError(ClientError):
 
 
 TRANSIENT = (OSError, http.client.HTTPException)
-"""What a server that dies, restarts or is not there yet looks like."""
+"""Errors of a server that dies, restarts or is not there yet."""
 
+_LOG = logging.getLogger("augment.client")
 _TRY_AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 5.0
+_CONNECT_S = 5.0
+_FIRST_ANSWER_S = 5.0
+"""Time for the first answer of all: until then a wrong URL is likelier than a restart."""
 _PROBLEM_BYTES_MAX = 1 << 20
 _BULK_BYTES = 1 << 18
 """What a read of much waits for: to be woken for each packet costs an eighth of sending and receiving."""
@@ -90,42 +95,82 @@ _CAN_WAIT_FOR_MUCH = hasattr(select, "poll") and hasattr(socket, "SO_RCVLOWAT")
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """Where a service is and the key it is asked with."""
+    """Address of a service, and the key for it. ``address`` is one of several IP addresses that ``host`` has."""
 
     scheme: str
     host: str
     port: int | None
     path: str
     key: str | None = field(repr=False)
+    address: str | None = None
 
     @classmethod
     def parse(cls, url: str, key: str | None) -> Self:
-        """From ``http[s]://[:key@]host[:port][/path]``; a key of its own in the URL beats the common one."""
-        parts = urllib.parse.urlsplit(url)
+        """Read ``http[s]://[:key@]host[:port][/path]``; a key in the URL beats the common one. Raises ClientError."""
+        try:
+            parts = urllib.parse.urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ClientError(f"{url!r} is not a URL ({error}); write http://host:port") from error
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ClientError(f"{url!r} is no address of a service; write http://host:port")
+            raise ClientError(f"{url!r} is not the URL of a service; write http://host:port")
         own = urllib.parse.unquote(parts.password) if parts.password else key
-        return cls(parts.scheme, parts.hostname, parts.port, parts.path.rstrip("/"), own)
+        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"), own)
+
+    def __str__(self) -> str:
+        """Return the URL without its key."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path}" + (f" at {self.address}" if self.address else "")
+
+    def resolve(self) -> "list[ServiceAddress]":
+        """Return one server for each IP address of the host, itself if there is only one.
+
+        The two addresses of localhost are one machine's two protocols, not two servers. OSError if the host is unknown.
+        """
+        port = self.port or (443 if self.scheme == "https" else 80)
+        found = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        if len(addresses) == 1 or set(addresses) == {"127.0.0.1", "::1"}:
+            return [self]
+        return [replace(self, address=each) for each in addresses]
 
     def connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        """A connection of its own; OSError where there is none."""
+        """Open a new connection. Raises OSError."""
         kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
         connection = kind(self.host, self.port, timeout=timeout_s)
+        if self.address is not None:
+            # Certificates and the Host header go by the name; only the socket goes to the address.
+            address = self.address
+            connection._create_connection = (  # type: ignore[attr-defined]  # noqa: SLF001 - http.client has no other way
+                lambda to, *options: socket.create_connection((address, to[1]), *options)
+            )
         connection.connect()
         return connection
 
 
 class Answer:
-    """A response that is read as it arrives; ``abort`` may come from another thread and ends a read that waits."""
+    """Response that is read as it arrives.
+
+    ``abort`` may come from another thread and ends whatever waits: ``watch`` is called with it before the request is
+    sent. Raises ``TRANSIENT``.
+    """
 
     def __init__(
-        self, connection: http.client.HTTPConnection, method: str, target: str, body: Any, headers: Any
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: Any,
+        headers: Any,
+        watch: Callable[[Callable[[], None]], None] = lambda _: None,
     ) -> None:
         self._connection = connection
         self._socket: socket.socket = connection.sock
         self._poll = select.poll() if _CAN_WAIT_FOR_MUCH else None
         if self._poll is not None:
             self._poll.register(self._socket, select.POLLIN)
+        watch(self.abort)
         try:
             connection.request(method, target, body, headers)
             self._response = connection.getresponse()
@@ -181,8 +226,38 @@ class Answer:
         self._connection.close()
 
 
+class Stop:
+    """Tells a thread to end: wakes it if it sleeps, and aborts its wait for the network."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._abort: Callable[[], None] | None = None
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but not longer than until ``set``."""
+        self._event.wait(seconds)
+
+    def watch(self, abort: Callable[[], None] | None) -> None:
+        """Set the function that ``set`` calls; it is called now if that has happened."""
+        with self._lock:
+            self._abort = abort
+            if self._event.is_set() and abort is not None:
+                abort()
+
+    def set(self) -> None:
+        """End the thread's work."""
+        with self._lock:
+            self._event.set()
+            if self._abort is not None:
+                self._abort()
+
+
 class Patience:
-    """How long to go on without progress, and how long to wait before the next attempt."""
+    """Limit on the time without progress, and the delay before the next attempt."""
 
     def __init__(self, deadline_s: float, sleep: Callable[[float], object] = time.sleep) -> None:
         self._deadline_s = deadline_s
@@ -190,33 +265,46 @@ class Patience:
         self.renew()
 
     def renew(self) -> None:
-        """There was progress: begin anew."""
+        """Begin again after progress."""
         self._ends = time.monotonic() + self._deadline_s
         self._delay_s = _FIRST_DELAY_S
 
-    def wait(self, cause: Exception, *, at_once: bool = False) -> None:
-        """Wait before the next attempt, not at all where another server can be asked; UnreachableError at the end."""
-        left = self._ends - time.monotonic()
-        if left <= 0:
+    def check(self, cause: BaseException, servers: str) -> None:
+        """Raise UnreachableError if the deadline has passed."""
+        if time.monotonic() >= self._ends:
             raise UnreachableError(
-                f"no progress for {self._deadline_s:g} s (deadline_s); last: {type(cause).__name__}: {cause}"
+                f"no progress for {self._deadline_s:g} s (deadline_s); last from {servers}: "
+                f"{type(cause).__name__}: {cause}. Is the URL right, and does the service run (`augment serve`)?"
             ) from cause
-        if at_once:
-            return
+
+    def delay_s(self, cause: BaseException) -> float:
+        """Return how long to wait before the next attempt: the service's ``Retry-After``, or longer each time."""
         wanted = getattr(cause, "retry_after_s", None) or self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
-        self._sleep(min(wanted, left))
+        return min(wanted, max(0.0, self._ends - time.monotonic()))
+
+    def wait(self, cause: BaseException, servers: str) -> None:
+        """Wait before the next attempt; UnreachableError if the deadline has passed."""
+        self.check(cause, servers)
+        seconds = self.delay_s(cause)
+        _LOG.warning("%s: %s: %s; trying again in %.1f s", servers, type(cause).__name__, cause, seconds)
+        self._sleep(seconds)
 
 
 class Transport:
-    """Asks the first server that answers, and stays with it. Safe between threads."""
+    """Asks the first server that answers, and stays with it. Safe between threads. It can be pickled.
+
+    ``timeout_s`` bounds each wait for bytes, ``deadline_s`` the time without an answer; before the first answer of all
+    it is 5 s.
+    """
 
     def __init__(self, urls: Sequence[str], key: str | None, *, timeout_s: float, deadline_s: float) -> None:
         if not urls:
             raise ClientError("there is no URL; give one or more")
-        self.servers = tuple(ServiceAddress.parse(url, key) for url in urls)
-        self.deadline_s = deadline_s
-        self._timeout_s = timeout_s
+        self.servers = tuple(dict.fromkeys(ServiceAddress.parse(url, key) for url in urls))
+        self.timeout_s = timeout_s
+        self._deadline_s = deadline_s
+        self._has_answered = False
         self._lock = threading.Lock()
         self._current = 0
 
@@ -227,13 +315,18 @@ class Transport:
         vars(self).update(state, _lock=threading.Lock())
 
     @property
+    def deadline_s(self) -> float:
+        """Seconds to go on without any progress."""
+        return self._deadline_s if self._has_answered else min(self._deadline_s, _FIRST_ANSWER_S)
+
+    @property
     def current(self) -> ServiceAddress:
-        """The server that is asked next."""
+        """ServiceAddress that is asked next."""
         with self._lock:
             return self.servers[self._current]
 
     def leave(self, server: ServiceAddress) -> bool:
-        """Ask another than this one from now on; whether all had their turn (then it is time to wait)."""
+        """Ask the next server from now on; True if all had their turn, and it is time to wait."""
         with self._lock:
             if self.servers[self._current] == server:
                 self._current = (self._current + 1) % len(self.servers)
@@ -248,15 +341,21 @@ class Transport:
         query: Mapping[str, object] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        watch: Callable[[Callable[[], None]], None] = lambda _: None,
+        timeout_s: float | None = None,
     ) -> Answer:
-        """One attempt. RefusedError for every status but success; ``TRANSIENT`` where no answer came."""
+        """Make one attempt. RefusedError for every status but success; ``TRANSIENT`` if no answer came."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
         target = server.path + path + (f"?{urllib.parse.urlencode(given)}" if given else "")
         sent = {"Connection": "close", **(headers or {})}
         if server.key:
             # Basic holds any key (Bearer only ASCII tokens) and is what a key in the URL means everywhere else.
             sent["Authorization"] = "Basic " + base64.b64encode(f":{server.key}".encode()).decode()
-        answer = Answer(server.connect(self._timeout_s), method, target, body, sent)
+        timeout_s = timeout_s or self.timeout_s
+        connection = server.connect(min(timeout_s, _CONNECT_S))
+        connection.sock.settimeout(timeout_s)
+        answer = Answer(connection, method, target, body, sent, watch)
+        self._has_answered = True
         if answer.status >= 300:
             with answer:
                 raise RefusedError.read(
@@ -267,9 +366,10 @@ class Transport:
     def request(
         self, method: str, path: str, *, only: ServiceAddress | None = None, **sent: Any
     ) -> tuple[bytes, Mapping[str, str]]:
-        """The whole answer and its headers (names in lower case), from the first server that gives one in time.
+        """Return the whole answer and its headers (names in lower case) of the first server that gives one in time.
 
-        What is asked may be asked twice, so it must be harmless twice. ``only`` asks no other server.
+        A request may be sent twice, so it must be harmless twice. ``only`` asks no other server. Any 5xx is a reason to
+        ask the next server; RefusedError if the last one gives it too.
         """
         patience = Patience(self.deadline_s)
         while True:
@@ -278,20 +378,35 @@ class Transport:
                 with self.open(server, method, path, **sent) as answer:
                     return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
             except (RefusedError, *TRANSIENT) as error:
+                all_tried = only is not None or self.leave(server)
+                if not all_tried and (is_transient(error) or is_fault(error)):
+                    _LOG.warning("%s: %s: %s; asking %s", server, type(error).__name__, error, self.current)
+                    continue
                 if not is_transient(error):
                     raise
-                patience.wait(error, at_once=only is None and not self.leave(server))
+                patience.wait(error, str(server))
 
     def json(self, method: str, path: str, document: Any = None, **sent: Any) -> Any:
-        """``request`` with JSON both ways."""
+        """``request`` with JSON both ways. ClientError if the answer is not JSON."""
         headers = {**sent.pop("headers", {}), "Accept": "application/json"}
         if document is not None:
             sent["body"] = json.dumps(document).encode()
             headers["Content-Type"] = "application/json"
         data, _ = self.request(method, path, headers=headers, **sent)
-        return json.loads(data) if data else None
+        try:
+            return json.loads(data) if data else None
+        except ValueError as error:
+            raise ClientError(
+                f"{method} {path} of {self.current} is answered with {data[:60]!r}, which is not JSON: this is the URL "
+                "of something else than this service"
+            ) from error
 
 
-def is_transient(error: Exception) -> bool:
-    """Whether the same request may succeed later or elsewhere."""
+def is_transient(error: BaseException) -> bool:
+    """True if the same request may succeed later at the same server."""
     return not isinstance(error, RefusedError) or error.status in _TRY_AGAIN
+
+
+def is_fault(error: BaseException) -> bool:
+    """True if the service failed, so that another one may succeed."""
+    return isinstance(error, RefusedError) and error.status >= 500

@@ -5,6 +5,7 @@ NAMES = (
     "second_epoch",
     "twelve_megapixels",
     "four_trainers",
+    "replicas",
     "repeats",
     "beyond_bare",
     "expansion",

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,18 @@ from bench.work import Work
 DATASET = "photographs"
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that runs, and a client of it."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    client: Client
+
+
 @contextmanager
-def service(work: Work, **settings: Any) -> Iterator[Client]:
-    """The service of this checkout with its default settings; ``settings`` are more, by their names in lower case."""
+def started(work: Work, **settings: Any) -> Iterator[Service]:
+    """Start the service of this checkout with its default settings; ``settings`` are more, by names in lower case."""
     port = _free_port()
     more = {f"AUGMENT_{name.upper()}": str(value) for name, value in settings.items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUGMENT_")} | more
@@ -27,11 +37,19 @@ def service(work: Work, **settings: Any) -> Iterator[Client]:
     command += ["--workers", str(work.num_workers), "--data-root", work.folder]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as server:
         try:
-            with Client(f"http://127.0.0.1:{port}", deadline_s=60) as client:
+            url = f"http://127.0.0.1:{port}"
+            with Client(url, deadline_s=60) as client:
                 _await(client, server)
-                yield client
+                yield Service(server, url, client)
         finally:
             server.terminate()
+
+
+@contextmanager
+def service(work: Work, **settings: Any) -> Iterator[Client]:
+    """Start a service and give its client alone."""
+    with started(work, **settings) as running:
+        yield running.client
 
 
 def register(client: Client, folder: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field, field_validator
 
 from augment.errors import CallError, DatasetError
@@ -37,7 +37,6 @@ from service.streams.streams import OpenStream
 router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
 
 _EPOCH_MAX = 2**53 - 1  # what every JSON reader holds exactly
-
 EpochPath = Annotated[int, Path(ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")]
 
 REFUSED: schemas.Responses = {
@@ -159,6 +158,17 @@ async def read_batch(
     epoch: EpochPath,
     index: Annotated[int, Path(ge=0, description="The batch of the epoch, from 0.")],
     query: Annotated[PartQuery, Query()],
+    ahead: Annotated[
+        str | None,
+        Header(
+            alias="Augment-Ahead",
+            pattern=r"^\d{1,10}(,\d{1,10})*$",
+            max_length=1000,
+            description="Further batches of this epoch that the reader will ask for soon. They are rendered "
+            "ahead as far as workers and cache allow.",
+            examples=["12,15,21"],
+        ),
+    ] = None,
 ) -> Response:
     """One batch as a complete stream of its format: any cache may keep it, any replica answers with the same bytes."""
     stream = await to_thread.run_sync(state.streams.open, stream_id)
@@ -167,6 +177,9 @@ async def read_batch(
         raise NotFoundError(f"batch {index} does not exist; an epoch of this stream has {stream.stream.num_batches}")
     place = query.place(epoch, index)
     stream.stream.spec.positions(place)  # raises where there is no such rank
+    announced = [
+        later for later in map(int, (ahead or "").split(",") if ahead else ()) if later < stream.stream.num_batches
+    ]
     options = f"-{part_format.image_format}-{part_format.quality}" if part_format.name is BatchFormat.TAR else ""
     etag = f'"{stream_id}-{epoch}-{index}-{place.rank}of{place.world_size}-{part_format.name}{options}"'
     headers = requests.immutable(etag)
@@ -177,6 +190,9 @@ async def read_batch(
         with state.admission.place() as turn:
             async with state.batches.lease(state.rendering.part(stream, place, part_format)) as file:
                 turn.leave()
+                state.readers.announce(
+                    state.rendering.part(stream, query.place(epoch, later), part_format) for later in announced
+                )
                 _check_failures(file.laid, query.max_failures, stream, index)
                 first, last = _frame(stream, epoch, part_format)
                 headers["Content-Length"] = str(len(first) + file.laid.content_bytes + len(last))

@@ -10,7 +10,7 @@ has its share of the cache, so that one who stops reading keeps his share and no
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +75,10 @@ class Batches:
             entry.num_holders -= 1
             if not entry.num_holders:
                 self._let_go(wanted.address, entry)
+
+    def holds(self, address: Hashable) -> bool:
+        """True if a batch is kept or under way."""
+        return address in self._entries
 
     def close(self) -> None:
         """Cancel what is under way and remove all files."""
@@ -182,6 +186,7 @@ class Readers:
         self._max_ahead = _AHEAD * num_workers
         self._places = asyncio.Semaphore(self._max_ahead)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._announced: set[Hashable] = set()
         self.num_readers = 0
 
     async def read(self, wanted_at: Callable[[int], BatchRequest], indices: range) -> AsyncGenerator[BatchFile, None]:
@@ -207,8 +212,23 @@ class Readers:
             for task in ahead.values():
                 task.cancel()
 
+    def announce(self, announced: Iterable[BatchRequest]) -> None:
+        """Begin to render batches that somebody will ask for soon, as many as workers and cache can hold."""
+        for each in announced:
+            if len(self._announced) >= self._num_ahead(each.expected_bytes):
+                return
+            if each.address not in self._announced and not self._batches.holds(each.address):
+                self._announced.add(each.address)
+                _begun(self._render_announced(each), self._tasks)
+
+    async def _render_announced(self, wanted: BatchRequest) -> None:
+        try:
+            await self._render(wanted)
+        finally:
+            self._announced.discard(wanted.address)
+
     def _num_ahead(self, num_bytes: int) -> int:
-        share = self._batches.max_bytes // (self.num_readers * max(1, num_bytes))
+        share = self._batches.max_bytes // (max(1, self.num_readers) * max(1, num_bytes))
         return max(0, min(self._max_ahead, share - 1))
 
     async def _render(

@@ -1,0 +1,516 @@
+"""Several replicas of the service that share the work of one training.
+
+Every batch has an address, so any replica can render it. A rendezvous hash (Thaler and Ravishankar, 1998) of the
+address and the replica's id chooses which one, so that all trainers ask the same replica for the same batch and its
+cache serves them. A replica that fails is passed over for the next in the hash; one that is slow is hedged (Dean and
+Barroso, "The Tail at Scale", 2013): the next in the hash is asked too, and the first answer counts.
+
+``Replicas`` knows the replicas of one client and their health. A ``Window`` reads the batches of one pass from them.
+"""
+
+import hashlib
+import json
+import logging
+import queue
+import statistics
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from augment.client.transport import (
+    TRANSIENT,
+    ClientError,
+    Patience,
+    RefusedError,
+    ServiceAddress,
+    Stop,
+    Transport,
+    is_fault,
+    is_transient,
+)
+from augment.errors import CallError
+from augment.samples.sample import Batch
+
+_LOG = logging.getLogger("augment.client")
+
+_HEDGE_MEDIANS = 3
+"""A request is hedged after so many times the replica's median."""
+_HEDGE_LEAST_S = 0.1
+"""And not before: below it a busy machine's scheduler is what one sees."""
+_HEDGE_UNKNOWN_S = 5.0
+"""Of a replica that has not answered yet."""
+_HEDGES_MAX, _HEDGES_PER_REQUEST = 4.0, 0.05
+_PROBE_TIMEOUT_S = 5.0
+_FIRST_PROBE_S, _LONGEST_PROBE_S = 0.1, 5.0
+_PASSED_OVER_S = 30.0
+"""A replica that cannot serve a stream is asked for it again after so long: its dataset may be registered by then."""
+_NUM_LATENCIES = 64
+_NUM_AHEAD = 64
+"""Batches after the window that a replica is told of, so that all of its workers have work."""
+_TOO_MANY = 429
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.005, 0.5
+_NONE = ClientError("")
+
+
+class ReplicaWarning(UserWarning):
+    """A replica cannot serve a stream and is passed over, or two URLs are one replica."""
+
+
+class ReplicaState(StrEnum):
+    """Health of a replica."""
+
+    READY = "ready"
+    SLOW = "slow"
+    """A request to it was hedged, or answered with 500; it is asked last until a probe answers."""
+    DOWN = "down"
+    """It failed, or has not answered yet; it is asked again when a probe answers."""
+    DUPLICATE = "duplicate"
+    """Its id is that of another replica."""
+
+
+_ORDER = {ReplicaState.READY: 0, ReplicaState.SLOW: 1, ReplicaState.DOWN: 2, ReplicaState.DUPLICATE: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A replica as ``Client.replicas`` shows it. ``share`` is its part of the batches that this client has read."""
+
+    url: str
+    id: str | None
+    state: str
+    latency_s: float | None
+    num_batches: int
+    share: float
+    passed_over: str | None
+    """Reason why the latest stream that it was asked for passes it over."""
+
+
+@dataclass(eq=False, slots=True)
+class Replica:
+    """One replica and its health. Written under the lock of ``Replicas`` only."""
+
+    server: ServiceAddress
+    id: str | None = None
+    state: ReplicaState = ReplicaState.DOWN
+    probe_at: float = 0.0
+    probe_delay_s: float = _FIRST_PROBE_S
+    is_probed: bool = False
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_NUM_LATENCIES))
+    num_batches: int = 0
+    streams: set[str] = field(default_factory=set)
+    passed_over: dict[str, tuple[float, RefusedError | ClientError]] = field(default_factory=dict)
+
+    @property
+    def median_s(self) -> float | None:
+        """Median time of its latest batches, or None before the first."""
+        return statistics.median(self.latencies) if self.latencies else None
+
+
+class Replicas:
+    """The replicas behind a client's URLs. Safe between threads. It can be pickled, without what it has learned."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._replicas: list[Replica] = []
+        self._hedges = _HEDGES_MAX
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_transport": self._transport}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(**{name.lstrip("_"): value for name, value in state.items()})  # type: ignore[misc]
+
+    def discover(self) -> None:
+        """Find the replicas: ask every URL, and every address of a host name that has several, for its id.
+
+        One URL with one address is asked for nothing. A replica that does not answer in time is looked for later.
+        """
+        with self._lock:
+            if self._replicas:
+                return
+        found: list[ServiceAddress] = []
+        for server in self._transport.servers:
+            try:
+                found += server.resolve()
+            except OSError:
+                found.append(server)
+        replicas = [Replica(server, is_probed=len(found) > 1) for server in found]
+        with self._lock:
+            if self._replicas:
+                return
+            self._replicas = replicas
+        self._transport.servers = tuple(found)
+        if len(replicas) > 1:
+            threads = [threading.Thread(target=self._probe, args=(each,), daemon=True) for each in replicas]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(_PROBE_TIMEOUT_S)
+
+    def __len__(self) -> int:
+        """Number of replicas, those that are down too."""
+        with self._lock:
+            return sum(each.state is not ReplicaState.DUPLICATE for each in self._replicas)
+
+    def status(self) -> tuple[ReplicaStatus, ...]:
+        """Return state, latency and share of every replica, in the order of the URLs."""
+        with self._lock:
+            total = sum(each.num_batches for each in self._replicas)
+            return tuple(
+                ReplicaStatus(
+                    url=str(each.server),
+                    id=each.id,
+                    state=each.state.value,
+                    latency_s=each.median_s,
+                    num_batches=each.num_batches,
+                    share=each.num_batches / total if total else 0.0,
+                    passed_over=str(error) if (error := _latest(each.passed_over)) else None,
+                )
+                for each in self._replicas
+            )
+
+    def ranked(self, stream_id: str, epoch: int, index: int) -> list[Replica]:
+        """Return the replicas that can serve a batch, the one to ask first at the front.
+
+        By health, then by the hash. Those that are passed over for this stream are left out.
+        """
+        now = time.monotonic()
+        with self._lock:
+            able = [
+                each
+                for each in self._replicas
+                if each.id is not None
+                and each.state is not ReplicaState.DUPLICATE
+                and each.passed_over.get(stream_id, (0.0, None))[0] <= now
+            ]
+            able.sort(key=lambda each: (_ORDER[each.state], _weight(stream_id, epoch, index, str(each.id))))
+            return able
+
+    def refusal(self, stream_id: str) -> Exception | None:
+        """Return the latest reason for which a stream passes a replica over, or None if one could still serve it."""
+        with self._lock:
+            found = [
+                each.passed_over.get(stream_id) for each in self._replicas if each.state is not ReplicaState.DUPLICATE
+            ]
+        known = [each for each in found if each is not None]
+        return max(known, key=lambda each: each[0])[1] if known and len(known) == len(found) else None
+
+    def answered(self, replica: Replica, seconds: float) -> None:
+        """Note a batch that a replica gave."""
+        with self._lock:
+            replica.num_batches += 1
+            replica.latencies.append(seconds)
+            replica.probe_delay_s = _FIRST_PROBE_S
+            if replica.state is ReplicaState.DOWN:
+                replica.state = ReplicaState.READY
+
+    def failed(self, replica: Replica, error: BaseException) -> None:
+        """Note that a replica refused or cut a connection, did not answer in time, or answered 5xx.
+
+        After a 500 it is asked last until a probe answers: the fault may be the batch's.
+        """
+        with self._lock:
+            if replica.state is not ReplicaState.DOWN:
+                _LOG.warning("%s: %s: %s; asking others", replica.server, type(error).__name__, error)
+                replica.state = ReplicaState.DOWN if is_transient(error) else ReplicaState.SLOW
+                replica.probe_at = time.monotonic() + replica.probe_delay_s
+                replica.probe_delay_s = min(2 * replica.probe_delay_s, _LONGEST_PROBE_S)
+
+    def pass_over(self, replica: Replica, stream_id: str, error: RefusedError | ClientError) -> None:
+        """Do not ask a replica for this stream for some time; one warning names it."""
+        with self._lock:
+            is_new = stream_id not in replica.passed_over
+            replica.passed_over[stream_id] = (time.monotonic() + _PASSED_OVER_S, error)
+            replica.streams.discard(stream_id)
+        if is_new:
+            warnings.warn(f"{replica.server} is passed over: {error}", ReplicaWarning, stacklevel=2)
+
+    def declared(self, replica: Replica, stream_id: str) -> None:
+        """Note that a replica knows a stream, by the same id."""
+        with self._lock:
+            replica.streams.add(stream_id)
+            replica.passed_over.pop(stream_id, None)
+
+    def forgotten(self, replica: Replica, stream_id: str) -> None:
+        """Note that a replica does not know a stream any more."""
+        with self._lock:
+            replica.streams.discard(stream_id)
+
+    def hedge_after_s(self, replica: Replica) -> float:
+        """Return how long a request to it may take before it is hedged."""
+        with self._lock:
+            median = replica.median_s
+        return _HEDGE_UNKNOWN_S if median is None else max(_HEDGE_LEAST_S, _HEDGE_MEDIANS * median)
+
+    def earn_hedge(self) -> None:
+        """Let a request add to the budget of hedges."""
+        with self._lock:
+            self._hedges = min(_HEDGES_MAX, self._hedges + _HEDGES_PER_REQUEST)
+
+    def take_hedge(self, replica: Replica, seconds: float) -> bool:
+        """Mark a replica as slow if the budget allows a hedge; True if its requests are to be hedged now."""
+        with self._lock:
+            if replica.state is not ReplicaState.READY:
+                return True
+            if self._hedges < 1:
+                return False
+            self._hedges -= 1
+            _LOG.warning("%s: no answer for %.2f s; asking others too", replica.server, seconds)
+            replica.state, replica.probe_at = ReplicaState.SLOW, 0.0
+        self.probe_due()
+        return True
+
+    def probe_due(self) -> None:
+        """Begin to probe the replicas whose turn it is, in threads of their own."""
+        now = time.monotonic()
+        with self._lock:
+            due = [
+                each
+                for each in self._replicas
+                if each.state in {ReplicaState.SLOW, ReplicaState.DOWN} and each.probe_at <= now and not each.is_probed
+            ]
+            for each in due:
+                each.is_probed = True
+        for each in due:
+            threading.Thread(target=self._probe, args=(each,), name="augment-probe", daemon=True).start()
+
+    def _probe(self, replica: Replica) -> None:
+        try:
+            self._get(replica, "/health/ready")
+            self._found(replica, str(self._get(replica, "/version")["replica"]))
+        except (ClientError, KeyError, ValueError, *TRANSIENT) as error:
+            _LOG.debug("%s: %s: %s", replica.server, type(error).__name__, error)
+            with self._lock:
+                replica.probe_at = time.monotonic() + replica.probe_delay_s
+                replica.probe_delay_s = min(2 * replica.probe_delay_s, _LONGEST_PROBE_S)
+        finally:
+            with self._lock:
+                replica.is_probed = False
+
+    def _get(self, replica: Replica, path: str) -> Any:
+        with self._transport.open(replica.server, "GET", path, timeout_s=_PROBE_TIMEOUT_S) as answer:
+            return json.loads(answer.read())
+
+    def _found(self, replica: Replica, replica_id: str) -> None:
+        with self._lock:
+            twin = next((each for each in self._replicas if each is not replica and each.id == replica_id), None)
+            if replica.id != replica_id:
+                replica.streams.clear()  # another home behind the same address
+            if twin is None:
+                replica.id, replica.state = replica_id, ReplicaState.READY
+                return
+            replica.state = ReplicaState.DUPLICATE
+        if twin.server.host != replica.server.host:
+            warnings.warn(
+                f"{replica.server} and {twin.server} are the same replica ({replica_id}), and the second is not "
+                "asked. If one home is a copy of the other, delete replica.json of the copy and start it again",
+                ReplicaWarning,
+                stacklevel=2,
+            )
+
+
+@dataclass(eq=False, slots=True)
+class _Attempt:
+    replica: Replica
+    started: float
+    stop: Stop = field(default_factory=Stop)
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """One batch of a window: its requests, and the batch once it is there."""
+
+    index: int
+    ask_at: float = 0.0
+    attempts: list[_Attempt] = field(default_factory=list)
+    failures: dict[Replica, Exception] = field(default_factory=dict)
+    stays_with: Replica | None = None
+    batch: Batch | None = None
+
+
+Fetch = Callable[[Replica, int, Sequence[int], Stop], Batch]
+"""Reads batch ``index`` from a replica, and tells it of batches that will be asked for soon."""
+
+
+class Window:
+    """Batches of one pass over an epoch, in order, each exactly once, from several replicas. Of one thread.
+
+    At most ``size`` batches are requested or wait for their turn. ``epoch`` and ``indices`` are the batches' addresses.
+    Iterating raises UnreachableError after ``deadline_s`` without any batch, and the last refusal if no replica can
+    serve the stream.
+    """
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        fetch: Fetch,
+        stream_id: str,
+        epoch: int,
+        indices: range,
+        *,
+        size: int,
+        deadline_s: float,
+        stop: Stop,
+    ) -> None:
+        self._replicas = replicas
+        self._fetch = fetch
+        self._stream_id = stream_id
+        self._epoch = epoch
+        self._indices = indices
+        self._size = size
+        self._patience = Patience(deadline_s)
+        self._stop = stop
+        self._events: queue.Queue[tuple[_Slot, _Attempt, Batch | Exception] | None] = queue.Queue()
+        self._slots: dict[int, _Slot] = {}
+        self._firsts: dict[int, Replica] = {}
+        self._failure: Exception = ClientError("no replica has answered yet")
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._stop.watch(lambda: self._events.put(None))
+        try:
+            for index in self._indices:
+                self._extend(index)
+                slot = self._slots[index]
+                while slot.batch is None:
+                    self._replicas.probe_due()
+                    self._ask()
+                    self._hedge()
+                    self._wait()
+                    if self._stop:
+                        return
+                del self._slots[index]
+                yield slot.batch
+                self._patience.renew()
+        finally:
+            self._stop.watch(None)
+            for slot in self._slots.values():
+                for attempt in slot.attempts:
+                    attempt.stop.set()
+
+    def _extend(self, index: int) -> None:
+        """Take batches into the window and ask for them."""
+        for later in range(index, min(self._indices.stop, index + self._size)):
+            self._slots.setdefault(later, _Slot(later))
+        self._firsts.pop(index - 1, None)
+        for later in range(index + self._size, min(self._indices.stop, index + self._size + _NUM_AHEAD)):
+            if later not in self._firsts and (ranked := self._replicas.ranked(self._stream_id, self._epoch, later)):
+                self._firsts[later] = ranked[0]
+        self._ask()
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        for slot in self._slots.values():
+            if slot.batch is None and not slot.attempts and slot.ask_at <= now:
+                self._ask_for(slot)
+
+    def _ask_for(self, slot: _Slot) -> None:
+        replica = slot.stays_with or self._next(slot)
+        slot.stays_with = None
+        if replica is not None:
+            self._replicas.earn_hedge()
+            self._begin(slot, replica)
+            return
+        able = self._replicas.ranked(self._stream_id, self._epoch, slot.index)
+        if able and all(is_fault(error := slot.failures.get(each, _NONE)) and not is_transient(error) for each in able):
+            raise slot.failures[able[0]]
+        if not able and (refusal := self._replicas.refusal(self._stream_id)) is not None:
+            raise refusal
+        self._patience.check(self._failure, "the replicas")
+        slot.failures.clear()
+        slot.ask_at = time.monotonic() + _FIRST_PROBE_S
+
+    def _next(self, slot: _Slot) -> Replica | None:
+        """Return the replica to ask next: none that is down, has failed or is being asked."""
+        asked = {attempt.replica for attempt in slot.attempts}
+        for replica in self._replicas.ranked(self._stream_id, self._epoch, slot.index):
+            if replica.state is not ReplicaState.DOWN and replica not in asked and replica not in slot.failures:
+                return replica
+        return None
+
+    def _begin(self, slot: _Slot, replica: Replica) -> None:
+        attempt = _Attempt(replica, time.monotonic())
+        slot.attempts.append(attempt)
+        ahead = [index for index, first in self._firsts.items() if first is replica]
+        threading.Thread(target=self._read, args=(slot, attempt, ahead), name="augment-batch", daemon=True).start()
+
+    def _read(self, slot: _Slot, attempt: _Attempt, ahead: Sequence[int]) -> None:
+        try:
+            found: Batch | Exception = self._fetch(attempt.replica, slot.index, ahead, attempt.stop)
+        except Exception as error:  # noqa: BLE001 - it is judged, and raised again, in the reader's thread
+            found = error
+        if not isinstance(found, Exception):
+            self._replicas.answered(attempt.replica, time.monotonic() - attempt.started)
+        self._events.put((slot, attempt, found))
+
+    def _hedge(self) -> None:
+        now = time.monotonic()
+        for slot in list(self._slots.values()):
+            if slot.batch is not None or not slot.attempts:
+                continue
+            attempt = slot.attempts[-1]
+            is_late = now - attempt.started >= self._replicas.hedge_after_s(attempt.replica)
+            if attempt.replica.state is not ReplicaState.SLOW and not is_late:
+                continue
+            other = self._next(slot)
+            if other is None or other.state is not ReplicaState.READY:
+                continue
+            if self._replicas.take_hedge(attempt.replica, now - attempt.started):
+                self._begin(slot, other)
+
+    def _wait(self) -> None:
+        """Wait for an answer, or until something else is due; take all that has come."""
+        now = time.monotonic()
+        due = [now + _LONGEST_WAIT_S]
+        for slot in self._slots.values():
+            if slot.attempts:
+                latest = slot.attempts[-1]
+                due.append(latest.started + self._replicas.hedge_after_s(latest.replica))
+            elif slot.batch is None:
+                due.append(slot.ask_at)
+        timeout_s = max(_SHORTEST_WAIT_S, min(due) - now)
+        while True:
+            try:
+                event = self._events.get(timeout=timeout_s) if timeout_s else self._events.get_nowait()
+            except queue.Empty:
+                return
+            if event is None:
+                return
+            self._take(*event)
+            timeout_s = 0
+
+    def _take(self, slot: _Slot, attempt: _Attempt, found: Batch | Exception) -> None:
+        slot.attempts.remove(attempt)
+        if slot.batch is not None or attempt.stop:
+            return
+        if isinstance(found, Batch):
+            slot.batch = found
+            for other in slot.attempts:
+                other.stop.set()
+            return
+        self._failure = found
+        if isinstance(found, RefusedError) and found.status == _TOO_MANY:
+            slot.stays_with = attempt.replica
+            slot.ask_at = time.monotonic() + self._patience.delay_s(found)
+            self._patience.check(found, str(attempt.replica.server))
+        elif isinstance(found, (CallError, *TRANSIENT)) or is_fault(found):
+            slot.failures[attempt.replica] = found
+            self._replicas.failed(attempt.replica, found)
+        elif isinstance(found, RefusedError | ClientError):
+            self._replicas.pass_over(attempt.replica, self._stream_id, found)
+        else:
+            raise found
+
+
+def _latest(passed_over: Mapping[str, tuple[float, Exception]]) -> Exception | None:
+    return max(passed_over.values(), key=lambda each: each[0])[1] if passed_over else None
+
+
+def _weight(stream_id: str, epoch: int, index: int, replica_id: str) -> bytes:
+    address = f"{stream_id}/{epoch}/{index}/{replica_id}".encode()
+    return hashlib.blake2b(address, digest_size=8, person=b"augment-replica").digest()
