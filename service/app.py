@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
             warming = Warming()
             await parts.enter_async_context(warming.of(workers))
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
-            version_now = await to_thread.run_sync(_describe_engine)
+            version_now = {"replica": home.replica_id, **await to_thread.run_sync(_describe_engine)}
             scanners = parts.enter_context(
                 pool(_NUM_SCANNERS, "augment.scanning.scan_task", "augment.dataset_stats.pixels")
             )

@@ -1,6 +1,7 @@
 """The service's home: everything that outlasts a request, held by one service, with a limit on its size.
 
 lock                      held by the one service that runs here
+replica.json              the id of this home, by which clients tell replicas apart
 datasets/NAME/            dataset.json, manifest.arrow, and for an upload files/
 pipelines/NAME.yaml       saved pipelines
 streams/ID.json           declared streams
@@ -20,6 +21,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from augment.errors import StorageError
-from augment.user_state import replacing
+from augment.user_state import read_note, replacing
 from service.errors import MalformedError, NoRoomError, ServiceError
 
 _log = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ class Home:
             ) from error
         for left in (self.path / "decoded", *(self.path / "tmp").iterdir()):
             remove(left)
+        self.replica_id = _read_or_write_replica_id(self.path / "replica.json")
+        """Random id of this home, 32 hexadecimal digits. A copy of the home has the same."""
 
     def folder(self, kind: str, name: str) -> Path:
         """The path of something named; MalformedError where the name could be anything but a name."""
@@ -70,6 +74,24 @@ class Home:
     def close(self) -> None:
         """Give the home back."""
         os.close(self._lock)
+
+
+_REPLICA_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def _read_or_write_replica_id(path: Path) -> str:
+    match read_note(path):
+        case {"version": 1, "replica": str(found)} if _REPLICA_ID.fullmatch(found):
+            return found
+    made = secrets.token_hex(16)
+    if path.exists():
+        _log.warning("%s is damaged or of another version; the replica's new id is %s", path, made)
+    try:
+        write_json(path, {"version": 1, "replica": made})
+    except StorageError as error:
+        # The id only spreads requests: what is on a full disk can still be served.
+        _log.warning("%s; until then the replica has another id after each start", error)
+    return made
 
 
 def file_bytes(path: Path) -> int:

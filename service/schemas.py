@@ -93,9 +93,13 @@ class Health(BaseModel):
 
 
 class Version(BaseModel):
-    """What decides a pixel."""
+    """The replica, and the engine that decides a pixel."""
 
-    engine: str = Field(description="Digest of all below; part of stream ids, ETags and expansions.")
+    replica: str = Field(
+        description="Random id of the replica's home: 32 hexadecimal digits, the same after every restart.",
+        examples=["5f0c8e3b9a614d27b3a1c6de02f7485a"],
+    )
+    engine: str = Field(description="Digest of the three below; part of stream ids, ETags and expansions.")
     revision: int = Field(description="Counts this project's own changes that alter a pixel.")
     architecture: str = Field(examples=["x86-64-avx2"])
     libraries: dict[str, Any] = Field(description="Each library that decides a pixel, with its version.")

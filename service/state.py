@@ -45,7 +45,7 @@ class State:
     readers: Readers
     warming: Warming
     version: Mapping[str, Any]
-    """The engine's digest and what it is made of, as ``/version`` tells it."""
+    """The replica's id, and the engine's digest with what it is made of, as ``/version`` tells them."""
 
 
 def of(request: Request) -> State:

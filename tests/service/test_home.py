@@ -1,4 +1,8 @@
+import json
 import os
+import re
+import shutil
+from contextlib import closing
 from pathlib import Path
 from threading import get_ident
 
@@ -14,8 +18,49 @@ from service.home import Home
 
 def test_home_is_made_with_its_folders(tmp_path: Path) -> None:
     home = Home(tmp_path / "deep" / "home")
-    assert {path.name for path in home.path.iterdir()} == {"datasets", "lock", "outputs", "pipelines", "streams", "tmp"}
+    assert {path.name for path in home.path.iterdir()} == {
+        "datasets", "lock", "outputs", "pipelines", "replica.json", "streams", "tmp",
+    }  # fmt: skip
     home.close()
+
+
+def test_home_keeps_its_replica_id(tmp_path: Path) -> None:
+    first = replica_id(tmp_path / "a")
+    assert re.fullmatch(r"[0-9a-f]{32}", first)
+    assert replica_id(tmp_path / "a") == first
+    assert replica_id(tmp_path / "b") != first
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    assert replica_id(tmp_path / "copy") == first
+
+
+def test_home_of_before_gets_a_replica_id(tmp_path: Path) -> None:
+    replica_id(tmp_path)
+    (tmp_path / "replica.json").unlink()
+    assert replica_id(tmp_path) == json.loads((tmp_path / "replica.json").read_text())["replica"]
+
+
+@pytest.mark.parametrize(
+    "document", ["", "[]", '{"version": 1}', '{"version": 2, "replica": "x"}', '{"version": 1, "replica": "../x"}']
+)
+def test_home_with_a_damaged_replica_id_gets_a_new_one(
+    tmp_path: Path, document: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "replica.json").write_text(document)
+    with caplog.at_level("WARNING"):
+        found = replica_id(tmp_path)
+    assert f"the replica's new id is {found}" in caplog.text
+    assert replica_id(tmp_path) == found
+
+
+def test_home_that_cannot_keep_its_replica_id_opens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "replica.json").mkdir()  # nothing can take its place, as on a full disk
+    assert replica_id(tmp_path) != replica_id(tmp_path)
+    assert "replica.json cannot be written" in caplog.text
+
+
+def replica_id(path: Path) -> str:
+    with closing(Home(path)) as home:
+        return home.replica_id
 
 
 def test_home_belongs_to_one_service_at_a_time(tmp_path: Path) -> None:
