@@ -3,6 +3,7 @@
 from augment.client.client import Client
 from augment.client.stream import ClientStream, ReplacedRowsWarning
 from augment.client.transport import ClientError, JobError, RefusedError, TooManyFailuresError, UnreachableError
+from augment.client.version_warning import VersionWarning
 
 __all__ = [
     "Client",
@@ -13,4 +14,5 @@ __all__ = [
     "ReplacedRowsWarning",
     "TooManyFailuresError",
     "UnreachableError",
+    "VersionWarning",
 ]

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
+from augment.client.version_warning import VERSION_HEADER, VersionWarning, warn_of_other_client
+
 
 class ClientError(Exception):
     """Anything that the client raises on purpose."""
@@ -106,6 +108,12 @@ class Server:
             raise ClientError(f"{url!r} is no address of a service; write http://host:port")
         own = urllib.parse.unquote(parts.password) if parts.password else key
         return cls(parts.scheme, parts.hostname, parts.port, parts.path.rstrip("/"), own)
+
+    @property
+    def url(self) -> str:
+        """The address without the key."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{'' if self.port is None else f':{self.port}'}{self.path}"
 
     def connect(self, timeout_s: float) -> http.client.HTTPConnection:
         """A connection of its own; OSError where there is none."""
@@ -219,6 +227,7 @@ class Transport:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._current = 0
+        self._has_warned_of_version = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
@@ -257,12 +266,24 @@ class Transport:
             # Basic holds any key (Bearer only ASCII tokens) and is what a key in the URL means everywhere else.
             sent["Authorization"] = "Basic " + base64.b64encode(f":{server.key}".encode()).decode()
         answer = Answer(server.connect(self._timeout_s), method, target, body, sent)
+        self._compare_version(server, answer)
         if answer.status >= 300:
             with answer:
                 raise RefusedError.read(
                     answer.status, answer.read(_PROBLEM_BYTES_MAX), answer.headers.get("Retry-After")
                 )
         return answer
+
+    def _compare_version(self, server: Server, answer: Answer) -> None:
+        if self._has_warned_of_version:
+            return
+        try:
+            service_version = answer.headers.get(VERSION_HEADER)
+            self._has_warned_of_version = warn_of_other_client(service_version, server.url)
+        except VersionWarning:  # warnings are errors here: once, as it would be a warning once
+            self._has_warned_of_version = True
+            with answer:
+                raise
 
     def request(
         self, method: str, path: str, *, only: Server | None = None, **sent: Any
