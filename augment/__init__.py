@@ -86,7 +86,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        value: object = importlib.import_module("importlib.metadata").version("augment-service")
+        value: object = importlib.import_module("augment.version").version()
     elif name == "errors":
         value = importlib.import_module("augment.errors")
     elif name in _HOMES:

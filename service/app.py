@@ -4,7 +4,6 @@ import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
-from importlib.metadata import version
 from typing import Any
 
 from anyio import to_thread
@@ -18,6 +17,7 @@ from augment.workers.pool import LocalWorkers
 from augment.workers.verdicts import FolderDocuments, Verdicts
 from service import middleware, observe, openapi, problems
 from service.asgi.admission import Admission
+from service.client_wheel import ClientWheel
 from service.datasets.mean_std import Measuring
 from service.datasets.registry import Datasets
 from service.home import Home, Quota
@@ -57,6 +57,7 @@ _NUM_SCANNERS = 2
 def create_app(settings: Settings) -> FastAPI:
     """Join an application; it opens its home and starts its workers when it is served."""
     counted = Metrics()
+    client_wheel = ClientWheel.write()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
             warming = Warming()
             await parts.enter_async_context(warming.of(workers))
             # It imports the libraries that decide a pixel: seconds, which no request should wait for.
-            version_now = {"replica": home.replica_id, **await to_thread.run_sync(_describe_engine)}
+            engine_now = await to_thread.run_sync(_describe_engine)
             scanners = parts.enter_context(
                 pool(_NUM_SCANNERS, "augment.scanning.scan_task", "augment.dataset_stats.pixels")
             )
@@ -101,7 +102,8 @@ def create_app(settings: Settings) -> FastAPI:
                 rendering=Rendering(batches, datasets, workers, counted),
                 readers=Readers(batches, workers.num_workers),
                 warming=warming,
-                version=version_now,
+                client_wheel=client_wheel,
+                version={"version": client_wheel.version, "replica": home.replica_id, **engine_now},
             )
             app.state.augment = state
             counted.watch(lambda: [*_watched(state), _hashed(seen)])
@@ -112,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="augment",
         docs_url=None,  # openapi.py has it
         redoc_url=None,
-        version=version("augment-service"),
+        version=client_wheel.version,
         summary="Augmented images and batches, each at an address.",
         description=_DESCRIPTION,
         lifespan=lifespan,
@@ -132,7 +134,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(middleware.Head)
     app.add_middleware(middleware.Keys, api_keys=settings.api_keys)
-    app.add_middleware(middleware.Outermost, metrics=counted)
+    app.add_middleware(middleware.Outermost, metrics=counted, version=client_wheel.version)
     return app
 
 

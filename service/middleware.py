@@ -34,6 +34,17 @@ from service.observe import Metrics
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics", "/version"})
 """Probes: asked by machines that hold no key, and they tell nothing that one protects."""
 
+_OPEN_FOLDER = "/client/"
+"""The wheel of the client: pip holds no key."""
+
+VERSION_HEADER = "Augment-Version"
+"""On every answer, so that a client need not ask for it."""
+
+
+def is_open(path: str) -> bool:
+    """True if a path is served without a key."""
+    return path in OPEN_PATHS or path.startswith(_OPEN_FOLDER)
+
 
 def check(authorization: str | None, api_keys: Sequence[str]) -> None:
     """Raise UnauthorizedError unless the header holds one of the keys; where there are no keys, everybody may."""
@@ -65,11 +76,15 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 class Outermost:
-    """Gives each request its id, counts it and logs one line when its answer has ended."""
+    """Gives each request its id, counts it and logs one line when its answer has ended.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    Each answer tells the service's version.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, version: str) -> None:
         self._app = app
         self._metrics = metrics
+        self._version = version
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,7 +99,9 @@ class Outermost:
             nonlocal status, num_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[requests.HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[requests.HEADER] = request_id
+                headers[VERSION_HEADER] = self._version
             num_bytes += uvicorn_protocol.num_body_bytes(message)
             await send(message)
 
@@ -160,7 +177,7 @@ class Head:
 
 
 class Keys:
-    """Lets nobody without a key past, probes excepted."""
+    """Lets nobody without a key past, but to what is open."""
 
     def __init__(self, app: ASGIApp, api_keys: Sequence[str]) -> None:
         self._app = app
@@ -168,7 +185,7 @@ class Keys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and not is_open(scope["path"]):
             try:
                 check(Headers(scope=scope).get("authorization"), self._api_keys)
             except ServiceError as error:

@@ -43,7 +43,7 @@ def _correct(path: str, operation: dict[str, Any]) -> None:
     said = operation.get("description", "").replace("URL/", _HERE)
     if said:
         operation["description"] = said
-    if path in middleware.OPEN_PATHS:
+    if middleware.is_open(path):
         operation["security"] = []
     else:
         content = {problems.MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}

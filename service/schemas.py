@@ -93,13 +93,18 @@ class Health(BaseModel):
 
 
 class Version(BaseModel):
-    """The replica, and the engine that decides a pixel."""
+    """The release, the replica, and the engine that decides a pixel."""
 
+    version: str = Field(
+        description="Version of the service: `s` and the digest of all its files, `c` and that of its client's. The "
+        "header `Augment-Version` of every answer tells it too.",
+        examples=["0.1.0.dev0+s1a2b3c4.c5d6e7f8"],
+    )
     replica: str = Field(
         description="Random id of the replica's home: 32 hexadecimal digits, the same after every restart.",
         examples=["5f0c8e3b9a614d27b3a1c6de02f7485a"],
     )
-    engine: str = Field(description="Digest of the three below; part of stream ids, ETags and expansions.")
+    engine: str = Field(description="Digest of the three fields below; part of stream ids, ETags and expansions.")
     revision: int = Field(description="Counts this project's own changes that alter a pixel.")
     architecture: str = Field(examples=["x86-64-avx2"])
     libraries: dict[str, Any] = Field(description="Each library that decides a pixel, with its version.")

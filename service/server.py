@@ -33,6 +33,8 @@ _BACKLOG = 2048
 _OTHER_FILES = 256
 """Open files beside those of answers (a connection and a file each) and of bodies: manifests, pipes to workers."""
 
+_ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
+
 _log = logging.getLogger(__name__)
 
 _END_S = 2.0
@@ -56,6 +58,10 @@ class Server(uvicorn.Server):
             host, port = listening.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             _log.info("listening on %s", url, extra={"url": url})
+            if self._state is not None:
+                # Trainers are elsewhere where the service listens on all addresses: they know it by another name.
+                known_as = f"http://HOST:{port}" if host in _ALL_ADDRESSES else url
+                _log.info("trainers: pip install %s/client/%s", known_as, self._state.client_wheel.file_name)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signal calls it
         """A signal: stop admitting, then stop. Ctrl-C a second time waits for nobody."""

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from augment.workers.pool import LocalWorkers
 from service.asgi.admission import Admission
+from service.client_wheel import ClientWheel
 from service.datasets.mean_std import Measuring
 from service.datasets.registry import Datasets
 from service.home import Home
@@ -44,8 +45,9 @@ class State:
     rendering: Rendering
     readers: Readers
     warming: Warming
+    client_wheel: ClientWheel
     version: Mapping[str, Any]
-    """The replica's id, and the engine's digest with what it is made of, as ``/version`` tells them."""
+    """This version, the replica's id, and the engine's digest with what it is made of, as ``/version`` tells them."""
 
 
 def of(request: Request) -> State:

@@ -46,9 +46,9 @@ for plugin in entry_points(group="augment.commands"):  # the service adds `serve
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
     if value:
-        from importlib.metadata import version
+        from augment.version import version
 
-        output.say(f"augment {version('augment-service')}")
+        output.say(f"augment {version()}")
         raise typer.Exit
 
 

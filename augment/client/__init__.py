@@ -4,6 +4,7 @@ from augment.client.client import Client
 from augment.client.replicas import ReplicaStatus, ReplicaWarning
 from augment.client.stream import ClientStream, ReplacedRowsWarning
 from augment.client.transport import ClientError, JobError, RefusedError, TooManyFailuresError, UnreachableError
+from augment.client.version_warning import VersionWarning
 
 __all__ = [
     "Client",
@@ -16,4 +17,5 @@ __all__ = [
     "ReplicaWarning",
     "TooManyFailuresError",
     "UnreachableError",
+    "VersionWarning",
 ]

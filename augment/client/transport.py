@@ -23,6 +23,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
+from augment.client.version_warning import VERSION_HEADER, VersionWarning, warn_of_other_client
+
 
 class ClientError(Exception):
     """Anything that the client raises on purpose."""
@@ -118,10 +120,8 @@ class ServiceAddress:
         return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"), own)
 
     def __str__(self) -> str:
-        """Return the URL without its key."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port is None else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path}" + (f" at {self.address}" if self.address else "")
+        """Return the URL, and the IP address if the host has several."""
+        return self.url + (f" at {self.address}" if self.address else "")
 
     def resolve(self) -> "list[ServiceAddress]":
         """Return one server for each IP address of the host, itself if there is only one.
@@ -134,6 +134,12 @@ class ServiceAddress:
         if len(addresses) == 1 or set(addresses) == {"127.0.0.1", "::1"}:
             return [self]
         return [replace(self, address=each) for each in addresses]
+
+    @property
+    def url(self) -> str:
+        """URL without the key."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{'' if self.port is None else f':{self.port}'}{self.path}"
 
     def connect(self, timeout_s: float) -> http.client.HTTPConnection:
         """Open a new connection. Raises OSError."""
@@ -307,6 +313,7 @@ class Transport:
         self._has_answered = False
         self._lock = threading.Lock()
         self._current = 0
+        self._has_warned_of_version = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
@@ -356,12 +363,24 @@ class Transport:
         connection.sock.settimeout(timeout_s)
         answer = Answer(connection, method, target, body, sent, watch)
         self._has_answered = True
+        self._compare_version(server, answer)
         if answer.status >= 300:
             with answer:
                 raise RefusedError.read(
                     answer.status, answer.read(_PROBLEM_BYTES_MAX), answer.headers.get("Retry-After")
                 )
         return answer
+
+    def _compare_version(self, server: ServiceAddress, answer: Answer) -> None:
+        if self._has_warned_of_version:
+            return
+        try:
+            service_version = answer.headers.get(VERSION_HEADER)
+            self._has_warned_of_version = warn_of_other_client(service_version, server.url)
+        except VersionWarning:  # warnings are errors here: once, as it would be a warning once
+            self._has_warned_of_version = True
+            with answer:
+                raise
 
     def request(
         self, method: str, path: str, *, only: ServiceAddress | None = None, **sent: Any

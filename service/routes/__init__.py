@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.routes import augment, batches, datasets, health, jobs, pipelines, streams
+from service.routes import augment, batches, client, datasets, health, jobs, pipelines, streams
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
@@ -14,4 +14,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     batches.router,
     batches.samples_router,
     jobs.router,
+    client.router,
 )
