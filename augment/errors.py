@@ -159,6 +159,26 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     """Decoding or rendering it takes more processor time than the limit for a record; it was tried again, alone."""
 
+    @property
+    def is_of_bytes(self) -> bool:
+        """True if the bytes that were scanned are the reason: every machine refuses the record, at any time."""
+        return self in _OF_BYTES
+
+    @property
+    def is_of_file(self) -> bool:
+        """True if the file is the reason: the record is accepted again when the file is repaired."""
+        return self in _OF_FILE
+
+    @property
+    def is_transient(self) -> bool:
+        """True if another machine or another time may accept the record."""
+        return self in _TRANSIENT
+
+
+_OF_BYTES = frozenset({Reason.FORMAT, Reason.TOO_MANY_PIXELS, Reason.UNDECODABLE, Reason.ANNOTATION})
+_OF_FILE = frozenset({Reason.UNREADABLE, Reason.CHANGED})
+_TRANSIENT = _OF_FILE | {Reason.TIMEOUT, Reason.CRASHED}
+
 
 class RecordError(AugmentError):
     """One record cannot be used; every other record is unharmed."""
@@ -171,6 +191,22 @@ class RecordError(AugmentError):
 
     def __reduce__(self) -> tuple[type["RecordError"], tuple[str, Reason, str]]:
         return type(self), (self.key, self.reason, self.detail)
+
+
+class KeyedErrors:
+    """Context that gives each RecordError inside the key of its record, or the name of its image."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, RecordError) and error.key != self._key:
+            raise RecordError(self._key, error.reason, error.detail) from error
 
 
 class RecordChangedError(RecordError):

@@ -14,7 +14,7 @@ from augment import engine, user_state
 from augment.address import digest_fields
 from augment.dataset_stats.pixels import Progress, pixels_of
 from augment.datasets.dataset import Dataset
-from augment.errors import DatasetError, PipelineError, Reason
+from augment.errors import DatasetError, PipelineError
 from augment.images import decode
 from augment.normalize import section
 from augment.normalize.parameters import Channels
@@ -23,8 +23,6 @@ from augment.workers.task import Workers
 
 _FOLDER = "statistics"
 _REFUSED_SHOWN = 3
-_PASSING = frozenset({Reason.CHANGED, Reason.UNREADABLE, Reason.TIMEOUT, Reason.CRASHED})
-"""Why a record was refused that another time or another machine may count: no numbers are made without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def measured(
     if (noted := kept(dataset, folder)) is not None:
         return noted
     found = pixels_of(dataset, workers, max_pixels=max_pixels, progress=progress)
-    passing = [each for each in found.refusals if each.reason in _PASSING]
+    passing = [each for each in found.refusals if each.reason.is_transient]
     if passing or not found.pixels.num_pixels:
         some = passing or found.refusals
         named = ", ".join(f"{each.key} ({each.reason})" for each in some[:_REFUSED_SHOWN])

@@ -14,7 +14,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, field_validator
 
-from augment.errors import CallError, DatasetError, Reason
+from augment.errors import CallError, DatasetError
 from augment.images import encode
 from augment.render.result_file import Laid
 from augment.streams.spec import BatchSlice
@@ -36,8 +36,6 @@ from service.streams.streams import OpenStream
 router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
 
 _EPOCH_MAX = 2**53 - 1  # what every JSON reader holds exactly
-_MAY_PASS = frozenset({Reason.UNREADABLE, Reason.CHANGED, Reason.TIMEOUT, Reason.CRASHED})
-"""Reasons that lie in this machine or this moment: a batch with such a refusal is not the last word on its address."""
 
 EpochPath = Annotated[int, Path(ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")]
 
@@ -265,7 +263,7 @@ def _check_failures(laid: Laid, max_failures: float | None, stream: OpenStream, 
 
 
 def _is_final(laid: Laid) -> bool:
-    return all(refusal.reason not in _MAY_PASS for refusal in laid.refusals)
+    return not any(refusal.reason.is_transient for refusal in laid.refusals)
 
 
 samples_router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/samples", tags=["batches"])

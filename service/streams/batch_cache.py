@@ -16,15 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from augment.errors import Reason, StorageError
+from augment.errors import StorageError
 from augment.render.result_file import Laid
 from service.observe import Metrics
 from service.streams.batch_files import BatchFile, BatchFiles
 
 T = TypeVar("T")
-
-_PASSING = frozenset({Reason.UNREADABLE, Reason.CHANGED})
-"""Refusals that end when somebody mends a file: a batch that has some is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +121,7 @@ class Batches:
         if entry.file is None:
             self._forget(address, entry)
             entry.work.cancel()
-        elif any(refusal.reason in _PASSING for refusal in entry.file.laid.refusals):
+        elif any(refusal.reason.is_of_file for refusal in entry.file.laid.refusals):
             self._forget(address, entry)
         else:
             self._make_room()

@@ -14,11 +14,8 @@ from augment.errors import Reason, RecordError
 from augment.samples.sample import Sample
 from augment.transforms.albumentations_import import A, cv2
 
-OTHERS: Final = 8
-"""How many records after a refused one are tried in its place."""
-
-_OF_THE_BYTES: Final = frozenset({Reason.FORMAT, Reason.TOO_MANY_PIXELS, Reason.UNDECODABLE, Reason.ANNOTATION})
-"""Why a record can be passed over: what is wrong with it now was wrong when it was scanned, on every machine."""
+REPLACEMENTS: Final = 8
+"""How many records after a refused one are tried in its place, here and in the rows of batches."""
 
 
 class Source(Protocol):
@@ -39,18 +36,18 @@ class Source(Protocol):
 
 
 def take(source: Source, index: int) -> tuple[str, Sample]:
-    """The key and sample of a record, or of the first of the next ``OTHERS`` that can be decoded.
+    """The key and sample of a record, or of the first of the next ``REPLACEMENTS`` that can be decoded.
 
     Raises RecordError of the first where none can; and where a file changed or cannot be read, since the same address
     would have other pixels today than yesterday.
     """
     first: RecordError | None = None
-    for place in range(index, index + min(OTHERS + 1, source.num_records)):
+    for place in range(index, index + min(REPLACEMENTS + 1, source.num_records)):
         other = place % source.num_records
         try:
             return source.key(other), source.sample(other)
         except RecordError as error:
-            if error.reason not in _OF_THE_BYTES:
+            if not error.reason.is_of_bytes:
                 raise
             first = first or error
     if first is None:
