@@ -94,9 +94,9 @@ def _system() -> Finding:
 
 def _processor() -> Finding:
     try:
-        from augment.transforms.runtime import compiler
+        from augment.transforms import albumentations_import
 
-        problem = compiler.cpu_problem()
+        problem = albumentations_import.cpu_problem()
     except ImportError as error:
         return Finding("processor", Verdict.FAIL, f"cannot be asked: {error}", "see the libraries below")
     return _judge(

@@ -30,7 +30,7 @@ from augment.render import records
 from augment.render.records import Pictures, Stages
 from augment.samples.annotations import Annotations
 from augment.samples.sample import Record, Rendered, Sample
-from augment.transforms import jpeg_reduction, matrix_geometry
+from augment.transforms import albumentations_import, jpeg_reduction, matrix_geometry
 from augment.transforms.runtime import compiler, donor_step
 
 SEED_MAX = 2**64 - 1
@@ -223,7 +223,7 @@ class RenderSource:
 
 @functools.lru_cache(maxsize=64)
 def _renderer(source: RenderSource, files: tuple[object, ...]) -> Renderer:  # noqa: ARG001 - as file_identity says
-    compiler.use_one_thread()
+    albumentations_import.use_one_thread()
     dataset = _opened(source.manifest, source.dataset_digest)
     return Renderer(
         dataset.choose(source.split),

@@ -13,7 +13,7 @@ from augment.pipelines.spec import Node, PipelineSpec
 from augment.samples.inputs import as_sample
 from augment.samples.sample import Applied, Sample
 from augment.transforms import sizes
-from augment.transforms.albumentations_import import cpu_problem, disable_ipp, use_one_thread, versions
+from augment.transforms.albumentations_import import disable_ipp
 from augment.transforms.catalogue import catalogue, is_joining, unknown_name
 from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.donors.source import Source
@@ -22,8 +22,6 @@ from augment.transforms.runtime.donor_step import Donating, Numbers
 from augment.transforms.runtime.segment import Segment
 from augment.transforms.runtime.target_columns import Carrier
 from augment.validation import did_you_mean
-
-__all__ = ["Compiled", "Made", "cpu_problem", "use_one_thread", "versions"]
 
 _SIZES_KNOWN: Final = 4096
 """Sizes of which it is remembered whether they fit: following one takes about a tenth of a millisecond."""

@@ -46,7 +46,7 @@ def test_doctor_names_a_remedy_wherever_something_is_not_well(tmp_path: Path, mo
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage())
     monkeypatch.setattr(os, "sysconf", lambda _: 1 << 14)
-    monkeypatch.setattr("augment.transforms.runtime.compiler.cpu_problem", lambda: "this processor has no AVX2")
+    monkeypatch.setattr("augment.transforms.albumentations_import.cpu_problem", lambda: "this processor has no AVX2")
     findings = examine(tmp_path / "missing")
 
     assert {what: finding.verdict.value for what, finding in findings.items() if finding.verdict is not Verdict.OK} == {

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from augment.transforms import albumentations_import
-from augment.transforms.runtime import compiler
 from tests.augment.transforms.catalogue_cases import compiled, node, sample
 
 ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
@@ -21,7 +20,7 @@ ADDRESS: dict[str, Any] = {"seed": 0, "draw": 0, "view": 0, "key": "k"}
 
 
 def test_versions_are_those_of_the_libraries_that_decide_a_pixel() -> None:
-    versions = compiler.versions()
+    versions = albumentations_import.versions()
     assert versions["opencv"] == albumentations_import.cv2.__version__
     assert versions["albumentations"] == metadata.version("albumentations") == "2.0.8"
     assert set(versions) == {"albumentations", "albucore", "numpy", "opencv", "scipy", "simsimd", "stringzilla"}
@@ -44,14 +43,14 @@ def test_processor_without_avx2_is_a_problem(
     info.write_text(flags)
     monkeypatch.setattr(albumentations_import, "_CPU_INFO", info)
     monkeypatch.setattr("platform.machine", lambda: machine)
-    found = compiler.cpu_problem()
+    found = albumentations_import.cpu_problem()
     assert found is None if problem is None else problem in str(found)
 
 
 def test_unreadable_cpuinfo_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(albumentations_import, "_CPU_INFO", Path("/nonexistent"))
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert "cannot be read (No such file or directory)" in str(compiler.cpu_problem())
+    assert "cannot be read (No such file or directory)" in str(albumentations_import.cpu_problem())
 
 
 def test_ipp_is_off_in_a_thread_where_opencv_was_there_before_us() -> None:
@@ -69,7 +68,7 @@ def test_ipp_is_off_in_a_thread_where_opencv_was_there_before_us() -> None:
 
 
 def test_importing_asks_nobody_and_says_nothing() -> None:
-    program = "import augment.transforms.runtime.compiler as c; import os; "
+    program = "import augment.transforms.albumentations_import as c; import os; "
     program += "print(os.environ['OPENCV_IPP'], c.versions()['opencv'])"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("NO_ALBU", "OPENCV"))}
     environment |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
