@@ -9,7 +9,7 @@ PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/augment-bench-peers
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-frameworks test-readme harden harden-quick check gate lint bench profile transforms format lock golden settings sheets curves clean
+.PHONY: help demo test test-long test-frameworks test-readme harden harden-quick check gate lint bench profile transforms format lock golden settings targets sheets curves clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ golden: $(READY)  ## write the golden files anew; read their diff before you com
 
 settings: $(READY)  ## write docs/settings.md from the settings
 	$(BIN)/python -m tests.service.settings_table
+
+targets: $(READY)  ## write the table of docs/targets.md from the catalogue
+	$(BIN)/python -m tests.augment.transforms.targets_table
 
 sheets: $(READY)  ## draw a contact sheet of every family of transforms into demo-output/sheets
 	$(BIN)/python -m tests.sheets demo-output/sheets

@@ -196,6 +196,22 @@ class RecordError(AugmentError):
         return type(self), (self.key, self.reason, self.detail)
 
 
+class KeyedErrors:
+    """Context that gives each RecordError inside the key of its record, or the name of its image."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, RecordError) and error.key != self._key:
+            raise RecordError(self._key, error.reason, error.detail) from error
+
+
 class RecordChangedError(RecordError):
     """The file behind a record has other bytes than at the scan: scan the dataset again."""
 

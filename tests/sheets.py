@@ -36,6 +36,7 @@ from augment.transforms.entry import ALL_TARGETS
 from augment.transforms.families import FAMILIES
 from augment.transforms.resolve import resolve
 from augment.transforms.runtime.compiler import Compiled
+from tests.augment.transforms.catalogue_cases import required
 from tests.augment.transforms.donors_cases import Donors
 
 NUM_DRAWS = 4
@@ -186,6 +187,11 @@ def movable(name: str, given: Sample) -> Sample:
     return given
 
 
+def given(name: str) -> Mapping[str, Any]:
+    """The parameters that are not left at their defaults."""
+    return GIVEN.get(name) or required(name)
+
+
 def node(name: str) -> Node:
     info = catalogue()[name]
     if info.container:
@@ -193,7 +199,7 @@ def node(name: str) -> Node:
         children = tuple(Node(child, fill(child, {"p": 1})) for child in _CHILDREN[:count])
         p = 0.5 if name == "OneOrOther" else 1
         return Node(name, fill(name, {"p": p, **_CONTAINER_GIVEN.get(name, {})}), children)
-    return Node(name, fill(name, {"p": 1, **GIVEN.get(name, {})}))
+    return Node(name, fill(name, {"p": 1, **given(name)}))
 
 
 def sheet(family: str) -> np.ndarray:
@@ -211,9 +217,9 @@ def sheet(family: str) -> np.ndarray:
             donors=Donors(donors),
             references={"photographs": Loose(styles()), "objects": Loose(donors)},
         )
-        given = ", ".join(f"{key} {value}" for key, value in GIVEN.get(name, {}).items())
+        shown_params = ", ".join(f"{key} {value}" for key, value in given(name).items())
         shown.append(original)
-        labels.append(f"{name} {given}")
+        labels.append(f"{name} {shown_params}")
         for draw in range(NUM_DRAWS):
             rendered, *_ = transform(original, seed=0, draw=draw, view=0, key=f"photograph {row % 2}")
             shown.append(rendered)

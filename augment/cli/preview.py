@@ -12,7 +12,7 @@ import typer
 
 from augment.cli import options, output
 from augment.cli.output import JsonOption, count, path, say, write_json
-from augment.errors import CallError, DatasetError, OutputError, RecordError, StorageError
+from augment.errors import CallError, DatasetError, KeyedErrors, OutputError, RecordError, StorageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,7 +152,7 @@ def render_image(request: Request, key: str | None) -> list[Cell]:
 
     encoded, spec = _read(request.root), request.pipeline.spec
     key = key or digest_fields((encoded,)).hex()
-    try:
+    with KeyedErrors(str(request.root)):
         sources = {name: records.source_of(each) for name, each in (request.references or {}).items()}
         transform = compiler.Compiled(spec, references=sources)
         sample = Sample(decode_image(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
@@ -162,8 +162,6 @@ def render_image(request: Request, key: str | None) -> list[Cell]:
             applied = [{"name": one.name, "params": one.params} for one in made.applied]
             document = {"draw": draw, "applied": applied}
             cells.append(_cell(made.sample, f"{draw}: {_names(made.applied)}", document, spec.normalize))
-    except RecordError as error:
-        raise RecordError(str(request.root), error.reason, error.detail) from error
     return cells
 
 

@@ -8,16 +8,16 @@ from functools import cached_property
 from augment.datasets import keys
 from augment.datasets.dataset import Dataset
 from augment.datasets.read import content_digest
-from augment.errors import RecordError
+from augment.errors import KeyedErrors
 from augment.expansion.manifest import Row
 from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part
 from augment.formats.format import FolderFormat, Output, WrittenFile
 from augment.images import decode, masks
-from augment.images.encode import DEFAULT_QUALITY, EXTENSIONS, encode_image, format_like
-from augment.render.renderer import Renderer
+from augment.images.encode import DEFAULT_QUALITY, EXTENSIONS, format_like
+from augment.render.renderer import LastDecoded, Renderer, encode_sample
 from augment.samples.annotations import BY_KEYPOINT, NOTHING, Annotations
-from augment.samples.sample import Applied, Record, Rendered, Sample
+from augment.samples.sample import Applied, Record, Rendered
 from augment.scanning import scan
 from augment.workers.task import Guard
 
@@ -185,7 +185,7 @@ class CopyMaker:
         self._outputs = outputs
         self._guard = guard
         self._record = record
-        self._decoded: Sample | None = None
+        self._decoded = LastDecoded()
 
     def make(self, copy: int | None) -> Encoded:
         """A copy by its number, or the original; RecordError where it cannot be decoded, rendered or encoded."""
@@ -195,20 +195,16 @@ class CopyMaker:
 
     def _make(self, copy: int) -> Encoded:
         record = self._record
-        if self._decoded is None:
-            self._decoded = self._renderer.decode(record)
-        rendered = self._renderer.transform(record, self._decoded, draw=copy)
+        decoded = self._decoded.sample(self._renderer, record)
+        rendered = self._renderer.transform(record, decoded, draw=copy)
         sample = rendered.sample
         height, width = sample.image.shape[:2]
-        try:
+        with KeyedErrors(record.key):
             image_format = self._outputs.image_format(record)
-            data = encode_image(sample.image, image_format, self._spec.quality or DEFAULT_QUALITY)
-            has_mask = self._outputs.has_mask(record) and sample.mask is not None
-            mask = masks.encode_mask(sample.mask) if has_mask and sample.mask is not None else None
-        except RecordError as error:
-            raise RecordError(record.key, error.reason, error.detail) from error
+        has_mask, quality = self._outputs.has_mask(record), self._spec.quality or DEFAULT_QUALITY
+        image, mask = encode_sample(record.key, sample, image_format, quality, with_mask=has_mask)
         return Encoded(
-            data,
+            image,
             height,
             width,
             mask=mask,

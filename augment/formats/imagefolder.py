@@ -200,7 +200,6 @@ def _wrong(text: str) -> ValueError:
 
 
 TABLES = ("metadata.jsonl", "metadata.csv")
-_HEAD_BYTES = 65_536
 
 
 class ImageFolder(FolderFormat):

@@ -6,22 +6,20 @@ Images and results are files; only what is said about them is sent.
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from augment import engine
 from augment.address import Address
 from augment.datasets import read, targets
-from augment.errors import Reason, RecordError, StorageError
+from augment.errors import KeyedErrors, Reason, RecordError, StorageError
 from augment.images import decode, masks
-from augment.images.encode import encode_image
 from augment.pipelines.spec import PipelineSpec
 from augment.render import request_annotations, result_file
-from augment.render.records import RecordSource, Stages
-from augment.render.renderer import ReferenceSource, file_identity, others, subject
+from augment.render.records import Stages, source_of
+from augment.render.renderer import ReferenceSource, encode_sample, file_identity, others, render_at, subject
 from augment.render.request_annotations import NOTHING_SAID, Said
 from augment.samples.sample import Provenance, Sample
 from augment.transforms import jpeg_reduction, sizes
@@ -83,7 +81,7 @@ class ImageSizesTask:
         data = source.path.read_bytes()
 
         def probe() -> tuple[int, int]:
-            with _named(source.name):
+            with KeyedErrors(source.name):
                 header = decode.probe(data, max_pixels=self.max_pixels)
             return header.height, header.width
 
@@ -147,33 +145,35 @@ class _Work:
         self.record = _record_digest(content, source.said, self._mask)
         self.subject = subject(self.record, task.spec, self._taken_from)
         self._decoded: Sample | None = None
+        self._full_size = 0, 0
         self._conversions: tuple[str, ...] = ()
 
     def make(self, copy: int, *, start: int) -> tuple[Result, bytes, bytes]:
         """Return one copy, which begins at ``start`` of the task's file, and the bytes of its image and its mask."""
         task = self.task
         self.stages.begin()
-        with _named(task.source.name):
+        with KeyedErrors(task.source.name):
             if self._decoded is None:
                 self._decoded = self._decode()
                 header = decode.probe(self.data, max_pixels=task.max_pixels)
+                self._full_size = header.height, header.width
                 self._conversions = tuple(map(str, header.conversions))
                 self.stages.end("decode")
             files = tuple(file_identity(each.manifest) for each in task.references)
             compiled = _compiled(task.spec, self._vocabulary.keypoint_names, task.references, task.max_pixels, files)
-            made = compiled(self._decoded, seed=task.seed, draw=copy, view=0, key=self.key)
+            pipeline, taken_from = task.spec.digest, self._taken_from
+            address = Address(engine.engine_id(), self.record, pipeline, task.seed, copy, 0, self.key, taken_from)
+            rendered = render_at(address, compiled, self._decoded, full_size=self._full_size)
             self.stages.end("transform")
-            sample = made.sample
-            encoded = encode_image(sample.image, task.image_format, task.quality)
-            mask = b"" if sample.mask is None else masks.encode_mask(sample.mask)
+            sample = rendered.sample
+            image, mask = encode_sample(task.source.name, sample, task.image_format, task.quality)
             self.stages.end("encode")
-        pipeline, taken_from = task.spec.digest, self._taken_from
-        address = Address(engine.engine_id(), self.record, pipeline, task.seed, copy, 0, self.key, taken_from)
         height, width = sample.image.shape[:2]
         annotations = self._said.members(targets.annotations_of(sample, self._said.annotations, self._vocabulary))
-        provenance = Provenance(address.render_key, made.applied, made.dropped, conversions=self._conversions)
-        result = Result(copy, self.key, start, len(encoded), height, width, provenance, annotations, len(mask))
-        return result, encoded, mask
+        provenance = replace(rendered.provenance, conversions=self._conversions)
+        mask = mask or b""
+        result = Result(copy, self.key, start, len(image), height, width, provenance, annotations, len(mask))
+        return result, image, mask
 
     def _decode(self) -> Sample:
         task, moved = self.task, self._vocabulary.moved
@@ -201,17 +201,6 @@ class _Work:
         return sample
 
 
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Refusals inside carry the image's name."""
-    try:
-        yield
-    except RecordError as error:
-        if error.key == name:
-            raise
-        raise RecordError(name, error.reason, error.detail) from error
-
-
 def _record_digest(content: bytes, said: Said = NOTHING_SAID, mask: bytes | None = None) -> str:
     label = None if said.label is None else str(said.label)
     return read.record_digest(
@@ -227,5 +216,5 @@ def _compiled(
     max_pixels: int,
     files: tuple[object, ...],  # noqa: ARG001 - other files may come to lie at the same paths
 ) -> compiler.Compiled:
-    sources = {each.name: RecordSource(each.open().choose(None), max_pixels=max_pixels) for each in references}
+    sources = {each.name: source_of(each.open(), max_pixels=max_pixels) for each in references}
     return compiler.Compiled(spec, keypoint_names=keypoint_names, references=sources)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from augment import validation
 from augment.datasets import targets
 from augment.datasets.dataset import Dataset
-from augment.errors import CallError, RecordError
+from augment.errors import CallError, KeyedErrors
 from augment.images.cache import DecodedCache, name_of
 from augment.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from augment.samples.annotations import NOTHING, Annotations
@@ -74,7 +74,7 @@ def decode_record(
     stages.begin()
     read = functools.partial(_picture, dataset, record, max_pixels, eighths, stages)
     annotations = annotations_of(record)
-    try:
+    with KeyedErrors(record.key):
         if cache is not None and dataset.is_unchanged(record):
             picture = cache.array(name_of(record.digest, eighths(record.height, record.width)), read)
         else:
@@ -86,8 +86,6 @@ def decode_record(
             dataset.vocabulary,
             full_size=(record.height, record.width),
         )
-    except RecordError as error:
-        raise error if error.key else RecordError(record.key, error.reason, error.detail) from error
     sample.label = record.label
     stages.end("decode")
     return sample

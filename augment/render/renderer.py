@@ -1,7 +1,8 @@
-"""One record to one augmented sample: the stages of the data's way, joined in order.
+"""One record to one augmented sample and its encoded form: the stages of the data's way, joined in order.
 
-    read -> decode -> transforms
+    read -> decode -> transforms -> encode
 
+Streams, expansions and one-shot requests apply a pipeline with ``render_at`` and encode samples with ``encode_sample``.
 A worker keeps one ``Renderer`` for each (dataset, pipeline, seed) that it meets, because compiling a pipeline takes
 longer than running it.
 """
@@ -10,6 +11,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +20,11 @@ from augment import engine, validation
 from augment.address import Address, digest_fields
 from augment.datasets import targets
 from augment.datasets.dataset import Dataset
-from augment.errors import DatasetError
+from augment.errors import DatasetError, KeyedErrors
+from augment.images import masks
 from augment.images.cache import CachePlace, DecodedCache
 from augment.images.decode import DEFAULT_MAX_PIXELS
+from augment.images.encode import DEFAULT_QUALITY, encode_image
 from augment.pipelines.spec import PipelineSpec
 from augment.render import records
 from augment.render.records import RecordSource, Stages
@@ -56,7 +60,6 @@ class Renderer:
         self.seed = seed
         self.stages = Stages()
         self._max_pixels = max_pixels
-        self._inverses = inverses
         self._cache = cache
         self._eighths = functools.partial(jpeg_reduction.eighths, spec, targets=dataset.moved_targets)
         self._engine = engine.engine_id()
@@ -103,10 +106,9 @@ class Renderer:
         """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
         self.stages.begin()
         address = self.address(record, draw=draw, view=view)
-        made = self._transform.made(sample, seed=self.seed, draw=draw, view=view, key=record.key)
+        rendered = render_at(address, self._transform, sample, full_size=(record.height, record.width))
         self.stages.end("transform")
-        inverse = self._inverse(record, sample, made.matrix) if self._inverses else None
-        return Rendered(made.sample, address.render_key, made.applied, made.dropped, inverse)
+        return rendered
 
     def annotations(self, record: Record, rendered: Rendered) -> Annotations:
         """What can be said of an augmented sample of a record and its donors, in the words of their dataset."""
@@ -127,14 +129,59 @@ class Renderer:
         """True if the record's image is large enough for the pipeline, whatever chance draws."""
         return self._transform.misfit(record.height, record.width) is None
 
-    def _inverse(
-        self, record: Record, decoded: Sample, matrix: NDArray[np.float64] | None
-    ) -> NDArray[np.float64] | None:
-        """From the pixels of the sample back to those of the upright picture, which may have been decoded smaller."""
-        if matrix is None or np.linalg.matrix_rank(matrix) < len(matrix):
-            return None
-        reduced = matrix_geometry.resized((record.height, record.width), decoded.image.shape[:2])
-        return np.asarray(np.linalg.inv(matrix @ reduced), np.float64)
+
+class LastDecoded:
+    """The record that was decoded last, kept for its other draws and for views that need as much of it."""
+
+    def __init__(self) -> None:
+        self._key: str | None = None
+        self._samples: dict[int, Sample] = {}
+
+    def sample(self, renderer: Renderer, record: Record) -> Sample:
+        """Return what ``Renderer.decode`` returns, decoded at most once; nobody changes it."""
+        if self._key != record.key:
+            self._key, self._samples = record.key, {}
+        eighths = renderer.eighths(record)
+        if eighths not in self._samples:
+            self._samples[eighths] = renderer.decode(record)
+        return self._samples[eighths]
+
+
+def render_at(
+    address: Address, transform: compiler.Compiled, sample: Sample, *, full_size: tuple[int, int]
+) -> Rendered:
+    """Apply a pipeline to a decoded sample at an address; the sample stays as it is.
+
+    ``full_size`` is the height and width of the upright image, which may have been decoded smaller; the inverse leads
+    to its pixels. Raises RecordError with the address's key if a transform cannot be applied to the image.
+    """
+    made = transform.made(sample, seed=address.seed, draw=address.draw, view=address.view, key=address.key)
+    inverse = None if made.matrix is None else _inverse(made.matrix, full_size, sample)
+    return Rendered(made.sample, address.render_key, made.applied, made.dropped, inverse)
+
+
+def _inverse(matrix: NDArray[np.float64], full_size: tuple[int, int], decoded: Sample) -> NDArray[np.float64] | None:
+    if np.linalg.matrix_rank(matrix) < len(matrix):
+        return None
+    reduced = matrix_geometry.resized(full_size, decoded.image.shape[:2])
+    return np.asarray(np.linalg.inv(matrix @ reduced), np.float64)
+
+
+class EncodedSample(NamedTuple):
+    """A sample as files: its image, and its mask as PNG, or None if it has none."""
+
+    image: bytes
+    mask: bytes | None
+
+
+def encode_sample(
+    key: str, sample: Sample, image_format: str, quality: int = DEFAULT_QUALITY, *, with_mask: bool = True
+) -> EncodedSample:
+    """Encode a sample's image, and its mask if asked. Raises RecordError with the key if a format cannot hold them."""
+    with KeyedErrors(key):
+        image = encode_image(sample.image, image_format, quality)
+        mask = masks.encode_mask(sample.mask) if with_mask and sample.mask is not None else None
+    return EncodedSample(image, mask)
 
 
 @dataclass(frozen=True, slots=True)

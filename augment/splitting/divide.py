@@ -30,7 +30,6 @@ from augment.datasets import manifest
 from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, DatasetError, StorageError
 from augment.expansion.expand import Expansion
-from augment.expansion.progress import Progress, Summary
 from augment.render.renderer import check_seed
 from augment.scanning import assemble
 from augment.splitting import near_duplicates
@@ -305,19 +304,6 @@ def check(
         check_group_by(group_by)
     if max_distance is not None:
         near_duplicates.check_distance(max_distance)
-
-
-def write(
-    division: DividedDataset,
-    out: str | os.PathLike[str],
-    *,
-    workers: Workers | None = None,
-    update: bool = False,
-    output_format: str | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> Summary:
-    """Write the divided dataset: see ``DividedDataset.expansion`` and ``Expansion.run``."""
-    return division.expansion(out, output_format=output_format).run(workers, update=update, progress=progress)
 
 
 def _equal(dataset: Dataset) -> NDArray[np.int64]:

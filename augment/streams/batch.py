@@ -15,14 +15,12 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, RecordError
 from augment.normalize.pixel_format import PLAIN, convert
 from augment.normalize.section import parse
-from augment.render.renderer import Renderer
+from augment.render.renderer import LastDecoded, Renderer
 from augment.samples import sample
-from augment.samples.sample import Batch, Record, Refusal, Rendered, Sample
+from augment.samples.sample import Batch, Record, Refusal, Rendered
 from augment.streams.spec import BatchSlice, StreamSpec
+from augment.transforms.donors.source import REPLACEMENTS
 from augment.workers.task import Guard
-
-REPLACEMENTS = 8
-"""How many records after a refused one are tried in its place, in the epoch's order."""
 
 Shape = tuple[int, int, int]
 
@@ -172,8 +170,7 @@ class _Attempts:
         self._renderers = renderers
         self._guard = guard
         self._refused: set[tuple[str, int]] = set()
-        self._decoded_key = ""
-        self._decoded: dict[int, Sample] = {}
+        self._decoded = LastDecoded()
         self.refusals: dict[str, Refusal] = {}
 
     def render(self, record: Record, draw: int) -> Sequence[Rendered] | None:
@@ -193,13 +190,4 @@ class _Attempts:
             yield self._guard(renderer.subject(record), record.key, work)
 
     def _view(self, renderer: Renderer, record: Record, draw: int, view: int) -> Rendered:
-        return renderer.transform(record, self._decode(renderer, record), draw=draw, view=view)
-
-    def _decode(self, renderer: Renderer, record: Record) -> Sample:
-        """What all repeats, and all views that need as much of the picture, are made from."""
-        if self._decoded_key != record.key:
-            self._decoded_key, self._decoded = record.key, {}
-        eighths = renderer.eighths(record)
-        if eighths not in self._decoded:
-            self._decoded[eighths] = renderer.decode(record)
-        return self._decoded[eighths]
+        return renderer.transform(record, self._decoded.sample(renderer, record), draw=draw, view=view)

@@ -12,9 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from augment.errors import DatasetError
-from augment.images.encode import DEFAULT_QUALITY, encode_image
+from augment.images.encode import DEFAULT_QUALITY
 from augment.render import result_file
-from augment.render.renderer import RenderSource
+from augment.render.renderer import RenderSource, encode_sample
 from augment.render.result_file import Laid
 from augment.samples.sample import Batch, Provenance, Record
 from augment.streams.batch import BatchRenderer, mark_padding
@@ -177,7 +177,7 @@ class SampleTask:
         }
         if self.source.inverses:
             description["source_size"] = [record.height, record.width]
-        png = encode_image(sample.image, "png")
+        png, _ = encode_sample(record.key, sample, "png", with_mask=False)
         renderer.stages.end("encode")
         if renderer.dataset.targets - {"label"}:
             description["annotations"] = renderer.annotations(record, rendered).members()

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.errors import CallError, RecordError
+from augment.errors import CallError, KeyedErrors
 from augment.images import encode, masks
 from augment.normalize.pixel_format import PLAIN, PixelFormat
 from augment.samples.sample import Batch
@@ -66,10 +66,8 @@ def batch_members(
     for row, key in enumerate(batch.keys):
         name = f"{batch.epoch:06d}-{int(batch.positions[row]):012d}"
         for number, view in enumerate(batch.views):
-            try:
+            with KeyedErrors(key):
                 picture = _picture(view.images[row], image_format, quality)
-            except RecordError as error:
-                raise RecordError(key, error.reason, error.detail) from error
             of_view = f"{name}.{number}" if number else name
             yield from _member(f"{of_view}.{image_format}", picture)
             if number == 0 and batch.labels is not None:

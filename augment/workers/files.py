@@ -1,7 +1,6 @@
 """Files between processes: a file in memory without a name, which a kill cannot leave behind, and a task's progress."""
 
 import json
-import mmap
 import os
 import time
 from pathlib import Path
@@ -27,10 +26,6 @@ class MemoryFile:
         view = memoryview(data).cast("B")
         while view:
             view = view[os.write(self._fd, view) :]
-
-    def map(self) -> mmap.mmap:
-        """The content, read-only; stays readable after ``close``. The file must not be empty."""
-        return mmap.mmap(self._fd, 0, prot=mmap.PROT_READ)
 
     def close(self) -> None:
         """Give up this process's hold on the file."""

@@ -37,9 +37,6 @@ _DESCRIBES = re.compile(r"(readme|license)(\.\w+)?|classes\.txt|dataset_infos?\.
 PICTURES = frozenset({"bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"})
 """Extensions of the pictures that are decoded, in lower case."""
 
-_LOOKED_AT = 64
-"""Names that recognising a format looks at in one folder."""
-
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:

@@ -14,8 +14,8 @@ from augment.errors import Reason, RecordError
 from augment.samples.sample import Sample
 from augment.transforms.albumentations_import import A, cv2
 
-OTHERS: Final = 8
-"""How many records after a refused one are tried in its place."""
+REPLACEMENTS: Final = 8
+"""How many records after a refused one are tried in its place, here and in the rows of batches."""
 
 
 class Source(Protocol):
@@ -36,13 +36,13 @@ class Source(Protocol):
 
 
 def take(source: Source, index: int) -> tuple[str, Sample]:
-    """The key and sample of a record, or of the first of the next ``OTHERS`` that can be decoded.
+    """The key and sample of a record, or of the first of the next ``REPLACEMENTS`` that can be decoded.
 
     Raises RecordError of the first where none can; and where a file changed or cannot be read, since the same address
     would have other pixels today than yesterday.
     """
     first: RecordError | None = None
-    for place in range(index, index + min(OTHERS + 1, source.num_records)):
+    for place in range(index, index + min(REPLACEMENTS + 1, source.num_records)):
         other = place % source.num_records
         try:
             return source.key(other), source.sample(other)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, RecordChangedError
-from augment.formats.format import Output, OutputDataset, Packed
+from augment.formats.format import Output, OutputDataset, Packed, ShardFormat
 from augment.images import masks
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan
@@ -22,7 +22,7 @@ from tests.augment.folders_for_tests import lay, picture
 from tests.augment.formats.formats_for_tests import SIZE, annotations_by_key, output
 from tests.augment.formats.packing_for_tests import pack
 
-FORMATS = ("webdataset", "parquet")
+FORMATS = tuple(name for name, each in scan.FORMATS.items() if isinstance(each, ShardFormat))
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ALL = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
 

@@ -13,7 +13,7 @@ from augment.cli import app
 from augment.errors import CallError, DatasetError
 from augment.expansion.expand import expand_dataset
 from augment.scanning.scan import scan
-from augment.splitting.divide import divide_dataset, write
+from augment.splitting.divide import divide_dataset
 from tests.augment.folders_for_tests import lay, picture
 
 
@@ -177,7 +177,7 @@ def test_detection_is_divided_by_the_rarest_class_in_the_picture(tmp_path: Path)
 def test_divided_dataset_is_written_by_every_format_that_holds_boxes(tmp_path: Path, name: str) -> None:
     dataset = scan(annotated(tmp_path / "data"))
     division = divide_dataset(dataset)
-    summary = write(division, tmp_path / "out", output_format=name)
+    summary = division.expansion(tmp_path / "out", output_format=name).run()
     assert summary.num_refused == 0
     written = scan(tmp_path / "out")
     assert (written.format, written.splits) == (name, division.counts)
@@ -186,7 +186,7 @@ def test_divided_dataset_is_written_by_every_format_that_holds_boxes(tmp_path: P
         mine = [dataset.record(int(i)) for i in np.flatnonzero(division.assigned == division.ratios.names.index(part))]
         assert len(mine) == number
         assert {view.read(record) for record in view} == {dataset.read(record) for record in mine}
-    assert write(division, tmp_path / "out", output_format=name).nothing_to_do
+    assert division.expansion(tmp_path / "out", output_format=name).run().nothing_to_do
 
 
 def test_pictures_with_masks_are_divided_with_them(tmp_path: Path) -> None:
@@ -198,14 +198,14 @@ def test_pictures_with_masks_are_divided_with_them(tmp_path: Path) -> None:
     files: dict[str, bytes | None] = {f"images/{i}.png": png(i) for i in range(10)}
     data = lay(tmp_path / "data", files | {f"masks/{i}.png": mask(i) for i in range(10)})
     division = divide_dataset(scan(data))
-    write(division, tmp_path / "out")
+    division.expansion(tmp_path / "out").run()
     written = scan(tmp_path / "out")
     assert (written.splits, set(written.targets)) == (division.counts, {"mask"})
     assert {written.read_mask(record) for record in written} == {mask(i) for i in range(3)}
 
 
 def test_expanding_what_was_divided_augments_training_alone(data: Path, tmp_path: Path) -> None:
-    write(divide_dataset(scan(data)), tmp_path / "divided")
+    divide_dataset(scan(data)).expansion(tmp_path / "divided").run()
     summary = expand_dataset(tmp_path / "divided", tmp_path / "out", "flip-rotate-crop", copies=2)
     assert (summary.num_rendered, summary.num_copied) == (36, 12)
     assert scan(tmp_path / "out").splits == {"test": 6, "train": 36, "val": 6}
@@ -213,15 +213,15 @@ def test_expanding_what_was_divided_augments_training_alone(data: Path, tmp_path
 
 def test_what_the_scan_refused_is_told_where_the_dataset_is_written(data: Path, tmp_path: Path) -> None:
     lay(data, {"cat/notes.dat": b"no picture"})
-    summary = write(divide_dataset(scan(data)), tmp_path / "out")
+    summary = divide_dataset(scan(data)).expansion(tmp_path / "out").run()
     assert [each.key for each in summary.refusals] == ["cat/notes.dat"]
 
 
 def test_changed_dataset_is_brought_up_to_date(data: Path, tmp_path: Path) -> None:
-    write(divide_dataset(scan(data)), tmp_path / "out")
+    divide_dataset(scan(data)).expansion(tmp_path / "out").run()
     lay(data, {f"cat/new {i}.png": png(100 + i) for i in range(3)})
     division = divide_dataset(scan(data))
-    summary = write(division, tmp_path / "out", update=True)
+    summary = division.expansion(tmp_path / "out").run(update=True)
     assert summary.num_kept >= 20
     assert scan(tmp_path / "out").splits == division.counts
 

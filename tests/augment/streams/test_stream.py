@@ -16,9 +16,9 @@ from augment.images.encode import encode_image
 from augment.render.pipeline import Pipeline
 from augment.samples.sample import Batch
 from augment.scanning.scan import scan
-from augment.streams.batch import REPLACEMENTS
 from augment.streams.spec import BatchSlice, StreamSpec
 from augment.streams.stream import Stream
+from augment.transforms.donors.source import REPLACEMENTS
 from augment.workers.pool import LocalWorkers
 from tests.augment.wire.wire_for_tests import arrow_bytes
 

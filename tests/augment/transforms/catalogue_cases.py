@@ -25,7 +25,33 @@ MOVING = tuple(name for name in LEAVES if catalogue()[name].moves_pixels)
 MOVING_ALL = tuple(name for name in MOVING if catalogue()[name].targets >= ALL_TARGETS)
 """What moves every target with the pixels."""
 
-NEEDED: Mapping[str, Mapping[str, Any]] = {
+
+def example(schema: Mapping[str, Any]) -> Any:
+    """A small value that this schema allows, for a parameter that has no default."""
+    if "anyOf" in schema:
+        return example(schema["anyOf"][0])
+    if "oneOf" in schema:
+        return schema["oneOf"][0]["const"]
+    match schema["type"]:
+        case "array":
+            return [example(schema["items"])] * schema["minItems"]
+        case "object":
+            return {name: example(schema["properties"][name]) for name in schema["required"]}
+        case "boolean":
+            return False
+        case "string":
+            return "others"
+    least = 16 if schema["type"] == "integer" else 0.5
+    return min(max(schema.get("minimum", schema.get("exclusiveMinimum")), least), schema["maximum"])
+
+
+def required(name: str) -> dict[str, Any]:
+    """Examples of the parameters that a transform has no default for."""
+    schema = catalogue()[name].schema
+    return {key: example(schema["properties"][key]) for key in schema["required"]}
+
+
+_CHOSEN: Mapping[str, Mapping[str, Any]] = {
     "AtLeastOneBBoxRandomCrop": {"height": 16, "width": 20},
     "CenterCrop": {"height": 16, "width": 20},
     "ConstrainedCoarseDropout": {"mask_indices": [1, 2]},
@@ -50,6 +76,7 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {
     "TemplateTransform": {"references": "others"},
     "XYMasking": {"num_masks_x": 2, "num_masks_y": 1, "mask_x_length": [1, 6], "mask_y_length": [1, 6]},
 }
+NEEDED: Mapping[str, Mapping[str, Any]] = {name: {**required(name), **_CHOSEN.get(name, {})} for name in catalogue()}
 """What each transform cannot do without, or would do nothing without, or be slow; the rest keeps its defaults."""
 
 
