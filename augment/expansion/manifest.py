@@ -287,14 +287,12 @@ def is_whole(root: Path, num_shards: int, expansion: str) -> bool:
     return all(_read_table(root, index, expansion, ["key"]) is not None for index in range(num_shards))
 
 
-def damaged_parts(root: Path, num_shards: int, expansion: str) -> list[str]:
-    """The names of parts that are there and cannot be read, or are another expansion's."""
-    names = [part_name(index) for index in range(num_shards)]
-    return [
-        name
-        for index, name in enumerate(names)
-        if (root / name).exists() and _read_table(root, index, expansion, ["key"]) is None
-    ]
+def is_damaged(root: Path, num_shards: int, expansion: str) -> bool:
+    """Return True if a part is there that cannot be read or is another expansion's."""
+    return any(
+        (root / part_name(index)).exists() and _read_table(root, index, expansion, ["key"]) is None
+        for index in range(num_shards)
+    )
 
 
 def _output_tables(

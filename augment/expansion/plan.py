@@ -12,11 +12,10 @@ from augment.address import Address
 from augment.datasets.dataset import Dataset
 from augment.errors import RecordError
 from augment.expansion import copies, folder, manifest
-from augment.expansion.changes import Changes
 from augment.expansion.manifest import Status
 from augment.expansion.names import Names
 from augment.expansion.outputs import CopyMaker, Encoded, Outputs
-from augment.expansion.spec import ExpansionSpec, left_out, named_views
+from augment.expansion.spec import Changes, ExpansionSpec, left_out
 from augment.expansion.splits import views
 from augment.pipelines.spec import PipelineSpec
 from augment.render.renderer import RenderSource, others
@@ -182,7 +181,7 @@ def look(
 
     Where pictures lie inside of files, these are kept or made anew as a whole: after any change all count as replaced.
     """
-    datasets = named_views(new, dataset)
+    datasets = {new.folder(part): view for part, view in views(dataset, new.parts)}
     taken_from = {split: others(pipeline, each, new.references) for split, each in datasets.items()}
     num_kept = num_replaced = num_removed = 0
     for row, since_ns in _rows(out, old):

@@ -284,7 +284,7 @@ class Jobs:
     def _run(self, run: Run, job: Job) -> Summary:
         out = self.output(job)
         expansion = describe(self._datasets, out, job.wanted)
-        return run(expansion, job.wanted, self._workers, Room(self._datasets.quota, out))
+        return run(expansion, self._workers, Room(self._datasets.quota, out))
 
     def _failed(self, job_id: str, error: Exception) -> Job:
         if not isinstance(error, AugmentError | ServiceError):

@@ -19,7 +19,7 @@ from anyio import to_thread
 from augment.errors import StorageError
 from augment.expansion import folder, lock
 from augment.expansion.expand import Expansion
-from augment.expansion.progress import Budget, Progress, Summary
+from augment.expansion.progress import Progress, Summary
 from augment.expansion.spec import ExpansionSpec, check_same
 from augment.render.pipeline import Pipeline
 from augment.transforms.resolve import resolve
@@ -54,7 +54,7 @@ class Run:
         if self._stopped.is_set():
             raise StoppedRun
 
-    def __call__(self, expansion: Expansion, wanted: JobWanted, workers: Workers, room: "Room") -> Summary:
+    def __call__(self, expansion: Expansion, workers: Workers, room: "Room") -> Summary:
         """Bring the folder to the expansion's end; raises what ``Expansion.run`` does, StoppedRun, NoRoomError."""
 
         def note(progress: Progress) -> None:
@@ -63,7 +63,7 @@ class Run:
             room.check(progress.size_bytes)
 
         self.check()
-        return expansion.run(workers, update=wanted.update, max_failures=wanted.max_failures, progress=note)
+        return expansion.run(workers, progress=note)
 
 
 class Room:
@@ -99,7 +99,6 @@ def describe(datasets: Datasets, out: Path, wanted: JobWanted) -> Expansion:
         registry.check(datasets, pipeline.spec)
     references = {name: datasets.get(name) for name in wanted.references}
     expansion = Expansion(datasets.get(wanted.dataset), out, pipeline, wanted, references=references)
-    Budget(wanted.max_failures, expansion.num_files)  # raises where it is none
     text = folder.read_text(out, folder.DESCRIPTION)
     if text is not None:
         check_same(ExpansionSpec.from_json(text, folder.DESCRIPTION), expansion.spec, out, update=wanted.update)

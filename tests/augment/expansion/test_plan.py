@@ -33,13 +33,14 @@ def test_plan_of_an_update_counts_what_is_kept(data: Path, out: Path) -> None:
     lay_noise(data, ["cat/1.jpg"], edition="second")
     lay_noise(data, ["cat/new.jpg"])
     (data / "dog/1.jpg").unlink()
-    expansion = Expansion(data, out, PIPELINE, copies=2)
     with pytest.raises(OutputError, match="--update"):
-        expansion.plan()
-    plan = expansion.plan(update=True)
+        Expansion(data, out, PIPELINE, copies=2).plan()
+    expansion = Expansion(data, out, PIPELINE, copies=2, update=True)
+    plan = expansion.plan()
     assert (plan.num_outputs, plan.num_kept, plan.num_replaced, plan.num_removed) == (32, 28, 2, 2)
-    assert str(plan.changes) == "1 record added (cat/new), 1 record changed (cat/1), 1 record gone (dog/1)"
-    summary = expansion.run(update=True)
+    assert plan.changes is not None
+    assert plan.changes.text == "1 record added (cat/new), 1 record changed (cat/1), 1 record gone (dog/1)"
+    summary = expansion.run()
     assert (summary.num_rendered, summary.num_kept) == (4, 28)
 
 
