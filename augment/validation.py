@@ -12,8 +12,10 @@ import operator
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from augment.errors import CallError, JSONError
 
@@ -138,11 +140,56 @@ def function(name: str, value: Callable[..., T] | None) -> Callable[..., T] | No
     raise CallError(f"{name} is {quoted(value)}; it must be a function, or None")
 
 
+SEED_MAX: Final = 2**64 - 1
+"""The largest seed: an integer that a client in any language can hold."""
+
+DEFAULT_QUALITY: Final = 90
+"""Quality of JPEG and WebP, of 1 to 100."""
+
+MaxFailures: TypeAlias = int | float
+"""An integer is a count, a float a fraction of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureBudget:
+    """Number of failures allowed: a count, a fraction of all above 0 and below 1, or None for any number.
+
+    Raises CallError for anything else: 1.0 could mean one or all.
+    """
+
+    max_failures: MaxFailures | None
+
+    def __post_init__(self) -> None:
+        given = self.max_failures
+        if given is None or (isinstance(given, float) and 0 < given < 1):
+            return
+        try:
+            object.__setattr__(self, "max_failures", integer("max_failures", given, 0))
+        except CallError:
+            told = f"max_failures is {quoted(given)}; give a count like 10, or a fraction above 0 and below 1 like 0.01"
+            raise CallError(told) from None
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Read the budget from a command line or a query."""
+        number: Any = given
+        with suppress(ValueError):  # the constructor refuses the text
+            number = int(given) if given.isdecimal() else float(given)
+        return cls(number)
+
+    def allows(self, num_failed: int, total: int) -> bool:
+        """Return True if so many failures among ``total`` are within the budget; a fraction is rounded down."""
+        if self.max_failures is None:
+            return True
+        is_fraction = isinstance(self.max_failures, float)
+        return num_failed <= (int(self.max_failures * total) if is_fraction else self.max_failures)
+
+
 MAX_JSON_DEPTH: Final = 64
 """Lists and objects inside one another: a request around a pipeline, which itself has at most 48."""
 
-MAX_JSON_INTEGER: Final = 2**64 - 1
-"""The largest whole number that anything here takes: a seed."""
+MAX_JSON_INTEGER: Final = SEED_MAX
+"""The largest whole number that anything here takes."""
 
 _STRING_IN_JSON: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _MAY_BE_TOO_LARGE: Final = re.compile(r"[eE]\+?[0-9]{3}|[0-9]{20}")

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from augment.errors import CallError
+from augment.validation import FailureBudget
+
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 """Content of OpenAPI that is bytes."""
 
@@ -56,6 +59,19 @@ def _jpeg(value: object) -> object:
 
 ImageFormat = Annotated[Literal["jpeg", "png", "webp"], BeforeValidator(_jpeg)]
 """The format of an encoded result; `jpg` is another name for `jpeg`."""
+
+
+def _failure_budget(value: Any) -> object:
+    """Check a failure budget, which a query has as text."""
+    try:
+        budget = FailureBudget.parse(value) if isinstance(value, str) else FailureBudget(value)
+    except CallError as error:
+        raise ValueError(str(error)) from None
+    return budget.max_failures
+
+
+MaxFailures = Annotated[int | float, BeforeValidator(_failure_budget)]
+"""A failure budget, by the rule of ``augment.validation.FailureBudget``."""
 
 
 class _PageQuery(Schema):

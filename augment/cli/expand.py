@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +10,15 @@ import typer
 
 from augment.cli import options, output
 from augment.errors import CallError
+from augment.expansion.options import ExpansionOptions
+from augment.validation import FailureBudget
 
 if TYPE_CHECKING:
     from augment.expansion.plan import ClassPlan, Plan
     from augment.expansion.progress import Summary
     from augment.workers.task import Workers
 
+_DEFAULTS = ExpansionOptions()
 _REFUSALS_SHOWN = 10
 
 
@@ -96,7 +99,7 @@ def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: 
     about = "of unknown size" if plan.bytes_about is None else f"about {output.size(plan.bytes_about)}"
     replaced = f"{plan.num_replaced:,} of them over former ones, " if plan.num_replaced else ""
     removed = f", {plan.num_removed:,} removed" if plan.num_removed else ""
-    since = f"\nsince OUT was written: {changes}" if str(changes or "") else ""
+    since = f"\nsince OUT was written: {changes.text}" if changes and changes.text else ""
     passing = f" and {plan.num_copied:,} of splits that pass through" if plan.num_copied else ""
     encoded = ", ".join(f"{number:,} as {name}" for name, number in plan.image_formats.items())
     output.say(
@@ -154,79 +157,32 @@ def expand(
             show_default=False,
         ),
     ] = None,
-    copies: Annotated[
-        str,
-        typer.Option(
-            "--copies",
-            metavar="N",
-            help="Copies of each picture; or by class (cat=4,dog=2,*=1); or balance, which brings every class to the "
-            "largest, or balance:N.",
-        ),
-    ] = "4",
-    seed: Annotated[int, typer.Option("--seed", help="Other seeds draw other copies.")] = 0,
+    copies: Annotated[str, options.of_expansion("copies", metavar="N|CLASS=N,…|balance[:N]")] = str(_DEFAULTS.copies),
+    seed: Annotated[int, options.of_expansion("seed")] = _DEFAULTS.seed,
     from_format: options.FromFormatOption = None,
     bad_annotations: options.BadAnnotationsOption = "refuse",
     ignore: options.IgnoreOption = None,
-    output_format: options.OutputFormatOption = None,
-    drop_targets: Annotated[
-        str | None,
-        typer.Option("--drop-targets", metavar="NAMES", help="Targets that OUT is to be without, like mask,keypoints."),
-    ] = None,
-    image_format: Annotated[
-        str | None,
-        typer.Option(
-            "--image-format",
-            metavar="jpeg|png|webp",
-            help="The format of the copies; by default that of their originals, PNG for all but JPEG and lossy WebP.",
-            show_default=False,
-        ),
-    ] = None,
-    quality: Annotated[
-        int, typer.Option("--quality", help="Of JPEG and WebP, 1 to 100; PNG is exact and has none.")
-    ] = 90,
-    include_originals: Annotated[
-        bool, typer.Option("--include-originals", help="Copy the originals beside their copies, byte for byte.")
-    ] = False,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Expand this split alone, into OUT itself.")
-    ] = None,
-    augment_splits: Annotated[
-        str | None,
-        typer.Option(
-            "--augment-splits", metavar="NAMES", help="Splits to be augmented; by default the training split."
-        ),
-    ] = None,
-    copy_splits: Annotated[
-        bool | None,
-        typer.Option(
-            "--copy-splits/--no-copy-splits",
-            help="Whether the other splits pass through unchanged; by default they do, unless --split says one.",
-            show_default=False,
-        ),
-    ] = None,
-    allow_leaks: Annotated[
-        bool, typer.Option("--allow-leaks", help="Go on although a picture is in an augmented split and in another.")
-    ] = False,
+    output_format: Annotated[str | None, options.of_expansion("output_format", "--format", metavar="NAME")] = None,
+    drop_targets: Annotated[str | None, options.of_expansion("drop_targets", metavar="NAMES")] = None,
+    image_format: Annotated[str | None, options.of_expansion("image_format", metavar="jpeg|png|webp")] = None,
+    quality: Annotated[int, options.of_expansion("quality", metavar="1..100")] = _DEFAULTS.quality,
+    include_originals: Annotated[bool, options.of_expansion("include_originals")] = _DEFAULTS.include_originals,
+    split: Annotated[str | None, options.of_expansion("split", metavar="NAME")] = None,
+    augment_splits: Annotated[str | None, options.of_expansion("augment_splits", metavar="NAMES")] = None,
+    copy_splits: Annotated[bool | None, options.of_expansion("copy_splits", "--copy-splits/--no-copy-splits")] = None,
+    allow_leaks: Annotated[bool, options.of_expansion("allow_leaks")] = _DEFAULTS.allow_leaks,
     references: options.Option = None,
     workers: WorkersOption = None,
-    update: Annotated[
-        bool, typer.Option("--update", help="The dataset changed: keep what is the same, render the rest.")
-    ] = False,
+    update: Annotated[bool, options.of_expansion("update")] = _DEFAULTS.update,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be written and how many bytes about; write nothing.")
     ] = False,
-    max_failures: Annotated[
-        str | None,
-        typer.Option(
-            "--max-failures",
-            metavar="N",
-            help="Stop beyond this many refused records: a count, or a fraction like 0.01.",
-        ),
-    ] = None,
+    max_failures: Annotated[str | None, options.of_expansion("max_failures", metavar="N")] = None,
     as_json: output.JsonOption = False,
 ) -> None:
     """Write copies of every picture, each a pure function of its address; the same command goes on after any end."""
-    budget, named = _budget(max_failures), options.folders(references)
+    budget = FailureBudget(None) if max_failures is None else FailureBudget.parse(max_failures)
+    named = options.folders(references)
     # The workers come first: their imports take as long as those of this process, and go on beside them.
     with pool(workers, imports=["augment.expansion.shard"]) as rendering:
         from augment.expansion import folder
@@ -254,19 +210,21 @@ def expand(
             allow_leaks=allow_leaks,
             include_originals=include_originals,
             output_format=output_format,
-            drop_targets=_names(drop_targets) or (),
+            drop_targets=_names(drop_targets) or _DEFAULTS.drop_targets,
             image_format=image_format,
             quality=quality,
+            update=update,
+            max_failures=budget.max_failures,
             references=named,
         )
         for notice in expansion.notices:
             output.note(f"notice: {notice}")
         if dry_run:
-            tell_plan(expansion.plan(rendering, update=update), out, expansion.notices, as_json=as_json)
+            tell_plan(expansion.plan(rendering), out, expansion.notices, as_json=as_json)
             return
         started = time.monotonic()
         with output.StageProgress("expanding", as_json=as_json) as bar:
-            summary = expansion.run(rendering, update=update, max_failures=budget, progress=bar.show_expansion)
+            summary = expansion.run(rendering, progress=bar.show_expansion)
     tell_summary(summary, out, time.monotonic() - started, as_json=as_json)
 
 
@@ -284,17 +242,3 @@ def pool(num_workers: int | None, *, imports: Sequence[str] = ()) -> "AbstractCo
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name for name in text.split(",") if name]
-
-
-def _budget(text: str | None) -> int | float | None:
-    """What ``--max-failures`` says, before hours of work are judged by it."""
-    if text is None:
-        return None
-    if text.isdecimal():
-        return int(text)
-    with suppress(ValueError):
-        if 0 < (fraction := float(text)) < 1:
-            return fraction
-    raise CallError(
-        f"--max-failures is {text!r}; give a count like 10, or a fraction of all above 0 and below 1, like 0.01"
-    )

@@ -1,13 +1,15 @@
 """Options shared by several commands: scanning with progress, and ``--references NAME=FOLDER``."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from augment.cli import output
 from augment.errors import CallError
+from augment.expansion.options import OPTIONS
 
 if TYPE_CHECKING:
     from augment.datasets.dataset import Dataset
@@ -62,6 +64,17 @@ def scan_dataset(
 
     with output.StageProgress("scanning", as_json=as_json) as bar:
         return scan(data, format=data_format, bad_annotations=bad_annotations, ignore=ignore or (), progress=bar.show)
+
+
+def of_expansion(name: str, *flags: str, **more: Any) -> Any:
+    """Return the command's option for an option of an expansion, with the same description."""
+    described = OPTIONS[name].metadata["description"]
+    text = re.sub(r"`([^`]+)`", lambda match: _flag(match[1]) if match[1] in OPTIONS else match[1], described)
+    return typer.Option(*(flags or (_flag(name),)), help=text, **more)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 Option = Annotated[

@@ -101,13 +101,13 @@ def split(
                 workers=rendering,
                 progress=bar.show,
             )
-        expansion = division.expansion(out, output_format=output_format)
+        expansion = division.expansion(out, output_format=output_format, update=update)
         if dry_run:
             _tell(division, None, out, None, 0.0, as_json=as_json)
             return
         started = time.monotonic()
         with output.StageProgress("writing", as_json=as_json) as bar:
-            summary = expansion.run(rendering, update=update, progress=bar.show_expansion)
+            summary = expansion.run(rendering, progress=bar.show_expansion)
     division.write_report(table)
     _tell(division, summary, out, table, time.monotonic() - started, as_json=as_json)
 

@@ -7,16 +7,18 @@ import time
 import uuid
 import weakref
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, Unpack
 
 from augment.client.replicas import Replicas, ReplicaStatus
 from augment.client.stream import ClientStream
 from augment.client.transport import JobError, Transport
+from augment.expansion.options import OPTIONS, ExpansionKeywords, ExpansionOptions
 from augment.samples.sample import Batch
 from augment.tta.merge import Merged, merge_predictions
+from augment.validation import MaxFailures
 
 _POLL_S = 0.25
 _FINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -174,13 +176,13 @@ class Client:
         dtype: str = "uint8",
         layout: str = "NHWC",
         prefetch: int = 2,
-        max_failures: float | None = None,
+        max_failures: MaxFailures | None = None,
     ) -> ClientStream:
         """Declare a stream; ``prefetch`` batches wait for their reader.
 
         ``views`` (in place of ``pipeline``), ``repeats``, ``mix``, ``normalize``, ``dtype`` and ``layout`` are those
         of ``augment.Stream``. ``max_failures`` bounds the rows of this run that stand for refused records: a count, or
-        a fraction below 1.
+        a fraction above 0 and below 1.
         """
         declaration = {
             "dataset": dataset, "pipeline": pipeline, "views": views, "batch_size": batch_size, "seed": seed,
@@ -246,32 +248,31 @@ class Client:
         self,
         *,
         dataset: str,
+        output: str,
         pipeline: str | Mapping[str, Any] | None = None,
-        copies: int | Mapping[str, int] | str,
-        output: str | Mapping[str, Any],
-        seed: int = 0,
-        split: str | None = None,
-        augment_splits: Sequence[str] | None = None,
-        copy_splits: bool | None = None,
-        allow_leaks: bool = False,
-        include_originals: bool = False,
         wait: bool = True,
         progress: bool = True,
+        **options: Unpack[ExpansionKeywords],
     ) -> dict[str, Any]:
-        """Expand a dataset as a job of the service and follow it to its end; the job's document.
+        """Expand a dataset as a job of the service, follow it to its end and return the job's document.
 
-        ``copies`` is a number, numbers by class, ``"balance"`` or ``"balance:N"``; 0 with ``include_originals`` needs
-        no pipeline and converts. ``output`` is a name or an object with ``name`` and, where wanted, ``format``,
-        ``drop_targets``, ``image_format`` and ``quality``. A lost connection does not end the job. JobError where it
+        ``output`` is the name of an output, ``options`` are the fields of ``ExpansionOptions``. ``copies=0`` with
+        ``include_originals`` needs no pipeline. A lost connection does not end the job. Raises JobError if the job
         failed or was cancelled.
         """
-        asked = {"pipeline": pipeline, "split": split, "augment_splits": augment_splits, "copy_splits": copy_splits}
-        wanted = {
-            "dataset": dataset, "copies": copies, "seed": seed, "include_originals": include_originals,
-            "allow_leaks": allow_leaks, "output": {"name": output} if isinstance(output, str) else dict(output),
-        } | {name: value for name, value in asked.items() if value is not None}  # fmt: skip
         self._replicas.discover()
+        wanted: dict[str, Any] = {"dataset": dataset, "pipeline": pipeline, "output": {"name": output}}
+        asked = ExpansionOptions(**options)
+        for name, option in OPTIONS.items():
+            member = option.metadata["output_member"]
+            (wanted["output"] if member else wanted)[member or name] = _json_value(getattr(asked, name))
         return run(self._transport, wanted, wait=wait, progress=progress)
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, Collection) and not isinstance(value, str) else value
 
 
 def _content(file: bytes | str | Path) -> bytes:

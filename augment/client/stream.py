@@ -34,6 +34,7 @@ from augment.normalize.images import denormalise, normalize
 from augment.normalize.pixel_format import PixelFormat
 from augment.samples.sample import Batch
 from augment.tta.merge import Merged, merge_predictions
+from augment.validation import FailureBudget, MaxFailures
 from augment.wire import arrow
 
 _LARGE_BYTES = 1 << 16
@@ -131,13 +132,16 @@ class ClientStream:
         declaration: Mapping[str, Any],
         *,
         prefetch: int = 2,
-        max_failures: float | None = None,
+        max_failures: MaxFailures | None = None,
     ) -> None:
+        try:
+            self._budget = FailureBudget(max_failures)
+        except CallError as error:
+            raise ClientError(str(error)) from error
         self._transport = transport
         self._replicas = replicas
         self._declaration = dict(declaration)
         self._prefetch = prefetch
-        self._max_failures = max_failures
         self._reading: weakref.WeakSet[Prefetch] = weakref.WeakSet()
         replicas.discover()
         self.document: Mapping[str, Any] = transport.json("POST", "/v1/streams", self._declaration)
@@ -371,15 +375,11 @@ class ClientStream:
     def _count(self, batch: Batch, replaced: Sequence[str], world_size: int) -> None:
         self.num_rows += len(batch)
         self.num_failed += len(replaced)
-        limit = self._max_failures
-        if limit is None:
-            return
         # A fraction is one of an epoch at least, so that one bad record in the first batch is not half of the run.
         rows_of_epoch = int(self.document["num_records"]) * int(self.document["repeats"])
         rows = max(self.num_rows, rows_of_epoch // world_size)
-        allowed = limit * rows if 0 < limit < 1 else limit
-        if self.num_failed > allowed:
+        if not self._budget.allows(self.num_failed, rows):
             raise TooManyFailuresError(
-                f"{self.num_failed} of {self.num_rows} rows stand for refused records, max_failures is {limit:g}; the "
-                f"last batch ({batch.epoch}, {batch.index}) replaces {replaced[:3]}"
+                f"{self.num_failed} of {self.num_rows} rows stand for refused records, max_failures is "
+                f"{self._budget.max_failures}; the last batch ({batch.epoch}, {batch.index}) replaces {replaced[:3]}"
             )

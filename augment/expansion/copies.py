@@ -10,21 +10,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from augment import validation
 from augment.address import digest_fields
 from augment.datasets.dataset import Dataset, in_ranges
 from augment.errors import CallError, DatasetError
+from augment.expansion.options import Copies
 
 COPIES_MAX = 10_000
 """More than any published recipe writes to disk; what is larger is a stream."""
 
 OTHERS = "*"
 """Stands for all classes that are not named, and for records without a class."""
-
-Copies: TypeAlias = int | Mapping[str, int] | str
-"""A number, numbers by class (``*`` for all others), ``"balance"`` or ``"balance:N"``."""
 
 _BALANCE = re.compile(r"balance(?::([1-9]\d*))?")
 
@@ -105,7 +102,8 @@ def shares(
     counts = count(datasets)
     _check_classes(datasets, copies, counts)
     if isinstance(copies, Mapping):
-        return tuple(_named(name, number, copies) for name, number in counts.items())
+        named = {name: OTHERS if name is None or name not in copies else name for name in counts}
+        return tuple(Share(name, number, copies[named[name]]) for name, number in counts.items())
     wanted = _BALANCE.fullmatch(copies)
     total = int(wanted[1]) if wanted is not None and wanted[1] else max(counts.values())
     left = {name: total - (number if include_originals else 0) for name, number in counts.items()}
@@ -167,11 +165,6 @@ def _check_classes(
             what = "pictures without a class" if counted is None else f"class {counted!r}"
             own = "" if counted is None else f"{counted}=N, or "
             raise CallError(f"copies does not say how many {what} get; add {own}*=N for all that are not named")
-
-
-def _named(name: str | None, number: int, copies: Mapping[str, int]) -> Share:
-    asked = copies.get(name) if name is not None else None
-    return Share(name, number, copies[OTHERS] if asked is None else asked)
 
 
 def _last(datasets: Iterable[tuple[str | None, Dataset]], extra: Mapping[str | None, int]) -> dict[str | None, str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from augment.expansion import folder, manifest, outputs
+from augment.expansion.folder import Condition
 from augment.expansion.spec import ExpansionSpec
 from augment.formats.format import Output, StreamedFile
 from augment.scanning import scan
@@ -39,12 +40,10 @@ def remove(root: Path, spec: ExpansionSpec) -> None:
         folder.remove(root, name)
 
 
-def differences(root: Path, spec: ExpansionSpec) -> Iterator[tuple[str, bool]]:
-    """The files that are not what the rows say; each with whether it is there at all."""
+def conditions(root: Path, spec: ExpansionSpec) -> Iterator[tuple[str, Condition]]:
+    """Compare each file with what the rows say."""
     for file in _files(root, spec, lambda: None):
-        same = folder.has_stream(root, file.path, file.pieces)
-        if not same:
-            yield file.path, (root / file.path).exists()
+        yield file.path, folder.inspect_stream(root, file.path, file.pieces)
 
 
 def _files(root: Path, spec: ExpansionSpec, progress: Callable[[], None]) -> Iterator[StreamedFile]:

@@ -18,22 +18,14 @@ from typing import Unpack
 from augment import user_state, validation
 from augment.datasets.dataset import Dataset
 from augment.errors import StorageError, WorkerError
-from augment.expansion import changes, dataset_files, folder, lock, manifest, shard
-from augment.expansion.copies import Copies
+from augment.expansion import dataset_files, folder, lock, manifest, shard
 from augment.expansion.manifest import PathSet
 from augment.expansion.names import Names
+from augment.expansion.options import Copies, ExpansionKeywords, ExpansionOptions
 from augment.expansion.plan import Plan, SizeTask, There, look
-from augment.expansion.progress import Budget, MaxFailures, Progress, ShardResult, Summary, Tally
+from augment.expansion.progress import Progress, ShardResult, Summary, Tally
 from augment.expansion.shard import ShardTask
-from augment.expansion.spec import (
-    ExpansionKeywords,
-    ExpansionOptions,
-    ExpansionSpec,
-    check_same,
-    describe,
-    left_out,
-    named_views,
-)
+from augment.expansion.spec import ExpansionSpec, changes_since, check_same, checked, describe, left_out
 from augment.expansion.splits import check_leaks, divide, views
 from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline
@@ -41,6 +33,7 @@ from augment.render.references import References, take
 from augment.render.renderer import ReferenceSource, RenderSource
 from augment.scanning import scan
 from augment.transforms import sizes
+from augment.validation import FailureBudget
 from augment.workers import task
 from augment.workers.files import MemoryFile
 from augment.workers.task import Task, Workers
@@ -76,15 +69,12 @@ def expand_dataset(
     pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None = None,
     *,
     references: References | None = None,
-    update: bool = False,
     workers: Workers | None = None,
-    max_failures: MaxFailures | None = None,
     progress: Callable[[Progress], None] | None = None,
     **options: Unpack[ExpansionKeywords],
 ) -> Summary:
     """Describe an expansion and run it: see ``Expansion`` and ``Expansion.run``."""
-    expansion = Expansion(dataset, out, pipeline, references=references, **options)
-    return expansion.run(workers, update=update, max_failures=max_failures, progress=progress)
+    return Expansion(dataset, out, pipeline, references=references, **options).run(workers, progress=progress)
 
 
 class Expansion:
@@ -113,7 +103,7 @@ class Expansion:
     ) -> None:
         # All that can be judged at once is judged before a scan that may take minutes.
         self.out = validation.path("out", out).absolute()
-        options = replace(options or ExpansionOptions(), **named).checked()
+        options = self.options = checked(replace(options or ExpansionOptions(), **named))
         if not isinstance(dataset, Dataset):
             dataset = validation.path("dataset", dataset, "an augment.Dataset or the path of a folder").absolute()
         root = dataset.root if isinstance(dataset, Dataset) else dataset
@@ -147,61 +137,48 @@ class Expansion:
         """The expansion's digest: equal where all files are equal."""
         return self.spec.id
 
-    @property
-    def num_files(self) -> int:
-        """Records that become outputs, and files that the scan left out."""
-        return sum(part.num_records for part in self.spec.parts) + sum(1 for _ in left_out(self.dataset, self.spec))
-
-    def plan(self, workers: Workers | None = None, *, update: bool = False) -> Plan:
+    def plan(self, workers: Workers | None = None) -> Plan:
         """What a run would do, with an estimate of the bytes from a few records rendered for it; nothing is written.
 
         Raises OutputError where a run would.
         """
-        update, workers = validation.flag("update", update), validation.workers("workers", workers)
+        workers = validation.workers("workers", workers)
         old = ExpansionSpec.read(self.out)
         if old is not None:
-            check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
+            check_same(old, self.spec, self.out, update=self.options.update, dataset=self.dataset)
             self._check_places(old)
         with contextlib.ExitStack() as stack:
-            measured = task.submit(workers, SizeTask(self._source(stack), self.spec)).result()
+            render = source(self.spec, self.pipeline, self.dataset, self._references, stack)
+            measured = task.submit(workers, SizeTask(render, self.spec)).result()
         if old is None:
             return Plan.of(self.spec, self.dataset, self.out, measured, There(), None)
         there = look(self.out, old, self.spec, self.pipeline, self.dataset, self._names)
-        changed = changes.since(self.out, old.num_shards, old.id, named_views(self.spec, self.dataset))
+        changed = changes_since(self.out, old, self.spec, self.dataset)
         return Plan.of(self.spec, self.dataset, self.out, measured, there, changed)
 
-    def run(
-        self,
-        workers: Workers | None = None,
-        *,
-        update: bool = False,
-        max_failures: MaxFailures | None = None,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> Summary:
+    def run(self, workers: Workers | None = None, *, progress: Callable[[Progress], None] | None = None) -> Summary:
         """Bring the folder to this expansion's end; what is there and right is kept.
 
-        A folder that holds this expansion of an earlier state of the dataset needs ``update``. Without ``workers`` all
-        is rendered in this process, where a picture that crashes a decoder crashes it. ``progress`` is called a few
-        times a second from this thread. ``max_failures`` is how many records and files may be left out: a count, or a
-        fraction between 0 and 1 of all; by default any number.
+        A folder that holds this expansion of an earlier state of the dataset needs the option ``update``. Without
+        ``workers`` all is rendered in this process, and an image that crashes a decoder crashes it. ``progress`` is
+        called a few times a second from this thread.
 
         Raises OutputError where the folder is another's or another run works in it; StorageError where the disk is full
         or fails; WorkerError; DatasetError beyond ``max_failures``. After each, and after Ctrl-C or a kill, the same
         call goes on.
         """
-        update, workers = validation.flag("update", update), validation.workers("workers", workers)
+        workers = validation.workers("workers", workers)
         progress = validation.function("progress", progress) or (lambda _: None)
-        budget = Budget(max_failures, self.num_files)
         left = tuple(left_out(self.dataset, self.spec))
-        budget.check(len(left), left)  # what the scan left out is known by now
-        tally = Tally(self.spec, budget, progress)
+        tally = Tally(self.spec, FailureBudget(self.options.max_failures), left, progress)
         with lock.locked(self.out):
             folder.check_ours(self.out)
-            self._prepare(update=update)
+            self._prepare()
             this_run = lock.Run(self.out, self.spec.num_shards)
             try:
                 with contextlib.ExitStack() as stack, this_run:
-                    self._render(workers, self._source(stack), this_run, tally)
+                    render = source(self.spec, self.pipeline, self.dataset, self._references, stack)
+                    self._render(workers, render, this_run, tally)
             except BaseException as error:
                 self._undo_unfinished(this_run)
                 if isinstance(error, StorageError | WorkerError):
@@ -213,13 +190,14 @@ class Expansion:
             user_state.remember(each.digest, each.root, each.source.summary.ignore)
         return replace(tally.summary(self.out, num_removed, num_closing), notices=self.notices)
 
-    def _prepare(self, *, update: bool) -> None:
+    def _prepare(self) -> None:
         """Undo what a killed run left, and make the folder this expansion's.
 
         Each step may be the last before a kill: until the description is replaced the folder is the old expansion's
         with all its parts, after it the new one's, whose parts are yet to come and whose outputs ``previous`` knows.
         """
         old = ExpansionSpec.read(self.out)
+        update = self.options.update
         same = old is not None and check_same(old, self.spec, self.out, update=update, dataset=self.dataset)
         lock.end_runs(self.out)
         if old is not None:
@@ -239,7 +217,7 @@ class Expansion:
         known = [manifest.path_set(self.out, old.num_shards, old.id)]
         if (previous := manifest.Previous.open(self.out)) is not None:
             known.append(PathSet(previous.paths()))
-        whole = old.id != self.spec.id and not manifest.damaged_parts(self.out, old.num_shards, old.id)
+        whole = old.id != self.spec.id and not manifest.is_damaged(self.out, old.num_shards, old.id)
         self._names.check_places(self.out, known, whole=whole)
 
     def _render(self, workers: Workers | None, source: RenderSource, this_run: lock.Run, tally: Tally) -> None:
@@ -290,9 +268,6 @@ class Expansion:
             folder.remove(self.out, name)
         folder.remove(self.out, folder.PREVIOUS)
         return num_removed
-
-    def _source(self, stack: contextlib.ExitStack) -> RenderSource:
-        return source(self.spec, self.pipeline, self.dataset, self._references, stack)
 
 
 def _pipeline(pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None, copies: Copies) -> PipelineSpec:

@@ -31,6 +31,7 @@ import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from augment.address import DIGEST_BYTES
@@ -236,15 +237,6 @@ def place_stream(root: Path, relative: str, pieces: Iterable[bytes], *, temporar
     return True
 
 
-def has_stream(root: Path, relative: str, pieces: Iterable[bytes]) -> bool:
-    """Whether a file holds these pieces."""
-    hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for piece in pieces:
-        hasher.update(piece)
-    with storage_errors("read", root / relative):
-        return _stream_digest(_inside(root, relative)) == hasher.hexdigest()
-
-
 @contextlib.contextmanager
 def _drafted(draft: str) -> Iterator[int]:
     """A file under a temporary name, which is gone where the block fails: its descriptor."""
@@ -296,20 +288,50 @@ def remove(root: Path, relative: str) -> bool:
     return existed
 
 
-def has_files(root: Path, files: Iterable[File], since_ns: int) -> bool:
-    """True if all of these files are there as they were written.
+class Condition(StrEnum):
+    """Condition of an output that a manifest names: it can stay, or the reason why not."""
+
+    RIGHT = "right"
+    """Its files are as they were written, and as they are wanted."""
+    MISSING = "missing"
+    """A file is not there, or is no regular file."""
+    CHANGED = "changed"
+    """A file has other bytes than were written."""
+    OUTDATED = "outdated"
+    """It was made of another record or in another way than is wanted, has another path, or is wanted no more."""
+
+
+def condition(root: Path, files: Iterable[File], since_ns: int) -> Condition:
+    """Compare files with what was written: the condition of the first that is not right, else ``RIGHT``."""
+    found = (inspect(root, each, since_ns)[0] for each in files)
+    return next((each for each in found if each is not Condition.RIGHT), Condition.RIGHT)
+
+
+def inspect(root: Path, file: File, since_ns: int = 0) -> tuple[Condition, int]:
+    """Compare a file with what was written; its condition, and its size in bytes.
 
     A file whose status last changed before ``since_ns`` is taken for what was written; any other is read and compared.
     (The system sets that time, ctime, at every write and nobody can set it back, as one can set mtime.)
     """
-    return all(_has_file(root, each, since_ns) for each in files)
-
-
-def _has_file(root: Path, file: File, since_ns: int) -> bool:
     status = _status(_inside(root, file.path))
-    if status is None or not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
-        return False
-    return status.st_ctime_ns < since_ns or file_digest(read_bytes(root, file.path) or b"") == file.digest
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return Condition.MISSING, 0
+    is_right = status.st_size == file.size_bytes and (
+        status.st_ctime_ns < since_ns or file_digest(read_bytes(root, file.path) or b"") == file.digest
+    )
+    return Condition.RIGHT if is_right else Condition.CHANGED, status.st_size
+
+
+def inspect_stream(root: Path, relative: str, pieces: Iterable[bytes]) -> Condition:
+    """Compare a file with the pieces that it is to hold."""
+    hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for piece in pieces:
+        hasher.update(piece)
+    with storage_errors("read", root / relative):
+        found = _stream_digest(_inside(root, relative))
+    if found is None:
+        return Condition.MISSING
+    return Condition.RIGHT if found == hasher.hexdigest() else Condition.CHANGED
 
 
 def changed_ns(root: Path, name: str) -> int:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from augment.errors import AugmentError, StorageError
 from augment.expansion import folder
-from augment.expansion.folder import File
+from augment.expansion.folder import Condition, File
 from augment.user_state import sync
 
 
@@ -287,14 +287,12 @@ def is_whole(root: Path, num_shards: int, expansion: str) -> bool:
     return all(_read_table(root, index, expansion, ["key"]) is not None for index in range(num_shards))
 
 
-def damaged_parts(root: Path, num_shards: int, expansion: str) -> list[str]:
-    """The names of parts that are there and cannot be read, or are another expansion's."""
-    names = [part_name(index) for index in range(num_shards)]
-    return [
-        name
-        for index, name in enumerate(names)
-        if (root / name).exists() and _read_table(root, index, expansion, ["key"]) is None
-    ]
+def is_damaged(root: Path, num_shards: int, expansion: str) -> bool:
+    """Return True if a part is there that cannot be read or is another expansion's."""
+    return any(
+        (root / part_name(index)).exists() and _read_table(root, index, expansion, ["key"]) is None
+        for index in range(num_shards)
+    )
 
 
 def _output_tables(
@@ -310,8 +308,7 @@ def _output_tables(
 def _less_changed(root: Path, table: pa.Table, since_ns: int) -> pa.Table:
     """The rows of outputs; ``record_digest`` is null where the file is not what the row says."""
     right = pa.array(
-        [folder.has_files(root, row.on_disk(), since_ns) for row in _rows(table)],
-        pa.bool_(),
+        [folder.condition(root, row.on_disk(), since_ns) is Condition.RIGHT for row in _rows(table)], pa.bool_()
     )
     column = _SCHEMA.get_field_index("record_digest")
     kept = pc.if_else(right, table.column("record_digest").combine_chunks(), pa.scalar(None, pa.string()))

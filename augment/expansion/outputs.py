@@ -1,14 +1,17 @@
 """Outputs of one record: its copies, rendered and encoded, its original image, and their form for the format."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from augment.datasets import keys
 from augment.datasets.dataset import Dataset
 from augment.datasets.read import content_digest
 from augment.errors import KeyedErrors
+from augment.expansion import folder
+from augment.expansion.folder import Condition
 from augment.expansion.manifest import Row
 from augment.expansion.spec import ExpansionSpec
 from augment.expansion.splits import Part
@@ -33,6 +36,39 @@ _SAID_OF = {
     "keypoints": ("keypoints", *BY_KEYPOINT),
 }
 """Fields of annotations by the target that they belong to."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One output of a record, and the digest and the render key that it is made by.
+
+    ``paths`` are all paths that its files may have, the image's first; empty if outputs are packed.
+    """
+
+    output: Output
+    record_digest: str
+    render_key: str | None
+    paths: tuple[str, ...]
+    mask_path: str | None
+
+    def is_described_by(self, row: Row) -> bool:
+        """Return True if the row's output was made of the same record in the same way and has the same paths."""
+        if self.paths and (row.path, row.mask_path) != (self.paths[0], self.mask_path):
+            return False
+        then = (row.record_digest, row.render_key, row.extension)
+        return then == (self.record_digest, self.render_key, self.output.extension)
+
+    def condition(self, root: Path, row: Row | None, since_ns: int) -> Condition:
+        """Return the condition of the output that ``row`` describes; a run keeps it if it is right.
+
+        Annotation files are not compared, because they are written again without rendering.
+        """
+        if row is None:
+            return Condition.MISSING
+        if not self.is_described_by(row):
+            return Condition.OUTDATED
+        rendered = (each for each in row.on_disk() if each.path in {row.path, row.mask_path})
+        return folder.condition(root, rendered, since_ns)
 
 
 class Outputs:
@@ -60,6 +96,17 @@ class Outputs:
         if self._spec.has_original(self._part):
             found.append(self._output(record, None, self._extension(record)))
         return found
+
+    def specs(self, record: Record, render_key: Callable[[int], str]) -> Iterator[OutputSpec]:
+        """Yield the outputs of ``wanted`` with their paths; ``render_key`` returns that of a copy.
+
+        Raises what ``wanted`` does, and RecordError if the format has no path for an output.
+        """
+        for output in self.wanted(record):
+            key = None if output.copy is None else render_key(output.copy)
+            paths = () if self._spec.packs else self.paths(output)
+            mask_path = self._format.mask_path(output) if output.has_mask and paths else None
+            yield OutputSpec(output, record.digest, key, paths, mask_path)
 
     def sketch(self, record: Record) -> Output:
         """An output that lies where the record's outputs do, whatever they are; no file is looked into."""
@@ -101,10 +148,6 @@ class Outputs:
         ]
         mask = (self._format.mask_path(output),) if output.has_mask else ()
         return tuple(dict.fromkeys((self._format.picture_path(output), *mask, *(each.path for each in sidecars))))
-
-    def mask_path(self, output: Output) -> str:
-        """Where the output's mask lies."""
-        return self._format.mask_path(output)
 
     def sidecars(self, row: Row) -> tuple[WrittenFile, ...]:
         """What lies beside the picture that a row describes."""

@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from augment.address import Address
 from augment.datasets.dataset import Dataset
 from augment.errors import RecordError
 from augment.expansion import copies, folder, manifest
-from augment.expansion.changes import Changes
-from augment.expansion.manifest import Status
+from augment.expansion.folder import Condition
 from augment.expansion.names import Names
-from augment.expansion.outputs import CopyMaker, Encoded, Outputs
-from augment.expansion.spec import ExpansionSpec, left_out, named_views
+from augment.expansion.outputs import CopyMaker, Encoded, Outputs, OutputSpec
+from augment.expansion.spec import Changes, ExpansionSpec, left_out
 from augment.expansion.splits import views
 from augment.pipelines.spec import PipelineSpec
 from augment.render.renderer import RenderSource, others
@@ -178,26 +178,45 @@ def _mean(sizes: Sequence[int]) -> float | None:
 def look(
     out: Path, old: ExpansionSpec, new: ExpansionSpec, pipeline: PipelineSpec, dataset: Dataset, wanted: Names
 ) -> There:
-    """Tell what a run would do with each output that is there; kept are those with unchanged bytes and render key.
+    """Count the outputs in the folder by what a run would do with each.
 
-    Where pictures lie inside of files, these are kept or made anew as a whole: after any change all count as replaced.
+    A packed file is kept or made again as a whole, so after any change all packed outputs count as replaced.
     """
-    datasets = named_views(new, dataset)
-    taken_from = {split: others(pipeline, each, new.references) for split, each in datasets.items()}
+    splits = {
+        new.folder(part): (view, Outputs(new, part, view), others(pipeline, view, new.references))
+        for part, view in views(dataset, new.parts)
+    }
     num_kept = num_replaced = num_removed = 0
-    for row, since_ns in _rows(out, old):
-        place = datasets[row.split].find(row.key) if row.split in datasets else None
-        if row.path is None or not os.path.lexists(out / row.path):
-            continue
-        record = None if place is None else datasets[row.split].record(place)
-        kept = record is not None and _is_kept(out, row, record, new, taken_from[row.split], since_ns)
-        if kept and not (new.packs and old.id != new.id):
-            num_kept += 1
-        elif record is not None if new.packs else wanted.is_output(row.path):
-            num_replaced += 1
-        else:
-            num_removed += 1
+    for (split, key), rows in groupby(_rows(out, old), lambda each: (each[0].split, each[0].key)):
+        record, specs = _output_specs(new, key, *splits[split]) if split in splits else (None, {})
+        for row, since_ns in rows:
+            if row.path is None or not os.path.lexists(out / row.path):
+                continue
+            spec = specs.get(row.copy)
+            is_right = spec is not None and spec.condition(out, row, since_ns) is Condition.RIGHT
+            if is_right and not (new.packs and old.id != new.id):
+                num_kept += 1
+            elif record is not None if new.packs else wanted.is_output(row.path):
+                num_replaced += 1
+            else:
+                num_removed += 1
     return There(num_kept=num_kept, num_replaced=num_replaced, num_removed=num_removed)
+
+
+def _output_specs(
+    new: ExpansionSpec, key: str, dataset: Dataset, outputs: Outputs, taken_from: tuple[str, ...]
+) -> tuple[Record | None, dict[int | None, OutputSpec]]:
+    """Return a record and its outputs by copy; no outputs if the record will be refused."""
+    place = dataset.find(key)
+    if place is None:
+        return None, {}
+    record = dataset.record(place)
+    made_of = (new.engine, record.digest, new.pipeline_digest, new.seed)
+    try:
+        specs = outputs.specs(record, lambda copy: Address(*made_of, copy, 0, key, taken_from).render_key)
+        return record, {each.output.copy: each for each in specs}
+    except RecordError:
+        return record, {}
 
 
 def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:
@@ -212,18 +231,3 @@ def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:
         for row in previous.all_rows():
             if row.path is not None and known.missing([row.path]):
                 yield row, since_ns
-
-
-def _is_kept(
-    out: Path, row: manifest.Row, record: Record, new: ExpansionSpec, taken_from: tuple[str, ...], since_ns: int
-) -> bool:
-    if not folder.has_files(out, row.on_disk(), since_ns):
-        return False
-    part = next(each for each in new.parts if new.folder(each) == row.split)
-    name = None if record.label is None else new.classes[record.label]
-    if row.status == Status.ORIGINAL:
-        return row.record_digest == record.digest and new.has_original(part)
-    if row.copy is None or row.copy >= new.copies_of(part, record.key, name):
-        return False
-    address = Address(new.engine, record.digest, new.pipeline_digest, new.seed, row.copy, 0, record.key, taken_from)
-    return row.record_digest == record.digest and row.render_key == address.render_key

@@ -3,18 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TypeAlias
 
-from augment import validation
-from augment.errors import CallError, DatasetError
+from augment.errors import DatasetError
 from augment.expansion.lock import Counts
 from augment.expansion.spec import ExpansionSpec
 from augment.samples.sample import Refusal
+from augment.validation import FailureBudget
 
 _REFUSALS_TOLD = 1000
-
-MaxFailures: TypeAlias = int | float  # an integer is a count, a float a fraction
-"""How many records and files may be left out: a count, or a fraction between 0 and 1 of all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,60 +74,47 @@ class Summary(FileCounts):
         return written == self.num_removed == 0
 
 
-class Budget:
-    """Whether too many records and files are left out; None is no bound. ``num_files`` is how many there are."""
-
-    def __init__(self, max_failures: MaxFailures | None, num_files: int) -> None:
-        self._text = f"max_failures is {max_failures}"
-        self._most: int | None = None
-        if max_failures is None:
-            return
-        if isinstance(max_failures, float) and 0 < max_failures < 1:
-            self._most = int(max_failures * num_files)
-            return
-        try:
-            self._most = validation.integer("max_failures", max_failures, 0)
-        except CallError:
-            told = validation.quoted(max_failures)
-            raise CallError(f"max_failures is {told}; give a count, or a fraction above 0 and below 1") from None
-
-    def check(self, num_refused: int, refusals: Sequence[Refusal] = (), *, so_far: str = "") -> None:
-        """Raise DatasetError where more are left out than allowed; ``refusals`` are some of them, the first first.
-
-        ``so_far`` is the key of one that a shard refused that is not finished.
-        """
-        if self._most is None or num_refused <= self._most:
-            return
-        told = "".join(f"; the first is {one.key} ({one.reason}: {one.detail})" for one in refusals[:1])
-        raise DatasetError(
-            f"{num_refused} records and files are left out{' so far' if so_far else ''} and {self._text}"
-            f"{f'; one is {so_far}' if so_far else told}; mend or remove them, or allow more"
-        )
-
-
 class Tally:
-    """Adds up the results of shards as they come."""
+    """Adds up the results of shards as they come.
 
-    def __init__(self, spec: ExpansionSpec, budget: Budget, progress: Callable[[Progress], None]) -> None:
+    ``left`` are the files that the scan left out; the failure budget counts them and the records. Each method but
+    ``told`` and ``summary`` raises DatasetError once more are left out than allowed.
+    """
+
+    def __init__(
+        self, spec: ExpansionSpec, budget: FailureBudget, left: Sequence[Refusal], progress: Callable[[Progress], None]
+    ) -> None:
         self._spec = spec
         self._budget = budget
+        self._num_files = sum(part.num_records for part in spec.parts) + len(left)
         self._progress = progress
         self._done = 0
         self._shown = 0
         self._counts = FileCounts()
         self._num_refused = 0
         self._refusals: list[Refusal] = []
+        self._check(len(left), left)
+
+    def _check(self, num_refused: int, refusals: Sequence[Refusal] = (), *, so_far: str = "") -> None:
+        """``so_far`` is the key of a record that an unfinished shard refused."""
+        if self._budget.allows(num_refused, self._num_files):
+            return
+        told = "".join(f"; the first is {one.key} ({one.reason}: {one.detail})" for one in refusals[:1])
+        raise DatasetError(
+            f"{num_refused} records and files are left out{' so far' if so_far else ''} and max_failures is "
+            f"{self._budget.max_failures}{f'; one is {so_far}' if so_far else told}; mend or remove them, or allow more"
+        )
 
     def add(self, result: ShardResult) -> None:
-        """Count a finished shard; DatasetError where the budget of failures is spent."""
+        """Count a finished shard."""
         self._done += result.num_outputs
         self._counts += result
         self._num_refused += len(result.refusals)
         self._refusals += result.refusals[: _REFUSALS_TOLD - len(self._refusals)]
-        self._budget.check(self._num_refused, self._refusals)
+        self._check(self._num_refused, self._refusals)
 
     def show(self, under_way: Sequence[Counts], named: Callable[[int], str] = str) -> None:
-        """Tell how far the run is, with what unfinished shards have done; DatasetError as ``add``.
+        """Tell how far the run is, with what unfinished shards have done.
 
         ``named`` tells, by a place in ``under_way``, the key of the record that these counts name as refused.
         """
@@ -140,7 +123,7 @@ class Tally:
         num_refused = self._num_refused + sum(each.num_refused for each in under_way)
         for i, each in enumerate(under_way):
             if each.num_refused:
-                self._budget.check(num_refused, so_far=named(i))
+                self._check(num_refused, so_far=named(i))
         self._progress(
             Progress(
                 done=self._shown,

@@ -11,7 +11,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,13 +21,13 @@ from augment.address import digest_fields
 from augment.datasets.dataset import Dataset
 from augment.errors import OutputError, Reason, RecordError
 from augment.expansion import folder, lock, manifest
-from augment.expansion.folder import File, file_digest
+from augment.expansion.folder import Condition, File, file_digest
 from augment.expansion.manifest import PathSet, Row, Status
-from augment.expansion.outputs import CopyMaker, Encoded, Outputs, of_row
+from augment.expansion.outputs import CopyMaker, Encoded, Outputs, OutputSpec, of_row
 from augment.expansion.progress import ShardResult
 from augment.expansion.spec import ExpansionSpec, Shard
 from augment.expansion.splits import full_key, views
-from augment.formats.format import Output, Packed, WrittenFile
+from augment.formats.format import Packed, WrittenFile
 from augment.render.renderer import Renderer, RenderSource
 from augment.samples.sample import Record, Refusal
 from augment.scanning import scan
@@ -57,27 +57,22 @@ class Known:
         return cls({(row.key, row.copy): row for row in rows}, folder.changed_ns(root, name))
 
     def has(self, root: Path, files: Iterable[File]) -> bool:
-        """True if all of these files of the rows are there as they were written."""
-        return folder.has_files(root, files, self.since_ns)
+        """Return True if all of these files of the rows are there as they were written."""
+        return folder.condition(root, files, self.since_ns) is Condition.RIGHT
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """One output. ``paths`` are all places where something of it may lie, the first is the picture's.
+class PlannedOutput:
+    """One output. ``row`` describes it if image and mask can stay; ``stale`` is what to write again beside them."""
 
-    ``row`` is there where picture and mask are; ``stale`` is what lies beside them and has to be written again.
-    """
-
-    output: Output
-    paths: tuple[str, ...]
-    render_key: str | None
+    wanted: OutputSpec
     row: Row | None = None
     stale: tuple[WrittenFile, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The places that are to be written."""
-        return self.paths if self.row is None else tuple(each.path for each in self.stale)
+        """Paths to write."""
+        return self.wanted.paths if self.row is None else tuple(each.path for each in self.stale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,7 @@ class Planned:
     """What one record is to become. ``refusal`` is the row that says why it is left out already."""
 
     record: Record
-    wanted: tuple[Wanted, ...]
+    outputs: tuple[PlannedOutput, ...]
     refusal: Row | None = None
 
 
@@ -128,9 +123,9 @@ class ShardWork(ABC):
             self._undo(missing)
             raise
 
-    @abstractmethod
-    def look(self, record: Record, wanted: Wanted) -> Wanted:
-        """The output with what there is of it, as far as that can be told before all are known."""
+    def look(self, record: Record, wanted: OutputSpec) -> PlannedOutput:  # noqa: ARG002 - for those that override it
+        """Return the output, with its row if it can stay by itself."""
+        return PlannedOutput(wanted)
 
     @abstractmethod
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
@@ -154,18 +149,16 @@ class ShardWork(ABC):
         self._written.append(path)
         return File(path, len(data), digest or file_digest(data))
 
-    def row(
-        self, planned: Planned, wanted: Wanted, made: Encoded, *, path: str | None = None, mask_path: str | None = None
-    ) -> Row:
-        """The row of an output that was made; ``path`` and ``mask_path`` where they are files of their own."""
-        record, copy = planned.record, wanted.output.copy
+    def row(self, record: Record, wanted: OutputSpec, made: Encoded) -> Row:
+        """Return the row of an output that was made; a packed one gets its path later."""
+        copy = wanted.output.copy
         self.made.add((record.key, copy))
         return Row(
             key=record.key,
             status=Status.ORIGINAL if copy is None else Status.RENDERED,
             split=self.split,
             copy=copy,
-            path=path,
+            path=wanted.paths[0] if wanted.paths else None,
             extension=wanted.output.extension,
             label=record.label,
             class_name=self.outputs.class_name(record),
@@ -178,7 +171,7 @@ class ShardWork(ABC):
             applied=made.applied,
             dropped=made.dropped,
             annotations=made.annotations,
-            mask_path=mask_path,
+            mask_path=None if made.mask is None else wanted.mask_path,
             mask_digest=None if made.mask is None else file_digest(made.mask),
         )
 
@@ -188,15 +181,10 @@ class ShardWork(ABC):
         if row is not None and row.status == Status.REFUSED:
             return Planned(record, (), row)
         try:
-            return Planned(record, tuple(self._want(record, output) for output in self.outputs.wanted(record)))
+            specs = self.outputs.specs(record, lambda copy: self.renderer.address(record, draw=copy).render_key)
+            return Planned(record, tuple(self.look(record, each) for each in specs))
         except RecordError as error:
             return Planned(record, (), self._without_outputs(record, error))
-
-    def _want(self, record: Record, output: Output) -> Wanted:
-        render_key = None
-        if output.copy is not None:
-            render_key = self.renderer.address(record, draw=output.copy).render_key
-        return self.look(record, Wanted(output, (), render_key))
 
     def _settle(self, planned: Planned, place: int) -> None:
         rows = self._rows(planned)
@@ -219,7 +207,7 @@ class ShardWork(ABC):
         if planned.refusal is not None:
             return [planned.refusal]
         try:
-            return self.settle(planned) if planned.wanted else [self._without_outputs(planned.record)]
+            return self.settle(planned) if planned.outputs else [self._without_outputs(planned.record)]
         except RecordError as error:
             self._leave_out(planned)
             return [self._without_outputs(planned.record, error)]
@@ -239,11 +227,11 @@ class ShardWork(ABC):
 
     def _leave_out(self, planned: Planned) -> None:
         """A record is there with all its outputs or with none."""
-        gone = {path for each in planned.wanted for path in each.paths}
+        gone = {path for each in planned.outputs for path in each.wanted.paths}
         for path in gone:
             folder.remove(self.root, path)
         self._written = [path for path in self._written if path not in gone]
-        self.made -= {(planned.record.key, each.output.copy) for each in planned.wanted}
+        self.made -= {(planned.record.key, each.wanted.output.copy) for each in planned.outputs}
 
     def _finish(self) -> None:
         """All files are on the disk before the part that vouches for them."""
@@ -270,80 +258,72 @@ class ShardWork(ABC):
 class FileWork(ShardWork):
     """Where every output has files of its own: what is there and right is kept, the rest is made."""
 
-    def look(self, record: Record, wanted: Wanted) -> Wanted:
-        """Look for the picture, its mask and what lies beside them."""
-        output = wanted.output
-        wanted = replace(wanted, paths=self.outputs.paths(output))
-        row = self.known.rows.get((record.key, output.copy))
-        mask_path = self.outputs.mask_path(output) if output.has_mask else None
-        now = (wanted.paths[0], wanted.render_key, record.digest, mask_path, output.extension)
-        if row is None or (row.path, row.render_key, row.record_digest, row.mask_path, row.extension) != now:
-            return wanted
-        beside = {each.path: each for each in row.files}
-        pixels = [File(wanted.paths[0], row.size_bytes or 0, row.digest or "")]
-        pixels += [beside[mask_path]] if mask_path is not None and mask_path in beside else []
-        if not self.known.has(self.root, pixels):
-            return wanted
+    def look(self, record: Record, wanted: OutputSpec) -> PlannedOutput:
+        """Look for the image, its mask and the annotation files."""
+        row = self.known.rows.get((record.key, wanted.output.copy))
+        if row is None or wanted.condition(self.root, row, self.known.since_ns) is not Condition.RIGHT:
+            return PlannedOutput(wanted)
         row = replace(row, label=record.label, class_name=self.outputs.class_name(record))
-        files, stale = pixels[1:], []
+        beside = {each.path: each for each in row.files}
+        files, stale = [each for each in row.files if each.path == row.mask_path], []
         for sidecar in self.outputs.sidecars(row):
             files.append(File(sidecar.path, len(sidecar.data), file_digest(sidecar.data)))
             if beside.get(sidecar.path) != files[-1] or not self.known.has(self.root, files[-1:]):
                 stale.append(sidecar)
-        return replace(wanted, row=replace(row, files=tuple(files)), stale=tuple(stale))
+        return PlannedOutput(wanted, replace(row, files=tuple(files)), tuple(stale))
 
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
         """Raise OutputError where a file that no manifest names has an output's place and is not that output.
 
         It is where it has the output's bytes: then a part of the manifest was lost.
         """
-        missing = [path for each in plan for wanted in each.wanted for path in wanted.missing]
+        missing = [path for each in plan for output in each.outputs for path in output.missing]
         unknown = _unknown(self.root, missing, self.known)
         for each in plan if unknown else ():
-            for wanted in each.wanted:
-                if strange := unknown.intersection(wanted.missing):
-                    self._check_own(each, wanted, strange)
+            for output in each.outputs:
+                if strange := unknown.intersection(output.missing):
+                    self._check_own(each.record, output, strange)
         return missing
 
     def settle(self, planned: Planned) -> list[Row]:
         """Write what is missing."""
         _check_names(planned)
         maker = self.maker(planned.record)
-        return [self._settle_output(planned, wanted, maker) for wanted in planned.wanted]
+        return [self._settle_output(planned.record, each, maker) for each in planned.outputs]
 
     def complete(self, missing: list[str]) -> None:
         """Every output is written by now."""
 
-    def _settle_output(self, planned: Planned, wanted: Wanted, maker: CopyMaker) -> Row:
-        if wanted.row is not None:
-            for sidecar in wanted.stale:
+    def _settle_output(self, record: Record, planned: PlannedOutput, maker: CopyMaker) -> Row:
+        if planned.row is not None:
+            for sidecar in planned.stale:
                 self.place(sidecar.path, sidecar.data)
                 self.num_described += 1
-            return wanted.row
+            return planned.row
+        wanted = planned.wanted
         made = maker.make(wanted.output.copy)
-        mask_path = None if made.mask is None else self.outputs.mask_path(wanted.output)
-        row = self.row(planned, wanted, made, path=wanted.paths[0], mask_path=mask_path)
+        row = self.row(record, wanted, made)
         digests = {row.path: row.digest, row.mask_path: row.mask_digest}
         files = [self.place(each.path, each.data, digests.get(each.path)) for each in self._files(wanted, row, made)]
         return replace(row, files=tuple(files[1:])) if len(files) > 1 else row
 
-    def _files(self, wanted: Wanted, row: Row, made: Encoded) -> list[WrittenFile]:
-        """The picture, its mask where it has one, and what else the format lays beside it."""
+    def _files(self, wanted: OutputSpec, row: Row, made: Encoded) -> list[WrittenFile]:
+        """Return the image, its mask if it has one, and the annotation files of the format."""
         files = [WrittenFile(wanted.paths[0], made.data)]
-        if made.mask is not None:
-            files.append(WrittenFile(self.outputs.mask_path(wanted.output), made.mask))
+        if made.mask is not None and row.mask_path is not None:
+            files.append(WrittenFile(row.mask_path, made.mask))
         files += self.outputs.sidecars(row)
         if strange := [each.path for each in files if each.path not in wanted.paths]:
             raise AssertionError(f"the format {self.spec.format} names {strange[0]} after what is said in it")
         return files
 
-    def _check_own(self, planned: Planned, wanted: Wanted, strange: set[str]) -> None:
-        if wanted.row is not None:
-            files = list(wanted.stale)
+    def _check_own(self, record: Record, planned: PlannedOutput, strange: set[str]) -> None:
+        if planned.row is not None:
+            files = list(planned.stale)
         else:
             try:
-                made = self.maker(planned.record).make(wanted.output.copy)
-                files = self._files(wanted, self.row(planned, wanted, made), made)
+                made = self.maker(record).make(planned.wanted.output.copy)
+                files = self._files(planned.wanted, self.row(record, planned.wanted, made), made)
                 self.made.clear()
             except RecordError:
                 files = []
@@ -355,10 +335,6 @@ class FileWork(ShardWork):
 class PackWork(ShardWork):
     """Where a shard's outputs lie in one file: kept if all of them are what they were, else made anew."""
 
-    def look(self, record: Record, wanted: Wanted) -> Wanted:  # noqa: ARG002 - the file is kept or made as a whole
-        """Leave it to ``prepare``."""
-        return wanted
-
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
         """Look whether the file is there and right; its place is known when it is made."""
         self._packed: list[Packed] = []
@@ -369,10 +345,10 @@ class PackWork(ShardWork):
     def settle(self, planned: Planned) -> list[Row]:
         """Make the outputs, and hold them."""
         if self._kept:
-            return [self.known.rows[planned.record.key, wanted.output.copy] for wanted in planned.wanted]
+            return [self.known.rows[planned.record.key, each.wanted.output.copy] for each in planned.outputs]
         maker = self.maker(planned.record)
-        made = [(wanted, maker.make(wanted.output.copy)) for wanted in planned.wanted]
-        rows = [self.row(planned, wanted, each) for wanted, each in made]
+        made = [(each.wanted, maker.make(each.wanted.output.copy)) for each in planned.outputs]
+        rows = [self.row(planned.record, wanted, each) for wanted, each in made]
         self._packed += [
             Packed(of_row(self.spec, row), each.data, each.mask) for row, (_, each) in zip(rows, made, strict=True)
         ]
@@ -396,14 +372,16 @@ class PackWork(ShardWork):
         ]
 
     def _find_kept(self, plan: Sequence[Planned]) -> bool:
-        wanted = [(each.record, output) for each in plan for output in each.wanted]
-        rows = [self.known.rows.get((record.key, each.output.copy)) for record, each in wanted]
-        made_of = self._made_of(
-            (record.key, each.output.copy, record.digest, each.render_key) for record, each in wanted
-        )
-        if not rows or any(row is None or row.made_of != made_of or row.record_digest is None for row in rows):
-            return False
-        return self.known.has(self.root, manifest.files(row for row in rows if row is not None))
+        wanted = [output.wanted for each in plan for output in each.outputs]
+        outputs = [(each.output.key, each.output.copy, each.record_digest, each.render_key) for each in wanted]
+        made_of = self._made_of(outputs)
+        rows = []
+        for each in wanted:
+            row = self.known.rows.get((each.output.key, each.output.copy))
+            if row is None or row.made_of != made_of or not each.is_described_by(row):
+                return False
+            rows.append(row)
+        return bool(rows) and self.known.has(self.root, manifest.files(rows))
 
     def _made_of(self, outputs: Iterable[tuple[str, int | None, str | None, str | None]]) -> str:
         """A digest of all that the file's bytes follow from."""
@@ -423,7 +401,7 @@ def _unknown(root: Path, paths: Sequence[str], known: Known) -> set[str]:
 
 
 def _check_names(planned: Planned) -> None:
-    names = [path.rpartition("/")[2] for each in planned.wanted for path in each.paths]
+    names = [path.rpartition("/")[2] for each in planned.outputs for path in each.wanted.paths]
     longest = max(len(os.fsencode(name)) for name in names)
     if longest > _NAME_MAX_BYTES:
         detail = (
@@ -454,16 +432,11 @@ class ShardTask:
         """
         shard = self.spec.shard(self.index)
         with lock.seat(self.root, self.run_name, self.index) as seat:
-            renderer = source_of(self.source, shard).renderer()
+            renderer = replace(self.source, split=shard.part.split).renderer()
             check_renderer(renderer, self.spec, shard)
             work = (PackWork if self.spec.packs else FileWork)(self, shard, renderer, guard, seat)
             work.do()
         return _result(self.spec, shard, work.rows, work.made, work.num_described)
-
-
-def source_of(source: RenderSource, shard: Shard) -> RenderSource:
-    """What renders the records of the shard's split."""
-    return replace(source, split=shard.part.split)
 
 
 def _result(
@@ -484,7 +457,11 @@ def _result(
         num_kept=sum(row.path is not None for row in rows) - len(made),
         num_described=num_described,
         size_bytes=sum(each.size_bytes for each in manifest.files(rows)),
-        refusals=tuple(_refusals(rows)),
+        refusals=tuple(
+            Refusal(full_key(row.split, row.key), Reason(row.reason), row.detail or "")
+            for row in rows
+            if row.status == Status.REFUSED and row.reason is not None
+        ),
     )
 
 
@@ -494,7 +471,8 @@ def settled(root: Path, spec: ExpansionSpec, index: int) -> ShardResult | None:
     if rows is None:
         return None
     since_ns = folder.changed_ns(root, manifest.part_name(index))
-    return _result(spec, spec.shard(index), rows) if folder.has_files(root, manifest.files(rows), since_ns) else None
+    is_right = folder.condition(root, manifest.files(rows), since_ns) is Condition.RIGHT
+    return _result(spec, spec.shard(index), rows) if is_right else None
 
 
 def refused_at_scan(dataset: Dataset, spec: ExpansionSpec) -> Mapping[int, tuple[tuple[str | None, Refusal], ...]]:
@@ -529,9 +507,3 @@ def num_outputs(spec: ExpansionSpec, shard: Shard, rows: Iterable[Row]) -> int:
     """Pictures of a shard that count towards the expansion's total, those of refused records too."""
     records = {row.key: row.class_name for row in rows if row.record_digest is not None}
     return sum(spec.outputs_of(shard.part, key, class_name) for key, class_name in records.items())
-
-
-def _refusals(rows: Sequence[Row]) -> Iterator[Refusal]:
-    for row in rows:
-        if row.status == Status.REFUSED and row.reason is not None:
-            yield Refusal(full_key(row.split, row.key), Reason(row.reason), row.detail or "")

@@ -2,105 +2,25 @@
 
 import functools
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar
+from typing import Any
 
 from augment import engine, validation
 from augment.address import digest_fields
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError
-from augment.expansion import changes, copies, folder
-from augment.expansion.copies import Copies, Share
-from augment.expansion.splits import Division, Part, views
+from augment.expansion import copies, folder, manifest
+from augment.expansion.copies import Share
+from augment.expansion.options import Copies, ExpansionOptions
+from augment.expansion.splits import Division, Part, full_key, views
 from augment.formats.format import Format, OutputDataset, ShardFormat
 from augment.images import encode
 from augment.pipelines.spec import PipelineSpec
-from augment.render.renderer import SEED_MAX, check_seed
+from augment.render.renderer import check_seed
 from augment.samples.sample import Refusal
 from augment.scanning import scan
-
-_T = TypeVar("_T")
-
-
-class ExpansionKeywords(TypedDict, total=False):
-    """The fields of ``ExpansionOptions`` as keyword arguments; a test compares them."""
-
-    copies: Copies
-    seed: int
-    split: str | None
-    augment_splits: Sequence[str] | None
-    copy_splits: bool | None
-    allow_leaks: bool
-    include_originals: bool
-    output_format: str | None
-    drop_targets: Collection[str]
-    image_format: str | None
-    quality: int
-
-
-def _option(default: _T, description: str, **more: object) -> _T:
-    """Field whose metadata are arguments of pydantic's ``Field``: the service's models are views of these fields."""
-    found: _T = field(default=default, metadata={"description": description, **more})
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpansionOptions:
-    """What is asked for of a dataset and a pipeline; unchecked until ``checked``."""
-
-    copies: Copies = _option(  # noqa: RUF009 - it returns a field
-        1,
-        "Copies of each record; or numbers by class (`*` for all others); or `balance`, which brings every class to "
-        "the largest, or `balance:500`. 0 with `include_originals` converts to another format.",
-        examples=[4, {"cat": 4, "*": 1}, "balance"],
-    )
-    seed: int = _option(0, "Other seeds draw other copies.", ge=0, le=SEED_MAX, examples=[7])
-    split: str | None = _option(
-        None,
-        "Expands this split alone. Omitted: `train` is augmented where the dataset has one and the other splits are "
-        "copied, each into a folder of its own; without splits all records are augmented.",
-    )
-    augment_splits: Sequence[str] | None = _option(
-        None, "Which splits are augmented; omitted: the training split.", examples=[["train", "val"]]
-    )
-    copy_splits: bool | None = _option(
-        None,
-        "Whether the splits that are not augmented are copied unchanged. Omitted: they are, unless `split` names one.",
-    )
-    allow_leaks: bool = _option(
-        default=False,
-        description="Whether a picture may be both in a split that is augmented and in another one; else such a job is "
-        "refused.",
-    )
-    include_originals: bool = _option(default=False, description="Whether originals lie beside their copies.")
-    output_format: str | None = _option(
-        None, "The format that is written; omitted: the dataset's own.", examples=["folder", "coco"]
-    )
-    drop_targets: Collection[str] = _option(
-        (),
-        "Targets that the output is to be without, because its format cannot hold them: `label`, `labels`, `mask`, "
-        "`boxes`, `instance_masks`, `keypoints`.",
-        examples=[["mask"]],
-    )
-    image_format: str | None = _option(
-        None, "How copies are encoded; by default as originals are, PNG for all but JPEG and lossy WebP."
-    )
-    quality: int = _option(encode.DEFAULT_QUALITY, "Of JPEG and WebP.", ge=1, le=100)
-
-    def checked(self) -> Self:
-        """The same with numbers of Python's own. Raises CallError for a value out of range."""
-        include_originals = validation.flag("include_originals", self.include_originals)
-        encode.check_options("jpeg" if self.image_format is None else self.image_format, self.quality)
-        return replace(
-            self,
-            seed=check_seed(self.seed),
-            copies=copies.check(self.copies, least=0 if include_originals else 1),
-            include_originals=include_originals,
-            quality=int(self.quality),
-        )
-
 
 REVISION = 3
 """Counts changes of what ``expansion.json``, the manifest's columns and the names of outputs mean."""
@@ -305,6 +225,21 @@ class ExpansionSpec:
         return spec
 
 
+def checked(options: ExpansionOptions) -> ExpansionOptions:
+    """Return the options with Python's own numbers; CallError for a value out of range."""
+    include_originals = validation.flag("include_originals", options.include_originals)
+    encode.check_options("jpeg" if options.image_format is None else options.image_format, options.quality)
+    return replace(
+        options,
+        seed=check_seed(options.seed),
+        copies=copies.check(options.copies, least=0 if include_originals else 1),
+        include_originals=include_originals,
+        quality=int(options.quality),
+        update=validation.flag("update", options.update),
+        max_failures=validation.FailureBudget(options.max_failures).max_failures,
+    )
+
+
 def describe(
     dataset: Dataset,
     division: Division,
@@ -410,7 +345,8 @@ def check_same(
         causes = []
         if "dataset" in changed or "refused" in changed:
             causes.append(f"the dataset changed{_changes(old, new, root, dataset)}")
-        causes += [f"the references {name!r} changed" for name in _other_references(old, new)]
+        others = [name for name, digest in sorted(new.references.items()) if old.references.get(name) != digest]
+        causes += [f"the references {name!r} changed" for name in others]
         if "engine" in changed:
             causes.append("the engine changed (another version of augment or of a library that decides pixels)")
         if not causes:
@@ -422,12 +358,8 @@ def check_same(
     return False
 
 
-def _other_references(old: ExpansionSpec, new: ExpansionSpec) -> list[str]:
-    return [name for name, digest in sorted(new.references.items()) if old.references.get(name) != digest]
-
-
 def _changes(old: ExpansionSpec, new: ExpansionSpec, root: Path, dataset: Dataset | None) -> str:
-    told = "" if dataset is None else str(changes.since(root, old.num_shards, old.id, named_views(new, dataset)))
+    told = "" if dataset is None else changes_since(root, old, new, dataset).text
     if not told and old.dataset == new.dataset:
         told = "in the files that are refused"
     numbers = [sum(part.num_records for part in spec.parts) for spec in (old, new)]
@@ -436,12 +368,65 @@ def _changes(old: ExpansionSpec, new: ExpansionSpec, root: Path, dataset: Datase
     return f" ({told})" if told else ""
 
 
-def named_views(spec: ExpansionSpec, dataset: Dataset) -> dict[str | None, Dataset]:
-    """The records of each part, by the split as outputs name it."""
-    return {spec.folder(part): view for part, view in views(dataset, spec.parts)}
-
-
 def _show(spec: ExpansionSpec, name: str) -> str:
     if name == "image_format" and spec.image_format is None:
         return "that of each original"
     return spec.pipeline_digest if name == "pipeline" else json.dumps(getattr(spec, name))
+
+
+_NAMED = 3
+
+
+@dataclass(slots=True)
+class _Keys:
+    """Number of keys, and the first few of them."""
+
+    number: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, split: str | None, key: str) -> None:
+        self.number += 1
+        if self.number <= _NAMED:
+            self.first.append(full_key(split, key))
+
+    def told(self, what: str) -> str:
+        more = ", …" if self.number > len(self.first) else ""
+        return f"{self.number:,} {'record' if self.number == 1 else 'records'} {what} ({', '.join(self.first)}{more})"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Changes of a dataset since it was expanded; ``added`` is None if a part of the manifest cannot be read."""
+
+    added: int | None
+    changed: int
+    gone: int
+    text: str
+    """One line, as ``1 record added (cat/new), 2 records changed (cat/1, cat/2)``; empty if nothing is known."""
+
+
+def changes_since(out: Path, old: ExpansionSpec, new: ExpansionSpec, dataset: Dataset) -> Changes:
+    """Compare the records in a folder's manifest with those of the dataset now."""
+    splits = {new.folder(part): view for part, view in views(dataset, new.parts)}
+    known: dict[str | None, set[int]] = {split: set() for split in splits}
+    added, changed, gone = _Keys(), _Keys(), _Keys()
+    is_whole = True
+    for index in range(old.num_shards):
+        records = manifest.read_records(out, index, old.id)
+        is_whole = is_whole and records is not None
+        for (split, key), digest in (records or {}).items():
+            view = splits.get(split)
+            place = None if view is None else view.find(key)
+            if view is None or place is None:
+                gone.add(split, key)
+                continue
+            known[split].add(place)
+            if view.record(place).digest != digest:
+                changed.add(split, key)
+    for split, view in splits.items() if is_whole else ():
+        for place in range(view.num_records):
+            if place not in known[split]:
+                added.add(split, view.keys([place])[0] if added.number < _NAMED else "")
+    named = {"added": added, "changed": changed, "gone": gone}
+    text = ", ".join(keys.told(what) for what, keys in named.items() if keys.number)
+    return Changes(added.number if is_whole else None, changed.number, gone.number, text)

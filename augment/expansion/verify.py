@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from augment import engine, user_state, validation
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, DatasetError, OutputError, PipelineError, RecordError
 from augment.expansion import dataset_files, expand, folder, lock, manifest
-from augment.expansion.folder import File, file_digest
+from augment.expansion.folder import Condition, File, file_digest
 from augment.expansion.manifest import Row, Status
 from augment.expansion.outputs import CopyMaker, Encoded, Outputs
-from augment.expansion.shard import check_renderer, num_outputs, source_of
+from augment.expansion.shard import check_renderer, num_outputs
 from augment.expansion.spec import ExpansionSpec, Shard
 from augment.render.references import References
 from augment.render.renderer import Renderer, RenderSource
@@ -41,7 +41,7 @@ class Finding(StrEnum):
     INCOMPLETE = "incomplete"
     """A record has neither all of its rows nor one that says why it was left out."""
     MISSING = "missing"
-    """A file that the manifest names is not there."""
+    """A file that the manifest names is not there, or is no regular file."""
     CHANGED = "changed"
     """A file has other bytes than the manifest says."""
     UNKNOWN = "unknown"
@@ -92,11 +92,13 @@ class InspectTask:
         files = {file: row for row in reversed(rows) for file in row.on_disk()}
         size_bytes = 0
         for file in sorted(files, key=lambda each: each.path):
-            found_bytes = folder.read_bytes(self.root, file.path)
-            size_bytes += len(found_bytes or b"")
-            mismatches += _file_mismatches(files[file], file, found_bytes)
+            condition, found_bytes = folder.inspect(self.root, file)
+            size_bytes += found_bytes
+            if condition is not Condition.RIGHT:
+                mismatches.append(_file_mismatch(files[file], file, condition, found_bytes))
         if self.source is not None:
-            mismatches += self._render_again(source_of(self.source, shard).renderer(), guard, rows, shard)
+            renderer = replace(self.source, split=shard.part.split).renderer()
+            mismatches += self._render_again(renderer, guard, rows, shard)
         counted = num_outputs(self.spec, shard, rows)
         return ShardReport(len(files), size_bytes, counted, tuple(mismatches))
 
@@ -140,15 +142,14 @@ def _differing(row: Row, made: Encoded, outputs: Outputs) -> str:
     return ""
 
 
-def _file_mismatches(row: Row, file: File, found: bytes | None) -> Iterator[Mismatch]:
-    if found is None:
-        yield Mismatch(Finding.MISSING, file.path, f"the file is not there; {_AGAIN}", row.key, row.copy)
-    elif len(found) != file.size_bytes:
-        detail = f"the file has {len(found)} bytes, it was written with {file.size_bytes}; {_AGAIN}"
-        yield Mismatch(Finding.CHANGED, file.path, detail, row.key, row.copy)
-    elif file_digest(found) != file.digest:
+def _file_mismatch(row: Row, file: File, condition: Condition, found_bytes: int) -> Mismatch:
+    if condition is Condition.MISSING:
+        detail = f"the file is not there, or is no regular file; {_AGAIN}"
+    elif found_bytes != file.size_bytes:
+        detail = f"the file has {found_bytes} bytes, it was written with {file.size_bytes}; {_AGAIN}"
+    else:
         detail = f"the file has other bytes than were written; remove it and {_AGAIN}"
-        yield Mismatch(Finding.CHANGED, file.path, detail, row.key, row.copy)
+    return Mismatch(Finding(condition.value), file.path, detail, row.key, row.copy)
 
 
 def _incomplete(spec: ExpansionSpec, shard: Shard, rows: Sequence[Row]) -> Iterator[Mismatch]:
@@ -336,12 +337,11 @@ def _dataset(
 def _described(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
     """Files that describe all outputs and are not what the manifest says; judged once it is whole."""
     if manifest.is_whole(root, spec.num_shards, spec.id):
-        for path, there in dataset_files.differences(root, spec):
-            if there:
-                detail = f"the file says something else than the manifest; {_AGAIN}"
-                yield Mismatch(Finding.CHANGED, path, detail)
-            else:
-                yield Mismatch(Finding.MISSING, path, f"the file is not there; {_AGAIN}")
+        for path, condition in dataset_files.conditions(root, spec):
+            if condition is not Condition.RIGHT:
+                is_missing = condition is Condition.MISSING
+                told = "is not there" if is_missing else "says something else than the manifest"
+                yield Mismatch(Finding(condition.value), path, f"the file {told}; {_AGAIN}")
 
 
 def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:

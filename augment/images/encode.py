@@ -27,7 +27,7 @@ from augment.samples.inputs import as_image
 EXTENSIONS: Mapping[str, str] = MappingProxyType({"jpeg": "jpg", "png": "png", "webp": "webp"})
 """The formats that are written, and the extension of their files."""
 
-DEFAULT_QUALITY = 90
+DEFAULT_QUALITY = validation.DEFAULT_QUALITY
 
 _LOSSY = frozenset({"jpeg", "webp"})
 

@@ -33,9 +33,6 @@ from augment.samples.sample import Record, Rendered, Sample
 from augment.transforms import albumentations_import, jpeg_reduction, matrix_geometry
 from augment.transforms.runtime import compiler, donor_step
 
-SEED_MAX = 2**64 - 1
-"""The largest seed: what a client in any language can hold."""
-
 
 class Renderer:
     """Renders records of one dataset through one pipeline with one seed.
@@ -272,4 +269,4 @@ def subject(record_digest: str, spec: PipelineSpec, taken_from: tuple[str, ...])
 
 def check_seed(seed: object) -> int:
     """The seed as Python's integer; CallError unless it is one in [0, 2**64)."""
-    return validation.integer("seed", seed, 0, SEED_MAX)
+    return validation.integer("seed", seed, 0, validation.SEED_MAX)

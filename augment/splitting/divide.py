@@ -231,12 +231,15 @@ class DividedDataset:
         manifest.write(sink, summary, rows, assemble.refused_rows(refused))
         return Dataset.from_buffer(sink.getvalue())
 
-    def expansion(self, out: str | os.PathLike[str], *, output_format: str | None = None) -> Expansion:
-        """What writes the dataset with its splits to a folder: every file as it is, nothing augmented.
+    def expansion(
+        self, out: str | os.PathLike[str], *, output_format: str | None = None, update: bool = False
+    ) -> Expansion:
+        """Return the expansion that writes the dataset with its splits: every file as it is, nothing augmented.
 
         Raises what ``Expansion`` raises.
         """
-        return Expansion(self.divided(), out, copies=0, include_originals=True, output_format=output_format)
+        dataset = self.divided()
+        return Expansion(dataset, out, copies=0, include_originals=True, output_format=output_format, update=update)
 
     def _nearest(self) -> dict[int, tuple[int, int]]:
         """For each record that has near-duplicates the least distance, and the place of the first at it."""

@@ -29,7 +29,7 @@ from anyio import to_thread
 from augment.errors import AugmentError, StorageError
 from augment.expansion import folder, lock
 from augment.expansion.expand import Expansion
-from augment.expansion.progress import Budget, Progress, Summary
+from augment.expansion.progress import Progress, Summary
 from augment.expansion.spec import ExpansionSpec, check_same
 from augment.render.pipeline import Pipeline
 from augment.transforms.resolve import resolve
@@ -262,7 +262,7 @@ class Jobs:
     def _expand(self, run: "_Run", wanted: JobWanted) -> Summary:
         expansion = self._describe(wanted)
         run.check()
-        return expansion.run(self._workers, update=wanted.update, max_failures=wanted.max_failures, progress=run.note)
+        return expansion.run(self._workers, progress=run.note)
 
     def _describe(self, wanted: JobWanted) -> Expansion:
         """Return the expansion, checked against dataset, pipeline and folder. Reads the disk, writes nothing."""
@@ -272,7 +272,6 @@ class Jobs:
             registry.check(self._datasets, pipeline.spec)
         references = {name: self._datasets.get(name) for name in wanted.references}
         expansion = Expansion(self._datasets.get(wanted.dataset), out, pipeline, wanted, references=references)
-        Budget(wanted.max_failures, expansion.num_files)  # raises CallError if it is out of range
         text = folder.read_text(out, folder.DESCRIPTION)
         if text is not None:
             check_same(ExpansionSpec.from_json(text, folder.DESCRIPTION), expansion.spec, out, update=wanted.update)

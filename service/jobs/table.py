@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.errors import StorageError
-from augment.expansion.spec import ExpansionOptions
+from augment.expansion.options import ExpansionOptions
 
 
 class JobState(StrEnum):
@@ -43,8 +43,6 @@ class JobWanted(ExpansionOptions):
     pipeline: Mapping[str, Any] | None
     pipeline_name: str
     output_name: str
-    update: bool = False
-    max_failures: int | float | None = None
     references: Sequence[str] = ()
     pipeline_notices: Sequence[str] = ()
 

@@ -15,8 +15,8 @@ from augment.chance import NUMBER_MAX
 from augment.errors import CallError, Problem, problems_below
 from augment.images import encode
 from augment.render.pipeline import Pipeline
-from augment.render.renderer import SEED_MAX
 from augment.render.result_file import Laid
+from augment.validation import SEED_MAX
 from augment.wire.bundle import Bundle
 from service import one_shot, responses, schemas
 from service.asgi import batch_media_types, receive, requests

@@ -4,7 +4,6 @@ A sample is what a model sees of one record in one epoch, through one view, with
 """
 
 import json
-import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -19,7 +18,7 @@ from augment.images import encode
 from augment.render.result_file import Laid
 from augment.streams.spec import BatchSlice
 from augment.streams.tasks import BatchFormat, PartFormat
-from augment.validation import quoted
+from augment.validation import FailureBudget, MaxFailures, quoted
 from augment.wire import arrow, tar
 from service import one_shot, responses, schemas
 from service.asgi import batch_media_types, requests
@@ -59,10 +58,9 @@ class PartQuery(schemas.Schema):
     )
     image_format: str = Field("png", description="How a tar holds images: `png`, `jpg` (also `jpeg`) or `npy`.")
     quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Quality of `jpg`.")
-    max_failures: int | float | None = Field(
+    max_failures: schemas.MaxFailures | None = Field(
         None,
-        allow_inf_nan=False,
-        description="Rows of one batch that may stand for refused records: a count, or a fraction where it is below 1. "
+        description="Rows of one batch that may stand for refused records: a count, or a fraction above 0 and below 1. "
         "Omitted: any number.",
     )
 
@@ -71,14 +69,6 @@ class PartQuery(schemas.Schema):
     def name_as_extension(cls, value: str) -> str:
         """Take `jpeg` for `jpg`, the extension that a tar's members have."""
         return "jpg" if value.lower() in {"jpg", "jpeg"} else value
-
-    @field_validator("max_failures")
-    @classmethod
-    def check_max_failures(cls, value: float | None) -> float | None:
-        """A count is a whole number."""
-        if value is not None and (value < 0 or (value >= 1 and value != math.floor(value))):
-            raise ValueError(f"it is {value}; it is a count (0, 1, 2, …) or a fraction between 0 and 1")
-        return value
 
     def place(self, epoch: int, index: int) -> BatchSlice:
         """The slice of one batch."""
@@ -266,16 +256,13 @@ def _frame(stream: OpenStream, epoch: int, part_format: PartFormat) -> tuple[byt
             return b"", b""
 
 
-def _check_failures(laid: Laid, max_failures: float | None, stream: OpenStream, index: int) -> None:
-    if max_failures is None:
-        return
+def _check_failures(laid: Laid, max_failures: MaxFailures | None, stream: OpenStream, index: int) -> None:
     num_rows = stream.stream.spec.num_rows(index)
-    allowed = math.floor(max_failures * num_rows) if max_failures < 1 else math.floor(max_failures)
-    if laid.num_replaced > allowed:
+    if not FailureBudget(max_failures).allows(laid.num_replaced, num_rows):
         first = laid.refusals[0]
         raise DatasetError(
             f"{laid.num_replaced} of the {num_rows} rows of batch {index} stand for refused records, max_failures "
-            f"allows {allowed}; the first is {first.key} ({first.reason}: {first.detail})"
+            f"is {max_failures}; the first is {first.key} ({first.reason}: {first.detail})"
         )
 
 

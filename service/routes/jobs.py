@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -16,7 +15,7 @@ from pydantic import BaseModel, Field, create_model
 
 from augment.errors import problems_below
 from augment.expansion.copies import COPIES_MAX
-from augment.expansion.spec import ExpansionOptions
+from augment.expansion.options import OPTIONS, ExpansionOptions
 from augment.transforms.runtime import compiler
 from service import responses, schemas
 from service.asgi import requests
@@ -30,32 +29,31 @@ from service.schemas import problem
 from service.state import Joined, State
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_OPTIONS = {field.name: field for field in fields(ExpansionOptions)}
 _Number = Annotated[int, Field(ge=0, le=COPIES_MAX)]
 _TYPES: dict[str, Any] = get_type_hints(ExpansionOptions) | {  # stricter in JSON
     "copies": _Number | dict[str, _Number] | str,
     "augment_splits": list[str] | None,
     "drop_targets": list[str],
     "image_format": schemas.ImageFormat | None,
+    "max_failures": schemas.MaxFailures | None,
 }
 
 
-def _option(name: str) -> Any:
-    """Return an option of an expansion as a field of a request."""
-    option = _OPTIONS[name]
-    default = list(option.default) if isinstance(option.default, tuple) else option.default
-    return Field(default, **option.metadata)
-
-
-def _with_options(*names: str) -> Callable[[type[_Model]], type[_Model]]:
-    """Add options of an expansion to a request."""
-    options: dict[str, Any] = {name: (_TYPES[name], _option(name)) for name in names}
+def _with_options(*, output: bool) -> Callable[[type[_Model]], type[_Model]]:
+    """Add the options of an expansion to a request: those of its output, or the others."""
+    options: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        member = option.metadata["output_member"]
+        if (member is not None) == output:
+            default = list(option.default) if isinstance(option.default, tuple) else option.default
+            schema = Field(default, description=option.metadata["description"], **option.metadata["schema"])
+            options[member or name] = (_TYPES[name], schema)
     return lambda model: create_model(
         model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **options
     )
 
 
-@_with_options("drop_targets", "image_format", "quality")
+@_with_options(output=True)
 class OutputRequest(schemas.Schema):
     """Output folder of the copies, and their encoding."""
 
@@ -64,10 +62,9 @@ class OutputRequest(schemas.Schema):
         description="A folder of the service's outputs: new, or the one that this very expansion began.",
         examples=["photos-x4"],
     )
-    format: str | None = _option("output_format")
 
 
-@_with_options("copies", "seed", "split", "augment_splits", "copy_splits", "allow_leaks", "include_originals")
+@_with_options(output=False)
 class JobRequest(schemas.Schema):
     """An expansion: copies of every record that is augmented."""
 
@@ -79,17 +76,6 @@ class JobRequest(schemas.Schema):
         examples=["flip-rotate-crop"],
     )
     output: OutputRequest
-    update: bool = Field(
-        default=False,
-        description="Bring the output of an earlier state of the dataset up to date: unchanged files are kept, the "
-        "rest is rendered.",
-    )
-    max_failures: int | float | None = Field(
-        None,
-        ge=0,
-        description="Number of records that may be left out before the job fails: a count, or a fraction between 0 and "
-        "1. Omitted: any number.",
-    )
 
 
 class JobProgress(BaseModel):
@@ -365,14 +351,15 @@ def _event_id(job: Job) -> str:
 def _resolve(state: State, wanted: JobRequest) -> JobWanted:
     with problems_below("pipeline"):
         pipeline = None if wanted.pipeline is None else state.pipelines.get(wanted.pipeline)
+    members = {each.metadata["output_member"] or name: name for name, each in OPTIONS.items()}
+    output = wanted.output.model_dump(exclude={"name"})
     return JobWanted(
         **wanted.model_dump(exclude={"pipeline", "output"}),
-        **wanted.output.model_dump(exclude={"name", "format"}),
+        **{members[member]: value for member, value in output.items()},
         pipeline=None if pipeline is None else pipeline.spec.canonical(),
         pipeline_name="" if pipeline is None else pipeline.name,
         pipeline_notices=() if pipeline is None else pipeline.notices,
         output_name=wanted.output.name,
-        output_format=wanted.output.format,
         references=() if pipeline is None else sorted(compiler.references_of(pipeline.spec)),
     )
 

@@ -65,7 +65,7 @@ def test_help_imports_no_library_of_pixels() -> None:
         (["preview", "a.jpg", "-p", "light", "-n", "0"], "--num is 0; it lies in 1 to 400"),
         (["preview", "a.jpg", "-p", "light", "-o", "a.tif"], "its name must end with one of .jpg, .png, .webp, .jpeg"),
         (["preview", "no.jpg", "-p", "light"], "cannot read the picture no.jpg: No such file or directory"),
-        (["expand", "d", "o", "-p", "light", "--max-failures", "x"], "--max-failures is 'x'; give a count like 10"),
+        (["expand", "d", "o", "-p", "light", "--max-failures", "x"], "max_failures is 'x'; give a count like 10"),
     ],
 )
 def test_bad_request_is_one_line_with_the_remedy(

@@ -70,8 +70,9 @@ def _expand(data: Path, out: Path, kind: str) -> None:
         include_originals=kind == "folder",
         output_format=kind,
         drop_targets=_DROPPED.get(kind, ()),
+        update=True,
     )
-    expansion.run(update=True)
+    expansion.run()
 
 
 def _in_child(work: Callable[[], None], out: Path, last: int | None) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from augment.errors import CallError, DatasetError, OutputError
 from augment.expansion import copies
 from augment.expansion.expand import Expansion, expand_dataset
+from augment.expansion.options import Copies
 from augment.expansion.verify import verify_expansion
 from tests.augment.expansion.annotated_for_tests import lay_voc
 from tests.augment.expansion.expansions_for_tests import PIPELINE, content, identities, lay_noise, rows
@@ -39,7 +40,7 @@ def by_class(out: Path) -> dict[str, int]:
         ("balance:500", "balance:500"),
     ],
 )
-def test_rule_is_read_from_the_command_line(text: str, rule: copies.Copies) -> None:
+def test_rule_is_read_from_the_command_line(text: str, rule: Copies) -> None:
     assert copies.parse(text) == rule
 
 
@@ -70,7 +71,7 @@ def test_json_that_means_two_things_is_no_rule(text: str, named: str) -> None:
     ],
 )
 def test_classes_have_exactly_what_the_rule_says(
-    data: Path, out: Path, copies: copies.Copies, include_originals: bool, wanted: dict[str, int]
+    data: Path, out: Path, copies: Copies, include_originals: bool, wanted: dict[str, int]
 ) -> None:
     expansion = Expansion(data, out, PIPELINE, copies=copies, include_originals=include_originals)
     assert {one.class_name: one.num_after for one in expansion.plan().classes if one.num_after} == wanted
@@ -100,7 +101,7 @@ def test_update_keeps_what_stays_the_same(data: Path, out: Path, tmp_path: Path)
     lay_noise(data, [f"cat/new {i}.jpg" for i in range(2)])
     with pytest.raises(OutputError, match="the dataset changed"):
         expand_dataset(data, out, PIPELINE, copies="balance:40")
-    plan = Expansion(data, out, PIPELINE, copies="balance:40").plan(update=True)
+    plan = Expansion(data, out, PIPELINE, copies="balance:40", update=True).plan()
     summary = expand_dataset(data, out, PIPELINE, copies="balance:40", update=True)
     assert (plan.num_kept, plan.num_removed) == (summary.num_kept, summary.num_removed)
     after = identities(out)

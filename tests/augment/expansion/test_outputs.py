@@ -6,8 +6,8 @@ import pytest
 
 from augment.datasets import keys
 from augment.expansion import spec
+from augment.expansion.options import ExpansionOptions
 from augment.expansion.outputs import Outputs
-from augment.expansion.spec import ExpansionOptions
 from augment.expansion.splits import divide
 from augment.samples.sample import Record
 from augment.scanning.scan import scan

@@ -1,6 +1,7 @@
 """What a run would do, and into which shards it is cut."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from augment.errors import OutputError
 from augment.expansion import spec, splits
 from augment.expansion.expand import Expansion, expand_dataset
 from augment.expansion.progress import Progress
-from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, lay_noise
+from augment.expansion.verify import Finding, verify_expansion
+from tests.augment.expansion import annotated_for_tests
+from tests.augment.expansion.expansions_for_tests import PIPELINE, broken, flip_a_bit, lay_noise
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -28,18 +31,58 @@ def test_plan_says_what_would_be_written_and_writes_nothing(data: Path, out: Pat
     assert expansion.plan().bytes_about == 0
 
 
+def _remove(file: Path) -> None:
+    file.unlink()
+
+
+def _move_behind_a_link(file: Path) -> None:
+    moved = file.rename(file.parents[2] / "moved.jpg")
+    file.symlink_to(moved)
+
+
+@pytest.mark.parametrize(
+    ("harm", "finding", "is_there"),
+    [
+        (_remove, Finding.MISSING, False),
+        (_move_behind_a_link, Finding.MISSING, True),
+        (flip_a_bit, Finding.CHANGED, True),
+    ],
+)
+def test_plan_verify_and_run_agree_on_a_harmed_output(
+    harm: Callable[[Path], None], finding: Finding, is_there: bool, data: Path, out: Path
+) -> None:
+    expand_dataset(data, out, PIPELINE, copies=2)
+    harm(out / "cat/1__0.jpg")
+    assert [(each.finding, each.path) for each in verify_expansion(out, data).mismatches] == [(finding, "cat/1__0.jpg")]
+    plan = Expansion(data, out, PIPELINE, copies=2).plan()
+    assert (plan.num_kept, plan.num_replaced, plan.num_removed) == (31, int(is_there), 0)
+    summary = expand_dataset(data, out, PIPELINE, copies=2)
+    assert (summary.num_kept, summary.num_rendered) == (31, 1)
+    assert verify_expansion(out, data).ok
+
+
+def test_plan_and_run_keep_an_image_whose_annotation_file_is_gone(tmp_path: Path, out: Path) -> None:
+    data = annotated_for_tests.lay_voc(tmp_path / "voc", {"train": ["a1", "a2"]})
+    num_kept = expand_dataset(data, out, annotated_for_tests.PIPELINE).num_rendered
+    next(out.rglob("*__0.xml")).unlink()
+    assert Expansion(data, out, annotated_for_tests.PIPELINE).plan().num_kept == num_kept
+    summary = expand_dataset(data, out, annotated_for_tests.PIPELINE)
+    assert (summary.num_kept, summary.num_rendered, summary.num_described) == (num_kept, 0, 1)
+
+
 def test_plan_of_an_update_counts_what_is_kept(data: Path, out: Path) -> None:
     expand_dataset(data, out, PIPELINE, copies=2)
     lay_noise(data, ["cat/1.jpg"], edition="second")
     lay_noise(data, ["cat/new.jpg"])
     (data / "dog/1.jpg").unlink()
-    expansion = Expansion(data, out, PIPELINE, copies=2)
     with pytest.raises(OutputError, match="--update"):
-        expansion.plan()
-    plan = expansion.plan(update=True)
+        Expansion(data, out, PIPELINE, copies=2).plan()
+    expansion = Expansion(data, out, PIPELINE, copies=2, update=True)
+    plan = expansion.plan()
     assert (plan.num_outputs, plan.num_kept, plan.num_replaced, plan.num_removed) == (32, 28, 2, 2)
-    assert str(plan.changes) == "1 record added (cat/new), 1 record changed (cat/1), 1 record gone (dog/1)"
-    summary = expansion.run(update=True)
+    assert plan.changes is not None
+    assert plan.changes.text == "1 record added (cat/new), 1 record changed (cat/1), 1 record gone (dog/1)"
+    summary = expansion.run()
     assert (summary.num_rendered, summary.num_kept) == (4, 28)
 
 

@@ -54,11 +54,11 @@ def test_other_references_need_an_update_and_are_told(data: Path, out: Path, sty
         verify_expansion(out, references={"styles": styles})
     with pytest.raises(OutputError, match="the references 'styles' changed since"):
         expand_dataset(data, out, PIPELINE, references={"styles": styles})
-    plan = Expansion(data, out, PIPELINE, references={"styles": styles}).plan(update=True)
+    plan = Expansion(data, out, PIPELINE, references={"styles": styles}, update=True).plan()
     assert (plan.num_kept, plan.num_replaced) == (0, 16)
     assert expand_dataset(data, out, PIPELINE, references={"styles": styles}, update=True).num_rendered == 16
     lay_noise(data, ["cat/new.jpg"])
-    plan = Expansion(data, out, PIPELINE, references={"styles": styles}).plan(update=True)
+    plan = Expansion(data, out, PIPELINE, references={"styles": styles}, update=True).plan()
     assert (plan.num_kept, plan.num_replaced) == (16, 0)
     assert expand_dataset(data, out, PIPELINE, references={"styles": styles}, update=True).num_kept == 16
 

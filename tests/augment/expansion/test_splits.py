@@ -167,7 +167,7 @@ def test_update_of_splits_is_a_fresh_run(data: Path, out: Path, tmp_path: Path) 
     shutil.rmtree(data / "test")
     with pytest.raises(OutputError, match=r"the dataset changed \(3 records added \(dev/cat/8, .*1 record gone \(test"):
         Expansion(data, out, PIPELINE, copies=2).plan()
-    plan = Expansion(data, out, PIPELINE, copies=2).plan(update=True)
+    plan = Expansion(data, out, PIPELINE, copies=2, update=True).plan()
     assert (plan.num_outputs, plan.num_copied, plan.num_kept, plan.num_removed) == (8, 3, 7, 1)
     summary = expand_dataset(data, out, PIPELINE, copies=2, update=True)
     assert (summary.num_rendered, summary.num_copied, summary.num_kept, summary.num_removed) == (2, 2, 7, 1)

@@ -81,7 +81,7 @@ def test_update_makes_again_what_was_changed_by_others(data: Path, out: Path, tm
     lay_noise(data, ["cat/new.jpg"])
     for name in ("cat/1__0.jpg", "dog/2.jpg"):
         flip_a_bit(out / name)
-    assert Expansion(data, out, PIPELINE, copies=2, include_originals=True).plan(update=True).num_kept == 46
+    assert Expansion(data, out, PIPELINE, copies=2, include_originals=True, update=True).plan().num_kept == 46
 
     def stop(progress: Progress) -> None:
         if progress.done >= 12:

@@ -221,7 +221,7 @@ def test_changed_dataset_is_brought_up_to_date(data: Path, tmp_path: Path) -> No
     divide_dataset(scan(data)).expansion(tmp_path / "out").run()
     lay(data, {f"cat/new {i}.png": png(100 + i) for i in range(3)})
     division = divide_dataset(scan(data))
-    summary = division.expansion(tmp_path / "out").run(update=True)
+    summary = division.expansion(tmp_path / "out", update=True).run()
     assert summary.num_kept >= 20
     assert scan(tmp_path / "out").splits == division.counts
 

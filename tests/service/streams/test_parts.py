@@ -51,7 +51,7 @@ def test_failures_beyond_the_limit_refuse_every_part(service: TestClient, folder
     url = declare(service, folder, repeats=2)
     answer = service.get(f"{url}/batches/0/0?{form}&max_failures=0")
     assert answer.status_code == 422, answer.text
-    assert f"max_failures allows 0; the first is {folder.name}-2" in answer.json()["detail"]
+    assert f"max_failures is 0; the first is {folder.name}-2" in answer.json()["detail"]
 
 
 def test_stream_whose_batches_no_worker_can_hold_is_refused(service: TestClient, folder: Path) -> None:
