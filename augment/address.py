@@ -42,7 +42,7 @@ class Address:
     ``engine``, ``record`` and ``pipeline`` are hexadecimal digests: of the code that renders, of the encoded bytes
     and annotations that go in, of the canonical pipeline. ``draw`` counts epochs (times repeats) in a stream and
     copies in an expansion; ``view`` is 0 unless a stream asks for several views. ``others`` are the digests of what
-    else the pipeline takes pictures from: the split that donors are of, datasets of references.
+    else the pipeline takes images from: the split that donors are of, datasets of references.
     """
 
     engine: str

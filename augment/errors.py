@@ -4,7 +4,7 @@
     ├── CallError                 the caller's argument: an epoch below 0, a rank that is not in the world
     │   └── JSONError             text that is no JSON, or JSON that two readers understand differently
     ├── PipelineError             the caller's pipeline; carries one Problem for each place that is wrong
-    ├── DatasetError              the caller's dataset: no such folder, no picture in it, an unknown split
+    ├── DatasetError              the caller's dataset: no such folder, no image in it, an unknown split
     ├── OutputError               the caller's output folder: another expansion's, locked, inside the dataset
     ├── RecordError               one record: its key, the stage that refused it and the reason
     │   └── RecordChangedError    its bytes are no longer those that the dataset's manifest describes
@@ -137,19 +137,19 @@ class Reason(StrEnum):
     """Why one record was refused; the words users meet in manifests, provenance and metrics."""
 
     FORMAT = "format"
-    """The bytes are of no format that is allowed (or of no picture format at all)."""
+    """The bytes are of no format that is allowed (or of no image format at all)."""
     TOO_MANY_PIXELS = "too_many_pixels"
     """The header claims more pixels than the limit; nothing was decoded."""
     TOO_MANY_BYTES = "too_many_bytes"
     """The file is longer than the limit; nothing of it was read."""
     UNDECODABLE = "undecodable"
-    """The header is a picture's, the rest is not: broken, truncated or lying."""
+    """The header is an image's, the rest is not: broken, truncated or lying."""
     UNREADABLE = "unreadable"
     """The file cannot be opened: permissions, a dangling link, a device, a name that is not UTF-8."""
     MISPLACED = "misplaced"
-    """A picture that the dataset's layout has no place for: beside the folders of its splits."""
+    """An image that the dataset's layout has no place for: beside the folders of its splits."""
     ANNOTATION = "annotation"
-    """What is said about the picture cannot be true of it: a box outside, a mask of another size, an unknown class."""
+    """What is said about the image cannot be true of it: a box outside, a mask of another size, an unknown class."""
     CHANGED = "changed"
     """The file is no longer the one that was scanned."""
     NOT_RENDERABLE = "not_renderable"

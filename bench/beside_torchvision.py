@@ -1,7 +1,7 @@
 """Compare the operations of policies with torchvision's, pixel by pixel: ``python -m bench.beside_torchvision``.
 
 This is the table of docs/policies.md. torchvision is no dependency of this package: install it first. For each
-operation and each of torchvision's two kinds of pictures it prints the share of values that differ, the share that
+operation and each of torchvision's two kinds of images it prints the share of values that differ, the share that
 differs by more than 1 level, the largest difference and the mean.
 """
 
@@ -24,13 +24,13 @@ from augment.transforms.policies.policy import applied
 # ruff: noqa: T201 - a benchmark prints
 
 
-Picture = np.ndarray[Any, Any]
+Pixels = np.ndarray[Any, Any]
 FACTORS = (0.01, 0.1, 0.37, 0.46, 0.73, 1.0, 1.18, 1.27, 1.54, 1.63, 1.9, 1.99)
 DEGREES = (-135, -30, -13.5, -1, 4.5, 9, 27, 45, 117, 135)
 FILTERS = {"nearest": (0, InterpolationMode.NEAREST), "bilinear": (1, InterpolationMode.BILINEAR)}
 
 
-def pictures() -> list[Picture]:
+def patterns() -> list[Pixels]:
     rng = np.random.default_rng(0)
     ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
     return [
@@ -42,12 +42,12 @@ def pictures() -> list[Picture]:
     ]
 
 
-def _photograph(name: str) -> Picture:
-    photograph: Picture = getattr(data, name)()
+def _photograph(name: str) -> Pixels:
+    photograph: Pixels = getattr(data, name)()
     return photograph
 
 
-def cases() -> Iterator[tuple[str, Callable[[Picture], Picture], Callable[[Any], Any]]]:
+def cases() -> Iterator[tuple[str, Callable[[Pixels], Pixels], Callable[[Any], Any]]]:
     """What is compared: its name, ours, theirs."""
     enhancements = {
         "Brightness": functional.adjust_brightness,
@@ -86,11 +86,11 @@ def _called(function: Callable[[Any, float], Any], factor: float, one: Any) -> A
     return function(one, factor)
 
 
-def _ours(name: str, magnitude: float | None, interpolation: int = 0) -> Callable[[Picture], Picture]:
+def _ours(name: str, magnitude: float | None, interpolation: int = 0) -> Callable[[Pixels], Pixels]:
     return lambda one: applied(one, [(name, magnitude)], interpolation, 0)
 
 
-def _blurred(one: Picture, sigma: float) -> Picture:
+def _blurred(one: Pixels, sigma: float) -> Pixels:
     return cv2.GaussianBlur(one, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
 
 
@@ -114,9 +114,9 @@ def _moved(interpolation: InterpolationMode, **how: Any) -> Callable[[Any], Any]
 
 
 def main() -> None:
-    found: dict[tuple[str, str], list[Picture]] = {}
+    found: dict[tuple[str, str], list[Pixels]] = {}
     for name, ours, theirs in cases():
-        for one in pictures():
+        for one in patterns():
             mine = ours(one).astype(int)
             tensor = theirs(torch.from_numpy(one).permute(2, 0, 1).contiguous()).permute(1, 2, 0).numpy()
             for kind, other in (("tensors", tensor), ("Pillow", np.array(theirs(Image.fromarray(one))))):

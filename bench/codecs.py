@@ -37,10 +37,10 @@ def main() -> None:
     options = arguments.parse_args()
     encoded = _photographs(options.folder, options.max_files)
     if not encoded:
-        arguments.error(f"{options.folder} holds no picture that decodes")
+        arguments.error(f"{options.folder} holds no image that decodes")
     images = [decode_image(data) for data in encoded]
     megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
-    print(f"{len(images)} pictures, {megapixels:.1f} megapixels")
+    print(f"{len(images)} images, {megapixels:.1f} megapixels")
 
     jpegs = [encode_image(image, "jpeg") for image in images]
     same = all(np.array_equal(simplejpeg.decode_jpeg(data), _by_pillow(data)) for data in jpegs)
@@ -89,7 +89,7 @@ def _line(name: str, megapixels: float, inputs: Sequence[T], work: Callable[[T],
 
 
 def _by_pillow(data: bytes) -> NDArray[np.uint8]:
-    return pillow.load_rgb(pillow.open_picture(data, "jpeg", DEFAULT_MAX_PIXELS))
+    return pillow.load_rgb(pillow.open_image(data, "jpeg", DEFAULT_MAX_PIXELS))
 
 
 def _reduced(num_eighths: int) -> Callable[[bytes], NDArray[np.uint8]]:

@@ -49,7 +49,7 @@ class CaseResult:
     """One case's results and what they were measured on."""
 
     case: Case
-    pictures: dict[str, Any]
+    images: dict[str, Any]
     pairs: list[PairResult]
 
 

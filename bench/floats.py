@@ -1,6 +1,6 @@
 """What normalisation of a batch costs beside the cast that every way to floats does: ``python -m bench.floats``.
 
-64 pictures of 224 x 224: milliseconds, the best of some passes, which a busy machine disturbs least, and how many times
+64 images of 224 x 224: milliseconds, the best of some passes, which a busy machine disturbs least, and how many times
 that of NumPy's own cast of the same pixels into new memory, channels first.
 """
 
@@ -19,8 +19,8 @@ from augment.normalize.section import parse
 PASSES = 15
 SECTIONS = (
     {"method": "standard", "statistics": "imagenet"},
-    {"method": "min_max", "input": "picture"},
-    {"method": "standard", "statistics": "picture"},
+    {"method": "min_max", "input": "image"},
+    {"method": "standard", "statistics": "image"},
 )
 
 

@@ -41,7 +41,7 @@ from bench.work import CROP_FLIP, spec
 # ruff: noqa: T201 - a benchmark prints
 
 
-NUM_PICTURES = 48
+NUM_IMAGES = 48
 NUM_ROUNDS = 5
 
 
@@ -89,17 +89,17 @@ def main() -> None:
 
 def _photographs(folder: Path) -> list[bytes]:
     """JPEGs of ImageNet's size, cut from scikit-image's photographs, in a class folder."""
-    sources = [np.asarray(picture, np.uint8) for picture in (data.astronaut(), data.coffee(), data.chelsea())]
+    sources = [np.asarray(image, np.uint8) for image in (data.astronaut(), data.coffee(), data.chelsea())]
     chance = np.random.default_rng(0)
     encoded = []
     (folder / "class").mkdir()
-    for number in range(NUM_PICTURES):
+    for number in range(NUM_IMAGES):
         zoom = chance.uniform(1.3, 2.0)
         source = sources[number % len(sources)]
         large = np.asarray(cv2.resize(source, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), np.uint8)
         top, left = (int(chance.integers(0, large.shape[axis] - side)) for axis, side in enumerate((375, 500)))
-        picture = np.ascontiguousarray(large[top : top + 375, left : left + 500])
-        encoded.append(encode_image(picture, "jpeg", 95))
+        image = np.ascontiguousarray(large[top : top + 375, left : left + 500])
+        encoded.append(encode_image(image, "jpeg", 95))
         path = folder / "class" / f"{number:03d}.jpg"
         path.write_bytes(encoded[-1])
         os.utime(path, (TAKEN_S, TAKEN_S))
@@ -108,10 +108,10 @@ def _photographs(folder: Path) -> list[bytes]:
 
 def _calibration() -> None:
     """Work of the kinds that rendering is made of, integers, floats and memory, without any code of this project."""
-    picture = np.random.default_rng(1).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (375, 500, 3), dtype=np.uint8)
     reverse = np.arange(256, dtype=np.uint8)[::-1]
-    for _ in range(NUM_PICTURES):
-        blurred = np.asarray(cv2.GaussianBlur(picture, (5, 5), 0), np.uint8)
+    for _ in range(NUM_IMAGES):
+        blurred = np.asarray(cv2.GaussianBlur(image, (5, 5), 0), np.uint8)
         small = np.asarray(cv2.resize(blurred, (224, 224), interpolation=cv2.INTER_LINEAR), np.uint8)
         np.sort(np.take(reverse, small).reshape(-1)[:40_000])
         np.cumsum(blurred, dtype=np.int64)
@@ -129,7 +129,7 @@ def _render(files: list[bytes]) -> Callable[[], None]:
 
 def _task(folder: Path, into: Path) -> Callable[[], None]:
     dataset = scan(folder, format="folder")
-    stream = Stream(dataset, Pipeline.parse(json.dumps(spec(CROP_FLIP))), batch_size=NUM_PICTURES)
+    stream = Stream(dataset, Pipeline.parse(json.dumps(spec(CROP_FLIP))), batch_size=NUM_IMAGES)
     sources: Any = stream._sources()  # noqa: SLF001 - what it gives its workers
     task = BatchTask(sources, stream.spec, stream.layout(0), BatchSlice(0, 0), into)
 

@@ -32,7 +32,7 @@ class FailedRunError(Exception):
 class Measured:
     """What one run showed. ``first_batch_s`` counts from when all is imported and every server is up."""
 
-    pictures: int
+    images: int
     seconds: float
     cpu_s: float
     peak_bytes: int
@@ -44,11 +44,11 @@ class Measured:
         """One of the figures that goals and tables speak of; KeyError where the run has no such."""
         match name:
             case "per_s":
-                return self.pictures / self.seconds
+                return self.images / self.seconds
             case "cpu_s_per_1000":
-                return self.cpu_s / self.pictures * 1000
+                return self.cpu_s / self.images * 1000
             case "per_cpu_s":
-                return self.pictures / self.cpu_s
+                return self.images / self.cpu_s
             case "peak_mb":
                 return self.peak_bytes / 1e6
             case "first_batch_ms":
@@ -114,7 +114,7 @@ def _follow(events: Any, tree: meter.Meter) -> Measured | None:
     cpu: dict[str, float] = {}
     count: instructions.Count | None = None
     counted: float | None = None
-    pictures = 0
+    images = 0
     for line in events:
         event: dict[str, Any] = json.loads(line)
         name = event.pop("event")
@@ -129,14 +129,14 @@ def _follow(events: Any, tree: meter.Meter) -> Measured | None:
                 count = instructions.Count(each.pid for each in meter.tree(os.getpid(), tree.apart))
                 tree.apart.add(count.pid)
             if name == "end":
-                pictures = event["pictures"]
+                images = event["images"]
                 counted = count.stop() if count is not None else None
                 break
     if "end" not in at:
         return None
     tree.take_memory()
     return Measured(
-        pictures=pictures,
+        images=images,
         seconds=at["end"] - at["begin"],
         cpu_s=cpu["end"] - cpu["begin"],
         peak_bytes=tree.peak_bytes,

@@ -1,9 +1,9 @@
-"""What a picture in a shard costs beside one in a file, side by side: ``python -m bench.packed FOLDER``.
+"""What an image in a shard costs beside one in a file, side by side: ``python -m bench.packed FOLDER``.
 
-Lays the folder's pictures down in files, tar shards and Parquet (as we write it, and in the row groups of 100 rows that
-``datasets`` writes), and prints for each: pictures a second of a scan, microseconds to read one in order of the keys
-and in random order, and pictures a second of a shuffled stream. A process keeps some row groups of Parquet
-(``parquet_rows.KEPT_BYTES``): ``--num`` repeats the pictures, so that there are more.
+Lays the folder's images down in files, tar shards and Parquet (as we write it, and in the row groups of 100 rows that
+``datasets`` writes), and prints for each: images a second of a scan, microseconds to read one in order of the keys
+and in random order, and images a second of a shuffled stream. A process keeps some row groups of Parquet
+(``parquet_rows.KEPT_BYTES``): ``--num`` repeats the images, so that there are more.
 """
 
 import argparse
@@ -37,21 +37,21 @@ def main() -> None:
     options = arguments.parse_args()
     dataset = scan(options.folder)
     encoded = [dataset.read(record) for record in islice(dataset, options.num)]
-    pictures = [(f"{i:06d}", encoded[i % len(encoded)]) for i in range(options.num)]
-    print(f"{len(pictures)} pictures of {sum(len(data) for _, data in pictures) / len(pictures) / 1000:.0f} kB")
+    images = [(f"{i:06d}", encoded[i % len(encoded)]) for i in range(options.num)]
+    print(f"{len(images)} images of {sum(len(data) for _, data in images) / len(images) / 1000:.0f} kB")
     with tempfile.TemporaryDirectory() as folder:
-        for name, format_name in _lay(Path(folder), pictures).items():
+        for name, format_name in _lay(Path(folder), images).items():
             _line(Path(folder) / name, name, format_name, options.pipeline)
 
 
-def _lay(root: Path, pictures: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+def _lay(root: Path, images: Sequence[tuple[str, bytes]]) -> dict[str, str]:
     (root / "folder").mkdir()
-    for key, data in pictures:
+    for key, data in images:
         (root / "folder" / f"{key}.jpg").write_bytes(data)
     whole = OutputDataset((), (), frozenset(), (), "folder")
     for name in ("webdataset", "parquet"):
-        for start in range(0, len(pictures), SHARD_ROWS):
-            rows = pictures[start : start + SHARD_ROWS]
+        for start in range(0, len(images), SHARD_ROWS):
+            rows = images[start : start + SHARD_ROWS]
             some = [Packed(Output(key, None, None, "jpg", 1, 1), data, None) for key, data in rows]
             file = shard_format(name).pack(some, whole, split=None, index=start // SHARD_ROWS)
             (root / name / file.path).parent.mkdir(parents=True, exist_ok=True)
@@ -61,8 +61,8 @@ def _lay(root: Path, pictures: Sequence[tuple[str, bytes]]) -> dict[str, str]:
     schema = pa.schema([("image", kind)])
     path = root / "groups-of-100" / "shard.parquet"
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
-        for start in range(0, len(pictures), 100):
-            cells = [{"bytes": data, "path": f"{key}.jpg"} for key, data in pictures[start : start + 100]]
+        for start in range(0, len(images), 100):
+            cells = [{"bytes": data, "path": f"{key}.jpg"} for key, data in images[start : start + 100]]
             writer.write_table(pa.table({"image": pa.array(cells, kind)}))
     return {"folder": "folder", "webdataset": "webdataset", "parquet": "parquet", "groups-of-100": "parquet"}
 

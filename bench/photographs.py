@@ -32,7 +32,7 @@ def lay_down(source: Path, into: Path, work: Work) -> None:
 
     Each file gets a comment of its own (a COM segment, ITU-T T.81 B.2.4.5), so that no cache takes two for one.
     """
-    _write(jpegs_in(source), into, work.num_pictures)
+    _write(jpegs_in(source), into, work.num_images)
 
 
 def lay_down_large(source: Path, into: Path, work: Work) -> None:
@@ -41,11 +41,11 @@ def lay_down_large(source: Path, into: Path, work: Work) -> None:
     large.mkdir()
     made = []
     for number, path in enumerate(jpegs_in(source)[:_NUM_LARGE]):
-        with Image.open(path) as picture:
-            size = LARGE if picture.width >= picture.height else LARGE[::-1]
+        with Image.open(path) as image:
+            size = LARGE if image.width >= image.height else LARGE[::-1]
             made.append(large / f"{number:02d}.jpg")
-            picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(made[-1], quality=90)
-    _write(made, into, work.num_pictures)
+            image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(made[-1], quality=90)
+    _write(made, into, work.num_images)
 
 
 def describe(folder: Path) -> dict[str, object]:
@@ -56,8 +56,8 @@ def describe(folder: Path) -> dict[str, object]:
         data = path.read_bytes()
         digest.update(data)
         num_bytes += len(data)
-        with Image.open(path) as picture:
-            sizes.append(picture.width * picture.height)
+        with Image.open(path) as image:
+            sizes.append(image.width * image.height)
     return {
         "num_files": len(sizes),
         "mean_kilobytes": round(num_bytes / len(sizes) / 1000),
@@ -78,6 +78,6 @@ def _write(files: list[Path], into: Path, num: int) -> None:
 def _numbered(files: list[Path], num: int) -> Iterator[tuple[int, bytes]]:
     for number in range(num):
         data = files[number % len(files)].read_bytes()
-        comment = f"picture {number}".encode()
+        comment = f"image {number}".encode()
         segment = b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment
         yield number, data[:2] + segment + data[2:]

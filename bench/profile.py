@@ -1,6 +1,6 @@
 """Where the CPU-seconds of a stream go: ``python -m bench.profile FOLDER``, which needs py-spy.
 
-Nothing is cached, or with ``--second-epoch`` all pictures are decoded already.
+Nothing is cached, or with ``--second-epoch`` all images are decoded already.
 
 Samples the stacks of every process of the service and of the trainer while a stream is read, gives each process the
 CPU-seconds that the kernel counts for it, and shares these out among stages.
@@ -35,8 +35,8 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("decode: N/8 rule", ("eighths (augment/",)),
     ("decode: header, choice of the decoder", ("decode_image (augment/images/decode.py",)),
     ("read: file and its state", ("Dataset.read (",)),
-    ("decode: picture kept", ("DecodedCache._put (",)),
-    ("decode: kept picture found", ("DecodedCache.", "is_unmoved (")),
+    ("decode: image kept", ("DecodedCache._put (",)),
+    ("decode: kept image found", ("DecodedCache.", "is_unmoved (")),
     ("decode: around it", ("Renderer.decode (",)),
     ("transform: crop and resize", ("RandomResizedCrop.apply (",)),
     ("transform: mirror", ("HorizontalFlip.apply (",)),
@@ -160,8 +160,8 @@ def stage_of(stack: str) -> str | None:
     return next((stage for stage, marks in STAGES if any(mark in stack for mark in marks)), None)
 
 
-def table(found: Sequence[Profiled], num_pictures: int) -> str:
-    """Microseconds of CPU a picture and their share, by process and stage."""
+def table(found: Sequence[Profiled], num_images: int) -> str:
+    """Microseconds of CPU an image and their share, by process and stage."""
     stages: dict[tuple[str, str], float] = defaultdict(float)
     for each in found:
         total = sum(each.stacks.values())
@@ -170,11 +170,11 @@ def table(found: Sequence[Profiled], num_pictures: int) -> str:
         if not total:
             stages[each.who, "anything else"] += each.cpu_s
     whole = sum(stages.values())
-    lines = ["| process | stage | us a picture | share |", "|---|---|---|---|"]
+    lines = ["| process | stage | us an image | share |", "|---|---|---|---|"]
     for (who, stage), seconds in sorted(stages.items(), key=lambda item: -item[1]):
         if seconds / whole >= 0.001:
-            lines.append(f"| {who} | {stage} | {seconds / num_pictures * 1e6:.0f} | {seconds / whole:.1%} |")
-    return "\n".join([*lines, f"| all | | {whole / num_pictures * 1e6:.0f} | 100 % |"])
+            lines.append(f"| {who} | {stage} | {seconds / num_images * 1e6:.0f} | {seconds / whole:.1%} |")
+    return "\n".join([*lines, f"| all | | {whole / num_images * 1e6:.0f} | 100 % |"])
 
 
 if __name__ == "__main__":

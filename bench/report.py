@@ -14,7 +14,7 @@ from bench.measure import Measured
 from bench.pairs import Spread
 
 FIGURES = {
-    "per_s": "pictures/s",
+    "per_s": "images/s",
     "cpu_s_per_1000": "CPU-s/1,000",
     "peak_mb": "peak MB",
     "first_batch_ms": "first batch ms",
@@ -39,7 +39,7 @@ def markdown(results: Sequence[CaseResult], about: dict[str, Any]) -> str:
     lines += [_summary_row(result, pair) for result in results for pair in result.pairs]
     for result in results:
         lines += ["", f"## {result.case.title}", "", *_table(result)]
-        lines += ["", f"{result.case.notes} Measured on {_pictures(result.pictures)}.", ""]
+        lines += ["", f"{result.case.notes} Measured on {_images(result.images)}.", ""]
     return "\n".join(lines)
 
 
@@ -69,12 +69,12 @@ def _table(result: CaseResult) -> list[str]:
         sides.setdefault(title(pair.pair.second), []).extend(pair.second)
     own = sorted({name for runs in sides.values() for run in runs for name in run.figures})
     has_counts = any(run.instructions is not None for runs in sides.values() for run in runs)
-    names = [*FIGURES.values(), *own, *(["instructions a picture"] if has_counts else [])]
+    names = [*FIGURES.values(), *own, *(["instructions an image"] if has_counts else [])]
     lines = [f"| | runs | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for side, runs in sides.items():
         cells = [_cell(runs, name) for name in (*FIGURES, *own)]
         if has_counts:
-            cells.append(_spread([run.instructions / run.pictures for run in runs if run.instructions is not None]))
+            cells.append(_spread([run.instructions / run.images for run in runs if run.instructions is not None]))
         lines.append(f"| {side} | {len(runs)} | {' | '.join(cells)} |")
     return lines
 
@@ -93,7 +93,7 @@ def _spread(values: Sequence[float]) -> str:
     return str(Spread.of(values)) if values else ""
 
 
-def _pictures(found: dict[str, Any]) -> str:
+def _images(found: dict[str, Any]) -> str:
     return (
         f"{found['num_files']:,} files, {found['mean_kilobytes']} kB in the mean, "
         f"{found['median_megapixels']} megapixels in the median"
@@ -104,7 +104,7 @@ def _case_json(result: CaseResult) -> dict[str, Any]:
     return {
         "name": result.case.name,
         "title": result.case.title,
-        "photographs": result.pictures,
+        "photographs": result.images,
         "pairs": [
             {
                 "first": title(each.pair.first),
@@ -124,7 +124,7 @@ def _case_json(result: CaseResult) -> dict[str, Any]:
 
 def _run_json(run: Measured) -> dict[str, Any]:
     return {
-        "pictures": run.pictures,
+        "images": run.images,
         "seconds": run.seconds,
         "cpu_s": run.cpu_s,
         "peak_bytes": run.peak_bytes,

@@ -42,7 +42,7 @@ class Trainer:
         self.say("begin")
         for _ in range(self.work.num_batches):
             self.touch(next(source))
-        self.say("end", pictures=self.work.num_batches * self.work.batch_size)
+        self.say("end", images=self.work.num_batches * self.work.batch_size)
 
     def touch(self, batch: Any) -> None:
         """Read every byte of a batch, as a copy to an accelerator would; ValueError where it is not what was asked."""

@@ -86,7 +86,7 @@ def rows(*, every: bool) -> list[tuple[str, float | None, float]]:
             else:
                 found.append((name, None, measure([ours])[0]))
         except (ParamsError, ValueError, MissingTargetError):
-            continue  # it needs a target: more than a picture
+            continue  # it needs a target: more than an image
     return sorted(found, key=lambda row: -(row[1] or row[2]))
 
 

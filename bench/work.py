@@ -32,8 +32,8 @@ class Work:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def num_pictures(self) -> int:
-        """How many pictures the folder holds, so that what is measured lies in one epoch."""
+    def num_images(self) -> int:
+        """How many images the folder holds, so that what is measured lies in one epoch."""
         return (self.num_warm + self.num_batches + 12) * self.batch_size
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""The service's part of the demo: started on a free port, asked for a picture, an epoch and an expansion, stopped."""
+"""The service's part of the demo: started on a free port, asked for an image, an epoch and an expansion, stopped."""
 
 import contextlib
 import json
@@ -25,11 +25,11 @@ _START_S = 60.0
 def show(photos: Path, out: Path) -> None:
     """Do over HTTP what the command did on disk, and say what it cost."""
     with running(photos, out / "home") as url, Client(url) as client:
-        picture = photos / "cat" / "chelsea.png"
+        image = photos / "cat" / "chelsea.png"
         started = time.perf_counter()
-        (augmented,) = client.augment(picture, pipeline=PIPELINE, seed=SEED)
+        (augmented,) = client.augment(image, pipeline=PIPELINE, seed=SEED)
         (out / "one-shot.jpg").write_bytes(augmented.data)
-        print(f"{picture.name} augmented in {1e3 * (time.perf_counter() - started):.0f} ms: {out / 'one-shot.jpg'}")
+        print(f"{image.name} augmented in {1e3 * (time.perf_counter() - started):.0f} ms: {out / 'one-shot.jpg'}")
         dataset = client.register("photos", photos.resolve(), replace=True)
         stream = client.stream(
             dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE, seed=SEED, drop_last=False
@@ -38,7 +38,7 @@ def show(photos: Path, out: Path) -> None:
         rows = sum(len(batch) for batch in stream.epoch(0))
         seconds = time.perf_counter() - started
         print(
-            f"an epoch of stream {stream.id[:8]}…: {rows} pictures of {dataset['num_records']} records in "
+            f"an epoch of stream {stream.id[:8]}…: {rows} images of {dataset['num_records']} records in "
             f"{stream.num_batches} batches, {stream.image_shape}, in {seconds:.2f} s ({rows / seconds:.0f} a second)"
         )
         started = time.perf_counter()
@@ -92,7 +92,7 @@ def _url(process: "subprocess.Popen[bytes]", log: Path) -> str:
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    """Until its workers have imported what they render with: the first picture then takes as long as any."""
+    """Until its workers have imported what they render with: the first image then takes as long as any."""
     ends = time.monotonic() + _START_S
     while time.monotonic() < ends and process.poll() is None:
         with contextlib.suppress(urllib.error.URLError):  # 503 until then

@@ -42,7 +42,7 @@ class Metrics:
         self.batch_cache_bytes = level("augment_batch_cache_bytes", "Bytes of rendered batches that are kept.")
         self.records_refused = counter("augment_records_refused", "Records refused, by reason.", ["reason"])
         self.requests_refused = counter("augment_requests_refused", "Requests refused, by status.", ["status"])
-        self.pictures = counter("augment_pictures", "Images rendered for one-shot requests.")
+        self.images = counter("augment_images", "Images rendered for one-shot requests.")
         self.bytes_sent = counter("augment_bytes_sent", "Bytes of answers.")
         self.bytes_received = counter("augment_bytes_received", "Bytes of requests.")
 

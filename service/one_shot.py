@@ -41,7 +41,7 @@ from service.observe import Metrics
 from service.settings import Settings
 from service.streams.batch_files import BatchFile, BatchFiles
 
-PICTURE_FIELDS = frozenset({"images", "image"})
+IMAGE_FIELDS = frozenset({"images", "image"})
 MASK_FIELDS = frozenset({"masks", "mask"})
 TEXT_FIELDS = frozenset(
     {"pipeline", "seed", "copies", "copy", "same_draw", "image_format", "quality", "format", request_annotations.FIELD}
@@ -66,7 +66,7 @@ class RequestFiles:
     """The files of one request; ``close`` removes them all, results among them."""
 
     files: BatchFiles
-    max_pictures: int
+    max_images: int
     expected_bytes: int
     sources: list[RequestImage] = field(default_factory=list)
     masks: list[Path] = field(default_factory=list)
@@ -84,9 +84,9 @@ class RequestFiles:
 
     def begin(self, name: str) -> None:
         """What comes now is another image."""
-        if len(self.sources) >= self.max_pictures:
+        if len(self.sources) >= self.max_images:
             raise CallError(
-                f"there are more than {self.max_pictures} images (AUGMENT_MAX_PICTURES); send them in several "
+                f"there are more than {self.max_images} images (AUGMENT_MAX_IMAGES); send them in several "
                 "requests, or register a dataset"
             )
         path = self.new_file(self.expected_bytes)
@@ -95,8 +95,8 @@ class RequestFiles:
 
     def begin_mask(self) -> None:
         """What comes now is a mask."""
-        if len(self.masks) >= self.max_pictures:
-            raise CallError(f"there are more than {self.max_pictures} masks (AUGMENT_MAX_PICTURES); send one an image")
+        if len(self.masks) >= self.max_images:
+            raise CallError(f"there are more than {self.max_images} masks (AUGMENT_MAX_IMAGES); send one an image")
         self.masks.append(self.new_file(self.expected_bytes))
         self._waiting.append((self.masks[-1], bytearray()))
 
@@ -146,26 +146,26 @@ class RequestFiles:
             path.unlink(missing_ok=True)
 
 
-async def receive_form(request: Request, pictures: RequestFiles) -> dict[str, str]:
+async def receive_form(request: Request, images: RequestFiles) -> dict[str, str]:
     """The parts ``images`` are the images; the text fields are returned. MalformedError where it is no whole form."""
 
     def begin(name: str, filename: str) -> bool:
-        if name in PICTURE_FIELDS:
-            pictures.begin(filename)
+        if name in IMAGE_FIELDS:
+            images.begin(filename)
         elif name in MASK_FIELDS:
-            pictures.begin_mask()
+            images.begin_mask()
         else:
             _check_text(name, filename)
             return False
         return True
 
-    max_parts = 2 * pictures.max_pictures + len(TEXT_FIELDS) + 1  # one too many of either is refused by its name
+    max_parts = 2 * images.max_images + len(TEXT_FIELDS) + 1  # one too many of either is refused by its name
     longer = {request_annotations.FIELD: _MAX_ANNOTATIONS_BYTES}
     fields = receive.Fields(begin, _MAX_TEXT_BYTES, max_parts, "curl -F images=@cat.jpg", longer)
-    texts = await receive.receive_form(request, pictures, fields)
-    if not pictures.sources:
+    texts = await receive.receive_form(request, images, fields)
+    if not images.sources:
         raise CallError(f"the form has no image; send one or more in the field images: {FORM_LINE}")
-    await to_thread.run_sync(pictures.describe, texts.pop(request_annotations.FIELD, None))
+    await to_thread.run_sync(images.describe, texts.pop(request_annotations.FIELD, None))
     return texts
 
 
@@ -239,33 +239,33 @@ class OneShot:
         self._metrics = metrics
         self._settings = settings
 
-    async def render(self, pictures: RequestFiles, options: Options) -> list[ImageCopies]:
+    async def render(self, images: RequestFiles, options: Options) -> list[ImageCopies]:
         """All copies of all images, or the refusal of the first image that cannot be used.
 
         Raises RecordError, CallError beyond a limit, ConflictError where references have changed. Cancelled, it stops
         the work at once.
         """
-        settings, sources = self._settings, pictures.sources
+        settings, sources = self._settings, images.sources
         num_results = len(sources) * options.copies
-        if num_results > settings.max_pictures:
+        if num_results > settings.max_images:
             raise CallError(
                 f"{len(sources)} images with {options.copies} copies each are {num_results} results; one request has "
-                f"at most {settings.max_pictures} (AUGMENT_MAX_PICTURES): send several requests, or start a job"
+                f"at most {settings.max_images} (AUGMENT_MAX_IMAGES): send several requests, or start a job"
             )
         try:
             if num_results > 1:  # one alone is bounded by AUGMENT_MAX_PIXELS
                 await self._check_pixels(sources, options.copies)
             async with registry.reading(self._datasets, options.references.values()):
                 try:
-                    made = await self._render(pictures, options)
+                    made = await self._render(images, options)
                 except StorageError:  # results may be larger than was expected; what is idle makes room for them
                     if not self.files.reclaim(settings.batch_cache_bytes):
                         raise
-                    made = await self._render(pictures, options)
+                    made = await self._render(images, options)
         except RecordError as error:
             self._metrics.records_refused.labels(str(error.reason)).inc()
             raise
-        self._metrics.pictures.inc(num_results)
+        self._metrics.images.inc(num_results)
         return made
 
     async def _check_pixels(self, sources: Sequence[RequestImage], copies: int) -> None:
@@ -278,7 +278,7 @@ class OneShot:
                 f"{self._settings.max_request_pixels} (AUGMENT_MAX_REQUEST_PIXELS): send several requests"
             )
 
-    async def _render(self, pictures: RequestFiles, options: Options) -> list[ImageCopies]:
+    async def _render(self, images: RequestFiles, options: Options) -> list[ImageCopies]:
         files: list[Path] = []
         futures: list[Future[Copies]] = []
         made: list[ImageCopies] = []
@@ -287,8 +287,8 @@ class OneShot:
             for name, entry in options.references.items()
         )
         try:
-            for source in pictures.sources:
-                files.append(pictures.new_file(_ROOM_FACTOR * pictures.expected_bytes * options.copies))
+            for source in images.sources:
+                files.append(images.new_file(_ROOM_FACTOR * images.expected_bytes * options.copies))
                 task = OneShotTask(
                     source,
                     options.pipeline.spec,
@@ -300,7 +300,7 @@ class OneShot:
                     files[-1],
                     references,
                     options.first_copy,
-                    pictures.sources[0].path if options.same_draw else None,
+                    images.sources[0].path if options.same_draw else None,
                 )
                 futures.append(self._workers.submit(task))
             waiting = [asyncio.wrap_future(future) for future in futures]
@@ -308,7 +308,7 @@ class OneShot:
             failed = [one for one in waiting if one.done() and one.exception() is not None]
             if failed:
                 failed[0].result()
-            for source, path, one in zip(pictures.sources, files, waiting, strict=True):
+            for source, path, one in zip(images.sources, files, waiting, strict=True):
                 copies = one.result()
                 self._metrics.observe_stages(copies.seconds)
                 made.append(ImageCopies(source, path, copies.results))
@@ -424,7 +424,7 @@ def safe_stem(name: str) -> str:
     (they would hide the file), and what is longer than a file's name may be is cut.
     """
     last = _SEPARATORS.split(unicodedata.normalize("NFC", name))[-1]
-    stem = keys.without_extension(last) if tree.is_picture(last) else last
+    stem = keys.without_extension(last) if tree.is_image(last) else last
     stem = _RESERVED.sub("_", stem).lstrip(".")
     stem = _DEVICE.sub(r"_\g<0>", stem, count=1) if _DEVICE.match(stem) else stem
     return stem.encode()[:_STEM_BYTES].decode(errors="ignore").strip() or "image"

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         description="Serve other addresses than loopback without keys; only behind something that authenticates.",
     )
     batch_cache_bytes: int = Field(
-        _GIB, ge=_MIB, description="Rendered batches that are kept for the next reader: 100 of 64 x 224 x 224 pictures."
+        _GIB, ge=_MIB, description="Rendered batches that are kept for the next reader: 100 of 64 x 224 x 224 images."
     )
     batch_folder: Path = Field(
         Path("/dev/shm"),  # noqa: S108 - files there have names of chance in a folder of our own
@@ -52,10 +52,10 @@ class Settings(BaseSettings):
     decode_cache_bytes: int = Field(
         8 * _GIB,
         ge=0,
-        description="Decoded pictures that are kept on the home's disk from one epoch to the next, the first that "
+        description="Decoded images that are kept on the home's disk from one epoch to the next, the first that "
         "come, as long as a GiB is left there: 15,000 photographs of ImageNet's size. 0 keeps none.",
     )
-    max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="Pixels of one picture; 50 megapixels, as imgproxy.")
+    max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="Pixels of one image; 50 megapixels, as imgproxy.")
     max_body_bytes: int = Field(
         256 * _MIB, ge=_KIB, description="Bytes of one request's body, uploads of datasets excepted: 50 photographs."
     )
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         description="Seconds that a client waits for a scan before it gets 202, and for a dataset's mean and deviation "
         "before it gets 503; gateways wait 30 to 60.",
     )
-    max_pictures: int = Field(64, ge=1, description="Pictures, and copies of all of them, of one one-shot request.")
+    max_images: int = Field(64, ge=1, description="Images, and copies of all of them, of one one-shot request.")
     max_home_bytes: int = Field(100 * _GIB, ge=_MIB, description="Bytes of uploads and outputs together.")
     record_timeout_s: float = Field(
         DEFAULT_RECORD_TIMEOUT_S,
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     max_request_pixels: int = Field(
         4 * DEFAULT_MAX_PIXELS,
         ge=1,
-        description="Pixels of all pictures of one one-shot request, once for each copy: four of the largest pictures.",
+        description="Pixels of all images of one one-shot request, once for each copy: four of the largest images.",
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged from.")
 

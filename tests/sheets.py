@@ -8,7 +8,7 @@
     python -m tests.sheets --references docs/images/references.jpg
 
 The second draws one pipeline and the targets that move with it, the third what each policy drew and did, the fourth
-pictures joined with others, the fifth rows of a batch that are mixed, the sixth one that takes after others. The
+images joined with others, the fifth rows of a batch that are mixed, the sixth one that takes after others. The
 photographs are those that scikit-image ships, with boxes, masks and keypoints set by hand and drawn upon them.
 Parameters are the defaults, p is 1; where a transform needs an argument, or its default does nothing to be seen on a
 photograph of this size, the label says what was given.
@@ -94,8 +94,8 @@ keypoints: {outside: mark}
 JOINED: Mapping[str, Mapping[str, Any]] = {
     "Mosaic: cover": {"fit_mode": "cover"},
     "Mosaic: half": {"fit_mode": "half", "fill": 114, "center_range": [0.25, 0.75]},
-    "Mosaic: 9, cover": {"num_pictures": 9},
-    "Mosaic: 9, contain": {"num_pictures": 9, "fit_mode": "contain", "center_range": [0.5, 0.5]},
+    "Mosaic: 9, cover": {"num_images": 9},
+    "Mosaic: 9, contain": {"num_images": 9, "fit_mode": "contain", "center_range": [0.5, 0.5]},
     "CopyPaste: 1 donor": {"share_range": [1, 1], "scale_range": [0.4, 1.2]},
     "CopyPaste: 3 donors": {"num_donors": 3, "scale_range": [0.4, 1.2]},
     "CopyPaste: soft edges": {"num_donors": 3, "scale_range": [0.4, 1.2], "blend_sigma": 3},
@@ -255,7 +255,7 @@ def policies_sheet() -> np.ndarray:
 
 
 def _told(params: Mapping[str, Any]) -> str:
-    """What a policy drew, as a label; of AugMix the weights, that of the picture first."""
+    """What a policy drew, as a label; of AugMix the weights, that of the image first."""
     if "weights" in params:
         return "weights " + ", ".join(f"{weight:.2f}" for weight in params["weights"])
     steps = (name if value is None else f"{name} {value:.3g}" for name, value in params["operations"])

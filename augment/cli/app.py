@@ -29,10 +29,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help starts in a third of the time, and reads the same in a pipe
 )
 for name, command, short_help in (
-    ("expand", expand.expand, "write copies of every picture of a folder"),
+    ("expand", expand.expand, "write copies of every image of a folder"),
     ("split", split.split, "divide a dataset into training, validation and test"),
     ("verify", verify.verify, "compare an expanded folder with its manifest, and render it again"),
-    ("preview", preview.preview, "draw a labelled grid of what a pipeline makes of a picture or a dataset"),
+    ("preview", preview.preview, "draw a labelled grid of what a pipeline makes of an image or a dataset"),
     ("check", check.check, "check a pipeline or a dataset: every problem with its place"),
     ("stats", stats.stats, "describe a dataset: classes, sizes, boxes, pixels; a report with plots"),
     ("transforms", transforms.list_transforms, "list all transforms, or the parameters of one"),
@@ -63,7 +63,7 @@ def _root(
         bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
     ] = False,
 ) -> None:
-    """Augment pictures: every sample has an address, and its pixels are a pure function of it."""
+    """Augment images: every sample has an address, and its pixels are a pure function of it."""
     if context.invoked_subcommand is None:
         output.say(context.get_help())
 

@@ -161,11 +161,11 @@ def _check_pipeline(pipeline: str, given: dict[str, Path], *, as_yaml: bool, as_
         output.say(loaded.spec.to_yaml().rstrip("\n"))
         return
     names = ", ".join(node.name for node in loaded.spec.transforms)
-    shape = "that of the picture, or varies" if fixed is None else f"{fixed[0]} x {fixed[1]} (height x width)"
+    shape = "that of the image, or varies" if fixed is None else f"{fixed[0]} x {fixed[1]} (height x width)"
     output.say(f"{pipeline}: the pipeline holds")
     output.say(f"transforms   {names}")
     output.say(f"output size  {shape}")
     for name, number in named.items():
-        told = f"{output.count(number, 'picture')} in {given[name]}" if given else "to be given with --references"
+        told = f"{output.count(number, 'image')} in {given[name]}" if given else "to be given with --references"
         output.say(f"references   {name}: {told}")
     output.say(f"digest       {loaded.digest}")

@@ -22,9 +22,9 @@ from augment.errors import EXTRAS
 OPEN_FILES_WANTED = 1024
 """What Linux distributions give a login shell; a worker needs some dozen, a service one for each open batch."""
 SHARED_MEMORY_WANTED = 1 << 30
-"""Containers start with 64 MiB, less than one batch of 256 pictures of 512 x 512 (201 MB)."""
+"""Containers start with 64 MiB, less than one batch of 256 images of 512 x 512 (201 MB)."""
 MEMORY_A_WORKER = 1 << 30
-"""One 50-megapixel picture is 150 MB decoded, and a transform may hold several copies of it."""
+"""One 50-megapixel image is 150 MB decoded, and a transform may hold several copies of it."""
 DISK_WANTED = 1 << 30
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - its size is asked, nothing is written
 
@@ -153,7 +153,7 @@ def _workers() -> Iterator[DoctorFinding]:
         _size(memory),
         good=memory >= usable * MEMORY_A_WORKER,
         otherwise=Severity.WARN,
-        remedy=f"large pictures may need {_size(MEMORY_A_WORKER)} a worker: use fewer, "
+        remedy=f"large images may need {_size(MEMORY_A_WORKER)} a worker: use fewer, "
         f"--workers {max(1, memory // MEMORY_A_WORKER)}",
     )
 

@@ -13,7 +13,7 @@ INTERRUPTED = 130
 MEANINGS = {
     OK: "done",
     DEFECT: "a defect of ours, or a worker process that died and no record can be blamed",
-    REQUEST: "the request: an option, the pipeline, the dataset (more refused than --max-failures, too) or a picture",
+    REQUEST: "the request: an option, the pipeline, the dataset (more refused than --max-failures, too) or an image",
     OUTPUT: "the output folder is refused: another expansion's, in use, or not empty",
     STORAGE: "the disk or the memory: full, unwritable or failing; the same command goes on later",
     FINDINGS: "verify found differences, doctor what will not work, or check annotations that cannot be true",

@@ -46,7 +46,7 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
         output.note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
     if (num_more := summary.num_refused - _REFUSALS_SHOWN) > 0:
         output.note(f"refused: and {num_more:,} more; {out}/manifest-*.parquet names them all")
-    parts = [f"{output.count(num_written, 'picture')} written in {seconds:.1f} s"]
+    parts = [f"{output.count(num_written, 'image')} written in {seconds:.1f} s"]
     if num_written:
         parts[0] += f" ({num_written / max(seconds, 1e-9):,.0f} a second)"
     if summary.num_copied:
@@ -58,7 +58,7 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
     if summary.num_refused:
         parts.append(f"{output.count(summary.num_refused, 'record')} refused")
     if summary.nothing_to_do:
-        parts = [f"nothing to do: all {output.count(summary.num_kept, 'picture')} are there", *parts[2:]]
+        parts = [f"nothing to do: all {output.count(summary.num_kept, 'image')} are there", *parts[2:]]
     output.say(f"{'; '.join(parts)}\n{out}: {output.size(summary.size_bytes)}")
 
 
@@ -103,7 +103,7 @@ def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: 
     passing = f" and {plan.num_copied:,} of splits that pass through" if plan.num_copied else ""
     encoded = ", ".join(f"{number:,} as {name}" for name, number in plan.image_formats.items())
     output.say(
-        f"{out}: {output.count(num_new, 'picture')} would be written ({about}; {output.size(plan.bytes_free)} are "
+        f"{out}: {output.count(num_new, 'image')} would be written ({about}; {output.size(plan.bytes_free)} are "
         f"free), {replaced}{plan.num_kept:,} kept{removed}{since}\n"
         f"{output.count(plan.num_outputs, 'output')} from {output.count(plan.num_records, 'record')}{passing}; "
         f"{output.count(plan.num_refused, 'file')} refused by the scan; nothing was written"
@@ -114,7 +114,7 @@ def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: 
 
 
 def _table(classes: "Sequence[ClassPlan]") -> Iterator[str]:
-    """One line a class: its pictures before, the copies, its pictures after."""
+    """One line a class: its images before, the copies, its images after."""
     rows = [("class", "before", "copies", "after")]
     rows += [
         (one.class_name or "(none)", f"{one.num_before:,}", f"{one.num_copies:,}", f"{one.num_after:,}")
@@ -144,7 +144,7 @@ WorkersOption = Annotated[
 
 
 def expand(
-    data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The folder of pictures.")],
+    data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The folder of images.")],
     out: options.OutArgument,
     *,
     pipeline: Annotated[
@@ -180,7 +180,7 @@ def expand(
     max_failures: Annotated[str | None, options.of_expansion("max_failures", metavar="N")] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Write copies of every picture, each a pure function of its address; the same command goes on after any end."""
+    """Write copies of every image, each a pure function of its address; the same command goes on after any end."""
     budget = FailureBudget(None) if max_failures is None else FailureBudget.parse(max_failures)
     named = options.folders(references)
     # The workers come first: their imports take as long as those of this process, and go on beside them.

@@ -27,7 +27,7 @@ BadAnnotationsOption = Annotated[
         "--bad-annotations",
         metavar="refuse|leave-out",
         callback=_bad_annotations,
-        help="What becomes of pictures whose annotations cannot be true: by default the dataset is refused.",
+        help="What becomes of images whose annotations cannot be true: by default the dataset is refused.",
     ),
 ]
 
@@ -94,7 +94,7 @@ def folders(given: Sequence[str] | None) -> dict[str, Path]:
     for each in given or ():
         name, _, folder = each.partition("=")
         if not name or not folder:
-            raise CallError(f"--references is {each!r}; write NAME=FOLDER, as styles=pictures/styles")
+            raise CallError(f"--references is {each!r}; write NAME=FOLDER, as styles=images/styles")
         if name in found:
             raise CallError(f"--references names {name!r} twice; give each name once")
         found[name] = output.path(folder)

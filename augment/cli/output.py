@@ -109,7 +109,7 @@ def refusals(some: "Iterable[Refusal]") -> list[dict[str, str]]:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, as in ``1 picture`` and ``12,000 pictures``; the noun is given in the singular."""
+    """A number with its noun, as in ``1 image`` and ``12,000 images``; the noun is given in the singular."""
     return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from augment.validation import JSON
 
 _CLASSES_SHOWN = 3
-"""In a caption, the heaviest first; mixed rows of pictures with one class have two."""
+"""In a caption, the heaviest first; mixed rows of images with one class have two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +188,12 @@ NUM_MAX = 400
 
 
 def preview(
-    picture: Annotated[
+    image: Annotated[
         Path,
         typer.Argument(
             parser=path,
-            metavar="PICTURE|DATASET",
-            help="The picture to augment; or a dataset's folder, whose targets are drawn.",
+            metavar="IMAGE|DATASET",
+            help="The image to augment; or a dataset's folder, whose targets are drawn.",
         ),
     ],
     *,
@@ -231,7 +231,7 @@ def preview(
     references: options.Option = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a grid of what a pipeline makes of one picture: the original first, each cell with its draw.
+    """Draw a grid of what a pipeline makes of one image: the original first, each cell with its draw.
 
     Where the pipeline normalises, cells show its floats made pixels again.
 
@@ -248,26 +248,26 @@ def preview(
     formats = {f".{extension}": name for name, extension in encode.EXTENSIONS.items()} | {".jpeg": "jpeg"}
     if output.suffix.lower() not in formats:
         raise CallError(f"--output is {output}; its name must end with one of {', '.join(formats)}")
-    if output.resolve() == picture.resolve():
-        raise OutputError(f"--output {output} is the picture itself; choose another name")
+    if output.resolve() == image.resolve():
+        raise OutputError(f"--output {output} is the image itself; choose another name")
     loaded = Pipeline.load(pipeline)
     named = take(options.folders(references), [loaded.spec])
-    request = Request(picture, loaded, num, seed, split, from_format, ignore, named, as_json)
-    if picture.is_dir():
+    request = Request(image, loaded, num, seed, split, from_format, ignore, named, as_json)
+    if image.is_dir():
         if key is not None:
-            raise CallError("--key is for a picture; a dataset's records have their own")
+            raise CallError("--key is for an image; a dataset's records have their own")
         cells = render_dataset(request) if mix is None else render_mix(request, mix)
         what, cell_px = count(len(cells), "cell"), 320
     else:
         if split is not None or from_format is not None or mix is not None or ignore:
-            raise CallError(f"--split, --from-format, --ignore and --mix are for a dataset's folder; {picture} is none")
+            raise CallError(f"--split, --from-format, --ignore and --mix are for a dataset's folder; {image} is none")
         cells = render_image(request, key)
         what, cell_px = f"the original and {count(num, 'draw')}", DEFAULT_CELL_PX
     grid = contact_sheet(
         [cell.image for cell in cells],
         [cell.label for cell in cells],
         cell_px=cell_px,
-        title=f"{picture.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}",
+        title=f"{image.name} · {pipeline}{f' · {mix}' * bool(mix)} · seed {seed}",
         overlays=[cell.targets for cell in cells],
     )
     _write(grid, output, formats[output.suffix.lower()])
@@ -287,18 +287,18 @@ def _write(grid: "NDArray[np.uint8]", output: Path, image_format: str) -> None:
         raise StorageError(f"cannot write {output}: {error.strerror}; choose another --output") from error
 
 
-def _read(picture: Path) -> bytes:
+def _read(image: Path) -> bytes:
     from augment.datasets import read
     from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES
 
     try:
-        content = read.read_file(picture, max_bytes=DEFAULT_MAX_FILE_BYTES)
+        content = read.read_file(image, max_bytes=DEFAULT_MAX_FILE_BYTES)
     except (OSError, read.NotAFileError) as error:
         what = error.strerror if isinstance(error, OSError) else error
-        raise DatasetError(f"cannot read the picture {picture}: {what}; give the path of a file") from error
+        raise DatasetError(f"cannot read the image {image}: {what}; give the path of a file") from error
     if len(content.data) > DEFAULT_MAX_FILE_BYTES:
         raise DatasetError(
-            f"the picture {picture} has {content.size_bytes} bytes; a file may have {DEFAULT_MAX_FILE_BYTES}, in a "
+            f"the image {image} has {content.size_bytes} bytes; a file may have {DEFAULT_MAX_FILE_BYTES}, in a "
             "dataset too: give a smaller one"
         )
     return content.data

@@ -50,7 +50,7 @@ def split(
     near_duplicates: Annotated[
         bool,
         typer.Option(
-            "--near-duplicates/--no-near-duplicates", help="Look at every picture, and keep near-duplicates together."
+            "--near-duplicates/--no-near-duplicates", help="Look at every image, and keep near-duplicates together."
         ),
     ] = True,
     max_distance: Annotated[
@@ -127,7 +127,7 @@ def _tell(
     if division.num_nameless:
         output.note(f"notice: {output.count(division.num_nameless, 'record')} have no group and stand alone")
     if division.near.num_undecodable:
-        number = output.count(division.near.num_undecodable, "picture")
+        number = output.count(division.near.num_undecodable, "image")
         output.note(f"notice: {number} could not be decoded, and so not compared")
     for line in _table(division):
         output.say(line)
@@ -144,7 +144,7 @@ def _tell(
     num_written = summary.num_originals + summary.num_copied
     kept = f", {summary.num_kept:,} kept" if summary.num_kept else ""
     refused = f", {summary.num_refused:,} refused" if summary.num_refused else ""
-    output.say(f"{output.count(num_written, 'picture')} written in {seconds:.1f} s{kept}{refused}\n{out}\n{table}")
+    output.say(f"{output.count(num_written, 'image')} written in {seconds:.1f} s{kept}{refused}\n{out}\n{table}")
 
 
 def _table(division: "DividedDataset") -> Iterator[str]:

@@ -37,7 +37,7 @@ def stats(
     bad_annotations: options.BadAnnotationsOption = "leave-out",
     ignore: options.IgnoreOption = None,
     pixels: Annotated[
-        bool, typer.Option("--pixels/--no-pixels", help="Decode every picture, for mean, deviation and masks.")
+        bool, typer.Option("--pixels/--no-pixels", help="Decode every image, for mean, deviation and masks.")
     ] = True,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
@@ -114,7 +114,7 @@ def _part(statistics: "DatasetStatistics", part: "Census", pixels: "Pixels | Non
         "aspect_ratio": _range(part.aspect_ratios),
         "boxes": int(part.boxes.sum()),
         "box_classes": _counts(part.box_classes),
-        "boxes_a_picture": _range(part.boxes) if len(boxes) else None,
+        "boxes_per_image": _range(part.boxes) if len(boxes) else None,
         "without_boxes": part.num_without_boxes if len(boxes) else None,
         "box_width": _range(boxes[:, 0]),
         "box_height": _range(boxes[:, 1]),

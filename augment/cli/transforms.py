@@ -54,7 +54,7 @@ def _show_families(infos: "list[TransformEntry]") -> None:
     screen = output.console()
     screen.print(table)
     screen.print(
-        "\nmoves: the targets that follow the picture: m mask, b boxes, k keypoints. "
+        "\nmoves: the targets that follow the image: m mask, b boxes, k keypoints. "
         "`augment transforms NAME` shows the parameters of one."
     )
 
@@ -68,7 +68,7 @@ def _show_one(info: "TransformEntry") -> None:
     targets = ", ".join(target for target in ("image", "mask", "boxes", "keypoints") if target in info.targets)
     screen.print(info.name, style="bold")
     needs = [name.replace("_", " ") for name in sorted(info.requires)] + ["other records of the split"] * info.donors
-    needs += ["pictures of another dataset"] * info.references
+    needs += ["images of another dataset"] * info.references
     needed = f"; needs: {', '.join(needs)}" if needs else ""
     screen.print(f"{info.help}\nfamily: {info.family}; targets: {targets}{needed}\n")
     table = output.table()

@@ -78,8 +78,8 @@ class ProgressBar:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One augmented picture: its encoded bytes, what was done to it and what can be said of it; its mask as PNG."""
+class AugmentedImage:
+    """One augmented image: its encoded bytes, what was done to it and what can be said of it; its mask as PNG."""
 
     data: bytes
     name: str
@@ -148,7 +148,7 @@ class Client:
     ) -> dict[str, Any]:
         """Register a folder that the service can read, and wait until it is scanned; its document.
 
-        ``bad_annotations="leave_out"`` leaves out pictures whose annotations cannot be true.
+        ``bad_annotations="leave_out"`` leaves out images whose annotations cannot be true.
         """
         wanted = {"name": name, "path": str(path), "replace": replace, "bad_annotations": bad_annotations}
         if format is not None:
@@ -204,7 +204,7 @@ class Client:
 
     def augment(
         self,
-        picture: bytes | str | Path,
+        image: bytes | str | Path,
         *,
         pipeline: str | Mapping[str, Any],
         seed: int | None = None,
@@ -213,13 +213,13 @@ class Client:
         quality: int | None = None,
         annotations: Mapping[str, Any] | None = None,
         mask: bytes | str | Path | None = None,
-    ) -> list[Picture]:
-        """Copies of one picture (its encoded bytes, or a path), augmented at once. No seed: one of chance.
+    ) -> list[AugmentedImage]:
+        """Copies of one image (its encoded bytes, or a path), augmented at once. No seed: one of chance.
 
         ``annotations`` (``boxes``, ``box_labels``, ``keypoints`` and the others of ``POST /v1/augment``) and ``mask``
-        (class indices as PNG) move with the pixels; what became of them is in each picture's provenance and mask.
+        (class indices as PNG) move with the pixels; what became of them is in each image's provenance and mask.
         """
-        files = {"images": _content(picture)} | ({} if mask is None else {"masks": _content(mask)})
+        files = {"images": _content(image)} | ({} if mask is None else {"masks": _content(mask)})
         text = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
         fields = {
             "pipeline": text, "seed": seed, "copies": copies, "image_format": image_format, "quality": quality,
@@ -231,11 +231,11 @@ class Client:
         )
         kind = headers.get("content-type") or ""
         if kind.startswith("image/"):
-            return [Picture(answer, f"0.{kind[6:]}", json.loads(headers.get("augment-provenance") or "{}"))]
+            return [AugmentedImage(answer, f"0.{kind[6:]}", json.loads(headers.get("augment-provenance") or "{}"))]
         with zipfile.ZipFile(io.BytesIO(answer)) as archive:
             results = json.loads(archive.read("annotations.json"))["results"]
             return [
-                Picture(
+                AugmentedImage(
                     archive.read(found["name"]),
                     found["name"],
                     found,
@@ -288,7 +288,7 @@ def _form(files: Mapping[str, bytes], fields: Mapping[str, object]) -> tuple[byt
     ]
     for name, content in files.items():
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="picture"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="image"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         )
         parts += [head.encode(), content, b"\r\n"]

@@ -171,7 +171,7 @@ class ClientStream:
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """(H, W, 3) of every picture; None where they differ."""
+        """(H, W, 3) of every image; None where they differ."""
         shape = self.document["image_shape"]
         return None if shape is None else (shape[0], shape[1], shape[2])
 
@@ -181,10 +181,10 @@ class ClientStream:
         return tuple(self.document["classes"])
 
     def normalize(self, images: Any, *, view: int = 0) -> Any:
-        """Float32 of a batch's pictures, as the stream's ``normalize`` says: uint8 travels as a quarter of the bytes.
+        """Float32 of a batch's images, as the stream's ``normalize`` says: uint8 travels as a quarter of the bytes.
 
         They are the floats of a stream with ``dtype="float32"``, bit for bit. ClientError where no section says how, or
-        where the stream's pictures are floats already.
+        where the stream's images are floats already.
         """
         try:
             return normalize(images, self._section(view), self.pixel_format)
@@ -192,7 +192,7 @@ class ClientStream:
             raise ClientError(str(error)) from error
 
     def denormalise(self, images: Any, *, view: int = 0) -> Any:
-        """Pictures to look at, uint8 (..., H, W, 3): of a batch of floats, or of what ``normalize`` gave."""
+        """Images to look at, uint8 (..., H, W, 3): of a batch of floats, or of what ``normalize`` gave."""
         try:
             return denormalise(images, self._section(view), self.pixel_format)
         except CallError as error:
@@ -200,7 +200,7 @@ class ClientStream:
 
     @property
     def pixel_format(self) -> PixelFormat:
-        """The type and the layout of the pictures in batches."""
+        """The type and the layout of the images in batches."""
         return PixelFormat(self.document["dtype"], self.document["layout"])
 
     def _section(self, view: int) -> Mapping[str, Any] | None:

@@ -34,11 +34,11 @@ class Range:
 class Census:
     """What is said of the records of one split; ``split`` is None where the dataset has none.
 
-    ``classes`` counts records by their class, ``labels`` pictures that have each of several, ``box_classes`` boxes; a
+    ``classes`` counts records by their class, ``labels`` images that have each of several, ``box_classes`` boxes; a
     record or box without a class counts under None. Per record are ``heights`` and ``widths`` (int64, of the upright
-    picture), ``boxes`` and ``keypoints`` (int64, how many); per box ``box_sizes``, float64 (N, 2), width and height in
-    pixels, and ``box_scales``, float64 (N,), the square root of the part of the picture that it covers.
-    ``num_without_boxes`` are pictures of which is said that they have none, or nothing.
+    image), ``boxes`` and ``keypoints`` (int64, how many); per box ``box_sizes``, float64 (N, 2), width and height in
+    pixels, and ``box_scales``, float64 (N,), the square root of the part of the image that it covers.
+    ``num_without_boxes`` are images of which is said that they have none, or nothing.
     """
 
     split: str | None

@@ -1,6 +1,6 @@
 """Mean and deviation of one split, measured once and kept: the numbers of ``statistics: dataset``.
 
-They are those of the decoded pictures at their full size, before any transform, over all pixels. A note keeps them by
+They are those of the decoded images at their full size, before any transform, over all pixels. A note keeps them by
 (dataset digest, split, decode engine), so that they are measured again only where one of these is another; a note that
 is lost or damaged costs the pass, nothing else.
 """
@@ -27,7 +27,7 @@ _REFUSED_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class MeanStd:
-    """Of red, green and blue in [0, 1]; ``num_records`` pictures with ``num_pixels`` pixels were counted."""
+    """Of red, green and blue in [0, 1]; ``num_records`` images with ``num_pixels`` pixels were counted."""
 
     mean: Channels
     std: Channels

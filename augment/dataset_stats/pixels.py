@@ -28,7 +28,7 @@ from augment.workers.files import MemoryFile
 from augment.workers.task import Guard, Workers
 
 _TOP = histogram.LEVELS - 1
-_PICTURES_A_TASK = 32
+_IMAGES_A_TASK = 32
 _REFUSALS_KEPT = 1000
 
 Progress = Callable[[int, int, int], None]
@@ -37,9 +37,9 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels of some pictures: ``counts`` is int64 (3, 256), how often each value of red, green and blue occurs.
+    """The pixels of some images: ``counts`` is int64 (3, 256), how often each value of red, green and blue occurs.
 
-    ``num_records`` pictures were decoded. ``mask_values`` is how many pixels of the masks have each value.
+    ``num_records`` images were decoded. ``mask_values`` is how many pixels of the masks have each value.
     """
 
     num_records: int
@@ -66,7 +66,7 @@ class Pixels:
 @dataclass(frozen=True)
 class DatasetStatistics:
     """``parts`` has the census and the pixels of each split (one, of None, where there are none); pixels are None where
-    no picture was decoded. ``whole`` is all of them together. ``refused`` counts, by reason, files that the scan
+    no image was decoded. ``whole`` is all of them together. ``refused`` counts, by reason, files that the scan
     refused and records that could not be decoded; ``refusals`` names the first thousand of the latter.
     """
 
@@ -147,7 +147,7 @@ class MeasureTask:
 def dataset_statistics(
     dataset: Dataset, workers: Workers | None = None, *, pixels: bool = True, progress: Progress | None = None
 ) -> DatasetStatistics:
-    """Describe a dataset, split by split; each picture is decoded once, unless ``pixels`` is False.
+    """Describe a dataset, split by split; each image is decoded once, unless ``pixels`` is False.
 
     Without ``workers`` all is decoded in this process. ``progress`` is called from this thread. Raises StorageError,
     WorkerError.
@@ -192,7 +192,7 @@ def pixels_of(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Counted:
-    """Count the pixels of a view, each picture decoded once; otherwise as ``dataset_statistics``."""
+    """Count the pixels of a view, each image decoded once; otherwise as ``dataset_statistics``."""
     [total] = _measure(dataset, [dataset], workers, progress, masks=False, max_pixels=max_pixels)
     return Counted(total.pixels(), tuple(sorted(total.refusals, key=lambda each: each.key.encode())))
 
@@ -210,7 +210,7 @@ def _measure(
         tasks = (
             MeasureTask(view, part, some, **options)
             for part, view in enumerate(opened)
-            for some in in_ranges(view, _PICTURES_A_TASK)
+            for some in in_ranges(view, _IMAGES_A_TASK)
         )
         with contextlib.closing(task.run_all(workers, tasks, lambda _: None)) as results:
             for part, counted in results:

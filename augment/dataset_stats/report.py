@@ -43,25 +43,25 @@ def panels(statistics: DatasetStatistics) -> Iterator[tuple[str, Any]]:
     counted = {name: part for name, (part, _) in parts.items()}
     for title, counts in (
         ("Records by class", {name: part.classes for name, part in counted.items()}),
-        ("Pictures by label", {name: part.labels for name, part in counted.items()}),
+        ("Images by label", {name: part.labels for name, part in counted.items()}),
         ("Boxes by class", {name: part.box_classes for name, part in counted.items()}),
     ):
         if any(counts.values()):
             yield title, partial(_draw_bars, counts)
     sizes = {name: (part.widths, part.heights) for name, part in counted.items()}
-    yield "Picture sizes", partial(_draw_sizes, sizes)
+    yield "Image sizes", partial(_draw_sizes, sizes)
     ratios = {name: np.log2(part.aspect_ratios) for name, part in counted.items()}
     yield "Aspect ratios", partial(_draw_histogram, ratios, "width : height", ratio=True)
     if any(len(part.box_scales) for part in counted.values()):
         numbers = {name: part.boxes for name, part in counted.items()}
-        yield "Boxes a picture", partial(_draw_histogram, numbers, "boxes", whole=True)
+        yield "Boxes an image", partial(_draw_histogram, numbers, "boxes", whole=True)
         scales = {name: 100 * part.box_scales for name, part in counted.items()}
         yield "Box scales", partial(_draw_histogram, scales, "square root of the covered part (%)")
         boxes = {name: (part.box_sizes[:, 0], part.box_sizes[:, 1]) for name, part in counted.items()}
         yield "Box sizes", partial(_draw_sizes, boxes)
     if any(part.keypoint_visibility for part in counted.values()):
         numbers = {name: part.keypoints for name, part in counted.items()}
-        yield "Keypoints a picture", partial(_draw_histogram, numbers, "keypoints", whole=True)
+        yield "Keypoints an image", partial(_draw_histogram, numbers, "keypoints", whole=True)
     values = {
         name: {statistics.mask_class(value): number for value, number in pixels.mask_values.items()}
         for name, (_, pixels) in parts.items()
@@ -255,7 +255,7 @@ def tables(statistics: DatasetStatistics) -> Iterator[Table]:
     yield "Records", [("", *heads), *_rows(parts)]
     by_class: list[tuple[str, list[Mapping[Any, int]]]] = [
         ("Records by class", [part.classes for part, _ in parts]),
-        ("Pictures by label", [part.labels for part, _ in parts]),
+        ("Images by label", [part.labels for part, _ in parts]),
         ("Boxes by class", [part.box_classes for part, _ in parts]),
     ]
     for title, counted in by_class:
@@ -284,15 +284,15 @@ def _rows(parts: Sequence[tuple[Census, Pixels | None]]) -> Iterator[tuple[str, 
     yield "width : height", *(_range(Range.of(part.aspect_ratios), ".3g") for part in taken)
     if any(len(part.box_scales) for part in taken):
         yield "boxes", *(f"{int(part.boxes.sum()):,}" for part in taken)
-        yield "boxes a picture", *(_range(Range.of(part.boxes)) for part in taken)
-        yield "pictures without boxes", *(f"{part.num_without_boxes:,}" for part in taken)
+        yield "boxes an image", *(_range(Range.of(part.boxes)) for part in taken)
+        yield "images without boxes", *(f"{part.num_without_boxes:,}" for part in taken)
         for axis, name in enumerate(("box width", "box height")):
             yield name, *(_range(Range.of(part.box_sizes[:, axis])) for part in taken)
     if any(part.keypoint_visibility for part in taken):
         yield "keypoints", *(f"{sum(part.keypoint_visibility.values()):,}" for part in taken)
         for number, name in enumerate(("  not annotated", "  hidden", "  visible")):
             yield name, *(f"{part.keypoint_visibility.get(number, 0):,}" for part in taken)
-        yield "keypoints a picture", *(_range(Range.of(part.keypoints)) for part in taken)
+        yield "keypoints an image", *(_range(Range.of(part.keypoints)) for part in taken)
     if any(part.num_masks for part in taken):
         yield "masks", *(f"{part.num_masks:,}" for part in taken)
     if any(part.num_instance_masks for part in taken):
@@ -332,8 +332,8 @@ def _page(statistics: DatasetStatistics, name: str, drawn: Sequence[tuple[str, o
     yield f"<h1>{title}</h1>\n<p>{dataset.num_records:,} records, format {html.escape(dataset.format)}, digest "
     yield f"{dataset.digest}</p>\n<div class=plots>\n"
     for each in drawn:
-        picture = base64.b64encode(_png(figure([each], columns=1))).decode()
-        yield f'<img alt="{html.escape(each[0])}" src="data:image/png;base64,{picture}">\n'
+        image = base64.b64encode(_png(figure([each], columns=1))).decode()
+        yield f'<img alt="{html.escape(each[0])}" src="data:image/png;base64,{image}">\n'
     yield "</div>\n"
     for heading, (head, *rows) in tables(statistics):
         yield f"<h2>{html.escape(heading)}</h2>\n<div class=wide><table><tr>"

@@ -143,7 +143,7 @@ class Dataset:
 
     @property
     def num_unlabelled(self) -> int:
-        """How many records have no class though the dataset has classes: pictures that lie beside the class folders."""
+        """How many records have no class though the dataset has classes: images that lie beside the class folders."""
         return sum(part.num_unlabelled for part in self._splits) if "label" in self.targets else 0
 
     @property
@@ -172,7 +172,7 @@ class Dataset:
         if split is not None and not next(part.num_records for part in splits if part.name == split):
             refused = len(Dataset(self.source, split=split).refused)
             raise DatasetError(
-                f"split {split!r} of {self.root} has no picture that can be used ({refused} files were refused); "
+                f"split {split!r} of {self.root} has no image that can be used ({refused} files were refused); "
                 "add some, or choose another split"
             )
         return Dataset(self.source, path=self._path, split=split)

@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("size_bytes", pa.int64()),
         pa.field("digest", pa.binary(16)),
-        pa.field("offset", pa.int64()),  # where in the file; null where the file is the picture
+        pa.field("offset", pa.int64()),  # where in the file; null where the file is the image
         pa.field("annotations", pa.string()),  # JSON, as annotations.py describes it
         pa.field("mask_path", pa.string()),
         pa.field("mask_offset", pa.int64()),

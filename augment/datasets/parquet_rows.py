@@ -1,6 +1,6 @@
-"""Rows of Parquet files, read by their number: the encoded picture in a column, and what stands beside it.
+"""Rows of Parquet files, read by their number: the encoded image in a column, and what stands beside it.
 
-A column of pictures is binary, or a struct with a binary member ``bytes``, as Hugging Face's ``datasets`` writes it. A
+A column of images is binary, or a struct with a binary member ``bytes``, as Hugging Face's ``datasets`` writes it. A
 Parquet file can be read a row group at a time only, so the last groups that were read are kept, up to ``KEPT_BYTES``
 (and one of any size). A group of more than ``GROUP_MAX_BYTES`` is refused, because a column of it has to be in memory
 for each of its rows. Everything here may be called from many threads at once.
@@ -68,8 +68,8 @@ def describe(path: Path) -> Description:
     return _describe(_identify(path)[0])
 
 
-def picture_leaf(schema: pa.Schema, column: str) -> str:
-    """The leaf of a picture's bytes: the column itself, or its member ``bytes``."""
+def image_leaf(schema: pa.Schema, column: str) -> str:
+    """The leaf of an image's bytes: the column itself, or its member ``bytes``."""
     index = schema.get_field_index(column)
     if index < 0:
         raise UnreadableRowError(f"it has no column {column}")
@@ -85,7 +85,7 @@ def read_cell(path: Path, column: str, row: int) -> tuple[bytes | None, FileStat
     place = _place(identity, row)
     if place is None:
         return None, status
-    table = _KEPT.group(identity, place[0], (picture_leaf(_describe(identity).schema, column),))
+    table = _KEPT.group(identity, place[0], (image_leaf(_describe(identity).schema, column),))
     with refusals():
         cell = table.column(column)[place[1]]
         if isinstance(cell, pa.StructScalar):

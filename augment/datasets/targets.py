@@ -23,11 +23,11 @@ _OF_KEYPOINTS: Mapping[str, tuple[type, float]] = {
     "keypoint_scales": (np.float32, 0.0),
     "keypoint_boxes": (np.int64, -1),
 }
-"""Their types, and what stands for a picture that does not say, in a dataset where others do."""
+"""Their types, and what stands for an image that does not say, in a dataset where others do."""
 
 
 MAX_MASK_BYTES = 2**30
-"""Of all masks of one picture's objects, which lie in memory together: 3,495 of them at COCO's 640 x 480."""
+"""Of all masks of one image's objects, which lie in memory together: 3,495 of them at COCO's 640 x 480."""
 
 _OF_PLACES = re.compile(
     r"(?i)^(x|y|w|h|cx|cy|objects|width|height|pose|rotation|angle|yaw|obb|area|points?|landmarks?|lines?|parts?)$"
@@ -44,7 +44,7 @@ _MOVED = {"mask": "mask", "instance_masks": "mask", "boxes": "boxes", "keypoints
 class Vocabulary:
     """The names behind indices: of a dataset's classes, of its keypoints; and which targets its samples have.
 
-    ``targets`` are names of ``Sample``'s fields. A sample of a picture without, say, boxes in a dataset with boxes has
+    ``targets`` are names of ``Sample``'s fields. A sample of an image without, say, boxes in a dataset with boxes has
     an empty array of them.
     """
 
@@ -187,7 +187,7 @@ def _instance_masks(annotations: Annotations, height: int, width: int) -> NDArra
     if num_bytes > MAX_MASK_BYTES:
         detail = (
             f"{len(given)} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} "
-            "allowed (MAX_MASK_BYTES); make the picture smaller, or leave out some objects"
+            "allowed (MAX_MASK_BYTES); make the image smaller, or leave out some objects"
         )
         raise RecordError("", Reason.NOT_RENDERABLE, detail)
     stack = np.zeros((len(given), height, width), np.uint8)
@@ -219,10 +219,10 @@ def with_targets(
     *,
     full_size: tuple[int, int],
 ) -> Sample:
-    """The sample of a decoded picture; its targets are those that the vocabulary names.
+    """The sample of a decoded image; its targets are those that the vocabulary names.
 
-    ``full_size`` is the picture's height and width, which annotations are measured in: it may have been decoded
-    smaller. ``mask`` decodes its mask. A picture without one among others that have one gets a mask that says nothing
+    ``full_size`` is the image's height and width, which annotations are measured in: it may have been decoded
+    smaller. ``mask`` decodes its mask. An image without one among others that have one gets a mask that says nothing
     of any pixel.
 
     Raises RecordError with an empty key where the mask cannot be decoded; ValueError as ``targets.fill``.

@@ -110,12 +110,12 @@ def shares(
     for name, copies_left in left.items():
         if copies_left < 0:
             raise CallError(
-                f"copies is {copies!r} and class {name!r} has {counts[name]} pictures already, which stay; give at "
+                f"copies is {copies!r} and class {name!r} has {counts[name]} images already, which stay; give at "
                 f"least balance:{max(counts.values())}, or leave out --include-originals (include_originals)"
             )
         if copies_left > COPIES_MAX * counts[name]:
             raise CallError(
-                f"copies is {copies!r}, which asks for {copies_left} copies of the {counts[name]} pictures of class "
+                f"copies is {copies!r}, which asks for {copies_left} copies of the {counts[name]} images of class "
                 f"{name!r}; at most {COPIES_MAX} of each are made: choose a smaller number"
             )
     extra = {name: copies_left % counts[name] for name, copies_left in left.items()}
@@ -143,12 +143,12 @@ def _check_classes(
     if "label" not in dataset.targets:
         has = f"their targets are {', '.join(sorted(dataset.targets))}" if dataset.targets else "they have no targets"
         raise DatasetError(
-            f"copies is {_shown(copies)}, and the pictures in {dataset.root} have no single class each ({has}); a "
-            "picture with several objects cannot be counted for one class: give one number of copies for all"
+            f"copies is {_shown(copies)}, and the images in {dataset.root} have no single class each ({has}); a "
+            "image with several objects cannot be counted for one class: give one number of copies for all"
         )
     if isinstance(copies, str):
         if None in counts:
-            told = "is 1 picture" if counts[None] == 1 else f"are {counts[None]} pictures"
+            told = "is 1 image" if counts[None] == 1 else f"are {counts[None]} images"
             first = next(each.first_unlabelled for _, each in datasets if each.first_unlabelled is not None)
             raise DatasetError(
                 f"copies is {copies!r}, and there {told} without a class, {first} the first; move them into a class, "
@@ -162,7 +162,7 @@ def _check_classes(
             )
     for counted in counts:
         if (counted is None or counted not in copies) and OTHERS not in copies:
-            what = "pictures without a class" if counted is None else f"class {counted!r}"
+            what = "images without a class" if counted is None else f"class {counted!r}"
             own = "" if counted is None else f"{counted}=N, or "
             raise CallError(f"copies does not say how many {what} get; add {own}*=N for all that are not named")
 

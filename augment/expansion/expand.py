@@ -86,7 +86,7 @@ class Expansion:
     before those of ``options``.
 
     Raises OutputError where the folders lie in one another; DatasetError where two outputs would have one name, the
-    format cannot hold a target, or a split that is augmented shares pictures with another one (unless
+    format cannot hold a target, or a split that is augmented shares images with another one (unless
     ``allow_leaks``); PipelineError where the pipeline cannot hold for the dataset; CallError for arguments out of
     range.
     """
@@ -260,7 +260,7 @@ class Expansion:
         if previous is None:
             return 0
         current = manifest.path_set(self.out, self.spec.num_shards, self.spec.id)
-        num_removed = sum(len(current.missing(paths)) for paths in previous.pictures())
+        num_removed = sum(len(current.missing(paths)) for paths in previous.images())
         for paths in previous.paths():
             for path in current.missing(paths):
                 folder.remove(self.out, path)

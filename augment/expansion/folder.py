@@ -370,7 +370,7 @@ def _inside(root: Path, relative: str) -> Path:
 
 
 def _text_inside(root: Path, relative: str) -> str:
-    """The same, in a tenth of the time that it takes to make a Path: there is one for each picture that is written."""
+    """The same, in a tenth of the time that it takes to make a Path: there is one for each image that is written."""
     if relative.startswith("/") or (".." in relative and ".." in relative.split("/")):
         raise OutputError(f"the manifest in {root} names {relative!r}, which lies outside of it; choose another folder")
     return f"{root}/{relative}"

@@ -76,12 +76,12 @@ class Row:
     """One row.
 
     ``split`` is that of the output, None where splits have no folders. ``copy`` is None for originals and refusals.
-    ``path`` is relative to the output folder; ``size_bytes`` and ``digest`` are of the encoded picture. ``applied`` is
+    ``path`` is relative to the output folder; ``size_bytes`` and ``digest`` are of the encoded image. ``applied`` is
     JSON: the transforms that were applied with the parameters that were drawn, arrays as shape and digest; ``dropped``
     is JSON too: how many boxes and keypoints were lost. ``annotations`` is the text of ``Annotations.to_json``.
 
     ``files`` are what else there is of this output: its mask, whose place is ``mask_path``, and what the format lays
-    beside it. Where pictures lie inside of files, ``path`` is such a file and ``files`` is that file alone;
+    beside it. Where images lie inside of files, ``path`` is such a file and ``files`` is that file alone;
     ``made_of`` is then the digest of all that went into it.
     """
 
@@ -113,12 +113,12 @@ class Row:
         """Every file that holds something of this output; none of a refusal."""
         if self.path is None:
             return ()
-        picture = File(self.path, self.size_bytes or 0, self.digest or "")
-        return self.files if any(each.path == self.path for each in self.files) else (picture, *self.files)
+        image = File(self.path, self.size_bytes or 0, self.digest or "")
+        return self.files if any(each.path == self.path for each in self.files) else (image, *self.files)
 
 
 def files(rows: Iterable[Row]) -> set[File]:
-    """The files of these rows, each once: rows of packed pictures share theirs."""
+    """The files of these rows, each once: rows of packed images share theirs."""
     return {file for row in rows for file in row.on_disk()}
 
 
@@ -229,8 +229,8 @@ class Previous:
         """The paths of all rows' files, some thousands at a time."""
         return (_paths(table) for table in self.tables(["path", "files"]))
 
-    def pictures(self) -> Iterator[list[str]]:
-        """The paths of all rows' pictures, some thousands at a time."""
+    def images(self) -> Iterator[list[str]]:
+        """The paths of all rows' images, some thousands at a time."""
         return (table.column("path").to_pylist() for table in self.tables(["path"]))
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:

@@ -25,7 +25,7 @@ from augment.scanning import scan
 from augment.workers.task import Guard
 
 _EXTENSIONS = {**EXTENSIONS, "tiff": "tif"}
-"""Of pictures that had no file of their own, where a name is not what their format is called."""
+"""Of images that had no file of their own, where a name is not what their format is called."""
 
 _NO_BOXES = Annotations(boxes=(), box_labels=())
 
@@ -136,9 +136,9 @@ class Outputs:
         return record.mask is not None and "mask" not in self._spec.drop_targets
 
     def paths(self, output: Output) -> tuple[str, ...]:
-        """Every place where something of the output may lie; the first is the picture's.
+        """Every place where something of the output may lie; the first is the image's.
 
-        What lies beside a picture is called after it, whatever it says; there may be nothing where nothing is said.
+        What lies beside an image is called after it, whatever it says; there may be nothing where nothing is said.
         Raises RecordError where the format has no place for it.
         """
         sidecars = [
@@ -147,10 +147,10 @@ class Outputs:
             for sidecar in self._format.sidecars(replace(output, annotations=said), self._spec.whole)
         ]
         mask = (self._format.mask_path(output),) if output.has_mask else ()
-        return tuple(dict.fromkeys((self._format.picture_path(output), *mask, *(each.path for each in sidecars))))
+        return tuple(dict.fromkeys((self._format.image_path(output), *mask, *(each.path for each in sidecars))))
 
     def sidecars(self, row: Row) -> tuple[WrittenFile, ...]:
-        """What lies beside the picture that a row describes."""
+        """What lies beside the image that a row describes."""
         return tuple(self._format.sidecars(of_row(self._spec, row), self._spec.whole))
 
     def _output(self, record: Record, copy: int | None, extension: str) -> Output:
@@ -168,7 +168,7 @@ class Outputs:
         )
 
     def _extension(self, record: Record) -> str:
-        """That of the record's own picture, empty where its key holds it."""
+        """That of the record's own image, empty where its key holds it."""
         if record.offset is None:
             if record.key.rpartition("/")[2] == record.path.name:
                 return ""
@@ -219,7 +219,7 @@ class CopyMaker:
     """Renders and encodes copies of one record, which it decodes once.
 
     Each copy is a guarded piece of work of its own, so that the limit on time holds for one and not for all. Where the
-    guard does it in another process, the decoded picture stays there and the next copy decodes again.
+    guard does it in another process, the decoded image stays there and the next copy decodes again.
     """
 
     def __init__(self, renderer: Renderer, spec: ExpansionSpec, outputs: Outputs, guard: Guard, record: Record) -> None:

@@ -31,9 +31,9 @@ _PART_BYTES = 4_000
 
 @dataclass(frozen=True, slots=True)
 class ClassPlan:
-    """What becomes of one class in the splits that are augmented, in pictures.
+    """What becomes of one class in the splits that are augmented, in images.
 
-    ``class_name`` is None for records without one. ``num_after`` are the copies, and the pictures themselves where they
+    ``class_name`` is None for records without one. ``num_after`` are the copies, and the images themselves where they
     are taken along.
     """
 
@@ -64,7 +64,7 @@ class There:
 class Plan(There):
     """What would be in the folder, and how much of it is there.
 
-    ``num_outputs`` are pictures of the splits that are augmented, ``num_copied`` those of splits that pass through.
+    ``num_outputs`` are images of the splits that are augmented, ``num_copied`` those of splits that pass through.
     ``bytes_about`` is what is still to be written: the mean of a few records that were really rendered, times their
     number. None where none of these few could be. ``bytes_free`` is what the file system has left. ``changes`` are
     those of the dataset since the folder was written; None where it is new. ``classes`` is empty where records have no
@@ -167,7 +167,7 @@ class SizeTask:
 
 
 def _bytes(made: Encoded) -> int:
-    """Of a picture, its mask and about what is said of it."""
+    """Of an image, its mask and about what is said of it."""
     return len(made.data) + len(made.mask or b"") + len(made.annotations or "")
 
 

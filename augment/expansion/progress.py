@@ -15,10 +15,10 @@ _REFUSALS_TOLD = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCounts:
-    """Counts of new pictures (``num_kept``: of old ones), which add up. ``size_bytes`` is that of all files.
+    """Counts of new images (``num_kept``: of old ones), which add up. ``size_bytes`` is that of all files.
 
     ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
-    anew for all pictures, or beside pictures that were kept.
+    anew for all images, or beside images that were kept.
     """
 
     num_rendered: int = 0

@@ -504,6 +504,6 @@ def check_renderer(renderer: Renderer, spec: ExpansionSpec, shard: Shard) -> Non
 
 
 def num_outputs(spec: ExpansionSpec, shard: Shard, rows: Iterable[Row]) -> int:
-    """Pictures of a shard that count towards the expansion's total, those of refused records too."""
+    """Images of a shard that count towards the expansion's total, those of refused records too."""
     records = {row.key: row.class_name for row in rows if row.record_digest is not None}
     return sum(spec.outputs_of(shard.part, key, class_name) for key, class_name in records.items())

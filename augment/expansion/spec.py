@@ -29,9 +29,9 @@ TARGETS = ("label", "labels", "mask", "boxes", "instance_masks", "keypoints")
 """What an output can be without; the words of ``--drop-targets``."""
 
 _OUTPUTS_A_SHARD = 256
-"""A shard is the work that a kill may cost: seconds of it, at 1 to 50 ms a picture."""
+"""A shard is the work that a kill may cost: seconds of it, at 1 to 50 ms an image."""
 _NUM_SHARDS_MIN = 32
-"""Where there are records enough: a few large pictures keep many cores busy."""
+"""Where there are records enough: a few large images keep many cores busy."""
 _NUM_SHARDS_WANTED = 4096
 _RECORDS_A_SHARD_MAX = 1024
 
@@ -129,7 +129,7 @@ class ExpansionSpec:
 
     @property
     def num_outputs(self) -> int:
-        """Pictures that the augmented records become, if none is refused."""
+        """Images that the augmented records become, if none is refused."""
         if isinstance(self.copies, int):
             num_copies = self.copies * self.num_records
         else:
@@ -155,7 +155,7 @@ class ExpansionSpec:
 
     @property
     def packs(self) -> bool:
-        """True if the format packs many pictures into one file."""
+        """True if the format packs many images into one file."""
         return isinstance(scan.FORMATS[self.format], ShardFormat)
 
     def folder(self, part: Part) -> str | None:
@@ -179,11 +179,11 @@ class ExpansionSpec:
         return 0 if share is None else share.of(part.split, key)
 
     def has_original(self, part: Part) -> bool:
-        """Whether the part's own pictures are outputs."""
+        """Whether the part's own images are outputs."""
         return part.copied or self.include_originals
 
     def outputs_of(self, part: Part, key: str, class_name: str | None) -> int:
-        """How many pictures a record becomes that count towards ``num_outputs``."""
+        """How many images a record becomes that count towards ``num_outputs``."""
         return 0 if part.copied else self.copies_of(part, key, class_name) + int(self.include_originals)
 
     def to_json(self) -> str:
@@ -312,7 +312,7 @@ def _targets(dataset: Dataset, chosen: Format, drop_targets: Collection[str]) ->
         held = [name for name in TARGETS if name in chosen.writes]
         raise DatasetError(
             f"the dataset has {' and '.join(lost)}, which the format {chosen.name} cannot hold (it holds "
-            f"{', '.join(held) or 'pictures alone'}); choose another format, or leave them out with --drop-targets "
+            f"{', '.join(held) or 'images alone'}); choose another format, or leave them out with --drop-targets "
             f"{','.join(lost)} (drop_targets)"
         )
     return tuple(sorted(name for name in left if name.partition("_")[0] != "keypoint" or "keypoints" in left))

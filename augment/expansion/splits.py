@@ -100,10 +100,10 @@ def check_leaks(dataset: Dataset, division: Division) -> None:
                 for i, k in sorted(zip(first.tolist(), second.tolist(), strict=True))[:_NAMED]
             ]
             more = ", …" if len(both) > _NAMED else ""
-            pictures = "1 picture is" if len(both) == 1 else f"{len(both):,} pictures are"
+            images = "1 image is" if len(both) == 1 else f"{len(both):,} images are"
             raise DatasetError(
-                f"{pictures} in both {name} and {other} ({', '.join(told)}{more}), so that copies of one split would "
-                "be pictures of the other; remove them from one of both, or expand with --allow-leaks (allow_leaks)"
+                f"{images} in both {name} and {other} ({', '.join(told)}{more}), so that copies of one split would "
+                "be images of the other; remove them from one of both, or expand with --allow-leaks (allow_leaks)"
             )
 
 

@@ -211,7 +211,7 @@ def verify_expansion(
     """Compare an expanded folder with its manifest, and the manifest with what rendering gives again.
 
     Without ``dataset`` it is looked for where it lay when the folder was written, and so are those that transforms take
-    pictures of, unless ``references`` gives them by name; where one is not found unchanged, or this is another engine,
+    images of, unless ``references`` gives them by name; where one is not found unchanged, or this is another engine,
     the files are only compared with the manifest. ``progress`` is called with how many outputs were looked at, how many
     there are and how much was found. Nothing is written.
 

@@ -156,7 +156,7 @@ def add(named: TableImages, images: ImageFinder, table: Table) -> None:
             named.missing.setdefault(name, f"{error} ({where})")
             continue
         if path is None:
-            named.missing.setdefault(name, f"picture missing: {where} names it")
+            named.missing.setdefault(name, f"image missing: {where} names it")
         else:
             by_path.setdefault(path, []).append(row)
     for path, some in by_path.items():
@@ -165,7 +165,7 @@ def add(named: TableImages, images: ImageFinder, table: Table) -> None:
 
 
 def _described(columns: Columns, rows: list[TableRow], classes: set[str]) -> tuple[Described, str | None]:
-    """What the rows of one picture say of it, and its split where they say one."""
+    """What the rows of one image say of it, and its split where they say one."""
     try:
         split = _same(rows, columns.split, "split")
         if split is not None and ("/" in split or split.startswith(".")):
@@ -199,7 +199,7 @@ def _same(rows: list[TableRow], place: int | None, what: str) -> str | None:
     values = list(dict.fromkeys(row.cells[place] for row in rows))
     if len(values) > 1:
         plural = {"class": "classes"}.get(what, f"{what}s")
-        raise ValueError(f"two {plural}: {values[0]!r} and {values[1]!r}, in the rows of one picture")
+        raise ValueError(f"two {plural}: {values[0]!r} and {values[1]!r}, in the rows of one image")
     return values[0] or None
 
 
@@ -257,12 +257,12 @@ def _corners(meaning: str, a: float, b: float, c: float, d: float) -> tuple[floa
 
 
 def _check_size(columns: Columns, row: TableRow, height: int, width: int) -> None:
-    """The boxes of a picture that was scaled after they were drawn are wrong, and look plausible."""
+    """The boxes of an image that was scaled after they were drawn are wrong, and look plausible."""
     if columns.size is None:
         return
     given = tuple(row.cells[place] for place in columns.size)
     if any(given) and tuple(_number(cell, f"a size in line {row.line}") for cell in given) != (width, height):
-        raise ValueError(f"picture of another size: line {row.line} says {' x '.join(given)}, it is {width} x {height}")
+        raise ValueError(f"image of another size: line {row.line} says {' x '.join(given)}, it is {width} x {height}")
 
 
 def _number(cell: str, what: str) -> float:
@@ -337,7 +337,7 @@ class CsvTable(FolderFormat):
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """``labels.csv`` in the root."""
-        yield StreamedFile(TABLE, pieces(outputs, whole, self.picture_path))
+        yield StreamedFile(TABLE, pieces(outputs, whole, self.image_path))
 
 
 def _with_suffix(tree: Tree, *suffixes: str) -> list[str]:

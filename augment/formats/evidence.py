@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from augment.datasets import keys
 from augment.formats import files
 from augment.formats.files import SPLIT_NAMES
-from augment.formats.tree import PICTURES, Tree, encoding, is_picture
+from augment.formats.tree import IMAGES, Tree, encoding, is_image
 from augment.validation import quoted
 
 HEAD_BYTES = 2**16
@@ -108,7 +108,7 @@ KINDS = frozenset(
 )
 """Suffixes of files that may describe images."""
 
-IMAGES = (
+MASK_IMAGES = (
     (
         "Cityscapes",
         re.compile(r".*_gt(fine|coarse)_((label|instance)(train)?ids|color)\.png", re.IGNORECASE),
@@ -125,7 +125,7 @@ DOCUMENTS = re.compile(
 """Names of files that people put beside a dataset: they are left out, with a notice."""
 
 STRUCTURAL = frozenset(
-    {"images", "image", "imgs", "img", "pictures", "pics", "jpegimages", "pngimages", "jpegs", "jpgs", "pngs", "rgb"}
+    {"images", "image", "imgs", "img", "pics", "jpegimages", "pngimages", "jpegs", "jpgs", "pngs", "rgb"}
     | {"image_2", "image_3", "image_02", "image_03", "leftimg8bit", "rightimg8bit", "imagefiles", "image_files"}
     | {"labels", "annotations", "annotation", "annots", "annot", "anno", "annos", "xmls", "xml", "jsons", "bboxes"}
     | {"masks", "gt", "gtfine", "gtcoarse", "ground_truth", "groundtruth", "segmentations", "segmentation"}
@@ -143,7 +143,7 @@ STRUCTURAL = frozenset(
 )
 """Names of folders that only structure a dataset, in lower case: never a class."""
 
-_STRUCTURE = "images?|imgs?|jpe?gs?|pngs?|pictures|labels?|annotations?|annots?|masks?|gt|bbox|bounding_?box"
+_STRUCTURE = "images?|imgs?|jpe?gs?|pngs?|pict(ure)?s|labels?|annotations?|annots?|masks?|gt|bbox|bounding_?box"
 _SPLIT = "|".join(sorted(SPLIT_NAMES, key=len, reverse=True))
 _WITH_SPLIT = re.compile(
     rf"({_SPLIT})[-_ ]?({_STRUCTURE})|({_STRUCTURE})[-_ ]?({_SPLIT}|raw|orig(inals?)?|resized|\d+x\d+)|ima?ge?_?\d+",
@@ -363,7 +363,7 @@ def notices(found: Collection[Unread], num_ignored: int) -> list[str]:
 
 def of_no_suffix(tree: Tree) -> Iterator[Unread]:
     """Yield files without a known suffix that are XML of a tool, as of Stanford Dogs; looks into few."""
-    known = KINDS | PICTURES
+    known = KINDS | IMAGES
     some = tree.of_suffixes(suffix for suffix in tree.by_suffix if suffix not in known)
     for path in sorted(some)[:_LOOKED_AT]:
         found = words(".xml", files.head(tree.root / path, HEAD_BYTES))
@@ -401,7 +401,7 @@ class _Names:
         for number, line in enumerate(lines):
             for token in _TOKENS.split(line):
                 last = re.split(r"[/\\]", token)[-1]
-                if last in self._by_name and is_picture(last):
+                if last in self._by_name and is_image(last):
                     return f"line {number + 1} names {keys.printable(self._by_name[last])}"
                 if last in self.by_stem:
                     with_stem[last] += 1
@@ -460,7 +460,7 @@ def masks_among(images: Collection[str]) -> Iterator[Unread]:
         if other is None and holder is not None:
             outside = (each for each in by_stem[stem] if holder not in each.lower().split("/")[:-1])
             other = min(outside, default=None)
-        tool = next((name for name, pattern in IMAGES if pattern.fullmatch(path.rpartition("/")[2])), None)
+        tool = next((name for name, pattern in MASK_IMAGES if pattern.fullmatch(path.rpartition("/")[2])), None)
         if tool is not None:
             yield Unread(path, f"it is a file of {tool}", tool)
         elif other is not None:

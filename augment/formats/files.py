@@ -237,10 +237,8 @@ def above(path: str) -> Iterator[str]:
         yield path
 
 
-def add_pictures(
-    listing: Listing, paths: Iterable[str], split: str | None, describe: Callable[[str], Described]
-) -> None:
-    """Add pictures of one split, sorted by folder and name; ``describe`` is called with a path when it is its turn."""
+def add_images(listing: Listing, paths: Iterable[str], split: str | None, describe: Callable[[str], Described]) -> None:
+    """Add images of one split, sorted by folder and name; ``describe`` is called with a path when it is its turn."""
     for folder, unsorted in sorted(by_folder(paths).items(), key=lambda item: item[0].encode()):
         names = tuple(sorted(unsorted, key=str.encode))
         prefix = f"{folder}/" if folder else ""
@@ -248,10 +246,10 @@ def add_pictures(
         listing.groups.append(FileGroup(folder, names, split, described=described))
 
 
-def add_described(listing: Listing, pictures: Iterable[tuple[str, str | None, Described]]) -> None:
-    """Add pictures in this order, each with its split and what is known of it."""
+def add_described(listing: Listing, images: Iterable[tuple[str, str | None, Described]]) -> None:
+    """Add images in this order, each with its split and what is known of it."""
     groups: dict[tuple[str, str | None], dict[str, Described]] = {}
-    for path, split, described in pictures:
+    for path, split, described in images:
         folder, _, name = path.rpartition("/")
         groups.setdefault((folder, split), {})[name] = described
     for (folder, split), by_name in groups.items():
@@ -260,7 +258,7 @@ def add_described(listing: Listing, pictures: Iterable[tuple[str, str | None, De
 
 
 def add_misplaced(listing: Listing, paths: Iterable[str], why: str) -> None:
-    """Add files that belong nowhere, sorted by path; ``why`` refuses those that are pictures."""
+    """Add files that belong nowhere, sorted by path; ``why`` refuses those that are images."""
     folders = by_folder(sorted(paths, key=str.encode))
     listing.groups += [FileGroup(folder, tuple(names), misplaced=why) for folder, names in folders.items()]
 

@@ -1,14 +1,14 @@
-"""The folder format: pictures in class folders, or in one folder, or either below ``train/ val/ test/``.
+"""The folder format: images in class folders, or in one folder, or either below ``train/ val/ test/``.
 
 Layout, from the folders' names alone:
 
 - **Splits.** Where every folder in the root has the name of a split (``files.SPLIT_NAMES``, in any case), each is one,
   under its own name. Two or more such folders beside others are ambiguous, which is an error; one alone beside others
   (the class *train* among vehicles) is a class like them.
-- **Classes.** The first folder below the split (or the root) that a picture lies in is its class, however deep it
-  lies. A folder without a usable picture is no class: empty folders survive neither git nor most archives. A picture
-  beside class folders has no class; where no picture has one, the dataset has none. Pictures beside splits are refused.
-- **Every other file** that is no usable picture is refused by name. What is left out in silence, and what becomes of
+- **Classes.** The first folder below the split (or the root) that an image lies in is its class, however deep it
+  lies. A folder without a usable image is no class: empty folders survive neither git nor most archives. An image
+  beside class folders has no class; where no image has one, the dataset has none. Images beside splits are refused.
+- **Every other file** that is no usable image is refused by name. What is left out in silence, and what becomes of
   links, is said in ``files``.
 """
 
@@ -23,7 +23,7 @@ from augment.errors import DatasetError
 from augment.formats import evidence, files
 from augment.formats.files import Lazily
 from augment.formats.format import Described, FileGroup, FolderFormat, Listing, Output
-from augment.formats.tree import Folder, Tree, is_picture, join
+from augment.formats.tree import Folder, Tree, is_image, join
 
 
 class ClassFolders(FolderFormat):
@@ -38,9 +38,9 @@ class ClassFolders(FolderFormat):
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List what may be a record. Raises DatasetError if the folders do not tell splits or classes."""
-        holders = [folder for folder in tree.folders if any(map(is_picture, folder.files))]
+        holders = [folder for folder in tree.folders if any(map(is_image, folder.files))]
         are_classes = _only_structure(holders)
-        if are_classes and not listing.is_named and not any(evidence.masks_among(list(tree.pictures()))):
+        if are_classes and not listing.is_named and not any(evidence.masks_among(list(tree.images()))):
             shown = " and ".join(map(keys.printable, sorted({folder.parts[0] for folder in holders})[:3]))
             raise DatasetError(
                 f"{keys.printable(str(tree.root))}: all images are in {shown}, names that only structure a dataset: if "
@@ -66,7 +66,7 @@ class ClassFolders(FolderFormat):
                 group = replace(group, described=_named("/".join([split, *rest]), names))
             listing.groups.append(group)
 
-    def picture_path(self, output: Output) -> str:
+    def image_path(self, output: Output) -> str:
         """Return the path in the folder of its class, below that of its split.
 
         The class may be the first part of the key already, if this format was read. The folders of an image without a
@@ -90,9 +90,7 @@ def _named(folder: str, names: Sequence[str]) -> Lazily:
 
 def _may_be_image(name: str) -> bool:
     """True unless the name says that a file is a text or describes something; it is opened to see what it is."""
-    return is_picture(name) or not (
-        evidence.DOCUMENTS.fullmatch(name) or keys.extension(name).lower() in evidence.KINDS
-    )
+    return is_image(name) or not (evidence.DOCUMENTS.fullmatch(name) or keys.extension(name).lower() in evidence.KINDS)
 
 
 def _below_structure(parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -105,7 +103,7 @@ def _only_structure(holders: Sequence[Folder]) -> bool:
     tops = {next((part for part in folder.parts if part.lower() not in files.SPLIT_NAMES), "") for folder in holders}
     if len(tops) < 2 or not all(map(evidence.is_structural, tops)):
         return False
-    names = (name for folder in holders for name in set(filter(is_picture, folder.files)))
+    names = (name for folder in holders for name in set(filter(is_image, folder.files)))
     return max(Counter(map(keys.without_extension, names)).values()) == 1
 
 

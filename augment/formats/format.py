@@ -27,7 +27,7 @@ class FileSlice:
 
 @dataclass(frozen=True, slots=True)
 class MaskPlace:
-    """Where a picture's mask lies; ``path`` is relative to the root."""
+    """Where an image's mask lies; ``path`` is relative to the root."""
 
     path: str
     part: FileSlice | None = None
@@ -40,7 +40,7 @@ class Described:
     ``named`` is the path that the record goes by: its key is that path less split and extension. Where None it is the
     file's own. ``class_name`` beats the group's. ``problem`` refuses the record (Reason.ANNOTATION) and says why.
 
-    ``annotate`` stands for ``annotations`` where these follow from the picture's size or should not wait in memory: it
+    ``annotate`` stands for ``annotations`` where these follow from the image's size or should not wait in memory: it
     is called with height and width when they are known, in a thread of the scan, perhaps more than once. It refuses the
     record by a ValueError, whose text is a problem; None where nothing is said of it.
     """
@@ -58,10 +58,10 @@ class Described:
 class FileGroup:
     """Files of one folder, which share split and class.
 
-    ``folder`` is relative to the root, empty for the root itself; where pictures lie inside of a file, it is that file,
+    ``folder`` is relative to the root, empty for the root itself; where images lie inside of a file, it is that file,
     and ``names`` are the names of its members. ``split`` is the name of the split, with which the names that records go
-    by begin, or None. ``misplaced`` tells that a picture among them belongs nowhere, and why. ``described`` holds, by
-    the places in ``names``, what is known of a picture beyond that; formats without annotations have none.
+    by begin, or None. ``misplaced`` tells that an image among them belongs nowhere, and why. ``described`` holds, by
+    the places in ``names``, what is known of an image beyond that; formats without annotations have none.
     """
 
     folder: str
@@ -113,11 +113,11 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One picture of an expansion. ``copy`` is None for a record's own, unchanged picture.
+    """One image of an expansion. ``copy`` is None for a record's own, unchanged image.
 
-    ``key`` is relative to the split. ``extension`` is that of the picture's file, without a dot; it is empty where the
+    ``key`` is relative to the split. ``extension`` is that of the image's file, without a dot; it is empty where the
     key holds it already (of two originals that differ by their extension only). ``height`` and ``width`` are the
-    output's, ``class_name`` is the picture's single class.
+    output's, ``class_name`` is the image's single class.
     """
 
     key: str
@@ -143,10 +143,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """An output with its bytes: the encoded picture, and its mask as PNG."""
+    """An output with its bytes: the encoded image, and its mask as PNG."""
 
     output: Output
-    picture: bytes
+    image: bytes
     mask: bytes | None
 
 
@@ -217,7 +217,7 @@ class Format(ABC):
 class FolderFormat(Format):
     """A format in which each image is a file of its own."""
 
-    def picture_path(self, output: Output) -> str:
+    def image_path(self, output: Output) -> str:
         """Return the path of an image below the output folder; different outputs never share a path."""
         return f"{output.split}/{output.file_name}" if output.split else output.file_name
 

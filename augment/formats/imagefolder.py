@@ -31,7 +31,7 @@ from augment.samples import annotations
 from augment.samples.annotations import NOTHING, Annotations
 from augment.validation import quoted
 
-_OF_PICTURES = ("file_name", "label", "labels", "objects", "mask_file_name")
+_OF_IMAGES = ("file_name", "label", "labels", "objects", "mask_file_name")
 """Columns with a meaning; the others are carried along."""
 _CATEGORIES = ("categories", "category", "labels", "label")
 _DECIMALS = 6
@@ -91,7 +91,7 @@ def of_csv(text: str) -> Iterator[MetadataRow]:
 
 
 def read(row: Mapping[str, Any]) -> tuple[str | None, Annotations]:
-    """The class of a row's picture, and what else is said of it. Raises ValueError."""
+    """The class of a row's image, and what else is said of it. Raises ValueError."""
     members: dict[str, Any] = {}
     label, several = row.get("label"), row.get("labels")
     if isinstance(label, list | dict) and several is None:
@@ -102,7 +102,7 @@ def read(row: Mapping[str, Any]) -> tuple[str | None, Annotations]:
         members["labels"] = _shares(several)
     if (objects := row.get("objects")) is not None:
         members |= _boxes(objects)
-    extra = {name: value for name, value in row.items() if name not in _OF_PICTURES and value is not None}
+    extra = {name: value for name, value in row.items() if name not in _OF_IMAGES and value is not None}
     if extra:
         members["extra"] = extra
     said = annotations.parse(members) if members else NOTHING
@@ -122,7 +122,7 @@ def written(said: Annotations, whole: OutputDataset, *, soft: bool) -> dict[str,
     if "boxes" in whole.targets and said.boxes is not None:
         row["objects"] = _objects(said)
     for name, value in sorted((said.extra or {}).items()):
-        row[f"{name}_" if name in _OF_PICTURES else name] = value
+        row[f"{name}_" if name in _OF_IMAGES else name] = value
     return row
 
 
@@ -217,7 +217,7 @@ class ImageFolder(FolderFormat):
         )
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the pictures that the tables name, and those that they don't. Raises DatasetError, StorageError."""
+        """List the images that the tables name, and those that they don't. Raises DatasetError, StorageError."""
         found, root = tree, tree.root
         tables = sorted(path for path in found.paths if path.rpartition("/")[2] in TABLES)
         if not tables:
@@ -233,7 +233,7 @@ class ImageFolder(FolderFormat):
         named.fill(listing, tables[0].rpartition("/")[2])
 
     def mask_path(self, output: Output) -> str:
-        """Beside its picture."""
+        """Beside its image."""
         return join(output.split or "", _mask_name(output))
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
@@ -262,10 +262,10 @@ def _rows(found: Tree, table: str) -> Iterator[MetadataRow]:
 def _add(named: TableImages, folder: str, row: MetadataRow, where: str) -> None:
     name = row.columns.get("file_name")
     if not isinstance(name, str) or not name:
-        raise DatasetError(f"{named.tree.root}: {where} has no file_name; each row names a picture")
+        raise DatasetError(f"{named.tree.root}: {where} has no file_name; each row names an image")
     path = files.named(named.tree.paths, folder, name)
     if path is None:
-        named.missing.setdefault(join(folder, name), f"picture missing: {where} names it")
+        named.missing.setdefault(join(folder, name), f"image missing: {where} names it")
         return
     named.add(path, _described(named, folder, row), where)
 

@@ -6,7 +6,7 @@
     train/…             train_labels/…        or ``trainannot/``, ``train_masks/`` …: next to each split
     train/a.jpg         train/a_mask.png      image and mask in one folder
 
-- **Folders of images** are called ``images`` (or as in ``_PICTURES``), those of masks ``masks``, ``labels``,
+- **Folders of images** are called ``images`` (or as in ``_IMAGES``), those of masks ``masks``, ``labels``,
   ``annotations``, ``SegmentationClass`` (``_MASKS``), compared without case. A record's name is the path of its image
   less that folder: ``train/images/a.jpg`` is the record ``a`` of ``train``.
 - **A pair** has the same place below both: the mask's name is the image's, with or without its extension, or with an
@@ -172,7 +172,7 @@ def _number(cell: str) -> int:
     return int(cell)
 
 
-_PICTURES = frozenset({"images", "image", "imgs", "img", "jpegimages"})
+_IMAGES = frozenset({"images", "image", "imgs", "img", "jpegimages"})
 _MASKS = frozenset(
     {"masks", "mask", "labels", "label", "annotations", "annotation", "annot", "gt", "ground_truth", "groundtruth"}
     | {"segmentationclass", "segmentationclasspng", "segmentations", "segmentation"}
@@ -182,7 +182,7 @@ _OF_SPLIT = re.compile(
     "(masks?|labels?|annot|annotations?|gt|(?P<images>images?|imgs?))",
     re.IGNORECASE,
 )
-_PICTURE_ENDINGS = re.compile(r"[-_. ](images?|img|rgb|sat|photo|orig|original|input)$", re.IGNORECASE)
+_IMAGE_ENDINGS = re.compile(r"[-_. ](images?|img|rgb|sat|photo|orig|original|input)$", re.IGNORECASE)
 """What follows the name that an image shares with its mask: ``1_sat.jpg`` has ``1_mask.png``."""
 _TESTS = frozenset({"test", "testing"})
 
@@ -214,9 +214,9 @@ class _Masks:
         return {path for paths in self.by_name.values() for path in paths}
 
     def of(self, inside: tuple[str, ...], name: str) -> list[str]:
-        """The masks of the picture with this name; they are matched from now on."""
+        """The masks of the image with this name; they are matched from now on."""
         bare = keys.without_extension(name)
-        start = _PICTURE_ENDINGS.sub("", bare)
+        start = _IMAGE_ENDINGS.sub("", bare)
         found = (
             self.by_name.get((*inside, name))
             or self.by_name.get((*inside, bare))
@@ -238,35 +238,35 @@ class MaskFolders(FolderFormat):
 
         Or if at least half of all images have a mask in their own folder.
         """
-        masks, pictures, _ = _in_folders(tree)
-        if any(masks.of(place.inside, path.rpartition("/")[2]) for path, place in pictures.items()):
+        masks, images, _ = _in_folders(tree)
+        if any(masks.of(place.inside, path.rpartition("/")[2]) for path, place in images.items()):
             return True
-        masks, pictures = _in_one_folder(tree)
-        return bool(masks.by_name) and 2 * len(masks.by_name) >= len(pictures)
+        masks, images = _in_one_folder(tree)
+        return bool(masks.by_name) and 2 * len(masks.by_name) >= len(images)
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """List the images with their masks. Raises DatasetError if there is no such pair of folders, StorageError."""
-        masks, pictures, others = _in_folders(tree)
-        if not pictures or not masks.by_name:
-            masks, pictures = _in_one_folder(tree)
+        masks, images, others = _in_folders(tree)
+        if not images or not masks.by_name:
+            masks, images = _in_one_folder(tree)
             others = []
-            listing.notices += _not_classes(pictures.values())
+            listing.notices += _not_classes(images.values())
         if not masks.by_name:
             raise DatasetError(
-                f"{tree.root} has no folder of pictures with a folder of masks beside it; call them images and masks, "
+                f"{tree.root} has no folder of images with a folder of masks beside it; call them images and masks, "
                 "give masks the names of their images with _mask behind them, or name another format"
             )
         find_classes(listing, tree, masks.paths())
-        tops = {place.inside[0] if place.inside else "" for place in pictures.values()}
+        tops = {place.inside[0] if place.inside else "" for place in images.values()}
         listing.splits = () if "" in tops else folder.splits(tree.root, sorted(tops))
-        without = _splits_without(pictures, masks, listing.splits)
+        without = _splits_without(images, masks, listing.splits)
         listing.notices += [f"no image of the split {split} has a mask" for split in without]
-        files.add_described(listing, _described(pictures, masks, listing.splits, without))
-        files.add_misplaced(listing, others, "it lies neither among the pictures nor among the masks; move it")
+        files.add_described(listing, _described(images, masks, listing.splits, without))
+        files.add_misplaced(listing, others, "it lies neither among the images nor among the masks; move it")
         for path in sorted(masks.paths() - masks.matched, key=str.encode):
-            files.refuse(listing, path, Reason.ANNOTATION, "mask without picture: none has its name")
+            files.refuse(listing, path, Reason.ANNOTATION, "mask without image: none has its name")
 
-    def picture_path(self, output: Output) -> str:
+    def image_path(self, output: Output) -> str:
         """In ``images`` in the folder of its split."""
         return join(output.split or "", f"images/{output.file_name}")
 
@@ -283,7 +283,7 @@ class MaskFolders(FolderFormat):
 def _place(parts: tuple[str, ...]) -> _Place | None:
     """None where no folder tells what is in it."""
     for i, part in enumerate(parts):
-        if part.lower() in _PICTURES | _MASKS:
+        if part.lower() in _IMAGES | _MASKS:
             return _Place(part.lower() in _MASKS, parts[:i] + parts[i + 1 :])
     if parts and (match := _OF_SPLIT.fullmatch(parts[0])):
         return _Place(is_mask=match["images"] is None, inside=(match[1], *parts[1:]))
@@ -294,18 +294,18 @@ def _place(parts: tuple[str, ...]) -> _Place | None:
 
 def _in_folders(tree: Tree) -> tuple[_Masks, dict[str, _Place], list[str]]:
     """Tell masks and images by the folders that they lie in; last come the images that lie in neither."""
-    masks, pictures, others = _Masks(), dict[str, _Place](), list[str]()
+    masks, images, others = _Masks(), dict[str, _Place](), list[str]()
     places = {folder.path: _place(folder.parts) for folder in tree.folders}
-    for path in sorted(tree.pictures(), key=str.encode):
+    for path in sorted(tree.images(), key=str.encode):
         place = places[path.rpartition("/")[0]]
         if place is None:
             others.append(path)
         elif place.is_mask:
             masks.add(place.inside, path)
         else:
-            pictures[path] = place
+            images[path] = place
             masks.images.add((*place.inside, _bare(path)))
-    return masks, pictures, others
+    return masks, images, others
 
 
 def _in_one_folder(tree: Tree) -> tuple[_Masks, dict[str, _Place]]:
@@ -313,13 +313,13 @@ def _in_one_folder(tree: Tree) -> tuple[_Masks, dict[str, _Place]]:
 
     A PNG of one channel is the mask of a JPEG with its name too.
     """
-    paths = sorted(tree.pictures(), key=str.encode)
+    paths = sorted(tree.images(), key=str.encode)
     if not _may_have_masks(tree, paths):
         return _Masks(), {}
     stems = {keys.without_extension(path) for path in paths}
-    stems |= {_PICTURE_ENDINGS.sub("", stem) for stem in stems}
+    stems |= {_IMAGE_ENDINGS.sub("", stem) for stem in stems}
     photos = {keys.without_extension(path) for path in paths if keys.extension(path).lower() in {".jpg", ".jpeg"}}
-    masks, pictures = _Masks(), dict[str, _Place]()
+    masks, images = _Masks(), dict[str, _Place]()
     for path in paths:
         parts, stem = tuple(path.split("/")[:-1]), keys.without_extension(path)
         place = _place(parts) or _Place(is_mask=False, inside=parts)
@@ -329,9 +329,9 @@ def _in_one_folder(tree: Tree) -> tuple[_Masks, dict[str, _Place]]:
         if is_pair or (start != stem and start in stems):
             masks.add(place.inside, path)
         else:
-            pictures[path] = place
+            images[path] = place
             masks.images.add((*place.inside, _bare(path)))
-    return masks, pictures
+    return masks, images
 
 
 def _may_have_masks(tree: Tree, paths: Sequence[str]) -> bool:
@@ -357,21 +357,21 @@ def _not_classes(places: Iterable[_Place]) -> list[str]:
     return [f"{len(names):,} folders of images with masks are no classes, but part of the keys: {shown}"]
 
 
-def _splits_without(pictures: Mapping[str, _Place], masks: _Masks, splits: Sequence[str]) -> list[str]:
+def _splits_without(images: Mapping[str, _Place], masks: _Masks, splits: Sequence[str]) -> list[str]:
     """Return the test splits in which no image has a mask: they are published like that."""
     found = []
     for split in splits:
-        inside = [(place.inside, path) for path, place in pictures.items() if place.inside[0] == split]
+        inside = [(place.inside, path) for path, place in images.items() if place.inside[0] == split]
         if split.lower() in _TESTS and not any(masks.of(each, path.rpartition("/")[2]) for each, path in inside):
             found.append(split)
     return found
 
 
 def _described(
-    pictures: dict[str, _Place], masks: _Masks, splits: tuple[str, ...], without: Sequence[str]
+    images: dict[str, _Place], masks: _Masks, splits: tuple[str, ...], without: Sequence[str]
 ) -> Iterator[tuple[str, str | None, Described]]:
     seen: dict[str, str] = {}
-    for path, place in pictures.items():
+    for path, place in images.items():
         name = path.rpartition("/")[2]
         split = place.inside[0] if place.inside and place.inside[0] in splits else None
         named = "/".join((*place.inside, name))
@@ -380,7 +380,7 @@ def _described(
         if named in seen:
             described = Described(problem=f"named twice: {keys.printable(seen[named])} lies at the same place")
         elif not found and split not in without:
-            described = Described(named=named, problem="picture without mask: none has its name")
+            described = Described(named=named, problem="image without mask: none has its name")
         elif len(found) > 1:
             described = Described(
                 named=named, problem=f"several masks: {', '.join(map(keys.printable, found[:3]))}; join them"

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from augment.datasets import keys, read
 
-PICTURES = frozenset(
+IMAGES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
-"""What the names of pictures end with, in lower case."""
+"""What the names of images end with, in lower case."""
 
 
-def is_picture(path: str) -> bool:
-    """Whether a path ends as those of pictures do."""
-    return keys.extension(path).lower() in PICTURES
+def is_image(path: str) -> bool:
+    """Whether a path ends as those of images do."""
+    return keys.extension(path).lower() in IMAGES
 
 
 def encoding(data: bytes) -> str:
@@ -81,9 +81,9 @@ class Tree:
         prefix = f"{folder}/" if folder else ""
         return (path for path in self.paths if path.startswith(prefix))
 
-    def pictures(self) -> Iterator[str]:
-        """The files whose names end as a picture's."""
-        return iter(self.of_suffixes(PICTURES))
+    def images(self) -> Iterator[str]:
+        """The files whose names end as an image's."""
+        return iter(self.of_suffixes(IMAGES))
 
     def read_text(self, path: str, *, max_bytes: int) -> str:
         """Return the text of one of the files, as ``encoding`` tells it; a byte order mark is no part of it.

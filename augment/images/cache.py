@@ -1,8 +1,8 @@
-"""Decoded pictures that are kept between epochs: memory-mapped files, shared by all who render on a machine.
+"""Decoded images that are kept between epochs: memory-mapped files, shared by all who render on a machine.
 
 It fills and then stops. Under an order of its own for each epoch a cache that replaces the least recently used hits
 15 % at half capacity, and one that keeps what came first 50 % (measured). Nothing is ever replaced or removed, so that
-what was read stays where it is, and pictures are views of the files.
+what was read stays where it is, and images are views of the files.
 
 Each process appends pixels to files of its own, in one write and without a lock; then an index in LMDB, where writers
 take turns for microseconds, is told where they lie. What a killed writer leaves is bytes that no index knows.
@@ -33,19 +33,19 @@ _ENTRY: Final = struct.Struct("<IQ3I")
 _COUNT: Final = struct.Struct("<Q")
 _NUM_FILES: Final = b"files"
 _NUM_BYTES: Final = b"bytes"
-_PICTURE: Final = b"picture/"
+_IMAGE: Final = b"image/"
 
 _FILE_BYTES: Final = 2**30
-"""Room of one file of pixels, most of it a hole at first; a larger picture has a file of its own."""
+"""Room of one file of pixels, most of it a hole at first; a larger image has a file of its own."""
 _STEP_BYTES: Final = 2**24
 _STEPS_MIN: Final = 64
-"""Disk is reserved in such steps, and no fewer: ext4 then asks for blocks once, not at each page (250 us a picture
+"""Disk is reserved in such steps, and no fewer: ext4 then asks for blocks once, not at each page (250 us an image
 became 140). What is left of a step when its process ends is lost to the cache."""
 _ALIGNMENT_BYTES: Final = 64
 
 _INDEX_SHARE: Final = 16
 _INDEX_MIN_BYTES: Final = 2**17
-"""The index may have a 16th of all bytes, enough for pictures of 32 x 32, and no less than LMDB needs to begin."""
+"""The index may have a 16th of all bytes, enough for images of 32 x 32, and no less than LMDB needs to begin."""
 
 _LEFT_ON_DISK_BYTES: Final = 2**30
 """A disk with less room than this is left to what nobody can make again."""
@@ -67,9 +67,9 @@ class CachePlace:
 
 
 class DecodedCache:
-    """Pictures by name. Not safe between threads; a forked child, which LMDB forbids to go on with it, does without.
+    """Images by name. Not safe between threads; a forked child, which LMDB forbids to go on with it, does without.
 
-    What cannot be kept (no room, no rights) is not kept: a cache that fails costs time and no picture, and tells the
+    What cannot be kept (no room, no rights) is not kept: a cache that fails costs time and no image, and tells the
     log once.
     """
 
@@ -122,7 +122,7 @@ class DecodedCache:
 
     def _get(self, index: lmdb.Environment, name: bytes) -> NDArray[np.uint8] | None:
         with index.begin(buffers=True) as reading:
-            value = reading.get(_PICTURE + name)
+            value = reading.get(_IMAGE + name)
             if value is None:
                 return None
             number, offset, height, width, num_channels = _ENTRY.unpack(value)
@@ -141,7 +141,7 @@ class DecodedCache:
         file.write(array)
         entry = _ENTRY.pack(file.number, file.end, *[*array.shape, 0][:3])
         with index.begin(write=True) as writing:  # pixels first: what the index knows is there
-            if writing.put(_PICTURE + name, entry, overwrite=False):
+            if writing.put(_IMAGE + name, entry, overwrite=False):
                 file.advance(array.nbytes)
 
     def _reserve(self, index: lmdb.Environment, file: "_OwnFile", missing: int) -> bool:
@@ -170,7 +170,7 @@ class DecodedCache:
 
     def _give_up(self, error: Exception) -> None:
         self._is_broken = True  # its maps stay: with them would go what views show
-        _log.warning("decoded pictures are not kept any more: %s", error)
+        _log.warning("decoded images are not kept any more: %s", error)
 
 
 class _OwnFile:
@@ -226,7 +226,7 @@ def _count(transaction: lmdb.Transaction, name: bytes) -> int:
 
 
 def name_of(digest: str, eighths: int) -> bytes:
-    """The name of a picture: its record, decoded to so many eighths by the decoders that are installed."""
+    """The name of an image: its record, decoded to so many eighths by the decoders that are installed."""
     return _prefix() + bytes.fromhex(digest) + bytes([eighths])
 
 

@@ -27,7 +27,7 @@ see encoded bytes: small files can kill them.
   of the field ignore them.
 - Signed, 32-bit and floating-point samples are refused: nothing says which value is white.
 
-**Frames.** The first picture of an animation or a multi-page file; of an animated PNG the one that all readers show.
+**Frames.** The first image of an animation or a multi-page file; of an animated PNG the one that all readers show.
 
 **Orientation.** EXIF's is applied wherever the format has a place for it: JPEG, PNG, TIFF and WebP.
 
@@ -65,7 +65,7 @@ _MAGIC = re.compile(
     rb"|(?P<tiff>II\x2a\x00|MM\x00\x2a|II\x2b\x00|MM\x00\x2b)|(?P<ppm>P[456][\s#])",
     re.DOTALL,
 )
-# What folders of "pictures" hold besides: a refusal that names it saves its reader a look into the file.
+# What folders of "images" hold besides: a refusal that names it saves its reader a look into the file.
 OTHER_KINDS = (
     ("an HTML page", "download the image itself", re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)),
     (
@@ -125,14 +125,14 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """The picture as its file holds it; ``picture`` is there where Pillow had to read the header."""
+    """The image as its file holds it; ``image`` is there where Pillow had to read the header."""
 
     height: int
     width: int
     orientation: int
     jpeg: headers.JpegHeader | None = None
     png: headers.PngHeader | None = None
-    picture: ImageFile | None = None
+    image: ImageFile | None = None
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -141,14 +141,14 @@ class _Stored:
 
     def conversions(self, data: bytes) -> tuple[headers.Conversion, ...]:
         """Return what decoding changes."""
-        if self.picture is not None:
-            return pillow.conversions(self.picture, data)
+        if self.image is not None:
+            return pillow.conversions(self.image, data)
         header = self.jpeg or self.png
         return () if header is None else header.conversions()
 
 
 def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
-    """Read the header alone: tens of microseconds, whatever the size of the picture (tenths of a millisecond for WebP).
+    """Read the header alone: tens of microseconds, whatever the size of the image (tenths of a millisecond for WebP).
 
     Raises RecordError as ``decode_image`` does for the format and the number of pixels, and if no header is usable.
     What comes behind the header is not looked at, except that the blocks of a GIF and the chunks of a PNG are counted.
@@ -162,10 +162,10 @@ def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
 def decode_image(
     data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, eighths: Callable[[int, int], int] | None = None
 ) -> NDArray[np.uint8]:
-    """Decode the first picture: uint8 (H, W, 3) RGB, upright, C-contiguous, a new array that the caller owns.
+    """Decode the first image: uint8 (H, W, 3) RGB, upright, C-contiguous, a new array that the caller owns.
 
     ``eighths`` is asked, with the upright height and width, how many eighths (1 to 8) of the size are wanted. It is
-    asked only where less costs less: for a JPEG that simplejpeg decodes. Such a picture has ``reduced_size``; every
+    asked only where less costs less: for a JPEG that simplejpeg decodes. Such an image has ``reduced_size``; every
     other is whole.
 
     Raises RecordError with an empty key: ``format``, ``too_many_pixels`` (before anything is decoded) or
@@ -185,10 +185,10 @@ def decode_image(
         if image is not None:
             return headers.turn_upright(image, stored.orientation)
     with DecoderGuard(image_format):
-        picture = stored.picture or pillow.open_picture(data, image_format, max_pixels)
-        if picture.size != (stored.width, stored.height):
+        opened = stored.image or pillow.open_image(data, image_format, max_pixels)
+        if opened.size != (stored.width, stored.height):
             raise ValueError("it states two different sizes")
-        return headers.turn_upright(pillow.load_rgb(picture), stored.orientation)
+        return headers.turn_upright(pillow.load_rgb(opened), stored.orientation)
 
 
 def encoding(data: bytes) -> str:
@@ -201,9 +201,9 @@ def encoding(data: bytes) -> str:
 
 
 def reduced_size(height: int, width: int, eighths: int) -> tuple[int, int]:
-    """The size of a picture decoded to so many eighths: rounded up, as libjpeg has it."""
+    """The size of an image decoded to so many eighths: rounded up, as libjpeg has it."""
     if not 1 <= eighths <= FULL:
-        raise CallError(f"eighths is {eighths}; a picture is decoded to 1 to {FULL} eighths of its size")
+        raise CallError(f"eighths is {eighths}; an image is decoded to 1 to {FULL} eighths of its size")
     return -(-height * eighths // FULL), -(-width * eighths // FULL)
 
 
@@ -243,16 +243,16 @@ def _read_header(data: bytes, image_format: str, max_pixels: int) -> _Stored:
         png = headers.scan_png(data)
         pillow.check_pixels(png.height, png.width, max_pixels)
         return _Stored(png.height, png.width, png.orientation, png=png)
-    picture = pillow.open_picture(data, image_format, max_pixels)
-    orientation = headers.orientation_of(picture.info.get("exif", b"")) if image_format == "webp" else headers.UPRIGHT
-    return _Stored(picture.height, picture.width, orientation, picture=picture)
+    image = pillow.open_image(data, image_format, max_pixels)
+    orientation = headers.orientation_of(image.info.get("exif", b"")) if image_format == "webp" else headers.UPRIGHT
+    return _Stored(image.height, image.width, orientation, image=image)
 
 
 def _simplejpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8] | None:
     """Decode to the least eighths that give this size; None where Pillow is to judge.
 
     simplejpeg reports as an error what libjpeg calls a warning. Where pixels are missing, that is what it is; else (a
-    broken ICC segment, bytes between segments) the picture is whole for all that. ValueError in the first case.
+    broken ICC segment, bytes between segments) the image is whole for all that. ValueError in the first case.
     """
     try:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, min_height=height, min_width=width)

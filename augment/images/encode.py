@@ -46,7 +46,7 @@ def encode_image(image: NDArray[np.uint8], image_format: str, quality: int = DEF
     """Encode uint8 (H, W, 3) RGB, which is left alone; safe to call from many threads.
 
     ``quality`` is 1 to 100. CallError names an unknown format or a quality outside that range; RecordError
-    (``not_renderable``, with an empty key) a picture longer than the format allows.
+    (``not_renderable``, with an empty key) an image longer than the format allows.
     """
     check_options(image_format, quality)
     quality = int(quality)
@@ -63,11 +63,11 @@ def encode_image(image: NDArray[np.uint8], image_format: str, quality: int = DEF
     if image_format == "jpeg":
         jpeg: bytes = simplejpeg.encode_jpeg(pixels, quality, colorspace="RGB", colorsubsampling="420")
         return jpeg
-    picture = Image.fromarray(pixels)
+    pillow_image = Image.fromarray(pixels)
     if image_format == "png":
-        return pillow.save_png(picture)
+        return pillow.save_png(pillow_image)
     out = io.BytesIO()
-    picture.save(out, "WEBP", quality=quality, method=_WEBP_METHOD)
+    pillow_image.save(out, "WEBP", quality=quality, method=_WEBP_METHOD)
     return out.getvalue()
 
 

@@ -61,7 +61,7 @@ class Conversion(StrEnum):
 
 
 def is_sideways(orientation: int) -> bool:
-    """Whether turning the picture upright swaps its height and width."""
+    """Whether turning the image upright swaps its height and width."""
     return orientation in _SIDEWAYS
 
 
@@ -108,12 +108,12 @@ MAX_JUNK_BYTES = 65_536
 """Bytes between segments that belong to none. Cameras and editors leave a handful; decoders step over them singly."""
 
 MAX_SCANS = 100
-"""GraphicsMagick's default (``jpeg:max-scan-number``). Each scan of a progressive picture passes over all of it, and a
+"""GraphicsMagick's default (``jpeg:max-scan-number``). Each scan of a progressive image passes over all of it, and a
 scan may have fewer than a hundred bytes; encoders write about ten."""
 
 _EOI, _SOS, _APP1, _APP2 = 0xD9, 0xDA, 0xE1, 0xE2
 _JPEG_PROFILE = b"ICC_PROFILE\0"
-_MULTI_PICTURE = b"MPF\0"
+_MULTI_IMAGE = b"MPF\0"
 _TAG_NUM_IMAGES = 0xB001
 """Of the index of a file of several images (CIPA DC-007, 5.2.3): each but the first is behind the first's end."""
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # less DHT, JPG and DAC, which share the range
@@ -184,8 +184,8 @@ def scan_jpeg(data: bytes) -> JpegHeader:
             body = data[segment.start + 2 : segment.end]
             if body.startswith(_JPEG_PROFILE):
                 profile = profile or body[len(_JPEG_PROFILE) :]
-            elif body.startswith(_MULTI_PICTURE):
-                num_images = _integer_of(body[len(_MULTI_PICTURE) :], _TAG_NUM_IMAGES) or 1
+            elif body.startswith(_MULTI_IMAGE):
+                num_images = _integer_of(body[len(_MULTI_IMAGE) :], _TAG_NUM_IMAGES) or 1
     if frame is None:
         raise ValueError("no frame header stands before its first scan")
     marker, precision, height, width, num_components = frame
@@ -206,8 +206,8 @@ def scan_jpeg(data: bytes) -> JpegHeader:
 
 
 def check_scans(data: bytes, header: JpegHeader) -> None:
-    """Raise ValueError where the picture has more than MAX_SCANS scans; a nanosecond a byte, for progressive files."""
-    # What follows the picture (a phone's film, a second picture) holds such bytes too: many are only a hint.
+    """Raise ValueError where the image has more than MAX_SCANS scans; a nanosecond a byte, for progressive files."""
+    # What follows the image (a phone's film, a second image) holds such bytes too: many are only a hint.
     if header.sequential or data.count(b"\xff\xda", header.end) < MAX_SCANS:
         return
     if _num_scans(data, header.end) > MAX_SCANS:
@@ -264,7 +264,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 
 def _num_scans(data: bytes, position: int) -> int:
-    """Count the scans, from behind the first one's header to the end of the picture or of the data."""
+    """Count the scans, from behind the first one's header to the end of the image or of the data."""
     num_scans = 1
     for _ in range(MAX_SEGMENTS):
         match = _MARKER_IN_SCAN.search(data, position)

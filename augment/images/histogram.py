@@ -1,4 +1,4 @@
-"""The 256 values of a pixel: how often each occurs in a picture, and what follows from that exactly.
+"""The 256 values of a pixel: how often each occurs in an image, and what follows from that exactly.
 
 Values are counted, not added up as floats: whole numbers add up to the same whatever the order, and mean and standard
 deviation are rounded once, at the end.

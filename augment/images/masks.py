@@ -60,7 +60,7 @@ def read_mask(data: bytes, *, max_pixels: int, legend: Legend = ()) -> MaskConte
     if header.format not in _LOSSLESS:
         raise _refused(f"a mask in {header.format}, which changes values; write masks as PNG with one channel")
     with decode.DecoderGuard(header.format):
-        stored = pillow.load_mask(pillow.open_picture(data, header.format, max_pixels))
+        stored = pillow.load_mask(pillow.open_image(data, header.format, max_pixels))
     if stored is None:
         raise _refused(
             "a mask has class indices or opaque colours of 8 bits, this file neither; write their indices as PNG"
@@ -169,11 +169,11 @@ def encode_mask(mask: NDArray[np.integer[Any]]) -> bytes:
 def rasterise(mask: Polygons | Rle | None, height: int, width: int) -> NDArray[np.uint8]:
     """An object's mask as uint8 (H, W) of 0 and 1, a new array; all 0 for None.
 
-    Polygons are drawn by pycocotools. Raises ValueError where run lengths are none, or those of another picture.
+    Polygons are drawn by pycocotools. Raises ValueError where run lengths are none, or those of another image.
     """
     if isinstance(mask, Rle):
         if (mask.height, mask.width) != (height, width):
-            raise ValueError(f"a mask of {mask.width} x {mask.height} for a picture of {width} x {height}")
+            raise ValueError(f"a mask of {mask.width} x {mask.height} for an image of {width} x {height}")
         runs = annotations.read(mask.counts, height=height, width=width)
         values = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs)
         return np.ascontiguousarray(values.reshape(width, height).T)

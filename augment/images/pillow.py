@@ -108,7 +108,7 @@ def _unclear_white() -> RecordError:
 READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
-    "jpeg": JpegImagePlugin.JpegImageFile,  # also the first picture of an MPO, which is a JPEG with more behind it
+    "jpeg": JpegImagePlugin.JpegImageFile,  # also the first image of an MPO, which is a JPEG with more behind it
     "png": PngImagePlugin.PngImageFile,
     "ppm": PpmImagePlugin.PpmImageFile,
     "tiff": _TiffFile,
@@ -154,7 +154,7 @@ def _quietly() -> Iterator[None]:
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
-    """Refuse a picture of more pixels than the limit; nothing of it has been decoded when this is asked."""
+    """Refuse an image of more pixels than the limit; nothing of it has been decoded when this is asked."""
     if height * width > max_pixels:
         raise RecordError(
             "",
@@ -163,10 +163,10 @@ def check_pixels(height: int, width: int, max_pixels: int) -> None:
         )
 
 
-def open_picture(data: bytes, image_format: str, max_pixels: int) -> ImageFile.ImageFile:
+def open_image(data: bytes, image_format: str, max_pixels: int) -> ImageFile.ImageFile:
     """Read the header with the one reader of this format; raises whatever Pillow raises on bad bytes.
 
-    RecordError where the picture is too large, or its samples are such that the file does not say which is white.
+    RecordError where the image is too large, or its samples are such that the file does not say which is white.
     """
     if image_format == "webp":  # its reader makes a canvas when it opens
         check_pixels(*_webp_canvas(data), max_pixels)
@@ -174,51 +174,51 @@ def open_picture(data: bytes, image_format: str, max_pixels: int) -> ImageFile.I
         raise _unread("more than 4 GB by its header (BigTIFF), big-endian")
     try:
         with _quietly():
-            picture = READERS[image_format](io.BytesIO(data))
+            image = READERS[image_format](io.BytesIO(data))
     except OSError as error:
         if str(error).startswith(("Unsupported BMP bitfields", "Unsupported BMP compression")):
             raise RecordError("", Reason.FORMAT, f"bmp: {error}; save it as PNG") from error
         raise
-    check_pixels(picture.height, picture.width, max_pixels)
-    if picture.tile and picture.tile[0][0] == "bmp_rle" and picture.height * picture.width > MAX_RLE_PIXELS:
+    check_pixels(image.height, image.width, max_pixels)
+    if image.tile and image.tile[0][0] == "bmp_rle" and image.height * image.width > MAX_RLE_PIXELS:
         raise RecordError(
             "",
             Reason.TOO_MANY_PIXELS,
-            f"{picture.width}x{picture.height} pixels in a run-length-encoded BMP, of which {MAX_RLE_PIXELS} are "
+            f"{image.width}x{image.height} pixels in a run-length-encoded BMP, of which {MAX_RLE_PIXELS} are "
             "the limit; save it as PNG",
         )
-    if picture.mode == "F" or (picture.mode == "I" and image_format == "tiff"):
+    if image.mode == "F" or (image.mode == "I" and image_format == "tiff"):
         raise _unclear_white()
-    if image_format == "png" and "transparency" in picture.info:
-        _mend_colour_key(picture, bit_depth=data[_PNG_BIT_DEPTH_AT])
-    return picture
+    if image_format == "png" and "transparency" in image.info:
+        _mend_colour_key(image, bit_depth=data[_PNG_BIT_DEPTH_AT])
+    return image
 
 
 _ANOTHER_PNM = re.compile(rb"\s*P[456][\s#]")
 _BMP_V5_BYTES, _BMP_EMBEDDED, _BMP_LINKED = 124, b"DEBM", b"KNIL"
 
 
-def conversions(picture: ImageFile.ImageFile, data: bytes) -> tuple[Conversion, ...]:
-    """Return what decoding changes, of a header that ``open_picture`` read and that was not loaded yet."""
-    mode = picture.mode
-    bits, num_samples, has_frames = 8, len(picture.getbands()), getattr(picture, "is_animated", False)
-    profile: bytes | None = picture.info.get("icc_profile")
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        bits = max(_several(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1)))
-        num_samples = picture.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
-    elif isinstance(picture, PpmImagePlugin.PpmImageFile):
-        bits = 16 if _white_of(picture) > 255 else 8
-        has_frames = _ANOTHER_PNM.match(data, _end_of_pnm(picture, bits)) is not None
-    elif isinstance(picture, GifImagePlugin.GifImageFile):
+def conversions(image: ImageFile.ImageFile, data: bytes) -> tuple[Conversion, ...]:
+    """Return what decoding changes, of a header that ``open_image`` read and that was not loaded yet."""
+    mode = image.mode
+    bits, num_samples, has_frames = 8, len(image.getbands()), getattr(image, "is_animated", False)
+    profile: bytes | None = image.info.get("icc_profile")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = max(_several(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1)))
+        num_samples = image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    elif isinstance(image, PpmImagePlugin.PpmImageFile):
+        bits = 16 if _white_of(image) > 255 else 8
+        has_frames = _ANOTHER_PNM.match(data, _end_of_pnm(image, bits)) is not None
+    elif isinstance(image, GifImagePlugin.GifImageFile):
         has_frames = headers.has_frames_gif(data)
-    elif isinstance(picture, BmpImagePlugin.BmpImageFile):
+    elif isinstance(image, BmpImagePlugin.BmpImageFile):
         profile = _bmp_profile(data)
     return headers.only(
         {
             Conversion.BIT_DEPTH: bits > 8,
-            Conversion.GREY: mode in {"1", "L", "LA", "La"} or mode.startswith("I") or _has_palette_of_greys(picture),
-            Conversion.ALPHA: picture.has_transparency_data,
-            Conversion.EXTRA_CHANNELS: num_samples > len(picture.getbands()),
+            Conversion.GREY: mode in {"1", "L", "LA", "La"} or mode.startswith("I") or _has_palette_of_greys(image),
+            Conversion.ALPHA: image.has_transparency_data,
+            Conversion.EXTRA_CHANNELS: num_samples > len(image.getbands()),
             Conversion.COLOUR_SPACE: mode in {"CMYK", "LAB"},
             Conversion.COLOUR_PROFILE: profile is not None and not headers.is_srgb(profile),
             Conversion.FRAMES: bool(has_frames),
@@ -226,11 +226,11 @@ def conversions(picture: ImageFile.ImageFile, data: bytes) -> tuple[Conversion, 
     )
 
 
-def _has_palette_of_greys(picture: ImageFile.ImageFile) -> bool:
+def _has_palette_of_greys(image: ImageFile.ImageFile) -> bool:
     """True if no colour of the palette is anything but grey."""
-    if picture.palette is None or picture.mode not in {"P", "PA"}:
+    if image.palette is None or image.mode not in {"P", "PA"}:
         return False
-    colours, layout = bytes(picture.palette.palette), picture.palette.rawmode
+    colours, layout = bytes(image.palette.palette), image.palette.rawmode
     if layout == "RGB;L":  # all reds, then all greens, then all blues
         number = len(colours) // 3
         red, green, blue = (colours[i * number : (i + 1) * number] for i in range(3))
@@ -240,18 +240,18 @@ def _has_palette_of_greys(picture: ImageFile.ImageFile) -> bool:
     return red == green == blue != b""
 
 
-def _white_of(picture: PpmImagePlugin.PpmImageFile) -> int:
+def _white_of(image: PpmImagePlugin.PpmImageFile) -> int:
     """Return the largest value of a PNM's samples."""
-    arguments: Any = picture.tile[0][3]
-    if picture.mode == "1":
+    arguments: Any = image.tile[0][3]
+    if image.mode == "1":
         return 1
-    return int(arguments[1]) if isinstance(arguments, tuple) else 65_535 if picture.mode == "I" else 255
+    return int(arguments[1]) if isinstance(arguments, tuple) else 65_535 if image.mode == "I" else 255
 
 
-def _end_of_pnm(picture: PpmImagePlugin.PpmImageFile, bits: int) -> int:
+def _end_of_pnm(image: PpmImagePlugin.PpmImageFile, bits: int) -> int:
     """Return where the samples of a PNM end; another image may follow."""
-    row = -(-picture.width // 8) if picture.mode == "1" else picture.width * len(picture.getbands()) * bits // 8
-    return int(picture.tile[0][2]) + picture.height * row
+    row = -(-image.width // 8) if image.mode == "1" else image.width * len(image.getbands()) * bits // 8
+    return int(image.tile[0][2]) + image.height * row
 
 
 def _bmp_profile(data: bytes) -> bytes | None:
@@ -262,7 +262,7 @@ def _bmp_profile(data: bytes) -> bytes | None:
     return data[14 + start : 14 + start + length] if data[70:74] == _BMP_EMBEDDED else b""
 
 
-def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
+def load_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     """Decode the first frame: uint8 (H, W, 3) RGB, a new array; raises whatever Pillow raises on bad bytes.
 
     The rule for colours is in ``augment.images.decode``. TIFF comes upright (its reader turns it), every other format
@@ -273,18 +273,18 @@ def load_rgb(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True in this process, so that the missing part of a cut file would "
             "be made up; set it to False"
         )
-    picture.info.pop("xmp", None)  # the TIFF reader would take an orientation from it
+    image.info.pop("xmp", None)  # the TIFF reader would take an orientation from it
     with _quietly():
-        if isinstance(picture, PpmImagePlugin.PpmImageFile) and picture.tile[0][0] == "ppm":
-            return _from_unusual_pnm(picture)
-        picture.load()
-        if picture.mode == "I" or picture.mode.startswith("I;16"):
-            return _from_deep_grey(picture)
-        if picture.mode == "La":  # grey that was multiplied by its alpha
-            return np.array(_on_white(picture.convert("LA")))
-        if picture.has_transparency_data:
-            return np.array(_on_white(picture))
-        return np.array(picture.convert("RGB"))
+        if isinstance(image, PpmImagePlugin.PpmImageFile) and image.tile[0][0] == "ppm":
+            return _from_unusual_pnm(image)
+        image.load()
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            return _from_deep_grey(image)
+        if image.mode == "La":  # grey that was multiplied by its alpha
+            return np.array(_on_white(image.convert("LA")))
+        if image.has_transparency_data:
+            return np.array(_on_white(image))
+        return np.array(image.convert("RGB"))
 
 
 class StoredMask(NamedTuple):
@@ -297,35 +297,35 @@ class StoredMask(NamedTuple):
     palette: NDArray[np.uint8] | None = None
 
 
-def load_mask(picture: ImageFile.ImageFile) -> StoredMask | None:
+def load_mask(image: ImageFile.ImageFile) -> StoredMask | None:
     """Read samples without converting any; None if they are neither one channel nor opaque colours of 8 bits.
 
     A palette's indices, not its colours; 1 bit becomes 0 and 1, and 2 or 4 bits of grey stay what they are. Grey with
     an opaque alpha is one channel. Raises whatever Pillow raises on bad bytes.
     """
-    arguments: Any = picture.tile[0][3] if picture.tile else ""
+    arguments: Any = image.tile[0][3] if image.tile else ""
     layout = arguments if isinstance(arguments, str) else str(arguments[0])
     with _quietly():
-        picture.load()
-        if picture.mode == "P":
-            colours = bytes(picture.getpalette("RGB") or b"")
-            return StoredMask(np.array(picture), np.frombuffer(colours, np.uint8).reshape(-1, 3))
-        if picture.mode in {"1", "L"}:
-            return StoredMask(_as_stored(np.array(picture).astype(np.uint8), picture.mode, layout))
-        if picture.mode == "I" or picture.mode.startswith("I;16"):
-            return StoredMask(np.asarray(picture).astype(np.uint16))
-        if picture.mode not in {"RGB", "RGBA", "LA"} or "16" in layout:
+        image.load()
+        if image.mode == "P":
+            colours = bytes(image.getpalette("RGB") or b"")
+            return StoredMask(np.array(image), np.frombuffer(colours, np.uint8).reshape(-1, 3))
+        if image.mode in {"1", "L"}:
+            return StoredMask(_as_stored(np.array(image).astype(np.uint8), image.mode, layout))
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            return StoredMask(np.asarray(image).astype(np.uint16))
+        if image.mode not in {"RGB", "RGBA", "LA"} or "16" in layout:
             return None
-        values = np.array(picture)
-        if picture.mode != "RGB" and (values[..., -1] != 255).any():
+        values = np.array(image)
+        if image.mode != "RGB" and (values[..., -1] != 255).any():
             return None
-        return StoredMask(values[..., 0] if picture.mode == "LA" else values[..., :3])
+        return StoredMask(values[..., 0] if image.mode == "LA" else values[..., :3])
 
 
-def save_png(picture: Image.Image) -> bytes:
+def save_png(image: Image.Image) -> bytes:
     """The bytes of a PNG with the settings that ``augment.images.encode`` gives them."""
     out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    image.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return out.getvalue()
 
 
@@ -352,52 +352,52 @@ def _webp_canvas(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[28:30], "little") & 0x3FFF, int.from_bytes(data[26:28], "little") & 0x3FFF
 
 
-def _mend_colour_key(picture: ImageFile.ImageFile, bit_depth: int) -> None:
+def _mend_colour_key(image: ImageFile.ImageFile, bit_depth: int) -> None:
     """Make a PNG's transparent colour comparable with the samples that Pillow decodes.
 
     Pillow stretches grey samples of 2 and 4 bits to 8 but not the colour, and keeps all 16 bits of the colour where
     it halves the samples: several colours share what is left, so that there the colour is dropped.
     """
     if bit_depth == 16:
-        del picture.info["transparency"]
-    elif picture.mode == "L" and bit_depth < 8:
-        picture.info["transparency"] = picture.info["transparency"] * 255 // (2**bit_depth - 1)
+        del image.info["transparency"]
+    elif image.mode == "L" and bit_depth < 8:
+        image.info["transparency"] = image.info["transparency"] * 255 // (2**bit_depth - 1)
 
 
-def _from_unusual_pnm(picture: PpmImagePlugin.PpmImageFile) -> NDArray[np.uint8]:
+def _from_unusual_pnm(image: PpmImagePlugin.PpmImageFile) -> NDArray[np.uint8]:
     """A PNM whose white is neither 255 nor 65535, which Pillow would read sample by sample in Python.
 
     White becomes 255: by rounding where it is below, else by keeping of each sample what ``v >> 8`` keeps of 16 bits.
     """
-    _, _, offset, arguments = picture.tile[0]
+    _, _, offset, arguments = image.tile[0]
     _, white = cast("tuple[str, int]", arguments)
-    data = cast("io.BytesIO", picture.fp).getbuffer()
-    channels = len(picture.getbands())
-    count = picture.height * picture.width * channels
+    data = cast("io.BytesIO", image.fp).getbuffer()
+    channels = len(image.getbands())
+    count = image.height * image.width * channels
     kind = np.dtype(np.uint8 if white < 256 else ">u2")
     if len(data) < offset + count * kind.itemsize:
         raise ValueError("image file is truncated")
     stored = np.frombuffer(data, kind, count, offset)
     samples = np.minimum(stored.astype(np.uint32), white)
     scaled = (samples * 255 + white // 2) // white if white < 255 else samples * 256 // (white + 1)
-    image = scaled.astype(np.uint8).reshape(picture.height, picture.width, channels)
-    return np.repeat(image, 3, axis=2) if channels == 1 else image
+    pixels = scaled.astype(np.uint8).reshape(image.height, image.width, channels)
+    return np.repeat(pixels, 3, axis=2) if channels == 1 else pixels
 
 
-def _from_deep_grey(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
+def _from_deep_grey(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     """The upper eight of 12 or 16 bits, as Pillow and libpng take them of 16-bit colour."""
     bits, white_is_zero = 16, False
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        bits = picture.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0]
-        white_is_zero = picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-    grey = (np.asarray(picture) >> (bits - 8)).astype(np.uint8)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0]
+        white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
     if white_is_zero:  # Pillow inverts such samples of up to 8 bits, not these
         grey = ~grey
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    rgba = picture.convert("RGBA")
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
     canvas = Image.new("RGB", rgba.size, (255, 255, 255))
     canvas.paste(rgba, (0, 0), rgba)  # (colour * alpha + 255 * (255 - alpha)) / 255, rounded
     return canvas

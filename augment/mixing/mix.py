@@ -37,7 +37,7 @@ class Draw:
     """How the rows of one batch are mixed.
 
     partners: int64 (N,), for each row the row that is mixed into it.
-    weights:  float64 (N,), the share of each row's own picture.
+    weights:  float64 (N,), the share of each row's own image.
     boxes:    int64 (N, 4), x_min, y_min, x_max, y_max of the pixels that come from the partner; None in MixUp.
     """
 
@@ -84,7 +84,7 @@ def mixup(chance: np.random.Generator, alpha: float, num_rows: int, *, by_row: b
 def cutmix(chance: np.random.Generator, alpha: float, num_rows: int, height: int, width: int, *, by_row: bool) -> Draw:
     """Boxes of the share 1 - Beta(alpha, alpha), cut at the frame; weights are what is left outside them.
 
-    As the paper's code: sides are sqrt(share) of the picture's, cut to an even number, about any pixel as the middle.
+    As the paper's code: sides are sqrt(share) of the image's, cut to an even number, about any pixel as the middle.
     """
     chosen = partners(chance, num_rows)
     sides = np.sqrt(1.0 - shares(chance, alpha, num_rows, by_row=by_row))
@@ -190,12 +190,12 @@ class Mix:
         names = " and ".join(dict.fromkeys(method.name for method in self.methods))
         if image_shape is None:
             return (
-                f"{names} mixes pictures of one size, and this pipeline leaves them sizes of their own; "
+                f"{names} mixes images of one size, and this pipeline leaves them sizes of their own; "
                 "end it with Resize, RandomCrop or RandomResizedCrop"
             )
         if "mask" in targets and any(method.name == MIXUP for method in self.methods):
             return (
-                "MixUp blends two pictures, and a pixel of a mask cannot be of two classes; use CutMix, which pastes "
+                "MixUp blends two images, and a pixel of a mask cannot be of two classes; use CutMix, which pastes "
                 "the mask with its pixels"
             )
         return None
@@ -218,7 +218,7 @@ class Mix:
         """Mix a whole batch (never a rank's slice of it): a new one, the given one is left as it is.
 
         ``label_weights`` are there where the batch has classes, mixed or not. ``boxes`` and ``keypoints`` are the
-        pipeline's rules. CallError where pictures have sizes of their own.
+        pipeline's rules. CallError where images have sizes of their own.
         """
         images = batch.images
         if not isinstance(images, np.ndarray):
@@ -268,7 +268,7 @@ def _label_weights(batch: Batch, num_classes: int) -> NDArray[np.float32] | None
 def _objects(
     rows: Sequence[objects.Objects], row: int, draw: Draw, boxes: BoxRules, keypoints: KeypointRules
 ) -> objects.Objects:
-    """One row's objects after mixing. A picture of which nothing is seen brings none."""
+    """One row's objects after mixing. An image of which nothing is seen brings none."""
     own, other, weight = rows[row], rows[int(draw.partners[row])], float(draw.weights[row])
     box = draw.box(row)
     if weight == 1:
@@ -296,8 +296,8 @@ _PARAMS: Final[Mapping[str, Schema]] = {
     "p": schema.number(0, 1, "probability that a batch is mixed; among others its weight"),
 }
 _HELP: Final = {
-    MIXUP: "blends each picture with another row's, and their classes with the same weight",
-    CUTMIX: "pastes a box of another row's picture, and weighs the classes by its area",
+    MIXUP: "blends each image with another row's, and their classes with the same weight",
+    CUTMIX: "pastes a box of another row's image, and weighs the classes by its area",
     ONE_OF: "one of several for each batch",
 }
 MAX_METHODS: Final = 16
@@ -387,7 +387,7 @@ class _Reader:
     def _method(self, step: Step, remedy: str) -> Method | None:
         if step.name not in {MIXUP, CUTMIX}:
             if not (hint := did_you_mean(step.name, {MIXUP, CUTMIX, ONE_OF} - {step.name})):
-                hint = f"; {remedy}; what is done to single pictures belongs to the pipeline"
+                hint = f"; {remedy}; what is done to single images belongs to the pipeline"
             self._note(step.loc, f"`{abridged(step.name)}` does not mix the rows of a batch{hint}")
             return None
         if step.children is not None:

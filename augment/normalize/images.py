@@ -1,4 +1,4 @@
-"""Pictures of a user or a stream, normalised and back, by a section instead of a method."""
+"""Images of a user or a stream, normalised and back, by a section instead of a method."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from augment.validation import JSON
 def normalize_images(
     images: Any, normalize: Mapping[str, Any] | None = None, *, dtype: str = "float32", layout: str = "NHWC"
 ) -> Any:
-    """Floats of pictures: uint8 (..., H, W, 3), or a list of such; new arrays.
+    """Floats of images: uint8 (..., H, W, 3), or a list of such; new arrays.
 
     ``normalize`` is a section as a pipeline has it, by default ``{"method": "min_max"}``; ``dtype`` is float32, float16
     or uint8 (which is only laid out), ``layout`` NHWC or NCHW. Raises PipelineError where the section is wrong,
@@ -26,16 +26,16 @@ def normalize_images(
 
 
 def denormalise_images(images: Any, normalize: Mapping[str, Any] | None = None, *, layout: str = "NHWC") -> Any:
-    """Pictures to look at, uint8 (..., H, W, 3), of what ``normalize_images`` gave with the same section.
+    """Images to look at, uint8 (..., H, W, 3), of what ``normalize_images`` gave with the same section.
 
-    Where the float follows from the value alone that is the very picture; of ``statistics: picture`` and ``input:
-    picture`` it is a stretch for display, since the floats no longer say how bright the picture was.
+    Where the float follows from the value alone that is the very image; of ``statistics: image`` and ``input:
+    image`` it is a stretch for display, since the floats no longer say how bright the image was.
     """
     return pixel_format.denormalise(images, _method(normalize), layout)
 
 
 def seen(image: NDArray[np.uint8], normalize: Mapping[str, Any] | None) -> NDArray[np.uint8]:
-    """A picture uint8 (H, W, 3) as it looks when its floats are made pixels again: the same where nothing is lost."""
+    """An image uint8 (H, W, 3) as it looks when its floats are made pixels again: the same where nothing is lost."""
     method = _method(normalize)
     if method is None or isinstance(method, ByDataset):
         return image
@@ -44,10 +44,10 @@ def seen(image: NDArray[np.uint8], normalize: Mapping[str, Any] | None) -> NDArr
 
 
 def normalize(images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat) -> Any:
-    """Float32 of a stream's pictures, in their layout; CallError where they are floats or no section says how."""
+    """Float32 of a stream's images, in their layout; CallError where they are floats or no section says how."""
     if form.is_float:
         raise CallError(
-            f"the pictures of this stream are {form.dtype}, normalised already; take the batch's images as they are, "
+            f"the images of this stream are {form.dtype}, normalised already; take the batch's images as they are, "
             "or declare the stream with dtype uint8"
         )
     if normalization is None:
@@ -57,7 +57,7 @@ def normalize(images: Any, normalization: Mapping[str, JSON] | None, form: Pixel
 
 
 def denormalise(images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat) -> Any:
-    """Pictures to look at, uint8 (..., H, W, 3), of a stream's pictures in their layout."""
+    """Images to look at, uint8 (..., H, W, 3), of a stream's images in their layout."""
     return pixel_format.denormalise(images, _method(normalization), form.layout)
 
 

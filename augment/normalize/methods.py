@@ -2,7 +2,7 @@
 
 Samples stay uint8 on their way; normalisation is arithmetic on a finished batch, done by whoever needs floats. There
 are 256 values in a channel, so every method is a table of 256 floats for each channel: one table for all images
-(``ByValue``), or one that an image's own pixels decide (``ByPicture``). Tables are computed in float64 and rounded
+(``ByValue``), or one that an image's own pixels decide (``ByImage``). Tables are computed in float64 and rounded
 once; ``look_up`` writes straight into the type and layout of the result. No method looks beyond one image, so that
 nothing depends on batches, workers or an order. ``ByDataset`` takes its numbers from the split that is read, once a
 stream is declared.
@@ -11,8 +11,8 @@ Min-max: one range of values becomes another, in proportion.
 
     y = low + (high - low) · (x - a) / (b - a)
 
-for values x from 0 to 255, ``output: [low, high]`` and ``input: [a, b]``. If the input is ``picture`` or
-``picture_channels``, a and b are the least and the greatest value of each image, or of each of its channels, and
+for values x from 0 to 255, ``output: [low, high]`` and ``input: [a, b]``. If the input is ``image`` or
+``image_channels``, a and b are the least and the greatest value of each image, or of each of its channels, and
 ``epsilon`` is added to b - a (I. H. Witten, E. Frank, M. A. Hall, Data Mining, 3rd ed., 2011, section 2.4; the formula
 of scikit-learn's MinMaxScaler, and with ``epsilon: 0.0001`` of Albumentations' min_max).
 
@@ -60,11 +60,11 @@ from numpy.typing import ArrayLike, NDArray
 from augment.errors import CallError
 from augment.images import histogram
 from augment.images.histogram import LEVELS
-from augment.normalize.parameters import DATASET, LARGEST, NAMED, PICTURE, PICTURE_CHANNELS, Channels, Reader
+from augment.normalize.parameters import DATASET, IMAGE, IMAGE_CHANNELS, LARGEST, NAMED, Channels, Reader
 from augment.validation import JSON
 
 Table: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[Any]]
-"""From the pixels (H, W, 3) of one picture to its table (3, 256), in the type that is wanted."""
+"""From the pixels (H, W, 3) of one image to its table (3, 256), in the type that is wanted."""
 
 _PIXELS_AT_ONCE: Final = 1 << 16
 """NumPy takes indices of eight bytes: so many of them stay in a processor's cache."""
@@ -84,10 +84,10 @@ def look_up(images: NDArray[np.uint8], table: Table, dtype: np.dtype[Any], *, fi
     rows = min(height, max(1, _PIXELS_AT_ONCE // width))
     begins = np.tile(np.arange(3, dtype=np.intp) * LEVELS, rows * width)
     for place in np.ndindex(*outer):
-        picture, into = images[place], result[place]
-        floats = table(picture)
+        image, into = images[place], result[place]
+        floats = table(image)
         for top in range(0, height, rows):
-            part = picture[top : top + rows]
+            part = image[top : top + rows]
             if first:
                 for channel in range(3):
                     np.take(floats[channel], part[..., channel], out=into[channel, top : top + rows], mode="clip")
@@ -98,7 +98,7 @@ def look_up(images: NDArray[np.uint8], table: Table, dtype: np.dtype[Any], *, fi
 
 
 def check_images(images: NDArray[Any]) -> None:
-    """Raise CallError unless these are pictures."""
+    """Raise CallError unless these are images."""
     if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
         raise CallError(f"images are uint8 (..., H, W, 3), not {images.dtype} {images.shape}; give them as they come")
 
@@ -109,7 +109,7 @@ TOP: Final = LEVELS - 1
 _VALUES: Final = np.arange(LEVELS, dtype=np.float64)
 
 GREY: Final = 128
-"""What a picture of one value is shown as where only its contrast is known."""
+"""What an image of one value is shown as where only its contrast is known."""
 
 
 class Normalization(ABC):
@@ -127,11 +127,11 @@ class Normalization(ABC):
 
     @abstractmethod
     def table(self, image: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """What the 256 values of each channel become in a picture of these pixels (H, W, 3): (3, 256)."""
+        """What the 256 values of each channel become in an image of these pixels (H, W, 3): (3, 256)."""
 
     @abstractmethod
     def denormalise(self, image: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """Pixels to look at: uint8 (H, W, 3) of the floats (H, W, 3) of one picture, a new array."""
+        """Pixels to look at: uint8 (H, W, 3) of the floats (H, W, 3) of one image, a new array."""
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Normalise uint8 (..., H, W, 3): float32 of the same shape, a new array."""
@@ -169,16 +169,16 @@ class ByValue(Normalization):
         return made
 
 
-class ByPicture(Normalization):
-    """A method that looks at each picture first, so that its floats do not say what the picture was.
+class ByImage(Normalization):
+    """A method that looks at each image first, so that its floats do not say what the image was.
 
-    ``denormalise`` stretches what is there for display: the least float of the picture becomes 0, the greatest 255, all
-    between in proportion; a picture of one value becomes grey. NaN becomes 0.
+    ``denormalise`` stretches what is there for display: the least float of the image becomes 0, the greatest 255, all
+    between in proportion; an image of one value becomes grey. NaN becomes 0.
     """
 
     @abstractmethod
     def floats(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """What the 256 values of each channel become in this picture: (3, 256)."""
+        """What the 256 values of each channel become in this image: (3, 256)."""
 
     def table(self, image: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
         return self.floats(image).astype(dtype)
@@ -209,7 +209,7 @@ def _spread(output: tuple[float, float], shares: ArrayLike) -> NDArray[np.float6
 
 
 FORMAT: Final = "format"
-"""The input range that uint8 pictures have: 0 to 255."""
+"""The input range that uint8 images have: 0 to 255."""
 
 _BLACK_TO_WHITE: Final = (0.0, float(TOP))
 _UNIT: Final = (0.0, 1.0)
@@ -229,10 +229,10 @@ class MinMax(ByValue):
     def read(params: Reader) -> Normalization:
         output = params.interval("output", _UNIT)
         if params.is_text("input"):
-            word = params.word("input", (FORMAT, PICTURE, PICTURE_CHANNELS))
-            if word in {PICTURE, PICTURE_CHANNELS}:
+            word = params.word("input", (FORMAT, IMAGE, IMAGE_CHANNELS))
+            if word in {IMAGE, IMAGE_CHANNELS}:
                 params.absent(("clip",), f"input: {word}")
-                return PictureMinMax(word, output, params.number("epsilon", 0.0, 0.0, LARGEST))
+                return ImageMinMax(word, output, params.number("epsilon", 0.0, 0.0, LARGEST))
             ends = _BLACK_TO_WHITE
         else:
             ends = params.interval("input", _BLACK_TO_WHITE)
@@ -250,8 +250,8 @@ class MinMax(ByValue):
 
 
 @dataclass(frozen=True, slots=True)
-class PictureMinMax(ByPicture):
-    """From each picture's own range, or each channel's. What has one value only becomes the low end of ``output``."""
+class ImageMinMax(ByImage):
+    """From each image's own range, or each channel's. What has one value only becomes the low end of ``output``."""
 
     METHOD = MinMax.METHOD
 
@@ -260,7 +260,7 @@ class PictureMinMax(ByPicture):
     epsilon: float = 0.0
 
     def floats(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-        if self.input == PICTURE:
+        if self.input == IMAGE:
             return np.tile(self._of(int(image.min()), int(image.max())), (3, 1))
         ends = zip(image.min(axis=(0, 1)).tolist(), image.max(axis=(0, 1)).tolist(), strict=True)
         return np.stack([self._of(low, high) for low, high in ends])
@@ -355,7 +355,7 @@ class Standard(ByValue):
 
     @classmethod
     def read(cls, params: Reader) -> Normalization:
-        found = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, PICTURE, PICTURE_CHANNELS))
+        found = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, IMAGE, IMAGE_CHANNELS))
         if isinstance(found, str):
             params.absent(("max_pixel_value",), f"statistics: {found}")
             if found == DATASET:
@@ -363,7 +363,7 @@ class Standard(ByValue):
             epsilon = params.number("epsilon", 0.0, 0.0, LARGEST)
             limit = params.number("limit", LARGEST, 0.0, LARGEST, above=True) if params.is_given("limit") else None
             params.allow("limit")
-            return PictureStandard(found, epsilon, limit)
+            return ImageStandard(found, epsilon, limit)
         if params.is_given("statistics"):  # they are of values in [0, 1]
             params.absent(("max_pixel_value",), "statistics")
         top = params.number("max_pixel_value", float(TOP), 0.0, LARGEST, above=True, hint="; 255 is usual")
@@ -375,8 +375,8 @@ class Standard(ByValue):
 
 
 @dataclass(frozen=True, slots=True)
-class PictureStandard(ByPicture):
-    """With each picture's own numbers, or each channel's. A picture, or channel, of one value becomes 0."""
+class ImageStandard(ByImage):
+    """With each image's own numbers, or each channel's. An image, or channel, of one value becomes 0."""
 
     METHOD = Standard.METHOD
 
@@ -386,7 +386,7 @@ class PictureStandard(ByPicture):
 
     def floats(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         counts = histogram.count(image)
-        if self.statistics == PICTURE:
+        if self.statistics == IMAGE:
             counts = np.tile(counts.sum(axis=0), (3, 1))
         known = [histogram.mean_and_std(each) for each in counts]
         made = np.stack([(_VALUES - mean) / (std + self.epsilon or np.inf) for mean, std in known])

@@ -20,10 +20,10 @@ Channels: TypeAlias = tuple[float, float, float]
 
 DATASET: Final = "dataset"
 """Of the split that is trained on: numbers that are known once a stream is declared."""
-PICTURE: Final = "picture"
-"""Of each picture, all channels together."""
-PICTURE_CHANNELS: Final = "picture_channels"
-"""Of each channel of each picture."""
+IMAGE: Final = "image"
+"""Of each image, all channels together."""
+IMAGE_CHANNELS: Final = "image_channels"
+"""Of each channel of each image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ NAMED: Final[Mapping[str, Statistics]] = MappingProxyType(
         "cifar10": Statistics(
             (0.4914, 0.4822, 0.4465),
             (0.2470, 0.2435, 0.2616),
-            "KellerJordan/cifar10-airbench, airbench94.py: over all pixels of the training pictures. The 0.2023, "
-            "0.1994, 0.2010 of many scripts is a mean of the pictures' own deviations, another quantity",
+            "KellerJordan/cifar10-airbench, airbench94.py: over all pixels of the training images. The 0.2023, "
+            "0.1994, 0.2010 of many scripts is a mean of the images' own deviations, another quantity",
         ),
         "cifar100": Statistics(
             (0.5071, 0.4865, 0.4409),

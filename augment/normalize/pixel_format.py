@@ -45,17 +45,17 @@ class PixelFormat:
 
     @property
     def dim_names(self) -> tuple[str, str, str]:
-        """The names of one picture's axes."""
+        """The names of one image's axes."""
         return ("C", "H", "W") if self.channels_first else ("H", "W", "C")
 
     def shape(self, image_shape: tuple[T, T, T]) -> tuple[T, T, T]:
-        """The shape that a picture (H, W, 3) comes in."""
+        """The shape that an image (H, W, 3) comes in."""
         height, width, channels = image_shape
         return (channels, height, width) if self.channels_first else image_shape
 
 
 PLAIN: Final = PixelFormat()
-"""Pictures as everything here makes them."""
+"""Images as everything here makes them."""
 
 
 def convert(
@@ -64,7 +64,7 @@ def convert(
     dtype: str = "float32",
     layout: str = "NHWC",
 ) -> Any:
-    """Pictures uint8 (..., H, W, 3), or a list of such, in another type and layout: new arrays, without one between.
+    """Images uint8 (..., H, W, 3), or a list of such, in another type and layout: new arrays, without one between.
 
     Floats are rounded once from float64. Without a ``normalization`` they lie in [0, 1]; uint8 has none.
     """
@@ -80,7 +80,7 @@ def convert(
 
 
 def denormalise(images: Any, normalization: Normalization | None = None, layout: str = "NHWC") -> Any:
-    """Pictures to look at: uint8 (..., H, W, 3) of what ``convert`` gave, or a list of such; new arrays.
+    """Images to look at: uint8 (..., H, W, 3) of what ``convert`` gave, or a list of such; new arrays.
 
     Each method says how exact that is. uint8 only gets its channels last.
     """
@@ -90,7 +90,7 @@ def denormalise(images: Any, normalization: Normalization | None = None, layout:
     array = np.asarray(images)
     if array.ndim < 3 or array.shape[-3 if first else -1] != 3 or (array.dtype.kind != "f" and array.dtype != np.uint8):
         axes = "(..., 3, H, W)" if first else "(..., H, W, 3)"
-        raise CallError(f"pictures are floats {axes} in the layout {layout}, not {array.dtype} {array.shape}")
+        raise CallError(f"images are floats {axes} in the layout {layout}, not {array.dtype} {array.shape}")
     last = np.moveaxis(array, -3, -1) if first else array
     if array.dtype == np.uint8:
         return np.array(last, order="C")

@@ -76,7 +76,7 @@ def check_dtype(method: Normalization, dtype: str) -> None:
 
 
 Sections: TypeAlias = tuple[Mapping[str, JSON] | None, ...]
-"""The canonical section of each view; None where its pictures are uint8 and nobody said how to normalise them."""
+"""The canonical section of each view; None where its images are uint8 and nobody said how to normalise them."""
 
 
 def choose(own: Sequence[Mapping[str, JSON] | None], given: object, form: PixelFormat) -> Sections:

@@ -24,12 +24,12 @@ from augment.errors import PipelineError, Problem
 from augment.validation import JSON, abridged, did_you_mean, quoted_json
 
 LARGEST: Final = 1e9
-"""The largest area or side that a rule may ask for; no picture has it."""
+"""The largest area or side that a rule may ask for; no image has it."""
 
 OUTSIDE: Final = ("keep", "drop", "mark")
 
 BOX_ROUNDING: Final = 1e-3
-"""Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the picture."""
+"""Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class BoxRules:
 
 @dataclass(frozen=True, slots=True)
 class KeypointRules:
-    """What becomes of keypoints outside the frame, and of left and right in a mirrored picture.
+    """What becomes of keypoints outside the frame, and of left and right in a mirrored image.
 
     ``outside``: ``keep`` them where they lie, ``drop`` them with all that is said of them, or ``mark`` them as lost
     (NaN, visibility 0). ``swap_sides``: where a sample was mirrored an odd number of times, labels whose names differ
@@ -176,7 +176,7 @@ class PipelineSpec:
     def __reduce__(self) -> tuple[Callable[[bytes], "PipelineSpec"], tuple[bytes]]:
         """Travels as bytes that are made once; who gets the same bytes again gets the same object, its digest known.
 
-        Tasks carry a spec each, and to take one apart and put it together took as long as hashing a picture.
+        Tasks carry a spec each, and to take one apart and put it together took as long as hashing an image.
         """
         return _arrived, (self._packed,)
 

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in a labelled grid, for people to look at. Nothing here is part of an address."""
+"""Contact sheets: images in a labelled grid, for people to look at. Nothing here is part of an address."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from augment.preview.overlay import Overlay
 from augment.samples.inputs import as_image
 
 DEFAULT_CELL_PX = 224
-"""The side of the square each picture is fitted into: what most networks see, and about six to a screen's width."""
+"""The side of the square each image is fitted into: what most networks see, and about six to a screen's width."""
 
 MAX_ENLARGEMENT = 8
-"""Small pictures (CIFAR's 32 pixels) are shown in whole multiples, pixel by pixel, up to this one."""
+"""Small images (CIFAR's 32 pixels) are shown in whole multiples, pixel by pixel, up to this one."""
 
 _MAX_COLUMNS = 10
 _BACKGROUND = (247, 247, 245)
@@ -37,7 +37,7 @@ def contact_sheet(
     title: str = "",
     overlays: Sequence[Overlay] = (),
 ) -> NDArray[np.uint8]:
-    """Lay pictures out in rows, each with its label below: uint8 (H, W, 3) RGB, a new array.
+    """Lay images out in rows, each with its label below: uint8 (H, W, 3) RGB, a new array.
 
     ``images`` are uint8 (H, W, 3) of any sizes; each is shown whole in a square of ``cell_px``. ``labels`` has one for
     each image or is empty; one takes up to two lines and ends in an ellipsis where it needs more. Without ``columns``
@@ -47,11 +47,11 @@ def contact_sheet(
     labels = [validation.text(f"labels[{i}]", label) for i, label in enumerate(validation.many("labels", labels))]
     validation.text("title", title)
     if not images:
-        raise CallError("a contact sheet needs at least one picture")
+        raise CallError("a contact sheet needs at least one image")
     if labels and len(labels) != len(images):
-        raise CallError(f"{len(labels)} labels for {len(images)} pictures; give one for each or none")
+        raise CallError(f"{len(labels)} labels for {len(images)} images; give one for each or none")
     if overlays and len(overlays) != len(images):
-        raise CallError(f"{len(overlays)} overlays for {len(images)} pictures; give one for each or none")
+        raise CallError(f"{len(overlays)} overlays for {len(images)} images; give one for each or none")
     if columns is not None:
         validation.integer("columns", columns, 1)
     validation.integer("cell_px", cell_px, 16, 4096)
@@ -75,10 +75,10 @@ def contact_sheet(
         x = gap + index % num_columns * step_x
         y = title_height + gap + index // num_columns * step_y
         draw.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=_CELL)
-        picture = _fitted(image, cell_px)
+        cell = _fitted(image, cell_px)
         if overlays:
-            picture = overlays[index].paint(picture)
-        sheet.paste(picture, (x + (cell_px - picture.width) // 2, y + (cell_px - picture.height) // 2))
+            cell = overlays[index].paint(cell)
+        sheet.paste(cell, (x + (cell_px - cell.width) // 2, y + (cell_px - cell.height) // 2))
         for number, line in enumerate(lines):
             middle = x + cell_px / 2, y + cell_px + (number + 0.6) * line_height
             draw.text(middle, line, fill=_LABEL, font=label_font, anchor="mm")
@@ -95,13 +95,13 @@ def _columns(num_images: int) -> int:
 
 def _fitted(image: NDArray[np.uint8], cell_px: int) -> Image.Image:
     height, width = image.shape[:2]
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    cell = Image.fromarray(np.ascontiguousarray(image))
     enlargement = min(cell_px // max(height, width), MAX_ENLARGEMENT)
     if enlargement >= 1:
-        return picture.resize((width * enlargement, height * enlargement), Image.Resampling.NEAREST)
+        return cell.resize((width * enlargement, height * enlargement), Image.Resampling.NEAREST)
     scale = cell_px / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return cell.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _line_height(font: _Font) -> int:

@@ -1,4 +1,4 @@
-"""A sample's targets drawn upon its picture, for people to look at: boxes with names, tinted masks, keypoints.
+"""A sample's targets drawn upon its image, for people to look at: boxes with names, tinted masks, keypoints.
 
 Classes of masks have the colours of PASCAL VOC's palette, in which class 0 is black; objects, box labels and keypoints
 have bright colours that are far apart for neighbouring numbers. Nothing here is part of an address.
@@ -31,25 +31,25 @@ class Overlay:
     sample: Sample
     classes: tuple[str, ...] = ()
 
-    def paint(self, picture: Image.Image) -> Image.Image:
-        """Draw upon a picture in RGB that shows the whole sample at any size; a new one."""
+    def paint(self, image: Image.Image) -> Image.Image:
+        """Draw upon an image in RGB that shows the whole sample at any size; a new one."""
         height, width = self.sample.image.shape[:2]
-        scale = picture.width / width, picture.height / height
-        painted = self._tint(picture)
+        scale = image.width / width, image.height / height
+        painted = self._tint(image)
         draw = ImageDraw.Draw(painted)
         self._boxes(draw, painted, scale)
         self._keypoints(draw, painted, scale)
         return painted
 
-    def _tint(self, picture: Image.Image) -> Image.Image:
-        """The picture with its masks in colour, in whole pixels of the masks."""
-        sample, painted = self.sample, np.array(picture)
+    def _tint(self, image: Image.Image) -> Image.Image:
+        """The image with its masks in colour, in whole pixels of the masks."""
+        sample, painted = self.sample, np.array(image)
         if sample.mask is not None:
-            mask = _fitted(sample.mask, picture)
+            mask = _fitted(sample.mask, image)
             colours = np.array([class_colour(value) for value in range(256)])[mask.astype(np.int64) % 256]
             painted = _mixed(painted, colours, np.ones(mask.shape, bool))
         for row, one in enumerate(() if sample.instance_masks is None else sample.instance_masks):
-            mask = _fitted(one, picture)
+            mask = _fitted(one, image)
             painted = _mixed(painted, np.array(bright(self._object(row))), mask != 0)
         return Image.fromarray(painted)
 
@@ -58,12 +58,12 @@ class Overlay:
         rows = self.sample.box_rows
         return row if rows is None else int(rows[row])
 
-    def _boxes(self, draw: ImageDraw.ImageDraw, picture: Image.Image, scale: _Scale) -> None:
+    def _boxes(self, draw: ImageDraw.ImageDraw, image: Image.Image, scale: _Scale) -> None:
         sample = self.sample
         if sample.boxes is None:
             return
-        line = max(1, round(max(picture.size) / 200))
-        font = ImageFont.load_default(max(max(picture.size) / 24, 9))
+        line = max(1, round(max(image.size) / 200))
+        font = ImageFont.load_default(max(max(image.size) / 24, 9))
         names: list[tuple[str, _Corners, _Colour]] = []
         for row, box in enumerate(sample.boxes.astype(float)):
             label = None if sample.box_labels is None else int(sample.box_labels[row])
@@ -79,14 +79,14 @@ class Overlay:
             if label is not None and 0 <= label < len(self.classes):
                 names.append((self.classes[label], corners, colour))
         for name, corners, colour in names:  # above the lines of every box
-            _name(draw, picture, name, corners, colour, font)
+            _name(draw, image, name, corners, colour, font)
 
-    def _keypoints(self, draw: ImageDraw.ImageDraw, picture: Image.Image, scale: _Scale) -> None:
+    def _keypoints(self, draw: ImageDraw.ImageDraw, image: Image.Image, scale: _Scale) -> None:
         """A disc where a keypoint is seen, a ring where it is hidden; a line along its angle, as long as its scale."""
         sample = self.sample
         if sample.keypoints is None:
             return
-        radius = max(max(picture.size) / 90, 1.5)
+        radius = max(max(image.size) / 90, 1.5)
         for row, point in enumerate(sample.keypoints.astype(float)):
             if not np.isfinite(point).all():
                 continue
@@ -122,34 +122,34 @@ def bright(number: int) -> _Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _fitted(mask: NDArray[np.integer], picture: Image.Image) -> NDArray[np.integer]:
-    """The mask at the picture's size: each pixel takes the class in its middle."""
+def _fitted(mask: NDArray[np.integer], image: Image.Image) -> NDArray[np.integer]:
+    """The mask at the image's size: each pixel takes the class in its middle."""
     height, width = mask.shape
-    rows = ((np.arange(picture.height) + 0.5) * height / picture.height).astype(np.int64)
-    columns = ((np.arange(picture.width) + 0.5) * width / picture.width).astype(np.int64)
+    rows = ((np.arange(image.height) + 0.5) * height / image.height).astype(np.int64)
+    columns = ((np.arange(image.width) + 0.5) * width / image.width).astype(np.int64)
     fitted: NDArray[np.integer] = mask[rows[:, np.newaxis], columns]
     return fitted
 
 
-def _mixed(picture: NDArray[np.uint8], colours: NDArray[np.integer], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    tinted = np.rint(picture * (1 - _TINT) + colours * _TINT).astype(np.uint8)
-    return np.where(where[..., np.newaxis], tinted, picture)
+def _mixed(image: NDArray[np.uint8], colours: NDArray[np.integer], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    tinted = np.rint(image * (1 - _TINT) + colours * _TINT).astype(np.uint8)
+    return np.where(where[..., np.newaxis], tinted, image)
 
 
 def _name(
     draw: ImageDraw.ImageDraw,
-    picture: Image.Image,
+    image: Image.Image,
     name: str,
     corners: _Corners,
     colour: _Colour,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """A name above its box, or within it where there is no room above; inside the picture where it fits at all."""
+    """A name above its box, or within it where there is no room above; inside the image where it fits at all."""
     text = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font, anchor="lt")
     width, height = right - left + 4, bottom - top + 4
-    x = min(corners[0], max(picture.width - width, 0))
-    y = corners[1] - height if corners[1] >= height else min(corners[1], max(picture.height - height, 0))
+    x = min(corners[0], max(image.width - width, 0))
+    y = corners[1] - height if corners[1] >= height else min(corners[1], max(image.height - height, 0))
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
     is_dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 120  # luma of ITU-R BT.601
     draw.text((x + 2, y + 2), text, fill=(255, 255, 255) if is_dark else (0, 0, 0), font=font, anchor="lt")

@@ -118,9 +118,9 @@ class OneShotTask:
         results: list[Result] = []
         for copy in range(self.first_copy, self.first_copy + self.copies):
             make = functools.partial(work.make, copy, start=sum(map(len, parts)))
-            result, picture, mask = guard(work.subject, self.source.name, make)
+            result, image, mask = guard(work.subject, self.source.name, make)
             results.append(result)
-            parts += [picture, mask]
+            parts += [image, mask]
         stages.begin()
         if result_file.write(self.into, parts) is None:
             raise StorageError("there is no room for the augmented images; free space, or ask for fewer")

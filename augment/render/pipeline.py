@@ -28,14 +28,14 @@ from augment.validation import did_you_mean
 _SUFFIX: Final = ".yaml"
 
 References = Mapping[str, Dataset | Sequence[Sample | ArrayLike]]
-"""Datasets, or pictures in memory, by the names that transforms call them by."""
+"""Datasets, or images in memory, by the names that transforms call them by."""
 
 
 class Pipeline:
-    """A resolved pipeline that can be applied to pictures.
+    """A resolved pipeline that can be applied to images.
 
     Safe between threads (each compiles its own, on its first call) and picklable (it travels as data). Pixels are a
-    function of the picture, the pipeline and the arguments of the call: ``Pipeline.load("light")(image, seed=1)``.
+    function of the image, the pipeline and the arguments of the call: ``Pipeline.load("light")(image, seed=1)``.
     """
 
     def __init__(self, spec: PipelineSpec) -> None:
@@ -85,7 +85,7 @@ class Pipeline:
     @overload
     def __call__(
         self,
-        picture: Sample,
+        image: Sample,
         *,
         seed: int = 0,
         draw: int = 0,
@@ -98,7 +98,7 @@ class Pipeline:
     @overload
     def __call__(
         self,
-        picture: ArrayLike,
+        image: ArrayLike,
         *,
         seed: int = 0,
         draw: int = 0,
@@ -109,7 +109,7 @@ class Pipeline:
 
     def __call__(
         self,
-        picture: Sample | ArrayLike,
+        image: Sample | ArrayLike,
         *,
         seed: int = 0,
         draw: int = 0,
@@ -118,19 +118,19 @@ class Pipeline:
         keypoint_names: Sequence[str] = (),
         references: References | None = None,
     ) -> Sample | NDArray[np.uint8]:
-        """Augment one picture, uint8 (H, W, 3) RGB, or a whole sample with its targets; what went in stays as it is.
+        """Augment one image, uint8 (H, W, 3) RGB, or a whole sample with its targets; what went in stays as it is.
 
         ``draw`` is the copy or epoch, ``key`` the name of the record; the same four give the same pixels anywhere.
         ``keypoint_names`` are those that a sample's keypoint labels are indices into: a mirror swaps left and right.
-        ``references`` are datasets, or lists of pictures, by the names that transforms call them by; give the same
+        ``references`` are datasets, or lists of images, by the names that transforms call them by; give the same
         objects again and again, since what is made of them is kept. Raises PipelineError where one lacks,
-        RecordError where a transform cannot be applied to this picture, CallError where the four are no address.
+        RecordError where a transform cannot be applied to this image, CallError where the four are no address.
         """
         check_address(seed=seed, draw=draw, view=view, key=key)
-        sample = picture if isinstance(picture, Sample) else Sample(image=as_image(picture))
+        sample = image if isinstance(image, Sample) else Sample(image=as_image(image))
         compiled = self._compile(tuple(keypoint_names), {} if references is None else references)
         result, *_ = compiled(sample, seed=seed, draw=draw, view=view, key=key)
-        return result if isinstance(picture, Sample) else result.image
+        return result if isinstance(image, Sample) else result.image
 
     def _compile(self, names: tuple[str, ...], references: References) -> compiler.Compiled:
         """What this thread compiled last, where it is the same."""

@@ -67,20 +67,20 @@ def decode_record(
     ``cache`` keeps what was decoded. It is asked only where the file cannot have changed since the scan, so that
     whether a record is refused does not depend on what is kept. Nobody changes the arrays of the sample.
 
-    Raises RecordError with the record's key where the file is not what the manifest describes or no picture,
+    Raises RecordError with the record's key where the file is not what the manifest describes or no image,
     StorageError where the machine fails to read it.
     """
     stages = stages or Stages()
     stages.begin()
-    read = functools.partial(_picture, dataset, record, max_pixels, eighths, stages)
+    read = functools.partial(_image, dataset, record, max_pixels, eighths, stages)
     annotations = annotations_of(record)
     with KeyedErrors(record.key):
         if cache is not None and dataset.is_unchanged(record):
-            picture = cache.array(name_of(record.digest, eighths(record.height, record.width)), read)
+            image = cache.array(name_of(record.digest, eighths(record.height, record.width)), read)
         else:
-            picture = read()
+            image = read()
         sample = targets.with_targets(
-            picture,
+            image,
             annotations,
             None if record.mask is None else functools.partial(dataset.decode_mask, record, max_pixels=max_pixels),
             dataset.vocabulary,
@@ -91,7 +91,7 @@ def decode_record(
     return sample
 
 
-def _picture(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages) -> NDArray[np.uint8]:
+def _image(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, stages: Stages) -> NDArray[np.uint8]:
     encoded = dataset.read(record)
     stages.end("read")
     return decode_image(encoded, max_pixels=max_pixels, eighths=eighths)
@@ -120,7 +120,7 @@ class RecordSource:
 
 
 class Loose:
-    """Pictures that lie in memory, as a ``donors.source.Source``; their keys are their places.
+    """Images that lie in memory, as a ``donors.source.Source``; their keys are their places.
 
     CallError where one is no uint8 (H, W, 3) RGB, or where there is none.
     """
@@ -128,11 +128,11 @@ class Loose:
     def __init__(self, given: Sequence[Sample | ArrayLike]) -> None:
         if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
             raise CallError(
-                f"references are {validation.quoted(given)}; give a dataset (augment.scan reads a folder) or pictures"
+                f"references are {validation.quoted(given)}; give a dataset (augment.scan reads a folder) or images"
             )
         self._samples = [as_sample(each) if isinstance(each, Sample) else Sample(as_image(each)) for each in given]
         if not self._samples:
-            raise CallError("references are no pictures at all; give at least one")
+            raise CallError("references are no images at all; give at least one")
 
     @property
     def num_records(self) -> int:

@@ -1,4 +1,4 @@
-"""The datasets that transforms of a pipeline take pictures of: given by name, each found in a folder or as it is."""
+"""The datasets that transforms of a pipeline take images of: given by name, each found in a folder or as it is."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -35,5 +35,5 @@ def take(given: References | None, pipelines: Iterable[PipelineSpec], *, has_vie
     for name in found:
         if name not in names:
             told = did_you_mean(name, names) or f"; they take those of {', '.join(sorted(names)) or 'none'}"
-            raise CallError(f"references has {validation.quoted(name)}, whose pictures no transform takes{told}")
+            raise CallError(f"references has {validation.quoted(name)}, whose images no transform takes{told}")
     return {name: scan.take(found[name]) for name in sorted(names)}

@@ -85,9 +85,9 @@ class Renderer:
         return subject(record.digest, self.spec, self._others)
 
     def decode(self, record: Record) -> Sample:
-        """Read and decode the record's picture, reduced where the pipeline allows it: the input of every draw.
+        """Read and decode the record's image, reduced where the pipeline allows it: the input of every draw.
 
-        Raises RecordError with the record's key where the file is not what the manifest describes or no picture,
+        Raises RecordError with the record's key where the file is not what the manifest describes or no image,
         StorageError where the machine fails to read it.
         """
         return records.decode_record(
@@ -100,7 +100,7 @@ class Renderer:
         )
 
     def transform(self, record: Record, sample: Sample, *, draw: int, view: int = 0) -> Rendered:
-        """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded picture."""
+        """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded image."""
         self.stages.begin()
         address = self.address(record, draw=draw, view=view)
         rendered = render_at(address, self._transform, sample, full_size=(record.height, record.width))
@@ -119,7 +119,7 @@ class Renderer:
         return self.transform(record, self.decode(record), draw=draw, view=view)
 
     def eighths(self, record: Record) -> int:
-        """How many eighths of the record's picture are decoded, of its height and of its width."""
+        """How many eighths of the record's image are decoded, of its height and of its width."""
         return self._eighths(record.height, record.width)
 
     def fits(self, record: Record) -> bool:

@@ -12,7 +12,7 @@ from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline
 
 VIEWS_MAX: Final = 64
-"""Pictures of one record in a row; DINO (Caron et al. 2021) takes 2 global and up to 10 local ones."""
+"""Images of one record in a row; DINO (Caron et al. 2021) takes 2 global and up to 10 local ones."""
 
 _MEMBERS: Final = ("pipeline", "count")
 

@@ -75,7 +75,7 @@ def read(counts: str, *, height: int, width: int) -> list[int]:
 
 
 EDGE_TOLERANCE = 1.0
-"""Pixels by which a box may leave the picture: what rounding in the tools of the field leaves. It is cut; more is an
+"""Pixels by which a box may leave the image: what rounding in the tools of the field leaves. It is cut; more is an
 error."""
 
 Point = tuple[float, float]
@@ -91,7 +91,7 @@ _VISIBILITIES = frozenset({0, 1, 2})
 
 @dataclass(frozen=True, slots=True)
 class Rle:
-    """A binary mask as COCO's compressed run lengths (column by column), for a picture of this height and width."""
+    """A binary mask as COCO's compressed run lengths (column by column), for an image of this height and width."""
 
     height: int
     width: int
@@ -100,7 +100,7 @@ class Rle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
-    """The annotations of one picture; None is "the dataset does not say", empty is "none in this picture"."""
+    """The annotations of one image; None is "the dataset does not say", empty is "none in this image"."""
 
     labels: Mapping[str, float] | None = None
     boxes: tuple[Corners, ...] | None = None
@@ -134,7 +134,7 @@ class Annotations:
         return parse(json.loads(text))
 
     def problems(self, height: int, width: int) -> list[str]:
-        """What is wrong with these annotations on an upright picture of this size, each in one line; empty if nothing.
+        """What is wrong with these annotations on an upright image of this size, each in one line; empty if nothing.
 
         Each line begins with its kind and a colon, so that they can be counted: ``box outside``, ``box without area``,
         ``polygon outside``, ``not a polygon``, ``mask of another size``, ``not run lengths``, ``unknown box``,
@@ -152,7 +152,7 @@ class Annotations:
         ]
 
     def within(self, height: int, width: int) -> "Annotations":
-        """The same with boxes cut at the picture's edges, and 0 for coordinates of keypoints that have no place."""
+        """The same with boxes cut at the image's edges, and 0 for coordinates of keypoints that have no place."""
         changed: dict[str, Any] = {}
         if self.boxes and any(_leaves(box, height, width, 0.0) for box in self.boxes):
             changed["boxes"] = tuple(
@@ -192,7 +192,7 @@ def _wrong_boxes(boxes: Sequence[Corners], height: int, width: int) -> Iterator[
         if not _is_finite(box):
             yield f"not a number: box {i} is {quoted_json(box)}"
         elif _leaves(box, height, width, EDGE_TOLERANCE):
-            yield f"box outside: box {i} is {quoted_json(box)} on a picture of {width} x {height} (width x height)"
+            yield f"box outside: box {i} is {quoted_json(box)} on an image of {width} x {height} (width x height)"
         elif not (min(box[2], width) > max(box[0], 0) and min(box[3], height) > max(box[1], 0)):
             yield f"box without area: box {i} is {quoted_json(box)}"
 
@@ -201,7 +201,7 @@ def _wrong_masks(instance_masks: Sequence[Polygons | Rle | None], height: int, w
     for i, mask in enumerate(instance_masks):
         if isinstance(mask, Rle):
             if (mask.height, mask.width) != (height, width):
-                yield f"mask of another size: mask {i} has {mask.width} x {mask.height}, the picture {width} x {height}"
+                yield f"mask of another size: mask {i} has {mask.width} x {mask.height}, the image {width} x {height}"
                 continue
             try:
                 read(mask.counts, height=height, width=width)
@@ -216,7 +216,7 @@ def _wrong_masks(instance_masks: Sequence[Polygons | Rle | None], height: int, w
             else:
                 xs, ys = polygon[::2], polygon[1::2]
                 if _leaves((min(xs), min(ys), max(xs), max(ys)), height, width, EDGE_TOLERANCE):
-                    yield f"polygon outside: of mask {i}, {quoted_json(polygon)} on a picture of {width} x {height}"
+                    yield f"polygon outside: of mask {i}, {quoted_json(polygon)} on an image of {width} x {height}"
 
 
 def _wrong_keypoints(annotations: Annotations) -> Iterator[str]:

@@ -41,7 +41,7 @@ def _remedy(array: NDArray[Any]) -> str:
         case "u", (3, _, _):
             return "put the channels last: image.transpose(1, 2, 0)"
         case "u", (_, _, _, _):
-            return "give one picture after another"
+            return "give one image after another"
     return "augment.decode_image makes one of a file's bytes"
 
 

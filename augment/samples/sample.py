@@ -18,14 +18,14 @@ UNLABELLED = -1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One encoded picture of a dataset, as its manifest describes it.
+    """One encoded image of a dataset, as its manifest describes it.
 
     ``key`` is the path relative to the split, ``/`` between parts, without extension (with it where two would
-    collide). ``height`` and ``width`` are those of the upright picture (EXIF orientation applied). ``digest`` is the
+    collide). ``height`` and ``width`` are those of the upright image (EXIF orientation applied). ``digest`` is the
     hexadecimal digest of the encoded bytes and the annotations. ``label`` is an index into the dataset's classes.
-    ``offset`` is None where the file is the picture; in a tar it is where the picture's bytes begin, in a Parquet file
+    ``offset`` is None where the file is the image; in a tar it is where the image's bytes begin, in a Parquet file
     the number of its row. ``annotations`` is the text of ``annotations.Annotations.to_json``. ``encoding`` is the name
-    that ``decode.encoding`` gives the picture's format, None in manifests of earlier versions.
+    that ``decode.encoding`` gives the image's format, None in manifests of earlier versions.
     """
 
     key: str
@@ -62,11 +62,11 @@ class Refusal:
 
 @dataclass(slots=True)
 class Sample:
-    """A picture with its targets. Coordinates are pixels: of boxes at their edges, of keypoints at their centres.
+    """An image with its targets. Coordinates are pixels: of boxes at their edges, of keypoints at their centres.
 
     image:      uint8 (H, W, 3) RGB.
     label:      index of the class, or None.
-    labels:     float32 (C,), a weight for each of the dataset's classes, where a picture may have several.
+    labels:     float32 (C,), a weight for each of the dataset's classes, where an image may have several.
     mask:       integer (H, W), class indices; moves with the pixels and is never interpolated.
     boxes:      float32 (N, 4), x_min, y_min, x_max, y_max.
     box_labels: int64 (N,), one for each box.
@@ -115,7 +115,7 @@ class Applied:
 class Rendered:
     """One augmented sample, the name of its address and what was done to it.
 
-    ``inverse`` is float64 (3, 3), from the middles of the sample's pixels to those of the upright picture; None where a
+    ``inverse`` is float64 (3, 3), from the middles of the sample's pixels to those of the upright image; None where a
     distortion has no such matrix, or nobody asked.
     """
 
@@ -136,7 +136,7 @@ class Rendered:
 class Mixed:
     """What came into a row of a batch from another: by which method, and from the record of which key and position.
 
-    ``weight`` is the share of the row's own picture. ``box`` is x_min, y_min, x_max, y_max of the pixels that were
+    ``weight`` is the share of the row's own image. ``box`` is x_min, y_min, x_max, y_max of the pixels that were
     pasted, where they were.
     """
 
@@ -217,7 +217,7 @@ class Batch:
     keys:      the key of the record in each row.
     positions: int64 (N,), the place of each row in its epoch.
     labels:    int64 (N,), UNLABELLED where a record has no class; None where the records have no single class.
-    label_weights: float32 (N, C), a weight for each class, where pictures may have several or rows are mixed.
+    label_weights: float32 (N, C), a weight for each class, where images may have several or rows are mixed.
     masks:     uint8 or uint16 (N, H, W) where all rows have one size, else a list of (H, W).
     boxes, box_labels, instance_masks, keypoints, keypoint_labels, keypoint_visibility, keypoint_angles,
     keypoint_scales: a list of one array for each row, as ``Sample`` describes it; None where the dataset has none.
@@ -227,11 +227,11 @@ class Batch:
         rows out of sums and counts. None means no row is.
     refusals:  the records that were refused while this batch was rendered.
     provenance: one for each row, or none at all where the batch was read from a wire that carries none.
-    inverses:  float64 (N, 3, 3), from the middles of pixels of ``images`` to those of the upright original pictures;
+    inverses:  float64 (N, 3, 3), from the middles of pixels of ``images`` to those of the upright original images;
         NaN where a distortion has no matrix. None where nobody asked for views.
     source_sizes: int64 (N, 2), height and width of those originals.
     other_views: views 1, 2, … of the same rows: batches with the same keys, positions, labels and ``source_sizes``,
-        each with its own pictures, targets that move with them, inverses and provenance.
+        each with its own images, targets that move with them, inverses and provenance.
     """
 
     epoch: int
@@ -282,7 +282,7 @@ OF_OBJECTS = ("boxes", "box_labels", "instance_masks", "keypoints", *BY_KEYPOINT
 
 
 class Images:
-    """The pictures of a batch, row by row: one array where all have one shape, else a list.
+    """The images of a batch, row by row: one array where all have one shape, else a list.
 
     Each is copied as soon as it is there, while the processor's cache still holds it; its own memory is free for the
     next one.
@@ -295,13 +295,13 @@ class Images:
         )
 
     def take(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Add the next row: the picture, as it lies in the batch."""
+        """Add the next row: the image, as it lies in the batch."""
         if isinstance(self.rows, list):
             self.rows.append(image)
             return image
         row: NDArray[np.uint8] = self.rows[self._taken]
         if image.shape != row.shape:
-            raise ValueError(f"a picture is {image.shape}, the others of its batch {row.shape}")
+            raise ValueError(f"an image is {image.shape}, the others of its batch {row.shape}")
         row[...] = image
         self._taken += 1
         return row
@@ -310,7 +310,7 @@ class Images:
 def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) -> dict[str, Any]:
     """The fields of ``Batch`` that hold these targets, by the names of ``Sample``'s fields.
 
-    ``fixed`` tells that all pictures have one size: then masks become one array.
+    ``fixed`` tells that all images have one size: then masks become one array.
     """
     found: dict[str, Any] = {}
     if "label" in names:

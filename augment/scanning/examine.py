@@ -28,7 +28,7 @@ from augment.samples.annotations import Annotations
 from augment.validation import did_you_mean
 
 DEFAULT_MAX_FILE_BYTES = 256 * 2**20
-"""Holds an uncompressed picture of four bytes a pixel at the default limit on pixels."""
+"""Holds an uncompressed image of four bytes a pixel at the default limit on pixels."""
 
 _LARGE_BYTES = 16 * 2**20
 """Files above this are read one at a time."""
@@ -47,7 +47,7 @@ _BINARY = "binary"
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A picture's mask; ``path`` is relative to the root, ``bits`` are a value's.
+    """An image's mask; ``path`` is relative to the root, ``bits`` are a value's.
 
     ``digest`` is that of ``read.mask_digest``. ``largest`` is the largest of the values but ``masks.IGNORED``,
     ``is_binary`` is True if the file has this and 0 and nothing else.
@@ -63,7 +63,7 @@ class Mask:
 
 
 class ExaminedImage(NamedTuple):
-    """A file that is a picture by its header; ``digest`` is the record's, ``annotations`` are the JSON of ``said``."""
+    """A file that is an image by its header; ``digest`` is the record's, ``annotations`` are the JSON of ``said``."""
 
     height: int
     width: int
@@ -95,7 +95,7 @@ class ListedFile(NamedTuple):
 
     @property
     def place(self) -> str:
-        """What is read: the file; of a picture inside of one, that file (with the column, of a Parquet file)."""
+        """What is read: the file; of an image inside of one, that file (with the column, of a Parquet file)."""
         return self.path if self.described.part is None else self.group.folder
 
     @property
@@ -312,7 +312,7 @@ class Examiner:
         if isinstance(mask, Refused):
             return Refused(Reason.ANNOTATION, f"mask unreadable: {shown}: {mask.detail}")
         if (mask.height, mask.width) != (image.height, image.width):
-            size = f"{mask.width} x {mask.height}, the picture {image.width} x {image.height}"
+            size = f"{mask.width} x {mask.height}, the image {image.width} x {image.height}"
             return Refused(Reason.ANNOTATION, f"mask of another size: {shown} has {size}")
         bound = self._listing.num_mask_values
         if bound is not None and mask.mask_largest >= bound:
@@ -365,7 +365,7 @@ class Examiner:
         return None if size_bytes else Refused(Reason.FORMAT, "the file is empty")
 
     def _said(self, described: Described, height: int, width: int) -> Annotations | Refused | None:
-        """What is said of a picture of this size, with boxes cut at its edges."""
+        """What is said of an image of this size, with boxes cut at its edges."""
         annotations = described.annotations
         if described.annotate is not None:
             try:

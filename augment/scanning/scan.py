@@ -113,15 +113,15 @@ def scan(
     ignore: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> Dataset:
-    """Read every file below ``root`` once and describe what is there; pictures are probed, not decoded.
+    """Read every file below ``root`` once and describe what is there; images are probed, not decoded.
 
     A file that this machine read before and that did not change since is not read again. The manifest is written to
     ``sink``, whole or not at all, or stays in memory. ``ignore`` are patterns as of ``PurePath.match``: files and
     folders whose path ends so are left out. ``watch`` is told what is read. Where annotations cannot be true
     (Reason.ANNOTATION) the scan is refused, with a report of them; ``bad_annotations="leave_out"`` leaves their records
-    out, with rows in the manifest, as files that are no pictures.
+    out, with rows in the manifest, as files that are no images.
 
-    Raises DatasetError where there is no such folder, its layout is ambiguous or no picture in it can be used;
+    Raises DatasetError where there is no such folder, its layout is ambiguous or no image in it can be used;
     StorageError where the machine fails.
     """
     if bad_annotations not in assemble.BAD_ANNOTATIONS:
@@ -176,7 +176,7 @@ def _judge_unread(tree: Tree, listing: Listing, chosen: Format) -> None:
 
     If the user named the format, there are notices alone.
     """
-    images = [path for path in tree.pictures() if path not in listing.read]
+    images = [path for path in tree.images() if path not in listing.read]
     unread = set(tree.of_suffixes(evidence.KINDS)) - {each.path for each in listing.refused} - listing.read
     if unread:
         unread -= {join(group.folder, name) for group in listing.groups for name in group.names}
@@ -213,7 +213,7 @@ def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotation
     if assembly.are_boxes_shares:
         raise DatasetError(
             f"{keys.printable(str(folder_path))}: all boxes lie between 0 and 1, so they seem to be shares of their "
-            f"pictures; {chosen.name} counts in pixels: multiply them by width and height"
+            f"images; {chosen.name} counts in pixels: multiply them by width and height"
         )
     if assembly.binary_mask is not None:
         raise DatasetError(
@@ -255,10 +255,10 @@ def _default_threads() -> int:
 
 def _bad(root: Path, kinds: Sequence[assemble.Kind]) -> str:
     number = sum(kind.number for kind in kinds)
-    what = "1 picture" if number == 1 else f"{number:,} pictures"
+    what = "1 image" if number == 1 else f"{number:,} images"
     told = ", ".join(map(str, kinds))
     return (
-        f"{root} has {what} whose annotations cannot be true: {told}: mend them, or leave such pictures out "
+        f"{root} has {what} whose annotations cannot be true: {told}: mend them, or leave such images out "
         "(--bad-annotations leave-out; bad_annotations: leave_out)"
     )
 
@@ -267,10 +267,10 @@ def _nothing(root: Path, assembly: Assembly, notices: Sequence[str]) -> str:
     if not assembly.num_refused:
         unread = "; ".join(notices[:3]) + (" …" if len(notices) > 3 else "")
         what = f"no image: {unread}" if notices else "no file"
-        return f"{root} holds {what}; put pictures into it"
+        return f"{root} holds {what}; put images into it"
     lines = "; ".join(keys.printable(line) for line in assembly.first_refused(3))
     more = " …" if assembly.num_refused > 3 else ""
     return (
-        f"{root} has no picture that can be used; all {assembly.num_refused} files in it were refused ({lines}{more}): "
-        f"put pictures into it ({', '.join(decode.ALLOWED)})"
+        f"{root} has no image that can be used; all {assembly.num_refused} files in it were refused ({lines}{more}): "
+        f"put images into it ({', '.join(decode.ALLOWED)})"
     )

@@ -265,8 +265,8 @@ def divide_dataset(
 
     ``ratios`` (``"60,20,20"``, or ``"70,30"`` without validation) are by default ``ratios.default_ratios`` of the
     dataset's size, with ``validation`` or without. ``group_by`` is ``folder``, ``column:NAME`` or a pattern with one
-    group. ``max_distance`` is how many bits the hashes of near-duplicates differ at most; None looks at no picture, and
-    only records that are equal stay together. ``progress`` is called while pictures are looked at.
+    group. ``max_distance`` is how many bits the hashes of near-duplicates differ at most; None looks at no image, and
+    only records that are equal stay together. ``progress`` is called while images are looked at.
 
     Raises DatasetError where the dataset has splits, or too few records or groups; CallError.
     """
@@ -274,7 +274,7 @@ def divide_dataset(
     if dataset.splits:
         raise DatasetError(
             f"{dataset.root} has the splits {', '.join(dataset.splits)} already, and whoever made them knew why; to "
-            "divide it anew, put the pictures of all splits into one folder, or give the folder of one split"
+            "divide it anew, put the images of all splits into one folder, or give the folder of one split"
         )
     chosen = parse_ratios(ratios) if isinstance(ratios, str) else ratios
     chosen = chosen or default_ratios(dataset.num_records, validation=validation)
@@ -317,7 +317,7 @@ def _equal(dataset: Dataset) -> NDArray[np.int64]:
 
 
 def _class_names(dataset: Dataset) -> list[str | None]:
-    """The class of each record: its own, or of those of its objects (or labels) the one that fewest pictures have."""
+    """The class of each record: its own, or of those of its objects (or labels) the one that fewest images have."""
     names = [None if label is None else dataset.classes[label] for label in dataset.labels()]
     if not dataset.targets & {"boxes", "labels"}:
         return names
@@ -331,7 +331,7 @@ def _class_names(dataset: Dataset) -> list[str | None]:
 
 
 def _held(text: str | None) -> set[str]:
-    """The classes that are in a picture."""
+    """The classes that are in an image."""
     said: Mapping[str, object] = {} if text is None else json.loads(text)
     labels, boxes = said.get("labels"), said.get("box_labels")
     found = {name for name, share in labels.items() if share} if isinstance(labels, dict) else set()

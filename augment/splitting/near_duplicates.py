@@ -1,13 +1,13 @@
-"""Pictures that are nearly the same: a perceptual hash of each, and the pairs whose hashes hardly differ.
+"""Images that are nearly the same: a perceptual hash of each, and the pairs whose hashes hardly differ.
 
-The hash is ``imagehash.phash``: the picture in grey at 32 x 32, of its cosine transform the 8 x 8 lowest frequencies,
+The hash is ``imagehash.phash``: the image in grey at 32 x 32, of its cosine transform the 8 x 8 lowest frequencies,
 each above their median or not. These 64 bits hardly change with size, compression, brightness and a little noise; they
-do change with a flip, a turn or a crop. By default two pictures are near-duplicates where at most 6 bits differ: among
-7,000 pictures of CIFAR-10 all 7 such pairs are one picture twice, of the next 6 (at 8 bits) two are: looked at by eye.
+do change with a flip, a turn or a crop. By default two images are near-duplicates where at most 6 bits differ: among
+7,000 images of CIFAR-10 all 7 such pairs are one image twice, of the next 6 (at 8 bits) two are: looked at by eye.
 
 Pairs are found by multi-index hashing (Norouzi, Punjani and Fleet, Fast search in Hamming space, CVPR 2012): of two
 hashes that differ in at most d bits, cut into d + 1 bands, at least one band is equal. So only hashes that share a band
-are compared, not all with all. Pictures of one hash are joined to the first of them, so that a thousand black pictures
+are compared, not all with all. Images of one hash are joined to the first of them, so that a thousand black images
 make a thousand pairs and not half a million.
 """
 
@@ -33,12 +33,12 @@ MAX_DISTANCE = 6
 """Bits of 64 that may differ."""
 
 LARGEST_DISTANCE = 12
-"""Beyond it, pictures of different things are neighbours: random hashes of 100,000 pictures have some."""
+"""Beyond it, images of different things are neighbours: random hashes of 100,000 images have some."""
 
 _BITS = 64
 _SMALLEST_SIDE_PX = 256
 """To this many pixels a JPEG may be reduced while it is decoded; the hash looks at 32."""
-_PICTURES_A_TASK = 64
+_IMAGES_A_TASK = 64
 _PAIRS_AT_ONCE = 1 << 22
 
 
@@ -46,7 +46,7 @@ _PAIRS_AT_ONCE = 1 << 22
 class NearDuplicates:
     """``pairs`` are places of records, int64 (N, 2), the smaller first, in order; ``distances`` int64 (N,), in bits.
 
-    ``num_undecodable`` pictures have no hash and so no neighbour.
+    ``num_undecodable`` images have no hash and so no neighbour.
     """
 
     pairs: NDArray[np.int64]
@@ -70,13 +70,13 @@ class HashTask:
             return guard(
                 f"{record.digest}-hash",
                 record.key,
-                lambda: picture_hash(decode_image(self.dataset.read(record), eighths=_eighths)),
+                lambda: image_hash(decode_image(self.dataset.read(record), eighths=_eighths)),
             )
         except RecordError:
             return None
 
 
-def picture_hash(image: NDArray[np.uint8]) -> int:
+def image_hash(image: NDArray[np.uint8]) -> int:
     """The hash of uint8 (H, W, 3) RGB as a number of 64 bits."""
     import imagehash  # noqa: PLC0415 - of the extra `tools`; a division without near-duplicates does not need it
 
@@ -100,7 +100,7 @@ def find(
     with MemoryFile("dataset") as file:
         file.write(dataset.to_buffer())
         shared = Dataset.open(file.path).choose(dataset.split) if dataset.split else Dataset.open(file.path)
-        tasks = (HashTask(shared, some) for some in in_ranges(shared, _PICTURES_A_TASK))
+        tasks = (HashTask(shared, some) for some in in_ranges(shared, _IMAGES_A_TASK))
         with contextlib.closing(task.run_all(workers, tasks, lambda _: None)) as results:
             for records, found in results:
                 for place, value in zip(records, found, strict=True):
@@ -160,6 +160,6 @@ def _sharing(band: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDAr
 
 
 def _eighths(height: int, width: int) -> int:
-    """The fewest that leave the shorter side long enough; a picture that is smaller stays whole."""
+    """The fewest that leave the shorter side long enough; an image that is smaller stays whole."""
     wanted = -(-_SMALLEST_SIDE_PX * FULL // min(height, width))
     return min(wanted, FULL)

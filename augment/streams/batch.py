@@ -41,7 +41,7 @@ class BatchRenderer:
         """Render one rank's slice of one batch.
 
         A row whose record is refused takes the first acceptable of the next ``REPLACEMENTS`` in the epoch's order,
-        round its end; DatasetError where there is none. Where rows are mixed, all of the batch is rendered. Pictures
+        round its end; DatasetError where there is none. Where rows are mixed, all of the batch is rendered. Images
         become floats, or get another layout, when all else is done.
         """
         batch = self._mixed(place, guard)
@@ -82,8 +82,8 @@ class BatchRenderer:
         for position in positions:
             turn, repeat = divmod(position, spec.repeats)
             row = self._row(attempts, wanted[turn - first], turn, order, epoch * spec.repeats + repeat)
-            for rendered, pictures in zip(row.views, images, strict=True):
-                rendered.sample.image = pictures.take(rendered.sample.image)
+            for rendered, view_images in zip(row.views, images, strict=True):
+                rendered.sample.image = view_images.take(rendered.sample.image)
             rows.append(row)
         views = [self._view(view, place, positions, rows, made.rows) for view, made in enumerate(images)]
         views[0].other_views = tuple(views[1:])

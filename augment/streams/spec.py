@@ -15,7 +15,7 @@ from augment.normalize.section import Sections
 from augment.render.renderer import check_seed
 
 BATCH_SIZE_MAX: Final = 65_536
-"""More pictures in one step than any published recipe takes (the largest, LARS at 32,768, twice over)."""
+"""More images in one step than any published recipe takes (the largest, LARS at 32,768, twice over)."""
 
 REPEATS_MAX: Final = 64
 """Hoffer et al. ("Augment your batch", 2020) go up to 40 copies of a record in a batch."""
@@ -26,9 +26,9 @@ class StreamSpec:
     """Everything the batches of a stream depend on; its digest is the stream's id on every replica.
 
     ``pipelines`` has the digest of each view's pipeline: one, unless ``has_views``. ``references`` are names and
-    digests of the datasets that they take pictures of. Each record stands ``repeats`` times in a batch, in rows side by
+    digests of the datasets that they take images of. Each record stands ``repeats`` times in a batch, in rows side by
     side. ``mix`` joins rows; ``normalize`` (the canonical section of each view, numbers of the dataset put in),
-    ``dtype`` and ``layout`` say how pictures are sent.
+    ``dtype`` and ``layout`` say how images are sent.
     """
 
     engine: str
@@ -82,7 +82,7 @@ class StreamSpec:
 
     @property
     def pixel_format(self) -> PixelFormat:
-        """How the pictures of all views come."""
+        """How the images of all views come."""
         return PixelFormat(self.dtype, self.layout)
 
     @property

@@ -59,9 +59,9 @@ class Stream:
 
     ``batch_size`` counts rows. With ``repeats`` each record stands that many times in its batch, each time another
     draw, decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``: each row
-    then has a picture of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
+    then has an image of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
     ``normalize`` (a section, in place of the pipelines' own; of views a list with one for each), ``dtype`` (``uint8``,
-    ``float32``, ``float16``) and ``layout`` (``NHWC``, ``NCHW``) say how pictures are handed out: ``uint8`` leaves the
+    ``float32``, ``float16``) and ``layout`` (``NHWC``, ``NCHW``) say how images are handed out: ``uint8`` leaves the
     arithmetic to the reader. ``references`` are datasets by the names that transforms call them by.
 
     ``shuffle`` and ``drop_last`` are True by default for the training split, or a dataset without splits, and False for
@@ -167,12 +167,12 @@ class Stream:
 
     @property
     def image_shape(self) -> Shape | None:
-        """(H, W, 3) of all pictures of the first view; None where they differ."""
+        """(H, W, 3) of all images of the first view; None where they differ."""
         return self.image_shapes[0]
 
     @property
     def batch_bytes(self) -> int | None:
-        """Bytes of the pictures of a full batch as they are handed out; None where sizes differ."""
+        """Bytes of the images of a full batch as they are handed out; None where sizes differ."""
         pixels = [math.prod(shape) for shape in self.image_shapes if shape is not None]
         if len(pixels) < len(self.image_shapes):
             return None
@@ -180,7 +180,7 @@ class Stream:
 
     @property
     def targets(self) -> frozenset[str]:
-        """What the rows have beside pictures, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
+        """What the rows have beside images, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
         there = self.dataset.targets
         return there if self.spec.mix is None else self.spec.mix.targets(there)
 
@@ -190,14 +190,14 @@ class Stream:
         return list(self.spec.normalize) if self.spec.has_views else self.spec.normalize[0]
 
     def normalize(self, images: Any, *, view: int = 0) -> Any:
-        """Float32 of uint8 pictures, as the section of a view says and a stream of floats would hand them out.
+        """Float32 of uint8 images, as the section of a view says and a stream of floats would hand them out.
 
-        CallError where there is no section, or the stream's pictures are floats already.
+        CallError where there is no section, or the stream's images are floats already.
         """
         return normalize(images, self.spec.normalize[self._view(view)], self.spec.pixel_format)
 
     def denormalise(self, images: Any, *, view: int = 0) -> Any:
-        """Pictures to look at, uint8 (..., H, W, 3), of what a batch has or ``normalize`` made of it."""
+        """Images to look at, uint8 (..., H, W, 3), of what a batch has or ``normalize`` made of it."""
         return denormalise(images, self.spec.normalize[self._view(view)], self.spec.pixel_format)
 
     def _view(self, view: int) -> int:
@@ -353,7 +353,7 @@ class Stream:
     ) -> tuple[RenderSource, ...]:
         """What workers need to render each view; ``manifest`` and ``references`` are where they find the datasets.
 
-        ``cache`` is where decoded pictures are kept.
+        ``cache`` is where decoded images are kept.
         """
         referred = tuple(ReferenceSource(name, references[name], digest) for name, digest in self.spec.references)
         return tuple(

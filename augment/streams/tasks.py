@@ -34,7 +34,7 @@ class BatchFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartFormat:
-    """A format with its options: how a tar holds pictures, and the quality of jpg."""
+    """A format with its options: how a tar holds images, and the quality of jpg."""
 
     name: BatchFormat = BatchFormat.ARROW
     image_format: str = "png"

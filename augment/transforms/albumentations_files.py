@@ -21,15 +21,15 @@ _CLASS: Final = "__class_fullname__"
 _ROOTS: Final = frozenset({"Compose", "ReplayCompose"})
 _DROPPED: Final = frozenset({"is_check_shapes", "strict", "save_applied_params", "save_key", "p"})
 _ENDINGS: Final = frozenset({"Normalize", "ToFloat", "ToTensorV2"})
-_BY_PICTURE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+_BY_IMAGE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "image": {"method": "standard", "statistics": "picture", "epsilon": 1e-4, "limit": 20},
-        "image_per_channel": {"method": "standard", "statistics": "picture_channels", "epsilon": 1e-4, "limit": 20},
-        "min_max": {"method": "min_max", "input": "picture", "epsilon": 1e-4},
-        "min_max_per_channel": {"method": "min_max", "input": "picture_channels", "epsilon": 1e-4},
+        "image": {"method": "standard", "statistics": "image", "epsilon": 1e-4, "limit": 20},
+        "image_per_channel": {"method": "standard", "statistics": "image_channels", "epsilon": 1e-4, "limit": 20},
+        "min_max": {"method": "min_max", "input": "image", "epsilon": 1e-4},
+        "min_max_per_channel": {"method": "min_max", "input": "image_channels", "epsilon": 1e-4},
     }
 )
-"""What ``Normalize`` calls its ways to take the numbers from each picture; mean and std mean nothing to them."""
+"""What ``Normalize`` calls its ways to take the numbers from each image; mean and std mean nothing to them."""
 _OLD_P: Final = 0.5
 """The probability that ``A.from_dict`` gives a transform which is written without one."""
 
@@ -170,9 +170,9 @@ class _Import:
             return {"method": "standard", "mean": [0.0] * 3, "std": [1.0] * 3, "max_pixel_value": top}
         word = params.get("normalization", "standard")
         if word != "standard":
-            if isinstance(word, str) and word in _BY_PICTURE:
-                return dict(_BY_PICTURE[word])
-            known = ", ".join(f"`{each}`" for each in ("standard", *_BY_PICTURE))
+            if isinstance(word, str) and word in _BY_IMAGE:
+                return dict(_BY_IMAGE[word])
+            known = ", ".join(f"`{each}`" for each in ("standard", *_BY_IMAGE))
             msg = f"normalization is {kind(word)}; Albumentations 2.0.8 has {known}"
             self._note((*step.loc, "normalization"), msg)
             return None
@@ -276,9 +276,9 @@ OF_ONE: Final[Mapping[tuple[str, str], str]] = {
     ("Posterize", "num_bits_range"): "Albumentations 2.0 calls it `num_bits`",
     ("Solarize", "threshold"): "Albumentations 2.0 takes `threshold_range`, as a share of 255",
     ("ChannelDropout", "fill_value"): "Albumentations 2.0 calls it `fill`",
-    ("Mosaic", "grid_yx"): "here it takes `num_pictures`, 4 or 9",
+    ("Mosaic", "grid_yx"): "here it takes `num_images`, 4 or 9",
     ("Mosaic", "target_size"): "here it takes `size: [height, width]`",
-    ("Mosaic", "cell_shape"): "here cells follow from `size`, `center_range` and `num_pictures`",
+    ("Mosaic", "cell_shape"): "here cells follow from `size`, `center_range` and `num_images`",
     ("Mosaic", "metadata_key"): "it was removed here: donors are drawn from the split",
 }
 

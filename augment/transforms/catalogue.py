@@ -23,7 +23,7 @@ from augment.transforms.families import FAMILIES
 from augment.transforms.schema import Place, Schema
 from augment.validation import JSON, did_you_mean
 
-_VOLUME = "it works on volumes; samples are pictures"
+_VOLUME = "it works on volumes; samples are images"
 _MIX = "it joins rows of a batch; give it as the `mix` of a stream"
 _UINT8 = "samples are uint8 RGB from end to end"
 

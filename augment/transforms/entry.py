@@ -27,7 +27,7 @@ Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 WholeRange = Annotated[tuple[int, int], AfterValidator(_ordered)]
 
 UNBOUNDED: Final = 1_000_000_000
-"""Stands for a side of which nothing is known; larger than any picture."""
+"""Stands for a side of which nothing is known; larger than any image."""
 
 Params = Mapping[str, Any]
 
@@ -95,7 +95,7 @@ def _span(low: int, high: int) -> str:
 
 
 ANY: Final = Extent(1, UNBOUNDED, 1, UNBOUNDED, firm=False)
-"""Any picture at all."""
+"""Any image at all."""
 
 
 def point(height: int, width: int) -> Extent:
@@ -140,7 +140,7 @@ class TransformEntry:
     ``instance_masks``) without which it cannot work, ``requires_by`` those that follow from its parameters.
     ``still_where`` tells from the parameters that one which may move pixels does not. ``rules`` are sentences (shown in
     the schema as ``x-rules``) with their check. ``donors``: it takes other records of the same split. ``references``:
-    its parameter of that name is a dataset that pictures are taken from. ``remedy``: what a user can do who has targets
+    its parameter of that name is a dataset that images are taken from. ``remedy``: what a user can do who has targets
     that it cannot move.
 
     ``output_size``: the sizes that leave it, if it changes an image's size or needs a least one. ``scales``: in each
@@ -247,10 +247,10 @@ def mask_interpolation(*, warps: bool = False) -> Schema:
 
 
 def border_mode() -> Schema:
-    return schema.choice(schema.BORDER_MODES, "what lies outside the picture")
+    return schema.choice(schema.BORDER_MODES, "what lies outside the image")
 
 
-def fill(description: str = "colour outside the picture, where the border is constant") -> Schema:
+def fill(description: str = "colour outside the image, where the border is constant") -> Schema:
     """One value for all channels, or red, green and blue."""
     channel: Schema = {"type": "number", "minimum": 0, "maximum": 255}
     rgb = {"type": "array", "items": channel, "minItems": 3, "maxItems": 3, "title": "red, green, blue"}
@@ -277,6 +277,6 @@ def resample(*, area: bool = False) -> dict[str, Schema]:
 
 def area_for_downscale() -> Schema:
     return schema.choice(
-        {None: "never", "image": "for the picture"},
-        "whether the area filter replaces the chosen one where the picture becomes smaller, against moiré",
+        {None: "never", "image": "for the image"},
+        "whether the area filter replaces the chosen one where the image becomes smaller, against moiré",
     )

@@ -16,13 +16,13 @@ _PLACED: Final = frozenset({"mask", "keypoints"})
 
 @functools.lru_cache(maxsize=4096)
 def eighths(spec: PipelineSpec, height: int, width: int, *, targets: frozenset[str] = frozenset()) -> int:
-    """N in 1..8: the picture may be decoded at ceil(height * N / 8) x ceil(width * N / 8). 8 is the full size.
+    """N in 1..8: the image may be decoded at ceil(height * N / 8) x ceil(width * N / 8). 8 is the full size.
 
     Less than 8 only where the pipeline's first node is always applied and is Resize, SmallestMaxSize, LongestMaxSize
-    or RandomResizedCrop, and where the smallest region it can take from the reduced picture is still at least as large
+    or RandomResizedCrop, and where the smallest region it can take from the reduced image is still at least as large
     as what it makes of it; then the least such N. SmallestMaxSize and LongestMaxSize must also make the very size that
-    they would make of the full picture, so that the size of a sample does not depend on how it was decoded. Never
-    for a dataset with masks or keypoints (``targets``), which lie on the pixels of the full picture.
+    they would make of the full image, so that the size of a sample does not depend on how it was decoded. Never
+    for a dataset with masks or keypoints (``targets``), which lie on the pixels of the full image.
     """
     if not spec.transforms or targets & _PLACED:
         return FULL
@@ -35,5 +35,5 @@ def eighths(spec: PipelineSpec, height: int, width: int, *, targets: frozenset[s
 
 
 def reduced(height: int, width: int, n: int) -> tuple[int, int]:
-    """Height and width of a picture that is decoded at N/8, as libjpeg rounds them."""
+    """Height and width of an image that is decoded at N/8, as libjpeg rounds them."""
     return -(-height * n // FULL), -(-width * n // FULL)

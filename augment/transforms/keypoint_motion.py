@@ -36,7 +36,7 @@ def follows_itself(transform: Any) -> bool:
 
 
 def is_mirrored(transform: Any, params: Mapping[str, Any]) -> bool:
-    """True if this call shows the picture in a mirror: the turn from right to down is reversed."""
+    """True if this call shows the image in a mirror: the turn from right to down is reversed."""
     return isinstance(transform, Straight) and bool(np.linalg.det(transform.placed(params)[0]) < 0)
 
 

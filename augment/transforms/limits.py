@@ -9,16 +9,16 @@ same numbers. At any combination of them an image of 512 x 512 takes seconds and
 from typing import Final
 
 OUTPUT_SIDE_PX: Final = 4_096
-"""Height or width that a pipeline may name. Training pictures are 32-2,048 px; 4,096 squared is 50 MB of pixels."""
+"""Height or width that a pipeline may name. Training images are 32-2,048 px; 4,096 squared is 50 MB of pixels."""
 
 OUTPUT_PIXELS: Final = 67_108_864
-"""Height times width of anything rendered (8,192 squared), for sizes that follow from the picture: scales and pads."""
+"""Height times width of anything rendered (8,192 squared), for sizes that follow from the image: scales and pads."""
 
 PAD_PX: Final = 2_048
 """Padding on one side, and a shift in pixels."""
 
 PAD_RATIO: Final = 2.0
-"""Padding on one side as a share of the picture's side: five times as high and wide, 25 times the pixels."""
+"""Padding on one side as a share of the image's side: five times as high and wide, 25 times the pixels."""
 
 MIRROR_IMAGES: Final = 4_096
 """Mirror images of the boxes that a reflecting border may make: 64 x 64 of them, 40 microseconds each."""
@@ -39,31 +39,31 @@ DISPLACEMENT_SIGMA_PX: Final = 200.0
 """Smoothing of a displacement field, whose kernel follows from it: 1,601 taps, twice, on two fields."""
 
 DISPLACEMENT: Final = 10_000.0
-"""Strength of an elastic deformation. Beyond it nothing of the picture is left; the cost does not change."""
+"""Strength of an elastic deformation. Beyond it nothing of the image is left; the cost does not change."""
 
 ITERATIONS: Final = 10
-"""Passes of a blur that repeats itself; ``GlassBlur``'s cost is their product with the picture."""
+"""Passes of a blur that repeats itself; ``GlassBlur``'s cost is their product with the image."""
 
 NEIGHBOURHOOD_PX: Final = 32
 """How far a pixel may be swapped, and the radius of a defocus disc."""
 
 ZOOM_FACTOR: Final = 3.0
-"""Largest zoom of ``ZoomBlur``; with ``ZOOM_STEP`` it bounds the number of pictures that are averaged (200)."""
+"""Largest zoom of ``ZoomBlur``; with ``ZOOM_STEP`` it bounds the number of images that are averaged (200)."""
 
 ZOOM_STEP: Final = 0.01
 """Smallest step of ``ZoomBlur``; a step of 0 would never end."""
 
 SCALE_FACTOR: Final = 8.0
-"""How much larger a picture may be scaled; 64 times the pixels, and ``OUTPUT_PIXELS`` still holds."""
+"""How much larger an image may be scaled; 64 times the pixels, and ``OUTPUT_PIXELS`` still holds."""
 
 HOLES: Final = 512
 """Holes a dropout may cut; each costs a Python call."""
 
 DONORS: Final = 8
-"""Other pictures that objects are pasted from, each decoded at its full size; a mosaic of nine has as many."""
+"""Other images that objects are pasted from, each decoded at its full size; a mosaic of nine has as many."""
 
 PASTED_OBJECTS: Final = 100
-"""Objects of one donor that are pasted; each has a mask as large as the picture. COCO's pictures have 93 at most."""
+"""Objects of one donor that are pasted; each has a mask as large as the image. COCO's images have 93 at most."""
 
 GRID_CELLS: Final = 64
 """Cells of a grid along one side."""
@@ -72,7 +72,7 @@ TILES_SHUFFLED: Final = 32
 """Tiles along one side that are shuffled; a box is cut into as many parts as it meets tiles."""
 
 MESH_CELLS: Final = 8
-"""Cells along one side of a mesh whose every cell warps the whole picture."""
+"""Cells along one side of a mesh whose every cell warps the whole image."""
 
 CONTROL_POINTS: Final = 10
 """Control points along one side of a thin-plate spline: each pixel is compared with each of the squared number."""
@@ -81,10 +81,10 @@ AFFINE_GRID: Final = 32
 """Rows or columns of the grid of ``PiecewiseAffine``."""
 
 SEGMENTS: Final = 1_000
-"""Superpixels of a picture; each looks at all of it, ten times."""
+"""Superpixels of an image; each looks at all of it, ten times."""
 
 SEGMENTED_SIDE_PX: Final = 256
-"""Longer side of the picture that superpixels are computed on."""
+"""Longer side of the image that superpixels are computed on."""
 
 TILES: Final = 64
 """Tiles of adaptive histogram equalisation along one side."""
@@ -93,13 +93,13 @@ STAINS_RANGE: Final = 10.0
 """Largest factor of a stain's intensity."""
 
 FLARE_CIRCLES: Final = 64
-"""Circles of a sun flare; each blends the whole picture."""
+"""Circles of a sun flare; each blends the whole image."""
 
 FLARE_RADIUS_PX: Final = 2_000
 """Radius of a sun flare's source, drawn as up to a tenth as many discs."""
 
 SHADOWS: Final = 32
-"""Shadows on a picture; each blends the whole picture."""
+"""Shadows on an image; each blends the whole image."""
 
 SHADOW_VERTICES: Final = 32
 """Corners of one shadow."""
@@ -108,7 +108,7 @@ GRAVEL_PATCHES: Final = 64
 """Patches of gravel; each pebble is a Python loop."""
 
 ELEMENTS: Final = 32
-"""Elements pasted onto a picture; each is read, decoded and resized."""
+"""Elements pasted onto an image; each is read, decoded and resized."""
 
 DROP_LENGTH_PX: Final = 512
 """Length of a rain drop."""
@@ -117,7 +117,7 @@ DROP_WIDTH_PX: Final = 64
 """Width of a rain drop's line."""
 
 FACTOR: Final = 10.0
-"""Largest factor of a brightness, contrast, saturation, sharpness or noise; beyond it pictures are black or white."""
+"""Largest factor of a brightness, contrast, saturation, sharpness or noise; beyond it images are black or white."""
 
 ROUGHNESS: Final = 10.0
 """How quickly a plasma pattern loses its detail; the pattern underflows far beyond."""

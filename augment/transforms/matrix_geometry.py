@@ -1,8 +1,8 @@
-"""Transforms that keep lines straight: boxes and keypoints follow the very matrix that the picture was resampled with.
+"""Transforms that keep lines straight: boxes and keypoints follow the very matrix that the image was resampled with.
 
-Albumentations 2.0.8 moves keypoints of resized pictures as if pixels were measured at their corners (off by up to half
-a pixel of the larger picture), derives the matrix of boxes beside that of the picture (off by half a pixel for
-``SafeRotate`` and ``Perspective`` of pictures of 130 pixels), and mirrors boxes about the picture's edge where
+Albumentations 2.0.8 moves keypoints of resized images as if pixels were measured at their corners (off by up to half
+a pixel of the larger image), derives the matrix of boxes beside that of the image (off by half a pixel for
+``SafeRotate`` and ``Perspective`` of images of 130 pixels), and mirrors boxes about the image's edge where
 ``reflect_101`` mirrors about its last pixel. Here all of them have one matrix, pixel to pixel, whole numbers being the
 middles of pixels; ``placed`` of a class says which, and how large the result is.
 """
@@ -167,7 +167,7 @@ def _moved(polygons: _Array, matrix: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 class WarpStep(NamedTuple):
-    """One resampling of a picture: matrix from pixel to pixel, height and width of the result, border."""
+    """One resampling of an image: matrix from pixel to pixel, height and width of the result, border."""
 
     matrix: NDArray[np.float64]
     frame: tuple[int, int]
@@ -177,11 +177,11 @@ class WarpStep(NamedTuple):
 def boxes_through(
     rows: _Array, steps: Sequence[WarpStep], *, shape: tuple[int, int], ellipse: bool = False
 ) -> NDArray[np.float64]:
-    """Columns of boxes, in shares of a picture of ``shape``, after these steps, in shares of the last one's frame.
+    """Columns of boxes, in shares of an image of ``shape``, after these steps, in shares of the last one's frame.
 
     Their shapes go through the steps' matrices and are cut at each frame; what is gone there never comes back. Boxes
     are the upright ones about their outlines, column ``VISIBLE`` is multiplied by the share of the outline's area that
-    is left, and boxes of which nothing is left are left out. A border that repeats the picture repeats boxes. With
+    is left, and boxes of which nothing is left are left out. A border that repeats the image repeats boxes. With
     ``ellipse`` a box that still stands upright is taken for the ellipse within it. Raises ValueError where a border
     would repeat boxes more than ``MIRROR_IMAGES`` times.
     """
@@ -220,7 +220,7 @@ def _as_ellipses(rows: _Array, shapes: NDArray[np.float64]) -> NDArray[np.float6
 def _images(
     shapes: _Array, at_edges: NDArray[np.float64], shape: tuple[int, int], frame: tuple[int, int], border_mode: int
 ) -> list[_Array]:
-    """Shapes again for each repetition of the picture that the frame can show, the picture itself left out."""
+    """Shapes again for each repetition of the image that the frame can show, the image itself left out."""
     if border_mode not in {cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101, cv2.BORDER_WRAP} or not len(shapes):
         return []
     seen = points_through(_CORNERS * (frame[1], frame[0]), np.linalg.inv(at_edges))
@@ -246,14 +246,14 @@ def _images(
 
 
 class Straight:
-    """Moves boxes and keypoints by the picture's own matrix; keypoints keep their number and order.
+    """Moves boxes and keypoints by the image's own matrix; keypoints keep their number and order.
 
-    A border that mirrors or repeats the picture repeats boxes with it: an object that is seen twice has two. Keypoints
+    A border that mirrors or repeats the image repeats boxes with it: an object that is seen twice has two. Keypoints
     stay one each.
     """
 
     def placed(self, params: Mapping[str, Any]) -> Placed:
-        """The matrix from the picture that came in to the one that goes out, and the latter's height and width."""
+        """The matrix from the image that came in to the one that goes out, and the latter's height and width."""
         raise NotImplementedError
 
     def steps(self, params: Mapping[str, Any]) -> list[WarpStep]:

@@ -85,9 +85,7 @@ def _whole(document: Document, spec: PipelineSpec, steps: Sequence[Step]) -> lis
         )
         return [document.problem((), msg)]
     return [
-        document.problem(
-            _step_at(steps, finding.path).params_loc, f"`{finding.name}` can take no picture: {finding.msg}"
-        )
+        document.problem(_step_at(steps, finding.path).params_loc, f"`{finding.name}` can take no image: {finding.msg}")
         for finding in sizes.impossible(spec)
     ]
 

@@ -21,8 +21,8 @@ from augment.transforms.catalogue import catalogue, moves_pixels, required
 from augment.transforms.entry import Extent
 
 MAX_EXTENTS: Final = 128
-"""Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64, and a
-picture may lie or stand."""
+"""Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64, and an
+image may lie or stand."""
 
 Path = tuple[int, ...]
 """Which node: its position in the pipeline, then in each container."""
@@ -34,12 +34,12 @@ def fixed_output(spec: PipelineSpec) -> tuple[int, int] | None:
 
 
 def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] | None:
-    """Height and width of what becomes of a picture of this size; None where chance decides.
+    """Height and width of what becomes of an image of this size; None where chance decides.
 
-    Raises PipelineError where such a picture cannot pass the pipeline.
+    Raises PipelineError where such an image cannot pass the pipeline.
     """
     walk = follow(spec, entry.point(height, width))
-    _refuse(spec, walk.findings, f"a picture of {height} x {width}")
+    _refuse(spec, walk.findings, f"an image of {height} x {width}")
     return _only(walk.outputs)
 
 
@@ -52,7 +52,7 @@ def check_fits(
     """
     walk = follow(spec, entry.point(height, width))
     size = f"{height} x {width}"
-    _refuse(spec, walk.findings, f"`{key}` ({size})" if key else f"a picture of {size}")
+    _refuse(spec, walk.findings, f"`{key}` ({size})" if key else f"an image of {size}")
     _check_targets(spec, walk, targets)
 
 
@@ -127,14 +127,14 @@ def _check_targets(spec: PipelineSpec, walk: "Walk", targets: frozenset[str]) ->
         info = known[node.name]
         loc = location(spec, path)
         if missing := sorted(required(node.name, node.params) - moved - targets):
-            msg = f"`{node.name}` needs {_listed(missing)} with each picture, and the dataset has none; leave it out"
+            msg = f"`{node.name}` needs {_listed(missing)} with each image, and the dataset has none; leave it out"
             problems.append(Problem(loc, msg))
         if moves_pixels(node.name, node.params) and (left := sorted(moved - info.targets)):
             msg = f"`{node.name}` moves pixels but cannot move {_listed(left)}, which the dataset has; {info.remedy}"
             problems.append(Problem(loc, msg))
         if info.donors and targets == {"label"}:
             msg = (
-                f"`{node.name}` joins pictures of several classes, and the dataset has one class for each and nothing "
+                f"`{node.name}` joins images of several classes, and the dataset has one class for each and nothing "
                 "else; leave it out, and mix rows with their classes by `mix: CutMix` of a stream"
             )
             problems.append(Problem(loc, msg))
@@ -152,12 +152,12 @@ class SizeProblem:
 
 
 def impossible(spec: PipelineSpec) -> list[SizeProblem]:
-    """What can pass no picture at all: a crop larger than the resize before it, an output beyond the limit."""
+    """What can pass no image at all: a crop larger than the resize before it, an output beyond the limit."""
     return follow(spec, entry.ANY).findings
 
 
 def after(name: str, params: entry.Params, before: Extent) -> Iterable[Extent]:
-    """Return the sizes that leave a transform which is applied to a picture of ``before``; raises entry.Unfit."""
+    """Return the sizes that leave a transform which is applied to an image of ``before``; raises entry.Unfit."""
     change = catalogue()[name].output_size
     return (before,) if change is None else change(params, before)
 
@@ -172,13 +172,13 @@ def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
     return tuple(loc)
 
 
-def _refuse(spec: PipelineSpec, findings: Sequence[SizeProblem], picture: str) -> None:
+def _refuse(spec: PipelineSpec, findings: Sequence[SizeProblem], image: str) -> None:
     if findings:
         raise PipelineError(
             [
                 Problem(
                     location(spec, finding.path),
-                    f"`{finding.name}` cannot take {picture}: {finding.msg}",
+                    f"`{finding.name}` cannot take {image}: {finding.msg}",
                 )
                 for finding in findings
             ]
@@ -203,7 +203,7 @@ class Walk:
 
     ``outputs`` leaves out what would come after a node with a finding.
     ``reached`` are the transforms that may be applied, containers left out.
-    ``firm``: every lower bound on the way does occur, so that a picture without findings passes every draw.
+    ``firm``: every lower bound on the way does occur, so that an image without findings passes every draw.
     """
 
     outputs: Extents = frozenset()
@@ -320,7 +320,7 @@ def _merged(extents: Extents) -> Extents:
 
 
 def follow(spec: PipelineSpec, start: Extent) -> Walk:
-    """Follow pictures of these sizes through every node: what may come out, and which nodes cannot take them."""
+    """Follow images of these sizes through every node: what may come out, and which nodes cannot take them."""
     walk = Walk()
     walk.outputs = walk.sequence(spec.transforms, frozenset({start}), ())
     return walk

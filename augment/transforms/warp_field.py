@@ -15,7 +15,7 @@ from augment.transforms.matrix_geometry import areas, hull_of
 
 _Array = NDArray[Any]
 _EDGE_PX: Final = 1e-3
-"""A point this near to an edge is on it: outlines pass Albumentations as float32 shares of the picture."""
+"""A point this near to an edge is on it: outlines pass Albumentations as float32 shares of the image."""
 _PIXEL: Final = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
 _BLOCK_PX: Final = 32
 _NEAR_PX: Final = 2.0
@@ -24,7 +24,7 @@ _SLOPE_PX: Final = 2
 """The slope of a field is measured this far to either side: fields come in steps of 1/32 pixel (OpenCV's remapping)."""
 _NEWTON_STEPS: Final = 5
 _FLAT: Final = 1 / 64
-"""Where less of the picture's area than this falls on a pixel, its slope has no inverse worth the name."""
+"""Where less of the image's area than this falls on a pixel, its slope has no inverse worth the name."""
 
 
 class Field:
@@ -164,7 +164,7 @@ def _blockwise(array: _Array, ufunc: np.ufunc) -> _Array:
 
 
 def _bounding(blocks: _Array) -> Iterator[tuple[slice, slice]]:
-    """For each row of blocks with any marked, the part of the picture from its first to its last."""
+    """For each row of blocks with any marked, the part of the image from its first to its last."""
     for row in np.flatnonzero(blocks.any(axis=1)):
         marked = np.flatnonzero(blocks[row])
         yield (

@@ -1,4 +1,4 @@
-"""Boxes of several views, brought back into the original picture and joined.
+"""Boxes of several views, brought back into the original image and joined.
 
 Weighted boxes fusion: R. Solovyev, W. Wang, T. Gabruseva, "Weighted boxes fusion: ensembling boxes from different
 object detection models", Image and Vision Computing 107 (2021), section 3. Boxes are float (N, 4), x_min, y_min, x_max,

@@ -11,7 +11,7 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One view of one picture: sizes are height and width.
+    """One view of one image: sizes are height and width.
 
     ``inverse`` is float64 (3, 3), from the view's pixels to those of the original of ``source``.
     """
@@ -52,7 +52,7 @@ def through(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArra
 
 
 def within(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which points (…, 2) lie within a picture's edges; NaN does not."""
+    """Which points (…, 2) lie within an image's edges; NaN does not."""
     ends = np.array([size[1] - 0.5, size[0] - 0.5]) + _TOLERANCE
     return np.asarray(((points >= -0.5 - _TOLERANCE) & (points <= ends)).all(axis=-1), np.bool_)
 

@@ -1,4 +1,4 @@
-"""Maps of scores over views, brought back into the original picture and averaged.
+"""Maps of scores over views, brought back into the original image and averaged.
 
 Each pixel of the original takes the map's value at the place where its middle lies in the view, bilinear between the
 middles of the map's cells; beyond the outermost middles the outermost value counts.
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from augment.tta.frame import Frame, snapped, through, within
 
 _CHUNK_PIXELS = 2**15
-"""Pixels that are looked up at once: what is kept of them meanwhile stays small, whatever the picture's size."""
+"""Pixels that are looked up at once: what is kept of them meanwhile stays small, whatever the image's size."""
 
 _NEGLIGIBLE = 1e-9
-"""Pixels that a turn moves the far side of a picture by, and yet is none."""
+"""Pixels that a turn moves the far side of an image by, and yet is none."""
 
 _Values = NDArray[np.float32]
 _Part = tuple[slice, slice]

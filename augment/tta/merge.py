@@ -83,7 +83,7 @@ _NUM_CHANNELS = 3
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """One prediction for each row, in the pixels of its upright original picture; None for what nobody predicted.
+    """One prediction for each row, in the pixels of its upright original image; None for what nobody predicted.
 
     labels:     float64 (N, C).
     masks:      for each row float32 (C, H, W), or (H, W) where the maps had no classes; NaN where no view looked.
@@ -117,7 +117,7 @@ def merge_predictions(
 ) -> Merged:
     """Join predictions: one mapping for each view of the batch, in the views' order, all with the same entries.
 
-    An entry is what a model said of a view's pictures, in the view's pixels:
+    An entry is what a model said of a view's images, in the view's pixels:
 
     - ``labels``: (N, C), a number for each class; joined by ``labels``: mean, max or geometric_mean.
     - ``masks``: (N, C, h, w) or (N, h, w), or a list of one map for each row; averaged over the views that show a
@@ -126,7 +126,7 @@ def merge_predictions(
       ``box_labels`` (M,); joined within a class by ``boxes``: wbf or nms, where they overlap more than
       ``iou_threshold``.
     - ``keypoints``: (N, K, 2), x and y, NaN for those that were not found, with ``keypoint_scores`` (N, K) as weights
-      where there are any. In a mirrored view point k of the picture is what the model calls ``flip_idx[k]``.
+      where there are any. In a mirrored view point k of the image is what the model calls ``flip_idx[k]``.
 
     Arrays are anything that NumPy reads. Raises CallError where they do not fit the batch, or where a view has no
     inverse; labels need none.

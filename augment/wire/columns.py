@@ -1,4 +1,4 @@
-"""The columns of a batch's pictures and targets, in Arrow: which there are, of what type, and between them and arrays.
+"""The columns of a batch's images and targets, in Arrow: which there are, of what type, and between them and arrays.
 
 label             int64: index of the class, -1 for none
 label_weights     arrow.fixed_shape_tensor float32 [C]: a weight for each class
@@ -10,10 +10,10 @@ keypoints         list of float32 [2]: x, y
 keypoint_labels   list of int64;   keypoint_visibility  list of int8
 keypoint_angles   list of float32; keypoint_scales      list of float32
 keypoint_boxes    list of int64: the place of the object's box in the row, or -1
-inverse           arrow.fixed_shape_tensor float64 [3, 3]: from the view's pixels to the original picture's, or NaN
-source_size       arrow.fixed_shape_tensor int64 [2]: height and width of the original picture
+inverse           arrow.fixed_shape_tensor float64 [3, 3]: from the view's pixels to the original image's, or NaN
+source_size       arrow.fixed_shape_tensor int64 [2]: height and width of the original image
 
-Further views of the same rows have columns of their own for the picture and what belongs to it, with the view's number
+Further views of the same rows have columns of their own for the image and what belongs to it, with the view's number
 behind the name: ``image_1``, ``mask_1``, ``boxes_1``, …, ``inverse_1``. ``label``, ``label_weights`` and
 ``source_size`` are there once.
 """
@@ -52,7 +52,7 @@ RAGGED: Mapping[str, pa.DataType] = {
 class BatchLayout:
     """What all batches of a stream have in common: the columns and what a reader should know of them.
 
-    ``image_shape`` is (H, W, 3), or None where pictures differ in size. ``targets`` are names of ``Sample``'s fields;
+    ``image_shape`` is (H, W, 3), or None where images differ in size. ``targets`` are names of ``Sample``'s fields;
     ``num_classes`` and ``mask_bits`` (8 or 16) say how large some of them are. ``metadata`` (JSON) holds the
     normalisation, the class names and the address. ``views`` are the layouts of views 1, 2, …; ``has_inverses`` counts
     for all of them.
@@ -80,7 +80,7 @@ _TENSORS = {
 }
 
 COLUMNS: Mapping[str, str] = {"label": "labels", **_TENSORS, **{name: name for name in RAGGED}}
-"""The columns of a view's pictures and targets, and the fields of ``Batch`` that hold them."""
+"""The columns of a view's images and targets, and the fields of ``Batch`` that hold them."""
 
 _PIXEL_TYPES = {"uint8": pa.uint8(), "float32": pa.float32(), "float16": pa.float16()}
 _ONCE = frozenset({"label", "label_weights", "source_size"})
@@ -127,7 +127,7 @@ def tensor_column(arrays: NDArray[Any] | Sequence[NDArray[Any]], column_type: pa
     sizes = np.array([array.size for array in arrays], dtype=np.int64)
     if sizes.sum() > _LIST_MAX:
         raise CallError(
-            f"a batch of pictures of different sizes holds {sizes.sum()} values, an Arrow list at most {_LIST_MAX}; "
+            f"a batch of images of different sizes holds {sizes.sum()} values, an Arrow list at most {_LIST_MAX}; "
             "ask for a smaller batch_size or resize in the pipeline"
         )
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
@@ -158,7 +158,7 @@ def tensors(column: pa.Array) -> Any:
 
 
 def fields_of(layout: BatchLayout) -> list[pa.Field]:
-    """The columns of the pictures and targets of a layout, in their order: all of view 0, all of view 1, …."""
+    """The columns of the images and targets of a layout, in their order: all of view 0, all of view 1, …."""
     fields = []
     for view, each in enumerate((layout, *layout.views)):
         found = _fields_of_view(each, has_inverses=layout.has_inverses)
@@ -170,8 +170,8 @@ def _fields_of_view(layout: BatchLayout, *, has_inverses: bool) -> list[pa.Field
     targets = layout.targets
     shape = (None, None) if layout.image_shape is None else layout.image_shape[:2]
     form = layout.pixel_format
-    pictures = form.shape(layout.image_shape or (None, None, 3))
-    fields = [tensor_field("image", _PIXEL_TYPES[form.dtype], pictures, form.dim_names)]
+    images = form.shape(layout.image_shape or (None, None, 3))
+    fields = [tensor_field("image", _PIXEL_TYPES[form.dtype], images, form.dim_names)]
     if "label" in targets:
         fields.append(pa.field("label", pa.int64(), nullable=False))
     if "labels" in targets:

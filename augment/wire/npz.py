@@ -1,6 +1,6 @@
 """One batch as the bytes of an .npz file, for ``numpy.load`` without pickles.
 
-image      uint8 (N, H, W, 3); where pictures differ in size, all their values in one row, and
+image      uint8 (N, H, W, 3); where images differ in size, all their values in one row, and
 image_shape    int64 (N, 3) says how to cut it
 key        text (N,)
 position   int64 (N,)

@@ -1,6 +1,6 @@
 """Batch to the members of a tar, by the conventions of WebDataset: one sample is the files that share a base name.
 
-    {epoch:06d}-{position:012d}.png      the picture: png, jpg, or npy for arrays; floats, and channels first,
+    {epoch:06d}-{position:012d}.png      the image: png, jpg, or npy for arrays; floats, and channels first,
                                          only as npy
     {epoch:06d}-{position:012d}.cls      the index of its class, where the dataset has classes
     {epoch:06d}-{position:012d}.mask.png class indices, where the dataset has masks
@@ -8,7 +8,7 @@
                                          mixed, label_weights, boxes, box_labels, keypoints, … (indices, as in Arrow),
                                          instance_masks as COCO's run lengths, inverse, source_size
     {epoch:06d}-{position:012d}.1.png, {epoch:06d}-{position:012d}.1.mask.png, …
-                                         where there are several views: the next one's picture and mask
+                                         where there are several views: the next one's image and mask
 
 With several views, what the .json says of each (its targets, inverse, render_key, applied) stands in its list
 ``views``, whose first is that of .png.
@@ -36,18 +36,18 @@ STREAM_END = bytes(2 * tarfile.BLOCKSIZE)
 """Two empty blocks: what a cut stream lacks."""
 
 IMAGE_FORMATS = ("png", "jpg", "npy")
-"""How pictures may be written, by the extensions that readers know them by."""
+"""How images may be written, by the extensions that readers know them by."""
 
 
 def check_options(image_format: str, quality: int = encode.DEFAULT_QUALITY, pixel_format: PixelFormat = PLAIN) -> None:
-    """Raise CallError unless pictures that come so can be written so."""
+    """Raise CallError unless images that come so can be written so."""
     if image_format not in IMAGE_FORMATS:
         raise CallError(f"image_format is {image_format!r}; in a tar it is one of {', '.join(IMAGE_FORMATS)}")
     if image_format != "npy":
         encode.check_options(_ENCODERS[image_format], quality)
         if pixel_format != PLAIN:
             raise CallError(
-                f"image_format is {image_format}, which holds uint8 pictures with their channels last; this stream's "
+                f"image_format is {image_format}, which holds uint8 images with their channels last; this stream's "
                 f"are {pixel_format.dtype} {pixel_format.layout}: ask for image_format npy, or for format arrow or npz"
             )
 
@@ -60,16 +60,16 @@ def batch_members(
 ) -> Iterator[bytes]:
     """The members of one batch, header, content and padding in turn; ``quality`` is that of jpg.
 
-    Raises RecordError where a picture is longer than its format allows.
+    Raises RecordError where an image is longer than its format allows.
     """
     check_options(image_format, quality, pixel_format)
     for row, key in enumerate(batch.keys):
         name = f"{batch.epoch:06d}-{int(batch.positions[row]):012d}"
         for number, view in enumerate(batch.views):
             with KeyedErrors(key):
-                picture = _picture(view.images[row], image_format, quality)
+                image = _image(view.images[row], image_format, quality)
             of_view = f"{name}.{number}" if number else name
-            yield from _member(f"{of_view}.{image_format}", picture)
+            yield from _member(f"{of_view}.{image_format}", image)
             if number == 0 and batch.labels is not None:
                 yield from _member(f"{name}.cls", str(int(batch.labels[row])).encode())
             if view.masks is not None:
@@ -80,7 +80,7 @@ def batch_members(
 _ENCODERS = {"png": "png", "jpg": "jpeg"}
 
 
-def _picture(image: NDArray[np.uint8], image_format: str, quality: int) -> bytes:
+def _image(image: NDArray[np.uint8], image_format: str, quality: int) -> bytes:
     if image_format in _ENCODERS:
         return encode.encode_image(image, _ENCODERS[image_format], quality)
     out = io.BytesIO()

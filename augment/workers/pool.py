@@ -33,7 +33,7 @@ DEFAULT_RECORD_TIMEOUT_S = 30.0
 10 s)."""
 
 DEFAULT_MEMORY_BYTES = 4 << 30
-"""AUGMENT_WORKER_MEMORY_BYTES. Seven float32 copies of a picture of 50 megapixels (AUGMENT_MAX_PIXELS). It is the same
+"""AUGMENT_WORKER_MEMORY_BYTES. Seven float32 copies of an image of 50 megapixels (AUGMENT_MAX_PIXELS). It is the same
 on every machine, because it decides which records are refused."""
 
 BACKGROUND_NICE = 8

@@ -153,7 +153,7 @@ def _confine(limits: WorkerLimits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(limits.nice)
     if limits.memory_bytes is not None:
-        # RLIMIT_DATA (private writable memory, Linux 4.7), not RLIMIT_AS: a dataset's manifest and the decoded-picture
+        # RLIMIT_DATA (private writable memory, Linux 4.7), not RLIMIT_AS: a dataset's manifest and the decoded-image
         # cache are mapped shared, may be larger than memory and cost a worker nothing.
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         bound = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(limits.memory_bytes, hard)

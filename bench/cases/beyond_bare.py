@@ -13,7 +13,7 @@ CASE = Case(
         Pair(OURS, Run("bare_twice"), figure="cpu_s_per_1000"),
     ),
     prepare=photographs.lay_down,
-    notes="The service's cache of decoded pictures is off: the loop keeps none either. A ratio of 1.08 is 8 % beyond. "
+    notes="The service's cache of decoded images is off: the loop keeps none either. A ratio of 1.08 is 8 % beyond. "
     "The second line has one bare loop on each CPU at once: where two CPUs share one core, the same work takes more "
     "CPU-seconds than alone, and that is no cost of the service.",
 )

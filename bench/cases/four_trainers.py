@@ -5,7 +5,7 @@ from bench.case import Case, Pair, Run
 
 CASE = Case(
     name="four-trainers",
-    title="4 trainers on one stream: pictures delivered for a CPU-second, against 1 trainer",
+    title="4 trainers on one stream: images delivered for a CPU-second, against 1 trainer",
     pairs=(
         Pair(
             Run("several_trainers", {"trainers": 4}, "4 trainers"),

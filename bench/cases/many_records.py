@@ -19,5 +19,5 @@ CASE = Case(
     num_batches=20,
     notes="A manifest whose rows name the same photographs again and again (bench/synthetic.py). Memory is the "
     "proportional set size of service, workers and trainer, mapped pages of the manifest included; the cache of "
-    "decoded pictures is off, because a thousand records would fill and map it and a million would not.",
+    "decoded images is off, because a thousand records would fill and map it and a million would not.",
 )

@@ -11,5 +11,5 @@ CASE = Case(
     num_warm=2,
     num_batches=300,
     batch_size=1,
-    notes="One request after another on one connection; picture in, JPEG out.",
+    notes="One request after another on one connection; image in, JPEG out.",
 )

@@ -1,4 +1,4 @@
-"""A stream that takes three draws of each decoded picture, against one that takes one."""
+"""A stream that takes three draws of each decoded image, against one that takes one."""
 
 from bench import photographs
 from bench.case import Case, Pair, Run

@@ -1,4 +1,4 @@
-"""The second epoch of a stream, with the service's cache of decoded pictures, against DataLoader."""
+"""The second epoch of a stream, with the service's cache of decoded images, against DataLoader."""
 
 from bench import photographs
 from bench.case import Case, Pair, Run
@@ -7,7 +7,7 @@ CACHE_BYTES = 8 * 2**30
 
 CASE = Case(
     name="second-epoch",
-    title="Stream, second epoch, decoded pictures cached",
+    title="Stream, second epoch, decoded images cached",
     pairs=(
         Pair(
             Run("ours", {"epoch": 1, "decode_cache_bytes": CACHE_BYTES}, "augment, second epoch"),

@@ -19,5 +19,5 @@ CASE = Case(
     num_warm=4,
     num_batches=12,
     notes="The photographs are the user's, resized up to 4032 x 3024 by Pillow: they have the pixels of a phone's "
-    "picture, not its detail.",
+    "image, not its detail.",
 )

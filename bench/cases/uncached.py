@@ -16,6 +16,6 @@ CASE = Case(
         Pair(OURS, Run("dali_cpu"), at_least=1.3),
     ),
     prepare=photographs.lay_down,
-    notes="Files are read from the page cache by all; each decodes and augments every picture. The service's cache of "
-    "decoded pictures is off (AUGMENT_DECODE_CACHE_BYTES=0).",
+    notes="Files are read from the page cache by all; each decodes and augments every image. The service's cache of "
+    "decoded images is off (AUGMENT_DECODE_CACHE_BYTES=0).",
 )

@@ -51,7 +51,7 @@ def batches(work: Work) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def compiled(name: str) -> Callable[[bytes, int], np.ndarray[Any, Any]]:
-    """Encoded bytes and a draw to an augmented picture."""
+    """Encoded bytes and a draw to an augmented image."""
     pipeline = Pipeline.parse(json.dumps(spec(name)))
     eighths = functools.partial(jpeg_reduction.eighths, pipeline.spec)
 

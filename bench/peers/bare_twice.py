@@ -27,7 +27,7 @@ def run(trainer: Trainer) -> None:
     trainer.say("begin")
     each = -(-work.num_batches // work.num_workers)
     _each(pipes, each)
-    trainer.say("end", pictures=each * work.num_workers * work.batch_size)
+    trainer.say("end", images=each * work.num_workers * work.batch_size)
     for loop in loops:
         loop.kill()
         loop.join()

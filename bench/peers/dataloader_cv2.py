@@ -25,7 +25,7 @@ def transforms(pipeline: str) -> Any:
 
 
 class Photographs:
-    """A map-style dataset of PyTorch: an index to an augmented picture."""
+    """A map-style dataset of PyTorch: an index to an augmented image."""
 
     def __init__(self, files: list[str], transform: Any) -> None:
         self._files = files

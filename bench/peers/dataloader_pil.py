@@ -15,7 +15,7 @@ def run(trainer: Trainer) -> None:
 
 
 def transforms(pipeline: str) -> Any:
-    """Antialiasing is on for pictures of Pillow whatever one asks for."""
+    """Antialiasing is on for images of Pillow whatever one asks for."""
     from torchvision.transforms import v2
 
     if pipeline == CROP_FLIP:
@@ -26,7 +26,7 @@ def transforms(pipeline: str) -> Any:
 
 
 class Photographs:
-    """A map-style dataset of PyTorch: an index to an augmented picture."""
+    """A map-style dataset of PyTorch: an index to an augmented image."""
 
     def __init__(self, files: list[str], transform: Any) -> None:
         self._files = files

@@ -26,9 +26,9 @@ def run(trainer: Trainer) -> None:
 
 
 def time_command(trainer: Trainer, command: Callable[[Path], list[str]]) -> None:
-    """Measure a whole command that writes pictures into a folder, its start and its imports included.
+    """Measure a whole command that writes images into a folder, its start and its imports included.
 
-    The pictures stay until the home goes, because ext4 looks past each inode that was freed in the last minute
+    The images stay until the home goes, because ext4 looks past each inode that was freed in the last minute
     (``recently_deleted`` in its ialloc.c): who removes ten thousand files makes the next run's slower by far. What is
     not on the disk at the end is brought there unmeasured, else the next run would have it to do.
     """
@@ -36,5 +36,5 @@ def time_command(trainer: Trainer, command: Callable[[Path], list[str]]) -> None
     trainer.say("ready")
     trainer.say("begin")
     subprocess.run(command(out), check=True, stdout=subprocess.DEVNULL)
-    trainer.say("end", pictures=sum(1 for _ in out.rglob("*.jpg")))
+    trainer.say("end", images=sum(1 for _ in out.rglob("*.jpg")))
     os.sync()

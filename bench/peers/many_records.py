@@ -39,7 +39,7 @@ def run(trainer: Trainer) -> None:
                 trainer.touch(batch.images)
                 times.append(time.perf_counter() - began)
         trainer.say("figures", median_ms=statistics.median(times) * 1e3)
-        trainer.say("end", pictures=STARTS * work.batch_size)
+        trainer.say("end", images=STARTS * work.batch_size)
 
 
 def _prepared(work: Work) -> Work:

@@ -1,4 +1,4 @@
-"""What ``POST /v1/augment`` does of a picture, in one process without a service: decode, transform, encode."""
+"""What ``POST /v1/augment`` does of an image, in one process without a service: decode, transform, encode."""
 
 import itertools
 from pathlib import Path
@@ -13,11 +13,11 @@ NEEDS = {"augment": "-e ."}
 
 def run(trainer: Trainer) -> None:
     work = trainer.work
-    pictures = [Path(name).read_bytes() for name in loader.files_in(work.folder)[: work.num_batches]]
+    images = [Path(name).read_bytes() for name in loader.files_in(work.folder)[: work.num_batches]]
     augmented = bare.compiled(work.pipeline)
-    draws = itertools.count()  # one after another: the service's crops differ from picture to picture too
+    draws = itertools.count()  # one after another: the service's crops differ from image to image too
 
     def do(data: bytes) -> bytes:
         return encode_image(augmented(data, next(draws)), "jpeg", DEFAULT_QUALITY)
 
-    post.median_of(trainer, pictures, do)
+    post.median_of(trainer, images, do)

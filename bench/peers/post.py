@@ -19,7 +19,7 @@ NUM_WARM = 30
 
 def run(trainer: Trainer) -> None:
     work = trainer.work
-    pictures = [Path(name).read_bytes() for name in loader.files_in(work.folder)[: work.num_batches]]
+    images = [Path(name).read_bytes() for name in loader.files_in(work.folder)[: work.num_batches]]
     query = urllib.parse.urlencode({"pipeline": json.dumps(spec(work.pipeline)), "seed": 7, "image_format": "jpeg"})
     with served.service(work) as client:
         server = client._transport.current  # noqa: SLF001 - its address is what the bench itself gave
@@ -31,21 +31,21 @@ def run(trainer: Trainer) -> None:
             if answer.status != 200 or not answer.read():
                 raise RuntimeError(f"POST /v1/augment says {answer.status}")
 
-        median_of(trainer, pictures, ask)
+        median_of(trainer, images, ask)
         connection.close()
 
 
-def median_of(trainer: Trainer, pictures: list[bytes], do: Callable[[bytes], object]) -> None:
-    """Measure each picture's time; the median in milliseconds is the figure ``median_ms``."""
+def median_of(trainer: Trainer, images: list[bytes], do: Callable[[bytes], object]) -> None:
+    """Measure each image's time; the median in milliseconds is the figure ``median_ms``."""
     trainer.say("ready")
-    for data in pictures[:NUM_WARM]:
+    for data in images[:NUM_WARM]:
         do(data)
     trainer.say("first")
     trainer.say("begin")
     times = []
-    for data in pictures:
+    for data in images:
         start = time.perf_counter()
         do(data)
         times.append(time.perf_counter() - start)
     trainer.say("figures", median_ms=statistics.median(times) * 1e3)
-    trainer.say("end", pictures=len(pictures))
+    trainer.say("end", images=len(images))

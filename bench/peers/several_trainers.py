@@ -50,7 +50,7 @@ def run(trainer: Trainer) -> None:
             _stall(services[-1], options["stall_s"])
         _each(readers, "measure")
         trainer.say("figures", **_figures(services, readers))
-        trainer.say("end", pictures=len(readers) * work.num_batches * work.batch_size)
+        trainer.say("end", images=len(readers) * work.num_batches * work.batch_size)
 
 
 def _homes(work: Work, num_replicas: int | None) -> list[Work]:

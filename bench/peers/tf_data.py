@@ -12,7 +12,7 @@ NEEDS = {"tensorflow": "tensorflow-cpu"}
 
 
 def run(trainer: Trainer) -> None:
-    trainer.train(batches(pictures(trainer.work).batch(trainer.work.batch_size, drop_remainder=True)))
+    trainer.train(batches(images(trainer.work).batch(trainer.work.batch_size, drop_remainder=True)))
 
 
 def batches(dataset: Any) -> Iterator[Any]:
@@ -22,8 +22,8 @@ def batches(dataset: Any) -> Iterator[Any]:
     return iter(dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator())
 
 
-def pictures(work: Work) -> Any:
-    """Endless augmented pictures, shuffled, decoded in parallel."""
+def images(work: Work) -> Any:
+    """Endless augmented images, shuffled, decoded in parallel."""
     import tensorflow as tf
 
     files = loader.files_in(work.folder)

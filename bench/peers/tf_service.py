@@ -29,7 +29,7 @@ def run(trainer: Trainer) -> None:
     command = [sys.executable, "-c", SERVER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None  # noqa: S101 - a pipe was asked for
-        dataset: Any = tf_data.pictures(trainer.work).batch(trainer.work.batch_size, drop_remainder=True)
+        dataset: Any = tf_data.images(trainer.work).batch(trainer.work.batch_size, drop_remainder=True)
         service = tf.data.experimental.service
         address = server.stdout.readline().strip()
         served = dataset.apply(service.distribute(processing_mode=service.ShardingPolicy.OFF, service=address))

@@ -246,7 +246,7 @@ async def augment_images(request: Request, state: Joined, query: Annotated[Augme
     given = query.model_dump(exclude_none=True, by_alias=True)
     with ExitStack() as held:
         turn = held.enter_context(state.admission.place(after_body=True))
-        sent = held.enter_context(closing(_pictures(request, state)))
+        sent = held.enter_context(closing(_images(request, state)))
         if kind == _FORM:
             fields = await one_shot.receive_form(request, sent)
             if twice := sorted(fields.keys() & given.keys()):
@@ -319,10 +319,10 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _pictures(request: Request, state: State) -> RequestFiles:
+def _images(request: Request, state: State) -> RequestFiles:
     length = request.headers.get("content-length", "")
     expected = int(length) if length.isdigit() else state.settings.max_body_bytes
-    return RequestFiles(state.oneshot.files, state.settings.max_pictures, min(expected, state.settings.max_body_bytes))
+    return RequestFiles(state.oneshot.files, state.settings.max_images, min(expected, state.settings.max_body_bytes))
 
 
 def _with_format(given: Mapping[str, str], accept: str | None) -> Mapping[str, str]:

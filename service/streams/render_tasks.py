@@ -58,7 +58,7 @@ class Rendering:
                 return await self._run(SampleTask(stream.sources[view], key, epoch, draw, view, into))
 
         return BatchRequest(
-            (stream.id, "sample", draw, view, key), produce, _picture_bytes(stream.stream.image_shapes[view])
+            (stream.id, "sample", draw, view, key), produce, _image_bytes(stream.stream.image_shapes[view])
         )
 
     def _whole(self, stream: OpenStream, place: BatchSlice) -> BatchRequest:
@@ -73,8 +73,8 @@ class Rendering:
                 self._metrics.records_refused.labels(str(refusal.reason)).inc()
             return laid
 
-        pictures = spec.pixel_format.itemsize * sum(map(_picture_bytes, stream.stream.image_shapes))
-        expected = spec.num_rows(place.index) * (pictures + _ROW_BYTES)
+        images = spec.pixel_format.itemsize * sum(map(_image_bytes, stream.stream.image_shapes))
+        expected = spec.num_rows(place.index) * (images + _ROW_BYTES)
         return BatchRequest((stream.id, place), produce, expected)
 
     async def _run(self, task: Task[Laid | None]) -> Laid | None:
@@ -93,5 +93,5 @@ def _layout(stream: OpenStream, epoch: int) -> BatchLayout:
     return replace(layout, metadata={"epoch": epoch, "batch_size": stream.stream.spec.batch_size})
 
 
-def _picture_bytes(shape: tuple[int, int, int] | None) -> int:
+def _image_bytes(shape: tuple[int, int, int] | None) -> int:
     return 3 * (_UNKNOWN_PIXELS if shape is None else shape[0] * shape[1])

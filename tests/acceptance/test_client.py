@@ -23,11 +23,11 @@ NUM_RECORDS, BATCH_SIZE = 40, 4
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty small pictures of noise in two classes."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small images of noise in two classes."""
     from augment.images.encode import encode_image
 
-    root = tmp_path_factory.mktemp("data") / "pictures"
+    root = tmp_path_factory.mktemp("data") / "images"
     generator = np.random.default_rng(0)
     for index in range(NUM_RECORDS):
         path = root / f"class{index % 2}" / f"{index:03d}.png"
@@ -37,9 +37,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("service") / "home", data_roots=pictures.parent) as running:
-        running.register(pictures)
+def server(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("service") / "home", data_roots=images.parent) as running:
+        running.register(images)
         yield running
 
 
@@ -101,7 +101,7 @@ def test_an_epoch_holds_every_record_once_and_a_part_of_it_is_the_same(server: S
     ("section", "layout"),
     [
         ({"method": "standard", "statistics": "dataset"}, "NCHW"),
-        ({"method": "standard", "statistics": "picture"}, "NHWC"),
+        ({"method": "standard", "statistics": "image"}, "NHWC"),
         ({"method": "tanh", "statistics": "imagenet"}, "NCHW"),
     ],
 )
@@ -122,7 +122,7 @@ def test_floats_of_the_server_are_the_clients_bit_for_bit(server: Server, sectio
             assert made.dtype == np.float32
             assert made.shape == (BATCH_SIZE, 3, 32, 32) if layout == "NCHW" else (BATCH_SIZE, 32, 32, 3)
             assert made.tobytes() == np.asarray(other.images).tobytes()
-            if section["statistics"] != "picture":
+            if section["statistics"] != "image":
                 shown = pixels.denormalise(one.images)
                 np.testing.assert_array_equal(floats.denormalise(other.images), shown)
         with pytest.raises(ClientError, match="normalised already"):
@@ -163,9 +163,9 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 
 
 @pytest.mark.harden
-def test_a_killed_and_restarted_server_costs_no_batch_and_repeats_none(tmp_path: Path, pictures: Path) -> None:
-    with Server(tmp_path / "home", data_roots=pictures, port=free_port()) as killed:
-        killed.register(pictures)
+def test_a_killed_and_restarted_server_costs_no_batch_and_repeats_none(tmp_path: Path, images: Path) -> None:
+    with Server(tmp_path / "home", data_roots=images, port=free_port()) as killed:
+        killed.register(images)
         with Client(killed.url, deadline_s=60) as client:
             stream = client.stream(dataset="photos", pipeline=PIPELINE, batch_size=BATCH_SIZE, prefetch=1)
             expected = digest(list(stream.epoch(0)))
@@ -191,10 +191,10 @@ def test_a_wrong_url_fails_in_seconds_and_says_what_to_look_at() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::augment.client.ReplacedRowsWarning")  # told of by test_epochs
-def test_max_failures_is_judged_over_the_run(server: Server, pictures: Path) -> None:
-    own = pictures.with_name("own")
+def test_max_failures_is_judged_over_the_run(server: Server, images: Path) -> None:
+    own = images.with_name("own")
     own.mkdir()
-    for path in sorted(pictures.rglob("*.png"))[:12]:
+    for path in sorted(images.rglob("*.png"))[:12]:
         (own / path.name).write_bytes(path.read_bytes())
     server.register(own, "own")
     for path in sorted(own.glob("*.png"))[:2]:

@@ -49,7 +49,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def wait_for_output(process: "subprocess.Popen[bytes]", out: Path) -> None:
-    """Until the expansion writes pictures; fail where it ended before."""
+    """Until the expansion writes images; fail where it ended before."""
     deadline = time.monotonic() + 120
     while not any(out.glob("*/*__*.*")):
         assert process.poll() is None, "it ended before it was interrupted"
@@ -114,7 +114,7 @@ def test_command_draws_a_bar_on_a_terminal_and_a_result_after_it(photos: Path, t
     assert "━" in shown
     assert "expanding" in shown
     assert "4/4" in shown
-    assert "4 pictures written in " in shown
+    assert "4 images written in " in shown
 
 
 @pytest.mark.parametrize(("columns", "has_bar"), [(40, False), (60, False), (80, True), (200, True)])

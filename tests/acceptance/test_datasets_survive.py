@@ -15,7 +15,7 @@ import pytest
 
 from augment.scanning.scan import scan
 from tests.acceptance.servers_for_tests import Server, wait_until
-from tests.service.archives_for_tests import PICTURES, zipped
+from tests.service.archives_for_tests import IMAGES, zipped
 from tests.service.folders_for_tests import write_folder
 
 
@@ -48,7 +48,7 @@ def _is_waiting(waiting: Path) -> bool:
 
 @pytest.mark.harden
 def test_what_was_acknowledged_is_there_after_a_kill_and_what_was_cut_is_not(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "data" / "photos", *PICTURES)
+    folder = write_folder(tmp_path / "data" / "photos", *IMAGES)
     with Server(tmp_path / "home", data_roots=tmp_path / "data") as server:
         status, by_path = server.post("/v1/datasets", {"name": "by-path", "path": str(folder)})
         assert status == 201

@@ -131,7 +131,7 @@ def check(scene: Scene, kill: Kill, num_kills: int, tmp_path: Path) -> None:
         assert [name for name in found if found[name] != scene.wanted[name]] == []
         assert not [name for name in found if name.startswith(".augment-")]
         assert wait_for_end_of_processes(out) == []
-    assert num_hit > 0, "no run was still at work when it was to be killed; the machine is too fast for these pictures"
+    assert num_hit > 0, "no run was still at work when it was to be killed; the machine is too fast for these images"
 
 
 def wait_for_end_of_processes(out: Path) -> list[str]:

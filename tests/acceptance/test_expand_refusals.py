@@ -17,7 +17,7 @@ def test_every_file_that_cannot_be_used_is_named_and_the_rest_is_complete(tmp_pa
     bad.mkdir()
     expected = {}
     for name, (content, reason) in hostile.REFUSED.items():
-        (bad / f"{name}.picture").write_bytes(content)
+        (bad / f"{name}.image").write_bytes(content)
         expected[_name(name)] = reason
     (bad / "cut.jpg").write_bytes(broken("cut"))
     (bad / "letter.jpg").write_text("Dear all,")
@@ -52,4 +52,4 @@ def test_every_file_that_cannot_be_used_is_named_and_the_rest_is_complete(tmp_pa
 
 def _name(key: str) -> str:
     """A file that the scan refuses is named with its extension, a record that cannot be rendered without it."""
-    return key.removeprefix("bad/").removesuffix(".picture").removesuffix(".jpg")
+    return key.removeprefix("bad/").removesuffix(".image").removesuffix(".jpg")

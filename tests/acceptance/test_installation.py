@@ -14,7 +14,7 @@ import pytest
 from augment.cli import exit_codes
 from tests.acceptance.servers_for_tests import Server, wait_until
 from tests.acceptance.test_readme import copy_working_tree, empty_environment
-from tests.augment.folders_for_tests import lay_pictures
+from tests.augment.folders_for_tests import lay_images
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_service_installs_its_own_client(folder: Path) -> None:
     """As a trainer does, by the line that the service logs, without a key; then the client reads an epoch."""
     home, data = folder / "home", folder / "photos"
     home.mkdir()
-    lay_pictures(data, *(f"class/{index}.png" for index in range(4)))
+    lay_images(data, *(f"class/{index}.png" for index in range(4)))
     environment = empty_environment(home)
     python = folder / "environment" / "bin" / "python"
 

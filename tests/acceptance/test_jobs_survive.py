@@ -87,7 +87,7 @@ def test_jobs_are_finished_whatever_ends_the_service(tmp_path: Path) -> None:
         assert _files(tmp_path / "fetched") == expected
 
 
-def test_curl_augments_a_picture(tmp_path: Path) -> None:
+def test_curl_augments_an_image(tmp_path: Path) -> None:
     write_folder(tmp_path, "cat.jpg", "dog.jpg")
     with Server(tmp_path / "home", workers=2) as server:
         address = f"{server.url}/v1/augment?pipeline=flip-rotate-crop&seed=7"
@@ -95,13 +95,13 @@ def test_curl_augments_a_picture(tmp_path: Path) -> None:
         def curl(*arguments: str | Path) -> bytes:
             return subprocess.run(["curl", "-sSf", *arguments, address], check=True, capture_output=True).stdout
 
-        picture = curl("--data-binary", f"@{tmp_path / 'cat.jpg'}", "-D", tmp_path / "headers")
-        assert picture.startswith(b"\xff\xd8\xff")
+        image = curl("--data-binary", f"@{tmp_path / 'cat.jpg'}", "-D", tmp_path / "headers")
+        assert image.startswith(b"\xff\xd8\xff")
         assert "augment-provenance: {" in (tmp_path / "headers").read_text().lower()
         several = [part for name in ("cat", "dog") for part in ("-F", f"images=@{tmp_path / name}.jpg")]
         bundle = curl(*several, "-F", "copies=3")
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
-            assert archive.read("cat__0.jpg") == picture, "alone or among others, by whichever worker"
+            assert archive.read("cat__0.jpg") == image, "alone or among others, by whichever worker"
         assert curl(*several, "-F", "copies=3") == bundle
         server.stop()
         assert server.num_files() == 0

@@ -17,9 +17,9 @@ NUM_RECORDS = 64
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Pictures of noise."""
-    root = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    """Images of noise."""
+    root = tmp_path / "images"
     root.mkdir()
     generator = np.random.default_rng(2)
     for index in range(NUM_RECORDS):
@@ -28,24 +28,24 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.mark.long
-def test_seconds_of_mixed_load_leave_nothing(tmp_path: Path, pictures: Path) -> None:
+def test_seconds_of_mixed_load_leave_nothing(tmp_path: Path, images: Path) -> None:
     # How quick probes are is judged on an idle machine, by the long test; here they must not stop.
-    run(tmp_path, pictures, seconds=3, slowest_s=2.0)
+    run(tmp_path, images, seconds=3, slowest_s=2.0)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_a_minute_of_mixed_load_keeps_probes_quick(tmp_path: Path, pictures: Path) -> None:
-    run(tmp_path, pictures, seconds=60, slowest_s=0.05)
+def test_a_minute_of_mixed_load_keeps_probes_quick(tmp_path: Path, images: Path) -> None:
+    run(tmp_path, images, seconds=60, slowest_s=0.05)
 
 
-def run(tmp_path: Path, pictures: Path, *, seconds: float, slowest_s: float) -> None:
-    with Server(tmp_path / "home", data_roots=pictures, workers=2) as server:
-        server.register(pictures)
+def run(tmp_path: Path, images: Path, *, seconds: float, slowest_s: float) -> None:
+    with Server(tmp_path / "home", data_roots=images, workers=2) as server:
+        server.register(images)
         server.wait_ready()
         ends = time.monotonic() + seconds
         failures: list[BaseException] = []
-        counts = {"pictures": 0, "batches": 0}
+        counts = {"images": 0, "batches": 0}
         waits: list[float] = []
 
         def repeat(once: Callable[[int], None]) -> None:
@@ -58,11 +58,11 @@ def run(tmp_path: Path, pictures: Path, *, seconds: float, slowest_s: float) -> 
                 failures.append(error)
 
         def one_shot(client: Client, number: int) -> Callable[[int], None]:
-            data = (pictures / f"{number:03d}.png").read_bytes()
+            data = (images / f"{number:03d}.png").read_bytes()
 
             def once(turn: int) -> None:
                 assert client.augment(data, pipeline=PIPELINE, seed=turn)[0].data
-                counts["pictures"] += 1
+                counts["images"] += 1
 
             return once
 

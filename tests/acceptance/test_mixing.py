@@ -16,7 +16,7 @@ from augment.samples.sample import Batch
 from augment.streams.stream import Stream
 from augment.wire import arrow
 from tests.acceptance.servers_for_tests import Server
-from tests.augment.streams.test_stream import write_pictures
+from tests.augment.streams.test_stream import write_images
 from tests.augment.wire.wire_for_tests import read_npz
 
 PIPELINE = {"transforms": [{"RandomResizedCrop": {"size": [24, 32], "scale": [0.3, 1.0]}}, {"HorizontalFlip": {}}]}
@@ -28,7 +28,7 @@ FORMATS = ("arrow", "tar", "npz")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "photos"
-    write_pictures(folder, [f"{kind}/{i}" for kind in ("cat", "dog", "eel") for i in range(3)])
+    write_images(folder, [f"{kind}/{i}" for kind in ("cat", "dog", "eel") for i in range(3)])
     return folder
 
 

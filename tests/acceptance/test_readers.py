@@ -23,9 +23,9 @@ NUM_RECORDS, BATCH_SIZE = 24, 8
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of noise in two classes."""
-    root = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of noise in two classes."""
+    root = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(1)
     for index in range(NUM_RECORDS):
         path = root / f"class{index % 2}" / f"{index:03d}.png"
@@ -35,11 +35,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[str]:
     """A service that wants a key, with the dataset ``photos``."""
-    with Server(tmp_path_factory.mktemp("service") / "home", data_roots=pictures, api_keys=KEY) as running:
+    with Server(tmp_path_factory.mktemp("service") / "home", data_roots=images, api_keys=KEY) as running:
         with Client(running.url, key=KEY) as client:
-            client.register("photos", pictures)
+            client.register("photos", images)
         yield running.url
 
 
@@ -85,25 +85,25 @@ def test_webdataset_reads_an_epoch_from_the_plain_url(client: Client, url: str) 
     assert not rows
 
 
-def test_curl_augments_a_picture_with_the_key_in_the_url(url: str, pictures: Path, tmp_path: Path) -> None:
+def test_curl_augments_an_image_with_the_key_in_the_url(url: str, images: Path, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    picture = pictures / "class0" / "000.png"
+    image = images / "class0" / "000.png"
     outputs = [tmp_path / f"{index}.png" for index in range(2)]
     for output in outputs:
         address = f"{with_key(url)}/v1/augment?pipeline=flip-rotate-crop&seed=7&image_format=png"
-        command = ["curl", "-fsS", "--data-binary", f"@{picture}", address, "-o", str(output)]
+        command = ["curl", "-fsS", "--data-binary", f"@{image}", address, "-o", str(output)]
         subprocess.run(command, check=True, timeout=60)
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     assert decode_image(outputs[0].read_bytes()).shape[2] == 3
 
 
-def test_the_client_augments_one_picture_and_several_copies(client: Client, pictures: Path) -> None:
-    picture = pictures / "class0" / "000.png"
-    (one,) = client.augment(picture, pipeline=PIPELINE, seed=7, image_format="png")
+def test_the_client_augments_one_image_and_several_copies(client: Client, images: Path) -> None:
+    image = images / "class0" / "000.png"
+    (one,) = client.augment(image, pipeline=PIPELINE, seed=7, image_format="png")
     assert decode_image(one.data).shape == (32, 32, 3)
     assert one.provenance["render_key"]
-    copies = client.augment(picture.read_bytes(), pipeline=PIPELINE, seed=7, copies=3, image_format="png")
+    copies = client.augment(image.read_bytes(), pipeline=PIPELINE, seed=7, copies=3, image_format="png")
     assert len(copies) == 3
     assert copies[0].data == one.data
     assert copies[0].provenance["render_key"] == one.provenance["render_key"]

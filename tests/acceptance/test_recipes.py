@@ -36,23 +36,23 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _lay(folder: Path, name: str, pictures: list[np.ndarray]) -> None:
+def _lay(folder: Path, name: str, images: list[np.ndarray]) -> None:
     folder.mkdir(parents=True)
-    for i, picture in enumerate(pictures):
-        (folder / f"{name}{i}.jpg").write_bytes(encode_image(picture, "jpeg"))
+    for i, image in enumerate(images):
+        (folder / f"{name}{i}.jpg").write_bytes(encode_image(image, "jpeg"))
 
 
-def _lay_photos(root: Path, pictures: list[np.ndarray]) -> None:
-    for name, picture in zip(("person", "cup", "cat", "rocket"), pictures, strict=True):
-        _lay(root / name, name, [picture, picture[:, ::-1]])
+def _lay_photos(root: Path, images: list[np.ndarray]) -> None:
+    for name, image in zip(("person", "cup", "cat", "rocket"), images, strict=True):
+        _lay(root / name, name, [image, image[:, ::-1]])
 
 
-def _lay_objects(root: Path, pictures: list[np.ndarray]) -> None:
-    _lay(root / "images", "scene", pictures)
-    images: list[dict[str, object]] = []
+def _lay_objects(root: Path, images: list[np.ndarray]) -> None:
+    _lay(root / "images", "scene", images)
+    entries: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
-    for i in range(len(pictures)):
-        images.append({"id": i + 1, "file_name": f"scene{i}.jpg", "height": _SIZE[0], "width": _SIZE[1]})
+    for i in range(len(images)):
+        entries.append({"id": i + 1, "file_name": f"scene{i}.jpg", "height": _SIZE[0], "width": _SIZE[1]})
         for x, y, category in ((30 + 10 * i, 40, 1), (150, 90 + 10 * i, 2)):
             outline = [x, y, x + 90, y, x + 90, y + 70, x + 45, y + 100, x, y + 70]
             annotations.append(
@@ -63,14 +63,14 @@ def _lay_objects(root: Path, pictures: list[np.ndarray]) -> None:
             )  # fmt: skip
     categories = [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
     (root / "annotations").mkdir()
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content = {"images": entries, "annotations": annotations, "categories": categories}
     (root / "annotations" / "instances.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def _lay_streets(root: Path, pictures: list[np.ndarray]) -> None:
-    _lay(root / "images", "street", pictures)
+def _lay_streets(root: Path, images: list[np.ndarray]) -> None:
+    _lay(root / "images", "street", images)
     (root / "masks").mkdir()
-    for i in range(len(pictures)):
+    for i in range(len(images)):
         mask = np.zeros(_SIZE, np.uint8)
         mask[100 + 10 * i :] = 1
         mask[60:120, 40 * i : 40 * i + 60] = 2

@@ -1,4 +1,4 @@
-"""A registered dataset as references over HTTP: in a stream, for one picture, and when it changes."""
+"""A registered dataset as references over HTTP: in a stream, for one image, and when it changes."""
 
 import io
 import json
@@ -43,7 +43,7 @@ def test_references_are_registered_datasets_by_name(server: Server, data: Path) 
     assert status == 422
     (error,) = problem["errors"]
     assert error["loc"] == ["pipeline", "transforms", 1, "FDA", "references"]
-    assert "`FDA` takes pictures of the dataset `styles`" in error["msg"]
+    assert "`FDA` takes images of the dataset `styles`" in error["msg"]
     assert "POST /v1/datasets" in error["msg"]
 
     server.register(data / "styles", "styles")
@@ -61,12 +61,12 @@ def test_references_are_registered_datasets_by_name(server: Server, data: Path) 
     assert told["render_key"] == stream.sample(0, "3").render_key
     assert told["applied"][1]["params"]["reference"] in {"a", "b", "c"}
 
-    picture = encode_image(noise_image(30, 40), "png")
+    image = encode_image(noise_image(30, 40), "png")
     address = f"{server.url}/v1/augment?seed=7&image_format=png&pipeline={urllib.request.quote(TEXT)}"  # type: ignore[attr-defined]
-    with urllib.request.urlopen(urllib.request.Request(address, picture, method="POST")) as answer:  # noqa: S310 - ours
+    with urllib.request.urlopen(urllib.request.Request(address, image, method="POST")) as answer:  # noqa: S310 - ours
         key = json.loads(answer.headers["Augment-Provenance"])["key"]
         made = decode_image(answer.read())
-    assert np.array_equal(made, augment.Pipeline.parse(TEXT)(decode_image(picture), seed=7, key=key, references=bound))
+    assert np.array_equal(made, augment.Pipeline.parse(TEXT)(decode_image(image), seed=7, key=key, references=bound))
 
     lay_noise(data / "styles", ["d.jpg"])
     status, document = server.post("/v1/datasets", {"name": "styles", "path": str(data / "styles"), "replace": True})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.servers_for_tests import Server, wait_until
-from tests.service.folders_for_tests import picture, write_folder
+from tests.service.folders_for_tests import pattern, write_folder
 
 
 def _post(server: Server, query: str, length: int, data: bytes) -> socket.socket:
@@ -24,7 +24,7 @@ def _post(server: Server, query: str, length: int, data: bytes) -> socket.socket
 
 @pytest.mark.harden
 def test_slow_clients_lock_nobody_out(tmp_path: Path) -> None:
-    assert picture(1).shape == (24, 32, 3)
+    assert pattern(1).shape == (24, 32, 3)
     data = (write_folder(tmp_path, "cat.png") / "cat.png").read_bytes()
     big = "pipeline={transforms: [{Resize: {height: 1500, width: 1500, p: 1}}]}&image_format=png".replace(" ", "%20")
     with Server(tmp_path / "home", queue_limit=2, bodies_limit=4, body_timeout_s=5) as server, ExitStack() as held:

@@ -187,7 +187,7 @@ def test_failure_after_the_first_byte_cuts_the_connection(server: Server, photos
     folder = write_photos(photos.parent / "changing", num_each=8)
     server.register(folder, "changing")
     stream = server.declare(LARGE, "changing", batch_size=4, shuffle=False)
-    (folder / "dog" / "007.png").write_bytes(b"no picture any more")
+    (folder / "dog" / "007.png").write_bytes(b"no image any more")
     path = f"/v1/streams/{stream}/batches"
     with pytest.raises((ConnectionResetError, IncompleteRead)):
         server.get(f"{path}?max_failures=0")

@@ -25,7 +25,7 @@ PIPELINE = {"transforms": [{"HorizontalFlip": {"p": 0.5}}, {"RandomCropKeepSize"
 
 
 def coco(root: Path) -> None:
-    """Pictures with objects that have boxes, outlines and keypoints."""
+    """Images with objects that have boxes, outlines and keypoints."""
     (root / "images").mkdir(parents=True)
     generator = np.random.default_rng(8)
     images: list[dict[str, Any]] = []

@@ -45,7 +45,7 @@ TESTING = [{"pipeline": {"transforms": []}}, {"pipeline": STRAIGHT, "count": 2},
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures with masks of two shapes."""
+    """Images with masks of two shapes."""
     root = tmp_path_factory.mktemp("data")
     for folder in ("images", "masks"):
         (root / "pairs" / folder).mkdir(parents=True)
@@ -56,8 +56,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         top, left = generator.integers(4, 30), generator.integers(4, 50)
         mask[top : top + 28, left : left + 30] = 1
         mask[((x - left - 20) / 16) ** 2 + ((y - top - 18) / 12) ** 2 < 1] = 2
-        picture = np.stack([mask * 90, (x * 2).astype(np.uint8), (y * 3).astype(np.uint8)], axis=-1)
-        (root / "pairs" / "images" / f"{number:02}.png").write_bytes(encode_image(picture, "png"))
+        image = np.stack([mask * 90, (x * 2).astype(np.uint8), (y * 3).astype(np.uint8)], axis=-1)
+        (root / "pairs" / "images" / f"{number:02}.png").write_bytes(encode_image(image, "png"))
         (root / "pairs" / "masks" / f"{number:02}.png").write_bytes(encode_mask(mask))
     return root
 
@@ -171,7 +171,7 @@ def test_repeats_are_the_epochs_of_the_plain_stream_side_by_side(server: Server)
             assert sorted(seen) == sorted(list(epochs[0]) * 3)
 
 
-def test_predicted_masks_come_back_as_one_for_each_picture(server: Server, data: Path) -> None:
+def test_predicted_masks_come_back_as_one_for_each_image(server: Server, data: Path) -> None:
     truths = {path.stem: decode_mask(path.read_bytes()) for path in (data / "pairs" / "masks").iterdir()}
     with Client(server.url) as client:
         stream = client.stream(**asked(views=TESTING, shuffle=False, drop_last=False))

@@ -1,4 +1,4 @@
-"""Folders of small pictures, and what is no picture."""
+"""Folders of small images, and what is no image."""
 
 import io
 import os
@@ -17,8 +17,8 @@ LONG_AGO_S = 1_000_000_000
 """A time of modification that no scan doubts."""
 
 
-def picture(shade: int = 0, *, height: int = 8, width: int = 8, image_format: str = "png") -> bytes:
-    """An encoded picture of one shade; different shades have different bytes of equal number."""
+def pattern(shade: int = 0, *, height: int = 8, width: int = 8, image_format: str = "png") -> bytes:
+    """An encoded image of one shade; different shades have different bytes of equal number."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), (shade % 256, shade // 256 % 256, 255)).save(file, image_format)
     return file.getvalue()
@@ -38,9 +38,9 @@ def lay(root: Path, contents: Mapping[str, bytes | None]) -> Path:
     return root
 
 
-def lay_pictures(root: Path, *names: str) -> Path:
-    """Write pictures of different shades."""
-    return lay(root, {name: picture(shade) for shade, name in enumerate(names)})
+def lay_images(root: Path, *names: str) -> Path:
+    """Write images of different shades."""
+    return lay(root, {name: pattern(shade) for shade, name in enumerate(names)})
 
 
 def grown(root: Path) -> Tree:

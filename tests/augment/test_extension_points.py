@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.augment.folders_for_tests import lay_pictures
+from tests.augment.folders_for_tests import lay_images
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,7 +91,7 @@ class Tagged(FolderFormat):
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
         """Write the index."""
-        rows = ((self.picture_path(each), each.split or "", each.class_name or "") for each in outputs())
+        rows = ((self.image_path(each), each.split or "", each.class_name or "") for each in outputs())
         yield StreamedFile(INDEX, (("\\t".join(row) + "\\n").encode() for row in rows))
 '''
 
@@ -163,7 +163,7 @@ def test_transform_is_one_entry_and_one_class(project: Path) -> None:
 
 
 def test_format_is_one_file_and_one_line(project: Path, tmp_path: Path) -> None:
-    lay_pictures(tmp_path / "photos", "cat/a.png", "dog/b.png")
+    lay_images(tmp_path / "photos", "cat/a.png", "dog/b.png")
     out = str(tmp_path / "out")
     run(project, "augment", "expand", str(tmp_path / "photos"), out, "--pipeline", "light", "--format", "tagged")
     assert (tmp_path / "out" / "images.idx").is_file()

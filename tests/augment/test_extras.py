@@ -16,7 +16,7 @@ import pytest
 import augment
 from augment import errors
 from augment.cli import exit_codes
-from tests.augment.folders_for_tests import lay_pictures
+from tests.augment.folders_for_tests import lay_images
 
 ROOT = Path(__file__).parents[2]
 BASE = {"numpy", "pyarrow"}
@@ -164,7 +164,7 @@ def test_a_command_that_lacks_a_tool_says_so_before_it_scans(name: str, argument
 
 
 def test_stats_and_split_need_no_tools_without_plots_and_hashes(tmp_path: Path) -> None:
-    lay_pictures(tmp_path / "data", *(f"class/{index}.png" for index in range(8)))
+    lay_images(tmp_path / "data", *(f"class/{index}.png" for index in range(8)))
     for arguments in (["stats", "data"], ["split", "data", "out", "--no-near-duplicates"]):
         code = f"import os; os.chdir({str(tmp_path)!r}); import sys; sys.modules['imagehash'] = None; "
         done = python(code + without("matplotlib", RUN), *arguments)

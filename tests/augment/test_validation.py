@@ -51,7 +51,7 @@ class Unspeakable:
         (IMAGE[:, :, :1], "numpy.repeat(image, 3, axis=2)"),
         (np.zeros((8, 8, 4), np.uint8), "image[:, :, :3]"),
         (IMAGE.transpose(2, 0, 1), "image.transpose(1, 2, 0)"),
-        (IMAGE[None], "one picture after another"),
+        (IMAGE[None], "one image after another"),
         (IMAGE.astype(np.float32), "(image * 255).round()"),
         (IMAGE.astype(np.int64), "image.astype(numpy.uint8)"),
         (IMAGE[:0], "augment.decode_image"),
@@ -63,7 +63,7 @@ class Unspeakable:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_picture_of_the_wrong_kind_has_its_remedy(image: Any, remedy: str) -> None:
+def test_image_of_the_wrong_kind_has_its_remedy(image: Any, remedy: str) -> None:
     calls: list[Callable[[], object]] = [
         lambda: PIPELINE(image),
         lambda: PIPELINE(augment.Sample(image)),

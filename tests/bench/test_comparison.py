@@ -24,8 +24,8 @@ from bench.work import Work
 BENCH = Path(bench.cases.__file__).parents[1]
 
 
-def measured(pictures: int, seconds: float) -> Measured:
-    return Measured(pictures=pictures, seconds=seconds, cpu_s=2 * seconds, peak_bytes=10**8, first_batch_s=0.5)
+def measured(images: int, seconds: float) -> Measured:
+    return Measured(images=images, seconds=seconds, cpu_s=2 * seconds, peak_bytes=10**8, first_batch_s=0.5)
 
 
 def a_case(*pairs: Pair) -> Case:
@@ -90,12 +90,12 @@ def test_photographs_are_laid_down_in_rounds_and_differ(tmp_path: Path) -> None:
     source, into = tmp_path / "source", tmp_path / "into"
     source.mkdir()
     for number in range(2):
-        picture = np.full((30, 40, 3), number, np.uint8)
-        (source / f"{number}.JPEG").write_bytes(encode_image(picture, "jpeg", 90))
+        image = np.full((30, 40, 3), number, np.uint8)
+        (source / f"{number}.JPEG").write_bytes(encode_image(image, "jpeg", 90))
     work = Work(str(into), str(tmp_path), batch_size=1, num_warm=1, num_batches=2)
     photographs.lay_down(source, into, work)
     dataset = scan(into, format="folder")
-    assert dataset.num_records == work.num_pictures == 15
+    assert dataset.num_records == work.num_images == 15
     assert len({record.digest for record in dataset.records(range(15))}) == 15
     assert dataset.num_refused == 0
 

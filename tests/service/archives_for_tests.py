@@ -1,4 +1,4 @@
-"""Archives of pictures, whole and hostile, made in memory."""
+"""Archives of images, whole and hostile, made in memory."""
 
 import io
 import tarfile
@@ -7,20 +7,20 @@ from collections.abc import Mapping
 
 from PIL import Image
 
-from tests.service.folders_for_tests import picture
+from tests.service.folders_for_tests import pattern
 
 
 def png(seed: int = 0) -> bytes:
-    """A small picture; other seeds give others."""
+    """A small image; other seeds give others."""
     file = io.BytesIO()
-    Image.fromarray(picture(seed)).save(file, "PNG")
+    Image.fromarray(pattern(seed)).save(file, "PNG")
     return file.getvalue()
 
 
-PICTURES = {"cat/1.png": png(1), "cat/2.png": png(2), "dog/3.png": png(3)}
+IMAGES = {"cat/1.png": png(1), "cat/2.png": png(2), "dog/3.png": png(3)}
 
 
-def zipped(files: Mapping[str, bytes] = PICTURES, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def zipped(files: Mapping[str, bytes] = IMAGES, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip of these files."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
@@ -38,7 +38,7 @@ def zip_of(*infos: tuple[zipfile.ZipInfo, bytes]) -> bytes:
     return file.getvalue()
 
 
-def tarred(files: Mapping[str, bytes] = PICTURES, mode: str = "w") -> bytes:
+def tarred(files: Mapping[str, bytes] = IMAGES, mode: str = "w") -> bytes:
     """A tar of these files; ``mode`` as tarfile has it."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
@@ -50,12 +50,12 @@ def tarred(files: Mapping[str, bytes] = PICTURES, mode: str = "w") -> bytes:
 
 
 def tar_of(*infos: tarfile.TarInfo) -> bytes:
-    """A tar of members without content, after one picture."""
+    """A tar of members without content, after one image."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         first = tarfile.TarInfo("cat/1.png")
-        first.size = len(PICTURES["cat/1.png"])
-        archive.addfile(first, io.BytesIO(PICTURES["cat/1.png"]))
+        first.size = len(IMAGES["cat/1.png"])
+        archive.addfile(first, io.BytesIO(IMAGES["cat/1.png"]))
         for info in infos:
             archive.addfile(info)
     return file.getvalue()

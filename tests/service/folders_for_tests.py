@@ -1,4 +1,4 @@
-"""Folders of small pictures, and what tests call the fixture that starts a service."""
+"""Folders of small images, and what tests call the fixture that starts a service."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +12,15 @@ Run = Callable[..., TestClient]
 """Starts a service with these settings; it ends with the test."""
 
 
-def picture(seed: int, size: tuple[int, int] = (24, 32)) -> NDArray[np.uint8]:
-    """A picture of noise, the same for the same seed."""
+def pattern(seed: int, size: tuple[int, int] = (24, 32)) -> NDArray[np.uint8]:
+    """An image of noise, the same for the same seed."""
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def write_folder(root: Path, *names: str) -> Path:
-    """A folder of pictures under these names, each another one."""
+    """A folder of images under these names, each another one."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(sum(name.encode()))).save(path)
+        Image.fromarray(pattern(sum(name.encode()))).save(path)
     return root

@@ -32,7 +32,7 @@ def test_its_files_are_what_they_say(service: TestClient) -> None:
     assert "SwaggerUIBundle" in script.text
     style = service.get("/docs/swagger-ui.css")
     assert style.headers["Content-Type"].startswith("text/css")
-    assert not re.search(r"url\((?!['\"]?data:)", style.text), "pictures are in the style itself"
+    assert not re.search(r"url\((?!['\"]?data:)", style.text), "images are in the style itself"
     assert service.get("/docs/favicon.png").content.startswith(b"\x89PNG")
 
 

@@ -14,14 +14,14 @@ from augment.errors import CallError
 from augment.validation import FailureBudget
 from service.routes.batches import PartQuery
 from service.routes.jobs import JobRequest
-from tests.augment.folders_for_tests import lay_pictures
+from tests.augment.folders_for_tests import lay_images
 
 _REMEDY = "give a count like 10, or a fraction above 0 and below 1 like 0.01"
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return lay_pictures(tmp_path / "photos", "cat/1.png")
+    return lay_images(tmp_path / "photos", "cat/1.png")
 
 
 def _library(value: Any, data: Path, _: pytest.CaptureFixture[str]) -> str:

@@ -74,7 +74,7 @@ def test_home_belongs_to_one_service_at_a_time(tmp_path: Path) -> None:
 def test_home_empties_what_uploads_left(tmp_path: Path) -> None:
     Home(tmp_path).close()
     (tmp_path / "tmp" / "half").mkdir()
-    (tmp_path / "tmp" / "half" / "picture").write_bytes(b"x")
+    (tmp_path / "tmp" / "half" / "image").write_bytes(b"x")
     (tmp_path / "tmp" / "link").symlink_to(tmp_path / "datasets")
     Home(tmp_path).close()
     assert list((tmp_path / "tmp").iterdir()) == []

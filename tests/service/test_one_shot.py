@@ -1,4 +1,4 @@
-"""One shot: pictures come back augmented, at addresses as good as any."""
+"""One shot: images come back augmented, at addresses as good as any."""
 
 import io
 import json
@@ -16,12 +16,12 @@ from augment.datasets import read
 from augment.errors import Reason
 from augment.render.pipeline import Pipeline
 from service import one_shot
-from tests.service.folders_for_tests import Run, picture
+from tests.service.folders_for_tests import Run, pattern
 
 
 def _png(seed: int = 1, size: tuple[int, int] = (24, 32)) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(picture(seed, size)).save(out, "PNG")
+    Image.fromarray(pattern(seed, size)).save(out, "PNG")
     return out.getvalue()
 
 
@@ -32,13 +32,13 @@ def _images(*names: str) -> list[tuple[str, tuple[str, bytes]]]:
 RAW = "/v1/augment?pipeline=inception&seed=7&image_format=png"
 
 
-def test_a_picture_comes_back_as_its_address_says(service: TestClient) -> None:
+def test_an_image_comes_back_as_its_address_says(service: TestClient) -> None:
     data = _png()
     for kind in ("image/png", "application/octet-stream", "application/x-www-form-urlencoded", "image/jpeg"):
         answer = service.post(RAW, content=data, headers={"Content-Type": kind})
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/png"), answer.text
         key = read.content_digest(data).hex()
-        expected = Pipeline.load("inception")(picture(1), seed=7, draw=0, key=key)
+        expected = Pipeline.load("inception")(pattern(1), seed=7, draw=0, key=key)
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), expected)
     said = json.loads(answer.headers["Augment-Provenance"])
     assert (said["seed"], said["key"], said["copy"]) == (7, key, 0)
@@ -49,7 +49,7 @@ def test_a_picture_comes_back_as_its_address_says(service: TestClient) -> None:
 
 def test_provenance_tells_what_reading_the_original_lost(service: TestClient) -> None:
     out = io.BytesIO()
-    Image.fromarray(picture(1)[..., 0]).convert("LA").save(out, "PNG")
+    Image.fromarray(pattern(1)[..., 0]).convert("LA").save(out, "PNG")
     for data, lost in ((out.getvalue(), ["grey", "alpha"]), (_png(), None)):
         answer = service.post(RAW, content=data, headers={"Content-Type": "image/png"})
         told = json.loads(answer.headers["Augment-Provenance"])
@@ -113,13 +113,13 @@ def test_a_pipeline_may_be_text(service: TestClient) -> None:
         (_images("a.png"), {}, 422, "pipeline"),
         (_images("a.png"), {"pipeline": "no-such"}, 404, "no-such"),
         (_images("a.png"), {"pipeline": "yolo"}, 422, "use it in a stream or an expansion"),
-        (_images("a.png"), {"pipeline": "light", "copies": "65"}, 422, "AUGMENT_MAX_PICTURES"),
+        (_images("a.png"), {"pipeline": "light", "copies": "65"}, 422, "AUGMENT_MAX_IMAGES"),
         (_images("a.png"), {"pipeline": "light", "copies": "0"}, 422, "copies"),
         (_images("a.png"), {"pipeline": "light", "image_format": "gif"}, 422, "image_format"),
         (_images("a.png"), {"pipeline": "light", "speed": "7"}, 422, "speed"),
         ([*_images("a.png"), ("masks", ("m.png", _png()))], {"pipeline": "light"}, 422, "a.png"),
         (_images("a.png"), {"pipeline": "light", "annotations": "[]"}, 422, "annotations"),
-        ([("pictures", ("a.png", _png()))], {"pipeline": "light"}, 422, "pictures"),
+        ([("images", ("a.png", _png()))], {"pipeline": "light"}, 422, "images"),
     ],
 )
 def test_what_is_refused_says_why(service: TestClient, files: Any, data: Any, status: int, told: str) -> None:

@@ -14,13 +14,13 @@ from starlette.testclient import TestClient
 from augment.datasets import read
 from augment.images.encode import encode_image
 from tests.service.archives_for_tests import png, tarred
-from tests.service.folders_for_tests import picture
+from tests.service.folders_for_tests import pattern
 
 URL = "http://testserver/v1/augment"
 
 
 def _jpeg(seed: int = 1, size: tuple[int, int] = (24, 32)) -> bytes:
-    return encode_image(picture(seed, size), "jpeg")
+    return encode_image(pattern(seed, size), "jpeg")
 
 
 def _post(service: TestClient, *images: bytes, **fields: str) -> Any:
@@ -87,7 +87,7 @@ def test_images_have_draws_of_their_own_otherwise(service: TestClient) -> None:
 
 
 def test_a_stereo_pair_is_one_pair_still(service: TestClient) -> None:
-    left = picture(5, (32, 48))
+    left = pattern(5, (32, 48))
     right = np.roll(left, 4, axis=1)
     flips = '[{"HorizontalFlip": {"p": 0.5}}, {"VerticalFlip": {"p": 0.5}}]'
     sides = encode_image(left, "png"), encode_image(right, "png")
@@ -234,7 +234,7 @@ def _as_curl_d_sends(data: bytes) -> bytes:
 def test_a_file_without_its_line_ends_is_answered_with_the_line_that_works(
     service: TestClient, image_format: str
 ) -> None:
-    body = _as_curl_d_sends(encode_image(picture(1, (64, 64)), image_format))
+    body = _as_curl_d_sends(encode_image(pattern(1, (64, 64)), image_format))
     for kind in ("application/x-www-form-urlencoded", f"image/{image_format}"):
         answer = service.post("/v1/augment?pipeline=light", content=body, headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (415, ["body"])

@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 40, 60
 FLIP = '{"transforms": [{"HorizontalFlip": {"p": 1.0}}]}'
 
 
-def picture(seed: int = 0) -> bytes:
+def pattern(seed: int = 0) -> bytes:
     return encode_image(np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), "png")
 
 
@@ -29,8 +29,8 @@ def mask() -> np.ndarray[Any, np.dtype[np.uint8]]:
     return values
 
 
-def send(service: TestClient, annotations: object, *, masks: int = 0, pictures: int = 1, **fields: str) -> Any:
-    files = [("images", (f"{i}.png", picture(i))) for i in range(pictures)]
+def send(service: TestClient, annotations: object, *, masks: int = 0, images: int = 1, **fields: str) -> Any:
+    files = [("images", (f"{i}.png", pattern(i))) for i in range(images)]
     files += [("masks", (f"{i}.png", encode_mask(mask()))) for i in range(masks)]
     data = {"pipeline": FLIP, **fields}
     if annotations is not None:
@@ -45,7 +45,7 @@ def unzipped(answer: Any) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     return files, json.loads(files.pop("annotations.json"))["results"]
 
 
-def test_boxes_and_mask_are_flipped_with_the_picture(service: TestClient) -> None:
+def test_boxes_and_mask_are_flipped_with_the_image(service: TestClient) -> None:
     said = {"boxes": [[10, 5, 30, 15]], "box_labels": ["cat"], "keypoints": [[12, 6]], "label": 3}
     files, (result,) = unzipped(send(service, said, masks=1))
     assert result["boxes"] == [[WIDTH - 30, 5, WIDTH - 10, 15]]
@@ -63,10 +63,10 @@ def test_labels_that_came_as_numbers_go_as_numbers(service: TestClient) -> None:
 
 
 @pytest.mark.parametrize("by_name", [True, False])
-def test_each_of_several_pictures_has_its_own(service: TestClient, by_name: bool) -> None:
+def test_each_of_several_images_has_its_own(service: TestClient, by_name: bool) -> None:
     each = [{"boxes": [[0, 0, 5, 5]]}, {"boxes": []}, {"boxes": [[1, 1, 9, 9], [2, 2, 8, 8]]}]
     said = {f"{i}.png": one for i, one in enumerate(each)} if by_name else each
-    _, results = unzipped(send(service, said, pictures=3, copies="2"))
+    _, results = unzipped(send(service, said, images=3, copies="2"))
     assert [len(result["boxes"]) for result in results] == [1, 1, 0, 0, 2, 2]
 
 
@@ -110,11 +110,11 @@ def test_annotations_that_cannot_be_are_refused_by_name(
 
 def test_masks_that_do_not_fit_are_refused(service: TestClient) -> None:
     assert "2 masks for 1 images" in send(service, None, masks=2).json()["detail"]
-    files = [("images", ("a.png", picture())), ("masks", ("a.png", encode_mask(mask()[:-1])))]
+    files = [("images", ("a.png", pattern())), ("masks", ("a.png", encode_mask(mask()[:-1])))]
     answer = service.post("/v1/augment", files=files, data={"pipeline": FLIP})
     assert answer.status_code == 422
     assert "another size" in answer.json()["detail"]
-    files[1] = ("masks", ("a.png", picture()))
+    files[1] = ("masks", ("a.png", pattern()))
     assert "colours" in service.post("/v1/augment", files=files, data={"pipeline": FLIP}).json()["detail"]
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from service.datasets.upload import Spool
 from service.errors import NoRoomError
 from service.home import Home, Quota
-from tests.service.archives_for_tests import PICTURES, tarred
+from tests.service.archives_for_tests import IMAGES, tarred
 from tests.service.folders_for_tests import Run
 
 MIB = 2**20
@@ -100,9 +100,9 @@ def test_uploads_at_once_never_exceed_the_home(home: Home) -> None:
 def test_an_archive_that_grows_is_given_more_while_there_is_some(run: Run) -> None:
     flat = io.BytesIO()
     Image.new("RGB", (512, 512)).save(flat, "BMP")
-    pictures = PICTURES | {f"cat/flat-{i}.bmp": flat.getvalue() for i in range(4)}
-    packed = tarred(pictures, mode="w:gz")
-    assert len(packed) < MIB / 8, "flat pictures without compression, compressed"
+    images = IMAGES | {f"cat/flat-{i}.bmp": flat.getvalue() for i in range(4)}
+    packed = tarred(images, mode="w:gz")
+    assert len(packed) < MIB / 8, "flat images without compression, compressed"
     client = run(max_home_bytes=16 * MIB)
     headers = {"Content-Type": "application/gzip"}
     answer = client.post("/v1/datasets", params={"name": "flat"}, content=packed, headers=headers)

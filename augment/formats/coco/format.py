@@ -37,7 +37,7 @@ from augment.formats import evidence, files
 from augment.formats.coco import index, write
 from augment.formats.coco.index import ImageEntry, Indexed
 from augment.formats.coco.objects import Categories, check_size, identity, is_caption, read
-from augment.formats.files import SPLIT_NAMES, above, add_pictures, confined, named, refuse
+from augment.formats.files import SPLIT_NAMES, above, add_images, confined, named, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, OutputDataset, StreamedFile, WrittenFile
 from augment.formats.shared import object_rules
 from augment.formats.shared.image_paths import Finder
@@ -51,7 +51,7 @@ _NOT_LETTERS = re.compile(r"[^a-z]+")
 _NO_SPLIT = "default"
 """What CVAT calls the only part of a dataset."""
 
-_FIRST_PICTURES = 50
+_FIRST_IMAGES = 50
 _FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 """How URLs and paths of Windows begin."""
 
@@ -60,7 +60,7 @@ _FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 class CocoFile:
     """One file: its path, what it holds (``instances`` and so on, empty where its name does not say) and its split.
 
-    ``words`` are what the folder of its pictures may be called by.
+    ``words`` are what the folder of its images may be called by.
     """
 
     path: str
@@ -105,7 +105,7 @@ def folder_of_images(tree: Tree, finder: Finder, found: CocoFile, names: Iterabl
     usual += [*(f"{word}/images" for word in found.words), "images"]
     candidates = [join(base, each) for base in dict.fromkeys(bases) for each in (*usual, "")]
     candidates = [each.rstrip("/") for each in candidates]
-    first = list(islice(names, _FIRST_PICTURES))
+    first = list(islice(names, _FIRST_IMAGES))
 
     def score(each: str) -> int:
         return sum(named(tree.paths, each, name) is not None for name in first)
@@ -177,7 +177,7 @@ class Coco(FolderFormat):
         listing.keypoint_names = tuple(dict.fromkeys(name for each in categories for name in each.get("keypoints", ())))
         listing.details = write.details(indexed, categories)
         listing.splits = tuple(dict.fromkeys(each.split for each in found if each.split is not None))
-        finder = Finder(tree.pictures())
+        finder = Finder(tree.images())
         parts = [
             _Part(of_file, each.split, *folder_of_images(tree, finder, each, of_file.entries))
             for each, of_file in zip(found, indexed, strict=True)
@@ -193,12 +193,12 @@ class Coco(FolderFormat):
                 f"{number} found by name, since the listed path leads elsewhere (the first: {keys.printable(name)} is "
                 f"{keys.printable(path)})"
             )
-        for path in sorted(tree.pictures()):
+        for path in sorted(tree.images()):
             if path not in taken:
                 refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
 
     def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
-        """None. Raises RecordError where the picture's annotations cannot be written at the end."""
+        """None. Raises RecordError where the image's annotations cannot be written at the end."""
         said = output.annotations
         lacks = object_rules.lacking(said) or object_rules.without_class(said, whole.classes)
         if lacks is not None:
@@ -297,7 +297,7 @@ def _add_split(
         goes_by = f"{prefix}{path.removeprefix(folder)}"
         return Described(annotate=partial(_annotations, of_files, categories), named=goes_by, problem=problem)
 
-    add_pictures(listing, images, split, describe)
+    add_images(listing, images, split, describe)
 
 
 def _refuse_name(listing: Listing, part: _Part, shown: str, name: str) -> None:

@@ -225,15 +225,15 @@ class Indexed:
         return image
 
     def objects(self, entry: ImageEntry) -> Iterator[Mapping[str, Any]]:
-        """The objects in the picture, in the order of the file."""
+        """The objects in the image, in the order of the file."""
         return (element(self.text, start) for start in entry.objects)
 
 
 def index_file(path: str, text: str) -> Indexed:
     """Go through a file once. Raises DatasetError where it is no strict JSON, or none of COCO's.
 
-    What is wrong with one picture or object is the ``problem`` of its picture: an object of an unknown category, an id
-    that two objects or pictures have. Of two objects with one id the later is blamed.
+    What is wrong with one image or object is the ``problem`` of its image: an object of an unknown category, an id
+    that two objects or images have. Of two objects with one id the later is blamed.
     """
     found = Indexed(path, text)
     by_id: dict[Id, ImageEntry] = {}

@@ -78,9 +78,9 @@ def read(
     width: int,
     says_boxes: bool,
 ) -> Annotations:
-    """The annotations of one picture of this size, from its objects and captions.
+    """The annotations of one image of this size, from its objects and captions.
 
-    ``says_boxes`` is False where the file lists pictures only. Raises ValueError that says what is wrong.
+    ``says_boxes`` is False where the file lists images only. Raises ValueError that says what is wrong.
     """
     boxes: list[Corners] = []
     labels: list[str] = []
@@ -118,11 +118,11 @@ def read(
 
 
 def check_size(image: Mapping[str, Any], height: int, width: int) -> None:
-    """Raise ValueError where the entry of an image says another size than the picture has."""
+    """Raise ValueError where the entry of an image says another size than the image has."""
     said = (image.get("width"), image.get("height"))
     if None not in said and said != (width, height):
-        found = f"the upright picture is {width} x {height}"
-        raise ValueError(f"picture of another size: the JSON says {said[0]!r} x {said[1]!r}, {found}")
+        found = f"the upright image is {width} x {height}"
+        raise ValueError(f"image of another size: the JSON says {said[0]!r} x {said[1]!r}, {found}")
 
 
 def _numbers(value: object, where: str, what: str) -> list[float]:
@@ -163,7 +163,7 @@ def _mask(value: object, where: str, height: int, width: int) -> Polygons | Rle 
         detail = f"not run lengths: {where} has a segmentation that is neither polygons nor run lengths"
         raise ValueError(detail)  # noqa: TRY004 - wrong is the file, not the call
     if value.get("size") != [height, width]:
-        found = f"the upright picture {width} x {height}"
+        found = f"the upright image {width} x {height}"
         raise ValueError(f"mask of another size: {where} has [height, width] {quoted(value.get('size'))}, {found}")
     counts = value["counts"]
     try:
@@ -205,7 +205,7 @@ def _attributes(each: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _add_keypoints(
     found: dict[str, list[Any]], each: Mapping[str, Any], categories: Categories, box: int, where: str
 ) -> None:
-    """Add an object's keypoints to the lists of the picture's, which are by the names of annotations."""
+    """Add an object's keypoints to the lists of the image's, which are by the names of annotations."""
     if each.get("keypoints") is None:
         return
     numbers = _numbers(each["keypoints"], where, "keypoints")

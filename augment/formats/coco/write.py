@@ -26,7 +26,7 @@ from augment.validation import quoted
 def written(
     annotations: Annotations, ids: Mapping[str, Id], keypoint_names: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """The objects of one picture as COCO has them, less ``id`` and ``image_id``.
+    """The objects of one image as COCO has them, less ``id`` and ``image_id``.
 
     ``ids`` are those of the classes, ``keypoint_names`` the keypoints that objects of a class have, as far as they have
     any.

@@ -40,7 +40,7 @@ class ClassColumn:
 
 @dataclass(frozen=True, slots=True)
 class ParquetLayout:
-    """The columns of a file, by what they hold. ``image_path`` is the leaf with the names of the pictures' files.
+    """The columns of a file, by what they hold. ``image_path`` is the leaf with the names of the images' files.
 
     ``carried`` go into ``extra``, ``left_out`` are not read.
     """
@@ -59,7 +59,7 @@ class ParquetLayout:
 
     @property
     def said(self) -> tuple[str, ...]:
-        """The columns that make up a picture's annotations."""
+        """The columns that make up an image's annotations."""
         labels = None if self.labels is None else self.labels.column
         named = (labels, self.label_weights, self.objects, self.annotations)
         return tuple(column for column in named if column is not None) + self.carried
@@ -71,11 +71,11 @@ def layout_of(schema: pa.Schema) -> ParquetLayout:
         raise LayoutError("several columns have one name; rename them")
     features = _features(schema.metadata or {})
     fields = {field.name: field for field in schema}
-    pictures = _pictures(fields, features)
-    masks = [name for name in MASKS if name in pictures]
+    images = _images(fields, features)
+    masks = [name for name in MASKS if name in images]
     if len(masks) > 1:
         raise LayoutError(f"several columns may be the mask: {', '.join(masks)}; keep one")
-    image = _image([name for name in pictures if name not in masks], schema.names)
+    image = _image([name for name in images if name not in masks], schema.names)
     used = {image, *masks}
     label = _label(fields, features, used)
     labels = _several(fields, features)
@@ -110,12 +110,12 @@ def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     return features if isinstance(features, Mapping) else {}
 
 
-def _pictures(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> list[str]:
-    """The columns that hold pictures, in the order of the schema."""
+def _images(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> list[str]:
+    """The columns that hold images, in the order of the schema."""
     named = [name for name in fields if _kind(features.get(name)) == "Image"]
     without = [name for name in named if not _has_bytes(fields[name].type)]
     if without:
-        raise LayoutError(f"column {without[0]} holds paths and no pictures; write it with the pictures' bytes in it")
+        raise LayoutError(f"column {without[0]} holds paths and no images; write it with the images' bytes in it")
     found = named or [name for name in fields if _has_bytes(fields[name].type)]
     for name in found:
         if name in {"", ".", ".."} or "/" in name or "\0" in name:
@@ -123,14 +123,14 @@ def _pictures(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> li
     return found
 
 
-def _image(pictures: list[str], names: list[str]) -> str:
-    if not pictures:
-        raise LayoutError(f"no column holds pictures, of {', '.join(names) or 'none'}; write their bytes into one")
-    if len(pictures) == 1:
-        return pictures[0]
-    if "image" in pictures:
+def _image(images: list[str], names: list[str]) -> str:
+    if not images:
+        raise LayoutError(f"no column holds images, of {', '.join(names) or 'none'}; write their bytes into one")
+    if len(images) == 1:
+        return images[0]
+    if "image" in images:
         return "image"
-    raise LayoutError(f"several columns may be the picture: {', '.join(pictures)}; call one of them image")
+    raise LayoutError(f"several columns may be the image: {', '.join(images)}; call one of them image")
 
 
 def _label(fields: Mapping[str, pa.Field], features: Mapping[str, Any], used: set[str]) -> ClassColumn | None:

@@ -49,9 +49,9 @@ from augment.samples.annotations import Annotations
 
 GROUP_ROWS = 100
 GROUP_BYTES = 2**20
-"""Of pictures in a row group, which has one at least."""
+"""Of images in a row group, which has one at least."""
 
-_PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 _BOXES = pa.list_(pa.list_(pa.float64(), 4))
 
 
@@ -65,15 +65,15 @@ def card(splits: Sequence[str]) -> str:
 def file_bytes(outputs: Sequence[Packed], whole: OutputDataset) -> bytes:
     """A Parquet file of these outputs, a row each, in their order."""
     schema = _schema(whole)
-    pictures = [f"{name}.{leaf}" for name in ("image", "mask") if name in schema.names for leaf in ("bytes", "path")]
-    others = [name for name in _leaves("", list(schema)) if name not in pictures]
+    images = [f"{name}.{leaf}" for name in ("image", "mask") if name in schema.names for leaf in ("bytes", "path")]
+    others = [name for name in _leaves("", list(schema)) if name not in images]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
         schema,
-        compression={leaf: "none" if leaf in pictures else "snappy" for leaf in pictures + others},
+        compression={leaf: "none" if leaf in images else "snappy" for leaf in images + others},
         use_dictionary=others,
-        column_encoding=dict.fromkeys(pictures, "PLAIN"),
+        column_encoding=dict.fromkeys(images, "PLAIN"),
         write_statistics=others,
     ) as writer:
         for group in _groups(outputs):
@@ -87,17 +87,17 @@ def _groups(outputs: Sequence[Packed]) -> Iterator[list[Packed]]:
     group: list[Packed] = []
     num_bytes = 0
     for packed in outputs:
-        if group and (len(group) == GROUP_ROWS or num_bytes + len(packed.picture) > GROUP_BYTES):
+        if group and (len(group) == GROUP_ROWS or num_bytes + len(packed.image) > GROUP_BYTES):
             yield group
             group, num_bytes = [], 0
         group.append(packed)
-        num_bytes += len(packed.picture)
+        num_bytes += len(packed.image)
     if group:
         yield group
 
 
 def _schema(whole: OutputDataset) -> pa.Schema:
-    fields: dict[str, tuple[pa.DataType, Any]] = {"image": (_PICTURE, {"_type": "Image"})}
+    fields: dict[str, tuple[pa.DataType, Any]] = {"image": (_IMAGE, {"_type": "Image"})}
     classes = {"names": list(whole.classes), "_type": "ClassLabel"}
     if "label" in whole.targets:
         fields["label"] = pa.int64(), classes
@@ -105,7 +105,7 @@ def _schema(whole: OutputDataset) -> pa.Schema:
         fields["labels"] = pa.list_(pa.int64()), _sequence(classes)
         fields["label_weights"] = pa.list_(pa.float64()), _sequence(_value("float64"))
     if "mask" in whole.targets:
-        fields["mask"] = _PICTURE, {"_type": "Image"}
+        fields["mask"] = _IMAGE, {"_type": "Image"}
     if "boxes" in whole.targets:
         kind = pa.struct([pa.field("bbox", _BOXES), pa.field("category", pa.list_(pa.int64()))])
         box = {**_sequence(_value("float64")), "length": 4}
@@ -140,7 +140,7 @@ def _row(packed: Packed, whole: OutputDataset) -> dict[str, Any]:
     output = packed.output
     said = output.annotations
     index = {name: i for i, name in enumerate(whole.classes)}
-    row: dict[str, Any] = {"image": {"bytes": packed.picture, "path": output.file_name}}
+    row: dict[str, Any] = {"image": {"bytes": packed.image, "path": output.file_name}}
     if "label" in whole.targets:
         row["label"] = NO_CLASS if output.class_name is None else index[output.class_name]
     if "labels" in whole.targets:

@@ -26,14 +26,14 @@ CARRIED_MEAN_BYTES = 1024
 """A row of the first row group, of a column that is carried along without being understood: captions and numbers."""
 
 NAME_MAX_CHARS = 1024
-"""Of the path of a picture; a longer one is no name."""
+"""Of the path of an image; a longer one is no name."""
 
 _WINDOWS = re.compile(r"[A-Za-z]:\\|\\\\")
 
 
 @dataclass(slots=True)
 class Shelf:
-    """One shard. ``names`` are those beside the pictures, ``values`` the classes as they are written."""
+    """One shard. ``names`` are those beside the images, ``values`` the classes as they are written."""
 
     path: Path
     shard: ShardFile
@@ -119,7 +119,7 @@ def common_layout(shelves: Sequence[Shelf]) -> ParquetLayout:
     for shelf in shelves:
         if replace(shelf.layout, carried=(), left_out=()) != bare:
             raise DatasetError(
-                f"{keys.printable(shelf.path)} has other columns of pictures, classes or boxes than "
+                f"{keys.printable(shelf.path)} has other columns of images, classes or boxes than "
                 f"{keys.printable(first.path)}, or other names of classes; give shards of one dataset"
             )
     unread = left_out.keys() | _large(first, list(carried))
@@ -167,11 +167,11 @@ def _different(table: pa.Table, column: str, member: str | None) -> Iterator[int
 
 
 def _own_name(path: str | None) -> str | None:
-    """What a record goes by whose picture was called so; None for what is no name."""
+    """What a record goes by whose image was called so; None for what is no name."""
     if path is None or len(path) > NAME_MAX_CHARS or "\0" in path:
         return None
     address = "://" in path
-    plain = path.partition("::")[0] if address else path  # fsspec's chains: a.png::https://…/pictures.zip
+    plain = path.partition("::")[0] if address else path  # fsspec's chains: a.png::https://…/images.zip
     windows = _WINDOWS.match(plain) is not None
     parts = [part for part in plain.replace("\\", "/" if windows else "\\").split("/") if part not in {"", "."}]
     outside = address or windows or plain.startswith("/") or ".." in parts

@@ -74,7 +74,7 @@ class ClassValues:
 
 
 class NamesInUse:
-    """Collects what annotations name, where it is not listed; then says whether a picture's names are known.
+    """Collects what annotations name, where it is not listed; then says whether an image's names are known.
 
     ``values`` are the dataset's classes, ``listed`` its names of keypoints, empty where nothing lists them.
     """
@@ -95,7 +95,7 @@ class NamesInUse:
         return self.values.listed is not None and bool(self._listed)
 
     def note(self, said: Annotations) -> None:
-        """Take in the names in one picture's annotations."""
+        """Take in the names in one image's annotations."""
         self._keypoints.update(said.keypoint_labels or ())
         for name in (*(said.labels or ()), *(said.box_labels or ())):
             self.values.note(name)

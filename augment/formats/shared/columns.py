@@ -16,14 +16,14 @@ from typing import NamedTuple
 from augment.datasets import keys
 from augment.formats import files
 from augment.formats.shared.image_paths import Finder
-from augment.formats.tree import is_picture, join
+from augment.formats.tree import is_image, join
 from augment.validation import quoted
 
 # Names of columns, as ``_plain`` gives them: in lower case, without separators inside.
 
 PATHS = (
     *("filename", "filepath", "filepaths", "filenames", "file", "path", "imagepath", "imagefile", "imagefilename"),
-    *("imagename", "image", "images", "imageindex", "imgpath", "imgname", "imgfile", "img", "photo", "picture"),
+    *("imagename", "image", "images", "imageindex", "imgpath", "imgname", "imgfile", "img", "photo"),
     *("imageid", "imgid", "idcode", "id"),
 )
 LABEL = ("label", "class", "classname", "category", "categoryname", "target", "classlabel", "labelname")
@@ -188,7 +188,7 @@ class ImageFinder:
         """Return the images in folders that are called after a split, as ``train_images``; all if there are none."""
         if split not in self._of_split:
             start = None if split is None else split[:3].lower()  # of validation, valid and val
-            by_folder = files.by_folder(filter(is_picture, self._paths))
+            by_folder = files.by_folder(filter(is_image, self._paths))
             named = {folder for folder in by_folder if any(word[:3] == start for word in split_words(folder))}
             chosen = named or by_folder.keys()
             self._of_split[split] = [join(folder, name) for folder in chosen for name in by_folder[folder]]
@@ -279,7 +279,7 @@ def _path_column(header: Sequence[str], rows: Sequence[TableRow], find: Callable
             path = find(cell) if cell and "://" not in cell else None
         except ValueError:  # one of several: it names images all the same
             return ""
-        return path if path is None or is_picture(path) or not keys.extension(path) else None
+        return path if path is None or is_image(path) or not keys.extension(path) else None
 
     plain = [_plain(name) for name in header]
     rows = rows[:_LOOKED_AT]
@@ -288,7 +288,7 @@ def _path_column(header: Sequence[str], rows: Sequence[TableRow], find: Callable
     for place, by_cell in enumerate(by_column):
         cells = [cell for cell in by_cell if cell]
         named = [cell for cell in cells if by_cell[cell] is not None]
-        as_files = [cell for cell in cells if is_picture(cell) and "://" not in cell]
+        as_files = [cell for cell in cells if is_image(cell) and "://" not in cell]
         if set(named) & set(as_files):
             whole.append(place)
         elif named and (plain[place] in PATHS or _may_be_stems(plain[place], named, cells)):
@@ -478,7 +478,7 @@ def _may_number_classes(table: Table, images: ImageFinder) -> bool:
 def _is_header(cells: Sequence[str], find: Callable[[str], str | None]) -> bool:
     """True if a first line holds names of columns, and False if it is a row already."""
     plain = [_plain(cell) for cell in cells]
-    if any(map(is_picture, cells)):
+    if any(map(is_image, cells)):
         return False
     if not set(PATHS).isdisjoint(plain):
         return True
@@ -507,7 +507,7 @@ def _read_headerless(
     ]
     if len(fitting) != 1 or place is None:
         return None
-    named = sum(is_picture(row.cells[place]) or _names_image(find, row.cells[place]) for row in rows)
+    named = sum(is_image(row.cells[place]) or _names_image(find, row.cells[place]) for row in rows)
     columns = columns_of(fitting[0], rows, place)
     if 10 * named < 9 * len(rows) or (columns.label is not None and not _can_be_classes(rows, columns.label)):
         return None

@@ -1,6 +1,6 @@
-"""Pictures that a table or an annotation file names by their paths: from what it says to a listing.
+"""Images that a table or an annotation file names by their paths: from what it says to a listing.
 
-A picture that is named but not there, one that is named twice, and one that lies there without being named are each
+An image that is named but not there, one that is named twice, and one that lies there without being named are each
 told by name: none of the three vanishes in silence.
 """
 
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from augment.errors import DatasetError, Reason
 from augment.formats import files, folder
 from augment.formats.format import Described, Listing
-from augment.formats.tree import Tree, is_picture
+from augment.formats.tree import Tree, is_image
 
 MAX_TABLE_BYTES = 2**30
 """A table of ten million rows; it is read into memory."""
@@ -26,19 +26,19 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 @dataclass(slots=True)
 class TableImages:
-    """What tables say of the pictures of one dataset; ``splits`` has None for those of which they say none."""
+    """What tables say of the images of one dataset; ``splits`` has None for those of which they say none."""
 
     tree: Tree
     described: dict[str, Described] = field(default_factory=dict)
     splits: dict[str, str | None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
-    """Files that are no pictures of their own: the tables, and masks."""
+    """Files that are no images of their own: the tables, and masks."""
     missing: dict[str, str] = field(default_factory=dict)
     """What rows name that is not there, and the problem."""
     classes: set[str] = field(default_factory=set)
 
     def add(self, path: str, described: Described, where: str, split: str | None = None) -> None:
-        """Note what a row says of a picture; of one that is named before, that it is named twice."""
+        """Note what a row says of an image; of one that is named before, that it is named twice."""
         if path in self.described:
             problem = f"named twice: the second time in {where}"
             described = replace(self.described[path], problem=self.described[path].problem or problem)
@@ -47,7 +47,7 @@ class TableImages:
         self.splits[path] = split
 
     def fill(self, listing: Listing, tables: str) -> None:
-        """Add all of it to a listing. ``tables`` is what messages call the files that name pictures.
+        """Add all of it to a listing. ``tables`` is what messages call the files that name images.
 
         Where rows name no split, it is that of the folders, by the rule of the folder format. Classes that are all
         numbers are in the order of the numbers. Raises DatasetError where the splits are ambiguous.
@@ -66,7 +66,7 @@ class TableImages:
             files.refuse(listing, path, Reason.ANNOTATION, detail)
         files.add_described(listing, map(self._in_split, sorted(self.described, key=str.encode)))
         listing.read |= self.used
-        rest = set(self.tree.pictures()) - self.described.keys() - self.used
+        rest = set(self.tree.images()) - self.described.keys() - self.used
         files.add_misplaced(listing, rest, f"no row of {tables} names it; add one, or move it elsewhere")
 
     def _split_by_folder(self, root: Path) -> None:
@@ -77,7 +77,7 @@ class TableImages:
             self.splits |= {path: split for path in self.described if path.startswith(f"{split}/")}
 
     def _in_split(self, path: str) -> tuple[str, str | None, Described]:
-        """A picture with its split, with whose name the record's own begins."""
+        """An image with its split, with whose name the record's own begins."""
         split, described = self.splits[path], self.described[path]
         outside = split is not None and not path.startswith(f"{split}/")
         return path, split, replace(described, named=f"{split}/{path}") if outside else described
@@ -137,7 +137,7 @@ class Finder:
         return index
 
     def anywhere(self, base: str, name: str) -> str | None:
-        """As ``files.named``; else the one picture whose path ends with the name, which may lack its extension.
+        """As ``files.named``; else the one image whose path ends with the name, which may lack its extension.
 
         Raises ValueError where several do.
         """
@@ -161,9 +161,9 @@ class Finder:
 
     @functools.cached_property
     def _by_name(self) -> Mapping[str, list[str]]:
-        """Pictures by the last part of their path, with and without extension."""
+        """Images by the last part of their path, with and without extension."""
         index: dict[str, list[str]] = {}
-        for path in filter(is_picture, self._paths):
+        for path in filter(is_image, self._paths):
             for last in {path.rpartition("/")[2], _bare(path).rpartition("/")[2]}:
                 index.setdefault(last, []).append(path)
         return index

@@ -19,7 +19,7 @@ def lacking(annotations: Annotations) -> str | None:
     if not annotations.keypoints:
         return None
     if annotations.boxes is None:
-        return "keypoints are written with the box that they belong to, and this picture has no boxes"
+        return "keypoints are written with the box that they belong to, and this image has no boxes"
     if labels is None:
         return "keypoints are written by their names, and these have none"
     if owners is None:
@@ -38,7 +38,7 @@ def without_class(annotations: Annotations, classes: Sequence[str]) -> str | Non
 
 
 def by_box(annotations: Annotations) -> dict[int, dict[str, int]]:
-    """For each box that has keypoints, the places of these in the picture's lists by their names."""
+    """For each box that has keypoints, the places of these in the image's lists by their names."""
     found: dict[int, dict[str, int]] = {}
     pairs = zip(annotations.keypoint_labels or (), _owners(annotations) or (), strict=False)
     for i, (label, box) in enumerate(pairs):

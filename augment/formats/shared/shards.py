@@ -34,8 +34,8 @@ from augment.validation import read_json
 
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
 _DESCRIBES = re.compile(r"(readme|license)(\.\w+)?|classes\.txt|dataset_infos?\.json", re.IGNORECASE)
-PICTURES = frozenset({"bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"})
-"""Extensions of the pictures that are decoded, in lower case."""
+IMAGES = frozenset({"bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"})
+"""Extensions of the images that are decoded, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def find(
             path = join(folder.path, name)
             if name.lower().endswith(tuple(refused)):
                 raise DatasetError(
-                    f"{keys.printable(root / path)} is compressed, and pictures in it cannot be read in place; unpack "
+                    f"{keys.printable(root / path)} is compressed, and images in it cannot be read in place; unpack "
                     f"it to a {suffix} file and remove it"
                 )
             if name.endswith(suffix):
@@ -81,7 +81,7 @@ def find(
 
 def recognise(tree: Tree, suffix: str) -> bool:
     """Return True if there are shards, and no image beside them."""
-    return any(path.endswith(suffix) for path in tree.paths) and not any(tree.pictures())
+    return any(path.endswith(suffix) for path in tree.paths) and not any(tree.images())
 
 
 def names_of(

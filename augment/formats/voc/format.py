@@ -1,6 +1,6 @@
 """The PASCAL VOC format: one XML file an image, and lists of names for the splits.
 
-    JPEGImages/{name}.jpg             the images; ``images/`` does too, and so do others of ``_PICTURES``
+    JPEGImages/{name}.jpg             the images; ``images/`` does too, and so do others of ``_IMAGES``
     Annotations/{name}.xml            their boxes: see ``xml``; ``xmls/`` does too, and so do others of ``_ANNOTATIONS``
     ImageSets/Main/{split}.txt        the names in each split, one a line; else in ``ImageSets/Segmentation``
     SegmentationClass/{name}.png      masks of class indices, for as many images as there are
@@ -36,7 +36,7 @@ from itertools import groupby
 from augment.datasets import keys
 from augment.errors import DatasetError, Reason, RecordError
 from augment.formats import evidence
-from augment.formats.files import SPLIT_NAMES, above, add_pictures, refuse
+from augment.formats.files import SPLIT_NAMES, above, add_images, refuse
 from augment.formats.format import (
     Described,
     FolderFormat,
@@ -48,13 +48,13 @@ from augment.formats.format import (
     WrittenFile,
 )
 from augment.formats.masks import find_classes
-from augment.formats.tree import Tree, is_picture, join
+from augment.formats.tree import Tree, is_image, join
 from augment.formats.voc.xml import MAX_BYTES, counts_from_0, file_name, num_lost, parse, write
 from augment.samples.annotations import Annotations
 
 _MAX_LIST_BYTES = 256 * 2**20
-_PICTURES = frozenset(
-    {"jpegimages", "pngimages", "images", "image", "imgs", "img", "pictures", "pics", "jpegs", "jpgs", "pngs", "rgb"}
+_IMAGES = frozenset(
+    {"jpegimages", "pngimages", "images", "image", "imgs", "img", "pics", "jpegs", "jpgs", "pngs", "rgb"}
 )
 _ANNOTATIONS = frozenset(
     {"annotations", "annotation", "annots", "annot", "annos", "anno", "xmls", "xml", "labels", "label", "bboxes"}
@@ -70,13 +70,13 @@ class VocLayout:
     """The files of a dataset, by the names that lists give them: the path less the base, one folder and the extension.
 
     ``base`` is the folder that holds all of it, ``lists`` that of the lists, relative to the root, or None.
-    ``pictures_folder`` is the first folder of images, for messages.
+    ``images_folder`` is the first folder of images, for messages.
     """
 
     base: str
     lists: str | None
-    pictures_folder: str = ""
-    pictures: dict[str, str] = field(default_factory=dict)
+    images_folder: str = ""
+    images: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ def find_layout(listing: Listing, tree: Tree) -> VocLayout:
     below = {inside.lower(): folder for folder in _folders(tree) if (inside := _below(base, folder)) is not None}
     lists = ("imagesets/main", "imagesets/segmentation", "imagesets")
     layout = VocLayout(base, next((below[name] for name in lists if name in below), None))
-    _add_pictures(listing, tree, layout)
+    _add_images(listing, tree, layout)
     _pair_xml(listing, tree, layout)
     return layout
 
@@ -153,28 +153,28 @@ def _split_before(part: str, folders: frozenset[str]) -> str | None:
     return match[1]
 
 
-def _add_pictures(listing: Listing, tree: Tree, layout: VocLayout) -> None:
-    inside = {path: _below(layout.base, path) for path in sorted(tree.pictures(), key=str.encode)}
+def _add_images(listing: Listing, tree: Tree, layout: VocLayout) -> None:
+    inside = {path: _below(layout.base, path) for path in sorted(tree.images(), key=str.encode)}
     outside = {
         path: name for path, name in inside.items() if name is None or not _add_mask(listing, layout, name, path)
     }
     for path, place in list(outside.items()):
-        name = None if place is None else next(_names(place, _PICTURES), None)
+        name = None if place is None else next(_names(place, _IMAGES), None)
         if name is not None:
-            _add_picture(listing, layout, name, path)
+            _add_image(listing, layout, name, path)
             del outside[path]
-            layout.pictures_folder = layout.pictures_folder or _folder_of(path, _PICTURES)
-    if not layout.pictures:
+            layout.images_folder = layout.images_folder or _folder_of(path, _IMAGES)
+    if not layout.images:
         for path, place in list(outside.items()):
             if place is not None:
-                _add_picture(listing, layout, keys.without_extension(place), path)
+                _add_image(listing, layout, keys.without_extension(place), path)
                 del outside[path]
-    where = layout.pictures_folder or layout.base
+    where = layout.images_folder or layout.base
     for path in outside:
         refuse(listing, path, Reason.MISPLACED, f"it does not lie in {where}; move it there")
     for name, path in layout.masks.items():
-        if name not in layout.pictures:
-            refuse(listing, path, Reason.MISPLACED, "a mask of a picture that is not there")
+        if name not in layout.images:
+            refuse(listing, path, Reason.MISPLACED, "a mask of an image that is not there")
     unread = Counter(_folder_of(path, _OF_MASKS) for path in inside if path in listing.read)
     for folder, number in sorted(unread.items()):
         count = "1 mask is" if number == 1 else f"{number:,} masks are"
@@ -200,8 +200,8 @@ def _folder_of(path: str, names: frozenset[str]) -> str:
     return next((each for each in outer if next(_names(f"{each.rpartition('/')[2]}/", names), None) is not None), "")
 
 
-def _add_picture(listing: Listing, layout: VocLayout, name: str, path: str) -> None:
-    first = layout.pictures.setdefault(name, path)
+def _add_image(listing: Listing, layout: VocLayout, name: str, path: str) -> None:
+    first = layout.images.setdefault(name, path)
     if first != path:
         detail = f"{keys.printable(first)} has the same name, and annotations go by that; rename one of them"
         refuse(listing, path, Reason.MISPLACED, detail)
@@ -209,7 +209,7 @@ def _add_picture(listing: Listing, layout: VocLayout, name: str, path: str) -> N
 
 def _pair_xml(listing: Listing, tree: Tree, layout: VocLayout) -> None:
     """Find the XML of each image: by its place, else by its name alone, else by the name in it."""
-    by_path = {keys.without_extension(path): name for name, path in layout.pictures.items()}
+    by_path = {keys.without_extension(path): name for name, path in layout.images.items()}
     pending = []
     for path in sorted(tree.paths, key=str.encode):
         if keys.extension(path).lower() == ".xml":
@@ -217,11 +217,11 @@ def _pair_xml(listing: Listing, tree: Tree, layout: VocLayout) -> None:
                 by_path.get(keys.without_extension(path)),
                 *_names(_below(layout.base, path) or path, _ANNOTATIONS),
             ]
-            name = next((name for name in candidates if name in layout.pictures), None)
+            name = next((name for name in candidates if name in layout.images), None)
             if name is None or layout.annotations.setdefault(name, path) != path:
                 pending.append(path)
     _pair_alone(layout, {path: _stem(path) for path in pending})
-    stems = set(map(_stem, layout.pictures))
+    stems = set(map(_stem, layout.images))
     taken = set(layout.annotations.values())
     said = {path: _named_in(tree, path) for path in pending if path not in taken and _stem(path) not in stems}
     _pair_alone(layout, {path: name for path, name in said.items() if name is not None})
@@ -231,7 +231,7 @@ def _pair_xml(listing: Listing, tree: Tree, layout: VocLayout) -> None:
 def _pair_alone(layout: VocLayout, names: Mapping[str, str]) -> None:
     """Pair XML files with images by names without folders that only one of each has."""
     by_stem: dict[str, list[str]] = {}
-    for name in layout.pictures:
+    for name in layout.images:
         by_stem.setdefault(_stem(name), []).append(name)
     number = Counter(names.values())
     for path, stem in names.items():
@@ -243,7 +243,7 @@ def _pair_alone(layout: VocLayout, names: Mapping[str, str]) -> None:
 def _stem(path: str) -> str:
     """The last part of a path, of an image or XML without its extension; names in lists have none."""
     name = path.rpartition("/")[2]
-    return keys.without_extension(name) if is_picture(name) or keys.extension(name).lower() == ".xml" else name
+    return keys.without_extension(name) if is_image(name) or keys.extension(name).lower() == ".xml" else name
 
 
 def _named_in(tree: Tree, path: str) -> str | None:
@@ -257,7 +257,7 @@ def _named_in(tree: Tree, path: str) -> str | None:
 def split_images(files: Tree, found: VocLayout) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
     """Each split with the names in it, and what each record there goes by."""
     if found.lists is None:
-        yield from _folders_as_splits(found.pictures)
+        yield from _folders_as_splits(found.images)
         return
     lists = {}
     for path in sorted(files.below(found.lists)):
@@ -270,8 +270,8 @@ def split_images(files: Tree, found: VocLayout) -> Iterator[tuple[str | None, li
         if not {"train", "val"} & {name.lower() for name in lists}:
             lists = {"train": path, **lists}
     if not lists:
-        yield None, [(name, name) for name in found.pictures]
-    known = frozenset(found.pictures)
+        yield None, [(name, name) for name in found.images]
+    known = frozenset(found.images)
     for split, path in lists.items():
         try:
             text = files.read_text(path, max_bytes=_MAX_LIST_BYTES)
@@ -284,18 +284,18 @@ def split_images(files: Tree, found: VocLayout) -> Iterator[tuple[str | None, li
 
 
 def _listed(line: str, known: frozenset[str]) -> str:
-    """The name in a line: without the ``1`` or ``-1`` that some lists add, and without a picture's extension."""
+    """The name in a line: without the ``1`` or ``-1`` that some lists add, and without an image's extension."""
     if line in known:
         return line
     name = line.strip()
     before_flag = name.rsplit(maxsplit=1)
     if len(before_flag) == 2 and before_flag[1] in _FLAGS and name not in known:
         name = before_flag[0]
-    return keys.without_extension(name) if name not in known and is_picture(name) else name
+    return keys.without_extension(name) if name not in known and is_image(name) else name
 
 
-def _folders_as_splits(pictures: Iterable[str]) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
-    names = list(pictures)
+def _folders_as_splits(images: Iterable[str]) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
+    names = list(images)
     tops = {name.partition("/")[0] if "/" in name else "" for name in names}
     if not all(top.lower() in SPLIT_NAMES for top in tops):
         yield None, [(name, name) for name in names]
@@ -322,7 +322,7 @@ class Voc(FolderFormat):
         xmls = tree.of_suffixes([".xml"])
         if not xmls:
             return False
-        stems = {keys.without_extension(path.rpartition("/")[2]) for path in tree.pictures()}
+        stems = {keys.without_extension(path.rpartition("/")[2]) for path in tree.images()}
         about = [path for path in xmls if keys.without_extension(path.rpartition("/")[2]) in stems]
         in_folders = (path for path in xmls if not _ANNOTATIONS.isdisjoint(path.lower().split("/")[:-1]))
         return evidence.has(tree, self.name, about) or (bool(stems) and evidence.has(tree, self.name, in_folders))
@@ -342,12 +342,12 @@ class Voc(FolderFormat):
         for split, names in splits.items():
             _add_split(listing, tree, layout, split, names, taken)
         listing.read.update(path for path in tree.paths if "imagesets" in path.lower().split("/")[:-1])
-        for name, path in layout.pictures.items():
+        for name, path in layout.images.items():
             if name not in taken:
                 refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
 
-    def picture_path(self, output: Output) -> str:
-        """Below the folder of pictures; the split is part of the name, for two splits may have equal keys."""
+    def image_path(self, output: Output) -> str:
+        """Below the folder of images; the split is part of the name, for two splits may have equal keys."""
         return f"JPEGImages/{_name(output)}.{_extension(output)}"
 
     def mask_path(self, output: Output) -> str:
@@ -358,7 +358,7 @@ class Voc(FolderFormat):
         """Return its XML, unless it has no boxes. Raises RecordError if a name cannot stand in a list or in XML."""
         name = _name(output)
         if _NAMELESS.search(name):
-            detail = f"{keys.printable(name)!r} cannot be a line in a list of names; rename the picture, or choose COCO"
+            detail = f"{keys.printable(name)!r} cannot be a line in a list of names; rename the image, or choose COCO"
             raise RecordError(output.key, Reason.NOT_RENDERABLE, detail)
         if output.annotations.boxes is None and "boxes" not in whole.targets:
             return ()
@@ -390,7 +390,7 @@ def _name(output: Output) -> str:
 
 
 def _extension(output: Output) -> str:
-    """That of the picture; where the key has it already, once more: XML goes by the name less its extension."""
+    """That of the image; where the key has it already, once more: XML goes by the name less its extension."""
     return output.extension or keys.extension(output.key).removeprefix(".")
 
 
@@ -422,13 +422,13 @@ def _add_split(
         if name in taken:
             detail = f"it is in {taken[name]} too; take it out of one of them"
             refuse(listing, f"{prefix}{short}", Reason.MISPLACED, detail)
-        elif name not in layout.pictures:
-            where = layout.pictures_folder or "the folder"
-            detail = f"{layout.lists} lists it, but there is no such picture in {where}"
+        elif name not in layout.images:
+            where = layout.images_folder or "the folder"
+            detail = f"{layout.lists} lists it, but there is no such image in {where}"
             refuse(listing, f"{prefix}{short}", Reason.UNREADABLE, detail)
         else:
             taken[name] = split
-            path = layout.pictures[name]
+            path = layout.images[name]
             goes_by[path] = (name, f"{prefix}{short}{keys.extension(path)}")
     has_xml = any(name in layout.annotations for name, _ in goes_by.values())
     origin = int(listing.details["origin"])
@@ -442,7 +442,7 @@ def _add_split(
         problem = "no annotations: there is no XML file of this name; write one, without objects where there are none"
         return Described(mask=place, named=named, problem=problem if has_xml else None)
 
-    add_pictures(listing, goes_by, split, describe)
+    add_images(listing, goes_by, split, describe)
 
 
 def _annotations(files: Tree, path: str, origin: int, height: int, width: int) -> Annotations:

@@ -1,4 +1,4 @@
-"""One picture's XML, as PASCAL VOC's devkit and the tools after it write it, to annotations and back.
+"""One image's XML, as PASCAL VOC's devkit and the tools after it write it, to annotations and back.
 
 **Coordinates.** In VOC's own files a box is its first and last pixel, counted from 1: ``xmin`` 1 to ``xmax`` 640 is the
 whole of 640 pixels. So they are read (``x_min = xmin - 1``, ``x_max = xmax``), and so they are always written, as whole
@@ -76,7 +76,7 @@ def file_name(data: bytes) -> str | None:
 
 
 def parse(data: bytes, height: int, width: int, *, origin: int) -> Annotations:
-    """Read one file, which must be about a picture of this size; ``origin`` is what it counts pixels from, 0 or 1.
+    """Read one file, which must be about an image of this size; ``origin`` is what it counts pixels from, 0 or 1.
 
     Raises ValueError that says what is wrong.
     """
@@ -106,7 +106,7 @@ def parse(data: bytes, height: int, width: int, *, origin: int) -> Annotations:
 
 
 def write(output: Output, *, file_name: str) -> bytes:
-    """The XML of one picture. Raises RecordError where a text in it cannot be written as XML."""
+    """The XML of one image. Raises RecordError where a text in it cannot be written as XML."""
     text = "".join(_lines(output, file_name))
     if illegal := _ILLEGAL.search(text):
         detail = f"U+{ord(illegal[0]):04X} in a name or a class cannot be written as XML; rename it, or choose COCO"
@@ -120,8 +120,8 @@ def _check_size(root: Element, height: int, width: int) -> None:
         return
     said = tuple(_number(size, name, "size") for name in ("width", "height"))
     if said not in ((0.0, 0.0), (width, height)):  # zeros are what tools write that do not know
-        found = f"the upright picture is {width} x {height}"
-        raise ValueError(f"picture of another size: the XML says {said[0]:g} x {said[1]:g}, {found}")
+        found = f"the upright image is {width} x {height}"
+        raise ValueError(f"image of another size: the XML says {said[0]:g} x {said[1]:g}, {found}")
 
 
 def _box(element: Element, i: int, origin: int) -> Corners:

@@ -2,7 +2,7 @@
 
 The base name is a member's path up to the first dot of its last part; the rest gives the member's role:
 
-    {name}.jpg          the image: any of ``shards.PICTURES`` or ``img``; if it is the only one, ``{name}.input.jpg``
+    {name}.jpg          the image: any of ``shards.IMAGES`` or ``img``; if it is the only one, ``{name}.input.jpg``
     {name}.cls          its class: an index or a name
     {name}.json         an object: members of ``annotations`` are the image's, all others go into ``extra``
     {name}.txt          a text, which goes into ``extra`` as ``txt``
@@ -45,7 +45,7 @@ from augment.formats.shared import shards
 from augment.formats.shared.class_names import NO_CLASS, ClassValues, NamesInUse
 from augment.formats.shared.shards import HAS_NAMES, ShardFile, carrying, parsed
 from augment.formats.tree import Tree
-from augment.formats.webdataset.samples import PICTURES, Samples, base_name, key, read_shard
+from augment.formats.webdataset.samples import IMAGES, Samples, base_name, key, read_shard
 from augment.formats.webdataset.tar_index import TarError
 from augment.images import decode
 from augment.samples.annotations import NOTHING, Annotations
@@ -124,7 +124,7 @@ class WebDataset(ShardFormat):
     def pack(self, outputs: Sequence[Packed], whole: OutputDataset, *, split: str | None, index: int) -> WrittenFile:
         """Pack ``{split}-{index:06d}.tar`` or ``shard-{index:06d}.tar``: image, ``.cls``, ``.json`` and mask of each.
 
-        Samples of a dataset with classes all have a ``.cls``, which is -1 where a picture has none, and all have a
+        Samples of a dataset with classes all have a ``.cls``, which is -1 where an image has none, and all have a
         ``.json``: readers ask every sample for the same members.
         """
         classes = {name: i for i, name in enumerate(whole.classes)}
@@ -173,7 +173,7 @@ def _described(shard: ShardFile, samples: Samples, names: NamesInUse, name: Call
         mask=None if mask is None else MaskPlace(shard.path, mask),
         class_name=class_name,
         named=name(i) + keys.extension(samples.members[i]).lower(),
-        part=samples.part(i, "picture"),
+        part=samples.part(i, "image"),
         problem=problem,
     )
 
@@ -196,7 +196,7 @@ def _members(packed: Packed, whole: OutputDataset, classes: Mapping[str, int]) -
     if isinstance(caption, str):
         del extra["txt"]
         said = replace(said, extra=extra or None)
-    yield f"{name}.{_extension(packed)}", packed.picture
+    yield f"{name}.{_extension(packed)}", packed.image
     if "label" in whole.targets:
         index = NO_CLASS if output.class_name is None else classes[output.class_name]
         yield f"{name}.cls", str(index).encode()
@@ -209,6 +209,6 @@ def _members(packed: Packed, whole: OutputDataset, classes: Mapping[str, int]) -
 
 def _extension(packed: Packed) -> str:
     extension = (packed.output.extension or keys.extension(packed.output.key)[1:]).lower()
-    if extension in PICTURES:
+    if extension in IMAGES:
         return extension
-    return _BY_FORMAT[decode.probe(packed.picture).format]
+    return _BY_FORMAT[decode.probe(packed.image).format]

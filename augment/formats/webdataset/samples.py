@@ -1,6 +1,6 @@
 """The samples of one tar shard: which of its members belong together, and where each lies.
 
-Of a sample are kept the name of its picture, its class, and the places of its members: some 150 bytes; what its members
+Of a sample are kept the name of its image, its class, and the places of its members: some 150 bytes; what its members
 say is read when it is asked for.
 """
 
@@ -26,7 +26,7 @@ NAME_MAX_BYTES = 4096
 CLASS_MAX_BYTES = 1024
 """Of a .cls member."""
 
-PICTURES = shards.PICTURES | {"img", "image"}
+IMAGES = shards.IMAGES | {"img", "image"}
 MASKS = frozenset(
     f"{name}.{extension}"
     for name in ("mask", "seg", "segmentation")
@@ -34,7 +34,7 @@ MASKS = frozenset(
 )
 
 _KINDS_COUNTED = 100
-_ROLES = ("picture", "mask", "json", "txt")
+_ROLES = ("image", "mask", "json", "txt")
 _ESCAPED = re.compile(r"%2E|%25(?=2E|25)")
 _ESCAPED_READER = re.compile(r"%((?:25)*)5F_[^/]*__/")
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
@@ -44,7 +44,7 @@ _OF_READER = re.compile(r"__[^/]*__(/|$)")
 
 @dataclass(slots=True)
 class Samples:
-    """What one shard holds. Sample ``i`` has the picture ``members[i]``; its key in here is ``key(members[i])``.
+    """What one shard holds. Sample ``i`` has the image ``members[i]``; its key in here is ``key(members[i])``.
 
     ``values`` are the classes as they are written: an index, a name or None. ``problems`` tell, for a place, why the
     sample cannot be used. ``left_out`` counts members by what follows the base name.
@@ -60,7 +60,7 @@ class Samples:
     places: "array[int]" = field(default_factory=lambda: array("q"))
 
     def part(self, i: int, role: str) -> FileSlice | None:
-        """Where the sample's ``picture``, ``mask``, ``json`` or ``txt`` lies."""
+        """Where the sample's ``image``, ``mask``, ``json`` or ``txt`` lies."""
         at = 2 * (len(_ROLES) * i + _ROLES.index(role))
         offset, size_bytes = self.places[at : at + 2]
         return FileSlice(offset, size_bytes) if offset >= 0 else None
@@ -168,14 +168,14 @@ def _problem(name: str, parts: list[str], member: Member) -> str | None:
 
 def _add(samples: Samples, group: dict[str, tuple[str, FileSlice]]) -> str | None:
     """Add the sample of these members, by what follows its base name; why there is none, where there is none."""
-    pictures = [kind for kind in group if kind in PICTURES]
-    pictures = pictures or [kind for kind in group if kind.rpartition(".")[2] in PICTURES and kind not in MASKS]
-    if not pictures:
-        return f"the sample has no picture, only {', '.join(sorted(group))}"
-    if len(pictures) > 1:
-        return f"the sample has several pictures ({', '.join(sorted(pictures))}); keep one as .jpg or .png"
+    images = [kind for kind in group if kind in IMAGES]
+    images = images or [kind for kind in group if kind.rpartition(".")[2] in IMAGES and kind not in MASKS]
+    if not images:
+        return f"the sample has no image, only {', '.join(sorted(group))}"
+    if len(images) > 1:
+        return f"the sample has several images ({', '.join(sorted(images))}); keep one as .jpg or .png"
     place = len(samples.members)
-    roles = {"picture": pictures[0], "json": "json", "txt": "txt"}
+    roles = {"image": images[0], "json": "json", "txt": "txt"}
     masks = sorted(group.keys() & MASKS)
     if masks:
         roles["mask"] = masks[0]
@@ -186,7 +186,7 @@ def _add(samples: Samples, group: dict[str, tuple[str, FileSlice]]) -> str | Non
         samples.places.extend((part.offset, part.size_bytes or 0))
     for kind in sorted(group.keys() - set(roles.values()) - {"cls"}):
         samples.leave_out(kind)
-    samples.members.append(group[pictures[0]][0])
+    samples.members.append(group[images[0]][0])
     samples.values.append(_class(samples, place, group["cls"][1]) if "cls" in group else None)
     return None
 

@@ -87,9 +87,7 @@ class _Walk:
     def members(self) -> Iterator[Member]:
         for magic, name in _COMPRESSED:
             if self._bytes(0, 6).startswith(magic):
-                raise TarError(
-                    f"is compressed ({name}), and pictures in it cannot be read in place; unpack it to a .tar"
-                )
+                raise TarError(f"is compressed ({name}), and images in it cannot be read in place; unpack it to a .tar")
         extension = _Extension()
         while (header := self._header()) is not None:
             kind = header[156:157]

@@ -30,7 +30,7 @@ from itertools import islice
 from augment.datasets import keys
 from augment.errors import DatasetError, OutputError, Reason, RecordError
 from augment.formats import evidence
-from augment.formats.files import add_pictures, refuse
+from augment.formats.files import add_images, refuse
 from augment.formats.format import Described, FolderFormat, Listing, Output, OutputDataset, StreamedFile, WrittenFile
 from augment.formats.shared import object_rules
 from augment.formats.tree import Tree
@@ -81,13 +81,13 @@ class Yolo(FolderFormat):
                 else:
                     taken[path] = split
                     own[path] = f"{prefix}{name}"
-            add_pictures(listing, own, split, partial(_describe, tree, config.words, own, problems))
+            add_images(listing, own, split, partial(_describe, tree, config.words, own, problems))
         listing.read |= layout.label_files(tree) | layout.files_of_dataset(tree, config)
         for path in orphans:
             detail = "no image: none has the name of these lines at the same place below a folder images; rename one"
             refuse(listing, path, Reason.ANNOTATION, detail)
         where = f"place that {config.file} names" if config.places else "folder of a split, and others are in one"
-        for path in sorted(tree.pictures()):
+        for path in sorted(tree.images()):
             if path not in taken:
                 refuse(listing, path, Reason.MISPLACED, f"it is in no {where}")
         if num := len(set(without) - set(problems)):
@@ -95,7 +95,7 @@ class Yolo(FolderFormat):
                 f"{num:,} of {len(images):,} images have no file of lines, so they were read as images without objects"
             )
 
-    def picture_path(self, output: Output) -> str:
+    def image_path(self, output: Output) -> str:
         """Below ``images`` and the split. Lines go by the name less its extension, so that one is always added."""
         extension = output.extension or keys.extension(output.key).removeprefix(".")
         folder = "images" if output.split is None else f"images/{output.split}"
@@ -117,7 +117,7 @@ class Yolo(FolderFormat):
             raise RecordError(output.key, Reason.NOT_RENDERABLE, lacks)
         outlines = "instance_masks" in whole.targets
         lines = labels.write(said, words, height=output.height, width=output.width, outlines=outlines)
-        return (WrittenFile(layout.label_path(self.picture_path(output)), lines.encode()),)
+        return (WrittenFile(layout.label_path(self.image_path(output)), lines.encode()),)
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """The data.yaml."""

@@ -8,11 +8,11 @@
   how sure a detector was of it: such a file holds predictions, which nobody should train on by accident, and is
   refused. Lines of oriented boxes, and of keypoints whose number nobody said, look like outlines: ``other_kind`` tells
   them apart by all lines together.
-- **Coordinates.** Edges of boxes and points of outlines are shares of the picture between the edges of its pixels;
+- **Coordinates.** Edges of boxes and points of outlines are shares of the image between the edges of its pixels;
   keypoints are COCO's, divided by width and height, as everybody does. Shares are written with ten decimals and read
-  to a hundred-thousandth of a pixel, so that such numbers come back as they were on pictures of up to 65,535 pixels.
+  to a hundred-thousandth of a pixel, so that such numbers come back as they were on images of up to 65,535 pixels.
 - **Keypoints** of two columns are visible, unless they are 0 0 or negative, which is how they are told to be missing;
-  with a third it is COCO's visibility. Written are always three. A point outside of the picture, which YOLO cannot say,
+  with a third it is COCO's visibility. Written are always three. A point outside of the image, which YOLO cannot say,
   is written as missing; one in the outer half of a pixel at the edge, whose share would be negative, moves to 0.
 - **Masks** are written as outlines along the edges of pixels (see ``mask_outline``). An object in several parts or with
   holes becomes one outline, whose pieces hang together by lines without width. An object without a mask, among others
@@ -51,7 +51,7 @@ class Words:
 
 
 def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
-    """Read the lines about a picture of this size. Raises ValueError that says which line is wrong, and why."""
+    """Read the lines about an image of this size. Raises ValueError that says which line is wrong, and why."""
     boxes: list[Corners] = []
     labels: list[str] = []
     outlines: list[Polygons | None] = []
@@ -132,7 +132,7 @@ def _is_in_box(shares: Sequence[float], i: int) -> bool:
 
 
 def write(annotations: Annotations, words: Words, *, height: int, width: int, outlines: bool) -> str:
-    """The lines about one picture, whose keypoints belong to boxes; ``outlines`` says that the dataset has masks."""
+    """The lines about one image, whose keypoints belong to boxes; ``outlines`` says that the dataset has masks."""
     index = {name: i for i, name in enumerate(words.classes)}
     keypoints = object_rules.by_box(annotations)
     lines = []
@@ -238,7 +238,7 @@ def _meet(polygons: Polygons) -> bool:
 
 
 def _shares(pixels: Sequence[float], height: int, width: int) -> list[str]:
-    """Pairs of x and y as shares, inside of the picture: readers refuse what is below 0 or above 1."""
+    """Pairs of x and y as shares, inside of the image: readers refuse what is below 0 or above 1."""
     sizes = (width, height)
     return [_text(min(max(value / sizes[i % 2], 0.0), 1.0)) for i, value in enumerate(pixels)]
 

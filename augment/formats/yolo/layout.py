@@ -9,7 +9,7 @@ from augment.errors import DatasetError, Reason
 from augment.formats import evidence, files
 from augment.formats.files import SPLIT_NAMES, above, confined, refuse, split_of
 from augment.formats.format import Listing
-from augment.formats.tree import Tree, is_picture
+from augment.formats.tree import Tree, is_image
 from augment.formats.yolo.config import Config, read_names, read_yaml
 from augment.formats.yolo.labels import Words
 
@@ -82,17 +82,17 @@ def images(tree: Tree, found: Config, listing: Listing) -> dict[str | None, dict
     return _without_only_split(splits, found)
 
 
-def label_path(picture: str) -> str:
+def label_path(image: str) -> str:
     """Return where an image's lines are: the last ``images`` on its way becomes ``labels``; without one, beside it."""
-    front, found, rest = f"/{picture}".rpartition(f"/{_IMAGES}/")
-    path = f"{front}/labels/{rest}" if found else f"/{picture}"
+    front, found, rest = f"/{image}".rpartition(f"/{_IMAGES}/")
+    path = f"{front}/labels/{rest}" if found else f"/{image}"
     return f"{keys.without_extension(path)[1:]}.txt"
 
 
 def label_files(tree: Tree) -> set[str]:
     """Return the files of lines that belong to an image."""
     texts = set(tree.of_suffixes([".txt"]))
-    return {label_path(picture) for picture in tree.pictures()} & texts if texts else texts
+    return {label_path(image) for image in tree.images()} & texts if texts else texts
 
 
 def lines_of_none(tree: Tree) -> list[str]:
@@ -258,7 +258,7 @@ class _Finder:
         """The images in these folders and lists, each with the folder it was found in; None for those of a list."""
         of: dict[str, str | None] = {}
         for place in places:
-            if place in self._tree.paths and not is_picture(place):
+            if place in self._tree.paths and not is_image(place):
                 listing.read.add(place)
                 for path in self._listed(split, place, listing):
                     of.setdefault(path, None)
@@ -266,7 +266,7 @@ class _Finder:
                 of.setdefault(place, None)
             else:
                 for path in self._tree.below(place):
-                    if is_picture(path):
+                    if is_image(path):
                         of.setdefault(path, place)
         return of
 
@@ -344,7 +344,7 @@ def _by_folders(tree: Tree) -> dict[str | None, dict[str, str]]:
 
     Those in none of them are left out.
     """
-    of = {path: split_of(path.split("/")[:-1]) for path in tree.pictures()}
+    of = {path: split_of(path.split("/")[:-1]) for path in tree.images()}
     splits: dict[str | None, dict[str, str]] = {}
     if None in of.values() and len(set(of.values())) <= 2:
         return {None: _named(dict.fromkeys(of), [])}

@@ -1,4 +1,4 @@
-"""CopyPaste: objects of donors, cut out by their masks, upon the picture."""
+"""CopyPaste: objects of donors, cut out by their masks, upon the image."""
 
 import copy
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class CopyPaste:
     """Pastes objects of donors, one donor after the other.
 
     A donor is mirrored with probability ``flip_p`` (never one with keypoints: whose left is right would be unknown
-    here), scaled by a factor of ``scale_range`` times what fits it into the picture, and laid at a random place. Of its
+    here), scaled by a factor of ``scale_range`` times what fits it into the image, and laid at a random place. Of its
     objects a share from ``share_range`` is chosen, at least one and at most ``max_objects``. ``blend_sigma``: standard
     deviation in pixels of the Gaussian that softens the edge of what is pasted; targets do not know it.
 
@@ -77,7 +77,7 @@ class CopyPaste:
         joined = copy.deepcopy(base)
         said = {}
         for nth, donor in enumerate(donors, 1):
-            joined, said[f"picture_{nth}"] = self._paste(joined, donor, generator)
+            joined, said[f"image_{nth}"] = self._paste(joined, donor, generator)
         return without_orphans(joined, base), said
 
     def _paste(self, base: Piece, donor: Piece, generator: np.random.Generator) -> tuple[Piece, dict[str, Any]]:

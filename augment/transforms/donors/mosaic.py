@@ -30,7 +30,7 @@ _Array = NDArray[Any]
 
 
 class Rect(NamedTuple):
-    """Whole pixels of a picture; it may hold none."""
+    """Whole pixels of an image; it may hold none."""
 
     top: int
     left: int
@@ -50,7 +50,7 @@ class Rect(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """How a picture is shown in a frame: its ``part`` is resized to fill ``place``, and what lies in ``cell`` is seen.
+    """How an image is shown in a frame: its ``part`` is resized to fill ``place``, and what lies in ``cell`` is seen.
 
     ``place`` may reach beyond the frame, ``cell`` does not. ``area``: the area filter takes the place of the chosen one
     where the part becomes smaller.
@@ -64,7 +64,7 @@ class Tile:
 
     @property
     def seen(self) -> Rect:
-        """The pixels of the frame that show the picture."""
+        """The pixels of the frame that show the image."""
         return self.place & self.cell
 
     def as_json(self) -> dict[str, list[int]]:
@@ -73,7 +73,7 @@ class Tile:
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """From the picture's pixels to the frame's."""
+        """From the image's pixels to the frame's."""
         resize = resized((self.part.height, self.part.width), (self.place.height, self.place.width))
         return shifted(self.place.left, self.place.top) @ resize @ shifted(-self.part.left, -self.part.top)
 
@@ -167,25 +167,25 @@ def _nearest(before: int, after: int) -> NDArray[np.int64]:
 
 
 _Span = tuple[int, int, float]
-"""First pixel, number of pixels, and where a picture that leaves room lies between them: 0 at the start, 1 at the end.
+"""First pixel, number of pixels, and where an image that leaves room lies between them: 0 at the start, 1 at the end.
 """
 
 
 class Mosaic:
-    """Joins the picture with donors on a grid of 2 x 2 or 3 x 3 cells.
+    """Joins the image with donors on a grid of 2 x 2 or 3 x 3 cells.
 
     Of four cells, the point where they meet is drawn from ``center_range``, a share of height and of width. Of nine,
     the middle cell is half as high and wide as the result and has its middle there (Ultralytics' ``_mosaic9``: at 0.5).
-    Which picture lies in which cell is drawn. ``fit_mode``: ``cover`` fills the cell with a part of the picture (at a
+    Which image lies in which cell is drawn. ``fit_mode``: ``cover`` fills the cell with a part of the image (at a
     random place), ``contain`` shows all of it in its cell, ``half`` scales it to fit into half the height and width of
-    the result and cuts it at its cell, as Ultralytics' ``_mosaic4``. Where a picture leaves room in its cell, it
+    the result and cuts it at its cell, as Ultralytics' ``_mosaic4``. Where an image leaves room in its cell, it
     touches the cells in the middle.
 
     Bochkovskiy et al., "YOLOv4: Optimal Speed and Accuracy of Object Detection" (2020).
     """
 
     class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-        num_pictures: Literal[4, 9]
+        num_images: Literal[4, 9]
         size: tuple[int, int]
         center_range: tuple[float, float]
         fit_mode: Literal["cover", "contain", "half"]
@@ -197,7 +197,7 @@ class Mosaic:
     def __init__(
         self,
         size: tuple[int, int],
-        num_pictures: int = 4,
+        num_images: int = 4,
         center_range: tuple[float, float] = (0.3, 0.7),
         fit_mode: Literal["cover", "contain", "half"] = "cover",
         interpolation: int = cv2.INTER_LINEAR,
@@ -214,8 +214,8 @@ class Mosaic:
         self.fill = fill
         self.fill_mask = fill_mask
         self.p = p
-        self.num_donors = num_pictures - 1
-        self._along = 2 if num_pictures == 4 else 3
+        self.num_donors = num_images - 1
+        self._along = 2 if num_images == 4 else 3
 
     def join(
         self, base: Piece, donors: Sequence[Piece], generator: np.random.Generator
@@ -225,9 +225,9 @@ class Mosaic:
         rows, columns = (self._spans(side, at) for side, at in zip(self.size, center.tolist(), strict=True))
         order = generator.permutation(len(pieces)).tolist()
         tiles = {}
-        for picture, (row, column) in zip(order, itertools.product(rows, columns), strict=True):
-            tiles[picture] = self._tile(pieces[picture].sample.image.shape[:2], row, column, generator)
-        shown = {f"picture_{picture}": tiles[picture].as_json() for picture in range(len(pieces))}
+        for index, (row, column) in zip(order, itertools.product(rows, columns), strict=True):
+            tiles[index] = self._tile(pieces[index].sample.image.shape[:2], row, column, generator)
+        shown = {f"image_{index}": tiles[index].as_json() for index in range(len(pieces))}
         return self._drawn(pieces, tiles), {"center": center.tolist(), "order": order, **shown}
 
     def _spans(self, side: int, center: float) -> list[_Span]:
@@ -267,20 +267,20 @@ class Mosaic:
         image[:] = np.rint(self.fill)
         masks = [each for piece in pieces if (each := piece.sample.mask) is not None]
         if len(masks) not in (0, len(pieces)):
-            raise Unfit("some of the pictures that are joined have a mask and others have none; give all or none")
+            raise Unfit("some of the images that are joined have a mask and others have none; give all or none")
         mask = np.full(self.size, self.fill_mask, np.result_type(*masks)) if masks else None
         moved, windows = [], []
         labels = None if base.labels is None else base.labels.copy()
-        for picture, piece in enumerate(pieces):
-            tile = tiles[picture]
+        for index, piece in enumerate(pieces):
+            tile = tiles[index]
             placed = tile.targets(piece)
             if tile.seen.height and tile.seen.width:
                 image[tile.seen.slices] = tile.pixels(piece.sample.image)
                 if mask is not None:
-                    mask[tile.seen.slices] = tile.nearest(masks[picture])
+                    mask[tile.seen.slices] = tile.nearest(masks[index])
                 if labels is not None and piece.sample.labels is not None:
                     np.maximum(labels, piece.sample.labels, out=labels)
-            elif picture:
+            elif index:
                 continue
             moved.append(placed)
             windows.append(tile.seen.slices)

@@ -72,7 +72,7 @@ def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) ->
         values = [getattr(piece.sample, name) for piece in pieces]
         there = [value for value in values if value is not None]
         if len(there) not in (0, len(values)):
-            raise Unfit(f"some of the pictures that are joined have {name} and others have none; give all or none")
+            raise Unfit(f"some of the images that are joined have {name} and others have none; give all or none")
         if there:
             masks = name == "instance_masks"
             rows[name] = _framed(there, windows, first.image.shape[:2]) if masks else np.concatenate(there)
@@ -87,7 +87,7 @@ def _framed(
     if (num_bytes := count * height * width) > MAX_MASK_BYTES:
         raise Unfit(
             f"{count} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} allowed "
-            "(MAX_MASK_BYTES); join fewer pictures or make the result smaller"
+            "(MAX_MASK_BYTES); join fewer images or make the result smaller"
         )
     framed = np.zeros((count, *frame), np.uint8)
     row = 0

@@ -72,22 +72,22 @@ class Referring:
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Draw one reference, after what ``get_params`` drew: its key, which provenance shows, and its pixels."""
         key, sample = self.reference()
-        return {"reference": key, "reference_picture": sample.image}
+        return {"reference": key, "reference_image": sample.image}
 
     def reference(self) -> tuple[str, Sample]:
         """Draw a record: its key and what it holds. RecordError as ``source.take``."""
         return take(self._source, self.py_random.randrange(self._source.num_records))
 
 
-def fitted(picture: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """The picture in this size: means of what a pixel covers where it becomes smaller, else bilinear."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    smaller = height <= picture.shape[0] and width <= picture.shape[1]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+def fitted(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """The image in this size: means of what a pixel covers where it becomes smaller, else bilinear."""
+    if image.shape[:2] == (height, width):
+        return image
+    smaller = height <= image.shape[0] and width <= image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
 def as_pixels(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Real values as a picture's: rounded, and cut at 0 and 255."""
+    """Real values as an image's: rounded, and cut at 0 and 255."""
     cut: NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return cut

@@ -129,9 +129,9 @@ ENTRIES = (
 SHARPNESS_ENTRIES = (
     TransformEntry(
         "Sharpen",
-        "Sharpens, and mixes the result with the picture.",
+        "Sharpens, and mixes the result with the image.",
         {
-            "alpha": schema.pair(schema.number(0, 1, "share of the sharpened picture")),
+            "alpha": schema.pair(schema.number(0, 1, "share of the sharpened image")),
             "lightness": schema.pair(
                 schema.number(0, limits.FACTOR, "weight of the middle pixel; 1 keeps the brightness")
             ),
@@ -142,19 +142,19 @@ SHARPNESS_ENTRIES = (
     ),
     TransformEntry(
         "UnsharpMask",
-        "Sharpens where the picture differs from its blur by more than a threshold.",
+        "Sharpens where the image differs from its blur by more than a threshold.",
         {
             "blur_limit": _kernel(limits.KERNEL_PX),
             "sigma_limit": schema.pair(
                 schema.number(0, limits.SIGMA_PX, "standard deviation; 0 follows from the kernel"), scalar="from-zero"
             ),
-            "alpha": schema.pair(schema.number(0, 1, "share of the sharpened picture"), scalar="from-zero"),
+            "alpha": schema.pair(schema.number(0, 1, "share of the sharpened image"), scalar="from-zero"),
             "threshold": schema.integer(0, 255, "difference from which on it acts"),
         },
     ),
     TransformEntry(
         "Emboss",
-        "Gives edges the look of a relief, and mixes the result with the picture.",
+        "Gives edges the look of a relief, and mixes the result with the image.",
         {
             "alpha": schema.pair(schema.number(0, 1, "share of the relief")),
             "strength": schema.pair(schema.number(0, limits.FACTOR, "height of the relief")),

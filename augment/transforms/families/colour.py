@@ -130,7 +130,7 @@ def _turned(shift: float) -> NDArray[np.uint8]:
 
 
 def _by_planes(image: _Array, *tables: NDArray[np.uint8] | None) -> _Array:
-    """The picture with a table each applied to hue, saturation and value; None leaves one as it is."""
+    """The image with a table each applied to hue, saturation and value; None leaves one as it is."""
     planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
     for plane, table in zip(planes, tables, strict=True):
         if table is not None:
@@ -202,7 +202,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "FancyPCA",
-        "Shifts the colours along the principal components of the picture's own colours (Krizhevsky et al., 2012).",
+        "Shifts the colours along the principal components of the image's own colours (Krizhevsky et al., 2012).",
         {"alpha": schema.number(0, limits.FACTOR, "standard deviation of the shift")},
         implementation=FancyPCA,
     ),
@@ -249,7 +249,7 @@ ENTRIES = (
     TransformEntry("InvertImg", "Subtracts every value from 255, as in a negative."),
     TransformEntry(
         "ToGray",
-        "Makes the picture grey; it keeps three equal channels.",
+        "Makes the image grey; it keeps three equal channels.",
         {
             "num_output_channels": schema.choice({3: "three equal channels"}, "samples have three channels"),
             "method": schema.choice(
@@ -266,7 +266,7 @@ ENTRIES = (
         },
         implementation=ToGray,
     ),
-    TransformEntry("ToSepia", "Gives the picture the brown of an old photograph."),
+    TransformEntry("ToSepia", "Gives the image the brown of an old photograph."),
     TransformEntry(
         "Posterize",
         "Keeps the highest bits of every value only.",

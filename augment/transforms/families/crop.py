@@ -39,10 +39,10 @@ _SIZE = size()
 _HEIGHT_WIDTH = {"height": side("height of the crop in pixels"), "width": side("width of the crop in pixels")}
 _RESULT = {"height": side("height of the result in pixels"), "width": side("width of the result in pixels")}
 _PADDED = {
-    "pad_if_needed": schema.flag("pad a picture that is smaller than the crop; otherwise such a record is refused"),
-    "pad_position": position("where the picture lies when it is padded"),
+    "pad_if_needed": schema.flag("pad an image that is smaller than the crop; otherwise such a record is refused"),
+    "pad_position": position("where the image lies when it is padded"),
 } | border()
-_AREA_SCALE = schema.pair(schema.number(0, 1, "area of the crop as a share of the picture's area", above=True))
+_AREA_SCALE = schema.pair(schema.number(0, 1, "area of the crop as a share of the image's area", above=True))
 _EROSION = schema.number(0, 1, "share of the boxes that the crop may cut away; 0 keeps all of them whole")
 
 
@@ -101,7 +101,7 @@ def _sides(item: Schema, unit: str) -> Schema:
 def _crop(height: int, width: int, params: Params, before: Extent, remedy: str) -> Iterable[Extent]:
     is_small = before.surest[0] < height or before.surest[1] < width
     if is_small and not params.get("pad_if_needed", False):
-        raise Unfit(f"it takes {height} x {width} pixels (height x width) from a picture of {before}; {remedy}")
+        raise Unfit(f"it takes {height} x {width} pixels (height x width) from an image of {before}; {remedy}")
     return (point(height, width),)
 
 
@@ -186,7 +186,7 @@ _Array = NDArray[Any]
 
 
 class _Cropped(Straight):
-    """A crop out of the picture, which was padded first where it was too small."""
+    """A crop out of the image, which was padded first where it was too small."""
 
     def placed(self, params: Mapping[str, Any]) -> Placed:
         x_min, y_min, x_max, y_max = params["crop_coords"]
@@ -195,7 +195,7 @@ class _Cropped(Straight):
 
 
 class CropNonEmptyMaskIfExists(_Cropped, A.CropNonEmptyMaskIfExists):  # type: ignore[misc]  # as above
-    """A picture that has no object, in a dataset of objects with masks, is cut anywhere; the original refuses it."""
+    """An image that has no object, in a dataset of objects with masks, is cut anywhere; the original refuses it."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         if "mask" not in data and "masks" in data and not len(data["masks"]):
@@ -230,7 +230,7 @@ class RandomResizedCrop(_SomePixel, _CroppedToSize, A.RandomResizedCrop):  # typ
     """The same bytes."""
 
     def apply(self, img: _Array, crop_coords: tuple[int, int, int, int], **params: Any) -> _Array:
-        """The crop of a picture, (H, W) or (H, W, C), in the size of the transform; a view where it has that size."""
+        """The crop of an image, (H, W) or (H, W, C), in the size of the transform; a view where it has that size."""
         if img.ndim != 3 or img.shape[2] != 3:  # OpenCV drops a dimension of length 1
             return np.asarray(super().apply(img, crop_coords, **params))
         left, top, right, bottom = crop_coords
@@ -313,16 +313,16 @@ def _enough(params: Params, _: tuple[int, int], small: tuple[int, int]) -> bool:
 
 
 def smallest_crop(params: Params, height: int, width: int) -> tuple[int, int]:
-    """The least height and the least width that ``RandomResizedCrop`` takes from a picture, in any draw.
+    """The least height and the least width that ``RandomResizedCrop`` takes from an image, in any draw.
 
     A draw is an area in ``scale`` and an aspect ratio in ``ratio`` (width over height); it counts where it lies inside
-    the picture. The least width has the least area and the least ratio whose height still fits, the least height has
+    the image. The least width has the least area and the least ratio whose height still fits, the least height has
     the greatest ratio whose width still fits. After ten draws that do not fit, the middle is taken, as large as
     ``ratio`` allows.
     """
     low_ratio, high_ratio = params["ratio"]
     area = params["scale"][0] * height * width
-    # a side counts as inside where it rounds to the picture's, so half a pixel more
+    # a side counts as inside where it rounds to the image's, so half a pixel more
     least_ratio = max(low_ratio, area / (height + 0.5) ** 2)
     most_ratio = min(high_ratio, (width + 0.5) ** 2 / area) if area > 0 else high_ratio
     fallback = _fallback(low_ratio, high_ratio, height, width)
@@ -343,10 +343,10 @@ def _fallback(low_ratio: float, high_ratio: float, height: int, width: int) -> t
 
 
 class RandomCropKeepSize(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Cuts out a random part of the picture and resizes it back to the size the picture had.
+    """Cuts out a random part of the image and resizes it back to the size the image had.
 
-    ``scale`` is the range of the part's area as a share of the picture's, ``ratio`` that of its aspect ratio divided by
-    the picture's own: at 1 nothing is distorted. The area is drawn uniformly, then the logarithm of the ratio from
+    ``scale`` is the range of the part's area as a share of the image's, ``ratio`` that of its aspect ratio divided by
+    the image's own: at 1 nothing is distorted. The area is drawn uniformly, then the logarithm of the ratio from
     what still fits, so that no draw is ever thrown away (the Inception crop of Szegedy et al., "Going Deeper with
     Convolutions", 2015, draws ten times and then takes the middle). Where no ratio of the range fits an area, the
     nearest does and the area is as large as that allows.
@@ -413,10 +413,10 @@ class RandomCropKeepSize(Straight, A.DualTransform):  # type: ignore[misc]  # Al
 ENTRIES = (
     moving_entry(
         "RandomCropKeepSize",
-        "Cuts out a random part and resizes it back to the size the picture had.",
+        "Cuts out a random part and resizes it back to the size the image had.",
         {
             "scale": _AREA_SCALE,
-            "ratio": _ratio("aspect ratio of the crop divided by the picture's own; 1 does not distort"),
+            "ratio": _ratio("aspect ratio of the crop divided by the image's own; 1 does not distort"),
             "interpolation": interpolation(),
         },
         implementation=RandomCropKeepSize,
@@ -461,7 +461,7 @@ ENTRIES = (
     ),
     moving_entry(
         "Crop",
-        "Cuts out the same rectangle from every picture.",
+        "Cuts out the same rectangle from every image.",
         {
             "x_min": schema.integer(0, limits.OUTPUT_SIDE_PX - 1, "left edge in pixels"),
             "y_min": schema.integer(0, limits.OUTPUT_SIDE_PX - 1, "top edge in pixels"),
@@ -496,12 +496,12 @@ ENTRIES = (
                 _sides({"type": "number", "minimum": -1, "maximum": limits.PAD_RATIO}, "share of the side"),
                 "px is used",
             ),
-            "keep_size": schema.flag("resize the result to the size the picture had"),
+            "keep_size": schema.flag("resize the result to the size the image had"),
             "sample_independently": schema.flag("draw each side by itself"),
             "interpolation": interpolation(),
             "mask_interpolation": mask_interpolation(),
             "border_mode": border_mode(),
-            "fill": schema.number(0, 255, "value outside the picture, where the border is constant"),
+            "fill": schema.number(0, 255, "value outside the image, where the border is constant"),
             "fill_mask": fill_mask(),
         },
         rules=(

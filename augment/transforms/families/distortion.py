@@ -28,8 +28,8 @@ _KEYPOINTS = {
 class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """A box is cut along the tiles, and the parts that touch again afterwards are one box again.
 
-    The original paints each part into a mask of the picture's size: gigabytes for a hundred boxes. And keypoints
-    outside the picture stay where they are; the original warns of each call that has one.
+    The original paints each part into a mask of the image's size: gigabytes for a hundred boxes. And keypoints
+    outside the image stay where they are; the original warns of each call that has one.
     """
 
     follows_itself = True
@@ -90,13 +90,13 @@ class _Followed:
 
 
 class GridElasticDeform(_Followed, A.GridElasticDeform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Its field is what its mesh makes of a picture of coordinates, counted from 1: what no cell covers becomes 0."""
+    """Its field is what its mesh makes of an image of coordinates, counted from 1: what no cell covers becomes 0."""
 
     def _field(self, params: Mapping[str, Any]) -> Field:
         return Field(*self._mesh(params, self.mask_interpolation))
 
     def _point_field(self, params: Mapping[str, Any]) -> Field:
-        """Between pixels, where a pixel is not mixed with what lies beyond the picture's edge."""
+        """Between pixels, where a pixel is not mixed with what lies beyond the image's edge."""
         exact, between = self._mesh(params, self.mask_interpolation), self._mesh(params, cv2.INTER_LINEAR)
         mixed = np.maximum(*(np.abs(one - other) for one, other in zip(exact, between, strict=True))) > 1
         return Field(*(np.where(mixed, one, other) for one, other in zip(exact, between, strict=True)))
@@ -110,9 +110,9 @@ class GridElasticDeform(_Followed, A.GridElasticDeform):  # type: ignore[misc]  
 
 
 class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Between four points of the grid the picture is bent by what they moved, bilinearly.
+    """Between four points of the grid the image is bent by what they moved, bilinearly.
 
-    The original weighs all points by their distance, which wraps the picture around each of them however little it
+    The original weighs all points by their distance, which wraps the image around each of them however little it
     moved, in a loop over pixels that takes seconds; at a scale of 0 it fails.
     """
 
@@ -169,7 +169,7 @@ ENTRIES = (
     ),
     moving_entry(
         "GridDistortion",
-        "Lays a grid over the picture and moves its lines at random.",
+        "Lays a grid over the image and moves its lines at random.",
         {
             "num_steps": schema.integer(1, limits.GRID_CELLS, "cells of the grid on each side"),
             "distort_limit": schema.pair(
@@ -195,7 +195,7 @@ ENTRIES = (
     ),
     moving_entry(
         "PiecewiseAffine",
-        "Moves the points of a grid at random and bends the picture between them.",
+        "Moves the points of a grid at random and bends the image between them.",
         {
             "scale": schema.pair(
                 schema.number(0, limits.PAD_PX, "standard deviation of a point's move as a share of the side"),
@@ -211,7 +211,7 @@ ENTRIES = (
     ),
     moving_entry(
         "ThinPlateSpline",
-        "Moves a few control points at random and bends the picture like a thin metal plate.",
+        "Moves a few control points at random and bends the image like a thin metal plate.",
         {
             "scale_range": schema.pair(schema.number(0, 1, "how far a control point moves; 1 is a tenth of the side")),
             "num_control_points": schema.integer(2, limits.CONTROL_POINTS, "control points on each side"),
@@ -233,13 +233,13 @@ ENTRIES = (
     ),
     moving_entry(
         "RandomGridShuffle",
-        "Cuts the picture into tiles and shuffles those of one size.",
+        "Cuts the image into tiles and shuffles those of one size.",
         {"grid": cells(limits.TILES_SHUFFLED, "tiles, down and across")},
         implementation=RandomGridShuffle,
     ),
     TransformEntry(
         "Morphological",
-        "Grows the bright or the dark parts of the picture; what a mask or a box holds may grow or shrink with them.",
+        "Grows the bright or the dark parts of the image; what a mask or a box holds may grow or shrink with them.",
         {
             "scale": schema.pair(
                 schema.integer(1, limits.KERNEL_PX, "width and height of the ellipse"), scalar="from-one"

@@ -45,7 +45,7 @@ _NUM_HOLES = schema.pair(schema.integer(1, limits.HOLES, "number of holes"))
 def _hole(side: str) -> Schema:
     span = {"type": "array", "minItems": 2, "maxItems": 2, "x-ordered": True}
     return schema.either(
-        f"{side} of a hole: shares of the picture's, below 1, or whole pixels, from 1 on",
+        f"{side} of a hole: shares of the image's, below 1, or whole pixels, from 1 on",
         span | {"items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "maximum": 1}, "title": "share"},
         span | {"items": {"type": "integer", "minimum": 1, "maximum": limits.OUTPUT_SIDE_PX}, "title": "pixels"},
     )
@@ -132,7 +132,7 @@ def boxes_seen(bboxes: _Array, left: NDArray[np.bool_]) -> _Array:
 
 
 class Erasing(_Erased, A.Erasing):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Where no rectangle of the range fits the picture, it stays; the original fails for want of a seed."""
+    """Where no rectangle of the range fits the image, it stays; the original fails for want of a seed."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         return {"seed": 0, **super().get_params_dependent_on_data(params, data)}
@@ -151,7 +151,7 @@ class ConstrainedCoarseDropout(_Erased, A.ConstrainedCoarseDropout):  # type: ig
 class PixelDropout(A.PixelDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """The same bytes, of the same draws. Boxes stay.
 
-    The original paints each box into a mask of the picture's size and cuts it to the pixels left.
+    The original paints each box into a mask of the image's size and cuts it to the pixels left.
     """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
@@ -183,7 +183,7 @@ class PixelDropout(A.PixelDropout):  # type: ignore[misc]  # Albumentations' met
 
 
 def painted(image: _Array, values: _Array | int, mask: NDArray[np.bool_]) -> _Array:
-    """The picture with these values where the mask is true, a new array; mask and values have the picture's shape."""
+    """The image with these values where the mask is true, a new array; mask and values have the image's shape."""
     out = image.copy()
     np.copyto(out, values, where=mask)
     return out
@@ -198,7 +198,7 @@ def for_channels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 ENTRIES = (
     TransformEntry(
         "CoarseDropout",
-        "Cuts random rectangles out of the picture (DeVries and Taylor, 2017).",
+        "Cuts random rectangles out of the image (DeVries and Taylor, 2017).",
         {
             "num_holes_range": _NUM_HOLES,
             "hole_height_range": _hole("height"),
@@ -230,7 +230,7 @@ ENTRIES = (
         "Erasing",
         "Erases one random rectangle of random area and shape (Zhong et al., 2020).",
         {
-            "scale": schema.pair(schema.number(0.0001, 1, "area of the rectangle as a share of the picture's")),
+            "scale": schema.pair(schema.number(0.0001, 1, "area of the rectangle as a share of the image's")),
             "ratio": schema.pair(schema.number(0.01, 100, "width of the rectangle divided by its height")),
         }
         | _FILLS,
@@ -245,7 +245,7 @@ ENTRIES = (
             "random_offset": schema.flag("shift the holes at random"),
             "unit_size_range": schema.optional(
                 schema.pair(schema.integer(2, limits.OUTPUT_SIDE_PX, "side of a cell in pixels")),
-                "from holes_number_xy, or a tenth of the picture",
+                "from holes_number_xy, or a tenth of the image",
             ),
             "holes_number_xy": schema.optional(
                 cells(limits.GRID_CELLS, "cells across and down"), "from unit_size_range"

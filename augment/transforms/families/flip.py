@@ -18,22 +18,22 @@ from augment.transforms.entry import Extent, Params, moving_entry, rotate_method
 from augment.transforms.matrix_geometry import Placed, Straight, Warped, shifted, square
 
 STRIP_BYTES: Final = 256 * 1024
-"""Larger pictures are moved in strips of this many bytes (of four-byte pixels), which stay in a core's cache."""
+"""Larger images are moved in strips of this many bytes (of four-byte pixels), which stay in a core's cache."""
 
 
 def mirrored(image: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """The picture left to right, in a new C-contiguous array, or in ``out``, of the same shape and dtype.
+    """The image left to right, in a new C-contiguous array, or in ``out``, of the same shape and dtype.
 
     ``image`` is (H, W) or (H, W, C), of any dtype OpenCV knows and any strides. ``out`` may have rows that lie apart,
     and must not overlap ``image``. ValueError where it has another shape or dtype.
 
-    OpenCV reverses elements of 1, 2, 4 or 8 bytes in registers, and those of 3 one by one: a uint8 (H, W, 3) picture
+    OpenCV reverses elements of 1, 2, 4 or 8 bytes in registers, and those of 3 one by one: a uint8 (H, W, 3) image
     goes through four channels and back, which takes a quarter of the time.
     """
     if out is None:
         out = np.empty(image.shape, image.dtype)
     elif out.shape != image.shape or out.dtype != image.dtype:
-        raise ValueError(f"out is {out.dtype} {out.shape}; it must be as the picture, {image.dtype} {image.shape}")
+        raise ValueError(f"out is {out.dtype} {out.shape}; it must be as the image, {image.dtype} {image.shape}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         cv2.flip(image, 1, dst=out)
         return out
@@ -82,7 +82,7 @@ TILE_PX: Final = 256
 
 
 class Symmetry(NamedTuple):
-    """Rows and columns are swapped, or not, and then the picture is flipped as ``cv2.flip`` counts, or not."""
+    """Rows and columns are swapped, or not, and then the image is flipped as ``cv2.flip`` counts, or not."""
 
     transposes: bool
     flip: int | None
@@ -108,7 +108,7 @@ _TURNS: Final = ("e", "r90", "r180", "r270")
 
 
 def turned(image: NDArray[Any], element: str) -> NDArray[Any]:
-    """The picture after one of ``SYMMETRIES``: a new C-contiguous array, but for "e", which is the array itself.
+    """The image after one of ``SYMMETRIES``: a new C-contiguous array, but for "e", which is the array itself.
 
     ``image`` is (H, W) or (H, W, C), of any dtype OpenCV knows and any strides.
     """
@@ -224,10 +224,8 @@ class Rotate(Straight, A.Rotate):  # type: ignore[misc]  # Albumentations' metac
 
 
 ENTRIES = (
-    moving_entry(
-        "HorizontalFlip", "Mirrors the picture left to right.", implementation=HorizontalFlip, reads_only=True
-    ),
-    moving_entry("VerticalFlip", "Mirrors the picture top to bottom.", implementation=VerticalFlip, reads_only=True),
+    moving_entry("HorizontalFlip", "Mirrors the image left to right.", implementation=HorizontalFlip, reads_only=True),
+    moving_entry("VerticalFlip", "Mirrors the image top to bottom.", implementation=VerticalFlip, reads_only=True),
     moving_entry(
         "Transpose",
         "Swaps rows and columns, which mirrors at the diagonal.",
@@ -255,14 +253,14 @@ ENTRIES = (
 ROTATION_ENTRIES = (
     moving_entry(
         "RandomRotate90",
-        "Turns the picture by 0, 90, 180 or 270 degrees; exact, and width and height may change places.",
+        "Turns the image by 0, 90, 180 or 270 degrees; exact, and width and height may change places.",
         implementation=RandomRotate90,
         output_size=_any_turn,
         reads_only=True,
     ),
     moving_entry(
         "Rotate",
-        "Turns the picture by a random angle and keeps its size; corners are cut off, or the empty border is.",
+        "Turns the image by a random angle and keeps its size; corners are cut off, or the empty border is.",
         {"limit": _LIMIT}
         | warp()
         | {
@@ -276,7 +274,7 @@ ROTATION_ENTRIES = (
     ),
     moving_entry(
         "SafeRotate",
-        "Turns the picture by a random angle and shrinks it until all of it fits into the size it had.",
+        "Turns the image by a random angle and shrinks it until all of it fits into the size it had.",
         {"limit": _LIMIT} | warp() | {"rotate_method": rotate_method()},
         implementation=corrected(Warped, A.SafeRotate),
     ),

@@ -72,10 +72,10 @@ _Image = NDArray[Any]
 
 
 class RandomShiftScale(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Scales the picture about its centre and shifts it, both at random; the frame keeps its size.
+    """Scales the image about its centre and shifts it, both at random; the frame keeps its size.
 
     ``shift_limit`` is the range of the shift as a share of width and height, drawn once for each; ``scale_limit`` that
-    of the factor minus 1. A single number v stands for [-v, v]. What the picture leaves bare is filled by
+    of the factor minus 1. A single number v stands for [-v, v]. What the image leaves bare is filled by
     ``border_mode``, with ``fill`` and ``fill_mask`` where that is constant.
     """
 
@@ -199,7 +199,7 @@ class Perspective(Straight, A.Perspective):  # type: ignore[misc]  # Albumentati
 ENTRIES = (
     moving_entry(
         "RandomShiftScale",
-        "Shifts the picture and scales it about its centre at random; the frame keeps its size.",
+        "Shifts the image and scales it about its centre at random; the frame keeps its size.",
         {
             "shift_limit": schema.pair(schema.number(-1, 1, f"{_SHIFT}, drawn for each"), scalar="symmetric"),
             "scale_limit": scale_limit(),
@@ -210,7 +210,7 @@ ENTRIES = (
     ),
     moving_entry(
         "Affine",
-        "Scales, shifts, turns and shears the picture about its centre, each at random; the defaults change nothing.",
+        "Scales, shifts, turns and shears the image about its centre, each at random; the defaults change nothing.",
         {
             "scale": _axes(_SCALE, "factor: 0.5 is half as large"),
             "translate_percent": schema.optional(
@@ -236,7 +236,7 @@ ENTRIES = (
     ),
     moving_entry(
         "ShiftScaleRotate",
-        "Shifts, scales and turns the picture at random; the frame keeps its size.",
+        "Shifts, scales and turns the image at random; the frame keeps its size.",
         {
             "shift_limit": schema.pair(schema.number(-1, 1, _SHIFT), scalar="symmetric"),
             "scale_limit": scale_limit(),
@@ -257,12 +257,12 @@ ENTRIES = (
     ),
     moving_entry(
         "Perspective",
-        "Moves the four corners at random, as if the picture were seen from elsewhere.",
+        "Moves the four corners at random, as if the image were seen from elsewhere.",
         {
             "scale": schema.pair(
                 schema.number(0, 1, "standard deviation of a corner's move as a share of the side"), scalar="from-zero"
             ),
-            "keep_size": schema.flag("resize the result to the size the picture had"),
+            "keep_size": schema.flag("resize the result to the size the image had"),
             "fit_output": schema.flag("enlarge the frame until all of the result fits"),
         }
         | warp(),

@@ -47,7 +47,7 @@ ENTRIES = (
             "contrast_limit": schema.pair(
                 schema.number(-1, limits.FACTOR, "the factor of the contrast minus 1"), scalar="symmetric"
             ),
-            "brightness_by_max": schema.flag("count the brightness in shares of 255, else of the picture's mean"),
+            "brightness_by_max": schema.flag("count the brightness in shares of 255, else of the image's mean"),
             "ensure_safe_range": schema.flag("lessen both until no value is cut off"),
         },
     ),
@@ -78,7 +78,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "Equalize",
-        "Equalises the histogram of the picture.",
+        "Equalises the histogram of the image.",
         {
             "mode": schema.choice({"cv": "as OpenCV", "pil": "as Pillow"}, "whose algorithm"),
             "by_channels": schema.flag("each channel by itself, else the brightness only"),
@@ -96,7 +96,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "Illumination",
-        "Lights or darkens the picture from one side, one corner or a spot.",
+        "Lights or darkens the image from one side, one corner or a spot.",
         {
             "mode": schema.choice(
                 {"linear": "from one side", "corner": "from a corner", "gaussian": "a spot"}, "from where"
@@ -105,7 +105,7 @@ ENTRIES = (
             "effect_type": schema.choice({"brighten": "brighter", "darken": "darker", "both": "either"}, "which way"),
             "angle_range": schema.pair(schema.number(0, 360, "direction in degrees, from one side")),
             "center_range": schema.pair(schema.number(0, 1, "place of the spot as a share of width and height")),
-            "sigma_range": schema.pair(schema.number(0.2, 1, "size of the spot as a share of the picture")),
+            "sigma_range": schema.pair(schema.number(0.2, 1, "size of the spot as a share of the image")),
         },
     ),
     TransformEntry(
@@ -121,7 +121,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "PlasmaShadow",
-        "Darkens the picture by a random pattern of clouds or grain.",
+        "Darkens the image by a random pattern of clouds or grain.",
         {
             "shadow_intensity_range": schema.pair(schema.number(0, 1, "strength; 0 is none")),
             "roughness": _ROUGHNESS,

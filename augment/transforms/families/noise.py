@@ -119,7 +119,7 @@ _LEVELS = 255.0
 
 
 def added(image: NDArray[np.uint8], levels: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """The picture with these levels added, each sum cut at 0 and 255: a new array."""
+    """The image with these levels added, each sum cut at 0 and 255: a new array."""
     total = image + levels
     return np.clip(total, 0, 255, out=total).astype(np.uint8)
 
@@ -129,7 +129,7 @@ class GaussNoise(A.GaussNoise):  # type: ignore[misc]  # Albumentations' metacla
 
     The original draws floats and rounds them towards 0 before it adds them; here whole levels are drawn. Its noise has
     one of 65,536 seeds, ours one of 4,294,967,296; and what was drawn is told as that seed with mean and deviation, in
-    levels, instead of the digest of a picture of noise.
+    levels, instead of the digest of an image of noise.
     """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002

@@ -1,6 +1,6 @@
-"""Things of other pictures, pasted onto a picture: logos, stickers, dirt, whatever a dataset of them holds.
+"""Things of other images, pasted onto an image: logos, stickers, dirt, whatever a dataset of them holds.
 
-Albumentations' transform of this name takes pictures and places from the caller for each sample; here both are drawn.
+Albumentations' transform of this name takes images and places from the caller for each sample; here both are drawn.
 """
 
 from dataclasses import dataclass
@@ -21,35 +21,35 @@ _Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class OverlayElement:
-    """An element in its size and place: ``rows`` and ``columns`` of the picture.
+    """An element in its size and place: ``rows`` and ``columns`` of the image.
 
-    ``picture`` has its values times their ``share``, float32 (h, w), or as they are where that is None: it is opaque.
+    ``image`` has its values times their ``share``, float32 (h, w), or as they are where that is None: it is opaque.
     """
 
     rows: slice
     columns: slice
-    picture: _Array
+    image: _Array
     share: NDArray[np.float32] | None
 
     @property
     def covers(self) -> NDArray[np.bool_]:
         """Which of its pixels hide what was there."""
-        return np.ones(self.picture.shape[:2], bool) if self.share is None else self.share >= 0.5
+        return np.ones(self.image.shape[:2], bool) if self.share is None else self.share >= 0.5
 
     def pasted(self, onto: _Image) -> _Image:
-        """What this place of the picture becomes."""
+        """What this place of the image becomes."""
         if self.share is None:
-            return self.picture
-        return as_pixels(self.picture + (1 - self.share[..., np.newaxis]) * onto)
+            return self.image
+        return as_pixels(self.image + (1 - self.share[..., np.newaxis]) * onto)
 
 
 class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """Pastes some elements of the references, each whole, in a size and at a place that are drawn.
 
     An element is what a reference's mask shows: one of its objects where it has instance masks, else all classes but 0
-    (so a picture without a mask, among others that have one, is shown whole). Without masks it is the whole picture,
+    (so an image without a mask, among others that have one, is shown whole). Without masks it is the whole image,
     and of a mask that shows nothing there is none. It spans a share of
-    ``scale_range`` of the picture: the largest that fits into such a share of its height and width. Later ones lie upon
+    ``scale_range`` of the image: the largest that fits into such a share of its height and width. Later ones lie upon
     earlier ones.
 
     Masks keep their classes below an element, or get ``fill_mask``; masks of objects lose what is covered where that is
@@ -130,20 +130,20 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
         return sample.image[box], shown[box]
 
 
-def _size(picture: _Image, scale: float, height: int, width: int) -> tuple[int, int]:
+def _size(image: _Image, scale: float, height: int, width: int) -> tuple[int, int]:
     """Width and height of an element: as much as fits into a share of the frame's, and a pixel at least."""
-    down, across = picture.shape[:2]
+    down, across = image.shape[:2]
     factor = scale * min(height / down, width / across)
     return min(width, max(1, round(across * factor))), min(height, max(1, round(down * factor)))
 
 
-def _piece(picture: _Image, shown: NDArray[np.bool_] | None, x: int, y: int, across: int, down: int) -> OverlayElement:
+def _piece(image: _Image, shown: NDArray[np.bool_] | None, x: int, y: int, across: int, down: int) -> OverlayElement:
     """Its values are weighed by what is shown of it before they are mixed, so that no background runs into its edge."""
     rows, columns = slice(y, y + down), slice(x, x + across)
     if shown is None:
-        return OverlayElement(rows, columns, fitted(picture, down, across), None)
+        return OverlayElement(rows, columns, fitted(image, down, across), None)
     share = shown.astype(np.float32)
-    weighed = fitted(picture * share[..., np.newaxis], down, across)
+    weighed = fitted(image * share[..., np.newaxis], down, across)
     return OverlayElement(rows, columns, weighed, fitted(share, down, across))
 
 

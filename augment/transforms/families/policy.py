@@ -101,7 +101,7 @@ _SIGMA_PX = (0.1, 2.0)
 
 
 class ThreeAugment(A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Makes the picture grey, inverts its values from 128 on, or blurs it, each as likely as the others.
+    """Makes the image grey, inverts its values from 128 on, or blurs it, each as likely as the others.
 
     The standard deviation of the blur is drawn uniformly between 0.1 and 2 pixels. Source: Touvron et al., "DeiT III:
     Revenge of the ViT" (2022), section 3, and its authors' code, which takes Pillow's defaults. The flip before and
@@ -276,9 +276,9 @@ _DEPTHS = (1, 2, 3)
 
 
 class AugMix(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Mixes the picture with ``mixture_width`` of its variants, each made by a chain of operations.
+    """Mixes the image with ``mixture_width`` of its variants, each made by a chain of operations.
 
-    The variants are mixed by weights from Dirichlet(alpha, …), their mix with the picture by one from Beta(alpha,
+    The variants are mixed by weights from Dirichlet(alpha, …), their mix with the image by one from Beta(alpha,
     alpha). Operations are drawn with replacement, levels uniformly between 0.1 and ``severity`` of 10. With
     ``geometric`` the chains turn, shear and shift too: what is mixed has moved differently, so masks, boxes and
     keypoints have no one place to go to. Without it no pixel moves.
@@ -322,7 +322,7 @@ class AugMix(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclas
         self.fill = fill
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Draw the weights, that of the picture first, and a chain for each of the others, by its number."""
+        """Draw the weights, that of the image first, and a chain for each of the others, by its number."""
         shape = params["shape"][:2]
         share = self.random_generator.beta(self.alpha, self.alpha)
         variants = self.random_generator.dirichlet([self.alpha] * self.mixture_width)
@@ -420,7 +420,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "AugMix",
-        "Mixes the picture with variants that chains of operations made of it; geometric ones move no targets.",
+        "Mixes the image with variants that chains of operations made of it; geometric ones move no targets.",
         {
             "severity": schema.integer(1, 10, "how strong operations are at most, in tenths"),
             "mixture_width": schema.integer(1, 10, "how many variants"),
@@ -430,7 +430,7 @@ ENTRIES = (
                 schema.integer(1, _MAX_OPS, "") | {"title": "so many"},
             ),
             "alpha": schema.number(0.01, 100, "evenness of the weights: below 1 one prevails, above all are alike"),
-            "geometric": schema.flag("turn, shear and shift too; then only pictures without targets can pass"),
+            "geometric": schema.flag("turn, shear and shift too; then only images without targets can pass"),
             "all_ops": schema.flag("brightness, colour, contrast and sharpness too, which ImageNet-C tests"),
         }
         | _geometric(with_mask=False),
@@ -441,7 +441,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "ThreeAugment",
-        "Makes the picture grey, solarises it or blurs it: the 3-Augment of DeiT III.",
+        "Makes the image grey, solarises it or blurs it: the 3-Augment of DeiT III.",
         implementation=ThreeAugment,
     ),
 )

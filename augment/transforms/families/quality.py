@@ -1,4 +1,4 @@
-"""Quality: what codecs, lenses and small sensors leave of a picture."""
+"""Quality: what codecs, lenses and small sensors leave of an image."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ class Superpixels(A.Superpixels):  # type: ignore[misc]  # Albumentations' metac
 ENTRIES = (
     TransformEntry(
         "ImageCompression",
-        "Compresses the picture and decodes it again.",
+        "Compresses the image and decodes it again.",
         {
             "quality_range": schema.pair(schema.integer(1, 100, "quality of the codec")),
             "compression_type": schema.choice({"jpeg": "JPEG", "webp": "WebP"}, "the codec"),
@@ -54,7 +54,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "Downscale",
-        "Makes the picture smaller and then larger again.",
+        "Makes the image smaller and then larger again.",
         {
             "scale_range": schema.pair(schema.number(0.01, 1, "how small, as a share of the side")),
             "interpolation_pair": schema.record(
@@ -74,7 +74,7 @@ ENTRIES = (
             "max_size": schema.integer(
                 8,
                 limits.SEGMENTED_SIDE_PX,
-                "longer side at which it works, in pixels; larger pictures come out blurred",
+                "longer side at which it works, in pixels; larger images come out blurred",
             ),
             "interpolation": interpolation(),
         },

@@ -19,22 +19,22 @@ from augment.transforms.entry import ALL_TARGETS, Range, TransformEntry
 from augment.transforms.families.overlay import OverlayElements
 
 _REFERENCES = {"references": schema.name("name of the dataset that the references are taken from")}
-_BLEND = {"blend_ratio": schema.pair(schema.number(0, 1, "weight of the result; at 0 the picture stays"))}
+_BLEND = {"blend_ratio": schema.pair(schema.number(0, 1, "weight of the result; at 0 the image stays"))}
 
 
 _Image = NDArray[np.uint8]
 _Spectrum = NDArray[np.complex128]
 
 _NO_PHASE = 1e-9
-"""Share of the largest amplitude that a picture of this size can have below which rounding alone decides a phase."""
+"""Share of the largest amplitude that an image of this size can have below which rounding alone decides a phase."""
 
 
 class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The amplitudes of the picture's low frequencies become the reference's, its phases stay.
+    """The amplitudes of the image's low frequencies become the reference's, its phases stay.
 
     Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation", 2020: all frequencies of at most
     ``beta`` times the shorter side in both directions, which at 0 is the mean of each channel. The reference is resized
-    to the picture's size. What lies outside 0 to 255 afterwards is cut.
+    to the image's size. What lies outside 0 to 255 afterwards is cut.
     """
 
     class InitSchema(Referring.InitSchema):
@@ -48,10 +48,10 @@ class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentati
     def get_params(self) -> dict[str, Any]:
         return {"beta": self.py_random.uniform(*self.beta_limit)}
 
-    def apply(self, img: _Image, *, beta: float, reference_picture: _Image, **_: Any) -> _Image:
+    def apply(self, img: _Image, *, beta: float, reference_image: _Image, **_: Any) -> _Image:
         height, width = img.shape[:2]
         most = int(min(height, width) * beta)
-        reference = fitted(reference_picture, height, width)
+        reference = fitted(reference_image, height, width)
         out = np.empty_like(img)
         for channel in range(img.shape[2]):
             change = _change(_low(img[..., channel], most), _low(reference[..., channel], most), height * width)
@@ -87,7 +87,7 @@ def _change(there: _Spectrum, wanted: _Spectrum, num_pixels: int) -> _Spectrum:
 
 
 class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
-    """Each channel's histogram becomes that of the reference, blended with the picture by a weight of ``blend_ratio``.
+    """Each channel's histogram becomes that of the reference, blended with the image by a weight of ``blend_ratio``.
 
     At a weight of 1 it is ``skimage.exposure.match_histograms`` to the last bit.
     """
@@ -103,10 +103,10 @@ class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
     def get_params(self) -> dict[str, Any]:
         return {"blend_ratio": self.py_random.uniform(*self.blend_ratio)}
 
-    def apply(self, img: _Image, *, blend_ratio: float, reference_picture: _Image, **_: Any) -> _Image:
+    def apply(self, img: _Image, *, blend_ratio: float, reference_image: _Image, **_: Any) -> _Image:
         out = np.empty_like(img)
         for channel in range(img.shape[2]):
-            matched = np.floor(_matching(img[..., channel], reference_picture[..., channel]))
+            matched = np.floor(_matching(img[..., channel], reference_image[..., channel]))
             table = as_pixels(blend_ratio * matched + (1 - blend_ratio) * np.arange(256))
             out[..., channel] = table[img[..., channel]]
         return out
@@ -120,12 +120,12 @@ def _matching(channel: _Image, reference: _Image) -> NDArray[np.float64]:
 
 
 class PixelDistributionAdaptation(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
-    """The picture's colours are moved to where the reference's lie, blended by a weight of ``blend_ratio``.
+    """The image's colours are moved to where the reference's lie, blended by a weight of ``blend_ratio``.
 
     ``standard``: mean and deviation of each channel become the reference's; ``minmax``: its least and largest value;
     ``pca``: the mean colour and the principal axes of the colours, whose spread stays. An axis has no direction of its
-    own: each of the reference's is turned to the side of the picture's (qudida, whose method it is, turns all or none
-    and may give a picture the complements of its colours).
+    own: each of the reference's is turned to the side of the image's (qudida, whose method it is, turns all or none
+    and may give an image the complements of its colours).
     """
 
     class InitSchema(Referring.InitSchema):
@@ -147,8 +147,8 @@ class PixelDistributionAdaptation(Referring, A.ImageOnlyTransform):  # type: ign
     def get_params(self) -> dict[str, Any]:
         return {"blend_ratio": self.py_random.uniform(*self.blend_ratio)}
 
-    def apply(self, img: _Image, *, blend_ratio: float, reference_picture: _Image, **_: Any) -> _Image:
-        factors, shift = _ADAPTATIONS[self.transform_type](img, reference_picture)
+    def apply(self, img: _Image, *, blend_ratio: float, reference_image: _Image, **_: Any) -> _Image:
+        factors, shift = _ADAPTATIONS[self.transform_type](img, reference_image)
         values = np.arange(256)
         out = np.empty_like(img)
         for channel in range(3):
@@ -166,22 +166,22 @@ _Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Factors (3, 3) from channels to channels, and what is added to each."""
 
 
-def _to_extremes(picture: _Image, reference: _Image) -> _Affine:
-    low, high = (picture.min(axis=(0, 1)).astype(float), picture.max(axis=(0, 1)).astype(float))
+def _to_extremes(image: _Image, reference: _Image) -> _Affine:
+    low, high = (image.min(axis=(0, 1)).astype(float), image.max(axis=(0, 1)).astype(float))
     wanted_low, wanted_high = (reference.min(axis=(0, 1)).astype(float), reference.max(axis=(0, 1)).astype(float))
     factors = (wanted_high - wanted_low) / np.maximum(high - low, 1)
     return np.diag(factors), wanted_low - factors * low
 
 
-def _to_deviations(picture: _Image, reference: _Image) -> _Affine:
-    (mean, covariance), (wanted_mean, wanted) = _moments(picture), _moments(reference)
+def _to_deviations(image: _Image, reference: _Image) -> _Affine:
+    (mean, covariance), (wanted_mean, wanted) = _moments(image), _moments(reference)
     there, then = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(wanted))
     factors = np.divide(then, there, out=np.ones(3), where=there > 0)
     return np.diag(factors), wanted_mean - factors * mean
 
 
-def _to_axes(picture: _Image, reference: _Image) -> _Affine:
-    (mean, covariance), (wanted_mean, wanted) = _moments(picture), _moments(reference)
+def _to_axes(image: _Image, reference: _Image) -> _Affine:
+    (mean, covariance), (wanted_mean, wanted) = _moments(image), _moments(reference)
     (_, _, there), (_, _, then) = cv2.eigen(covariance), cv2.eigen(wanted)
     signs = np.where((there * then).sum(axis=1) < 0, -1.0, 1.0)
     factors = np.zeros((3, 3))
@@ -194,16 +194,16 @@ def _to_axes(picture: _Image, reference: _Image) -> _Affine:
 _ADAPTATIONS = {"minmax": _to_extremes, "standard": _to_deviations, "pca": _to_axes}
 
 
-def _moments(picture: _Image) -> _Affine:
+def _moments(image: _Image) -> _Affine:
     """Mean and covariance of the colours, from sums that are exact in any order of adding."""
-    pixels = picture.reshape(-1, 3).astype(np.float64)
+    pixels = image.reshape(-1, 3).astype(np.float64)
     count, sums, products = len(pixels), pixels.sum(axis=0), pixels.T @ pixels
     exact = [[count * int(products[i, j]) - int(sums[i]) * int(sums[j]) for j in range(3)] for i in range(3)]
     return sums / count, np.array([[value / count**2 for value in row] for row in exact])
 
 
 class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Blends the picture with a reference, resized to its size, which shows through by 1 less ``img_weight``."""
+    """Blends the image with a reference, resized to its size, which shows through by 1 less ``img_weight``."""
 
     class InitSchema(Referring.InitSchema):
         img_weight: Range
@@ -216,8 +216,8 @@ class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
     def get_params(self) -> dict[str, Any]:
         return {"img_weight": self.py_random.uniform(*self.img_weight)}
 
-    def apply(self, img: _Image, *, img_weight: float, reference_picture: _Image, **_: Any) -> _Image:
-        template = fitted(reference_picture, *img.shape[:2])
+    def apply(self, img: _Image, *, img_weight: float, reference_image: _Image, **_: Any) -> _Image:
+        template = fitted(reference_image, *img.shape[:2])
         values = np.arange(256)
         return as_pixels((img_weight * values)[img] + ((1 - img_weight) * values)[template])
 
@@ -225,7 +225,7 @@ class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
 ENTRIES = (
     TransformEntry(
         "FDA",
-        "Gives the picture's low frequencies the amplitudes of a reference's (Yang and Soatto, 2020).",
+        "Gives the image's low frequencies the amplitudes of a reference's (Yang and Soatto, 2020).",
         {
             **_REFERENCES,
             "beta_limit": schema.pair(
@@ -263,11 +263,11 @@ ENTRIES = (
     ),
     TransformEntry(
         "TemplateTransform",
-        "Blends the picture with a reference of its size.",
+        "Blends the image with a reference of its size.",
         {
             **_REFERENCES,
             "img_weight": schema.pair(
-                schema.number(0, 1, "weight of the picture; that of the reference is what is left of 1"),
+                schema.number(0, 1, "weight of the image; that of the reference is what is left of 1"),
                 scalar="repeat",
             ),
         },
@@ -276,7 +276,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "OverlayElements",
-        "Pastes elements of references onto the picture, cut out by their masks where they have some.",
+        "Pastes elements of references onto the image, cut out by their masks where they have some.",
         {
             **_REFERENCES,
             "num_elements": schema.pair(schema.integer(1, limits.ELEMENTS, "number of elements"), scalar="repeat"),

@@ -97,13 +97,13 @@ def _random_scale(params: Params, before: Extent) -> Iterable[Extent]:
     slack = 0.0 if low == high else _SLACK
     min_height, min_width = (int(side * low) for side in (before.min_height, before.min_width))
     if before.firm and min(min_height, min_width) < 1:
-        raise Unfit(f"a factor of {low:g} leaves nothing of a picture of {before}; raise the lower `scale_limit`")
+        raise Unfit(f"a factor of {low:g} leaves nothing of an image of {before}; raise the lower `scale_limit`")
     max_height, max_width = (int(side * high + slack) for side in (before.max_height, before.max_width))
     return (Extent(max(1, min_height), max_height, max(1, min_width), max_width, before.firm),)
 
 
 def max_sizes(name: str, params: Params, height: int, width: int) -> list[tuple[int, int]]:
-    """The sizes that ``SmallestMaxSize`` or ``LongestMaxSize`` makes of one picture: one for each choice it has."""
+    """The sizes that ``SmallestMaxSize`` or ``LongestMaxSize`` makes of one image: one for each choice it has."""
     if params["max_size"] is not None:
         choices = params["max_size"] if isinstance(params["max_size"], list) else [params["max_size"]]
         side = max(height, width) if name == "LongestMaxSize" else min(height, width)
@@ -134,7 +134,7 @@ def _max_size_change(name: str) -> Change:
 
 
 def _fit_box(box: list[int | None], *, largest: bool) -> Extent:
-    """As ``max_size_hw`` says, for pictures of any size; one side may follow from the other's factor."""
+    """As ``max_size_hw`` says, for images of any size; one side may follow from the other's factor."""
     height, width = box
     if height is not None and width is not None:
         if largest:
@@ -181,7 +181,7 @@ class _Resized(Straight):
 
 class Resize(_Resized, A.Resize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Say the factors: nothing is drawn, but they depend on the picture."""
+        """Say the factors: nothing is drawn, but they depend on the image."""
         height, width = params["shape"][:2]
         return {"scale": {"x": self.width / width, "y": self.height / height}}
 
@@ -197,7 +197,7 @@ class RandomScale(_Resized, A.RandomScale):  # type: ignore[misc]  # Albumentati
 def _max_size_entry(name: str, which: str) -> TransformEntry:
     return moving_entry(
         name,
-        f"Resizes the picture so that its {which} side has a length; the shape stays.",
+        f"Resizes the image so that its {which} side has a length; the shape stays.",
         _max_size(which) | resample(area=True),
         rules=(("max_size or max_size_hw, one of the two", _one_max_size),),
         implementation=corrected(_Resized, getattr(A, name)),
@@ -211,7 +211,7 @@ def _max_size_entry(name: str, which: str) -> TransformEntry:
 ENTRIES = (
     moving_entry(
         "Resize",
-        "Resizes the picture to one height and width, whatever its shape.",
+        "Resizes the image to one height and width, whatever its shape.",
         {"height": side("height in pixels"), "width": side("width in pixels")} | resample(area=True),
         implementation=Resize,
         output_size=named_size,
@@ -222,7 +222,7 @@ ENTRIES = (
     _max_size_entry("SmallestMaxSize", "shorter"),
     moving_entry(
         "RandomScale",
-        "Resizes the picture by a random factor; the size varies.",
+        "Resizes the image by a random factor; the size varies.",
         {"scale_limit": scale_limit()} | resample(area=True),
         implementation=RandomScale,
         output_size=_random_scale,
@@ -251,13 +251,13 @@ ENTRIES = (
     ),
     moving_entry(
         "PadIfNeeded",
-        "Adds a border until the picture has a least size, or a size that can be divided.",
+        "Adds a border until the image has a least size, or a size that can be divided.",
         {
             "min_height": schema.optional(side("least height in pixels"), "pad_height_divisor is used"),
             "min_width": schema.optional(side("least width in pixels"), "pad_width_divisor is used"),
             "pad_height_divisor": schema.optional(side("the height becomes a multiple of it"), "min_height is used"),
             "pad_width_divisor": schema.optional(side("the width becomes a multiple of it"), "min_width is used"),
-            "position": position("where the picture lies in the padded one"),
+            "position": position("where the image lies in the padded one"),
         }
         | border(),
         rules=(("min_height or pad_height_divisor, and min_width or pad_width_divisor", _one_divisor),),

@@ -11,7 +11,7 @@ from augment.transforms.schema import Schema
 
 def _region(description: str) -> Schema:
     share: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-    return schema.array(share, 4, 4, f"{description}: x_min, y_min, x_max, y_max as shares of the picture")
+    return schema.array(share, 4, 4, f"{description}: x_min, y_min, x_max, y_max as shares of the image")
 
 
 def _region_grows(name: str) -> tuple[str, Any]:
@@ -69,7 +69,7 @@ def _some_pixel(low: float, high: float, side: int) -> tuple[float, float]:
 ENTRIES = (
     TransformEntry(
         "RandomRain",
-        "Draws rain drops, blurs and darkens the picture.",
+        "Draws rain drops, blurs and darkens the image.",
         {
             "slant_range": schema.pair(schema.number(-45, 45, "slant of the drops in degrees")),
             "drop_length": schema.optional(
@@ -88,7 +88,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "RandomSnow",
-        "Whitens the darker parts as snow does, or lays a texture of snow over the picture.",
+        "Whitens the darker parts as snow does, or lays a texture of snow over the image.",
         {
             "snow_point_range": schema.pair(schema.number(0, 1, "how much snow")),
             "brightness_coeff": schema.number(0, limits.FACTOR, "how white it is", above=True),
@@ -97,7 +97,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "RandomFog",
-        "Lays discs of fog over the picture.",
+        "Lays discs of fog over the image.",
         {
             "fog_coef_range": schema.pair(schema.number(0.05, 1, "how much fog")),
             "alpha_coef": schema.number(0, 1, "opacity of one disc"),
@@ -105,7 +105,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "RandomSunFlare",
-        "Draws the flare of a sun in the picture.",
+        "Draws the flare of a sun in the image.",
         {
             "flare_roi": _region("where the sun may stand"),
             "src_radius": schema.integer(2, limits.FLARE_RADIUS_PX, "radius of the sun in pixels"),

@@ -31,24 +31,24 @@ _SMOOTH: Final = 13
 
 
 def brightness(image: Image, factor: float) -> Image:
-    """Multiply by the factor: 0 is black, 1 the picture."""
+    """Multiply by the factor: 0 is black, 1 the image."""
     return cv2.LUT(image, _whole(_LEVELS * np.float32(factor)))
 
 
 def contrast(image: Image, factor: float) -> Image:
-    """Draw values away from the mean of the picture's grey: 0 is grey all over, 1 the picture."""
+    """Draw values away from the mean of the image's grey: 0 is grey all over, 1 the image."""
     mean = np.float32(np.floor(_grey(image)).mean(dtype=np.float64))
     return cv2.LUT(image, _whole(_LEVELS * np.float32(factor) + mean * np.float32(1 - factor)))
 
 
 def colour(image: Image, factor: float) -> Image:
-    """Draw each pixel away from its grey: 0 is grey, 1 the picture, above that more saturated."""
+    """Draw each pixel away from its grey: 0 is grey, 1 the image, above that more saturated."""
     grey = np.floor(_grey(image)) * np.float32(1 - factor)
     return _whole(image * np.float32(factor) + grey[..., np.newaxis])
 
 
 def sharpness(image: Image, factor: float) -> Image:
-    """Draw each pixel away from the mean about it: 0 is smooth, 1 the picture. The outermost pixels stay."""
+    """Draw each pixel away from the mean about it: 0 is smooth, 1 the image. The outermost pixels stay."""
     if min(image.shape[:2]) <= 2:
         return image.copy()
     sums = cv2.boxFilter(image, cv2.CV_16U, (3, 3), normalize=False)[1:-1, 1:-1]
@@ -162,7 +162,7 @@ GEOMETRIC: Final[Mapping[str, Callable[[float, Shape], Matrix]]] = MappingProxyT
         "Rotate": _rotate,
     }
 )
-"""Where they move a point, measured from the picture's corner at the edges of pixels. A shear holds that corner."""
+"""Where they move a point, measured from the image's corner at the edges of pixels. A shear holds that corner."""
 
 COLOURS: Final[Mapping[str, Callable[[Any, Any], Any]]] = MappingProxyType(
     {
@@ -189,7 +189,7 @@ class Magnitudes:
     """The magnitudes of one operation, from one that changes nothing to the strongest.
 
     ``signed``: the strongest lies as far on the other side, and a fair coin chooses. ``side``: magnitudes are shares of
-    the picture's width or height. ``whole`` makes a whole number of them.
+    the image's width or height. ``whole`` makes a whole number of them.
     """
 
     weakest: float
@@ -256,7 +256,7 @@ AUTO: Final[Space] = MappingProxyType(
     )
     | {"Invert": None}
 )
-"""AutoAugment, table 6. Its 150 pixels are of pictures of 331."""
+"""AutoAugment, table 6. Its 150 pixels are of images of 331."""
 
 RAND: Final[Space] = MappingProxyType({**_IDENTITY, **{name: one for name, one in AUTO.items() if name != "Invert"}})
 """RandAugment: Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space" (2020),

@@ -78,7 +78,7 @@ def draw_magnitude(magnitudes: Magnitudes | None, share: float, shape: Shape, py
 def applied(
     array: _Array, steps: Sequence[Step], interpolation: int, fill: tuple[float, float, float] | float
 ) -> _Array:
-    """A picture, or with geometric steps alone a mask, after the steps; itself where there is none."""
+    """An image, or with geometric steps alone a mask, after the steps; itself where there is none."""
     values = tuple(fill) if isinstance(fill, tuple | list) else (fill,) * 3
     height, width = array.shape[:2]
     for name, magnitude in steps:

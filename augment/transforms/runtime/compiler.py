@@ -35,7 +35,7 @@ class TransformedSample(NamedTuple):
     """What a pipeline makes of a sample: the new one, what was done to it, in order, and what it lost.
 
     ``dropped`` has ``boxes`` and ``keypoints`` where any were, as ``Provenance`` describes it. ``matrix`` is float64
-    (3, 3), where the middles of the given picture's pixels went; None where a distortion or a donor has no such matrix,
+    (3, 3), where the middles of the given image's pixels went; None where a distortion or a donor has no such matrix,
     or nobody asked.
     """
 
@@ -51,7 +51,7 @@ def takes_donors(spec: PipelineSpec) -> bool:
 
 
 def references_of(spec: PipelineSpec) -> frozenset[str]:
-    """The names of the datasets that its transforms take pictures of."""
+    """The names of the datasets that its transforms take images of."""
     known = catalogue()
     return frozenset(str(node.params["references"]) for node in spec.nodes() if known[node.name].references)
 
@@ -66,7 +66,7 @@ def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str 
     for path, node in spec.places():
         if known[node.name].references and (name := str(node.params["references"])) not in names:
             ending = did_you_mean(name, names) or f"; {remedy.format(name=name)}"
-            msg = f"`{node.name}` takes pictures of the dataset `{name}`, which is not there{ending}"
+            msg = f"`{node.name}` takes images of the dataset `{name}`, which is not there{ending}"
             problems.append(Problem((*path, "references"), msg))
     if problems:
         raise PipelineError(problems)
@@ -131,11 +131,11 @@ class Compiled:
 
         Every array of the result is new, the image is C-contiguous. Boxes are cut at the frame, and those outside it
         or refused by the pipeline's ``boxes:`` are left out with all that is said of them; a border that mirrors the
-        picture mirrors boxes with it. Keypoints keep number and order, unless ``keypoints:`` drops those outside the
+        image mirrors boxes with it. Keypoints keep number and order, unless ``keypoints:`` drops those outside the
         frame: one that left the frame lies outside it, one that a distortion folded away is NaN. Boxes and keypoints
         of donors follow behind those of the record.
 
-        RecordError (not renderable) where a transform cannot be applied to this picture or lacks a target; whether it
+        RecordError (not renderable) where a transform cannot be applied to this image or lacks a target; whether it
         is too small follows from its size and the pipeline, never from chance. MemoryError and OSError pass.
         """
         return self.made(as_sample(sample), seed=seed, draw=draw, view=view, key=key)

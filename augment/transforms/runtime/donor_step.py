@@ -31,7 +31,7 @@ class Joining(Protocol):
 
         ``donors`` has ``num_donors``; they and the base are left as they are. ``label`` stays the base's.
 
-        Raises Unfit where the pictures cannot be joined.
+        Raises Unfit where the images cannot be joined.
         """
         ...
 
@@ -95,9 +95,9 @@ def donor_keys(applied: Sequence[Applied]) -> list[str]:
 
 
 def without_donors(name: str) -> str:
-    """Why a node cannot stand in a pipeline that is applied to a picture alone."""
+    """Why a node cannot stand in a pipeline that is applied to an image alone."""
     return (
-        f"`{name}` takes other records of the same split, and here is one picture alone; use it in a stream or an "
+        f"`{name}` takes other records of the same split, and here is one image alone; use it in a stream or an "
         "expansion of a dataset"
     )
 

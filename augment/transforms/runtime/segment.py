@@ -34,14 +34,14 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A transform, or a container, for pictures without targets; ``reads`` where it never writes into one."""
+    """A transform, or a container, for images without targets; ``reads`` where it never writes into one."""
 
     apply: Callable[[Image], Image]
     reads: bool
 
 
 def alone(transform: Any, info: TransformEntry, trace: Trace) -> Alone:
-    """How a transform that ``trace`` watches is applied to a picture alone."""
+    """How a transform that ``trace`` watches is applied to an image alone."""
     base, cls = A.BasicTransform, type(transform)
     is_plain = (
         isinstance(transform, base)
@@ -53,7 +53,7 @@ def alone(transform: Any, info: TransformEntry, trace: Trace) -> Alone:
 
 
 def applied(steps: Sequence[Alone], image: Image) -> Image:
-    """The picture after all steps, C-contiguous and new; the given one, which may be read-only, stays as it is."""
+    """The image after all steps, C-contiguous and new; the given one, which may be read-only, stays as it is."""
     made, is_own = image, False
     for step in steps:
         if not is_own and not step.reads:
@@ -147,12 +147,12 @@ class Segment:
         """Apply the transforms; the given piece is left as it is.
 
         ``last`` says that the pipeline's rules are judged now, ``points`` that a matrix is wanted. RecordError (not
-        renderable) where a transform cannot be applied to this picture or lacks a target; MemoryError and OSError pass.
+        renderable) where a transform cannot be applied to this image or lacks a target; MemoryError and OSError pass.
         """
         sample = piece.sample
         carries = has_targets(sample)
         if not carries and not points:
-            return Moved(self._picture(piece, key), self._trace.applied(provenance=provenance), None)
+            return Moved(self._image(piece, key), self._trace.applied(provenance=provenance), None)
         self._trace.start(mirrors=carries and self._carrier.swaps_sides(sample), points=points)
         data: dict[str, Any] = {"image": sample.image.copy()}
         targets = self._carrier.take_in(piece) if carries else {}
@@ -167,8 +167,8 @@ class Segment:
                 out = self._carrier.take_out(sample, result, mirrored=self._trace.mirrored, last=last)
         return Moved(out, self._trace.applied(provenance=provenance), self._trace.matrix)
 
-    def _picture(self, piece: Piece, key: str) -> Piece:
-        """The same for a picture without targets, of which nobody wants to know where its pixels went."""
+    def _image(self, piece: Piece, key: str) -> Piece:
+        """The same for an image without targets, of which nobody wants to know where its pixels went."""
         self._trace.start(mirrors=False, points=False)
         sample = piece.sample
         with Refusing(lambda: self._trace.current, sample, key):

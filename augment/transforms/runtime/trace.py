@@ -19,7 +19,7 @@ INLINE_MAX: Final = 64
 _AS_IT_IS: Final = frozenset({type(None), bool, int, str})
 
 _NOT_DRAWN: Final = frozenset(
-    {"shape", "interpolation", "fill", "fill_mask", "bbox_matrix", "matrix_bbox", "reference_picture", "pieces"}
+    {"shape", "interpolation", "fill", "fill_mask", "bbox_matrix", "matrix_bbox", "reference_image", "pieces"}
 )
 """What Albumentations adds to the parameters of each call: its size, what the pipeline says anyway, and a matrix for
 boxes that is not used here; and pixels of references, whose keys are told."""
@@ -82,7 +82,7 @@ _PASSED_AS: Final = {"mask": ("mask", "masks"), "boxes": ("bboxes",), "keypoints
 class Trace:
     """Notes which transforms a call applies, and with what, whichever container they stand in.
 
-    ``mirrored`` says whether the call mirrored the picture an odd number of times, ``matrix`` where it took the middles
+    ``mirrored`` says whether the call mirrored the image an odd number of times, ``matrix`` where it took the middles
     of pixels: (3, 3), or None where no matrix says it. Each is followed only where ``start`` was asked for it.
     """
 
@@ -143,9 +143,9 @@ class Trace:
 
 
 def _check_output(info: TransformEntry, params: Mapping[str, Any]) -> None:
-    """Raise Unfit where a transform is about to make more than ``OUTPUT_PIXELS`` of the picture it was given.
+    """Raise Unfit where a transform is about to make more than ``OUTPUT_PIXELS`` of the image it was given.
 
-    ``params`` are those of one call of Albumentations: the size of a result can follow from the picture and chance.
+    ``params`` are those of one call of Albumentations: the size of a result can follow from the image and chance.
     """
     height, width = params["shape"][:2]
     if info.scales:

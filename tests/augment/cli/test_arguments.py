@@ -19,7 +19,7 @@ def run(*arguments: object) -> int:
         (["expand", "photos", "", "-p", "light"], "OUT"),
         (["verify", ""], "OUT"),
         (["verify", "out", "--data", ""], "--data"),
-        (["preview", "", "-p", "light"], "PICTURE"),
+        (["preview", "", "-p", "light"], "IMAGE"),
         (["preview", "a.jpg", "-p", "light", "-o", ""], "--output"),
         (["doctor", ""], "FOLDER"),
     ],
@@ -73,15 +73,15 @@ def test_dry_run_of_an_update_tells_what_would_be_changed_and_removed(
     out = tmp_path / "out"
     arguments = ["expand", photos, out, "-p", "light", "--copies", 2, "--workers", 0]
     assert run(*arguments) == exit_codes.OK
-    picture = photos / "cat" / "chelsea.png"
-    (photos / "space" / "rocket.jpg").write_bytes(picture.read_bytes())
-    (photos / "cat" / "new.png").write_bytes(picture.read_bytes())
-    picture.unlink()
+    image = photos / "cat" / "chelsea.png"
+    (photos / "space" / "rocket.jpg").write_bytes(image.read_bytes())
+    (photos / "cat" / "new.png").write_bytes(image.read_bytes())
+    image.unlink()
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     assert run(*arguments, "--update", "--dry-run") == exit_codes.OK
     told = capsys.readouterr().out
-    assert f"{out}: 4 pictures would be written (" in told
+    assert f"{out}: 4 images would be written (" in told
     assert "free), 4 kept, 4 removed\n" in told  # the copies of a PNG are no JPEG
     assert (
         "\nsince OUT was written: 1 record added (cat/new), 1 record changed (space/rocket), 1 record gone "

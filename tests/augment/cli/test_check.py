@@ -9,7 +9,7 @@ from PIL import Image
 from augment.cli import exit_codes
 from augment.cli.app import run as run_command
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import lay, lay_pictures
+from tests.augment.folders_for_tests import lay, lay_images
 
 HEADER = b"file_name,split,class,xmin,ymin,xmax,ymax\n"
 GOOD = b"a.png,train,cat,0,0,5,5\nb.png,test,dog,1,1,8,8\n"
@@ -21,8 +21,8 @@ def run(*arguments: object) -> int:
 
 
 def boxes(root: Path, rows: bytes) -> Path:
-    """Six pictures of 8 x 8, and a table of boxes."""
-    return lay(lay_pictures(root, *(f"{name}.png" for name in "abcdef")), {"labels.csv": HEADER + rows})
+    """Six images of 8 x 8, and a table of boxes."""
+    return lay(lay_images(root, *(f"{name}.png" for name in "abcdef")), {"labels.csv": HEADER + rows})
 
 
 def test_check_tells_what_a_scan_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +48,7 @@ def test_check_tells_what_a_scan_finds(tmp_path: Path, capsys: pytest.CaptureFix
 def test_check_of_a_dataset_tells_which_images_a_pipeline_cannot_take(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = lay_pictures(tmp_path / "data", "a.png", "b.png")
+    root = lay_images(tmp_path / "data", "a.png", "b.png")
     Image.new("RGB", (2, 1)).save(root / "c.png")
     crop = tmp_path / "crop.yaml"
     crop.write_text("transforms: [RandomCrop: {height: 8, width: 8}]")
@@ -73,7 +73,7 @@ def test_check_of_bad_annotations_has_an_exit_code_of_its_own(
         "refused   4",
         "  4 annotation (box outside)",
         *(
-            f"    train/{name}.png: box 0 is [0.0, 0.0, {size}.0, 5.0] on a picture of 8 x 8 (width x height)"
+            f"    train/{name}.png: box 0 is [0.0, 0.0, {size}.0, 5.0] on an image of 8 x 8 (width x height)"
             for name, size in (("c", 50), ("d", 60), ("e", 70))
         ),
         "    …",
@@ -102,8 +102,8 @@ def test_check_writes_one_json_document(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def keypoints(root: Path) -> Path:
-    """A picture with one keypoint of each name, in COCO's form."""
-    lay_pictures(root, "a.png")
+    """An image with one keypoint of each name, in COCO's form."""
+    lay_images(root, "a.png")
     names = ["kneeL", "kneeR", "nose", "hipL"]
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 8], "area": 64, "iscrowd": 0}
     document = {
@@ -140,9 +140,9 @@ def test_check_takes_the_name_of_a_format(tmp_path: Path, capsys: pytest.Capture
     assert "--yaml writes a pipeline" in capsys.readouterr().err
 
 
-def test_check_of_a_folder_without_pictures_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_a_folder_without_images_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("check", tmp_path) == exit_codes.REQUEST
-    assert "holds no file; put pictures into it" in capsys.readouterr().err
+    assert "holds no file; put images into it" in capsys.readouterr().err
     assert run("check", tmp_path / "nowhere", "--format", "csv") == exit_codes.REQUEST
     assert "does not exist; give the folder of the dataset" in capsys.readouterr().err
 
@@ -150,7 +150,7 @@ def test_check_of_a_folder_without_pictures_is_an_error(tmp_path: Path, capsys: 
 def test_check_of_a_presets_name_is_the_preset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lay_pictures(tmp_path / "light", "a.png")
+    lay_images(tmp_path / "light", "a.png")
     monkeypatch.chdir(tmp_path)
     assert run("check", "light") == exit_codes.OK
     assert "the pipeline holds" in capsys.readouterr().out
@@ -162,7 +162,7 @@ def test_expand_refuses_bad_annotations_or_leaves_them_out(tmp_path: Path, capsy
     root = boxes(tmp_path / "data", GOOD + BAD)
     common = ("--pipeline", "light", "--workers", 0, "--copies", 1, "--dry-run")
     assert run("expand", root, tmp_path / "out", *common) == exit_codes.REQUEST
-    assert "4 pictures whose annotations cannot be true" in capsys.readouterr().err
+    assert "4 images whose annotations cannot be true" in capsys.readouterr().err
     assert run("expand", root, tmp_path / "out", *common, "--bad-annotations", "leave-out") == exit_codes.OK
     capsys.readouterr()
     assert run("expand", root, tmp_path / "out", *common, "--bad-annotations", "ignore") == exit_codes.REQUEST

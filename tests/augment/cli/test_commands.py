@@ -64,7 +64,7 @@ def test_help_imports_no_library_of_pixels() -> None:
         (["presets", "hevy"], "there is no preset 'hevy'; did you mean `heavy`?"),
         (["preview", "a.jpg", "-p", "light", "-n", "0"], "--num is 0; it lies in 1 to 400"),
         (["preview", "a.jpg", "-p", "light", "-o", "a.tif"], "its name must end with one of .jpg, .png, .webp, .jpeg"),
-        (["preview", "no.jpg", "-p", "light"], "cannot read the picture no.jpg: No such file or directory"),
+        (["preview", "no.jpg", "-p", "light"], "cannot read the image no.jpg: No such file or directory"),
         (["expand", "d", "o", "-p", "light", "--max-failures", "x"], "max_failures is 'x'; give a count like 10"),
     ],
 )
@@ -159,10 +159,10 @@ def test_preview_draws_the_very_copies_that_expand_writes(
 
     import augment
 
-    picture = photos / "space" / "rocket.jpg"
+    image = photos / "space" / "rocket.jpg"
     grid = tmp_path / "grid.png"
     arguments = ["-p", "inception", "--seed", 7, "--key", "space/rocket", "-n", 2, "-o", grid]
-    assert run("preview", picture, *arguments, "--json") == exit_codes.OK
+    assert run("preview", image, *arguments, "--json") == exit_codes.OK
     told = json.loads(capsys.readouterr().out)
     assert [cell["draw"] for cell in told["cells"]] == [0, 1]
     assert told["cells"][0]["applied"][0]["name"] == "RandomResizedCrop"
@@ -176,11 +176,11 @@ def test_preview_draws_the_very_copies_that_expand_writes(
         assert (rows == copy[0, :, 0]).all(axis=-1).any(), "the first row of the copy is nowhere in the grid"
 
 
-def test_preview_refuses_to_write_over_the_picture(photos: Path) -> None:
-    picture = photos / "space" / "rocket.jpg"
-    before = picture.read_bytes()
-    assert run("preview", picture, "-p", "light", "-o", picture) == exit_codes.OUTPUT
-    assert picture.read_bytes() == before
+def test_preview_refuses_to_write_over_the_image(photos: Path) -> None:
+    image = photos / "space" / "rocket.jpg"
+    before = image.read_bytes()
+    assert run("preview", image, "-p", "light", "-o", image) == exit_codes.OUTPUT
+    assert image.read_bytes() == before
 
 
 def test_preview_says_where_it_cannot_write(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,15 +208,15 @@ def test_expand_json_is_one_document(photos: Path, out: Path, capsys: pytest.Cap
 
 
 def test_expand_tells_what_it_did(photos: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (photos / "cat" / "notes.dat").write_text("no picture", encoding="utf-8")
+    (photos / "cat" / "notes.dat").write_text("no image", encoding="utf-8")
     arguments = ["expand", photos, out, "-p", "light", "--copies", 1, "--workers", 0]
     assert run(*arguments) == exit_codes.OK
     shown = capsys.readouterr()
-    assert shown.out.startswith("4 pictures written in ")
+    assert shown.out.startswith("4 images written in ")
     assert "1 record refused" in shown.out
     assert "refused: cat/notes.dat: format: " in shown.err
     assert run(*arguments) == exit_codes.OK
-    assert "nothing to do: all 4 pictures are there; 1 record refused" in capsys.readouterr().out
+    assert "nothing to do: all 4 images are there; 1 record refused" in capsys.readouterr().out
 
 
 def test_expand_refuses_another_expansions_folder(photos: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,7 +228,7 @@ def test_expand_refuses_another_expansions_folder(photos: Path, out: Path, capsy
 
 
 def test_expand_beyond_max_failures_fails(photos: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (photos / "cat" / "notes.dat").write_text("no picture", encoding="utf-8")
+    (photos / "cat" / "notes.dat").write_text("no image", encoding="utf-8")
     arguments = ["expand", photos, out, "-p", "light", "--copies", 1, "--workers", 0]
     assert run(*arguments, "--max-failures", "0") == exit_codes.REQUEST
     assert "cat/notes.dat" in capsys.readouterr().err

@@ -121,4 +121,4 @@ def test_preview_of_a_pipe_is_refused_and_waits_for_nobody(tmp_path: Path, capsy
     os.mkfifo(pipe)
     assert run("preview", pipe, "-p", "light", "--json") == exit_codes.REQUEST
     message = json.loads(capsys.readouterr().out)["error"]["message"]
-    assert message == f"cannot read the picture {pipe}: a named pipe, not a file; give the path of a file"
+    assert message == f"cannot read the image {pipe}: a named pipe, not a file; give the path of a file"

@@ -36,7 +36,7 @@ TARGETS = frozenset({"mask", "boxes", "keypoints"})
 def prepared(name: str, given: Sample) -> Callable[[int], Sample]:
     """The preset as a function of the draw, on this sample; others like it are there to be joined with."""
     compiled = Compiled(Pipeline.load(name).spec, donors=Donors([given]))
-    return lambda draw: compiled(given, seed=0, draw=draw, view=0, key="picture").sample
+    return lambda draw: compiled(given, seed=0, draw=draw, view=0, key="image").sample
 
 
 def test_the_presets_are_these() -> None:
@@ -94,7 +94,7 @@ def test_every_target_follows(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", pipeline.preset_names())
-def test_pictures_stay_recognisable(name: str, photo: np.ndarray) -> None:
+def test_images_stay_recognisable(name: str, photo: np.ndarray) -> None:
     """No draw is black, white or flat, and the first two draws differ."""
     render = prepared(name, Sample(np.ascontiguousarray(photo[::8, ::8]) if name == "cifar" else photo))
     draws = [render(draw).image for draw in range(60)]
@@ -196,8 +196,8 @@ def test_yolo_scales_and_shifts_what_ultralytics_does() -> None:
     """The middle of the mosaic is shifted by up to a tenth of 640 pixels, which are scaled by 0.5 to 1.5."""
     spec = PipelineSpec(Pipeline.load("yolo").spec.transforms[1:3])
     compiled = Compiled(spec, points=True)
-    picture = Sample(np.zeros((1280, 1280, 3), np.uint8))
-    matrices = [compiled(picture, seed=0, draw=draw, view=0, key="k").matrix for draw in range(60)]
+    image = Sample(np.zeros((1280, 1280, 3), np.uint8))
+    matrices = [compiled(image, seed=0, draw=draw, view=0, key="k").matrix for draw in range(60)]
     scales = [matrix[0, 0] for matrix in matrices if matrix is not None]
     shifts = np.array([(matrix @ (639.5, 639.5, 1))[:2] - 319.5 for matrix in matrices if matrix is not None])
     assert len(scales) == 60

@@ -15,7 +15,7 @@ from augment.render.pipeline import Pipeline
 from augment.render.renderer import Renderer
 from augment.scanning.scan import scan
 from augment.transforms.resolve import resolve
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 
 VOC = """<annotation><filename>{name}.png</filename><size><width>80</width><height>60</height><depth>3</depth></size>
 <object><name>car</name><bndbox><xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>45</ymax></bndbox></object>
@@ -24,10 +24,10 @@ VOC = """<annotation><filename>{name}.png</filename><size><width>80</width><heig
 
 @pytest.fixture
 def streets(tmp_path: Path) -> Path:
-    """Ten pictures with one box each, as PASCAL VOC lays them out."""
+    """Ten images with one box each, as PASCAL VOC lays them out."""
     files: dict[str, bytes | None] = {}
     for i in range(10):
-        files[f"JPEGImages/{i}.png"] = picture(i, height=60, width=80)
+        files[f"JPEGImages/{i}.png"] = pattern(i, height=60, width=80)
         files[f"Annotations/{i}.xml"] = VOC.format(name=i).encode()
     return lay(tmp_path / "streets", files)
 
@@ -89,7 +89,7 @@ def test_preview_of_a_dataset_that_the_pipeline_does_not_fit_is_refused(streets:
 def test_records_that_cannot_be_rendered_are_left_out(
     streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = picture(0, height=60, width=80)
+    broken = pattern(0, height=60, width=80)
     for i in range(0, 10, 2):
         lay(streets, {f"JPEGImages/{i}.png": broken[:60]})
     file = pipeline(tmp_path, "[NoOp]")
@@ -105,7 +105,7 @@ def test_records_that_cannot_be_rendered_are_left_out(
 
 def test_options_of_the_other_kind_are_refused(streets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("preview", streets, "-p", "light", "--key", "0") == exit_codes.REQUEST
-    assert "--key is for a picture" in capsys.readouterr().err
+    assert "--key is for an image" in capsys.readouterr().err
     assert run("preview", streets / "JPEGImages/0.png", "-p", "light", "--split", "train") == exit_codes.REQUEST
     assert "--split, --from-format, --ignore and --mix are for a dataset's folder" in capsys.readouterr().err
 
@@ -119,7 +119,7 @@ def test_sheet_of_targets_is_the_same_each_time(streets: Path, tmp_path: Path) -
     assert np.array_equal(grids[0], grids[1])
 
 
-def test_preview_shows_what_normalisation_left_of_a_picture(streets: Path, tmp_path: Path) -> None:
+def test_preview_shows_what_normalisation_left_of_an_image(streets: Path, tmp_path: Path) -> None:
     sections = [None, "{method: gamma}", "{method: min_max, input: [100, 101], clip: true}"]
     grids = []
     for section in sections:

@@ -16,14 +16,14 @@ from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
 
 
-def picture(seed: int) -> np.ndarray:
+def pattern(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 200, (9, 11, 3), np.uint8)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    files: dict[str, bytes | None] = {f"train/cat/{i:02}.png": encode_image(picture(i), "png") for i in range(40)}
-    files |= {"val/cat/a.png": encode_image(picture(99) // 2, "png")}
+    files: dict[str, bytes | None] = {f"train/cat/{i:02}.png": encode_image(pattern(i), "png") for i in range(40)}
+    files |= {"val/cat/a.png": encode_image(pattern(99) // 2, "png")}
     return lay(tmp_path / "data", files)
 
 
@@ -36,7 +36,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_split_is_measured_exactly(data: Path) -> None:
     dataset = scan(data)
     found = measured(dataset.choose("train"))
-    pixels = np.concatenate([picture(i).reshape(-1, 3) for i in range(40)]) / 255
+    pixels = np.concatenate([pattern(i).reshape(-1, 3) for i in range(40)]) / 255
     np.testing.assert_allclose(found.mean, pixels.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(found.std, pixels.std(axis=0), rtol=1e-12)
     assert (found.num_records, found.num_pixels) == (40, 40 * 99)
@@ -81,7 +81,7 @@ def test_note_is_of_one_dataset_one_split_and_one_decoder(data: Path, monkeypatc
     measured(dataset.choose("val"))
     assert kept(dataset.choose("train")) is None
     assert kept(dataset) is None
-    lay(data, {"val/cat/b.png": encode_image(picture(5), "png")})
+    lay(data, {"val/cat/b.png": encode_image(pattern(5), "png")})
     assert kept(scan(data).choose("val")) is None
     monkeypatch.setattr(engine, "decode_id", lambda: "another")
     assert kept(dataset.choose("val")) is None
@@ -95,7 +95,7 @@ def test_numbers_do_not_need_a_folder_that_can_be_written(data: Path, state: Pat
 
 def test_files_that_changed_are_not_measured(data: Path, state: Path) -> None:
     dataset = scan(data).choose("val")
-    (data / "val/cat/a.png").write_bytes(encode_image(picture(3), "png"))
+    (data / "val/cat/a.png").write_bytes(encode_image(pattern(3), "png"))
     with pytest.raises(DatasetError, match=r"1 cannot be read now, as a|cat/a \(changed\)"):
         measured(dataset)
     assert not state.exists()

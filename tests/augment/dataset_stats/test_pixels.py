@@ -75,16 +75,16 @@ def test_mean_and_deviation_of_a_channel_are_numpys(values: list[int]) -> None:
     np.testing.assert_allclose(std, np.std(values) / 255, rtol=1e-9, atol=1e-15)
 
 
-def test_counts_of_a_picture_above_the_piece_that_is_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_of_an_image_above_the_piece_that_is_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = histogram.count(pixels(1))
     monkeypatch.setattr(histogram, "_PIXELS_AT_ONCE", 7)
     assert (histogram.count(pixels(1)) == whole).all()
     assert whole.sum(axis=1).tolist() == [600] * 3
 
 
-def test_broken_picture_is_refused_and_counts_for_nothing(data: Path) -> None:
+def test_broken_image_is_refused_and_counts_for_nothing(data: Path) -> None:
     (data / "test/cat/broken.png").write_bytes(png(pixels(0, 50, 50))[:300])
-    (data / "test/cat/text.dat").write_text("no picture")
+    (data / "test/cat/text.dat").write_text("no image")
     found = dataset_statistics(scan(data))
     assert [each.key for each in found.refusals] == ["test/cat/broken"]
     assert found.refused == {"format": 1, "undecodable": 1}
@@ -172,10 +172,10 @@ def test_page_needs_nothing_else(tmp_path: Path, *, with_pixels: bool) -> None:
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_picture_of_the_report_has_plots(data: Path, tmp_path: Path) -> None:
+def test_image_of_the_report_has_plots(data: Path, tmp_path: Path) -> None:
     report.write(dataset_statistics(scan(data)), tmp_path / "report.png")
-    with Image.open(tmp_path / "report.png") as picture:
-        drawn = np.asarray(picture.convert("RGB"))
+    with Image.open(tmp_path / "report.png") as image:
+        drawn = np.asarray(image.convert("RGB"))
     assert drawn.shape[1] > 1000
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 50
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "report.png"]

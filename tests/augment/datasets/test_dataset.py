@@ -18,19 +18,19 @@ from augment.errors import CallError, DatasetError, Reason, RecordChangedError, 
 from augment.images.headers import Conversion
 from augment.scanning.scan import scan
 from augment.splitting.divide import divide_dataset
-from tests.augment.folders_for_tests import as_nobody, lay, lay_pictures, no_descriptors, picture
+from tests.augment.folders_for_tests import as_nobody, lay, lay_images, no_descriptors, pattern
 from tests.augment.images import hostile
 
 
 @pytest.fixture
 def flat(tmp_path: Path) -> Dataset:
-    return scan(lay_pictures(tmp_path / "flat", *(f"{number:03d}.png" for number in range(100))))
+    return scan(lay_images(tmp_path / "flat", *(f"{number:03d}.png" for number in range(100))))
 
 
 @pytest.fixture
 def split(tmp_path: Path) -> Dataset:
     names = ["train/cat/1.png", "train/cat/2.png", "train/dog/1.png", "val/cat/1.png", "val/dog/9.png"]
-    return scan(lay_pictures(tmp_path / "split", *names))
+    return scan(lay_images(tmp_path / "split", *names))
 
 
 def keys_of(dataset: Dataset) -> list[str]:
@@ -48,7 +48,7 @@ def test_records_come_in_the_order_asked_for(flat: Dataset) -> None:
 
 
 def test_record_says_what_its_file_is(tmp_path: Path) -> None:
-    data = picture(3, height=5, width=9)
+    data = pattern(3, height=5, width=9)
     dataset = scan(lay(tmp_path, {"cat/x.png": data}))
     record = dataset.record(0)
     assert record.path == tmp_path / "cat" / "x.png"
@@ -74,10 +74,10 @@ def test_find_gives_the_place_of_a_key_or_none(flat: Dataset, split: Dataset) ->
 
 def test_sizes_are_those_of_the_view(tmp_path: Path) -> None:
     files = {
-        "train/1.png": picture(height=9, width=30),
-        "train/2.png": picture(height=20, width=7),
-        "val/1.png": picture(height=8, width=8),
-        "val/2.png": picture(height=8, width=8),
+        "train/1.png": pattern(height=9, width=30),
+        "train/2.png": pattern(height=20, width=7),
+        "val/1.png": pattern(height=8, width=8),
+        "val/2.png": pattern(height=8, width=8),
     }
     dataset = scan(lay(tmp_path, {**files}))
     assert dataset.choose("train").min_size() == (9, 7, "2")
@@ -99,12 +99,12 @@ def test_split_omitted_means_train(split: Dataset) -> None:
 
 @pytest.mark.parametrize("name", ["training", "Train", "TRAIN"])
 def test_training_split_may_be_spelled_otherwise(tmp_path: Path, name: str) -> None:
-    dataset = scan(lay_pictures(tmp_path, f"{name}/1.png", "test/1.png"))
+    dataset = scan(lay_images(tmp_path, f"{name}/1.png", "test/1.png"))
     assert dataset.choose(None).split == name
 
 
 def test_split_omitted_means_all_where_none_is_for_training(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path, "val/cat/1.png", "test/cat/1.png", "test/cat/2.png")).choose(None)
+    dataset = scan(lay_images(tmp_path, "val/cat/1.png", "test/cat/1.png", "test/cat/2.png")).choose(None)
     assert (dataset.split, dataset.num_records) == (None, 3)
     assert keys_of(dataset) == ["test/cat/1", "test/cat/2", "val/cat/1"]
     assert [dataset.find(key) for key in keys_of(dataset)] == [0, 1, 2]
@@ -112,7 +112,7 @@ def test_split_omitted_means_all_where_none_is_for_training(tmp_path: Path) -> N
 
 
 def test_split_omitted_means_the_only_one(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path, "val/cat/1.png")).choose(None)
+    dataset = scan(lay_images(tmp_path, "val/cat/1.png")).choose(None)
     assert (dataset.split, keys_of(dataset)) == ("val", ["cat/1"])
 
 
@@ -127,16 +127,16 @@ def test_unknown_split_is_refused_with_those_there_are(split: Dataset, flat: Dat
         flat.choose("train")
 
 
-def test_split_without_a_picture_is_refused_also_when_it_is_the_one_meant(tmp_path: Path) -> None:
-    dataset = scan(lay(tmp_path, {"train/1.png": b"words", "val/1.png": picture()}))
+def test_split_without_an_image_is_refused_also_when_it_is_the_one_meant(tmp_path: Path) -> None:
+    dataset = scan(lay(tmp_path, {"train/1.png": b"words", "val/1.png": pattern()}))
     assert dataset.splits == {"train": 0, "val": 1}
     for name in ("train", None):
-        with pytest.raises(DatasetError, match=r"split 'train' of .* has no picture that can be used \(1 files were"):
+        with pytest.raises(DatasetError, match=r"split 'train' of .* has no image that can be used \(1 files were"):
             dataset.choose(name)
 
 
 def test_refusals_of_a_split_are_named_as_its_records_are(tmp_path: Path) -> None:
-    files = {"train/cat/1.png": picture(), "train/cat/x.dat": b"words", "val/1.png": picture(), "y.dat": b"words"}
+    files = {"train/cat/1.png": pattern(), "train/cat/x.dat": b"words", "val/1.png": pattern(), "y.dat": b"words"}
     dataset = scan(lay(tmp_path, {**files}))
     assert [refusal.key for refusal in dataset.refused] == ["train/cat/x.dat", "y.dat"]
     assert [refusal.key for refusal in dataset.choose("train").refused] == ["cat/x.dat"]
@@ -144,7 +144,7 @@ def test_refusals_of_a_split_are_named_as_its_records_are(tmp_path: Path) -> Non
 
 
 def test_unlabelled_records_are_counted_in_the_view(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path, "train/cat/1.png", "val/cat/1.png", "val/2.png", "val/3.png"))
+    dataset = scan(lay_images(tmp_path, "train/cat/1.png", "val/cat/1.png", "val/2.png", "val/3.png"))
     views = [dataset, dataset.choose("train"), dataset.choose("val")]
     assert [view.num_unlabelled for view in views] == [2, 0, 2]
     assert [view.first_unlabelled for view in views] == ["val/2", None, "2"]
@@ -157,12 +157,12 @@ def _with_losses(root: Path) -> Dataset:
     """Three images of 16 bits, of which two are grey and one of these has no class, among others that lose nothing."""
     deep = np.full((4, 4, 3), 0x4242, np.uint16)
     files = {
-        "train/cat/1.png": picture(1),
+        "train/cat/1.png": pattern(1),
         "train/cat/2.png": hostile.png16(deep),
         "train/cat/3.png": hostile.png16(deep[..., 0]),
         "val/4.png": hostile.png16(deep[..., 0]),
-        "val/cat/5.png": picture(5),
-        "val/cat/6.png": hostile.saved(hostile.picture(), "JPEG"),
+        "val/cat/5.png": pattern(5),
+        "val/cat/6.png": hostile.saved(hostile.pattern(), "JPEG"),
         "val/cat/7.dat": b"words",
     }
     return scan(lay(root, files))
@@ -186,7 +186,7 @@ def test_notices_count_what_reading_loses_and_name_the_first(tmp_path: Path) -> 
 
 
 def test_notices_of_a_divided_dataset_count_anew(tmp_path: Path) -> None:
-    root = lay(tmp_path, {f"{i}.png": hostile.saved(hostile.picture()[..., 0] + i, "PNG") for i in range(10)})
+    root = lay(tmp_path, {f"{i}.png": hostile.saved(hostile.pattern()[..., 0] + i, "PNG") for i in range(10)})
     divided = divide_dataset(scan(root), ratios="50,50", max_distance=None).divided()
     assert list(divided.splits.values()) == [5, 5]
     for split in divided.splits:
@@ -220,22 +220,22 @@ def test_kind_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_read_gives_the_bytes_of_the_file(flat: Dataset) -> None:
-    assert flat.read(flat.record(5)) == picture(5)
+    assert flat.read(flat.record(5)) == pattern(5)
 
 
 def test_touched_file_is_read_and_changed_file_is_refused(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path, "cat/1.png", "cat/2.png", "3.png"))
+    dataset = scan(lay_images(tmp_path, "cat/1.png", "cat/2.png", "3.png"))
     for record in dataset:
         os.utime(record.path)
         assert dataset.read(record) == record.path.read_bytes()
-        record.path.write_bytes(picture(200))
+        record.path.write_bytes(pattern(200))
         assert record.path.stat().st_size == record.size_bytes
         with pytest.raises(RecordChangedError, match=f"{record.key}: changed: the file changed since the scan; scan"):
             dataset.read(record)
 
 
 def test_file_that_grew_shrank_or_went_is_refused(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path, "1.png", "2.png", "3.png", "4.png"))
+    dataset = scan(lay_images(tmp_path, "1.png", "2.png", "3.png", "4.png"))
     grown, shrunk, gone, pipe = dataset
     with grown.path.open("ab") as file:
         file.truncate(2**40)  # a hole; reading it would take minutes
@@ -256,7 +256,7 @@ def test_file_that_grew_shrank_or_went_is_refused(tmp_path: Path) -> None:
 
 
 def test_bytes_are_those_of_the_record_with_its_class(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path, "cat/1.png", "dog/1.png"))
+    dataset = scan(lay_images(tmp_path, "cat/1.png", "dog/1.png"))
     record = dataset.record(0)
     os.utime(record.path)
     with pytest.raises(RecordChangedError):
@@ -264,7 +264,7 @@ def test_bytes_are_those_of_the_record_with_its_class(tmp_path: Path) -> None:
 
 
 def test_closed_file_is_the_record_s_fault_and_a_failing_machine_is_not(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path, "1.png"))
+    dataset = scan(lay_images(tmp_path, "1.png"))
     record = dataset.record(0)
     dataset.read(record)
     with no_descriptors(), pytest.raises(StorageError, match=r"reading 1 failed: Too many open files \(EMFILE\); try"):
@@ -276,7 +276,7 @@ def test_closed_file_is_the_record_s_fault_and_a_failing_machine_is_not(tmp_path
 
 
 def test_folder_that_is_gone_as_a_whole_is_no_record_s_fault(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path / "data", "1.png"))
+    dataset = scan(lay_images(tmp_path / "data", "1.png"))
     (tmp_path / "data").rename(tmp_path / "moved")
     with pytest.raises(StorageError, match=r"the dataset's folder .*data is gone; is its file system mounted\?"):
         dataset.read(dataset.record(0))
@@ -324,7 +324,7 @@ def test_opened_dataset_outlives_the_replacing_of_its_manifest(flat: Dataset, sp
 
 
 def test_key_is_the_same_in_another_process_under_another_locale(tmp_path: Path) -> None:
-    scan(lay_pictures(tmp_path / "data", "é/😀.png"), sink=tmp_path / "m.arrow")
+    scan(lay_images(tmp_path / "data", "é/😀.png"), sink=tmp_path / "m.arrow")
     code = f"""
 from augment.datasets.dataset import Dataset
 dataset = Dataset.open({str(tmp_path / "m.arrow")!r})

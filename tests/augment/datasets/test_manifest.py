@@ -17,7 +17,7 @@ from augment.formats.format import Described, FileGroup, Listing, RefusedPath
 from augment.scanning.assemble import Assembled, Assembly
 from augment.scanning.examine import ExaminedImage, Found, ListedFile
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import lay_pictures
+from tests.augment.folders_for_tests import lay_images
 
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=6)
 
@@ -26,10 +26,10 @@ def assemble(paths: list[str], refused: list[str] = []) -> Assembled:  # noqa: B
     assembly = Assembly(Listing())
     for number, path in enumerate(paths):
         group = FileGroup("", (path,), class_name=path.partition("/")[0] if "/" in path else None)
-        picture = ExaminedImage(number + 1, 10, number, number.to_bytes(16, "big"))
-        assembly.add(Found(ListedFile(group, path, Described()), picture))
+        image = ExaminedImage(number + 1, 10, number, number.to_bytes(16, "big"))
+        assembly.add(Found(ListedFile(group, path, Described()), image))
     for path in refused:
-        assembly.refuse(RefusedPath(path, Reason.FORMAT, "no picture"))
+        assembly.refuse(RefusedPath(path, Reason.FORMAT, "no image"))
     return assembly.finish(format_name="folder", root="/data", scanned_ns=5)
 
 
@@ -88,7 +88,7 @@ def test_rows_cross_batches_unharmed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_any_arrow_reader_opens_it(tmp_path: Path) -> None:
-    lay_pictures(tmp_path / "data", "cat/1.png", "2.png")
+    lay_images(tmp_path / "data", "cat/1.png", "2.png")
     (tmp_path / "data" / "x.dat").write_bytes(b"words")
     scan(tmp_path / "data", sink=tmp_path / "m.arrow")
     with pa.OSFile(str(tmp_path / "m.arrow")) as file:
@@ -102,7 +102,7 @@ def test_any_arrow_reader_opens_it(tmp_path: Path) -> None:
 
 def test_summary_survives_a_root_whose_name_is_not_utf8(tmp_path: Path) -> None:
     root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9"))
-    dataset = scan(lay_pictures(root, "1.png"))
+    dataset = scan(lay_images(root, "1.png"))
     assert dataset.root == root
     assert dataset.read(dataset.record(0)) == (root / "1.png").read_bytes()
 

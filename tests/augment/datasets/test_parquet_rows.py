@@ -15,14 +15,14 @@ from augment.datasets import parquet_rows
 from augment.datasets.parquet_rows import UnreadableRowError
 from augment.errors import DatasetError, RecordChangedError
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import picture
+from tests.augment.folders_for_tests import pattern
 
-PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def written(path: Path, num_rows: int, **options: object) -> Path:
-    pictures = [{"bytes": b"%06d" % i * 100, "path": f"{i}"} for i in range(num_rows)]
-    pq.write_table(pa.table({"image": pa.array(pictures, PICTURE), "n": list(range(num_rows))}), path, **options)
+    images = [{"bytes": b"%06d" % i * 100, "path": f"{i}"} for i in range(num_rows)]
+    pq.write_table(pa.table({"image": pa.array(images, IMAGE), "n": list(range(num_rows))}), path, **options)
     return path
 
 
@@ -105,9 +105,9 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
 
 
 def _bases() -> list[bytes]:
-    pictures = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(6)]
+    images = [{"bytes": pattern(i), "path": f"{i}.png"} for i in range(6)]
     columns = {"label": [0, 1, 2] * 2, "objects": [{"bbox": [[1.0, 1.0, 2.0, 2.0]], "category": ["a"]}] * 6}
-    rows = pa.table({"image": pa.array(pictures, PICTURE), **columns, "caption": ["x" * 20] * 6})
+    rows = pa.table({"image": pa.array(images, IMAGE), **columns, "caption": ["x" * 20] * 6})
     found = []
     for options in ({}, {"compression": "none", "use_dictionary": False}, {"compression": "zstd", "row_group_size": 2}):
         file = io.BytesIO()

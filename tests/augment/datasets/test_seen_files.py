@@ -18,7 +18,7 @@ from augment.datasets import read, seen_files
 from augment.datasets.seen_files import FileStatus, SeenFile, SeenFiles
 from augment.errors import RecordChangedError
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_pictures, picture
+from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_images, pattern
 
 
 def row(name: str = "/data/a.png", status: bytes = b"status", digest: bytes = b"digest") -> SeenFile:
@@ -172,7 +172,7 @@ def test_child_of_a_fork_opens_the_table_anew() -> None:
 @pytest.mark.usefixtures("files_are_settled")
 def test_restored_files_are_hashed_once(tmp_path: Path) -> None:
     """A copy has other times, inodes and a device of its own, and the same bytes."""
-    dataset = scan(lay_pictures(tmp_path / "in", "cat/1.png", "dog/2.png"))
+    dataset = scan(lay_images(tmp_path / "in", "cat/1.png", "dog/2.png"))
     assert all(dataset.is_unchanged(record) for record in dataset)
     shutil.copytree(tmp_path / "in", tmp_path / "restored")
     shutil.rmtree(tmp_path / "in")
@@ -180,21 +180,21 @@ def test_restored_files_are_hashed_once(tmp_path: Path) -> None:
     assert not any(dataset.is_unchanged(record) for record in dataset)
     before = seen_files.table().num_hashed
     for _ in range(3):
-        assert [dataset.read(record) for record in dataset] == [picture(0), picture(1)]
+        assert [dataset.read(record) for record in dataset] == [pattern(0), pattern(1)]
         assert all(dataset.is_unchanged(record) for record in dataset)
     assert seen_files.table().num_hashed == before + 2
 
 
 def test_young_file_is_hashed_each_time_and_not_believed(tmp_path: Path) -> None:
-    dataset = scan(lay_pictures(tmp_path, "1.png"))
+    dataset = scan(lay_images(tmp_path, "1.png"))
     record = dataset.record(0)
-    assert dataset.read(record) == picture(0)
+    assert dataset.read(record) == pattern(0)
     assert not dataset.is_unchanged(record)
     assert seen_files.table().digest(os.fsencode(record.path), seen_files.packed(record.path.stat())) is None
 
 
 def test_file_that_is_two_seconds_old_is_believed(tmp_path: Path) -> None:
-    (record,) = dataset = scan(lay_pictures(tmp_path, "1.png"))
+    (record,) = dataset = scan(lay_images(tmp_path, "1.png"))
     while not FileStatus.of(record.path.stat()).is_settled:
         time.sleep(0.05)
     dataset.read(record)
@@ -255,15 +255,15 @@ def test_whatever_becomes_of_a_file_no_other_bytes_are_read(
 ) -> None:
     """All bytes have one size, and every step sets the time of modification that the scan saw."""
     root = next(roots)
-    write(root, picture(0))
-    path, scanned = root / "in" / "1.png", picture(0)
+    write(root, pattern(0))
+    path, scanned = root / "in" / "1.png", pattern(0)
     (record,) = dataset = scan(root / "in")
     for step in steps:
         tick(root)
         now = path.read_bytes()
         if not isinstance(step, str):
             change, shade = step
-            change(root, picture(shade))
+            change(root, pattern(shade))
         elif step == "scan":
             (record,) = dataset = scan(root / "in")
             scanned = now

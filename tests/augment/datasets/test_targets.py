@@ -100,7 +100,7 @@ def test_masks_of_objects_are_the_pixels_of_their_class(name: str) -> None:
 # -------------------------------------------------------------------------------------------------- mended transforms
 
 
-def test_erasing_leaves_a_picture_into_which_nothing_fits() -> None:
+def test_erasing_leaves_an_image_into_which_nothing_fits() -> None:
     given = Sample(noise_image(2, 400))
     out, *_ = compiled(node("Erasing", scale=[0.5, 0.5], ratio=[1, 1]))(given, **ADDRESS)
     assert np.array_equal(out.image, given.image)

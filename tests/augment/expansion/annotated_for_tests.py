@@ -36,7 +36,7 @@ _CLASSES = ("cell", "dish", "tube")
 
 
 def lay_voc(root: Path, splits: Mapping[str, Sequence[str]], *, edition: str = "", with_masks: bool = True) -> Path:
-    """Write a dataset anew: for each split its pictures, with up to two boxes and a mask that follow from the name.
+    """Write a dataset anew: for each split its images, with up to two boxes and a mask that follow from the name.
 
     Another edition has other pixels and boxes.
     """

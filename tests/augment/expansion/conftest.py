@@ -17,7 +17,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few pictures make several shards, and nobody waits long for a lock that a test holds."""
+    """Few images make several shards, and nobody waits long for a lock that a test holds."""
     monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 6)
     monkeypatch.setattr(spec, "_NUM_SHARDS_MIN", 1)
     monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.1)
@@ -25,7 +25,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Sixteen pictures in two classes."""
+    """Sixteen images in two classes."""
     return lay_noise(tmp_path / "data", NAMES)
 
 

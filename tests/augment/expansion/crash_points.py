@@ -5,9 +5,9 @@ those in the output folder and ends at the wanted one like after ``kill -9``: no
 
     python -m tests.augment.expansion.crash_points FOLDER KIND [STEP [FIRST]]     every STEP-th operation from FIRST on
 
-KIND is ``folder``, pictures alone, or the format that a dataset with splits, boxes and masks is written in: ``voc`` has
-masks, a file of annotations beside each picture and files that describe all, ``coco`` describes all in one file a split
-and ``webdataset`` packs pictures into shards.
+KIND is ``folder``, images alone, or the format that a dataset with splits, boxes and masks is written in: ``voc`` has
+masks, a file of annotations beside each image and files that describe all, ``coco`` describes all in one file a split
+and ``webdataset`` packs images into shards.
 """
 
 import itertools
@@ -34,7 +34,7 @@ _FIRST = ["a/1.jpg", "a/2.jpg", "b/3.jpg", "c/only.jpg", "broken.jpg"]
 
 _ANNOTATED = (
     {"train": ["a1", "a2", "b3", "c4"], "val": ["v1"]},
-    {"train": ["a0", "a1", "a2", "b3"], "val": ["v1"], "test": ["t1"]},  # a split comes, pictures come and go
+    {"train": ["a0", "a1", "a2", "b3"], "val": ["v1"], "test": ["t1"]},  # a split comes, images come and go
     {"train": ["a0", "a1", "d5"], "val": ["v1", "v2"]},
 )
 _DROPPED = {"coco": ("mask",)}

@@ -1,4 +1,4 @@
-"""Datasets of a few pictures, and folders compared to the last byte."""
+"""Datasets of a few images, and folders compared to the last byte."""
 
 import hashlib
 import os
@@ -47,7 +47,7 @@ def broken(name: str) -> bytes:
 
 
 def lay_noise(root: Path, names: Iterable[str], *, edition: str = "", height: int = 24, width: int = 32) -> Path:
-    """Write a picture under each name; another edition has other pixels."""
+    """Write an image under each name; another edition has other pixels."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,9 +122,9 @@ def content(root: Path) -> dict[str, bytes | None]:
 
 
 def identities(root: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of modification of each picture below a folder."""
-    pictures = (path for path in sorted(root.rglob("*")) if path.suffix in {".jpg", ".png", ".webp"})
-    return {str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in pictures}
+    """Inode and time of modification of each image below a folder."""
+    images = (path for path in sorted(root.rglob("*")) if path.suffix in {".jpg", ".png", ".webp"})
+    return {str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in images}
 
 
 def rows(root: Path) -> list[dict[str, Any]]:

@@ -122,8 +122,8 @@ def test_update_keeps_what_stays_the_same(data: Path, out: Path, tmp_path: Path)
         ({"*": 0}, {}, "no record gets a copy"),
         ({}, {}, "give a number, an object"),
         ("balanced", {}, "copies is 'balanced'"),
-        ("balance:5", {"include_originals": True}, "class 'cat' has 7 pictures already.*at least balance:7"),
-        ("balance:20000", {}, "20000 copies of the 1 pictures of class 'owl'; at most 10000"),
+        ("balance:5", {"include_originals": True}, "class 'cat' has 7 images already.*at least balance:7"),
+        ("balance:20000", {}, "20000 copies of the 1 images of class 'owl'; at most 10000"),
         (True, {}, "copies is True"),
         (0, {}, "copies is 0, which is for converting: take the originals along"),
     ],
@@ -135,15 +135,15 @@ def test_rules_that_cannot_hold_are_refused(
         Expansion(data, out, PIPELINE, copies=copies, **arguments)
 
 
-def test_pictures_without_a_class_cannot_be_balanced(data: Path, out: Path) -> None:
+def test_images_without_a_class_cannot_be_balanced(data: Path, out: Path) -> None:
     lay_noise(data, ["stray.jpg"])
-    with pytest.raises(DatasetError, match="1 picture without a class, stray the first"):
+    with pytest.raises(DatasetError, match="1 image without a class, stray the first"):
         Expansion(data, out, PIPELINE, copies="balance")
     expand_dataset(data, out, PIPELINE, copies={"*": 2, "cat": 0, "dog": 0})
     assert {path.name for path in out.rglob("*.jpg")} == {"0__0.jpg", "0__1.jpg", "stray__0.jpg", "stray__1.jpg"}
 
 
-def test_pictures_with_several_objects_cannot_be_balanced(tmp_path: Path, out: Path) -> None:
+def test_images_with_several_objects_cannot_be_balanced(tmp_path: Path, out: Path) -> None:
     data = lay_voc(tmp_path / "voc", {"train": ["a1", "a2"]})
     for rule in ("balance", {"cell": 2, "*": 1}):
         with pytest.raises(DatasetError, match=r"no single class each \(their targets are boxes, mask\).*one number"):

@@ -34,9 +34,9 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 def test_expand_writes_each_copy_and_original_under_its_key(data: Path, out: Path) -> None:
     summary = expand_dataset(data, out, PIPELINE, copies=2, seed=7, include_originals=True)
-    pictures = {str(path.relative_to(out)) for path in out.rglob("*.jpg")}
+    images = {str(path.relative_to(out)) for path in out.rglob("*.jpg")}
     keys = [name.removesuffix(".jpg") for name in NAMES]
-    assert pictures == {*NAMES, *(f"{key}__{copy}.jpg" for key in keys for copy in range(2))}
+    assert images == {*NAMES, *(f"{key}__{copy}.jpg" for key in keys for copy in range(2))}
     assert (summary.num_rendered, summary.num_originals, summary.num_kept, summary.num_refused) == (32, 16, 0, 0)
     assert summary.size_bytes == sum(path.stat().st_size for path in out.rglob("*.jpg"))
     for name in NAMES:
@@ -57,7 +57,7 @@ def test_copy_is_the_draw_of_a_stream(data: Path, out: Path) -> None:
 
 def test_manifest_has_the_provenance_of_each_output(data: Path, out: Path) -> None:
     (data / "cat/broken.jpg").write_bytes(broken("broken"))
-    (data / "cat/notes.dat").write_text("no picture")
+    (data / "cat/notes.dat").write_text("no image")
     expand_dataset(data, out, PIPELINE, copies=2, seed=7, include_originals=True)
     found = rows(out)
     assert [row["key"] for row in found] == sorted(str(row["key"]) for row in found)
@@ -116,8 +116,8 @@ def test_image_format_decides_the_files(data: Path, out: Path, image_format: str
     from PIL import Image
 
     expand_dataset(data, out, PIPELINE, image_format=image_format)
-    with Image.open(out / str(rows(out)[0]["path"])) as picture:
-        assert picture.format == image_format.upper()
+    with Image.open(out / str(rows(out)[0]["path"])) as image:
+        assert image.format == image_format.upper()
 
 
 def test_quality_of_png_is_no_part_of_the_description(data: Path, out: Path) -> None:
@@ -173,7 +173,7 @@ def test_file_is_read_again_only_where_it_changed_since_its_part(
 ) -> None:
     expand_dataset(data, out, PIPELINE, copies=2)
     late = 0.05  # the kernel's clock of files moves some milliseconds at a time
-    for part in sorted(out.glob("manifest-*")):  # the same parts, later than all pictures
+    for part in sorted(out.glob("manifest-*")):  # the same parts, later than all images
         time.sleep(late)
         part.rename(out / "elsewhere").rename(part)
     seen: list[str] = []

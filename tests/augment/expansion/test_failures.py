@@ -167,7 +167,7 @@ def test_interrupt_ends_in_a_folder_that_goes_on(
 
 def test_files_that_the_scan_refused_are_judged_before_anything_is_written(data: Path, out: Path) -> None:
     for i in range(3):
-        (data / f"cat/{i}.dat").write_text("no picture")
+        (data / f"cat/{i}.dat").write_text("no image")
     expected = r"3 records and files are left out and max_failures is 2; the first is cat/0\.dat \(format: "
     with pytest.raises(DatasetError, match=expected):
         expand_dataset(data, out, PIPELINE, max_failures=2)

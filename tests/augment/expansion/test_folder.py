@@ -46,11 +46,11 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return paths
 
 
-def pictures(paths: list[str]) -> set[str]:
+def patterns(paths: list[str]) -> set[str]:
     return {path for path in paths if path.endswith(".jpg")}
 
 
-def test_file_system_is_waited_for_once_a_shard_between_its_pictures_and_its_part(
+def test_file_system_is_waited_for_once_a_shard_between_its_images_and_its_part(
     data: Path, out: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -63,7 +63,7 @@ def test_file_system_is_waited_for_once_a_shard_between_its_pictures_and_its_par
     monkeypatch.setattr(folder, "_libc", Libc(syncfs))
     expand_dataset(data, out, PIPELINE, copies=2)
     assert seen == [(6 * (i + 1), i) for i in range(5)] + [(NUM_FILES, 5)]
-    assert pictures(synced) == set()
+    assert patterns(synced) == set()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_each_file_is_waited_for_where_one_call_does_not_promise_as_much(
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((*before[:2], release, *before[3:])))
     monkeypatch.setattr(folder, "_libc", Libc(never, file_system))
     expand_dataset(data, out, PIPELINE, copies=2)
-    assert pictures(synced) == {str(path) for path in out.rglob("*.jpg")}
+    assert patterns(synced) == {str(path) for path in out.rglob("*.jpg")}
     assert {str(out), str(out / "cat"), str(out / "dog")} <= set(synced)
 
 
@@ -95,7 +95,7 @@ def test_each_file_is_waited_for_in_a_sandbox_that_refuses_the_call(
 
     monkeypatch.setattr(folder, "_libc", Libc(syncfs))
     expand_dataset(data, out, PIPELINE, copies=2)
-    assert pictures(synced) == {str(path) for path in out.rglob("*.jpg")}
+    assert patterns(synced) == {str(path) for path in out.rglob("*.jpg")}
 
 
 def test_disk_that_fails_is_named_and_nothing_vouches_for_what_it_lost(

@@ -118,7 +118,7 @@ def test_targets_that_a_format_cannot_hold_are_dropped_in_so_many_words(data: Pa
 
 
 @pytest.mark.parametrize("name", [*BOTH, *BOXES])
-def test_converter_writes_the_pictures_themselves(name: str, data: Path, out: Path) -> None:
+def test_converter_writes_the_images_themselves(name: str, data: Path, out: Path) -> None:
     summary = expand_dataset(
         data, out, copies=0, include_originals=True, output_format=name, drop_targets=dropped(name)
     )
@@ -167,8 +167,8 @@ def test_harm_to_any_file_is_found_and_mended(data: Path, out: Path, harm: Any, 
     assert verify_expansion(out).ok
 
 
-def test_update_writes_class_numbers_anew_and_keeps_pictures(data: Path, out: Path, tmp_path: Path) -> None:
-    """A class that comes first moves the numbers of all others, which lie beside pictures that stay as they are."""
+def test_update_writes_class_numbers_anew_and_keeps_images(data: Path, out: Path, tmp_path: Path) -> None:
+    """A class that comes first moves the numbers of all others, which lie beside images that stay as they are."""
     options: dict[str, Any] = {"copies": 1, "output_format": "yolo", "drop_targets": ["mask"]}
     expand_dataset(data, out, PIPELINE, **options)
     before = identities(out)
@@ -235,12 +235,12 @@ def test_masks_of_other_formats_become_png(tmp_path: Path, out: Path) -> None:
     data = lay_voc(tmp_path / "voc", {"train": ["a1"]})
     png = next(data.glob("SegmentationClass/*.png"))
     values = masks.decode_mask(png.read_bytes())
-    pictures = tmp_path / "pairs"
+    images = tmp_path / "pairs"
     for name in ("images", "masks"):
-        (pictures / name).mkdir(parents=True)
-    shutil.copy2(data / "JPEGImages/a1.jpg", pictures / "images/a1.jpg")
-    Image.fromarray(values).save(pictures / "masks/a1.tif")
-    expand_dataset(pictures, out, copies=0, include_originals=True)
+        (images / name).mkdir(parents=True)
+    shutil.copy2(data / "JPEGImages/a1.jpg", images / "images/a1.jpg")
+    Image.fromarray(values).save(images / "masks/a1.tif")
+    expand_dataset(images, out, copies=0, include_originals=True)
     assert (masks.decode_mask((out / "masks/a1.png").read_bytes()) == values).all()
 
 
@@ -254,18 +254,18 @@ def test_classes_become_folders_where_the_folder_format_is_written(tmp_path: Pat
 
 def test_names_that_a_format_flattens_are_refused_where_two_meet(tmp_path: Path, out: Path) -> None:
     """Without classes the folder format writes a key's folders into the name, for they would be read as classes."""
-    pictures = lay_noise(tmp_path / "pairs/images", ["a/1.jpg", "a__1.jpg", "a.jpg"])
-    (pictures.parent / "masks").mkdir()
+    images = lay_noise(tmp_path / "pairs/images", ["a/1.jpg", "a__1.jpg", "a.jpg"])
+    (images.parent / "masks").mkdir()
     for name in ("a/1.png", "a__1.png", "a.png"):
-        (pictures.parent / "masks" / name).parent.mkdir(exist_ok=True)
-        (pictures.parent / "masks" / name).write_bytes(masks.encode_mask(np.zeros((24, 32), np.uint8)))
+        (images.parent / "masks" / name).parent.mkdir(exist_ok=True)
+        (images.parent / "masks" / name).write_bytes(masks.encode_mask(np.zeros((24, 32), np.uint8)))
     with pytest.raises(DatasetError, match=r"records a/1 and a__1 would both be written to a__1__0\.jpg as folder"):
-        Expansion(pictures.parent, out, PIPELINE, output_format="folder", drop_targets=["mask"])
-    (pictures / "a__1.jpg").unlink()
-    (pictures.parent / "masks/a__1.png").unlink()
+        Expansion(images.parent, out, PIPELINE, output_format="folder", drop_targets=["mask"])
+    (images / "a__1.jpg").unlink()
+    (images.parent / "masks/a__1.png").unlink()
     with pytest.raises(DatasetError, match=r"would both be written to a__1\.jpg as folder"):
         Expansion(
-            pictures.parent,
+            images.parent,
             out,
             PIPELINE,
             copies=2,
@@ -276,7 +276,7 @@ def test_names_that_a_format_flattens_are_refused_where_two_meet(tmp_path: Path,
 
 
 def test_original_whose_annotations_would_share_a_file_is_refused(tmp_path: Path, out: Path) -> None:
-    """Pictures may differ by their extensions alone; what lies beside them goes by their names."""
+    """Images may differ by their extensions alone; what lies beside them goes by their names."""
     data = lay_voc(tmp_path / "voc", {"train": ["a", "a__0"]})
     with pytest.raises(DatasetError, match=r"the original of record a__0 and a copy of record a would both be"):
         Expansion(data, out, PIPELINE, include_originals=True, image_format="png")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_plan_says_what_would_be_written_and_writes_nothing(data: Path, out: Path) -> None:
-    (data / "cat/notes.dat").write_text("no picture")
+    (data / "cat/notes.dat").write_text("no image")
     expansion = Expansion(data, out, PIPELINE, copies=4, include_originals=True)
     plan = expansion.plan()
     assert not out.exists()
@@ -103,7 +103,7 @@ def test_plan_of_an_interrupted_update_counts_what_is_kept(data: Path, out: Path
     assert (summary.num_rendered, summary.num_kept, summary.num_removed) == (2, 28, 2)
 
 
-def test_plan_of_pictures_that_cannot_be_decoded_knows_no_size(tmp_path: Path, out: Path) -> None:
+def test_plan_of_images_that_cannot_be_decoded_knows_no_size(tmp_path: Path, out: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "broken.jpg").write_bytes(broken("broken"))

@@ -1,4 +1,4 @@
-"""Expansions whose transforms take pictures of another dataset: described by its digest, verified, updated."""
+"""Expansions whose transforms take images of another dataset: described by its digest, verified, updated."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def test_other_references_need_an_update_and_are_told(data: Path, out: Path, sty
 
 
 def test_calls_that_cannot_hold_are_refused_at_once(data: Path, out: Path, styles: Path) -> None:
-    with pytest.raises(PipelineError, match="`FDA` takes pictures of the dataset `styles`"):
+    with pytest.raises(PipelineError, match="`FDA` takes images of the dataset `styles`"):
         Expansion(data, out, PIPELINE)
     with pytest.raises(OutputError, match="lies inside the dataset"):
         Expansion(data, styles / "out", PIPELINE, references={"styles": styles})
@@ -86,7 +86,7 @@ def test_commands_take_references_by_name(
 
     bound = ("--references", f"styles={styles}")
     assert run("check", pipeline)[1].count("styles: to be given with --references") == 1
-    assert f"styles: 4 pictures in {styles}" in run("check", pipeline, *bound)[1]
+    assert f"styles: 4 images in {styles}" in run("check", pipeline, *bound)[1]
     assert run("expand", data, out, "-p", pipeline, "--copies", 1, "--workers", 0, *bound)[0] == 0
     code, told = run("verify", out, "--workers", 0, *bound)
     assert code == 0

@@ -1,4 +1,4 @@
-"""Which splits are augmented and which pass through, and that no picture leaks from one into another."""
+"""Which splits are augmented and which pass through, and that no image leaks from one into another."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
     return lay_noise(tmp_path / "splits", NAMES)
 
 
-def pictures(root: Path) -> set[str]:
+def patterns(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*.jpg")}
 
 
@@ -34,7 +34,7 @@ def test_training_split_is_augmented_and_the_others_pass_through(data: Path, out
     seen: list[Progress] = []
     summary = expand_dataset(data, out, PIPELINE, copies=2, progress=seen.append)
     train = {f"{name.removesuffix('.jpg')}__{copy}.jpg" for name in NAMES[:3] for copy in range(2)}
-    assert pictures(out) == train | set(NAMES[3:])
+    assert patterns(out) == train | set(NAMES[3:])
     for name in NAMES[3:]:
         assert (out / name).read_bytes() == (data / name).read_bytes()
     assert (summary.num_rendered, summary.num_originals, summary.num_copied) == (6, 0, 2)
@@ -50,7 +50,7 @@ def test_training_split_is_augmented_and_the_others_pass_through(data: Path, out
 
 def test_originals_of_the_training_split_come_along_where_asked_for(data: Path, out: Path) -> None:
     summary = expand_dataset(data, out, PIPELINE, include_originals=True)
-    assert set(NAMES) < pictures(out)
+    assert set(NAMES) < patterns(out)
     assert (summary.num_rendered, summary.num_originals, summary.num_copied) == (3, 3, 2)
 
 
@@ -58,7 +58,7 @@ def test_split_that_is_named_is_expanded_alone_into_the_root(data: Path, tmp_pat
     for split, wanted in [("train", {"cat/1__0.jpg", "cat/2__0.jpg", "dog/3__0.jpg"}), ("val", {"cat/1__0.jpg"})]:
         out = tmp_path / split
         expand_dataset(data, out, PIPELINE, split=split)
-        assert pictures(out) == wanted
+        assert patterns(out) == wanted
         assert json.loads((out / "expansion.json").read_text())["split"] == split
         assert verify_expansion(out, data).ok
 
@@ -80,7 +80,7 @@ def test_split_that_is_named_is_expanded_alone_into_the_root(data: Path, tmp_pat
 )
 def test_who_says_so_gets_other_splits(data: Path, out: Path, arguments: dict[str, Any], wanted: set[str]) -> None:
     expand_dataset(data, out, PIPELINE, **arguments)
-    assert pictures(out) == wanted
+    assert patterns(out) == wanted
     assert verify_expansion(out, data).ok
 
 
@@ -117,7 +117,7 @@ def test_dataset_without_splits_has_none_to_copy(tmp_path: Path, out: Path) -> N
         with pytest.raises(DatasetError, match="has no splits"):
             Expansion(plain, out, PIPELINE, **arguments)
     expand_dataset(plain, out, PIPELINE, copy_splits=False)
-    assert pictures(out) == {"cat/1__0.jpg"}
+    assert patterns(out) == {"cat/1__0.jpg"}
 
 
 def test_splits_without_a_training_split_have_to_be_named(tmp_path: Path, out: Path) -> None:
@@ -125,19 +125,19 @@ def test_splits_without_a_training_split_have_to_be_named(tmp_path: Path, out: P
     with pytest.raises(DatasetError, match=r"the splits test, val and none of them is named train.*augment_splits"):
         Expansion(data, out, PIPELINE)
     expand_dataset(data, out, PIPELINE, augment_splits=["val"])
-    assert pictures(out) == {"val/1__0.jpg", "test/2.jpg"}
+    assert patterns(out) == {"val/1__0.jpg", "test/2.jpg"}
 
 
-def test_picture_in_two_splits_is_a_leak(data: Path, out: Path) -> None:
+def test_image_in_two_splits_is_a_leak(data: Path, out: Path) -> None:
     shutil.copy2(data / "train/cat/2.jpg", data / "val/cat/9.jpg")
     for arguments in ({}, {"split": "train"}, {"augment_splits": ["train", "val"]}):
-        with pytest.raises(DatasetError, match=r"1 picture is in both .*train.*; remove .*--allow-leaks") as caught:
+        with pytest.raises(DatasetError, match=r"1 image is in both .*train.*; remove .*--allow-leaks") as caught:
             Expansion(data, out, PIPELINE, **arguments)
         assert "cat/2" in str(caught.value)
     assert expand_dataset(data, out, PIPELINE, allow_leaks=True).num_rendered == 3
 
 
-def test_picture_in_two_splits_that_pass_through_is_no_leak_of_this_job(data: Path, out: Path) -> None:
+def test_image_in_two_splits_that_pass_through_is_no_leak_of_this_job(data: Path, out: Path) -> None:
     lay_noise(data, ["test/cat/1.jpg"])
     shutil.copy2(data / "val/cat/1.jpg", data / "test/cat/1.jpg")
     with pytest.raises(DatasetError, match=r"both val and test .*--allow-leaks"):
@@ -146,7 +146,7 @@ def test_picture_in_two_splits_that_pass_through_is_no_leak_of_this_job(data: Pa
 
 
 def test_refusals_stand_in_the_rows_of_their_split(data: Path, out: Path) -> None:
-    (data / "val/cat/notes.dat").write_text("no picture")
+    (data / "val/cat/notes.dat").write_text("no image")
     (data / "train/cat/broken.jpg").write_bytes(broken("broken"))
     (data / "stray.jpg").write_bytes((data / NAMES[0]).read_bytes())
     summary = expand_dataset(data, out, PIPELINE, copies=2)

@@ -30,7 +30,7 @@ def test_change_that_leaves_the_number_of_records_is_named(data: Path, out: Path
     ):
         expand_dataset(data, out, PIPELINE)
     lay_noise(data, [f"cat/{i}.jpg" for i in range(5)])
-    (data / "cat/notes.dat").write_text("no picture")
+    (data / "cat/notes.dat").write_text("no image")
     with pytest.raises(OutputError, match=r"the dataset changed \(in the files that are refused\) since"):
         expand_dataset(data, out, PIPELINE)
 
@@ -96,10 +96,10 @@ def test_update_makes_again_what_was_changed_by_others(data: Path, out: Path, tm
 
 
 def test_update_names_what_is_newly_refused(data: Path, out: Path, tmp_path: Path) -> None:
-    """A file that became no picture takes its copies with it; one that the scan refuses changes the manifest only."""
+    """A file that became no image takes its copies with it; one that the scan refuses changes the manifest only."""
     expand_dataset(data, out, PIPELINE)
     (data / "cat/1.jpg").write_bytes(broken("cat/1.jpg"))
-    (data / "words.dat").write_text("no picture")
+    (data / "words.dat").write_text("no image")
     summary = expand_dataset(data, out, PIPELINE, update=True)
     assert {(each.key, each.reason) for each in summary.refusals} == {
         ("cat/1", Reason.UNDECODABLE),

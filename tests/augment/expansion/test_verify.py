@@ -22,7 +22,7 @@ NAMES = [f"{name}/{i}.jpg" for name in ("cat", "dog") for i in range(4)]
 def data(tmp_path: Path) -> Path:
     lay_noise(tmp_path / "data", NAMES)
     (tmp_path / "data/cat/broken.jpg").write_bytes(broken("broken"))
-    (tmp_path / "data/cat/notes.dat").write_text("no picture")
+    (tmp_path / "data/cat/notes.dat").write_text("no image")
     return tmp_path / "data"
 
 

@@ -1,4 +1,4 @@
-"""Datasets written by a format as an expansion writes them, without rendering: every record's own picture."""
+"""Datasets written by a format as an expansion writes them, without rendering: every record's own image."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,10 +8,10 @@ from augment.datasets.dataset import Dataset
 from augment.formats.format import FolderFormat, Output, OutputDataset
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning.scan import folder_format, scan
-from tests.augment.folders_for_tests import picture
+from tests.augment.folders_for_tests import pattern
 
 SIZE = (24, 32)
-"""Height and width of pictures that nobody gives another."""
+"""Height and width of images that nobody gives another."""
 
 
 def output(
@@ -22,7 +22,7 @@ def output(
     size: tuple[int, int] = SIZE,
     copy: int | None = None,
 ) -> Output:
-    """One picture of an expansion, a PNG."""
+    """One image of an expansion, a PNG."""
     return Output(key, split, copy, "png", *size, annotations=annotations)
 
 
@@ -36,11 +36,11 @@ def whole_of(outputs: list[Output], *, classes: tuple[str, ...], keypoint_names:
 
 
 def write(root: Path, format_name: str, outputs: list[Output], whole: OutputDataset) -> Path:
-    """Lay down pictures of one shade, and all that the format writes about them."""
+    """Lay down images of one shade, and all that the format writes about them."""
     chosen = folder_format(format_name)
     ordered = sorted(outputs, key=lambda each: (each.split or "", each.key.encode(), each.copy or 0))
     for shade, each in enumerate(ordered):
-        _put(root, chosen.picture_path(each), picture(shade, height=each.height, width=each.width))
+        _put(root, chosen.image_path(each), pattern(shade, height=each.height, width=each.width))
     _describe(root, chosen, ordered, whole)
     return root
 
@@ -74,7 +74,7 @@ def convert(dataset: Dataset, root: Path, format_name: str) -> Dataset:
             has_mask=record.mask is not None,
         )
         outputs.append(each)
-        _put(root, chosen.picture_path(each), dataset.read(record))
+        _put(root, chosen.image_path(each), dataset.read(record))
         if record.mask is not None:
             _put(root, chosen.mask_path(each), dataset.read_mask(record))
     _describe(root, chosen, outputs, whole)

@@ -15,7 +15,7 @@ from augment.formats.format import OutputDataset
 from augment.images import masks
 from augment.samples.annotations import Annotations, Rle
 from augment.scanning.scan import folder_format, scan
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 from tests.augment.formats.formats_for_tests import annotations_by_key, convert, output, whole_of, write
 
 HEIGHT, WIDTH = 6, 8
@@ -28,10 +28,10 @@ def _said(**members: Any) -> dict[str, Any]:
     return {"images": [IMAGE], "annotations": [OBJECT], "categories": CATEGORIES, **members}
 
 
-def _lay(root: Path, files: Mapping[str, object], *pictures: str) -> Path:
-    """Write JSON files (as text where they are text), and pictures of the size that the JSON says."""
+def _lay(root: Path, files: Mapping[str, object], *images: str) -> Path:
+    """Write JSON files (as text where they are text), and images of the size that the JSON says."""
     content = {name: (said if isinstance(said, str) else json.dumps(said)).encode() for name, said in files.items()}
-    shown = {name: picture(i, height=HEIGHT, width=WIDTH) for i, name in enumerate(pictures or ("a.png",))}
+    shown = {name: pattern(i, height=HEIGHT, width=WIDTH) for i, name in enumerate(images or ("a.png",))}
     return lay(root, {**content, **shown})
 
 
@@ -40,12 +40,12 @@ def _scan(root: Path) -> Dataset:
 
 
 def _only(root: Path, **members: Any) -> Annotations:
-    """What is said of the only picture, which is listed with these members of the file or of the object."""
+    """What is said of the only image, which is listed with these members of the file or of the object."""
     return next(iter(annotations_by_key(_scan(_lay(root, {"annotations.json": _said(**members)}))).values()))
 
 
 def _problem(root: Path, each: Mapping[str, object]) -> str:
-    """Why the only picture is refused for an object with these members."""
+    """Why the only image is refused for an object with these members."""
     good = {"id": 2, "file_name": "b.png"}
     said = _said(images=[IMAGE, good], annotations=[{**OBJECT, **each}])
     dataset = _scan(_lay(root, {"annotations.json": said}, "a.png", "b.png"))
@@ -55,7 +55,7 @@ def _problem(root: Path, each: Mapping[str, object]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("file", "picture_at", "split", "key"),
+    ("file", "image_at", "split", "key"),
     [
         ("annotations/instances_train2017.json", "train2017/a.png", "train", "a"),
         ("annotations/instances_val.json", "images/val/a.png", "val", "a"),
@@ -70,8 +70,8 @@ def _problem(root: Path, each: Mapping[str, object]) -> str:
         ("valid/_annotations.coco.json", "valid/a.png", "valid", "a"),
     ],
 )
-def test_layout_is_recognised(file: str, picture_at: str, split: str | None, key: str, tmp_path: Path) -> None:
-    dataset = scan(_lay(tmp_path, {file: _said()}, picture_at))
+def test_layout_is_recognised(file: str, image_at: str, split: str | None, key: str, tmp_path: Path) -> None:
+    dataset = scan(_lay(tmp_path, {file: _said()}, image_at))
     assert dataset.format == "coco"
     assert list(dataset.splits) == ([] if split is None else [split])
     assert [record.key for record in dataset.choose(split)] == [key]
@@ -119,7 +119,7 @@ def test_object_without_bbox_has_the_box_around_its_mask(
     assert _only(tmp_path, annotations=[each]).boxes == ((1, 2, 4, 4),)
 
 
-def test_picture_without_annotations_has_no_boxes_and_a_file_without_any_says_nothing(tmp_path: Path) -> None:
+def test_image_without_annotations_has_no_boxes_and_a_file_without_any_says_nothing(tmp_path: Path) -> None:
     assert _only(tmp_path / "a", annotations=[]).boxes == ()
     said = _said()
     del said["annotations"]
@@ -306,7 +306,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
     ],
 )
 @pytest.mark.parametrize("format_name", ["coco", "yolo"])
-def test_what_cannot_be_written_refuses_its_picture(format_name: str, said: Annotations, why: str) -> None:
+def test_what_cannot_be_written_refuses_its_image(format_name: str, said: Annotations, why: str) -> None:
     whole = OutputDataset(("dog",), ("nose",), frozenset({"boxes", "keypoints"}), (), "elsewhere")
     with pytest.raises(RecordError, match=why) as caught:
         folder_format(format_name).sidecars(output("a", said), whole)
@@ -339,7 +339,7 @@ def test_what_cannot_be_written_refuses_its_picture(format_name: str, said: Anno
         ({"keypoints": [1, 2, 2]}, "lengths differ: annotation 11 has 3 numbers of keypoints, of the 0"),
     ],
 )
-def test_object_that_cannot_be_true_refuses_its_picture(each: dict[str, Any], why: str, tmp_path: Path) -> None:
+def test_object_that_cannot_be_true_refuses_its_image(each: dict[str, Any], why: str, tmp_path: Path) -> None:
     assert _problem(tmp_path, each).startswith(why)
 
 

@@ -1,4 +1,4 @@
-"""COCO's files as wholes: strict JSON, several files, pictures that are not there, and files that mean harm."""
+"""COCO's files as wholes: strict JSON, several files, images that are not there, and files that mean harm."""
 
 import json
 from itertools import permutations
@@ -16,7 +16,7 @@ from augment.formats.coco import index
 from augment.formats.coco.format import Coco
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import grown, lay, listed, picture
+from tests.augment.folders_for_tests import grown, lay, listed, pattern
 from tests.augment.formats.formats_for_tests import annotations_by_key
 
 GOOD: dict[str, Any] = {
@@ -26,9 +26,9 @@ GOOD: dict[str, Any] = {
 }
 
 
-def _lay(root: Path, said: object, *pictures: str, name: str = "annotations.json") -> Path:
+def _lay(root: Path, said: object, *images: str, name: str = "annotations.json") -> Path:
     text = said if isinstance(said, str) else json.dumps(said)
-    return lay(root, {name: text.encode(), **{each: picture(i) for i, each in enumerate(pictures or ("a.png",))}})
+    return lay(root, {name: text.encode(), **{each: pattern(i) for i, each in enumerate(images or ("a.png",))}})
 
 
 def _scan(root: Path) -> Dataset:
@@ -75,14 +75,14 @@ def test_file_that_is_not_strict_or_not_coco_is_an_error_with_its_place(text: st
 
 
 def test_file_that_is_not_utf8_is_an_error_with_its_byte(tmp_path: Path) -> None:
-    root = lay(tmp_path, {"annotations.json": b'{"images": ["\xff"]}', "a.png": picture()})
+    root = lay(tmp_path, {"annotations.json": b'{"images": ["\xff"]}', "a.png": pattern()})
     with pytest.raises(DatasetError, match="is not UTF-8 at byte 13"):
         _scan(root)
 
 
 def test_byte_order_mark_and_space_are_no_fault(tmp_path: Path) -> None:
     text = json.dumps(GOOD, indent=1).replace("[", "[ \r\n\t")
-    lay(tmp_path, {"annotations.json": b"\xef\xbb\xbf  " + text.encode(), "a.png": picture()})
+    lay(tmp_path, {"annotations.json": b"\xef\xbb\xbf  " + text.encode(), "a.png": pattern()})
     assert scan(tmp_path).num_records == 1
 
 
@@ -94,7 +94,7 @@ def test_file_above_the_bound_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "x/../../secret.png"])
 def test_path_that_leads_out_is_refused_and_never_opened(name: str, tmp_path: Path) -> None:
-    lay(tmp_path, {"secret.png": picture(5)})
+    lay(tmp_path, {"secret.png": pattern(5)})
     said = {**GOOD, "images": [*GOOD["images"], {"id": 2, "file_name": name}]}
     dataset = _scan(_lay(tmp_path / "data", said))
     [refused] = dataset.refused
@@ -102,26 +102,26 @@ def test_path_that_leads_out_is_refused_and_never_opened(name: str, tmp_path: Pa
     assert dataset.num_records == 1
 
 
-def test_picture_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
+def test_image_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
     said = {**GOOD, "images": [*GOOD["images"], {"id": 2, "file_name": "gone.png"}]}
     [refused] = _scan(_lay(tmp_path, said)).refused
     assert (refused.key, refused.reason) == ("gone.png", Reason.UNREADABLE)
     assert refused.detail == "annotations.json lists it, but there is no such file in the folder"
 
 
-def test_picture_that_no_file_lists_is_refused_by_name(tmp_path: Path) -> None:
+def test_image_that_no_file_lists_is_refused_by_name(tmp_path: Path) -> None:
     [refused] = _scan(_lay(tmp_path, GOOD, "a.png", "loose.png")).refused
     assert (refused.key, refused.reason) == ("loose.png", Reason.MISPLACED)
 
 
-def test_size_that_the_picture_does_not_have_refuses_it(tmp_path: Path) -> None:
+def test_size_that_the_image_does_not_have_refuses_it(tmp_path: Path) -> None:
     wrong = {"id": 2, "file_name": "b.png", "width": 8, "height": 9}
     [refused] = _scan(_lay(tmp_path, {**GOOD, "images": [*GOOD["images"], wrong]}, "a.png", "b.png")).refused
     assert refused.reason is Reason.ANNOTATION
-    assert refused.detail == "picture of another size: the JSON says 8 x 9, the upright picture is 8 x 8"
+    assert refused.detail == "image of another size: the JSON says 8 x 9, the upright image is 8 x 8"
 
 
-def test_ids_that_occur_twice_refuse_their_pictures(tmp_path: Path) -> None:
+def test_ids_that_occur_twice_refuse_their_images(tmp_path: Path) -> None:
     names = ("a.png", "b.png", "c.png", "d.png")
     images = [{"id": min(i, 2), "file_name": name} for i, name in enumerate(names)]
     objects = [{**GOOD["annotations"][0], "image_id": i} for i in (0, 1)]
@@ -164,7 +164,7 @@ def test_lost_captions_empty_no_image(tmp_path: Path) -> None:
         "annotations/instances_train.json": {**GOOD, "annotations": []},
         "annotations/captions_train.json": captions,
     }
-    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"train/a.png": picture()})
+    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"train/a.png": pattern()})
     dataset = _scan(tmp_path)
     assert annotations_by_key(dataset)["train/a"].boxes == ()
     assert [each.key for each in dataset.refused] == ["annotations/captions_train.json"]
@@ -233,7 +233,7 @@ FOREIGN = [
 @pytest.mark.parametrize("before", FOREIGN)
 @pytest.mark.parametrize("folder", ["", "images/", "some/where/"])
 def test_image_with_a_path_of_elsewhere_is_found_by_its_unique_name(before: str, folder: str, tmp_path: Path) -> None:
-    lay(tmp_path, {"a b.png": picture(7), "outside/a b.png": picture(7)})
+    lay(tmp_path, {"a b.png": pattern(7), "outside/a b.png": pattern(7)})
     name = "a%20b.png" if "://" in before else "a b.png"
     said = {**GOOD, "images": [{"id": 1, "file_name": before + name}]}
     dataset = scan(_lay(tmp_path / "data", said, f"{folder}a b.png", name="result.json"))
@@ -266,11 +266,11 @@ def test_of_several_images_of_a_name_the_one_that_shares_more_of_the_path_is_tak
 def test_image_of_another_split_is_not_taken(tmp_path: Path) -> None:
     """Numbered images of two splits have equal names, and one split may not be there."""
     said = json.dumps(GOOD).encode()
-    lay(tmp_path / "a", {"annotations/instances_train.json": said, "val2017/a.png": picture()})
+    lay(tmp_path / "a", {"annotations/instances_train.json": said, "val2017/a.png": pattern()})
     with pytest.raises(DatasetError, match="lists it, but there is no such file"):
         scan(tmp_path / "a")
     far = json.dumps({**GOOD, "images": [{"id": 1, "file_name": "/x/a.png"}]}).encode()
-    lay(tmp_path / "b", {"instances_train.json": far, "instances_val.json": said, "images/a.png": picture()})
+    lay(tmp_path / "b", {"instances_train.json": far, "instances_val.json": said, "images/a.png": pattern()})
     dataset = _scan(tmp_path / "b")
     assert [record.key for record in dataset] == ["val/a"]
     assert [each.detail for each in dataset.refused] == [
@@ -299,7 +299,7 @@ def test_prefix_of_an_upload_is_no_part_of_a_name(
 
 
 @pytest.mark.parametrize(
-    ("file", "picture_at", "split"),
+    ("file", "image_at", "split"),
     [
         ("labels/train.json", "images/train/a.png", "train"),
         ("labels/train.json", "train/images/a.png", "train"),
@@ -312,8 +312,8 @@ def test_prefix_of_an_upload_is_no_part_of_a_name(
         ("export/result.json", "export/images/a.png", None),
     ],
 )
-def test_file_may_be_in_any_folder(file: str, picture_at: str, split: str | None, tmp_path: Path) -> None:
-    dataset = scan(_lay(tmp_path, GOOD, picture_at, name=file))
+def test_file_may_be_in_any_folder(file: str, image_at: str, split: str | None, tmp_path: Path) -> None:
+    dataset = scan(_lay(tmp_path, GOOD, image_at, name=file))
     assert (dataset.format, list(dataset.splits)) == ("coco", [] if split is None else [split])
     assert dataset.num_refused == 0
     assert annotations_by_key(dataset).popitem()[1].boxes == ((1, 1, 3, 3),)
@@ -337,7 +337,7 @@ def test_file_is_recognised_whatever_list_comes_first(order: tuple[str, ...], tm
 def test_stuff_and_panoptic_files_beside_objects_are_told_as_unread(name: str, tmp_path: Path) -> None:
     segments = {"images": GOOD["images"], "annotations": [{"image_id": 1, "segments_info": []}]}
     files = {"annotations/instances_val.json": GOOD, name: segments if "panoptic" in name else GOOD}
-    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"val/a.png": picture()})
+    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"val/a.png": pattern()})
     with pytest.raises(DatasetError, match=rf"{name} was not read, though it is a file of COCO: .*--ignore"):
         scan(tmp_path)
     assert scan(tmp_path, format="coco").notices == (f"{name} was not read, though it is a file of COCO",)
@@ -354,7 +354,7 @@ def test_panoptic_files_alone_are_an_error_that_says_so(name: str, tmp_path: Pat
 def test_older_copy_of_a_file_refuses_the_images_that_it_has_other_objects_of(tmp_path: Path) -> None:
     removed = [GOOD["annotations"][0], {**GOOD["annotations"][0], "id": 2}]
     files = {"train.json": GOOD, "backup/train.json": {**GOOD, "annotations": removed}}
-    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"a.png": picture()})
+    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"a.png": pattern()})
     with pytest.raises(DatasetError, match=r"backup/train\.json and train\.json list other objects; ignore one"):
         scan(tmp_path)
     (tmp_path / "backup/train.json").write_text(json.dumps(GOOD))
@@ -382,12 +382,12 @@ def test_list_of_categories_alone_is_an_error_by_its_name(tmp_path: Path) -> Non
 def test_files_that_say_different_things_of_one_object_refuse_its_image(tmp_path: Path) -> None:
     other = {**GOOD, "annotations": [{**GOOD["annotations"][0], "bbox": [5, 5, 2, 2]}]}
     files = {"cats.json": GOOD, "dogs.json": other}
-    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"a.png": picture()})
+    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"a.png": pattern()})
     with pytest.raises(DatasetError, match=r"duplicate id .*annotation 1 has another bbox in dogs\.json"):
         scan(tmp_path)
 
 
-def test_picture_that_is_listed_by_two_names_is_refused(tmp_path: Path) -> None:
+def test_image_that_is_listed_by_two_names_is_refused(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "./a.png"}, {"id": 3, "file_name": "b.png"}]
     [refused] = _scan(_lay(tmp_path, {**GOOD, "images": images}, "a.png", "b.png")).refused
     assert (refused.key, refused.detail) == ("a.png", "duplicate id: annotations.json lists a.png by two names")
@@ -399,16 +399,16 @@ def test_bad_annotations_are_an_error_unless_they_may_be_left_out(tmp_path: Path
         scan(_lay(tmp_path, said), format="coco")
 
 
-def test_picture_in_two_splits_is_refused_in_the_later_one(tmp_path: Path) -> None:
+def test_image_in_two_splits_is_refused_in_the_later_one(tmp_path: Path) -> None:
     files = {f"annotations/instances_{split}.json": json.dumps(GOOD).encode() for split in ("train", "val")}
-    dataset = _scan(lay(tmp_path, {**files, "images/a.png": picture()}))
+    dataset = _scan(lay(tmp_path, {**files, "images/a.png": pattern()}))
     assert dataset.splits == {"train": 1, "val": 0}
     assert [(each.key, each.reason) for each in dataset.refused] == [("val/a.png", Reason.MISPLACED)]
 
 
 def test_files_with_and_without_a_split_are_an_error(tmp_path: Path) -> None:
     text = json.dumps(GOOD).encode()
-    root = lay(tmp_path, {"annotations/instances_train.json": text, "annotations.json": text, "a.png": picture()})
+    root = lay(tmp_path, {"annotations/instances_train.json": text, "annotations.json": text, "a.png": pattern()})
     with pytest.raises(
         DatasetError, match=r"annotations\.json names no split and annotations/instances_train\.json does"
     ):
@@ -425,17 +425,17 @@ def test_categories_that_differ_between_files_are_an_error(tmp_path: Path) -> No
 
 def test_folder_without_a_coco_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds no COCO file"):
-        _scan(lay(tmp_path, {"a.png": picture(), "package.json": b'{"name": "x"}'}))
+        _scan(lay(tmp_path, {"a.png": pattern(), "package.json": b'{"name": "x"}'}))
 
 
 @pytest.mark.parametrize("name", ["package.json", "annotations/notes.json"])
 def test_other_json_is_not_taken_for_coco(name: str, tmp_path: Path) -> None:
-    assert not Coco().recognise(grown(lay(tmp_path, {name: b'{"shapes": []}', "a.png": picture()})))
+    assert not Coco().recognise(grown(lay(tmp_path, {name: b'{"shapes": []}', "a.png": pattern()})))
 
 
 def test_panoptic_files_are_left_out(tmp_path: Path) -> None:
     files = {"annotations/instances_val.json": GOOD, "annotations/panoptic_val.json": {"annotations": [{"x": 1}]}}
-    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"val/a.png": picture()})
+    lay(tmp_path, {name: json.dumps(said).encode() for name, said in files.items()} | {"val/a.png": pattern()})
     assert _scan(tmp_path).num_refused == 0
 
 

@@ -241,12 +241,12 @@ def test_name_is_not_looked_for_among_the_images_of_another_split(tmp_path: Path
     tables = {"train.csv": "id,label\n001,cat\n009,cat\n"}
     dataset = scan(folder(tmp_path, tables, "train/001.png", "test/001.png", "test/009.png"))
     assert labels_of(dataset) == {"train/001": "cat"}
-    assert refused(dataset)["009"] == (Reason.ANNOTATION, "picture missing: line 3 of train.csv names it")
+    assert refused(dataset)["009"] == (Reason.ANNOTATION, "image missing: line 3 of train.csv names it")
 
 
 def test_ids_that_name_no_image_are_refused_and_not_left_out(tmp_path: Path) -> None:
     for table in ("id_code,diagnosis\nzz,2\n", "id,label\nzz,2\n", "name,kind\na.jpg,2\nb.jpg,0\n"):
-        with pytest.raises(DatasetError, match="picture missing"):
+        with pytest.raises(DatasetError, match="image missing"):
             registry.scan(folder(tmp_path, {"train.csv": table}, "cat/a.png", "dog/b.png"))
 
 

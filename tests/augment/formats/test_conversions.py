@@ -30,7 +30,7 @@ FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck
 
 @contextlib.contextmanager
 def _there_and_back(said: list[Annotations], first: str, second: str) -> Iterator[list[Annotations]]:
-    """Pictures in two splits, written in one format, read, written in another, read."""
+    """Images in two splits, written in one format, read, written in another, read."""
     outputs = [output(f"{i // 2}/{i}", each, split=("train", "val")[i % 2], copy=i % 3) for i, each in enumerate(said)]
     whole = whole_of(outputs, classes=annotations_for_tests.CLASSES, keypoint_names=annotations_for_tests.KEYPOINTS)
     with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +140,7 @@ def _without_attributes(annotations: Annotations) -> Annotations:
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
-def test_pictures_without_objects_are_records_with_no_boxes(format_name: str, tmp_path: Path) -> None:
+def test_images_without_objects_are_records_with_no_boxes(format_name: str, tmp_path: Path) -> None:
     outputs = [output("a", Annotations(boxes=(), box_labels=())), output("b", Annotations(boxes=((1, 2, 3, 4),)))]
     read = scan(write(tmp_path, format_name, outputs, whole_of(outputs, classes=())))
     found = annotations_by_key(read)

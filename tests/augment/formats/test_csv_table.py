@@ -14,14 +14,14 @@ from augment.formats.shared.columns import Box, columns_of
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan as registry
 from tests.augment import annotations_for_tests
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 from tests.augment.formats.formats_for_tests import SIZE, annotations_by_key, convert, files_of, output, write
 
 HEIGHT, WIDTH = 20, 30
 
 
-def folder(root: Path, tables: dict[str, str], *pictures: str, encoding: str = "utf-8") -> Path:
-    lay(root, {name: picture(shade, height=HEIGHT, width=WIDTH) for shade, name in enumerate(pictures)})
+def folder(root: Path, tables: dict[str, str], *images: str, encoding: str = "utf-8") -> Path:
+    lay(root, {name: pattern(shade, height=HEIGHT, width=WIDTH) for shade, name in enumerate(images)})
     return lay(root, {name: text.encode(encoding) for name, text in tables.items()})
 
 
@@ -97,7 +97,7 @@ def test_columns_of_numbers_other_than_0_and_1_are_no_classes(tmp_path: Path) ->
         registry.scan(root, format="csv")
 
 
-def test_class_of_a_box_and_class_of_its_picture_stand_side_by_side() -> None:
+def test_class_of_a_box_and_class_of_its_image_stand_side_by_side() -> None:
     columns = columns_of(["file_name", "label", "class", "xmin", "ymin", "xmax", "ymax"], [], 0)
     assert (columns.label, columns.box_label, columns.box) == (1, 2, Box((3, 4, 5, 6), "corners"))
 
@@ -146,7 +146,7 @@ def test_table_lies_in_the_outermost_folder_or_in_one_that_structures(place: str
     assert (dataset.format, list(labels_of(dataset).values())) == ("csv", ["cat", "dog"])
 
 
-def test_split_is_told_by_the_folders_of_pictures(tmp_path: Path) -> None:
+def test_split_is_told_by_the_folders_of_images(tmp_path: Path) -> None:
     table = "path,label\ntrain/a.png,cat\ntest/a.png,cat\n"
     assert registry.scan(folder(tmp_path, {"labels.csv": table}, "train/a.png", "test/a.png")).splits == {
         "test": 1,
@@ -154,7 +154,7 @@ def test_split_is_told_by_the_folders_of_pictures(tmp_path: Path) -> None:
     }
 
 
-def test_picture_without_a_split_among_others_with_one_is_refused(tmp_path: Path) -> None:
+def test_image_without_a_split_among_others_with_one_is_refused(tmp_path: Path) -> None:
     table = "path,label,split\na.png,cat,train\nb.png,dog,\nc.png,dog,a/b\n"
     dataset = scan(folder(tmp_path, {"labels.csv": table}, "a.png", "b.png", "c.png"))
     assert refused(dataset) == {
@@ -163,7 +163,7 @@ def test_picture_without_a_split_among_others_with_one_is_refused(tmp_path: Path
     }
 
 
-def test_name_that_leads_nowhere_is_looked_for_among_all_pictures(tmp_path: Path) -> None:
+def test_name_that_leads_nowhere_is_looked_for_among_all_images(tmp_path: Path) -> None:
     table = "path,label\none.png,a\ndeep/two,b\n.\\deep\\three.png,c\nsame.png,d\n"
     names = ("x/one.png", "y/deep/two.png", "deep/three.png", "1/same.png", "2/same.png")
     dataset = scan(folder(tmp_path, {"labels.csv": table}, *names))
@@ -176,11 +176,11 @@ def test_name_that_leads_nowhere_is_looked_for_among_all_pictures(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "gone.png", "..", ".", "/", "a.png/b", "labels.csv"])
-def test_path_that_leads_out_or_nowhere_is_a_picture_that_is_missing(name: str, tmp_path: Path) -> None:
-    (tmp_path / "secret.png").write_bytes(picture())
+def test_path_that_leads_out_or_nowhere_is_an_image_that_is_missing(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(pattern())
     dataset = scan(folder(tmp_path / "data", {"labels.csv": f"path,label\na.png,x\n{name},y\n"}, "a.png"))
     assert [record.key for record in dataset] == ["a"]
-    assert refused(dataset)[name] == (Reason.ANNOTATION, "picture missing: line 3 of labels.csv names it")
+    assert refused(dataset)[name] == (Reason.ANNOTATION, "image missing: line 3 of labels.csv names it")
 
 
 def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
@@ -258,8 +258,8 @@ def test_any_table_is_read_or_refused(tmp_path: Path, header: str, parts: list[t
         ("a.png,30,20,cat,1,2,3,nan\n", "not a number: box 0"),
         ("a.png,30,20,,1,2,3,4\n", "malformed: the box in line 2 has no class"),
         ("a.png,30,20,cat,1,2,3,40\n", "box outside: box 0"),
-        ("a.png,60,40,cat,1,2,3,4\n", "picture of another size: line 2 says 60 x 40, it is 30 x 20"),
-        ("a.png,20,30,cat,1,2,3,4\n", "picture of another size: line 2 says 20 x 30, it is 30 x 20"),
+        ("a.png,60,40,cat,1,2,3,4\n", "image of another size: line 2 says 60 x 40, it is 30 x 20"),
+        ("a.png,20,30,cat,1,2,3,4\n", "image of another size: line 2 says 20 x 30, it is 30 x 20"),
         ("a.png,x,20,cat,1,2,3,4\n", "malformed: a size in line 2 is 'x', not a number"),
     ],
 )
@@ -274,7 +274,7 @@ def test_box_that_cannot_be_true_is_refused_by_name(rows: str, detail: str, tmp_
 @pytest.mark.parametrize(
     ("table", "detail"),
     [
-        ("path,label\na.png,x\na.png,y\nb.png,z\n", "two classes: 'x' and 'y', in the rows of one picture"),
+        ("path,label\na.png,x\na.png,y\nb.png,z\n", "two classes: 'x' and 'y', in the rows of one image"),
         ("path,label\na.png,x\na.png,x\nb.png,z\n", "named twice: in lines 2 and 3"),
         ("path,label\na.png,x\nimages/../a.png,x\nb.png,z\n", "named twice: in lines 2 and 3"),
         ("path,labels\na.png,x=y\nb.png,z\n", "malformed: a share is 'y', not a number"),
@@ -288,7 +288,7 @@ def test_rows_that_contradict_each_other_are_refused_by_name(table: str, detail:
     assert found.startswith(detail)
 
 
-def test_picture_that_two_tables_name_is_refused(tmp_path: Path) -> None:
+def test_image_that_two_tables_name_is_refused(tmp_path: Path) -> None:
     files = {"train.csv": "path,label\na.png,x\n", "test.csv": "path,label\na.png,x\nb.png,x\n"}
     dataset = scan(folder(tmp_path, files, "a.png", "b.png"))
     assert refused(dataset) == {"test/a.png": (Reason.ANNOTATION, "named twice: the second time in train.csv")}
@@ -362,7 +362,7 @@ def test_name_of_a_class_that_cannot_stand_among_several_is_refused(tmp_path: Pa
 
 def test_boxes_in_shares_are_refused_before_all_of_them_are_dropped(tmp_path: Path) -> None:
     rows = "1.png,a,0.1,0.1,0.5,0.5\n2.png,a,0.2,0.2,0.6,1\n"
-    lay(tmp_path, {name: picture() for name in ("1.png", "2.png")})
+    lay(tmp_path, {name: pattern() for name in ("1.png", "2.png")})
     (tmp_path / "labels.csv").write_text(f"filename,class,xmin,ymin,xmax,ymax\n{rows}")
-    with pytest.raises(DatasetError, match="shares of their pictures"):
+    with pytest.raises(DatasetError, match="shares of their images"):
         registry.scan(tmp_path)

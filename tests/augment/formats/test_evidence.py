@@ -14,7 +14,7 @@ from augment.formats import evidence
 from augment.formats.evidence import SIGNS, is_structural, words
 from augment.samples.sample import Record
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 
 PAGE = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -97,7 +97,7 @@ def test_files_of_each_tool_are_told(tool: str, tmp_path: Path) -> None:
         assert found.tool == tool
     if next(sign for sign in SIGNS if sign.tool == tool).format is None:
         name, content = EXAMPLES[tool][0]
-        lay(tmp_path, {"cat/1.png": picture(1), "dog/2.png": picture(2), f"notes/{name}": content})
+        lay(tmp_path, {"cat/1.png": pattern(1), "dog/2.png": pattern(2), f"notes/{name}": content})
         with pytest.raises(
             DatasetError, match=rf"notes/.*was not read, though it is a file of {re.escape(tool)}: nothing here reads"
         ):
@@ -161,14 +161,14 @@ ORDINARY = {
 @settings(max_examples=40)
 def test_ordinary_class_folders_are_never_refused(tmp_path_factory: pytest.TempPathFactory, names: set[str]) -> None:
     root = tmp_path_factory.mktemp("ordinary")
-    lay(root, {"cat/1.png": picture(1), "cat/3.png": picture(3), "dog/2.png": picture(2)})
+    lay(root, {"cat/1.png": pattern(1), "cat/3.png": pattern(3), "dog/2.png": pattern(2)})
     lay(root, {name: ORDINARY[name] for name in names})
     dataset = scan(root)
     assert (dataset.format, dataset.classes, dataset.num_records) == ("folder", ("cat", "dog"), 3)
 
 
 def test_what_was_not_read_is_noticed_by_name_and_above_ten_counted(tmp_path: Path) -> None:
-    lay(tmp_path, {"cat/1.png": picture(1), "info.xml": b"<info/>", "notes.txt": b"words"})
+    lay(tmp_path, {"cat/1.png": pattern(1), "info.xml": b"<info/>", "notes.txt": b"words"})
     assert scan(tmp_path).notices == ("info.xml was not read", "notes.txt was not read")
     lay(tmp_path, {f"notes/{i:02}.txt": b"words" for i in range(11)})
     (notice,) = scan(tmp_path).notices
@@ -190,7 +190,7 @@ def test_what_was_not_read_is_noticed_by_name_and_above_ten_counted(tmp_path: Pa
     ],
 )
 def test_file_about_the_images_is_an_error_with_the_remedy(name: str, content: bytes, why: str, tmp_path: Path) -> None:
-    images = {f"cat/{stem}.png": picture(i) for i, stem in enumerate(["1", "0123", "0124"])}
+    images = {f"cat/{stem}.png": pattern(i) for i, stem in enumerate(["1", "0123", "0124"])}
     lay(tmp_path, {**images, name: content})
     with pytest.raises(
         DatasetError, match=rf"was read as folder, and {why}.*--from-format\), or ignore .*--ignore {Path(name).name}\)"
@@ -203,16 +203,16 @@ def test_file_about_the_images_is_an_error_with_the_remedy(name: str, content: b
 
 
 def test_many_files_are_ignored_by_one_pattern(tmp_path: Path) -> None:
-    lay(tmp_path, {f"cat/{i}.png": picture(i) for i in range(3)} | {f"cat/{i}.json": LABELME for i in range(3)})
+    lay(tmp_path, {f"cat/{i}.png": pattern(i) for i in range(3)} | {f"cat/{i}.json": LABELME for i in range(3)})
     with pytest.raises(DatasetError, match=r"a file of labelme \(and 2 more\): .*--ignore '\*\.json'\)"):
         scan(tmp_path)
     assert scan(tmp_path, ignore=["*.json"]).num_records == 3
 
 
-@pytest.mark.parametrize("pattern", ["", "/", "/etc/*", "../*", "a/../b", 3])
-def test_pattern_that_cannot_fit_is_refused(pattern: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ignored", ["", "/", "/etc/*", "../*", "a/../b", 3])
+def test_pattern_that_cannot_fit_is_refused(ignored: object, tmp_path: Path) -> None:
     with pytest.raises(CallError, match="ignore"):
-        scan(lay(tmp_path, {"1.png": picture()}), ignore=[pattern])  # type: ignore[list-item]
+        scan(lay(tmp_path, {"1.png": pattern()}), ignore=[ignored])  # type: ignore[list-item]
 
 
 # --------------------------------------------------------------------------------------------------- names of folders
@@ -237,7 +237,7 @@ def test_pattern_that_cannot_fit_is_refused(pattern: object, tmp_path: Path) -> 
 )
 def test_folder_that_only_structures_is_never_a_class(name: str, tmp_path: Path) -> None:
     assert is_structural(name)
-    dataset = scan(lay(tmp_path, {f"{name}/a.png": picture(1), f"{name}/b.png": picture(2)}))
+    dataset = scan(lay(tmp_path, {f"{name}/a.png": pattern(1), f"{name}/b.png": pattern(2)}))
     assert (dataset.format, dataset.classes, dataset.num_records) == ("folder", (), 2)
 
 
@@ -251,9 +251,9 @@ def test_other_names_are_classes(name: str) -> None:
 
 def test_classes_below_structure_are_found(tmp_path: Path) -> None:
     files = {
-        "images/train/cat/1.png": picture(1),
-        "images/train/dog/2.png": picture(2),
-        "images/val/cat/3.png": picture(3),
+        "images/train/cat/1.png": pattern(1),
+        "images/train/dog/2.png": pattern(2),
+        "images/val/cat/3.png": pattern(3),
     }
     dataset = scan(lay(tmp_path, files))
     assert (dataset.classes, dataset.splits) == (("cat", "dog"), {"train": 2, "val": 1})
@@ -261,7 +261,7 @@ def test_classes_below_structure_are_found(tmp_path: Path) -> None:
 
 
 def test_several_structures_without_a_common_name_need_the_format(tmp_path: Path) -> None:
-    lay(tmp_path, {"imgs/1.png": picture(1), "labels/2.png": picture(2)})
+    lay(tmp_path, {"imgs/1.png": pattern(1), "labels/2.png": pattern(2)})
     with pytest.raises(
         DatasetError, match=r"all images are in imgs and labels, names that only structure .*--format folder"
     ):
@@ -271,7 +271,7 @@ def test_several_structures_without_a_common_name_need_the_format(tmp_path: Path
 
 
 def test_mask_and_no_mask_are_classes(tmp_path: Path) -> None:
-    lay(tmp_path, {f"{folder}/{i}.png": picture(i) for i in range(3) for folder in ("mask", "no_mask")})
+    lay(tmp_path, {f"{folder}/{i}.png": pattern(i) for i in range(3) for folder in ("mask", "no_mask")})
     assert scan(tmp_path).classes == ("mask", "no_mask")
 
 
@@ -286,20 +286,20 @@ def test_mask_and_no_mask_are_classes(tmp_path: Path) -> None:
     ],
 )
 def test_mask_among_images_is_an_error(mask: str, image: str, tmp_path: Path) -> None:
-    lay(tmp_path, {mask: picture(1), image: picture(2), str(Path(image).with_name("2.png")): picture(3)})
+    lay(tmp_path, {mask: pattern(1), image: pattern(2), str(Path(image).with_name("2.png")): pattern(3)})
     with pytest.raises(DatasetError, match=rf"{mask} was not read, though it looks like the mask of {image}"):
         scan(tmp_path)
 
 
 def test_xml_without_a_suffix_is_told(tmp_path: Path) -> None:
-    lay(tmp_path, {"Images/n1-dog/n1_7.jpg": picture(1), "Annotation/n1-dog/n1_7": xml("n1_7")})
+    lay(tmp_path, {"Images/n1-dog/n1_7.jpg": pattern(1), "Annotation/n1-dog/n1_7": xml("n1_7")})
     with pytest.raises(DatasetError, match=r"Annotation/n1-dog/n1_7 was not read, though it is a file of PASCAL VOC"):
         scan(tmp_path)
 
 
 def test_masks_of_cityscapes_are_named(tmp_path: Path) -> None:
     name = "gtFine/train/ulm/ulm_0_gtFine_labelIds.png"
-    lay(tmp_path, {name: picture(1), "leftImg8bit/train/ulm/ulm_0_leftImg8bit.png": picture(2)})
+    lay(tmp_path, {name: pattern(1), "leftImg8bit/train/ulm/ulm_0_leftImg8bit.png": pattern(2)})
     with pytest.raises(
         DatasetError, match=rf"{name} was not read, though it is a file of Cityscapes: nothing here reads"
     ):
@@ -314,7 +314,7 @@ ABOUT: dict[str, tuple[str, Maker]] = {
     "voc": (".xml", xml),
     "labelme": (".json", lambda _: LABELME),
     "yolo": (".txt", lambda _: b"0 0.5 0.5 0.25 0.25\n"),
-    "mask": ("_mask.png", lambda _: picture(3)),
+    "mask": ("_mask.png", lambda _: pattern(3)),
 }
 """Files about one image: what follows its stem, and their content."""
 
@@ -350,7 +350,7 @@ def folders(draw: st.DrawFn) -> dict[str, bytes]:
     stems = draw(st.lists(st.sampled_from(["a", "b1", "0001", "x y", "c.d"]), min_size=1, max_size=4, unique=True))
     places = draw(st.lists(st.sampled_from(FOLDERS), min_size=1, max_size=2, unique=True))
     images = [f"{draw(st.sampled_from(places))}/{stem}.png".lstrip("/") for stem in stems]
-    found = {path: picture(i) for i, path in enumerate(images)}
+    found = {path: pattern(i) for i, path in enumerate(images)}
     for kind in draw(st.lists(st.sampled_from(sorted(ABOUT)), max_size=2, unique=True)):
         suffix, make = ABOUT[kind]
         for path in draw(st.lists(st.sampled_from(images), min_size=1, unique=True)):

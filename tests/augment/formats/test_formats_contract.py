@@ -13,7 +13,7 @@ from augment.expansion.expand import expand_dataset
 from augment.expansion.verify import verify_expansion
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import FORMATS, scan
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 
 SPLITS = ("train", "val")
 
@@ -25,18 +25,18 @@ def mask(value: int) -> bytes:
 
 
 def with_classes(root: Path) -> Path:
-    return lay(root, {f"{split}/{name}/{i}.png": picture(i) for i, (split, name) in enumerate(PLACES)})
+    return lay(root, {f"{split}/{name}/{i}.png": pattern(i) for i, (split, name) in enumerate(PLACES)})
 
 
 def with_boxes(root: Path) -> Path:
     rows = [f"{split}/{i}.png,{split},{name},1,2,6,7" for i, (split, name) in enumerate(PLACES)]
     table = "\n".join(["file_name,split,class,xmin,ymin,xmax,ymax", *rows, ""])
-    images: dict[str, bytes | None] = {f"{split}/{i}.png": picture(i) for i, (split, _) in enumerate(PLACES)}
+    images: dict[str, bytes | None] = {f"{split}/{i}.png": pattern(i) for i, (split, _) in enumerate(PLACES)}
     return lay(root, images | {"labels.csv": table.encode()})
 
 
 def with_masks(root: Path) -> Path:
-    images: dict[str, bytes | None] = {f"{split}/images/{i}.png": picture(i) for i, (split, _) in enumerate(PLACES)}
+    images: dict[str, bytes | None] = {f"{split}/images/{i}.png": pattern(i) for i, (split, _) in enumerate(PLACES)}
     return lay(root, images | {f"{split}/masks/{i}.png": mask(i) for i, (split, _) in enumerate(PLACES)})
 
 

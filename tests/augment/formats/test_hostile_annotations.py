@@ -56,7 +56,7 @@ VALUES: list[Any] = [
 
 
 def _written(root: Path, format_name: str, said: Annotations) -> list[Path]:
-    """A good dataset, and its files that are no pictures."""
+    """A good dataset, and its files that are no images."""
     outputs = [output(key, said, split=split) for key in ("a", "b") for split in ("train", "val")]
     names = KEYPOINTS if said is POSES else ()
     write(root, format_name, outputs, whole_of(outputs, classes=CLASSES, keypoint_names=names))

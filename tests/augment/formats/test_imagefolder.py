@@ -19,7 +19,7 @@ from augment.images import masks
 from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan as registry
 from tests.augment import annotations_for_tests
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 from tests.augment.formats.formats_for_tests import SIZE, annotations_by_key, convert, files_of, output, whole_of, write
 
 HEIGHT, WIDTH = 20, 30
@@ -29,8 +29,8 @@ def jsonl(*rows: object) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def lay_pictures(root: Path, *names: str) -> Path:
-    return lay(root, {name: picture(shade, height=HEIGHT, width=WIDTH) for shade, name in enumerate(names)})
+def lay_images(root: Path, *names: str) -> Path:
+    return lay(root, {name: pattern(shade, height=HEIGHT, width=WIDTH) for shade, name in enumerate(names)})
 
 
 def scan(root: Path) -> Dataset:
@@ -38,8 +38,8 @@ def scan(root: Path) -> Dataset:
 
 
 def only(root: Path, **columns: Any) -> tuple[str | None, Annotations]:
-    """The class of the only picture, whose row has these columns, and what is said of it."""
-    lay(lay_pictures(root, "a.png"), {"metadata.jsonl": jsonl({"file_name": "a.png", **columns})})
+    """The class of the only image, whose row has these columns, and what is said of it."""
+    lay(lay_images(root, "a.png"), {"metadata.jsonl": jsonl({"file_name": "a.png", **columns})})
     dataset = registry.scan(root, format="imagefolder")
     [record] = dataset
     name = None if record.label is None else dataset.classes[record.label]
@@ -47,9 +47,9 @@ def only(root: Path, **columns: Any) -> tuple[str | None, Annotations]:
 
 
 def problem(root: Path, **columns: Any) -> str:
-    """Why the picture whose row has these columns is refused."""
+    """Why the image whose row has these columns is refused."""
     rows = {"file_name": "a.png", **columns}, {"file_name": "b.png"}
-    lay(lay_pictures(root, "a.png", "b.png"), {"metadata.jsonl": jsonl(*rows)})
+    lay(lay_images(root, "a.png", "b.png"), {"metadata.jsonl": jsonl(*rows)})
     [refused] = scan(root).refused
     assert (refused.key, refused.reason) == ("a.png", Reason.ANNOTATION)
     return refused.detail
@@ -58,14 +58,14 @@ def problem(root: Path, **columns: Any) -> str:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_csv_has_any_delimiter(delimiter: str, tmp_path: Path) -> None:
     table = f"file_name{delimiter}label\na.png{delimiter}cat\n"
-    lay(lay_pictures(tmp_path, "a.png"), {"metadata.csv": table.encode("utf-16")})
+    lay(lay_images(tmp_path, "a.png"), {"metadata.csv": table.encode("utf-16")})
     dataset = registry.scan(tmp_path)
     assert (dataset.format, dataset.classes) == ("imagefolder", ("cat",))
 
 
 def test_csv_with_columns_of_boxes_is_an_error_and_not_read_without_them(tmp_path: Path) -> None:
     table = b"file_name,xmin,ymin,xmax,ymax,label\na.png,1,2,3,4,cat\n"
-    lay(lay_pictures(tmp_path, "a.png"), {"metadata.csv": table})
+    lay(lay_images(tmp_path, "a.png"), {"metadata.csv": table})
     with pytest.raises(DatasetError, match=r"metadata\.csv: its columns xmin, ymin, xmax, ymax are boxes.*labels\.csv"):
         registry.scan(tmp_path)
     (tmp_path / "metadata.csv").rename(tmp_path / "labels.csv")
@@ -111,7 +111,7 @@ def test_dialects_of_columns_are_read(columns: dict[str, Any], expected: Annotat
 def test_classes_that_are_numbers_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:
     names = [f"{number}.png" for number in range(12)]
     rows = ({"file_name": name, "label": number} for number, name in enumerate(names))
-    lay(lay_pictures(tmp_path, *names), {"metadata.jsonl": jsonl(*rows)})
+    lay(lay_images(tmp_path, *names), {"metadata.jsonl": jsonl(*rows)})
     dataset = registry.scan(tmp_path)
     assert dataset.classes == tuple(map(str, range(12)))
     assert {record.key: record.label for record in dataset} == {str(number): number for number in range(12)}
@@ -134,7 +134,7 @@ def test_classes_that_are_numbers_are_in_the_order_of_the_numbers(tmp_path: Path
         ),
         ({"objects": {"bbox": [[1, 2, 3, 4]], "categories": [None]}}, "malformed: objects.categories is the name"),
         ({"objects": [{"category": 1}]}, "malformed: each of objects is an object with a bbox"),
-        ({"objects": {"bbox": [[1, 2, 31, 4]]}}, "box outside: box 0 is [1.0, 2.0, 32.0, 6.0] on a picture of 30 x 20"),
+        ({"objects": {"bbox": [[1, 2, 31, 4]]}}, "box outside: box 0 is [1.0, 2.0, 32.0, 6.0] on an image of 30 x 20"),
         ({"objects": {"bbox": [[1, 2, 0, 4]]}}, "box without area: box 0"),
         ({"objects": {"bbox": [[1, 2, float("nan"), 4]]}}, "not a number: box 0"),
         ({"objects": {"bbox": [[1, 2, 10**400, 4]]}}, "malformed: objects.bbox holds a number of 401 digits"),
@@ -151,10 +151,10 @@ def test_what_cannot_be_true_is_refused_by_name(columns: dict[str, Any], detail:
     assert problem(tmp_path, **columns).startswith(detail)
 
 
-def test_path_with_half_of_a_character_is_a_picture_that_is_missing(tmp_path: Path) -> None:
-    lay(lay_pictures(tmp_path, "a.png"), {"metadata.jsonl": jsonl({"file_name": "\ud800.png"}, {"file_name": "a.png"})})
+def test_path_with_half_of_a_character_is_an_image_that_is_missing(tmp_path: Path) -> None:
+    lay(lay_images(tmp_path, "a.png"), {"metadata.jsonl": jsonl({"file_name": "\ud800.png"}, {"file_name": "a.png"})})
     [refused] = scan(tmp_path).refused
-    assert (refused.key, refused.detail) == ("\\ud800.png", "picture missing: line 1 of metadata.jsonl names it")
+    assert (refused.key, refused.detail) == ("\\ud800.png", "image missing: line 1 of metadata.jsonl names it")
 
 
 values = st.recursive(
@@ -169,7 +169,7 @@ columns_of_strangers = st.dictionaries(st.sampled_from(["label", "labels", "obje
 @given(columns_of_strangers)
 def test_any_row_is_read_or_refused(tmp_path: Path, columns: dict[str, Any]) -> None:
     rows = {"file_name": "a.png", **columns}, {"file_name": "b.png"}
-    lay(lay_pictures(tmp_path, "a.png", "b.png"), {"metadata.jsonl": jsonl(*rows)})
+    lay(lay_images(tmp_path, "a.png", "b.png"), {"metadata.jsonl": jsonl(*rows)})
     dataset = scan(tmp_path)
     assert [record.key for record in dataset] in (["a", "b"], ["b"])
     assert all(one.reason is Reason.ANNOTATION and one.key == "a.png" for one in dataset.refused)
@@ -180,7 +180,7 @@ def test_any_row_is_read_or_refused(tmp_path: Path, columns: dict[str, Any]) -> 
 
 
 def test_table_of_each_split_names_what_lies_below_it(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "train/a.png", "train/more/b.png", "val/a.png")
+    lay_images(tmp_path, "train/a.png", "train/more/b.png", "val/a.png")
     lay(tmp_path, {"train/metadata.jsonl": jsonl({"file_name": "a.png"}, {"file_name": "more/b.png", "label": "x"})})
     lay(tmp_path, {"val/metadata.jsonl": jsonl({"file_name": "./a.png"})})
     dataset = registry.scan(tmp_path)
@@ -190,8 +190,8 @@ def test_table_of_each_split_names_what_lies_below_it(tmp_path: Path) -> None:
     assert dataset.refused == ()
 
 
-def test_table_in_the_root_may_name_pictures_of_splits(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "train/a.png", "test/a.png")
+def test_table_in_the_root_may_name_images_of_splits(tmp_path: Path) -> None:
+    lay_images(tmp_path, "train/a.png", "test/a.png")
     lay(tmp_path, {"metadata.csv": b"file_name,label\ntrain/a.png,cat\ntest/a.png,dog\n"})
     dataset = registry.scan(tmp_path)
     assert (dataset.format, dataset.splits, dataset.classes) == ("imagefolder", {"test": 1, "train": 1}, ("cat", "dog"))
@@ -199,21 +199,21 @@ def test_table_in_the_root_may_name_pictures_of_splits(tmp_path: Path) -> None:
 
 def test_cells_of_a_csv_file_are_text_and_objects_are_json(tmp_path: Path) -> None:
     table = 'file_name,label,objects,score\na.png,7,"{""bbox"": [[1, 2, 3, 4]], ""category"": [""x""]}",0.5\nb.png,,,\n'
-    lay(lay_pictures(tmp_path, "a.png", "b.png"), {"metadata.csv": b"\xef\xbb\xbf" + table.encode()})
+    lay(lay_images(tmp_path, "a.png", "b.png"), {"metadata.csv": b"\xef\xbb\xbf" + table.encode()})
     dataset = registry.scan(tmp_path)
     said = annotations_by_key(dataset)
     assert said["a"] == Annotations(boxes=((1, 2, 4, 6),), box_labels=("x",), extra={"score": "0.5"})
     assert (said["b"], dataset.record(1).label) == (NOTHING, None)
 
 
-def test_pictures_and_rows_without_a_counterpart_are_refused_by_name(tmp_path: Path) -> None:
+def test_images_and_rows_without_a_counterpart_are_refused_by_name(tmp_path: Path) -> None:
     rows = [{"file_name": name} for name in ("a.png", "gone.png", "../secret.png", "/etc/passwd", "b.png", "./b.png")]
-    lay(lay_pictures(tmp_path, "a.png", "b.png", "c.png", "d.png"), {"metadata.jsonl": jsonl(*rows)})
-    (tmp_path.parent / "secret.png").write_bytes(picture())
+    lay(lay_images(tmp_path, "a.png", "b.png", "c.png", "d.png"), {"metadata.jsonl": jsonl(*rows)})
+    (tmp_path.parent / "secret.png").write_bytes(pattern())
     dataset = scan(tmp_path)
     assert [record.key for record in dataset] == ["a"]
     told = {refusal.key: (refusal.reason, refusal.detail) for refusal in dataset.refused}
-    missing = "picture missing: line {} of metadata.jsonl names it"
+    missing = "image missing: line {} of metadata.jsonl names it"
     unnamed = (Reason.MISPLACED, "no row of metadata.jsonl names it; add one, or move it elsewhere")
     assert told == {
         "b.png": (Reason.ANNOTATION, "named twice: the second time in line 6 of metadata.jsonl"),
@@ -225,10 +225,10 @@ def test_pictures_and_rows_without_a_counterpart_are_refused_by_name(tmp_path: P
     }
 
 
-def test_masks_are_read_and_are_no_pictures_of_their_own(tmp_path: Path) -> None:
+def test_masks_are_read_and_are_no_images_of_their_own(tmp_path: Path) -> None:
     values = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) % 5
     rows = jsonl({"file_name": "a.png", "mask_file_name": "m/a.png"}, {"file_name": "b.png"})
-    lay(lay_pictures(tmp_path, "a.png", "b.png"), {"m/a.png": masks.encode_mask(values), "metadata.jsonl": rows})
+    lay(lay_images(tmp_path, "a.png", "b.png"), {"m/a.png": masks.encode_mask(values), "metadata.jsonl": rows})
     dataset = registry.scan(tmp_path)
     assert (dataset.num_records, set(dataset.targets), dataset.num_refused) == (2, {"mask"}, 0)
     np.testing.assert_array_equal(masks.decode_mask(dataset.read_mask(dataset.record(0))), values)
@@ -252,13 +252,13 @@ def test_masks_are_read_and_are_no_pictures_of_their_own(tmp_path: Path) -> None
 def test_table_that_cannot_be_read_is_an_error_with_its_line(
     name: str, table: bytes, message: str, tmp_path: Path
 ) -> None:
-    lay(lay_pictures(tmp_path, "a.png"), {name: table})
+    lay(lay_images(tmp_path, "a.png"), {name: table})
     with pytest.raises(DatasetError, match=message):
         registry.scan(tmp_path, format="imagefolder")
 
 
 def test_two_tables_in_one_folder_and_none_at_all_are_errors(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "a.png")
+    lay_images(tmp_path, "a.png")
     with pytest.raises(DatasetError, match=r"has no metadata.jsonl or metadata.csv; write one"):
         registry.scan(tmp_path, format="imagefolder")
     lay(tmp_path, {"metadata.jsonl": jsonl({"file_name": "a.png"}), "metadata.csv": b"file_name\na.png\n"})
@@ -268,7 +268,7 @@ def test_two_tables_in_one_folder_and_none_at_all_are_errors(tmp_path: Path) -> 
 
 # -------------------------------------------------------------------------------------------------------- round trip
 
-said_of_pictures = st.builds(
+said_of_images = st.builds(
     lambda boxed, labels, extra: Annotations(
         labels=labels,
         boxes=boxed.boxes,
@@ -285,7 +285,7 @@ said_of_pictures = st.builds(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(st.lists(said_of_pictures, min_size=1, max_size=3))
+@given(st.lists(said_of_images, min_size=1, max_size=3))
 def test_annotations_come_back_from_what_is_written(
     tmp_path_factory: pytest.TempPathFactory, said: list[Annotations]
 ) -> None:
@@ -313,7 +313,7 @@ def assert_close(found: Annotations, expected: Annotations) -> None:
 
 
 def test_dataset_with_everything_comes_back(tmp_path: Path) -> None:
-    lay_pictures(tmp_path / "in", "train/a.png", "train/deep/b.png", "test/a.png")
+    lay_images(tmp_path / "in", "train/a.png", "train/deep/b.png", "test/a.png")
     mask = masks.encode_mask(np.full((HEIGHT, WIDTH), 3, np.uint8))
     objects = {"bbox": [[1, 2, 3, 4]], "categories": ["car"], "difficult": [True]}
     lay(
@@ -347,7 +347,7 @@ def test_paths_of_different_outputs_differ() -> None:
     outputs = [
         Output(key, split, copy, "png", 1, 1) for key in ("a", "b/a") for split in (None, "x") for copy in (None, 0)
     ]
-    paths = [path for each in outputs for path in (ImageFolder().picture_path(each), ImageFolder().mask_path(each))]
+    paths = [path for each in outputs for path in (ImageFolder().image_path(each), ImageFolder().mask_path(each))]
     assert len(set(paths)) == len(paths)
 
 
@@ -385,13 +385,13 @@ def test_datasets_loads_what_is_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert loaded["test"][0]["objects"]["categories"] == ["car", "dog"]
 
 
-def test_datasets_loads_masks_beside_their_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_datasets_loads_masks_beside_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     import datasets
 
     values = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 7
     row = jsonl({"file_name": "a.png", "mask_file_name": "m.png"})
-    lay(lay_pictures(tmp_path / "in", "a.png"), {"m.png": masks.encode_mask(values), "metadata.jsonl": row})
+    lay(lay_images(tmp_path / "in", "a.png"), {"m.png": masks.encode_mask(values), "metadata.jsonl": row})
     convert(registry.scan(tmp_path / "in"), tmp_path / "out", "imagefolder")
     datasets.disable_progress_bars()
     loaded = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))

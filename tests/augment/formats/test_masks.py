@@ -20,7 +20,7 @@ from augment.render.pipeline import Pipeline
 from augment.render.renderer import Renderer
 from augment.samples.annotations import NOTHING
 from augment.scanning import scan as registry
-from tests.augment.folders_for_tests import grown, lay, lay_pictures, picture
+from tests.augment.folders_for_tests import grown, lay, lay_images, pattern
 from tests.augment.formats.formats_for_tests import annotations_by_key, convert, files_of
 
 HEIGHT, WIDTH = 6, 8
@@ -31,11 +31,11 @@ def mask(value: int = 0, *, height: int = HEIGHT, width: int = WIDTH) -> bytes:
 
 
 def folder(root: Path, *names: str, **files: bytes) -> Path:
-    """Pictures, and masks where a folder is called after them, each of its own value."""
+    """Images, and masks where a folder is called after them, each of its own value."""
     content: dict[str, bytes] = {}
     for number, name in enumerate(names):
         is_mask = any(word in name for word in ("mask", "label", "annot", "Segm", "gt"))
-        content[name] = mask(number) if is_mask else picture(number, height=HEIGHT, width=WIDTH)
+        content[name] = mask(number) if is_mask else pattern(number, height=HEIGHT, width=WIDTH)
     return lay(root, {**content, **files})
 
 
@@ -86,7 +86,7 @@ def mask_of(dataset: Dataset, key: str) -> Any:
     ],
 )
 def test_layout_is_recognised(image: str, its_mask: str, split: str | None, key: str, tmp_path: Path) -> None:
-    root = lay(tmp_path, {image: picture(height=HEIGHT, width=WIDTH), its_mask: mask(7)})
+    root = lay(tmp_path, {image: pattern(height=HEIGHT, width=WIDTH), its_mask: mask(7)})
     dataset = registry.scan(root)
     assert dataset.format == "masks"
     assert dataset.splits == ({} if split is None else {split: 1})
@@ -108,12 +108,12 @@ def test_layout_is_recognised(image: str, its_mask: str, split: str | None, key:
     ],
 )
 def test_other_layouts_are_no_pairs(names: tuple[str, ...], tmp_path: Path) -> None:
-    lay(tmp_path, {name: b"0 1 1 1 1" if name.endswith(".txt") else picture() for name in names})
+    lay(tmp_path, {name: b"0 1 1 1 1" if name.endswith(".txt") else pattern() for name in names})
     assert not MaskFolders().recognise(grown(tmp_path))
 
 
 def test_folder_without_pairs_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no folder of pictures with a folder of masks beside it; call them images"):
+    with pytest.raises(DatasetError, match="no folder of images with a folder of masks beside it; call them images"):
         registry.scan(folder(tmp_path, "cat/a.png"), format="masks")
 
 
@@ -129,37 +129,37 @@ def test_splits_of_several_layouts_have_their_own_pairs(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- pairs
 
 
-def test_pictures_and_masks_without_a_counterpart_are_refused_by_name(tmp_path: Path) -> None:
+def test_images_and_masks_without_a_counterpart_are_refused_by_name(tmp_path: Path) -> None:
     root = folder(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/c.png", "montage.png")
     lay(root, {"README.md": b"words"})
     dataset = scan(root)
     assert [record.key for record in dataset] == ["a"]
     assert refused(dataset) == {
-        "b.png": (Reason.ANNOTATION, "picture without mask: none has its name"),
-        "masks/c.png": (Reason.ANNOTATION, "mask without picture: none has its name"),
-        "montage.png": (Reason.MISPLACED, "it lies neither among the pictures nor among the masks; move it"),
+        "b.png": (Reason.ANNOTATION, "image without mask: none has its name"),
+        "masks/c.png": (Reason.ANNOTATION, "mask without image: none has its name"),
+        "montage.png": (Reason.MISPLACED, "it lies neither among the images nor among the masks; move it"),
     }
-    with pytest.raises(DatasetError, match=r"1 of mask without picture .*, 1 of picture without mask "):
+    with pytest.raises(DatasetError, match=r"1 of mask without image .*, 1 of image without mask "):
         registry.scan(root)
 
 
-def test_picture_with_two_masks_is_refused(tmp_path: Path) -> None:
+def test_image_with_two_masks_is_refused(tmp_path: Path) -> None:
     root = folder(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/b_mask.png", "masks/b_label.png")
     lay(root, {"masks/a.tif": mask()})
-    assert refused(scan(lay(root, {"images/c.png": picture(height=6, width=8), "masks/c.png": mask()}))) == {
+    assert refused(scan(lay(root, {"images/c.png": pattern(height=6, width=8), "masks/c.png": mask()}))) == {
         "a.png": (Reason.ANNOTATION, "several masks: masks/a.png, masks/a.tif; join them"),
         "b.png": (Reason.ANNOTATION, "several masks: masks/b_label.png, masks/b_mask.png; join them"),
     }
 
 
-def test_pictures_that_differ_in_their_extension_share_a_mask_or_have_their_own(tmp_path: Path) -> None:
+def test_images_that_differ_in_their_extension_share_a_mask_or_have_their_own(tmp_path: Path) -> None:
     root = folder(tmp_path, "images/a.jpg", "images/a.png", "masks/a.jpg.png", "masks/a.png.png")
     dataset = registry.scan(root)
     assert [record.key for record in dataset] == ["a.jpg", "a.png"]
     assert [int(mask_of(dataset, key)[0, 0]) for key in ("a.jpg", "a.png")] == [2, 3]
 
 
-def test_picture_at_the_same_place_of_two_folders_is_refused(tmp_path: Path) -> None:
+def test_image_at_the_same_place_of_two_folders_is_refused(tmp_path: Path) -> None:
     root = folder(tmp_path, "images/train/a.png", "train/images/a.png", "train/masks/a.png")
     assert refused(scan(root)) == {
         "train/images/a.png": (Reason.ANNOTATION, "named twice: images/train/a.png lies at the same place")
@@ -169,9 +169,9 @@ def test_picture_at_the_same_place_of_two_folders_is_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("data", "detail"),
     [
-        (mask(height=5), "mask of another size: masks/b.png has 8 x 5, the picture 8 x 6"),
-        (picture(height=HEIGHT, width=WIDTH), "mask unreadable: masks/b.png: a mask has one channel of class indices"),
-        (picture(height=HEIGHT, width=WIDTH, image_format="jpeg"), "mask unreadable: masks/b.png: a mask in jpeg"),
+        (mask(height=5), "mask of another size: masks/b.png has 8 x 5, the image 8 x 6"),
+        (pattern(height=HEIGHT, width=WIDTH), "mask unreadable: masks/b.png: a mask has one channel of class indices"),
+        (pattern(height=HEIGHT, width=WIDTH, image_format="jpeg"), "mask unreadable: masks/b.png: a mask in jpeg"),
         (b"words", "mask unreadable: masks/b.png: "),
         (b"", "mask unreadable: masks/b.png: the file is empty"),
         (mask(3), "unknown class: masks/b.png has the value 3, of 3 classes"),
@@ -334,7 +334,7 @@ def test_values_with_gaps_are_read_by_the_list_of_each_split(tmp_path: Path) -> 
     values = np.array([0, 40, 200], np.uint8)[STRIPES]
     table = b"Pixel Value, Class\n0, none\n40, cat\n200, dog"
     names = [f"{split}/a.{end}" for split in ("train", "valid") for end in ("rf.1.jpg", "rf.1_mask.png")]
-    files = {name: _encoded(values) if "mask" in name else picture(height=HEIGHT, width=WIDTH) for name in names}
+    files = {name: _encoded(values) if "mask" in name else pattern(height=HEIGHT, width=WIDTH) for name in names}
     root = lay(tmp_path, files | {f"{split}/_classes.csv": table for split in ("train", "valid")})
     dataset = registry.scan(root)
     assert (dataset.format, dataset.classes, dataset.notices) == ("masks", ("none", "cat", "dog"), ())
@@ -397,7 +397,7 @@ def test_image_with_an_ending_has_no_mask_of_the_image_without(tmp_path: Path) -
 
 
 def test_few_masks_among_classes_are_an_error_of_their_name(tmp_path: Path) -> None:
-    root = lay_pictures(tmp_path, *(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3)), "cat/1_mask.png")
+    root = lay_images(tmp_path, *(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3)), "cat/1_mask.png")
     with pytest.raises(DatasetError, match=r"cat/1_mask.png was not read, though it looks like the mask of cat/1.png"):
         registry.scan(root)
 
@@ -407,8 +407,8 @@ def test_test_split_may_be_without_masks_and_no_other(tmp_path: Path) -> None:
     dataset = registry.scan(root)
     assert dataset.splits == {"test": 1, "train": 1}
     assert dataset.notices == ("no image of the split test has a mask",)
-    lay(root, {"val/c.jpg": picture(9, height=HEIGHT, width=WIDTH)})
-    assert refused(scan(root)) == {"val/c.jpg": (Reason.ANNOTATION, "picture without mask: none has its name")}
+    lay(root, {"val/c.jpg": pattern(9, height=HEIGHT, width=WIDTH)})
+    assert refused(scan(root)) == {"val/c.jpg": (Reason.ANNOTATION, "image without mask: none has its name")}
 
 
 # ------------------------------------------------------------------------------------------------------ round trip
@@ -433,5 +433,5 @@ def test_paths_of_different_outputs_differ() -> None:
         for split in (None, "train")
         for copy in (None, 0)
     ]
-    paths = [path for each in outputs for path in (MaskFolders().picture_path(each), MaskFolders().mask_path(each))]
+    paths = [path for each in outputs for path in (MaskFolders().image_path(each), MaskFolders().mask_path(each))]
     assert len(set(paths)) == len(paths)

@@ -18,7 +18,7 @@ from augment.samples.annotations import NOTHING, Annotations
 from augment.scanning import scan
 from augment.streams.stream import Stream
 from tests.augment import annotations_for_tests
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 from tests.augment.formats.formats_for_tests import SIZE, annotations_by_key, output
 from tests.augment.formats.packing_for_tests import pack
 
@@ -33,7 +33,7 @@ def whole_of(*splits: str, targets: frozenset[str] = ALL) -> OutputDataset:
 
 def packed(each: Output, shade: int = 0) -> Packed:
     mask = masks.encode_mask(np.full((each.height, each.width), shade % 4, np.uint8)) if each.has_mask else None
-    return Packed(each, picture(shade, height=each.height, width=each.width), mask)
+    return Packed(each, pattern(shade, height=each.height, width=each.width), mask)
 
 
 def there_and_back(format_name: str, outputs: list[Packed], whole: OutputDataset, root: Path) -> Dataset:
@@ -80,7 +80,7 @@ def test_annotations_come_back(
         for i, each in enumerate(outputs):
             record = dataset.record(dataset.find(f"train/{each.name}") or 0)
             assert record.label == (None if label is None else annotations_for_tests.CLASSES.index(label))
-            assert dataset.read(record) == picture(i, height=SIZE[0], width=SIZE[1])
+            assert dataset.read(record) == pattern(i, height=SIZE[0], width=SIZE[1])
             assert (record.mask is None) == (not each.has_mask)
             if record.mask is not None:
                 assert masks.decode_mask(dataset.read_mask(record)).max() == i % 4
@@ -110,7 +110,7 @@ def test_any_key_comes_back(format_name: str, keys: list[str]) -> None:
         dataset = there_and_back(format_name, outputs, whole_of(targets=frozenset()), Path(folder))
         assert set(dataset.keys(range(dataset.num_records))) == {f"{key}__0" for key in keys}
         for record in dataset:
-            assert dataset.read(record) == picture(keys.index(record.key.removesuffix("__0")), height=24, width=32)
+            assert dataset.read(record) == pattern(keys.index(record.key.removesuffix("__0")), height=24, width=32)
 
 
 def test_a_dataset_is_the_same_in_both_formats(tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ def test_a_dataset_is_the_same_in_both_formats(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_pictures_without_annotations_are_the_records_of_a_folder(tmp_path: Path) -> None:
-    lay(tmp_path / "folder", {"cat/1.png": picture(1), "dog/2.png": picture(2)})
+def test_images_without_annotations_are_the_records_of_a_folder(tmp_path: Path) -> None:
+    lay(tmp_path / "folder", {"cat/1.png": pattern(1), "dog/2.png": pattern(2)})
     outputs = [
-        Packed(Output(f"{name}/{i}", None, None, "png", 8, 8, class_name=name), picture(i), None)
+        Packed(Output(f"{name}/{i}", None, None, "png", 8, 8, class_name=name), pattern(i), None)
         for i, name in ((1, "cat"), (2, "dog"))
     ]
     whole = OutputDataset(("cat", "dog"), (), frozenset({"label"}), (), "folder")
@@ -134,10 +134,10 @@ def test_pictures_without_annotations_are_the_records_of_a_folder(tmp_path: Path
 
 
 def test_a_stream_of_a_folder_is_the_stream_of_its_shards(tmp_path: Path) -> None:
-    pictures = {f"{i}.png": picture(i, height=40, width=30) for i in range(12)}
+    images = {f"{i}.png": pattern(i, height=40, width=30) for i in range(12)}
     whole = OutputDataset((), (), frozenset(), (), "folder")
-    outputs = [Packed(Output(name[:-4], None, None, "png", 40, 30), data, None) for name, data in pictures.items()]
-    datasets = [scan.scan(lay(tmp_path / "folder", pictures))]
+    outputs = [Packed(Output(name[:-4], None, None, "png", 40, 30), data, None) for name, data in images.items()]
+    datasets = [scan.scan(lay(tmp_path / "folder", images))]
     datasets += [there_and_back(name, outputs, whole, tmp_path / name) for name in FORMATS]
     streams = [Stream(dataset, "flip-rotate-crop", batch_size=4, seed=7) for dataset in datasets]
     first, *others = [[stream.batch(epoch=1, index=index) for index in range(3)] for stream in streams]
@@ -167,23 +167,23 @@ def test_splits_of_any_name_come_back(format_name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_originals_that_differ_by_extension_only_come_back(format_name: str, tmp_path: Path) -> None:
     outputs = [
-        Packed(Output("a.jpg", None, None, "", 8, 8), picture(1, image_format="jpeg"), None),
-        Packed(Output("a.png", None, None, "", 8, 8), picture(2), None),
-        Packed(Output("plain", None, None, "", 8, 8), picture(3), None),
+        Packed(Output("a.jpg", None, None, "", 8, 8), pattern(1, image_format="jpeg"), None),
+        Packed(Output("a.png", None, None, "", 8, 8), pattern(2), None),
+        Packed(Output("plain", None, None, "", 8, 8), pattern(3), None),
     ]
     dataset = there_and_back(format_name, outputs, whole_of(targets=frozenset()), tmp_path)
     assert dataset.keys(range(3)) == ["a.jpg", "a.png", "plain"]
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
-def test_a_changed_shard_is_noticed_where_its_pictures_changed(format_name: str, tmp_path: Path) -> None:
+def test_a_changed_shard_is_noticed_where_its_images_changed(format_name: str, tmp_path: Path) -> None:
     outputs = [packed(output(f"{i}"), i) for i in range(3)]
     whole = whole_of(targets=frozenset())
     dataset = there_and_back(format_name, outputs, whole, tmp_path)
     pack(tmp_path, format_name, [*outputs[:2], packed(output("2"), 77)], whole)
     for path in tmp_path.rglob("shard-*"):
         os.utime(path, (1_100_000_000, 1_100_000_000))
-    assert dataset.read(dataset.record(0)) == outputs[0].picture
+    assert dataset.read(dataset.record(0)) == outputs[0].image
     with pytest.raises(RecordChangedError):
         dataset.read(dataset.record(2))
 

@@ -1,4 +1,4 @@
-"""Parquet with pictures: what ``datasets`` writes is read, ours it reads; files that cannot be true are refused."""
+"""Parquet with images: what ``datasets`` writes is read, ours it reads; files that cannot be true are refused."""
 
 import io
 import json
@@ -19,10 +19,10 @@ from augment.errors import DatasetError, Reason
 from augment.formats.format import Output, OutputDataset, Packed
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import LONG_AGO_S, lay, picture
+from tests.augment.folders_for_tests import LONG_AGO_S, lay, pattern
 from tests.augment.formats.packing_for_tests import pack
 
-PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +34,9 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def table(num_rows: int = 3, **columns: Any) -> pa.Table:
-    """Pictures with paths, and more columns."""
-    pictures = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(num_rows)]
-    return pa.table({"image": pa.array(pictures, PICTURE), **columns})
+    """Images with paths, and more columns."""
+    images = [{"bytes": pattern(i), "path": f"{i}.png"} for i in range(num_rows)]
+    return pa.table({"image": pa.array(images, IMAGE), **columns})
 
 
 def laid(root: Path, rows: pa.Table, name: str = "data/train-00000-of-00001.parquet", **options: Any) -> Path:
@@ -68,7 +68,7 @@ def test_what_datasets_writes_is_read(tmp_path: Path) -> None:
         "labels": [[0, 1], [], [1], [0], [1]],
         "mask": [Image.fromarray(each[..., 0]) if i else None for i, each in enumerate(pixels)],
         "objects": [{"bbox": [[1, 2, 3, 4]] * i, "area": [12] * i, "category": [1] * i} for i in range(5)],
-        "caption": [f"picture {i}" for i in range(5)],
+        "caption": [f"image {i}" for i in range(5)],
     }
     whole = datasets.Dataset.from_dict(rows, features=features)
     (tmp_path / "in" / "data").mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_what_datasets_writes_is_read(tmp_path: Path) -> None:
         assert said.box_labels == ("ear",) * i
         assert said.box_attributes == (({"area": 12},) * i)
         assert said.labels == {("in", "out")[k]: 1.0 for k in rows["labels"][i]}
-        assert said.extra == {"caption": f"picture {i}"}
+        assert said.extra == {"caption": f"image {i}"}
 
 
 def test_datasets_reads_ours_with_its_features_and_pixels(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_datasets_reads_ours_with_its_features_and_pixels(tmp_path: Path) -> Non
     outputs = [
         Packed(
             Output(f"a/{i}", split, 0, "png", 8, 8, "dog" if i else None, said, has_mask=i > 0),
-            picture(i),
-            picture(i) if i else None,
+            pattern(i),
+            pattern(i) if i else None,
         )
         for split in ("train", "test")
         for i in range(4)
@@ -130,7 +130,7 @@ def test_datasets_reads_ours_with_its_features_and_pixels(tmp_path: Path) -> Non
 
 
 def test_datasets_finds_ours_in_an_expansion_without_splits(tmp_path: Path) -> None:
-    outputs = [Packed(Output(f"{i}", None, 0, "png", 8, 8), picture(i), None) for i in range(4)]
+    outputs = [Packed(Output(f"{i}", None, 0, "png", 8, 8), pattern(i), None) for i in range(4)]
     pack(tmp_path / "out", "parquet", outputs, OutputDataset((), (), frozenset(), (), "folder"))
     laid(tmp_path / "out", pa.table({"other": [1]}), "manifest-00000.parquet")
     lay(tmp_path / "out", {"expansion.json": b"{}"})
@@ -143,7 +143,7 @@ def test_all_shards_have_one_schema_and_small_row_groups(tmp_path: Path) -> None
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
     whole = OutputDataset(("cat",), (), frozenset({"boxes"}), (), "coco")
-    none = [Packed(Output("a", None, 0, "png", 8, 8), picture(), None)] * 150
+    none = [Packed(Output("a", None, 0, "png", 8, 8), pattern(), None)] * 150
     some = [Packed(Output("b", None, 0, "png", 600, 600, None, Annotations(boxes=()), True), file.getvalue(), None)] * 3
     pack(tmp_path, "parquet", [*none, *some], whole, shard_size=150)
     first, second = (pq.ParquetFile(path) for path in sorted((tmp_path / "data").iterdir()))
@@ -164,28 +164,28 @@ def test_shards_lie_where_datasets_puts_them(name: str, tmp_path: Path) -> None:
     assert dataset.choose(split).keys(range(3)) == ["0", "1", "2"]
 
 
-def test_a_column_of_bytes_alone_is_the_picture(tmp_path: Path) -> None:
+def test_a_column_of_bytes_alone_is_the_image(tmp_path: Path) -> None:
     for kind in (pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())):
-        rows = pa.table({"png": pa.array([picture(1), picture(2)], kind), "label": ["b", "a"]})
+        rows = pa.table({"png": pa.array([pattern(1), pattern(2)], kind), "label": ["b", "a"]})
         dataset = scan(laid(tmp_path, rows))
         assert dataset.classes == ("a", "b")
-        assert [dataset.read(record) for record in dataset] == [picture(1), picture(2)]
+        assert [dataset.read(record) for record in dataset] == [pattern(1), pattern(2)]
 
 
-def test_several_pictures_are_ambiguous_unless_one_is_called_image(tmp_path: Path) -> None:
+def test_several_images_are_ambiguous_unless_one_is_called_image(tmp_path: Path) -> None:
     rows = table().rename_columns(["left"]).append_column("right", table().column("image"))
-    with pytest.raises(DatasetError, match="several columns may be the picture: left, right; call one of them image"):
+    with pytest.raises(DatasetError, match="several columns may be the image: left, right; call one of them image"):
         scan(laid(tmp_path, rows))
     dataset = scan(laid(tmp_path, rows.append_column("image", table().column("image"))))
     assert dataset.num_records == 3
     assert dataset.source.summary.details == {"left_out": ["left", "right"]}
 
 
-def test_a_picture_called_label_is_the_mask(tmp_path: Path) -> None:
+def test_an_image_called_label_is_the_mask(tmp_path: Path) -> None:
     masks = [{"bytes": grey(i), "path": None} for i in range(3)]
-    rows = table().rename_columns(["pixel_values"]).append_column("label", pa.array(masks, PICTURE))
+    rows = table().rename_columns(["pixel_values"]).append_column("label", pa.array(masks, IMAGE))
     assert scan(laid(tmp_path, rows)).targets == {"mask"}
-    rows = rows.append_column("annotation", pa.array(masks, PICTURE))
+    rows = rows.append_column("annotation", pa.array(masks, IMAGE))
     with pytest.raises(DatasetError, match="several columns may be the mask: annotation, label"):
         scan(laid(tmp_path, rows))
 
@@ -246,7 +246,7 @@ def test_other_columns_are_carried_along_or_left_out_by_name(tmp_path: Path) -> 
     ],
 )
 def test_a_record_goes_by_its_path_or_its_row(paths: list[str | None], keys: list[str], tmp_path: Path) -> None:
-    rows = pa.table({"image": pa.array([{"bytes": picture(), "path": path} for path in paths], PICTURE)})
+    rows = pa.table({"image": pa.array([{"bytes": pattern(), "path": path} for path in paths], IMAGE)})
     assert scan(laid(tmp_path, rows, "data/x-0.parquet")).keys(range(3)) == keys
 
 
@@ -293,10 +293,10 @@ def test_a_value_that_is_too_long_to_carry_is_refused(tmp_path: Path) -> None:
         scan(laid(tmp_path, table(200, note=texts)))
 
 
-def test_pictures_that_are_null_or_none_are_refused_by_name(tmp_path: Path) -> None:
+def test_images_that_are_null_or_none_are_refused_by_name(tmp_path: Path) -> None:
     cells = [None, {"bytes": None, "path": "away.png"}, {"bytes": b"", "path": "empty.png"}]
-    cells += [{"bytes": b"no picture", "path": "text.png"}, {"bytes": picture(), "path": "good.png"}]
-    dataset = scan(laid(tmp_path, pa.table({"image": pa.array(cells, PICTURE)})))
+    cells += [{"bytes": b"no image", "path": "text.png"}, {"bytes": pattern(), "path": "good.png"}]
+    dataset = scan(laid(tmp_path, pa.table({"image": pa.array(cells, IMAGE)})))
     assert dataset.choose("train").keys(range(1)) == ["good"]
     names = ["away.png", "data/train-00000-of-00001.parquet/000000", "empty.png", "text.png"]
     assert {each.key: each.reason for each in dataset.refused} == {f"train/{name}": Reason.FORMAT for name in names}
@@ -305,18 +305,18 @@ def test_pictures_that_are_null_or_none_are_refused_by_name(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (pa.table({"x": [1]}), "no column holds pictures, of x"),
+        (pa.table({"x": [1]}), "no column holds images, of x"),
         (pa.table({"a/b": [b"1"]}), "cannot be read by this name"),
         (pa.table({"..": [b"1"]}), "cannot be read by this name"),
         (pa.table([[b"1"], [b"2"]], names=["x", "x"]), "several columns have one name"),
-        (pa.table({"image": [[b"1"]]}), "no column holds pictures"),
+        (pa.table({"image": [[b"1"]]}), "no column holds images"),
         (table().replace_schema_metadata({"huggingface": "{"}), "huggingface metadata"),
         (table().replace_schema_metadata({"huggingface": "[]"}), "huggingface metadata"),
         (
             pa.table({"image": ["a.png"]}).replace_schema_metadata(
                 {"huggingface": '{"info": {"features": {"image": {"_type": "Image"}}}}'}
             ),
-            "holds paths and no pictures",
+            "holds paths and no images",
         ),
         (
             table(label=[0, 1, 2]).replace_schema_metadata(
@@ -360,6 +360,6 @@ def test_a_group_that_is_too_large_is_refused_with_the_remedy(tmp_path: Path, mo
 
 
 def test_more_rows_than_bytes_are_refused(tmp_path: Path) -> None:
-    laid(tmp_path, pa.table({"image": pa.nulls(1_000_000, PICTURE)}))
+    laid(tmp_path, pa.table({"image": pa.nulls(1_000_000, IMAGE)}))
     with pytest.raises(DatasetError, match="claims 1000000 rows in"):
         scan(tmp_path)

@@ -20,7 +20,7 @@ from augment.formats.voc.format import Voc
 from augment.images import masks
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 from tests.augment.formats.formats_for_tests import annotations_by_key, convert, output, whole_of, write
 
 HEIGHT, WIDTH = 6, 8
@@ -38,8 +38,8 @@ def _xml(*objects: str, size: tuple[int, int] | None = (WIDTH, HEIGHT)) -> bytes
     return f"<annotation>{said}{''.join(objects)}</annotation>".encode()
 
 
-def _lay(root: Path, files: dict[str, bytes | None], *pictures: str) -> Path:
-    return lay(root, {**files, **{name: picture(i, height=HEIGHT, width=WIDTH) for i, name in enumerate(pictures)}})
+def _lay(root: Path, files: dict[str, bytes | None], *images: str) -> Path:
+    return lay(root, {**files, **{name: pattern(i, height=HEIGHT, width=WIDTH) for i, name in enumerate(images)}})
 
 
 def _scan(root: Path) -> Dataset:
@@ -47,13 +47,13 @@ def _scan(root: Path) -> Dataset:
 
 
 def _one(root: Path, xml: bytes) -> Annotations:
-    """What is said of the only picture."""
+    """What is said of the only image."""
     dataset = _scan(_lay(root, {"Annotations/a.xml": xml}, "JPEGImages/a.png"))
     return annotations_by_key(dataset)["a"]
 
 
 def _problem(root: Path, xml: bytes) -> str:
-    """Why a picture with this XML is refused."""
+    """Why an image with this XML is refused."""
     dataset = _scan(_lay(root, {"Annotations/a.xml": xml, "Annotations/b.xml": _xml()}, "images/a.png", "images/b.png"))
     [refused] = dataset.refused
     assert (refused.key, refused.reason) == ("a.png" if "/" not in refused.key else refused.key, Reason.ANNOTATION)
@@ -209,12 +209,12 @@ def test_lists_decide_and_whoever_is_in_none_or_in_two_is_refused(tmp_path: Path
     assert [(each.key, each.reason, each.detail) for each in dataset.refused] == [
         ("JPEGImages/d.png", Reason.MISPLACED, "no list in ImageSets/Main names it; add it to one"),
         ("val/b", Reason.MISPLACED, "it is in train too; take it out of one of them"),
-        ("val/gone", Reason.UNREADABLE, "ImageSets/Main lists it, but there is no such picture in JPEGImages"),
+        ("val/gone", Reason.UNREADABLE, "ImageSets/Main lists it, but there is no such image in JPEGImages"),
     ]
 
 
-def test_pictures_that_the_layout_has_no_place_for_are_refused_by_name(tmp_path: Path) -> None:
-    grey = picture(1, height=HEIGHT, width=WIDTH)
+def test_images_that_the_layout_has_no_place_for_are_refused_by_name(tmp_path: Path) -> None:
+    grey = pattern(1, height=HEIGHT, width=WIDTH)
     files: dict[str, bytes | None] = {
         "Annotations/a.xml": _xml(_object()),
         "SegmentationObject/a.png": grey,
@@ -229,12 +229,12 @@ def test_pictures_that_the_layout_has_no_place_for_are_refused_by_name(tmp_path:
             Reason.MISPLACED,
             "JPEGImages/a.png has the same name, and annotations go by that; rename one of them",
         ),
-        ("SegmentationClass/gone.png", Reason.MISPLACED, "a mask of a picture that is not there"),
+        ("SegmentationClass/gone.png", Reason.MISPLACED, "a mask of an image that is not there"),
         ("plots/boxes.png", Reason.MISPLACED, "it does not lie in JPEGImages; move it there"),
     ]
 
 
-def test_picture_without_xml_is_refused_unless_its_split_has_none(tmp_path: Path) -> None:
+def test_image_without_xml_is_refused_unless_its_split_has_none(tmp_path: Path) -> None:
     files: dict[str, bytes | None] = {
         "ImageSets/Main/train.txt": b"a\nb\n",
         "ImageSets/Main/test.txt": b"c\n",
@@ -263,7 +263,7 @@ _OUTSIDE = b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><
         (b"\xff\xfe\x00", "not XML"),
         (b'<?xml version="1.0" encoding="klingon"?><annotation/>', "not XML"),
         (b"<html/>", "not XML of VOC: the outermost element is <html>"),
-        (_xml(_object(), size=(WIDTH, 9)), "picture of another size: the XML says 8 x 9, the upright picture is 8 x 6"),
+        (_xml(_object(), size=(WIDTH, 9)), "image of another size: the XML says 8 x 9, the upright image is 8 x 6"),
         (_xml("<object><name>dog</name></object>"), "object without box: object 0 has no <bndbox>; write its box, or"),
         (
             _xml("<object><name>dog</name><polygon><pt><x>1</x><y>1</y></pt></polygon></object>"),
@@ -283,7 +283,7 @@ _OUTSIDE = b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><
         (_xml(_object((1, 1, 80, 3))), "box outside"),
     ],
 )
-def test_xml_that_cannot_be_true_or_means_harm_refuses_its_picture(xml: bytes, why: str, tmp_path: Path) -> None:
+def test_xml_that_cannot_be_true_or_means_harm_refuses_its_image(xml: bytes, why: str, tmp_path: Path) -> None:
     assert _problem(tmp_path, xml).startswith(why)
 
 
@@ -303,12 +303,12 @@ def test_size_that_nobody_knows_is_no_fault(size: tuple[int, int] | None, tmp_pa
 
 
 @pytest.mark.parametrize("key", ["a\nb", "a ", "a\x7fb"])
-def test_name_that_cannot_be_a_line_in_a_list_refuses_the_picture(key: str) -> None:
+def test_name_that_cannot_be_a_line_in_a_list_refuses_the_image(key: str) -> None:
     with pytest.raises(RecordError, match="cannot be a line in a list"):
         Voc().sidecars(output(key, Annotations(boxes=())), WHOLE)
 
 
-def test_class_that_xml_cannot_say_refuses_the_picture() -> None:
+def test_class_that_xml_cannot_say_refuses_the_image() -> None:
     said = Annotations(boxes=((0, 0, 1, 1),), box_labels=("a\x01",))
     with pytest.raises(RecordError, match=r"U\+0001 in a name or a class"):
         Voc().sidecars(output("a", said), WHOLE)
@@ -326,7 +326,7 @@ def test_text_that_would_be_slow_to_look_through_is_not(tmp_path: Path) -> None:
 
 
 def test_list_that_leads_out_finds_nothing(tmp_path: Path) -> None:
-    lay(tmp_path, {"secret.png": picture()})
+    lay(tmp_path, {"secret.png": pattern()})
     files: dict[str, bytes | None] = {
         "Annotations/a.xml": _xml(),
         "ImageSets/Main/train.txt": b"a\n../../secret\n/etc/passwd\n",
@@ -376,7 +376,7 @@ def test_what_is_left_out_of_objects_is_counted(tmp_path: Path) -> None:
     files = {
         "Annotations/a.xml": _xml(_object(more=part + part), _object(more=outline)),
         "Annotations/b.xml": _xml(_object(more=outline)),
-        "SegmentationObject/a.png": picture(),
+        "SegmentationObject/a.png": pattern(),
     }
     dataset = scan(_lay(tmp_path, dict(files), "JPEGImages/a.png", "JPEGImages/b.png"))
     assert dataset.notices == (

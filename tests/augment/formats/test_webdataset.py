@@ -20,11 +20,11 @@ from augment.formats.format import Output, OutputDataset, Packed
 from augment.images import masks
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import FORMATS, recognised, scan, shard_format
-from tests.augment.folders_for_tests import grown, lay, listed, picture
+from tests.augment.folders_for_tests import grown, lay, listed, pattern
 from tests.augment.formats.packing_for_tests import header, octal, pack, padded, tar_of
 
 END = bytes(1024)
-PNG = picture(7)
+PNG = pattern(7)
 
 
 def shard(root: Path, members: Mapping[str, bytes], name: str = "shard-000000.tar") -> Path:
@@ -63,7 +63,7 @@ def test_the_package_reads_ours_every_sample_once(tmp_path: Path) -> None:
     outputs = [
         Packed(
             Output(f"k.{i}/a.{i}", None, 0, "png", 8, 8, "dog" if i else None, said, has_mask=True),
-            picture(i),
+            pattern(i),
             masks.encode_mask(np.full((8, 8), i, np.uint8)),
         )
         for i in range(7)
@@ -99,12 +99,12 @@ def read_by_the_package(urls: list[str], decoding: str) -> list[dict[str, Any]]:
 
 
 def test_members_of_a_sample_need_not_lie_together(tmp_path: Path) -> None:
-    shard(tmp_path, {"b.cls": b"1", "a.PNG": PNG, "./b.jpg": picture(1, image_format="jpeg"), "a.cls": b" 0\n"})
+    shard(tmp_path, {"b.cls": b"1", "a.PNG": PNG, "./b.jpg": pattern(1, image_format="jpeg"), "a.cls": b" 0\n"})
     dataset = scan(tmp_path)
     assert {record.key: record.label for record in dataset} == {"a": 0, "b": 1}
 
 
-def test_a_picture_under_a_longer_extension_counts_where_it_is_alone(tmp_path: Path) -> None:
+def test_an_image_under_a_longer_extension_counts_where_it_is_alone(tmp_path: Path) -> None:
     shard(tmp_path, {"a.input.jpg": PNG, "a.cls": b"0", "b.png": PNG, "b.depth.png": PNG, "b.npy": b"", "c": b""})
     dataset = scan(tmp_path)
     assert dataset.keys(range(2)) == ["a", "b"]
@@ -245,9 +245,9 @@ def test_samples_that_are_ambiguous_are_refused_by_name(tmp_path: Path) -> None:
     assert dataset.keys(range(dataset.num_records)) == ["e"]
     assert {each.key: each.detail.partition(";")[0] for each in dataset.refused} == {
         "x.tar/a": "the tar has a.png twice",
-        "x.tar/b": "the sample has several pictures (jpg, png)",
-        "x.tar/c": "the sample has no picture, only cls",
-        "x.tar/d": "the sample has several pictures (left.png, right.png)",
+        "x.tar/b": "the sample has several images (jpg, png)",
+        "x.tar/c": "the sample has no image, only cls",
+        "x.tar/d": "the sample has several images (left.png, right.png)",
     }
 
 
@@ -307,14 +307,14 @@ def test_a_shard_that_changes_under_the_scan_is_refused(tmp_path: Path) -> None:
         annotate(8, 8)
 
 
-def test_pictures_beside_a_tar_are_a_folder_of_pictures(tmp_path: Path) -> None:
+def test_images_beside_a_tar_are_a_folder_of_images(tmp_path: Path) -> None:
     shard(lay(tmp_path, {"cat/1.png": PNG}), {"a.png": PNG})
     assert recognised(grown(tmp_path)).name == "folder"
 
 
-def test_a_picture_without_a_known_extension_gets_that_of_its_format() -> None:
+def test_an_image_without_a_known_extension_gets_that_of_its_format() -> None:
     output = Output("plain", None, None, "", 8, 8)
-    outputs = [Packed(output, PNG, None), Packed(replace(output, key="odd.xyz"), picture(1, image_format="jpeg"), None)]
+    outputs = [Packed(output, PNG, None), Packed(replace(output, key="odd.xyz"), pattern(1, image_format="jpeg"), None)]
     file = shard_format("webdataset").pack(
         outputs, OutputDataset((), (), frozenset(), (), "folder"), split=None, index=0
     )

@@ -18,7 +18,7 @@ from augment.images import masks
 from augment.samples.annotations import Annotations
 from augment.scanning.scan import scan
 from tests.augment import annotations_for_tests
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 from tests.augment.formats.formats_for_tests import SIZE, annotations_by_key, output, whole_of, write
 
 HEIGHT, WIDTH = 10, 20
@@ -26,9 +26,9 @@ YAML_TEXT = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
 POSES = f"{YAML_TEXT}kpt_shape: [2, 3]\n"
 
 
-def _lay(root: Path, files: Mapping[str, str | bytes | None], *pictures: str) -> Path:
+def _lay(root: Path, files: Mapping[str, str | bytes | None], *images: str) -> Path:
     content = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
-    shown = {name: picture(i, height=HEIGHT, width=WIDTH) for i, name in enumerate(pictures)}
+    shown = {name: pattern(i, height=HEIGHT, width=WIDTH) for i, name in enumerate(images)}
     return lay(root, {**content, **shown})
 
 
@@ -37,13 +37,13 @@ def _scan(root: Path) -> Dataset:
 
 
 def _one(root: Path, lines: str | bytes, *, said: str = YAML_TEXT) -> Annotations:
-    """What is said of the only picture."""
+    """What is said of the only image."""
     files = {"data.yaml": said, "labels/train/a.txt": lines}
     return next(iter(annotations_by_key(_scan(_lay(root, files, "images/train/a.png", "images/val/b.png"))).values()))
 
 
 def _problem(root: Path, lines: str | bytes, *, said: str = YAML_TEXT) -> str:
-    """Why a picture with these lines is refused."""
+    """Why an image with these lines is refused."""
     files = {"data.yaml": said, "labels/train/a.txt": lines}
     [refused] = _scan(_lay(root, files, "images/train/a.png", "images/val/b.png")).refused
     assert (refused.key, refused.reason) == ("train/a.png", Reason.ANNOTATION)
@@ -127,7 +127,7 @@ def test_keypoints_of_two_columns_are_visible_unless_they_are_0_0_or_negative(tm
         (b"0 0.5 \xff", "unreadable annotations: labels/train/a.txt is not UTF-8"),
     ],
 )
-def test_lines_that_cannot_be_true_refuse_their_picture(lines: str | bytes, why: str, tmp_path: Path) -> None:
+def test_lines_that_cannot_be_true_refuse_their_image(lines: str | bytes, why: str, tmp_path: Path) -> None:
     assert _problem(tmp_path, lines).startswith(why)
 
 
@@ -138,7 +138,7 @@ def test_lines_that_cannot_be_true_refuse_their_picture(lines: str | bytes, why:
         ("0 0.5 0.5 0.1 0.2 0.5 0.5 3 0 0 0", "unknown visibility: a keypoint has 3"),
     ],
 )
-def test_keypoints_that_cannot_be_true_refuse_their_picture(lines: str, why: str, tmp_path: Path) -> None:
+def test_keypoints_that_cannot_be_true_refuse_their_image(lines: str, why: str, tmp_path: Path) -> None:
     assert _problem(tmp_path, lines, said=POSES).startswith(why)
 
 
@@ -266,7 +266,7 @@ def test_outlines_of_four_points_are_read_back_as_what_they_are(tmp_path: Path) 
 
 
 def test_flip_idx_exchanges_keypoints_that_have_no_names(tmp_path: Path) -> None:
-    lay(tmp_path, {"images/train/a.png": picture(height=40, width=40)})
+    lay(tmp_path, {"images/train/a.png": pattern(height=40, width=40)})
     (tmp_path / "data.yaml").write_text("train: images/train\nkpt_shape: [2, 3]\nflip_idx: [1, 0]\nnames: [a]\n")
     (tmp_path / "labels" / "train").mkdir(parents=True)
     (tmp_path / "labels" / "train" / "a.txt").write_text("0 .5 .5 .4 .4 .4 .4 2 .7 .6 1\n")
@@ -275,15 +275,15 @@ def test_flip_idx_exchanges_keypoints_that_have_no_names(tmp_path: Path) -> None
 
 
 def test_flip_idx_and_names_that_disagree_are_refused(tmp_path: Path) -> None:
-    lay(tmp_path, {"images/train/a.png": picture()})
+    lay(tmp_path, {"images/train/a.png": pattern()})
     text = "train: images/train\nkpt_shape: [2, 3]\nflip_idx: [1, 0]\nkpt_names:\n  0: [nose, tail]\nnames: [a]\n"
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(DatasetError, match="flip_idx says that 'nose' is 'tail' in a mirror"):
         scan(tmp_path)
 
 
-def test_lines_that_no_picture_has_are_refused_by_name(tmp_path: Path) -> None:
-    lay(tmp_path, {"images/train/0.png": picture()})
+def test_lines_that_no_image_has_are_refused_by_name(tmp_path: Path) -> None:
+    lay(tmp_path, {"images/train/0.png": pattern()})
     (tmp_path / "data.yaml").write_text("train: images/train\nnames: [a]\n")
     (tmp_path / "labels" / "train").mkdir(parents=True)
     (tmp_path / "labels" / "train" / "img_0.txt").write_text("0 .5 .5 .4 .4\n")

@@ -11,7 +11,7 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError
 from augment.formats.yolo import labels
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 from tests.augment.formats.formats_for_tests import annotations_by_key
 
 BOX = "1 0.5 0.5 0.25 0.5\n"
@@ -22,7 +22,7 @@ def _lay(root: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write texts; what is empty and ends as an image does is one, each of another shade."""
     content = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
     shades = {name: i for i, name in enumerate(content)}
-    images = {name: picture(shades[name]) for name, data in content.items() if not data and name.endswith("g")}
+    images = {name: pattern(shades[name]) for name, data in content.items() if not data and name.endswith("g")}
     return lay(root, content | images)
 
 

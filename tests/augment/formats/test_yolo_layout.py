@@ -1,4 +1,4 @@
-"""Where the pictures of a YOLO dataset are: data.yaml, lists, darknet's layout; and files that mean harm."""
+"""Where the images of a YOLO dataset are: data.yaml, lists, darknet's layout; and files that mean harm."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +12,18 @@ from augment.datasets.dataset import Dataset
 from augment.errors import DatasetError, Reason
 from augment.formats.yolo import config, layout
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import grown, lay, picture
+from tests.augment.folders_for_tests import grown, lay, pattern
 from tests.augment.formats.formats_for_tests import annotations_by_key
 
 NAMES = "names: [cat, dog]\n"
 BOX = b"1 0.5 0.5 0.25 0.5\n"
 
 
-def _lay(root: Path, files: Mapping[str, str | bytes], *pictures: str) -> Path:
-    """Write files, and pictures of 8 x 8 with one dog each."""
+def _lay(root: Path, files: Mapping[str, str | bytes], *images: str) -> Path:
+    """Write files, and images of 8 x 8 with one dog each."""
     content = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
-    shown = {name: picture(i) for i, name in enumerate(pictures)}
-    lines = {layout.label_path(name): BOX for name in pictures}
+    shown = {name: pattern(i) for i, name in enumerate(images)}
+    lines = {layout.label_path(name): BOX for name in images}
     return lay(root, {**lines, **shown, **content})
 
 
@@ -74,7 +74,7 @@ def test_place_outside_of_the_dataset_is_an_error(place: str, tmp_path: Path) ->
 
 
 def test_place_that_leads_out_and_has_no_twin_inside_is_never_looked_at(tmp_path: Path) -> None:
-    lay(tmp_path, {"outside/shown/a.png": picture()})
+    lay(tmp_path, {"outside/shown/a.png": pattern()})
     assert "names places that are not in" in _yaml(tmp_path / "data", f"{NAMES}train: ../outside/shown\n")
 
 
@@ -85,8 +85,8 @@ def test_places_that_are_not_there_are_refused_by_name(tmp_path: Path) -> None:
     assert [(each.key, each.reason) for each in dataset.refused] == [("val/images/val", Reason.UNREADABLE)]
 
 
-def test_list_of_pictures_is_confined_and_tells_what_is_missing(tmp_path: Path) -> None:
-    lay(tmp_path, {"secret.png": picture()})
+def test_list_of_images_is_confined_and_tells_what_is_missing(tmp_path: Path) -> None:
+    lay(tmp_path, {"secret.png": pattern()})
     text = "images/a.png\n\n../secret.png\n/etc/passwd\nimages/gone.png\n./images/a.png\n"
     files = {"data.yaml": f"{NAMES}train: lists/train.txt\n", "lists/train.txt": text}
     dataset = _scan(_lay(tmp_path / "data", files, "images/a.png"))
@@ -98,7 +98,7 @@ def test_list_of_pictures_is_confined_and_tells_what_is_missing(tmp_path: Path) 
     ]
 
 
-def test_picture_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> None:
+def test_image_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> None:
     text = f"{NAMES}train: images/train\nval: images/train\n"
     dataset = _scan(_lay(tmp_path, {"data.yaml": text}, "images/train/a.png", "images/other/b.png"))
     assert [(each.key, each.detail) for each in dataset.refused] == [
@@ -170,7 +170,7 @@ def test_any_names_can_be_written_and_read(names: list[str], points: list[str]) 
 
 
 @pytest.mark.parametrize(
-    ("files", "pictures", "keys"),
+    ("files", "images", "keys"),
     [
         ({"classes.txt": "cat\ndog\n"}, ["images/a.png", "images/b.png"], ["a", "b"]),
         ({"obj.names": "cat\ndog\n\n"}, ["obj_train_data/a.png"], ["obj_train_data/a"]),
@@ -192,8 +192,8 @@ def test_any_names_can_be_written_and_read(names: list[str], points: list[str]) 
         ),
     ],
 )
-def test_darknets_layouts_are_read(files: dict[str, str], pictures: list[str], keys: list[str], tmp_path: Path) -> None:
-    dataset = _scan(_lay(tmp_path, files, *pictures))
+def test_darknets_layouts_are_read(files: dict[str, str], images: list[str], keys: list[str], tmp_path: Path) -> None:
+    dataset = _scan(_lay(tmp_path, files, *images))
     assert dataset.num_refused == 0
     found = annotations_by_key(dataset)
     assert sorted(found) == keys
@@ -225,4 +225,4 @@ def test_folder_that_names_no_classes_and_has_no_lines_is_an_error(tmp_path: Pat
 )
 def test_layout_is_recognised_by_what_names_the_classes(files: dict[str, str], expected: bool, tmp_path: Path) -> None:
     content = {name: text.encode() for name, text in files.items()}
-    assert layout.recognise(grown(lay(tmp_path, {**content, "images/a.png": picture()}))) is expected
+    assert layout.recognise(grown(lay(tmp_path, {**content, "images/a.png": pattern()}))) is expected

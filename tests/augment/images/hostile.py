@@ -1,4 +1,4 @@
-"""Files as they come: odd, broken, lying and dangerous pictures, every byte of them made here.
+"""Files as they come: odd, broken, lying and dangerous images, every byte of them made here.
 
 ``ACCEPTED`` decode, ``REFUSED`` do not; both by a name that says what is odd about them.
 """
@@ -17,15 +17,15 @@ from augment.errors import Reason
 SIZE = 24, 40  # height, width: no two sides equal, none a multiple of 16
 
 
-def picture(height: int = SIZE[0], width: int = SIZE[1]) -> NDArray[np.uint8]:
-    """A smooth picture without any symmetry: uint8 (H, W, 3)."""
+def pattern(height: int = SIZE[0], width: int = SIZE[1]) -> NDArray[np.uint8]:
+    """A smooth image without any symmetry: uint8 (H, W, 3)."""
     y, x = np.mgrid[0:height, 0:width]
     channels = 40 + 180 * x / max(width, 2), 220 - 190 * y / max(height, 2), 60 + 90 * x * y / (height * width)
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
 def saved(image: NDArray[np.uint8] | Image.Image, image_format: str, **options: object) -> bytes:
-    """The picture as Pillow writes it."""
+    """The image as Pillow writes it."""
     out = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(out, image_format, **options)
     return out.getvalue()
@@ -163,28 +163,28 @@ def tiff(
 
 
 def _jpeg() -> bytes:
-    return saved(picture(), "JPEG", quality=90)
+    return saved(pattern(), "JPEG", quality=90)
 
 
 def _cmyk() -> bytes:
-    return saved(Image.fromarray(picture()).convert("CMYK"), "JPEG")
+    return saved(Image.fromarray(pattern()).convert("CMYK"), "JPEG")
 
 
 def _animation(image_format: str) -> bytes:
-    frames = [Image.fromarray(picture()), Image.fromarray(255 - picture())]
+    frames = [Image.fromarray(pattern()), Image.fromarray(255 - pattern())]
     return saved(frames[0], image_format, save_all=True, append_images=frames[1:])
 
 
 def accepted() -> dict[str, bytes]:
-    """Odd files that are pictures all the same, of SIZE each."""
-    image = Image.fromarray(picture())
-    grey = picture()[..., 0]
+    """Odd files that are images all the same, of SIZE each."""
+    image = Image.fromarray(pattern())
+    grey = pattern()[..., 0]
     adobe = _cmyk().index(b"Adobe")
     return {
         "jpeg": _jpeg(),
-        "jpeg, progressive": saved(picture(), "JPEG", progressive=True),
+        "jpeg, progressive": saved(pattern(), "JPEG", progressive=True),
         "jpeg, grey": saved(grey, "JPEG"),
-        "jpeg, RGB without YCbCr": saved(picture(), "JPEG", keep_rgb=True),
+        "jpeg, RGB without YCbCr": saved(pattern(), "JPEG", keep_rgb=True),
         "jpeg, CMYK": _cmyk(),
         "jpeg, YCCK": _cmyk()[: adobe + 11] + b"\2" + _cmyk()[adobe + 12 :],
         "jpeg, junk between segments": behind_jfif(_jpeg(), b"\0\1\2\3"),
@@ -193,27 +193,27 @@ def accepted() -> dict[str, bytes]:
         "jpeg, EXIF that says orientation 9": with_orientation(_jpeg(), 9),
         "jpeg, a film behind it": _jpeg() + b"\xff\xda" * 500,
         "mpo": _animation("MPO"),
-        "png": saved(picture(), "PNG"),
+        "png": saved(pattern(), "PNG"),
         "png, interlaced palette": saved(image.quantize(16), "PNG", interlace=1),
         "png, LA": saved(image.convert("LA"), "PNG"),
         "png, RGBA": saved(image.convert("RGBA"), "PNG"),
         "png, 1 bit": saved(image.convert("1"), "PNG"),
         "png, 16-bit grey": png16(grey.astype(np.uint16) * 257),
-        "png, 16-bit colour": png16(picture().astype(np.uint16) * 257),
+        "png, 16-bit colour": png16(pattern().astype(np.uint16) * 257),
         "png, animated": _animation("PNG"),
-        "png, animation control of no frames": png_chunk_inserted(saved(picture(), "PNG"), chunk(b"acTL", bytes(8))),
-        "png, broken EXIF": png_chunk_inserted(saved(picture(), "PNG"), chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff")),
-        "webp": saved(picture(), "WEBP"),
+        "png, animation control of no frames": png_chunk_inserted(saved(pattern(), "PNG"), chunk(b"acTL", bytes(8))),
+        "png, broken EXIF": png_chunk_inserted(saved(pattern(), "PNG"), chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff")),
+        "webp": saved(pattern(), "WEBP"),
         "webp, lossless with alpha": saved(image.convert("RGBA"), "WEBP", lossless=True),
         "webp, animated": _animation("WEBP"),
         "gif": saved(image.quantize(64), "GIF"),
         "gif, animated": _animation("GIF"),
-        "bmp": saved(picture(), "BMP"),
+        "bmp": saved(pattern(), "BMP"),
         "bmp, run-length encoded": rle_bmp(SIZE),
         "bmp, 1 bit": saved(image.convert("1"), "BMP"),
-        "tiff": saved(picture(), "TIFF"),
-        "tiff, LZW": saved(picture(), "TIFF", compression="tiff_lzw"),
-        "tiff, JPEG inside": saved(picture(), "TIFF", compression="jpeg"),
+        "tiff": saved(pattern(), "TIFF"),
+        "tiff, LZW": saved(pattern(), "TIFF", compression="tiff_lzw"),
+        "tiff, JPEG inside": saved(pattern(), "TIFF", compression="jpeg"),
         "tiff, CMYK": saved(image.convert("CMYK"), "TIFF"),
         "tiff, L*a*b*": saved(image.convert("LAB"), "TIFF"),
         "tiff, two pages": _animation("TIFF"),
@@ -221,7 +221,7 @@ def accepted() -> dict[str, bytes]:
         "tiff, two resolutions": tiff(grey.tobytes(), SIZE, 8, more={296: (3, 2, 0x0002_0002)}),
         "pgm": saved(grey, "PPM"),
         "pbm": saved(image.convert("1"), "PPM"),
-        "ppm": saved(picture(), "PPM"),
+        "ppm": saved(pattern(), "PPM"),
         "pgm, white is 4095": b"P5\n# a comment\n40 24\n4095\n" + (grey.astype(">u2") * 16).tobytes(),
     }
 
@@ -229,13 +229,13 @@ def accepted() -> dict[str, bytes]:
 def refused() -> dict[str, tuple[bytes, Reason]]:
     """Files that must be refused, with the reason."""
     bad, large, unknown = Reason.UNDECODABLE, Reason.TOO_MANY_PIXELS, Reason.FORMAT
-    progressive = saved(picture(), "JPEG", progressive=True)
-    grey = picture()[..., 0]
+    progressive = saved(pattern(), "JPEG", progressive=True)
+    grey = pattern()[..., 0]
     float32 = {258: (3, 1, 32), 339: (3, 1, 3)}
     cases = {
         "nothing": (b"", unknown),
         "zero bytes": (bytes(4096), unknown),
-        "text": (b"not a picture\n", unknown),
+        "text": (b"not an image\n", unknown),
         "an HTML page called .jpg": (b"<!DOCTYPE html>\n<html><body>404</body></html>", unknown),
         "SVG": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', unknown),
         "plain PNM": (b"P3 1 1 255 1 2 3\n", unknown),
@@ -269,15 +269,15 @@ def refused() -> dict[str, tuple[bytes, Reason]]:
         "jpeg, fill bytes without end": (b"\xff\xd8" + b"\xff" * 10_000_000, bad),
         "jpeg, scans without end": (with_scans(progressive, 2000), bad),
         "png, chunks without end": (b"\x89PNG\r\n\x1a\n" + _ihdr() + chunk(b"prVt", b"") * 400_000, bad),
-        "png, text without end": (png_chunk_inserted(saved(picture(), "PNG"), _bomb(b"zTXt", b"k\0\0")), bad),
-        "png, profile without end": (png_chunk_inserted(saved(picture(), "PNG"), _bomb(b"iCCP", b"p\0\0")), bad),
-        "png, wrong checksum": (saved(picture(), "PNG")[:29] + bytes(4) + saved(picture(), "PNG")[33:], bad),
-        "png, header not first": (b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT", b"") + saved(picture(), "PNG")[8:], bad),
-        "png, two headers": (png_chunk_inserted(saved(picture(), "PNG"), _ihdr(SIZE[0], 7)), bad),
+        "png, text without end": (png_chunk_inserted(saved(pattern(), "PNG"), _bomb(b"zTXt", b"k\0\0")), bad),
+        "png, profile without end": (png_chunk_inserted(saved(pattern(), "PNG"), _bomb(b"iCCP", b"p\0\0")), bad),
+        "png, wrong checksum": (saved(pattern(), "PNG")[:29] + bytes(4) + saved(pattern(), "PNG")[33:], bad),
+        "png, header not first": (b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT", b"") + saved(pattern(), "PNG")[8:], bad),
+        "png, two headers": (png_chunk_inserted(saved(pattern(), "PNG"), _ihdr(SIZE[0], 7)), bad),
         "png, no width": (png([b""], (24, 0), 8, 2), bad),
         "webp, a header alone": (b"RIFF\x04\0\0\0WEBPVP8 ", bad),
-        "webp, lying size": (saved(picture(), "WEBP")[:26] + b"\x10\x01" + saved(picture(), "WEBP")[28:], bad),
-        "gif, no picture": (b"GIF89a\x28\0\x18\0\0\0\0;", bad),
+        "webp, lying size": (saved(pattern(), "WEBP")[:26] + b"\x10\x01" + saved(pattern(), "WEBP")[28:], bad),
+        "gif, no image": (b"GIF89a\x28\0\x18\0\0\0\0;", bad),
         "bmp, a header alone": (b"BM" + bytes(60), bad),
         "tiff, no directory": (b"II*\0\xff\xff\xff\x7f", bad),
         "tiff, strip behind the end": (tiff(b"", SIZE, 8, more={273: (4, 1, 1 << 30)}), bad),
@@ -286,7 +286,7 @@ def refused() -> dict[str, tuple[bytes, Reason]]:
     return cases | {f"{name}, cut": (data[: len(data) * 2 // 3], bad) for name, data in whole.items() if name in _CUT}
 
 
-# Of an animation two thirds are a whole first picture; TIFF keeps its directory at the end or the start.
+# Of an animation two thirds are a whole first image; TIFF keeps its directory at the end or the start.
 _CUT = frozenset(
     {"jpeg", "jpeg, progressive", "jpeg, CMYK", "png", "png, interlaced palette", "webp", "gif", "bmp", "tiff", "ppm"}
     | {"pgm, white is 4095", "pgm", "tiff, LZW"}

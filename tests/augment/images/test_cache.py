@@ -1,4 +1,4 @@
-"""Decoded pictures are kept, and nothing depends on whether they were."""
+"""Decoded images are kept, and nothing depends on whether they were."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from augment.streams.batch import BatchRenderer
 from augment.streams.spec import BatchSlice
 from augment.streams.stream import Stream
 from augment.workers.task import InProcessGuard
-from tests.augment.folders_for_tests import LONG_AGO_S, lay, picture
+from tests.augment.folders_for_tests import LONG_AGO_S, lay, pattern
 
 PIPELINE = Pipeline.parse("transforms: [{RandomCropKeepSize: {}}, {ColorJitter: {}}, {Posterize: {}}]")
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_made_is_not_kept(tmp_path: Path) -> None:
     assert np.array_equal(kept.array(b"a", lambda: noise(1)), noise(1))
 
 
-def test_folder_that_cannot_be_written_costs_no_picture(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_written_costs_no_image(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     kept = DecodedCache(CachePlace(tmp_path / "file" / "folder", 2**20))
     assert np.array_equal(kept.array(b"a", lambda: noise(1)), noise(1))
@@ -104,7 +104,7 @@ for number in range(int(sys.argv[2]), 10_000):
 """
 
 
-def test_killed_writer_leaves_no_half_picture_and_no_lock(tmp_path: Path) -> None:
+def test_killed_writer_leaves_no_half_image_and_no_lock(tmp_path: Path) -> None:
     kept = DecodedCache(CachePlace(tmp_path, 2**28))
     for start in (0, 50):
         writers = [
@@ -126,9 +126,9 @@ def test_killed_writer_leaves_no_half_picture_and_no_lock(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def folder(tmp_path: Path, files_are_settled: None) -> Path:  # noqa: ARG001 - pictures of young files are not kept
-    files: dict[str, bytes | None] = {f"{i}.png": picture(40 * i, height=40, width=50) for i in range(5)}
-    files["large.jpg"] = picture(7, height=400, width=500, image_format="jpeg")
+def folder(tmp_path: Path, files_are_settled: None) -> Path:  # noqa: ARG001 - images of young files are not kept
+    files: dict[str, bytes | None] = {f"{i}.png": pattern(40 * i, height=40, width=50) for i in range(5)}
+    files["large.jpg"] = pattern(7, height=400, width=500, image_format="jpeg")
     return lay(tmp_path / "photos", files)
 
 
@@ -164,14 +164,14 @@ def test_second_epoch_reads_nothing(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["other bytes", "other time", "gone"])
-def test_changed_file_is_refused_though_its_picture_is_kept(folder: Path, tmp_path: Path, change: str) -> None:
+def test_changed_file_is_refused_though_its_image_is_kept(folder: Path, tmp_path: Path, change: str) -> None:
     cached = renderer(folder, tmp_path / "manifest.arrow", CachePlace(tmp_path / "decoded", 2**24))
     record = cached.renderers[0].dataset.record(0)
     cached.renderers[0].decode(record)
     if change == "gone":
         record.path.unlink()
     else:
-        record.path.write_bytes(picture(200, height=40, width=50) + b"\0" * (change == "other bytes"))
+        record.path.write_bytes(pattern(200, height=40, width=50) + b"\0" * (change == "other bytes"))
         os.utime(record.path, (LONG_AGO_S + 5, LONG_AGO_S + 5))
     with pytest.raises(RecordError):
         cached.renderers[0].decode(record)
@@ -197,7 +197,7 @@ kept = DecodedCache(CachePlace(folder, 2**26))
 kept.array(b"0", lambda: noise(0))
 view = kept.array(b"0", None)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17))  # what a full disk is to a writer: one picture has room
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17))  # what a full disk is to a writer: one image has room
 for seed in range(1, 9):
     assert np.array_equal(kept.array(str(seed).encode(), lambda: noise(seed)), noise(seed))
 gc.collect()

@@ -29,7 +29,7 @@ def refusal(data: bytes, **options: Any) -> RecordError:
 
 
 @pytest.mark.parametrize("name", hostile.ACCEPTED)
-def test_decode_takes_an_odd_picture(name: str) -> None:
+def test_decode_takes_an_odd_image(name: str) -> None:
     data = hostile.ACCEPTED[name]
     image = decode.decode_image(data)
     assert image.shape == (*hostile.SIZE, 3)
@@ -44,7 +44,7 @@ def test_decode_takes_an_odd_picture(name: str) -> None:
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("name", hostile.REFUSED)
-def test_decode_refuses_a_bad_picture_with_its_reason(name: str) -> None:
+def test_decode_refuses_a_bad_image_with_its_reason(name: str) -> None:
     data, reason = hostile.REFUSED[name]
     assert refusal(data).reason == reason
 
@@ -60,7 +60,7 @@ def test_probe_refuses_what_decode_refuses_by_the_header(name: str) -> None:
 
 
 def test_decode_names_the_limit_on_pixels_and_its_setting() -> None:
-    data = hostile.saved(hostile.picture(), "PNG")
+    data = hostile.saved(hostile.pattern(), "PNG")
     error = refusal(data, max_pixels=959)
     assert error.reason == Reason.TOO_MANY_PIXELS
     assert error.detail == "40x24 is 960 pixels; the limit is 959 (AUGMENT_MAX_PIXELS)"
@@ -73,7 +73,7 @@ def test_decode_needs_room_for_a_pixel(max_pixels: int) -> None:
         decode.decode_image(b"", max_pixels=max_pixels)
 
 
-def test_decode_says_what_a_file_is_that_is_no_picture() -> None:
+def test_decode_says_what_a_file_is_that_is_no_image() -> None:
     assert "an HTML page; allowed are bmp, gif, jpeg" in refusal(b"<html><body>").detail
     assert "empty" in refusal(b"").detail
 
@@ -113,7 +113,7 @@ def test_decode_makes_no_canvas_for_a_webp_that_is_too_large(monkeypatch: pytest
 
     monkeypatch.setitem(pillow.READERS, "webp", opened)
     for options in ({}, {"lossless": True}, {"exif": b"Exif\0\0" + hostile.exif_block(6)}):
-        data = hostile.saved(hostile.picture(), "WEBP", **options)
+        data = hostile.saved(hostile.pattern(), "WEBP", **options)
         assert refusal(data, max_pixels=959).detail.startswith("40x24 is 960 pixels")
 
 
@@ -121,7 +121,7 @@ def test_decode_makes_no_canvas_for_a_webp_that_is_too_large(monkeypatch: pytest
 
 
 @pytest.mark.timeout(60)
-def test_decode_of_any_bytes_is_a_picture_or_a_refusal() -> None:
+def test_decode_of_any_bytes_is_an_image_or_a_refusal() -> None:
     rng = np.random.default_rng(137)
     seeds = [data for data in hostile.ACCEPTED.values() if len(data) < 20_000]
     outcomes = dict.fromkeys((None, *Reason), 0)
@@ -201,8 +201,8 @@ def test_decode_leaves_others_their_warnings() -> None:
         warnings.simplefilter("always")
         decode.decode_image(data)
         assert not caught
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.load()
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
     assert caught
     assert caught[0].filename.endswith("TiffImagePlugin.py")
 

@@ -10,13 +10,13 @@ from tests.augment.images import hostile
 
 
 def test_decode_makes_grey_three_equal_channels() -> None:
-    grey = hostile.picture()[..., 0]
+    grey = hostile.pattern()[..., 0]
     for data in (hostile.saved(grey, "PNG"), hostile.saved(grey, "BMP"), hostile.saved(grey, "TIFF")):
         assert np.array_equal(decode_image(data), np.stack([grey] * 3, axis=-1))
 
 
 def test_decode_gives_a_palette_its_colours() -> None:
-    quantised = Image.fromarray(hostile.picture()).quantize(32)
+    quantised = Image.fromarray(hostile.pattern()).quantize(32)
     expected = np.array(quantised.convert("RGB"))
     for image_format in ("PNG", "GIF", "BMP", "TIFF"):
         assert np.array_equal(decode_image(hostile.saved(quantised, image_format)), expected)
@@ -53,11 +53,11 @@ def test_decode_hides_what_lies_under_transparent_pixels() -> None:
 
 
 def test_decode_of_a_transparent_palette_colour_is_white() -> None:
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([10, 20, 30, 40, 50, 60])
-    picture.putdata([0, 1])
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
     for image_format in ("PNG", "GIF"):
-        pixels = decode_image(hostile.saved(picture, image_format, transparency=1))
+        pixels = decode_image(hostile.saved(image, image_format, transparency=1))
         assert pixels.tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
@@ -117,7 +117,7 @@ def test_decode_obeys_a_tiff_that_calls_zero_white() -> None:
     deep = _deep()
     pixels = decode_image(hostile.tiff(deep.astype("<u2").tobytes(), deep.shape, 16, photometric=0))
     assert np.array_equal(pixels[..., 0], 255 - (deep >> 8))
-    grey = hostile.picture()[..., 0]
+    grey = hostile.pattern()[..., 0]
     assert np.array_equal(decode_image(hostile.tiff(grey.tobytes(), grey.shape, 8, photometric=0))[..., 0], 255 - grey)
 
 
@@ -145,13 +145,13 @@ def test_decode_ignores_an_icc_profile() -> None:
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     for image_format in ("PNG", "JPEG", "TIFF", "WEBP"):
-        plain = hostile.saved(hostile.picture(), image_format)
-        tagged = hostile.saved(hostile.picture(), image_format, icc_profile=profile)
+        plain = hostile.saved(hostile.pattern(), image_format)
+        tagged = hostile.saved(hostile.pattern(), image_format, icc_profile=profile)
         assert profile[:64] in tagged or image_format == "PNG"
         assert np.array_equal(decode_image(tagged), decode_image(plain))
 
 
-def test_decode_takes_the_first_picture_of_several() -> None:
-    first = hostile.picture()
+def test_decode_takes_the_first_image_of_several() -> None:
+    first = hostile.pattern()
     for name in ("png, animated", "gif, animated", "webp, animated", "tiff, two pages", "mpo"):
         assert np.abs(decode_image(hostile.ACCEPTED[name]).astype(int) - first).mean() < 8, name

@@ -18,7 +18,7 @@ from tests.augment.images import hostile
 
 
 def _by_pillow(data: bytes) -> NDArray[np.uint8]:
-    return pillow.load_rgb(pillow.open_picture(data, "jpeg", 10**9))
+    return pillow.load_rgb(pillow.open_image(data, "jpeg", 10**9))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 31), (240, 135)])
@@ -28,7 +28,7 @@ def test_both_decoders_give_the_same_pixels(size: tuple[int, int], subsampling: 
     if "keep_rgb" not in options:
         options = {"subsampling": subsampling, **options}
     noise = np.random.default_rng(5).integers(0, 256, (*size, 3), dtype=np.uint8)
-    for image in (hostile.picture(*size), noise, noise[..., 0]):
+    for image in (hostile.pattern(*size), noise, noise[..., 0]):
         data = hostile.saved(image, "JPEG", quality=75, **(options if image.ndim == 3 else {}))
         assert np.array_equal(simplejpeg.decode_jpeg(data), _by_pillow(data))
 
@@ -90,7 +90,7 @@ def test_decode_reduces_to_exactly_so_many_eighths(num_eighths: int) -> None:
     rng = np.random.default_rng(num_eighths)
     sizes = [(1, 1), (1, 9), (8, 8), (15, 64), (63, 100), *rng.integers(1, 300, (60, 2)).tolist()]
     for height, width in sizes:
-        data = hostile.saved(hostile.picture(height, width), "JPEG")
+        data = hostile.saved(hostile.pattern(height, width), "JPEG")
         for orientation in (1, int(rng.integers(2, 9))):
             asked: list[tuple[int, int]] = []
 
@@ -105,13 +105,13 @@ def test_decode_reduces_to_exactly_so_many_eighths(num_eighths: int) -> None:
             assert image.shape[:2] == tuple(-(-side * num_eighths // 8) for side in upright)
 
 
-def test_decode_of_eight_eighths_is_the_whole_picture() -> None:
+def test_decode_of_eight_eighths_is_the_whole_image() -> None:
     data = hostile.ACCEPTED["jpeg"]
     assert np.array_equal(decode_image(data, eighths=lambda height, width: 8), decode_image(data))  # noqa: ARG005
 
 
 def test_decode_to_a_half_looks_like_the_half() -> None:
-    data = hostile.saved(hostile.picture(64, 96), "JPEG", quality=95)
+    data = hostile.saved(hostile.pattern(64, 96), "JPEG", quality=95)
     half = decode_image(data, eighths=lambda height, width: 4).astype(int)  # noqa: ARG005
     expected = decode_image(data).reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
     assert np.abs(half - expected).max() < 4

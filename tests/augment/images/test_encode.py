@@ -34,9 +34,9 @@ def test_png_gives_back_what_it_was_given(image: np.ndarray) -> None:
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_encode_is_read_back_by_others(image_format: str, photograph: np.ndarray) -> None:
     data = encode_image(photograph, image_format, 95)
-    with Image.open(io.BytesIO(data)) as picture:
-        assert (picture.format or "").lower() == image_format
-        pixels = np.array(picture.convert("RGB"))
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format or "").lower() == image_format
+        pixels = np.array(image.convert("RGB"))
     assert np.array_equal(pixels, decode_image(data))
     assert np.abs(pixels.astype(int) - photograph).mean() < 3
 
@@ -51,7 +51,7 @@ def test_encode_gives_the_same_bytes_in_any_thread(image_format: str, photograph
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_encode_takes_any_memory_layout_and_leaves_it_alone(image_format: str) -> None:
-    image = hostile.picture(30, 50)
+    image = hostile.pattern(30, 50)
     expected = encode_image(image, image_format)
     wide = np.zeros((60, 50, 3), dtype=np.uint8)
     wide[::2] = image
@@ -59,7 +59,7 @@ def test_encode_takes_any_memory_layout_and_leaves_it_alone(image_format: str) -
     frozen.flags.writeable = False
     for same in (np.asfortranarray(image), wide[::2], image[::-1][::-1], frozen):
         assert encode_image(same, image_format) == expected
-    assert np.array_equal(image, hostile.picture(30, 50))
+    assert np.array_equal(image, hostile.pattern(30, 50))
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "webp"])
@@ -81,14 +81,14 @@ def test_png_is_smaller_than_pillows_fastest(photograph: np.ndarray) -> None:
 
 
 def test_jpeg_halves_the_chroma() -> None:
-    with Image.open(io.BytesIO(encode_image(hostile.picture(), "jpeg"))) as picture:
-        assert [(horizontal, vertical) for _, horizontal, vertical, _ in picture.layer] == [(2, 2), (1, 1), (1, 1)]  # type: ignore[attr-defined]
+    with Image.open(io.BytesIO(encode_image(hostile.pattern(), "jpeg"))) as image:
+        assert [(horizontal, vertical) for _, horizontal, vertical, _ in image.layer] == [(2, 2), (1, 1), (1, 1)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("quality", [0, -1, 101])
 def test_encode_refuses_a_quality_outside_its_range(quality: int) -> None:
     with pytest.raises(CallError, match=rf"quality is {quality}; it must be an integer in \[1, 100\]"):
-        encode_image(hostile.picture(), "jpeg", quality)
+        encode_image(hostile.pattern(), "jpeg", quality)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("jpg", "jpeg"), ("JPEG", "jpeg"), ("wepb", "webp"), ("pgn", "png")])
@@ -118,12 +118,12 @@ def test_encode_takes_the_longest_side_and_not_one_more(image_format: str, limit
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
-def test_encode_takes_pictures_alone(shape: tuple[int, ...]) -> None:
+def test_encode_takes_images_alone(shape: tuple[int, ...]) -> None:
     with pytest.raises(CallError, match="uint8"):
         encode_image(np.zeros(shape, dtype=np.uint8), "png")
 
 
 def test_every_format_that_is_written_is_read() -> None:
     for image_format, extension in EXTENSIONS.items():
-        assert probe(encode_image(hostile.picture(), image_format)).format == image_format
+        assert probe(encode_image(hostile.pattern(), image_format)).format == image_format
         assert extension.isalpha()

@@ -119,7 +119,7 @@ def test_animated_png_has_frames_besides_the_image_that_is_read() -> None:
     ],
 )
 def test_png_of_other_colours_than_srgb_says_so_and_is_read_as_srgb(chunks: dict[bytes, Any], *, is_srgb: bool) -> None:
-    plain = hostile.saved(hostile.picture(), "PNG")
+    plain = hostile.saved(hostile.pattern(), "PNG")
     data = plain
     for kind, content in chunks.items():
         body = content if isinstance(content, bytes) else struct.pack(f">{len(content)}L", *content)
@@ -167,12 +167,12 @@ def test_channels_that_say_nothing_are_ignored() -> None:
 
 
 def _rgb() -> Image.Image:
-    return Image.fromarray(hostile.picture())
+    return Image.fromarray(hostile.pattern())
 
 
 def _rgba() -> Image.Image:
     image = _rgb().convert("RGBA")
-    image.putalpha(Image.fromarray(np.ascontiguousarray(hostile.picture()[..., 0])))
+    image.putalpha(Image.fromarray(np.ascontiguousarray(hostile.pattern()[..., 0])))
     return image
 
 
@@ -195,7 +195,7 @@ def _bmp_v5(profile: bytes, kind: bytes) -> bytes:
 
 def _pnm(magic: str, white: int, *, num_images: int = 1) -> bytes:
     kind = ">u2" if white > 255 else "u1"
-    pixels = hostile.picture() if magic == "P6" else hostile.picture()[..., 0]
+    pixels = hostile.pattern() if magic == "P6" else hostile.pattern()[..., 0]
     pixels = pixels.astype(int) * white // 255
     return f"{magic} 40 24 {white}\n".encode() + pixels.astype(kind).tobytes() + b"P6 1 1 255\n???" * (num_images - 1)
 
@@ -208,7 +208,7 @@ def _bmp_with_alpha() -> bytes:
 
 def _greys() -> Image.Image:
     """A palette of greys, not in their order."""
-    image = Image.fromarray(hostile.picture()[..., 0] // 16, "P")
+    image = Image.fromarray(hostile.pattern()[..., 0] // 16, "P")
     image.putpalette([level for grey in range(16) for level in [255 - 16 * grey] * 3])
     return image
 
@@ -278,7 +278,7 @@ _CASES: dict[str, tuple[Callable[[], bytes], tuple[Conversion, ...]]] = {
 
 
 def _grey16() -> Image.Image:
-    return Image.fromarray(hostile.picture()[..., 0].astype(np.uint16) * 257)
+    return Image.fromarray(hostile.pattern()[..., 0].astype(np.uint16) * 257)
 
 
 @pytest.mark.parametrize("name", _CASES)

@@ -247,7 +247,7 @@ def test_polygons_are_drawn_as_pycocotools_draws_them(polygons: list[Any]) -> No
 def test_object_without_a_mask_is_empty_and_another_size_an_error() -> None:
     assert not masks.rasterise(None, 3, 4).any()
     assert masks.rasterise((), 3, 4).shape == (3, 4)
-    with pytest.raises(ValueError, match="a mask of 4 x 3 for a picture of 4 x 4"):
+    with pytest.raises(ValueError, match="a mask of 4 x 3 for an image of 4 x 4"):
         masks.rasterise(Rle(3, 4, "<"), 4, 4)
 
 

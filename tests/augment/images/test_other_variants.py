@@ -157,7 +157,7 @@ def test_what_a_gifs_frame_leaves_bare_is_its_background_or_white() -> None:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("animated", [False, True])
 def test_webp_of_any_kind_is_read_by_the_rules(mode: str, *, lossless: bool, animated: bool) -> None:
-    rgb = hostile.picture()
+    rgb = hostile.pattern()
     alpha = np.linspace(0, 255, rgb[..., 0].size).reshape(rgb.shape[:2]).astype(np.uint8)[..., np.newaxis]
     image = Image.fromarray(np.concatenate([rgb, alpha], axis=-1) if mode == "RGBA" else rgb)
     options: dict[str, Any] = {"save_all": True, "append_images": [Image.new(mode, image.size)]} if animated else {}

@@ -197,12 +197,12 @@ def _as_image(block: Samples, codec: str) -> bytes:
     out = io.BytesIO()
     if mode == "CMYK":
         image = 255 - image  # Pillow turns them round, as Adobe's applications have it
-    picture = Image.frombytes(mode, image.shape[1::-1], np.ascontiguousarray(image, np.uint8).tobytes())
+    opened = Image.frombytes(mode, image.shape[1::-1], np.ascontiguousarray(image, np.uint8).tobytes())
     if codec == "webp":
-        picture.save(out, "WEBP", lossless=True, exact=True)
+        opened.save(out, "WEBP", lossless=True, exact=True)
     else:
         options = {"keep_rgb": True} if mode == "RGB" else {}
-        picture.save(out, "JPEG", quality=100, subsampling=0, **options)
+        opened.save(out, "JPEG", quality=100, subsampling=0, **options)
     return out.getvalue()
 
 

@@ -25,7 +25,7 @@ def mixed(
 
 
 def batch_of(images: Any, **targets: Any) -> Batch:
-    """A batch of these pictures, with keys, positions and provenance."""
+    """A batch of these images, with keys, positions and provenance."""
     images = np.asarray(images, np.uint8)
     rows = range(len(images))
     return Batch(
@@ -41,5 +41,5 @@ def batch_of(images: Any, **targets: Any) -> Batch:
 
 
 def noise(num_rows: int, height: int = 12, width: int = 16, seed: int = 0) -> np.ndarray:
-    """Pictures without a pattern."""
+    """Images without a pattern."""
     return np.random.default_rng(seed).integers(0, 256, (num_rows, height, width, 3), dtype=np.uint8)

@@ -219,7 +219,7 @@ def test_the_draws_of_an_address_stay_what_they_are() -> None:
     assert draw.boxes.tolist() == [[5, 0, 39, 14], [20, 19, 46, 32], [2, 22, 24, 32], [5, 1, 43, 25]]
 
 
-def test_class_masks_and_pictures_of_many_sizes_are_refused() -> None:
+def test_class_masks_and_images_of_many_sizes_are_refused() -> None:
     batch = batch_of(noise(2), masks=noise(2)[..., 0])
     with pytest.raises(CallError, match="use CutMix"):
         mixed(batch, {"MixUp": {"alpha": 32}})

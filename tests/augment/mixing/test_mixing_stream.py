@@ -15,8 +15,8 @@ from augment.render.pipeline import Pipeline
 from augment.scanning.scan import scan
 from augment.streams.stream import Stream
 from augment.workers.pool import LocalWorkers
-from tests.augment.folders_for_tests import lay, picture
-from tests.augment.streams.test_stream import write_pictures
+from tests.augment.folders_for_tests import lay, pattern
+from tests.augment.streams.test_stream import write_images
 from tests.augment.wire.wire_for_tests import arrow_bytes
 
 CROP = Pipeline.parse("transforms: [{RandomResizedCrop: {size: [16, 24], scale: [0.3, 1.0]}}, HorizontalFlip]")
@@ -30,7 +30,7 @@ VOC = """<annotation><filename>{name}.png</filename><size><width>24</width><heig
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    write_pictures(folder, [f"{kind}/{i:02}" for kind in ("cat", "dog") for i in range(7)])
+    write_images(folder, [f"{kind}/{i:02}" for kind in ("cat", "dog") for i in range(7)])
     return folder
 
 
@@ -41,10 +41,10 @@ def dataset(folder: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures with one box each."""
+    """Six images with one box each."""
     files: dict[str, bytes | None] = {}
     for i in range(6):
-        files[f"JPEGImages/{i}.png"] = picture(i, height=16, width=24)
+        files[f"JPEGImages/{i}.png"] = pattern(i, height=16, width=24)
         files[f"Annotations/{i}.xml"] = VOC.format(name=i).encode()
     return lay(tmp_path_factory.mktemp("voc") / "streets", files)
 
@@ -127,9 +127,9 @@ def test_mix_that_no_stream_can_have_is_refused_with_its_place(
     assert caught.value.problems[0].loc[0] == "mix"
 
 
-def test_mix_of_pictures_of_many_sizes_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    write_pictures(tmp_path, ["a/0"], size=(40, 50))
-    write_pictures(tmp_path, ["a/1"], size=(20, 50))
+def test_mix_of_images_of_many_sizes_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a/0"], size=(40, 50))
+    write_images(tmp_path, ["a/1"], size=(20, 50))
     with pytest.raises(PipelineError, match="end it with Resize"):
         Stream(tmp_path, KEEPS_SIZES, batch_size=2, mix="MixUp")
     assert len(Stream(tmp_path, CROP, batch_size=2, mix="MixUp").batch(0, 0)) == 2
@@ -180,7 +180,7 @@ def test_preview_refuses_a_mix_that_is_none(
     assert words in capsys.readouterr().err
 
 
-def test_preview_of_one_picture_has_nothing_to_mix(
+def test_preview_of_one_image_has_nothing_to_mix(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("preview", folder / "cat/00.png", "-p", "light", "--mix", "MixUp", "-o", tmp_path / "grid.png")

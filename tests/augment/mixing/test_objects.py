@@ -22,7 +22,7 @@ ANY_SIZE = BoxRules(0, 0, 0, 0)
 
 
 def drawn(rng: np.random.Generator, *, masks: bool) -> Batch:
-    """A batch of up to four objects a row, each in a quarter of the picture: a rectangle or an ellipse in its colour.
+    """A batch of up to four objects a row, each in a quarter of the image: a rectangle or an ellipse in its colour.
 
     A label of a box is its colour. Each object has two keypoints, one a row belongs to none; each a pixel of its own
     blue, with the label of the row's colour.
@@ -186,7 +186,7 @@ def test_boxes_are_judged_again_by_what_is_left_of_them(rules: BoxRules, covered
     assert pasted["boxes"].tolist() == [[4, 0, 10, 10]] * came
 
 
-def test_mixup_joins_the_objects_of_both_pictures() -> None:
+def test_mixup_joins_the_objects_of_both_images() -> None:
     batch = drawn(np.random.default_rng(5), masks=True)
     out = mixed(batch, {"MixUp": {"alpha": 32}})
     for row, provenance in enumerate(out.provenance):
@@ -205,7 +205,7 @@ def test_mixup_joins_the_objects_of_both_pictures() -> None:
             assert owner == -1 if label >= 200 else out.box_labels[row][owner] == label // 2
 
 
-def test_a_picture_of_which_nothing_is_seen_brings_no_objects() -> None:
+def test_an_image_of_which_nothing_is_seen_brings_no_objects() -> None:
     batch = drawn(np.random.default_rng(6), masks=False)
     assert batch.boxes is not None
     seen = set()

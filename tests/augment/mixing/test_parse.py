@@ -95,7 +95,7 @@ def test_mix_that_is_none_is_refused_once(value: object, loc: str, words: str) -
     assert words in msg
 
 
-def test_mix_needs_pictures_of_one_size() -> None:
+def test_mix_needs_images_of_one_size() -> None:
     msg = parse_mix(BOTH).problem(frozenset({"label"}), None)
     assert msg is not None
     assert msg.startswith("MixUp and CutMix")

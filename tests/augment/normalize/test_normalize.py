@@ -75,9 +75,9 @@ def test_method_by_value_is_its_formula(section: dict[str, Any], expected: np.nd
     np.testing.assert_allclose(parse(section).apply(ALL_LEVELS), expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("axes", [("picture", (0, 1, 2)), ("picture_channels", (0, 1))])
+@pytest.mark.parametrize("axes", [("image", (0, 1, 2)), ("image_channels", (0, 1))])
 @pytest.mark.parametrize("epsilon", [0, 0.5])
-def test_method_by_picture_is_its_formula_for_each_picture_alone(axes: tuple[str, Any], epsilon: float) -> None:
+def test_method_by_image_is_its_formula_for_each_image_alone(axes: tuple[str, Any], epsilon: float) -> None:
     which, over = axes
     standard = parse({"method": "standard", "statistics": which, "epsilon": epsilon})
     limited = parse({"method": "standard", "statistics": which, "epsilon": epsilon, "limit": 1.25})
@@ -94,18 +94,18 @@ def test_method_by_picture_is_its_formula_for_each_picture_alone(axes: tuple[str
         assert all((one == method.apply(image)).all() for one, image in zip(together, IMAGES, strict=True))
 
 
-@pytest.mark.parametrize("which", ["picture", "picture_channels"])
-def test_picture_of_one_value_has_a_float_that_is_said(which: str) -> None:
+@pytest.mark.parametrize("which", ["image", "image_channels"])
+def test_image_of_one_value_has_a_float_that_is_said(which: str) -> None:
     flat = np.full((4, 5, 3), 77, np.uint8)
     for epsilon in (0, 1e-4):
         assert (parse({"method": "standard", "statistics": which, "epsilon": epsilon}).apply(flat) == 0).all()
         assert (parse({"method": "min_max", "input": which, "epsilon": epsilon}).apply(flat) == 0).all()
 
 
-def test_channels_of_a_picture_are_judged_together_or_alone() -> None:
+def test_channels_of_an_image_are_judged_together_or_alone() -> None:
     image = np.stack([np.arange(10), np.full(10, 50), np.arange(100, 200, 10)], axis=-1).astype(np.uint8)[np.newaxis]
-    together = parse({"method": "min_max", "input": "picture"}).apply(image)
-    alone = parse({"method": "min_max", "input": "picture_channels"}).apply(image)
+    together = parse({"method": "min_max", "input": "image"}).apply(image)
+    alone = parse({"method": "min_max", "input": "image_channels"}).apply(image)
     assert (together.min(), together.max()) == (0, 1)
     assert together[..., 0].max() < 0.06
     assert alone.min((0, 1)).tolist() == [0, 0, 0]
@@ -115,7 +115,7 @@ def test_channels_of_a_picture_are_judged_together_or_alone() -> None:
 def test_views_are_normalised_and_left_alone() -> None:
     images = IMAGES[::2, 1:, ::-1]
     before = images.copy()
-    for method in (Standard(), parse({"method": "standard", "statistics": "picture"})):
+    for method in (Standard(), parse({"method": "standard", "statistics": "image"})):
         result = method.apply(images)
         np.testing.assert_array_equal(images, before)
         np.testing.assert_array_equal(result, method.apply(np.ascontiguousarray(images)))
@@ -128,8 +128,8 @@ def test_views_are_normalised_and_left_alone() -> None:
     [
         ({"method": "min_max"}, {"method": "min_max", "input": [0, 255], "output": [0, 1], "clip": False}),
         (
-            {"method": "min_max", "input": "picture"},
-            {"method": "min_max", "input": "picture", "output": [0, 1], "epsilon": 0},
+            {"method": "min_max", "input": "image"},
+            {"method": "min_max", "input": "image", "output": [0, 1], "epsilon": 0},
         ),
         (
             {"method": "standard"},
@@ -141,8 +141,8 @@ def test_views_are_normalised_and_left_alone() -> None:
             },
         ),
         (
-            {"method": "standard", "statistics": "picture_channels"},
-            {"method": "standard", "statistics": "picture_channels", "epsilon": 0, "limit": None},
+            {"method": "standard", "statistics": "image_channels"},
+            {"method": "standard", "statistics": "image_channels", "epsilon": 0, "limit": None},
         ),
         ({"method": "standard", "statistics": "dataset"}, {"method": "standard", "statistics": "dataset"}),
         ({"method": "log"}, {"method": "log", "gain": 255, "output": [0, 1]}),
@@ -195,13 +195,13 @@ def test_sections_of_one_meaning_are_one(one: dict[str, Any], other: dict[str, A
         ({"method": "standard", "max_pixel_value": 0}, ("max_pixel_value",), "is not a number in (0, 65535]"),
         ({"method": "standard", "means": 0}, ("means",), "did you mean `mean`?"),
         ({"method": "standard", "statistics": "image_net"}, ("statistics",), "did you mean `imagenet`?"),
-        ({"method": "standard", "statistics": "picture", "mean": 0}, ("mean",), "means nothing beside `statistics: p"),
+        ({"method": "standard", "statistics": "image", "mean": 0}, ("mean",), "means nothing beside `statistics: p"),
         ({"method": "standard", "statistics": "clip", "max_pixel_value": 1}, ("max_pixel_value",), "means nothing"),
-        ({"method": "standard", "statistics": "picture", "limit": 0}, ("limit",), "is not a number in (0, 65535]"),
+        ({"method": "standard", "statistics": "image", "limit": 0}, ("limit",), "is not a number in (0, 65535]"),
         ({"method": "standard", "epsilon": 1}, ("epsilon",), "`epsilon` is unknown here"),
         ({"method": "standard", "mean": 60_000}, (), "two of the 256 values of a channel become one float32"),
         ({"method": "min_max", "mean": 0}, ("mean",), "`mean` is unknown here"),
-        ({"method": "min_max", "input": "image"}, ("input",), "is not one of `format`, `picture`"),
+        ({"method": "min_max", "input": "image"}, ("input",), "is not one of `format`, `image`"),
         (
             {"method": "min_max", "input": [255, 0]},
             ("input",),
@@ -211,12 +211,12 @@ def test_sections_of_one_meaning_are_one(one: dict[str, Any], other: dict[str, A
         ({"method": "min_max", "output": [0, math.inf]}, ("output",), "is not two numbers"),
         ({"method": "min_max", "output": [1000, 1000.001]}, (), "become one float32"),
         ({"method": "min_max", "clip": 1}, ("clip",), "is not true or false"),
-        ({"method": "min_max", "input": "picture", "clip": True}, ("clip",), "means nothing beside `input: picture`"),
+        ({"method": "min_max", "input": "image", "clip": True}, ("clip",), "means nothing beside `input: image`"),
         ({"method": "log", "gain": -1}, ("gain",), "is not a number in [1e-06, 65535]"),
         ({"method": "gamma", "gamma": 0}, ("gamma",), "is not a number in [0.001, 100]"),
         ({"method": "gamma", "gamma": 50}, (), "become one float32"),
         ({"method": "tanh", "std": 0.01}, (), "become one float32"),
-        ({"method": "tanh", "statistics": "picture"}, ("statistics",), "is not one of `imagenet`"),
+        ({"method": "tanh", "statistics": "image"}, ("statistics",), "is not one of `imagenet`"),
     ],
 )
 def test_wrong_sections_are_refused_at_their_place(
@@ -258,7 +258,7 @@ def test_other_arrays_are_refused() -> None:
 @given(st.sampled_from(sorted(METHODS)), st.data())
 def test_whatever_a_section_holds_it_is_read_or_refused(method: str, data: st.DataObject) -> None:
     anything = st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from([*NAMED, "picture", "dataset", "x"]),
+        st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from([*NAMED, "image", "dataset", "x"]),
         st.lists(st.floats(-1e6, 1e6), max_size=3),
     )  # fmt: skip
     names = ["mean", "std", "input", "output", "clip", "limit", "epsilon", "gain", "gamma", "statistics", "other"]

@@ -1,4 +1,4 @@
-"""Pictures in the type and layout that is asked for, and back."""
+"""Images in the type and layout that is asked for, and back."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ BY_VALUE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("section", [*BY_VALUE, {"method": "standard", "statistics": "picture_channels"}])
+@pytest.mark.parametrize("section", [*BY_VALUE, {"method": "standard", "statistics": "image_channels"}])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_floats_are_one_rounding_of_float64_in_every_layout(section: dict[str, Any], dtype: str) -> None:
     method = parse(section)
@@ -121,9 +121,9 @@ def test_clipped_values_come_back_as_the_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", [{"method": "standard", "statistics": "picture"}, {"method": "min_max", "input": "picture_channels"}]
+    "section", [{"method": "standard", "statistics": "image"}, {"method": "min_max", "input": "image_channels"}]
 )
-def test_pictures_own_floats_are_stretched_for_display(section: dict[str, Any]) -> None:
+def test_images_own_floats_are_stretched_for_display(section: dict[str, Any]) -> None:
     method = parse(section)
     image = np.random.default_rng(5).integers(40, 90, (6, 7, 3), np.uint8)
     shown = denormalise(convert(image, method), method)
@@ -147,7 +147,7 @@ def test_uint8_is_only_laid_out_otherwise() -> None:
     assert not np.shares_memory(same, IMAGES)
 
 
-def test_pictures_of_different_sizes_are_a_list() -> None:
+def test_images_of_different_sizes_are_a_list() -> None:
     several = [IMAGES[0], IMAGES[1, :3], np.zeros((70_000, 2, 3), np.uint8)]
     made = convert(several, parse({"method": "standard"}), "float32", "NCHW")
     assert [one.shape for one in made] == [(3, 5, 7), (3, 3, 7), (3, 70_000, 2)]
@@ -174,7 +174,7 @@ def test_other_formats_are_refused(arguments: dict[str, Any], message: str) -> N
     assert message in str(caught.value)
 
 
-def test_pictures_of_another_layout_are_refused() -> None:
+def test_images_of_another_layout_are_refused() -> None:
     with pytest.raises(CallError, match=r"are floats \(..., 3, H, W\) in the layout NCHW"):
         denormalise(np.zeros((2, 5, 7, 3), np.float32), None, "NCHW")
     with pytest.raises(CallError, match="not int64"):

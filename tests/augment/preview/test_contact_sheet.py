@@ -1,4 +1,4 @@
-"""Contact sheets: whole pictures, labels that fit, any number of both."""
+"""Contact sheets: whole images, labels that fit, any number of both."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def bounds(image: np.ndarray) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("num_images", [1, 2, 3, 5, 17, 100])
 @pytest.mark.parametrize("title", ["", "flip-rotate-crop · seed 7"])
-def test_sheet_holds_any_number_of_pictures(num_images: int, title: str) -> None:
-    images = [hostile.picture(20 + i, 90 - i // 2) for i in range(num_images)]
+def test_sheet_holds_any_number_of_images(num_images: int, title: str) -> None:
+    images = [hostile.pattern(20 + i, 90 - i // 2) for i in range(num_images)]
     grid = contact_sheet(images, [f"draw {i}" for i in range(num_images)], cell_px=48, title=title)
     assert grid.dtype == np.uint8
     assert grid.shape[2] == 3
@@ -43,7 +43,7 @@ def test_sheet_holds_any_number_of_pictures(num_images: int, title: str) -> None
         ((1, 5000), (1, 96)),
     ],
 )
-def test_sheet_shows_a_picture_whole_and_in_proportion(size: tuple[int, int], shown: tuple[int, int]) -> None:
+def test_sheet_shows_an_image_whole_and_in_proportion(size: tuple[int, int], shown: tuple[int, int]) -> None:
     top, bottom, left, right = bounds(contact_sheet([blue(*size)], cell_px=96))
     assert (bottom - top + 1, right - left + 1) == shown
     gap = 6
@@ -51,7 +51,7 @@ def test_sheet_shows_a_picture_whole_and_in_proportion(size: tuple[int, int], sh
     assert left - gap + (right + 1 - gap) in (95, 96, 97)
 
 
-def test_sheet_enlarges_small_pictures_pixel_by_pixel() -> None:
+def test_sheet_enlarges_small_images_pixel_by_pixel() -> None:
     checks = (np.indices((4, 4)).sum(axis=0) % 2 * 255).astype(np.uint8)
     grid = contact_sheet([np.repeat(checks[..., None], 3, axis=2)], cell_px=32)
     gap = 4
@@ -102,18 +102,18 @@ def test_sheet_draws_its_labels() -> None:
     assert contact_sheet([blue(64, 64)], cell_px=64).shape == without.shape
 
 
-def test_sheet_leaves_its_pictures_alone() -> None:
-    image = hostile.picture()
+def test_sheet_leaves_its_images_alone() -> None:
+    image = hostile.pattern()
     image.flags.writeable = False
     contact_sheet([image[:, ::-1], image], cell_px=32)
-    assert np.array_equal(image, hostile.picture())
+    assert np.array_equal(image, hostile.pattern())
 
 
 def test_sheet_refuses_what_makes_none() -> None:
-    image = hostile.picture()
+    image = hostile.pattern()
     with pytest.raises(CallError, match="at least one"):
         contact_sheet([])
-    with pytest.raises(CallError, match="2 labels for 1 pictures"):
+    with pytest.raises(CallError, match="2 labels for 1 images"):
         contact_sheet([image], ["a", "b"])
     with pytest.raises(CallError, match="columns is 0"):
         contact_sheet([image], columns=0)

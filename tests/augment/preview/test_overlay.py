@@ -1,4 +1,4 @@
-"""Targets drawn upon pictures: where they are, in their colours, at whatever size the picture is shown."""
+"""Targets drawn upon images: where they are, in their colours, at whatever size the image is shown."""
 
 from dataclasses import replace
 
@@ -20,14 +20,14 @@ def grey(height: int, width: int) -> np.ndarray:
 
 
 def painted(sample: Sample, classes: tuple[str, ...] = (), size: tuple[int, int] | None = None) -> np.ndarray:
-    """The picture with its targets, shown at this height and width."""
+    """The image with its targets, shown at this height and width."""
     height, width = size or sample.image.shape[:2]
     return np.array(Overlay(sample, classes).paint(Image.fromarray(grey(height, width))))
 
 
-def where(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+def where(image: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """Rows and columns of this very colour."""
-    return np.argwhere((picture == colour).all(axis=-1))
+    return np.argwhere((image == colour).all(axis=-1))
 
 
 def test_nothing_is_drawn_where_there_is_nothing() -> None:
@@ -46,7 +46,7 @@ def test_box_is_drawn_along_its_inner_edge(factor: int) -> None:
 
 
 @pytest.mark.parametrize("box", [[10, 40, 60, 80], [0, 0, 30, 30], [70, 0, 80, 60], [75, 55, 80, 60], [0, 0, 80, 60]])
-def test_name_of_a_box_is_written_within_the_picture(box: list[int]) -> None:
+def test_name_of_a_box_is_written_within_the_image(box: list[int]) -> None:
     sample = Sample(grey(60, 80), boxes=np.array([box], np.float32), box_labels=np.array([0]))
     plain, named = painted(sample, size=(240, 320)), painted(sample, ("car",), size=(240, 320))
     differs = np.argwhere((plain != named).any(axis=-1))
@@ -65,10 +65,10 @@ def test_mask_is_tinted_with_the_palette_of_voc_and_keeps_its_edges() -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[5:10, 10:20] = 1
     mask[15:, 25:] = 255
-    picture = painted(Sample(grey(20, 30), mask=mask), size=(40, 60))
-    assert picture[0, 0].tolist() == [50, 50, 50]  # black
-    assert np.array_equal(where(picture, (114, 50, 50)), np.argwhere(np.kron(mask == 1, np.ones((2, 2)))))
-    assert picture[-1, -1].tolist() == [162, 162, 146]
+    image = painted(Sample(grey(20, 30), mask=mask), size=(40, 60))
+    assert image[0, 0].tolist() == [50, 50, 50]  # black
+    assert np.array_equal(where(image, (114, 50, 50)), np.argwhere(np.kron(mask == 1, np.ones((2, 2)))))
+    assert image[-1, -1].tolist() == [162, 162, 146]
     assert [overlay.class_colour(value) for value in (0, 1, 2, 15, 255)] == [
         (0, 0, 0),
         (128, 0, 0),
@@ -88,10 +88,10 @@ def test_objects_are_tinted_each_in_the_colour_of_its_row() -> None:
         box_rows=np.array([4, 9]),
         instance_masks=masks,
     )
-    picture = painted(sample)
+    image = painted(sample)
     for row, inner in ((4, (3, 3)), (9, (11, 21))):
         tint = np.rint((np.array(overlay.bright(row)) + GREY) / 2)
-        assert np.abs(picture[inner] - tint).max() <= 1
+        assert np.abs(image[inner] - tint).max() <= 1
 
 
 def test_keypoint_is_drawn_at_the_middle_of_its_pixel() -> None:
@@ -123,5 +123,5 @@ def test_sheet_draws_overlays_at_the_size_shown() -> None:
     grid = contact_sheet([sample.image], cell_px=100, overlays=[Overlay(sample)])
     found = where(grid, overlay.bright(3))
     assert (np.ptp(found, axis=0) + 1).tolist() == [25, 50]
-    with pytest.raises(CallError, match="2 overlays for 1 pictures"):
+    with pytest.raises(CallError, match="2 overlays for 1 images"):
         contact_sheet([sample.image], overlays=[Overlay(sample)] * 2)

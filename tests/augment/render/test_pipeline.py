@@ -62,7 +62,7 @@ def test_a_sample_comes_back_as_a_sample() -> None:
 @pytest.mark.parametrize(
     "wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_anything_but_a_picture_is_refused(wrong: np.ndarray) -> None:
+def test_anything_but_an_image_is_refused(wrong: np.ndarray) -> None:
     with pytest.raises(CallError, match="an image is uint8"):
         Pipeline.parse("[]")(wrong)
 

@@ -86,14 +86,14 @@ def test_lack_of_references_is_told_before_anything_is_scanned(data: Dataset, st
         Stream("/nowhere", PIPELINE, references={"styles": styles})
     (problem,) = caught.value.problems
     assert problem.loc == ("transforms", 2, "OneOf", "transforms", 1, "OverlayElements", "references")
-    assert "`OverlayElements` takes pictures of the dataset `signs`, which is not there" in problem.msg
+    assert "`OverlayElements` takes images of the dataset `signs`, which is not there" in problem.msg
     with pytest.raises(PipelineError):
         Stream(data, PIPELINE)
 
 
 def test_references_that_nothing_takes_or_that_are_no_dataset_are_refused(data: Dataset, signs: Path) -> None:
     bound: references.References = {"styles": signs, "signs": signs, "style": signs}
-    with pytest.raises(CallError, match="'style', whose pictures no transform takes; did you mean `styles`"):
+    with pytest.raises(CallError, match="'style', whose images no transform takes; did you mean `styles`"):
         Stream(data, PIPELINE, references=bound)
     with pytest.raises(CallError, match="take those of none"):
         references.take({"styles": signs}, [Pipeline.load("light").spec])
@@ -112,7 +112,7 @@ def test_reference_whose_file_changed_refuses_the_record(data: Dataset, tmp_path
         stream.sample(0, "3")
 
 
-def test_pipeline_that_is_called_takes_datasets_or_pictures(styles: Dataset) -> None:
+def test_pipeline_that_is_called_takes_datasets_or_images(styles: Dataset) -> None:
     pipeline = Pipeline.parse("transforms: [{TemplateTransform: {references: styles, img_weight: 0, p: 1}}]")
     image = np.zeros((30, 17, 3), np.uint8)
     of_folder = pipeline(image, key="k", references={"styles": styles})
@@ -120,7 +120,7 @@ def test_pipeline_that_is_called_takes_datasets_or_pictures(styles: Dataset) -> 
     assert any(np.array_equal(of_folder, each) for each in there)
     assert np.array_equal(pipeline(image, key="k", references={"styles": there}), of_folder)
     assert np.array_equal(pipeline(image, references={"styles": there[:1]}), there[0])
-    with pytest.raises(PipelineError, match="`TemplateTransform` takes pictures of the dataset `styles`"):
+    with pytest.raises(PipelineError, match="`TemplateTransform` takes images of the dataset `styles`"):
         pipeline(image)
     with pytest.raises(CallError, match=r"augment\.scan reads a folder"):
         pipeline(image, references={"styles": "styles"})

@@ -40,7 +40,7 @@ def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
 
 @st.composite
 def said(draw: st.DrawFn) -> Annotations:
-    """Annotations that are true of a picture of HEIGHT x WIDTH."""
+    """Annotations that are true of an image of HEIGHT x WIDTH."""
     members: dict[str, Any] = {}
     num_boxes, num_points = draw(st.integers(0, 3)), draw(st.integers(0, 3))
 
@@ -168,7 +168,7 @@ BOX = (1.0, 2.0, 10.0, 12.0)
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        (Annotations(boxes=((1, 2, 31.5, 12),)), "box outside: box 0 is [1, 2, 31.5, 12] on a picture of 30 x 20"),
+        (Annotations(boxes=((1, 2, 31.5, 12),)), "box outside: box 0 is [1, 2, 31.5, 12] on an image of 30 x 20"),
         (Annotations(boxes=(BOX, (-1.5, 2, 10, 12))), "box outside: box 1 is [-1.5"),
         (Annotations(boxes=((5, 5, 5, 9),)), "box without area: box 0 is [5"),
         (Annotations(boxes=((9, 5, 5, 9),)), "box without area"),
@@ -240,7 +240,7 @@ def test_annotations_come_back_from_a_sample(given: Annotations) -> None:
     assert back.to_json() == given.to_json()
 
 
-def test_picture_of_which_nothing_is_said_has_empty_targets() -> None:
+def test_image_of_which_nothing_is_said_has_empty_targets() -> None:
     sample = Sample(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     targets.fill(
         sample, NOTHING, Vocabulary(NAMES, POINTS, frozenset({"labels", "boxes", "instance_masks", "keypoints"}))

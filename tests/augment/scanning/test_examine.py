@@ -24,12 +24,12 @@ from augment.images import masks
 from augment.samples.sample import Refusal
 from augment.scanning.examine import Examiner, Refused
 from augment.scanning.scan import scan
-from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_pictures, no_descriptors, picture
+from tests.augment.folders_for_tests import LONG_AGO_S, as_nobody, lay, lay_images, no_descriptors, pattern
 from tests.augment.images import hostile
 
 
 def mask(value: int) -> bytes:
-    """An encoded mask for ``picture``."""
+    """An encoded mask for ``image``."""
     return masks.encode_mask(np.full((8, 8), value, np.uint8))
 
 
@@ -46,9 +46,9 @@ def refused(dataset: Dataset) -> dict[str, tuple[Reason, str]]:
 
 
 def test_each_hostile_file_is_refused_by_name_and_the_rest_is_complete(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "good.png", "lying.jpg", "no_extension")
-    lay(tmp_path, {"text.png": b"words", "empty.png": b"", "notes.dat": b"words", "huge.png": picture(width=5000)})
-    (tmp_path / "broken.png").write_bytes(picture()[:20])
+    lay_images(tmp_path, "good.png", "lying.jpg", "no_extension")
+    lay(tmp_path, {"text.png": b"words", "empty.png": b"", "notes.dat": b"words", "huge.png": pattern(width=5000)})
+    (tmp_path / "broken.png").write_bytes(pattern()[:20])
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
@@ -73,7 +73,7 @@ def test_each_hostile_file_is_refused_by_name_and_the_rest_is_complete(tmp_path:
 
 
 def test_special_files_are_named_for_what_they_are(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "good.png")
+    lay_images(tmp_path, "good.png")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
@@ -85,7 +85,7 @@ def test_special_files_are_named_for_what_they_are(tmp_path: Path) -> None:
 
 
 def test_named_pipe_is_never_opened(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "good.png")
+    lay_images(tmp_path, "good.png")
     os.mkfifo(tmp_path / "pipe.png")
     opened = threading.Event()
 
@@ -103,7 +103,7 @@ def test_named_pipe_is_never_opened(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_and_folders_are_refused(tmp_path: Path) -> None:
-    root = lay_pictures(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
+    root = lay_images(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
     scan(root)  # imports what it imports while it may
     (root / "cat" / "2.png").chmod(0)
     (root / "dog").chmod(0)
@@ -127,11 +127,11 @@ def test_unreadable_files_and_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_name_that_is_not_utf8_is_refused_in_print(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "good.png")
+    lay_images(tmp_path, "good.png")
     for name in (b"caf\xe9.png", b"d\xff/1.png"):
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(picture())
+        path.write_bytes(pattern())
     dataset = scan(tmp_path)
     assert dataset.refused == (
         Refusal(r"caf\xe9.png", Reason.UNREADABLE, "its path is not UTF-8; rename it"),
@@ -141,7 +141,7 @@ def test_name_that_is_not_utf8_is_refused_in_print(tmp_path: Path) -> None:
 
 
 def test_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "good.png")
+    lay_images(tmp_path, "good.png")
     with (tmp_path / "long.png").open("wb") as file:
         file.truncate(5 * 2**40)  # a hole: it takes no room, and reading it would take hours
     detail = f"{5 * 2**40} bytes, of {256 * 2**20} allowed (max_file_bytes)"
@@ -155,7 +155,7 @@ def test_refusals_by_the_hundred_thousand_are_kept_in_order(tmp_path: Path) -> N
 
     assembly = Assembly(Listing())
     for number in range(100_000):
-        assembly.refuse(RefusedPath(f"{number:06d}.txt", Reason.FORMAT, "no: picture"))
+        assembly.refuse(RefusedPath(f"{number:06d}.txt", Reason.FORMAT, "no: image"))
     one = ListedFile(FileGroup("", ("1.png",)), "1.png", Described())
     assembly.add(Found(one, ExaminedImage(1, 1, 1, bytes(16))))
     assembled = assembly.finish(format_name="folder", root=str(tmp_path), scanned_ns=0)
@@ -163,14 +163,14 @@ def test_refusals_by_the_hundred_thousand_are_kept_in_order(tmp_path: Path) -> N
         manifest.write(file, assembled.summary, assembled.records, assembled.refused)
     dataset = Dataset.open(tmp_path / "m.arrow")
     assert dataset.num_refused == len(dataset.refused) == 100_000
-    assert dataset.refused[70_001] == Refusal("070001.txt", Reason.FORMAT, "no: picture")
+    assert dataset.refused[70_001] == Refusal("070001.txt", Reason.FORMAT, "no: image")
 
 
 # ---------------------------------------------------------------------------------------------------- the whole call
 
 
-def test_folder_without_a_picture_is_an_error_that_names_what_it_holds(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds no file; put pictures into it"):
+def test_folder_without_an_image_is_an_error_that_names_what_it_holds(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no file; put images into it"):
         scan(tmp_path)
     lay(tmp_path, {f"{name}.dat": b"words" for name in "abcd"})
     with pytest.raises(DatasetError, match=r"all 4 files in it were refused \(a\.dat: format: .*; c\.dat: .* …\): put"):
@@ -182,7 +182,7 @@ def test_folder_without_a_picture_is_an_error_that_names_what_it_holds(tmp_path:
 
 
 def test_path_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "1.png")
+    lay_images(tmp_path, "1.png")
     with pytest.raises(DatasetError, match="does not exist"):
         scan(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="is a file, not a folder; give the folder it lies in"):
@@ -191,25 +191,25 @@ def test_path_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
 
 def test_unknown_format_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no format 'films'; there is coco, "):
-        scan(lay_pictures(tmp_path, "1.png"), format="films")
+        scan(lay_images(tmp_path, "1.png"), format="films")
 
 
 def test_more_files_than_allowed_are_an_error(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "1.png", "a/2.png", "a/3.png")
+    lay_images(tmp_path, "1.png", "a/2.png", "a/3.png")
     scan(tmp_path, max_files=3)
     with pytest.raises(DatasetError, match=r"more than 2 files \(max_files"):
         scan(tmp_path, max_files=2)
 
 
 def test_machine_out_of_descriptors_is_no_fault_of_the_dataset(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "1.png")
+    lay_images(tmp_path, "1.png")
     scan(tmp_path)
     with no_descriptors(), pytest.raises(StorageError, match="EMFILE"):
         scan(tmp_path)
 
 
 def test_progress_counts_every_file_once(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, *(f"{number}.png" for number in range(100)))
+    lay_images(tmp_path, *(f"{number}.png" for number in range(100)))
     lay(tmp_path, {"notes.dat": b"words", os.fsdecode(b"\xff.png"): b"x"})
     calls: list[tuple[int, int]] = []
     scan(tmp_path, progress=lambda done, total: calls.append((done, total)))
@@ -219,7 +219,7 @@ def test_progress_counts_every_file_once(tmp_path: Path) -> None:
 
 
 def test_failing_progress_ends_the_scan_with_its_error(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, *(f"{number}.png" for number in range(200)))
+    lay_images(tmp_path, *(f"{number}.png" for number in range(200)))
 
     def fail(done: int, _: int) -> None:
         if done:
@@ -232,7 +232,7 @@ def test_failing_progress_ends_the_scan_with_its_error(tmp_path: Path) -> None:
 
 
 def test_sink_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    root = lay_pictures(tmp_path / "data", "a/1.png", "b/2.png")
+    root = lay_images(tmp_path / "data", "a/1.png", "b/2.png")
     sink = tmp_path / "manifest.arrow"
     dataset = scan(root, sink=sink)
     assert outcome(dataset) == outcome(scan(root)) == outcome(Dataset.open(sink))
@@ -256,10 +256,10 @@ names = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
-@given(names=names, is_picture=st.lists(st.booleans(), min_size=12, max_size=12), shuffler=st.randoms())
-def test_outcome_depends_on_the_files_alone(names: list[str], is_picture: list[bool], shuffler: random.Random) -> None:
+@given(names=names, is_image=st.lists(st.booleans(), min_size=12, max_size=12), shuffler=st.randoms())
+def test_outcome_depends_on_the_files_alone(names: list[str], is_image: list[bool], shuffler: random.Random) -> None:
     contents = {
-        name: picture(shade) if is_picture[shade] else b"words"
+        name: pattern(shade) if is_image[shade] else b"words"
         for shade, name in enumerate(names)
         if not any(other.startswith(f"{name}/") for other in names)  # no file where a folder lies
     }
@@ -268,7 +268,7 @@ def test_outcome_depends_on_the_files_alone(names: list[str], is_picture: list[b
         shuffled = list(contents.items())
         shuffler.shuffle(shuffled)
         lay(Path(second), dict(shuffled))
-        if not any(is_picture[names.index(name)] for name in contents):
+        if not any(is_image[names.index(name)] for name in contents):
             with pytest.raises(DatasetError):
                 scan(first)
             return
@@ -286,21 +286,21 @@ def test_outcome_depends_on_the_files_alone(names: list[str], is_picture: list[b
 
 
 def test_digest_changes_with_content_key_and_class_and_with_nothing_else(tmp_path: Path) -> None:
-    files = {"cat/1.png": picture(1), "dog/1.png": picture(2)}
+    files = {"cat/1.png": pattern(1), "dog/1.png": pattern(2)}
 
     def digest(number: int, files: dict[str, bytes | None]) -> str:
         return scan(lay(tmp_path / str(number), files)).digest
 
     original = digest(0, {**files})
     assert digest(1, {**files, "README.txt": b"words", "empty": None}) == original
-    assert digest(2, {"cat/1.jpg": picture(1), "dog/1": picture(2)}) == original  # extensions are in no key here
+    assert digest(2, {"cat/1.jpg": pattern(1), "dog/1": pattern(2)}) == original  # extensions are in no key here
     os.utime(tmp_path / "0" / "cat" / "1.png", (1, 1))
     assert scan(tmp_path / "0").digest == original
     others = [
-        digest(3, {**files, "cat/1.png": picture(3)}),
-        digest(4, {"cat/2.png": picture(1), "dog/1.png": picture(2)}),
-        digest(5, {"cow/1.png": picture(1), "dog/1.png": picture(2)}),
-        digest(6, {**files, "dog/2.png": picture(3)}),
+        digest(3, {**files, "cat/1.png": pattern(3)}),
+        digest(4, {"cat/2.png": pattern(1), "dog/1.png": pattern(2)}),
+        digest(5, {"cow/1.png": pattern(1), "dog/1.png": pattern(2)}),
+        digest(6, {**files, "dog/2.png": pattern(3)}),
         digest(7, {f"train/{name}": data for name, data in files.items()}),
         digest(8, {f"val/{name}": data for name, data in files.items()}),
     ]
@@ -308,8 +308,8 @@ def test_digest_changes_with_content_key_and_class_and_with_nothing_else(tmp_pat
 
 
 def test_new_class_leaves_the_other_records_as_they_are(tmp_path: Path) -> None:
-    before = {r.key: r for r in scan(lay_pictures(tmp_path, "cat/1.png", "dog/1.png"))}
-    after = {r.key: r for r in scan(lay(tmp_path, {"ant/1.png": picture(9)}))}
+    before = {r.key: r for r in scan(lay_images(tmp_path, "cat/1.png", "dog/1.png"))}
+    after = {r.key: r for r in scan(lay(tmp_path, {"ant/1.png": pattern(9)}))}
     assert [after[key].digest for key in before] == [record.digest for record in before.values()]
     assert [(before[key].label, after[key].label) for key in before] == [(0, 1), (1, 2)]
 
@@ -333,15 +333,15 @@ def num_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.usefixtures("files_are_settled")
 def test_second_scan_reads_what_changed_and_nothing_else(tmp_path: Path, num_read: list[str]) -> None:
-    root = lay_pictures(tmp_path / "in", "cat/1.png", "cat/2.png", "cat/3.png", "dog/1.png")
+    root = lay_images(tmp_path / "in", "cat/1.png", "cat/2.png", "cat/3.png", "dog/1.png")
     first = outcome(scan(root))
     num_read.clear()
     assert outcome(scan(root)) == first
     assert num_read == []
-    (root / "cat" / "1.png").write_bytes(picture(7, height=9))
-    (root / "cat" / "2.png").write_bytes(picture(8))
-    (root / "cat" / "4.png").write_bytes(picture(9))
-    (root / "dog" / "1.png").write_bytes(b"no picture")
+    (root / "cat" / "1.png").write_bytes(pattern(7, height=9))
+    (root / "cat" / "2.png").write_bytes(pattern(8))
+    (root / "cat" / "4.png").write_bytes(pattern(9))
+    (root / "dog" / "1.png").write_bytes(b"no image")
     (root / "cat" / "3.png").rename(root / "dog" / "3.png")
     num_read.clear()
     second = scan(root)
@@ -354,7 +354,7 @@ def test_second_scan_reads_what_changed_and_nothing_else(tmp_path: Path, num_rea
 @pytest.mark.usefixtures("files_are_settled")
 def test_second_scan_tells_what_reading_loses_without_reading(tmp_path: Path, num_read: list[str]) -> None:
     deep = np.full((4, 4), 0x4242, np.uint16)
-    root = lay(tmp_path / "in", {"1.png": hostile.png16(deep), "2.png": picture(2), "3.png": mask(3)})
+    root = lay(tmp_path / "in", {"1.png": hostile.png16(deep), "2.png": pattern(2), "3.png": mask(3)})
     first = scan(root)
     assert first.source.summary.conversions == {"bit_depth": 1, "grey": 2}
     num_read.clear()
@@ -369,7 +369,7 @@ def test_second_scan_tells_what_reading_loses_without_reading(tmp_path: Path, nu
 def test_second_scan_of_masks_and_packed_files_reads_no_image(tmp_path: Path, num_read: list[str], packed: str) -> None:
     root = lay(
         tmp_path / "in",
-        {f"{folder}/{i}.png": data for i in range(3) for folder, data in (("images", picture(i)), ("masks", mask(i)))},
+        {f"{folder}/{i}.png": data for i in range(3) for folder, data in (("images", pattern(i)), ("masks", mask(i)))},
     )
     if packed != "masks":
         expand_dataset(root, tmp_path / "out", "light", output_format=packed, copies=1)
@@ -383,7 +383,7 @@ def test_second_scan_of_masks_and_packed_files_reads_no_image(tmp_path: Path, nu
 
 def test_second_scan_reads_a_young_file_again(tmp_path: Path, num_read: list[str]) -> None:
     """Within two seconds it may change once more and keep its status."""
-    root = lay_pictures(tmp_path, "1.png")
+    root = lay_images(tmp_path, "1.png")
     scan(root)
     num_read.clear()
     scan(root)
@@ -393,12 +393,12 @@ def test_second_scan_reads_a_young_file_again(tmp_path: Path, num_read: list[str
 @pytest.mark.usefixtures("files_are_settled")
 def test_second_scan_believes_nothing_of_a_file_of_equal_size_and_time(tmp_path: Path) -> None:
     """``cp -p``, ``rsync -t`` and ``tar`` set both as they like."""
-    root = lay_pictures(tmp_path, "1.png", "2.png", "3.png")
+    root = lay_images(tmp_path, "1.png", "2.png", "3.png")
     first = scan(root)
-    other = lay(tmp_path / "other", {"1.png": picture(7)}) / "1.png"
+    other = lay(tmp_path / "other", {"1.png": pattern(7)}) / "1.png"
     subprocess.run(["cp", "-p", other, root / "1.png"], check=True)
-    lay(root, {"2.png": picture(8)})
-    lay(tmp_path / "other", {"3.png": picture(9)})
+    lay(root, {"2.png": pattern(8)})
+    lay(tmp_path / "other", {"3.png": pattern(9)})
     (tmp_path / "other" / "3.png").rename(root / "3.png")
     for record in first:
         assert (record.path.stat().st_size, record.path.stat().st_mtime) == (record.size_bytes, LONG_AGO_S)
@@ -407,12 +407,12 @@ def test_second_scan_believes_nothing_of_a_file_of_equal_size_and_time(tmp_path:
     (tmp_path / "other" / "1.png").unlink()
     second = scan(root)
     assert second.digest != first.digest
-    assert [second.read(record) for record in second] == [picture(7), picture(8), picture(9)]
+    assert [second.read(record) for record in second] == [pattern(7), pattern(8), pattern(9)]
 
 
 @pytest.mark.usefixtures("files_are_settled")
 def test_second_scan_is_told_another_class_by_the_layout(tmp_path: Path) -> None:
-    root = lay_pictures(tmp_path, "train/cat/1.png", "bus/1.png")
+    root = lay_images(tmp_path, "train/cat/1.png", "bus/1.png")
     scan(root)
     (root / "bus" / "1.png").unlink()
     (root / "bus").rmdir()
@@ -422,7 +422,7 @@ def test_second_scan_is_told_another_class_by_the_layout(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("files_are_settled")
 def test_second_scan_obeys_lower_limits(tmp_path: Path) -> None:
-    root = lay(tmp_path, {"1.png": picture(1), "2.png": picture(2, height=100)})
+    root = lay(tmp_path, {"1.png": pattern(1), "2.png": pattern(2, height=100)})
     largest = max(path.stat().st_size for path in root.iterdir())
     scan(root)
     assert refused(scan(root, max_pixels=100))["2.png"][0] is Reason.TOO_MANY_PIXELS

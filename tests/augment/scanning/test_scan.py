@@ -14,14 +14,14 @@ from augment.formats.format import Described, FileGroup, Listing, ShardFormat
 from augment.scanning import assemble
 from augment.scanning.examine import Examiner, Refused, ScanLimits
 from augment.scanning.scan import _ASKED, FORMATS, recognised, scan
-from tests.augment.folders_for_tests import grown, lay, lay_pictures, picture
+from tests.augment.folders_for_tests import grown, lay, lay_images, pattern
 
 BOXES = b"file_name,class,xmin,ymin,xmax,ymax\n"
 
 
 def boxes(root: Path, *rows: str) -> Path:
-    """A table of boxes; the pictures a to e are 8 x 8."""
-    lay_pictures(root, *(f"{name}.png" for name in "abcde"))
+    """A table of boxes; the images a to e are 8 x 8."""
+    lay_images(root, *(f"{name}.png" for name in "abcde"))
     return lay(root, {"labels.csv": BOXES + "".join(f"{row}\n" for row in rows).encode()})
 
 
@@ -29,14 +29,14 @@ def boxes(root: Path, *rows: str) -> Path:
 
 
 def mask_folders(root: Path) -> Path:
-    return lay_pictures(root, "images/a.png", "masks/a.png")
+    return lay_images(root, "images/a.png", "masks/a.png")
 
 
 def test_format_is_found_out(tmp_path: Path) -> None:
     cases = {
-        "folder": lay_pictures(tmp_path / "1", "cat/a.png"),
+        "folder": lay_images(tmp_path / "1", "cat/a.png"),
         "csv": boxes(tmp_path / "2", "a.png,cat,0,0,1,1"),
-        "imagefolder": lay(tmp_path / "3", {"metadata.jsonl": b'{"file_name": "a.png"}', "a.png": picture()}),
+        "imagefolder": lay(tmp_path / "3", {"metadata.jsonl": b'{"file_name": "a.png"}', "a.png": pattern()}),
         "masks": mask_folders(tmp_path / "4"),
     }
     for name, root in cases.items():
@@ -116,18 +116,18 @@ def test_annotations_that_cannot_be_true_refuse_the_dataset_with_a_report(tmp_pa
     with pytest.raises(DatasetError) as caught:
         scan(root)
     told = str(caught.value)
-    assert "has 6 pictures whose annotations cannot be true: 4 of box outside (a.png: box 0 is [0.0, 0.0, 100" in told
+    assert "has 6 images whose annotations cannot be true: 4 of box outside (a.png: box 0 is [0.0, 0.0, 100" in told
     assert "b.png: box 0" in told
     assert "d.png" not in told, "three examples of each kind"
     assert "; …), 1 of box without area (e.png: box 0" in told
-    assert "1 of picture missing (z.png: line 7 of labels.csv names it)" in told
-    assert told.endswith("leave such pictures out (--bad-annotations leave-out; bad_annotations: leave_out)")
+    assert "1 of image missing (z.png: line 7 of labels.csv names it)" in told
+    assert told.endswith("leave such images out (--bad-annotations leave-out; bad_annotations: leave_out)")
     assert "\n" not in told
 
 
 def test_refused_dataset_leaves_no_manifest(tmp_path: Path) -> None:
     root = boxes(tmp_path / "data", "a.png,cat,0,0,100,5", "b.png,cat,0,0,1,5")
-    with pytest.raises(DatasetError, match="has 1 picture whose"):
+    with pytest.raises(DatasetError, match="has 1 image whose"):
         scan(root, sink=tmp_path / "manifest.arrow")
     assert not (tmp_path / "manifest.arrow").exists()
 
@@ -138,8 +138,8 @@ def test_bad_annotations_are_left_out_with_rows_of_the_manifest(tmp_path: Path) 
     assert dataset.keys(range(dataset.num_records)) == ["b"]
     bad = {refusal.key: refusal.detail for refusal in dataset.refused if refusal.reason is Reason.ANNOTATION}
     assert bad == {
-        "a.png": "box outside: box 0 is [0.0, 0.0, 100.0, 5.0] on a picture of 8 x 8 (width x height)",
-        "z.png": "picture missing: line 4 of labels.csv names it",
+        "a.png": "box outside: box 0 is [0.0, 0.0, 100.0, 5.0] on an image of 8 x 8 (width x height)",
+        "z.png": "image missing: line 4 of labels.csv names it",
     }
     assert Dataset.open(tmp_path / "manifest.arrow").refused == dataset.refused
 
@@ -151,7 +151,7 @@ def test_digest_does_not_depend_on_what_was_left_out(tmp_path: Path) -> None:
 
 
 def test_report_is_the_same_whatever_the_number_of_threads(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, *(f"{number:03}.png" for number in range(200)))
+    lay_images(tmp_path, *(f"{number:03}.png" for number in range(200)))
     lay(tmp_path, {"labels.csv": BOXES + b"".join(b"%03d.png,cat,0,0,100,5\n" % number for number in range(200))})
     told = set()
     for num_threads in (1, 2, 7):
@@ -164,7 +164,7 @@ def test_report_is_the_same_whatever_the_number_of_threads(tmp_path: Path) -> No
 
 def test_word_that_is_neither_is_a_mistake_of_the_call(tmp_path: Path) -> None:
     with pytest.raises(CallError, match="bad_annotations is 'leave-out'; it is refuse or leave_out"):
-        scan(lay_pictures(tmp_path, "a.png"), bad_annotations="leave-out")
+        scan(lay_images(tmp_path, "a.png"), bad_annotations="leave-out")
 
 
 def test_files_that_say_nothing_of_images_are_noticed(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_files_that_say_nothing_of_images_are_noticed(tmp_path: Path) -> None:
 def test_class_that_is_not_declared_is_a_problem(
     tmp_path: Path, described: Described, group_class: str, detail: str
 ) -> None:
-    lay_pictures(tmp_path, "a.png")
+    lay_images(tmp_path, "a.png")
     group = FileGroup("", ("a.png",), class_name=group_class, described={0: described})
     listing = Listing(groups=[group], num_files=1, classes=("cat", "dog"))
     [[found]] = Examiner(tmp_path, ScanLimits(), listing).examine_all(num_threads=1)
@@ -194,7 +194,7 @@ def test_class_that_is_not_declared_is_a_problem(
 def test_classes_and_keypoints_in_annotations_are_compared_with_those_declared(tmp_path: Path) -> None:
     from augment.samples.annotations import Annotations
 
-    lay_pictures(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    lay_images(tmp_path, "a.png", "b.png", "c.png", "d.png")
     box = (0.0, 0.0, 1.0, 1.0)
     said = [
         Annotations(boxes=(box,), box_labels=("cow",)),
@@ -232,7 +232,7 @@ def test_refusals_are_counted_by_reason_and_kind() -> None:
 
 
 def test_named_pipes_hold_up_nobody(tmp_path: Path) -> None:
-    lay_pictures(tmp_path, "images/a.png", "Annotations/a.png", "annotations/a.png", "labels/a.png", "train/a.png")
+    lay_images(tmp_path, "images/a.png", "Annotations/a.png", "annotations/a.png", "labels/a.png", "train/a.png")
     names = [
         "metadata.jsonl",
         "metadata.csv",

@@ -19,7 +19,7 @@ from augment.scanning import scan_task
 from augment.scanning.scan_task import ScanTask
 from augment.workers.pool import LocalWorkers
 from augment.workers.task import Guard, InProcessGuard
-from tests.augment.folders_for_tests import lay_pictures
+from tests.augment.folders_for_tests import lay_images
 from tests.augment.workers.tasks_for_tests import Pid
 
 TIMEOUT_S = 1.5
@@ -47,7 +47,7 @@ class Stuck:
 @pytest.fixture
 def task(tmp_path: Path) -> ScanTask:
     root = tmp_path / "photos"
-    lay_pictures(root, "cat/0.png", "cat/1.png", "dog/0.png", "dog/stuck.png")
+    lay_images(root, "cat/0.png", "cat/1.png", "dog/0.png", "dog/stuck.png")
     return ScanTask(root, None, tmp_path / "manifest", tmp_path / "progress", (tmp_path,), timeout_s=TIMEOUT_S)
 
 

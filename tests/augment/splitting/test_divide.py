@@ -14,7 +14,7 @@ from augment.errors import CallError, DatasetError
 from augment.expansion.expand import expand_dataset
 from augment.scanning.scan import scan
 from augment.splitting.divide import divide_dataset
-from tests.augment.folders_for_tests import lay, picture
+from tests.augment.folders_for_tests import lay, pattern
 
 
 def scene(seed: int, size: int = 64) -> Image.Image:
@@ -30,7 +30,7 @@ def png(seed: int, size: int = 64) -> bytes:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two classes of 20 and 10 pictures, one of them twice in two sizes, under the name of another class."""
+    """Two classes of 20 and 10 images, one of them twice in two sizes, under the name of another class."""
     files: dict[str, bytes | None] = {f"{'cat' if i < 20 else 'dog'}/p{i // 5}_{i:02}.png": png(i) for i in range(30)}
     return lay(tmp_path / "data", files)
 
@@ -68,7 +68,7 @@ def test_near_duplicates_stay_on_one_side_and_are_reported(data: Path) -> None:
     )
 
 
-def test_equal_pictures_stay_together_though_no_picture_is_looked_at(data: Path) -> None:
+def test_equal_images_stay_together_though_no_image_is_looked_at(data: Path) -> None:
     lay(data, {f"cat/again {i}.png": png(i) for i in range(20)})
     rows = divided(data, max_distance=None)
     assert all(rows[f"cat/again {i}"] == rows[f"cat/p{i // 5}_{i:02}"] for i in range(20))
@@ -92,7 +92,7 @@ def test_groups_by_folder_are_the_folders_of_keys(tmp_path: Path) -> None:
     assert len(set(rows.values())) == 3
 
 
-def test_groups_by_a_column_are_read_from_what_is_said_of_pictures(tmp_path: Path) -> None:
+def test_groups_by_a_column_are_read_from_what_is_said_of_images(tmp_path: Path) -> None:
     lines = [json.dumps({"file_name": f"{i}.png", "patient": i // 4, "text": "a"}) for i in range(19)]
     lines.append(json.dumps({"file_name": "19.png", "text": "a"}))
     files: dict[str, bytes | None] = {f"{i}.png": png(i) for i in range(20)}
@@ -139,7 +139,7 @@ def test_too_few_records_or_groups_are_refused(tmp_path: Path) -> None:
         divided(data)
 
 
-def test_ten_more_pictures_move_few_others(data: Path) -> None:
+def test_ten_more_images_move_few_others(data: Path) -> None:
     before = divided(data)
     lay(data, {f"cat/new {i}.png": png(100 + i) for i in range(10)})
     after = divided(data)
@@ -149,7 +149,7 @@ def test_ten_more_pictures_move_few_others(data: Path) -> None:
 
 
 def annotated(root: Path) -> Path:
-    """A COCO dataset: every fourth picture has the rare class too."""
+    """A COCO dataset: every fourth image has the rare class too."""
     images = [{"id": i, "file_name": f"{i:02}.png", "width": 64, "height": 64} for i in range(24)]
     boxes = [
         {"id": 100 * i + n, "image_id": i, "category_id": n, "bbox": [1, 2, 30, 20], "area": 600, "iscrowd": 0}
@@ -165,7 +165,7 @@ def annotated(root: Path) -> Path:
     return lay(root, files | {"annotations.json": json.dumps(document).encode()})
 
 
-def test_detection_is_divided_by_the_rarest_class_in_the_picture(tmp_path: Path) -> None:
+def test_detection_is_divided_by_the_rarest_class_in_the_image(tmp_path: Path) -> None:
     division = divide_dataset(scan(annotated(tmp_path / "data")), ratios="50,25,25")
     assert division.class_counts() == {"car": [9, 5, 4], "tram": [3, 1, 2]} or division.class_counts() == {
         "car": [9, 4, 5],
@@ -189,7 +189,7 @@ def test_divided_dataset_is_written_by_every_format_that_holds_boxes(tmp_path: P
     assert division.expansion(tmp_path / "out", output_format=name).run().nothing_to_do
 
 
-def test_pictures_with_masks_are_divided_with_them(tmp_path: Path) -> None:
+def test_images_with_masks_are_divided_with_them(tmp_path: Path) -> None:
     def mask(i: int) -> bytes:
         file = io.BytesIO()
         Image.new("L", (64, 64), i % 3).save(file, "png")
@@ -212,7 +212,7 @@ def test_expanding_what_was_divided_augments_training_alone(data: Path, tmp_path
 
 
 def test_what_the_scan_refused_is_told_where_the_dataset_is_written(data: Path, tmp_path: Path) -> None:
-    lay(data, {"cat/notes.dat": b"no picture"})
+    lay(data, {"cat/notes.dat": b"no image"})
     summary = divide_dataset(scan(data)).expansion(tmp_path / "out").run()
     assert [each.key for each in summary.refusals] == ["cat/notes.dat"]
 
@@ -240,14 +240,14 @@ def test_command_writes_the_dataset_and_a_table(data: Path, tmp_path: Path, caps
     assert "cat/p0_03 and dog/copy" in told
     assert run("split", data, out) == 0
     told = capsys.readouterr().out
-    assert "31 pictures written" in told
+    assert "31 images written" in told
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 31
     written = scan(out)
     assert all(written.find(f"{row['split']}/{row['key']}") is not None for row in rows)
     assert run("split", data, out) == 0
-    assert "0 pictures written" in capsys.readouterr().out
+    assert "0 images written" in capsys.readouterr().out
     assert run("split", data, out, "--seed", 1) == 2 + 1
     assert "error" in capsys.readouterr().err
 
@@ -280,6 +280,6 @@ def test_command_refuses_an_option_before_it_scans(
 
 
 def test_command_refuses_an_output_inside_of_the_dataset(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lay(data, {"flat.png": picture()})
+    lay(data, {"flat.png": pattern()})
     assert run("split", data, data / "out") == 3
     assert "error" in capsys.readouterr().err

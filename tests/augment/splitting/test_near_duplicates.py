@@ -1,4 +1,4 @@
-"""Pictures that are nearly the same."""
+"""Images that are nearly the same."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from augment.errors import CallError
 from augment.scanning.scan import scan
 from augment.splitting import near_duplicates
-from augment.splitting.near_duplicates import near_pairs, picture_hash
+from augment.splitting.near_duplicates import image_hash, near_pairs
 from augment.workers.pool import LocalWorkers
 from tests.augment.folders_for_tests import lay
 
@@ -23,9 +23,9 @@ def scene(seed: int, size: int = 200) -> Image.Image:
     return Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC)
 
 
-def encoded(picture: Image.Image, image_format: str = "jpeg", **options: int) -> bytes:
+def encoded(image: Image.Image, image_format: str = "jpeg", **options: int) -> bytes:
     file = io.BytesIO()
-    picture.save(file, image_format, **options)
+    image.save(file, image_format, **options)
     return file.getvalue()
 
 
@@ -66,16 +66,16 @@ def test_near_pairs_of_many_hashes_do_not_compare_all_with_all() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_hash_hardly_changes_with_size_compression_and_light(seed: int) -> None:
-    picture = scene(seed)
-    original = picture_hash(np.asarray(picture))
+    image = scene(seed)
+    original = image_hash(np.asarray(image))
     for changed in (
-        picture.resize((71, 71), Image.Resampling.LANCZOS),
-        ImageEnhance.Brightness(picture).enhance(1.1),
-        picture.filter(ImageFilter.GaussianBlur(1)),
-        Image.open(io.BytesIO(encoded(picture, quality=30))),
+        image.resize((71, 71), Image.Resampling.LANCZOS),
+        ImageEnhance.Brightness(image).enhance(1.1),
+        image.filter(ImageFilter.GaussianBlur(1)),
+        Image.open(io.BytesIO(encoded(image, quality=30))),
     ):
-        assert (picture_hash(np.asarray(changed)) ^ original).bit_count() <= near_duplicates.MAX_DISTANCE
-    assert (picture_hash(np.asarray(scene(seed + 100))) ^ original).bit_count() > 12
+        assert (image_hash(np.asarray(changed)) ^ original).bit_count() <= near_duplicates.MAX_DISTANCE
+    assert (image_hash(np.asarray(scene(seed + 100))) ^ original).bit_count() > 12
 
 
 @pytest.fixture

@@ -39,14 +39,14 @@ boxes: {min_visibility: 0.1}
 """
 
 
-def pictures(first: int, count: int) -> dict[str, Sample]:
-    """Pictures of two objects each; their numbers go on from ``first``."""
+def patterns(first: int, count: int) -> dict[str, Sample]:
+    """Images of two objects each; their numbers go on from ``first``."""
     boxes = ((4, 6, 24, 26), (30, 14, 56, 36))
     return {f"{nth:02}": drawn(first + 2 * nth, 40, 60, *boxes).sample for nth in range(count)}
 
 
 def coco(samples: dict[str, Sample]) -> dict[str, Any]:
-    """The pictures and their objects as Roboflow writes COCO."""
+    """The images and their objects as Roboflow writes COCO."""
     objects: list[dict[str, Any]] = []
     for place, sample in enumerate(samples.values()):
         for box, label, point in zip(
@@ -76,7 +76,7 @@ def coco(samples: dict[str, Sample]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files: dict[str, bytes | None] = {}
-    for split, samples in (("train", pictures(0, 6)), ("valid", pictures(12, 2))):
+    for split, samples in (("train", patterns(0, 6)), ("valid", patterns(12, 2))):
         files[f"{split}/_annotations.coco.json"] = json.dumps(coco(samples)).encode()
         files |= {f"{split}/{key}.png": encode_image(sample.image, "png") for key, sample in samples.items()}
     return lay(tmp_path_factory.mktemp("objects"), files)
@@ -149,7 +149,7 @@ def test_targets_of_a_stream_of_pasted_objects_are_where_the_pixels_are(dataset:
 
 
 def test_donors_are_of_the_same_split_alone(dataset: Dataset) -> None:
-    pipeline = Pipeline.parse("[Mosaic: {size: [80, 120], num_pictures: 9, fit_mode: contain, interpolation: 6}]")
+    pipeline = Pipeline.parse("[Mosaic: {size: [80, 120], num_images: 9, fit_mode: contain, interpolation: 6}]")
     for split, allowed in (("train", set(range(12))), ("valid", set(range(12, 16)))):
         stream = Stream(dataset, pipeline, split=split, batch_size=2)
         found: set[int] = set()
@@ -165,16 +165,16 @@ def test_provenance_names_donors_and_counts_what_was_dropped(dataset: Dataset) -
     (mosaic,) = (one for one in rendered.applied if one.name == "Mosaic")
     assert len(mosaic.params["donors"]) == 3  # type: ignore[arg-type]  # JSON
     assert set(mosaic.params["donors"]) <= set(renderer.dataset.keys(range(6)))  # type: ignore[call-overload]
-    assert {"order", "center", "picture_0", "picture_3"} <= mosaic.params.keys()
+    assert {"order", "center", "image_0", "image_3"} <= mosaic.params.keys()
     rows = some(rendered.sample.box_rows)
     assert rendered.dropped.get("boxes", 0) == 2 - np.isin([0, 1], rows).sum()
-    donors = {key: pictures(0, 6)[key] for key in mosaic.params["donors"]}  # type: ignore[attr-defined]
-    shown = set().union(*(set(some(sample.box_rows).tolist()) for sample in (*donors.values(), pictures(0, 6)["02"])))
+    donors = {key: patterns(0, 6)[key] for key in mosaic.params["donors"]}  # type: ignore[attr-defined]
+    shown = set().union(*(set(some(sample.box_rows).tolist()) for sample in (*donors.values(), patterns(0, 6)["02"])))
     assert seen_numbers(rendered.sample.image) <= shown
 
 
 def test_every_address_depends_on_the_split_where_donors_are_taken(folder: Path, tmp_path: Path) -> None:
-    samples = pictures(0, 7)
+    samples = patterns(0, 7)
     files: dict[str, bytes | None] = {"train/_annotations.coco.json": json.dumps(coco(samples)).encode()}
     files |= {f"train/{key}.png": encode_image(sample.image, "png") for key, sample in samples.items()}
     before, after = (scan(root).choose("train") for root in (folder, lay(tmp_path / "more", files)))
@@ -207,7 +207,7 @@ def test_keypoints_that_a_mosaic_hides_are_lost_or_dropped(outside: str, dataset
     assert inside.all()
 
 
-def test_expansion_of_joined_pictures_is_read_back_with_its_boxes(folder: Path, tmp_path: Path) -> None:
+def test_expansion_of_joined_images_is_read_back_with_its_boxes(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pipeline = Pipeline.parse(COPY_PASTE)
     summary = expand_dataset(folder, out, pipeline, split="train", copies=2, image_format="png")
@@ -229,14 +229,14 @@ def test_expansion_of_joined_pictures_is_read_back_with_its_boxes(folder: Path, 
         assert np.array_equal(labels, some(rendered.box_labels))
 
 
-def test_expansion_says_what_donors_brought_to_a_picture_without_objects(tmp_path: Path) -> None:
-    samples = pictures(0, 2) | {"empty": drawn(9, 40, 60).sample}
+def test_expansion_says_what_donors_brought_to_an_image_without_objects(tmp_path: Path) -> None:
+    samples = patterns(0, 2) | {"empty": drawn(9, 40, 60).sample}
     said = coco(samples)
     for one in said["annotations"]:
         one["iscrowd"] = one["category_id"] % 2
     files: dict[str, bytes | None] = {"_annotations.coco.json": json.dumps(said).encode()}
     files |= {f"{key}.png": encode_image(sample.image, "png") for key, sample in samples.items()}
-    pipeline = Pipeline.parse("[Mosaic: {size: [80, 120], num_pictures: 9, fit_mode: contain}]")
+    pipeline = Pipeline.parse("[Mosaic: {size: [80, 120], num_images: 9, fit_mode: contain}]")
     expand_dataset(lay(tmp_path / "data", files), tmp_path / "out", pipeline, image_format="png")
     written = json.loads((tmp_path / "out/annotations.json").read_text())
     names = {one["id"]: one["file_name"] for one in written["images"]}
@@ -246,13 +246,13 @@ def test_expansion_says_what_donors_brought_to_a_picture_without_objects(tmp_pat
     assert all(one["iscrowd"] == CLASSES.index(classes[one["category_id"]]) % 2 for one in written["annotations"])
 
 
-def test_expansion_renders_every_copy_again_when_the_split_gains_a_picture(folder: Path, tmp_path: Path) -> None:
+def test_expansion_renders_every_copy_again_when_the_split_gains_an_image(folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(folder / "valid", data)
     pipelines = {"with": Pipeline.parse(MOSAIC), "without": Pipeline.parse("[HorizontalFlip]")}
     for name, pipeline in pipelines.items():
         assert expand_dataset(data, tmp_path / name, pipeline, image_format="png").num_rendered == 2
-    samples = pictures(12, 3)
+    samples = patterns(12, 3)
     lay(data, {"_annotations.coco.json": json.dumps(coco(samples)).encode()})
     lay(data, {"02.png": encode_image(samples["02"].image, "png")})
     rendered = {
@@ -262,10 +262,10 @@ def test_expansion_renders_every_copy_again_when_the_split_gains_a_picture(folde
     assert rendered == {"with": 3, "without": 1}
 
 
-def test_one_picture_alone_cannot_be_joined() -> None:
+def test_one_image_alone_cannot_be_joined() -> None:
     pipeline = Pipeline.parse("[HorizontalFlip, Mosaic: {size: [40, 60]}]")
     with pytest.raises(PipelineError, match="use it in a stream or an expansion of a dataset") as caught:
-        pipeline(pictures(0, 1)["00"])
+        pipeline(patterns(0, 1)["00"])
     assert caught.value.problems[0].loc == ("transforms", 1, "Mosaic")
 
 

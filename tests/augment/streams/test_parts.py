@@ -1,4 +1,4 @@
-"""Pictures inside of files: read by their place, and what a record's digest is made of."""
+"""Images inside of files: read by their place, and what a record's digest is made of."""
 
 import hashlib
 import io
@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 
 from augment import address
 from augment.datasets import parquet_rows, read, seen_files
-from tests.augment.folders_for_tests import picture
+from tests.augment.folders_for_tests import pattern
 
 # ------------------------------------------------------------------------------------------------------------ parts
 
 
-def test_picture_is_read_from_its_place_in_a_tar(tmp_path: Path) -> None:
+def test_image_is_read_from_its_place_in_a_tar(tmp_path: Path) -> None:
     path = tmp_path / "shard.tar"
     with tarfile.open(path, "w") as archive:
         for number in range(3):
             member = tarfile.TarInfo(f"{number}.png")
-            member.size = len(picture(number))
-            archive.addfile(member, io.BytesIO(picture(number)))
+            member.size = len(pattern(number))
+            archive.addfile(member, io.BytesIO(pattern(number)))
     with tarfile.open(path) as archive:
         places = [(member.offset_data, member.size) for member in archive]
     for number, (offset, size_bytes) in enumerate(places):
         content = read.read_part(path, offset, size_bytes=size_bytes)
-        assert (content.data, content.size_bytes) == (picture(number), len(picture(number)))
+        assert (content.data, content.size_bytes) == (pattern(number), len(pattern(number)))
         assert content.status.packed == seen_files.packed(path.stat())
     assert read.read_part(path, 10**9, size_bytes=5).data == b""
 
@@ -53,9 +53,9 @@ def test_part_of_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("as_struct", [False, True])
-def test_picture_is_read_from_its_row_of_a_parquet_file(tmp_path: Path, as_struct: bool) -> None:
+def test_image_is_read_from_its_row_of_a_parquet_file(tmp_path: Path, as_struct: bool) -> None:
     path = tmp_path / "part.parquet"
-    cells = [picture(number) for number in range(7)]
+    cells = [pattern(number) for number in range(7)]
     column = [{"bytes": cell, "path": None} for cell in cells] if as_struct else cells
     pq.write_table(pa.table({"image": column}), path, row_group_size=2)
     for row in (6, 0, 3, 3):
@@ -66,9 +66,9 @@ def test_picture_is_read_from_its_row_of_a_parquet_file(tmp_path: Path, as_struc
 def test_parquet_file_that_is_replaced_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "part.parquet"
     for number in range(3):
-        pq.write_table(pa.table({"image": [picture(number)]}), tmp_path / "new")
+        pq.write_table(pa.table({"image": [pattern(number)]}), tmp_path / "new")
         (tmp_path / "new").replace(path)
-        assert read.read_part(path / "image", 0, size_bytes=None).data == picture(number)
+        assert read.read_part(path / "image", 0, size_bytes=None).data == pattern(number)
 
 
 def test_broken_parquet_file_and_a_column_that_it_lacks_are_refused(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_broken_parquet_file_and_a_column_that_it_lacks_are_refused(tmp_path: Pa
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(read.NotAFileError, match="a broken Parquet file"):
         read.read_part(path / "image", 0, size_bytes=None)
-    pq.write_table(pa.table({"image": [picture()]}), path)
+    pq.write_table(pa.table({"image": [pattern()]}), path)
     with pytest.raises(read.NotAFileError, match="a broken Parquet file"):
         read.read_part(path / "photo", 0, size_bytes=None)
 
@@ -93,8 +93,8 @@ def fields_by_hand(*fields: bytes) -> bytes:
 
 
 def test_record_digest_is_made_as_the_rules_say() -> None:
-    content, mask = read.content_digest(b"picture"), read.content_digest(b"mask")
-    assert content == hashlib.blake2b(b"picture", digest_size=16).digest()
+    content, mask = read.content_digest(b"image"), read.content_digest(b"mask")
+    assert content == hashlib.blake2b(b"image", digest_size=16).digest()
     assert read.record_digest(content) == fields_by_hand(content)
     assert read.record_digest(content, "cät") == fields_by_hand(content, b"class", "cät".encode())
     assert read.record_digest(content, "cat", '{"boxes":[]}', mask) == fields_by_hand(

@@ -31,19 +31,19 @@ transforms:
 SAME_SIZE_KEPT = Pipeline.parse("transforms: [HorizontalFlip, {GaussNoise: {p: 0.5}}]")
 
 
-def write_pictures(folder: Path, names: list[str], *, size: tuple[int, int] = (40, 50)) -> None:
+def write_images(folder: Path, names: list[str], *, size: tuple[int, int] = (40, 50)) -> None:
     for i, name in enumerate(names):
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = np.random.default_rng(i).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-        picture = np.kron(noise, np.ones((size[0] // 4, size[1] // 5, 1), np.uint8))
-        path.write_bytes(encode_image(picture, "png"))
+        image = np.kron(noise, np.ones((size[0] // 4, size[1] // 5, 1), np.uint8))
+        path.write_bytes(encode_image(image, "png"))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    write_pictures(folder, [f"{kind}/{i:02}" for kind in ("cat", "dog") for i in range(11)])
+    write_images(folder, [f"{kind}/{i:02}" for kind in ("cat", "dog") for i in range(11)])
     return folder
 
 
@@ -189,22 +189,22 @@ def test_stream_id_names_everything_the_batches_depend_on(dataset: Dataset, fold
 def test_stream_shape_is_decided_for_all_batches(dataset: Dataset, tmp_path: Path) -> None:
     assert Stream(dataset, PIPELINE, batch_size=4).image_shape == (16, 24, 3)
     assert Stream(dataset, SAME_SIZE_KEPT, batch_size=4).image_shape == (40, 50, 3)
-    write_pictures(tmp_path, ["a", "b"])
-    write_pictures(tmp_path, ["c"], size=(80, 20))
+    write_images(tmp_path, ["a", "b"])
+    write_images(tmp_path, ["c"], size=(80, 20))
     mixed = Stream(scan(tmp_path), SAME_SIZE_KEPT, batch_size=3)
     assert mixed.image_shape is None
     assert sorted(image.shape for image in mixed.batch(0, 0).images) == [(40, 50, 3), (40, 50, 3), (80, 20, 3)]
     assert mixed.batch(0, 0).labels is None
 
 
-def break_picture(path: Path) -> None:
+def break_image(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-60])
 
 
 def test_stream_replaces_a_refused_record_by_the_next_and_says_so(tmp_path: Path) -> None:
-    write_pictures(tmp_path, [f"p{i}" for i in range(12)])
-    break_picture(tmp_path / "p3.png")
-    break_picture(tmp_path / "p7.png")
+    write_images(tmp_path, [f"p{i}" for i in range(12)])
+    break_image(tmp_path / "p3.png")
+    break_image(tmp_path / "p7.png")
     stream = Stream(scan(tmp_path), PIPELINE, batch_size=4)
     wanted = Stream(scan(tmp_path), PIPELINE, batch_size=4, seed=0)
     assert stream.id == wanted.id
@@ -224,9 +224,9 @@ def test_stream_replaces_a_refused_record_by_the_next_and_says_so(tmp_path: Path
 
 
 def test_stream_of_broken_records_only_is_an_error_that_names_one(tmp_path: Path) -> None:
-    write_pictures(tmp_path, [f"p{i}" for i in range(4)])
+    write_images(tmp_path, [f"p{i}" for i in range(4)])
     for path in tmp_path.iterdir():
-        break_picture(path)
+        break_image(path)
     stream = Stream(scan(tmp_path), PIPELINE, batch_size=2)
     with pytest.raises(DatasetError, match=r"record p\d is refused .*remove broken records"):
         stream.batch(0, 0)
@@ -262,8 +262,8 @@ def test_stream_refuses_places_that_do_not_exist(dataset: Dataset) -> None:
 
 def test_rows_of_images_that_are_too_small_are_replaced_however_many_there_are(tmp_path: Path) -> None:
     """Nine of ten in a row are the rule here, and only eight replacements are tried: those that fit."""
-    write_pictures(tmp_path, [f"tiny{i}" for i in range(36)], size=(4, 40))
-    write_pictures(tmp_path, [f"good{i}" for i in range(2)], size=(24, 25))
+    write_images(tmp_path, [f"tiny{i}" for i in range(36)], size=(4, 40))
+    write_images(tmp_path, [f"good{i}" for i in range(2)], size=(24, 25))
     stream = Stream(
         tmp_path, Pipeline.parse("transforms: [{RandomCrop: {height: 16, width: 16, p: 0.5}}]"), batch_size=19
     )
@@ -276,8 +276,8 @@ def test_rows_of_images_that_are_too_small_are_replaced_however_many_there_are(t
 
 
 def test_stream_of_which_no_image_fits_is_refused_by_the_name_of_the_smallest(tmp_path: Path) -> None:
-    write_pictures(tmp_path, ["a"], size=(8, 40))
-    write_pictures(tmp_path, ["b"], size=(40, 5))
+    write_images(tmp_path, ["a"], size=(8, 40))
+    write_images(tmp_path, ["b"], size=(40, 5))
     crop = Pipeline.parse("transforms: [{CenterCrop: {height: 16, width: 16}}]")
     with pytest.raises(PipelineError, match=r"`CenterCrop` cannot take `b` \(40 x 5\): it takes 16 x 16"):
         Stream(tmp_path, crop, batch_size=1)

@@ -29,18 +29,18 @@ KEPT = Pipeline.parse("transforms: [{HorizontalFlip: {p: 0.5}}]")
 IMAGENET = {"method": "standard", "statistics": "imagenet"}
 
 
-def picture(seed: int, height: int = 10, width: int = 12) -> np.ndarray:
+def pattern(seed: int, height: int = 10, width: int = 12) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     files: dict[str, bytes | None] = {
-        f"train/{kind}/{i}.png": encode_image(picture(i + len(kind), 10 + i), "png")
+        f"train/{kind}/{i}.png": encode_image(pattern(i + len(kind), 10 + i), "png")
         for kind in ("a", "bc")
         for i in range(4)
     }
-    files |= {"val/a/x.png": encode_image(picture(77), "png")}
+    files |= {"val/a/x.png": encode_image(pattern(77), "png")}
     return scan(lay(tmp_path_factory.mktemp("floats") / "data", files))
 
 
@@ -93,7 +93,7 @@ def test_option_counts_then_the_pipeline_then_nought_to_one(dataset: Dataset) ->
 @pytest.mark.parametrize("options", [{"dtype": "float32", "layout": "NCHW"}, {"dtype": "float16"}, {"layout": "NCHW"}])
 @pytest.mark.parametrize("pipeline", [PIPELINE, KEPT])
 def test_floats_travel_on_every_wire(dataset: Dataset, options: dict[str, Any], pipeline: Pipeline) -> None:
-    made = stream(dataset, pipeline, normalize={"method": "standard", "statistics": "picture"}, **options)
+    made = stream(dataset, pipeline, normalize={"method": "standard", "statistics": "image"}, **options)
     batch = made.batch(0, 1)
     form = made.spec.pixel_format
     layout = made.layout(0)
@@ -122,7 +122,7 @@ def test_floats_are_equal_for_any_number_of_workers(dataset: Dataset) -> None:
     with LocalWorkers(1) as one, LocalWorkers(3) as three:
         for options in (
             {"dtype": "float32", "layout": "NCHW", "normalize": {"method": "standard", "statistics": "dataset"}},
-            {"dtype": "float16", "normalize": {"method": "min_max", "input": "picture_channels"}},
+            {"dtype": "float16", "normalize": {"method": "min_max", "input": "image_channels"}},
         ):
             alone = stream(dataset, **options)
             expected = arrow_bytes(list(alone.batches(2)), alone.layout(2))
@@ -165,7 +165,7 @@ def test_statistics_of_the_dataset_become_numbers_of_the_split(dataset: Dataset)
         "{transforms: [{RandomCrop: {height: 8, width: 6}}], normalize: {method: standard, statistics: dataset}}"
     )
     train, val = stream(dataset, pipeline), stream(dataset, pipeline, split="val", batch_size=1)
-    pixels = np.concatenate([picture(i + n, 10 + i).reshape(-1, 3) for n in (1, 2) for i in range(4)]) / 255
+    pixels = np.concatenate([pattern(i + n, 10 + i).reshape(-1, 3) for n in (1, 2) for i in range(4)]) / 255
     np.testing.assert_allclose(train.normalization["mean"], pixels.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(train.normalization["std"], pixels.std(axis=0), rtol=1e-12)
     assert train.metadata(0)["normalize"] == train.normalization

@@ -19,7 +19,7 @@ from augment.transforms.catalogue import catalogue
 from augment.transforms.resolve import resolve
 from augment.transforms.runtime.compiler import Compiled
 from augment.workers.pool import LocalWorkers
-from tests.augment.streams.test_stream import write_pictures
+from tests.augment.streams.test_stream import write_images
 from tests.augment.transforms.catalogue_cases import MOVING, POLICIES, node
 
 CROP = Pipeline.parse("""
@@ -34,7 +34,7 @@ VIEWS = [{"pipeline": CROP, "count": 2}, {"pipeline": LOCAL, "count": 3}]
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("photos")
-    write_pictures(folder, [f"{kind}/{i:02}" for kind in ("cat", "dog") for i in range(7)])
+    write_images(folder, [f"{kind}/{i:02}" for kind in ("cat", "dog") for i in range(7)])
     return scan(folder)
 
 
@@ -81,7 +81,7 @@ def test_repeats_have_addresses_of_their_own(dataset: Dataset) -> None:
 
 
 def test_refused_record_is_replaced_in_each_of_its_repeats_by_the_same_one(tmp_path: Path) -> None:
-    write_pictures(tmp_path, [f"{i}" for i in range(5)])
+    write_images(tmp_path, [f"{i}" for i in range(5)])
     dataset = scan(tmp_path)
     stream = Stream(dataset, CROP, batch_size=10, repeats=2)
     first = stream.batch(0, 0).keys[0]
@@ -173,12 +173,12 @@ def test_problem_of_a_views_pipeline_has_its_place(dataset: Dataset) -> None:
 
 
 def places(height: int, width: int) -> np.ndarray:
-    """A picture whose colours say where each pixel is: red counts columns, green rows."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[..., 0] = np.arange(width) * 2
-    picture[..., 1] = np.arange(height)[:, np.newaxis] * 2
-    picture[..., 2] = 255
-    return picture
+    """An image whose colours say where each pixel is: red counts columns, green rows."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.arange(width) * 2
+    image[..., 1] = np.arange(height)[:, np.newaxis] * 2
+    image[..., 2] = 255
+    return image
 
 
 @pytest.mark.parametrize("name", [name for name in MOVING if name not in POLICIES])

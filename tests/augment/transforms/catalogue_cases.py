@@ -1,4 +1,4 @@
-"""Cases for tests that run over the whole catalogue: parameters for each transform, drawn and default, and pictures."""
+"""Cases for tests that run over the whole catalogue: parameters for each transform, drawn and default, and images."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Pictures for nodes that join several: objects drawn in colours of their own, with all that is said of them."""
+"""Images for nodes that join several: objects drawn in colours of their own, with all that is said of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from augment.transforms.donors.partial_sample import Piece
 from augment.transforms.runtime.donor_step import Joining, joining
 
 BACKGROUND = 40
-"""Every channel of a picture where no object is; grey, as no object is."""
+"""Every channel of an image where no object is; grey, as no object is."""
 
 
 def node(name: str, **params: Any) -> Joining:
@@ -26,7 +26,7 @@ def colour(number: int) -> np.ndarray:
 
 
 def drawn(first: int, height: int, width: int, *boxes: tuple[int, int, int, int]) -> Piece:
-    """A picture with a rectangle in each box: object ``first`` and so on, in class mask, instance mask, a keypoint.
+    """An image with a rectangle in each box: object ``first`` and so on, in class mask, instance mask, a keypoint.
 
     The keypoint lies on the middle pixel of its rectangle. Rows are the objects' numbers.
     """
@@ -63,7 +63,7 @@ def drawn(first: int, height: int, width: int, *boxes: tuple[int, int, int, int]
 
 
 def shows(image: np.ndarray, number: int) -> np.ndarray:
-    """Where a picture shows an object, bool (H, W)."""
+    """Where an image shows an object, bool (H, W)."""
     found: np.ndarray = (image == colour(number)).all(axis=-1)
     return found
 

@@ -1,8 +1,8 @@
-"""What a transform does to targets, found from pixels alone: they are drawn, the picture is transformed, and measured.
+"""What a transform does to targets, found from pixels alone: they are drawn, the image is transformed, and measured.
 
 Nothing here knows how a target is moved. A point is a soft round blob, found again by its middle and its mass; a
-direction is two blobs; a box is its four corners, or all its pixels. Each has a picture of its own (one channel of a
-picture that is black elsewhere), which is transformed at the same address as the sample, so that nothing hides
+direction is two blobs; a box is its four corners, or all its pixels. Each has an image of its own (one channel of an
+image that is black elsewhere), which is transformed at the same address as the sample, so that nothing hides
 anything.
 """
 
@@ -44,26 +44,26 @@ def transformed(
     for start in range(0, len(levels), 3):
         channels = levels[start : start + 3]
         channels += [np.zeros_like(channels[0])] * (3 - len(channels))
-        picture, *_ = transform(replace_image(sample, np.stack(channels, axis=-1)), **address)
-        assert picture.image.shape == out.image.shape
-        results += [picture.image[..., channel] / 255 for channel in range(3)]
+        image, *_ = transform(replace_image(sample, np.stack(channels, axis=-1)), **address)
+        assert image.image.shape == out.image.shape
+        results += [image.image[..., channel] / 255 for channel in range(3)]
     return out, results[: len(drawings)]
 
 
 def replace_image(sample: Sample, image: np.ndarray) -> Sample:
-    """The same sample, and so the same choices, with another picture."""
+    """The same sample, and so the same choices, with another image."""
     return Sample(
         **{name: getattr(sample, name) for name in Sample.__dataclass_fields__ if name != "image"}, image=image
     )
 
 
-def found(picture: np.ndarray) -> Blob | None:
-    """The one blob in a picture; None where it is not there, or not all of it: it touches the frame."""
-    height, width = picture.shape
-    edges = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
+def found(image: np.ndarray) -> Blob | None:
+    """The one blob in an image; None where it is not there, or not all of it: it touches the frame."""
+    height, width = image.shape
+    edges = [image[0], image[-1], image[:, 0], image[:, -1]]
     if max(edge.max() for edge in edges) > 0.05 or min(height, width) < 3:
         return None
-    of_columns, of_rows = picture.sum(axis=0), picture.sum(axis=1)
+    of_columns, of_rows = image.sum(axis=0), image.sum(axis=1)
     mass = of_columns.sum()
     if mass < 4:
         return None
@@ -71,9 +71,9 @@ def found(picture: np.ndarray) -> Blob | None:
     return Blob(float(x), float(y), float(mass))
 
 
-def is_absent(picture: np.ndarray) -> bool:
+def is_absent(image: np.ndarray) -> bool:
     """Whether nothing of a blob's inner part is seen."""
-    return bool(picture.max() < 0.5)
+    return bool(image.max() < 0.5)
 
 
 def bounds(mask: np.ndarray) -> np.ndarray | None:

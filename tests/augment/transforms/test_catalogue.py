@@ -82,7 +82,7 @@ def test_targets_are_those_of_the_class(name: str) -> None:
     names = {"Image": "image", "Mask": "mask", "BBoxes": "boxes", "Keypoints": "keypoints"}
     theirs = {names[target.value] for target in cls._targets if target.value in names}
     left_out = {
-        "AugMix": {"mask", "boxes", "keypoints"},  # it mixes pictures that moved differently
+        "AugMix": {"mask", "boxes", "keypoints"},  # it mixes images that moved differently
         "Morphological": {"mask", "boxes"},  # it moves them wrongly
     }.get(name, set())
     assert CATALOGUE[name].targets == theirs - left_out

@@ -18,7 +18,7 @@ DETERMINISTIC = settings(max_examples=60, deadline=None, database=None, derandom
 
 
 @functools.cache
-def pictures() -> list[np.ndarray]:
+def patterns() -> list[np.ndarray]:
     grey = np.repeat(noise_image(40, 50)[..., :1], 3, axis=2)
     photographs = [getattr(data, name)()[:300, :401] for name in ("astronaut", "coffee", "chelsea")]
     return [noise_image(40, 50), grey, np.full((30, 20, 3), (7, 200, 99), np.uint8), *photographs]
@@ -31,7 +31,7 @@ def pictures() -> list[np.ndarray]:
 def test_shifted_colours_are_those_of_the_original_or_their_neighbours(alpha: float) -> None:
     rng = np.random.default_rng(4)
     ours, theirs = colour.FancyPCA(p=1), A.FancyPCA(p=1)
-    for image in pictures():
+    for image in patterns():
         for _ in range(5):
             drawn = rng.normal(0, alpha, 3).astype(np.float32)
             before = image.copy()
@@ -60,7 +60,7 @@ def test_moments_are_exact(height: int, width: int, seed: int) -> None:
 @pytest.mark.parametrize("params", [{}, {"mode": "pil"}, {"by_channels": False}, {"mode": "pil", "by_channels": False}])
 def test_evened_channels_are_the_bytes_of_the_original(params: dict[str, Any]) -> None:
     ours, theirs = light.Equalize(p=1, **params), A.Equalize(p=1, **params)
-    for image in pictures():
+    for image in patterns():
         for strided in (image, image[::2, ::3], image[:, ::-1]):
             assert np.array_equal(ours(image=strided)["image"], theirs(image=strided)["image"])
 
@@ -68,15 +68,15 @@ def test_evened_channels_are_the_bytes_of_the_original(params: dict[str, Any]) -
 # --------------------------------------------------------------------------------------- ColorJitter and its neighbour
 
 FACTORS = st.sampled_from((0.0, 1.0)) | st.floats(0, 4)
-PICTURES = st.sampled_from(range(len(pictures())))
+IMAGES = st.sampled_from(range(len(patterns())))
 
 
-@given(PICTURES, FACTORS, FACTORS, FACTORS, st.just(0.0) | st.floats(-0.5, 0.5), st.permutations(range(4)))
+@given(IMAGES, FACTORS, FACTORS, FACTORS, st.just(0.0) | st.floats(-0.5, 0.5), st.permutations(range(4)))
 @DETERMINISTIC
 def test_jittered_colours_are_the_bytes_of_the_original(
     which: int, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
 ) -> None:
-    image = pictures()[which]
+    image = patterns()[which]
     before = image.copy()
     amounts: dict[str, Any] = {
         "brightness": brightness,
@@ -90,12 +90,12 @@ def test_jittered_colours_are_the_bytes_of_the_original(
     assert np.array_equal(image, before)
 
 
-@given(PICTURES, *[st.just(0.0) | st.floats(-255, 255)] * 3)
+@given(IMAGES, *[st.just(0.0) | st.floats(-255, 255)] * 3)
 @DETERMINISTIC
 def test_shifted_hues_saturations_and_values_are_the_bytes_of_the_original(
     which: int, hue: float, saturation: float, value: float
 ) -> None:
-    image = pictures()[which]
+    image = patterns()[which]
     before = image.copy()
     amounts = {"hue_shift": hue, "sat_shift": saturation, "val_shift": value}
     ours, theirs = (cls(p=1).apply(image, **amounts) for cls in (colour.HueSaturationValue, A.HueSaturationValue))

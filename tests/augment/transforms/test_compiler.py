@@ -130,7 +130,7 @@ def test_empty_pipeline_gives_a_copy() -> None:
     assert not np.shares_memory(out.image, given.image)
 
 
-def test_read_only_pictures_are_taken_and_results_can_be_written() -> None:
+def test_read_only_images_are_taken_and_results_can_be_written() -> None:
     given = sample()
     given.image.flags.writeable = False
     out, *_ = compiled(node("Equalize", mode="pil"), node("InvertImg"))(given, **ADDRESS)
@@ -224,7 +224,7 @@ def test_drawn_shows_long_arrays_by_digest_and_long_lists_by_length() -> None:
 # ------------------------------------------------------------------------------------------------------------- errors
 
 
-def test_picture_a_transform_refuses_is_a_refused_record() -> None:
+def test_image_a_transform_refuses_is_a_refused_record() -> None:
     transform = compiled(node("HorizontalFlip"), node("RandomCrop", height=64, width=64))
     with pytest.raises(RecordError) as caught:
         transform(sample(40, 50), seed=0, draw=0, view=0, key="a/b")
@@ -299,7 +299,7 @@ def test_opencv_without_memory_is_a_memory_error() -> None:
 def test_result_beyond_the_limit_is_refused_before_it_is_made() -> None:
     square = Sample(np.zeros((2_100, 2_100, 3), np.uint8))
     wide = Sample(np.zeros((1, 20_000, 3), np.uint8))
-    for given_node, picture in (
+    for given_node, image in (
         (node("SmallestMaxSize", max_size=4_096), wide),
         (node("RandomScale", scale_limit=[7, 7]), square),
         (node("Affine", scale=[8, 8], fit_output=True), square),
@@ -307,7 +307,7 @@ def test_result_beyond_the_limit_is_refused_before_it_is_made() -> None:
         (node("CropAndPad", percent=2.0, px=None), square),
     ):
         with pytest.raises(RecordError, match=rf"the limit is {limits.OUTPUT_PIXELS} \(OUTPUT_PIXELS\)"):
-            compiled(given_node)(picture, **ADDRESS)
+            compiled(given_node)(image, **ADDRESS)
 
 
 def test_border_that_mirrors_boxes_too_often_is_refused() -> None:
@@ -347,6 +347,6 @@ def test_pipeline_that_cannot_be_built_is_refused_at_its_place(
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_picture_of_another_kind_is_refused(image: np.ndarray) -> None:
+def test_image_of_another_kind_is_refused(image: np.ndarray) -> None:
     with pytest.raises(CallError, match="an image is uint8"):
         compiled(node("HorizontalFlip"))(Sample(image), **ADDRESS)

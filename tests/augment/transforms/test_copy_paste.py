@@ -60,7 +60,7 @@ def test_object_is_pasted_where_it_was_and_hides_what_lies_below() -> None:
     assert some(result.sample.boxes).tolist() == [[0, 0, 19, 20], [30, 10, 50, 30], [10, 10, 40, 20], [50, 28, 60, 40]]
     assert result.visible == pytest.approx([1 - 90 / 380, 0.75, 1, 1])
     assert said == {
-        "picture_1": {
+        "image_1": {
             "factor": 1.0,
             "flipped": False,
             "part": [0, 0, 40, 60],
@@ -131,7 +131,7 @@ def test_flipped_donor_is_mirrored_with_its_targets() -> None:
     donor = Piece(replace(donor.sample, **_no_keypoints()), donor.visible)
     base = Piece(replace(base.sample, **_no_keypoints()), base.visible)
     result, said = pasted(base, donor, **AS_IT_IS | {"flip_p": 1})
-    assert said["picture_1"]["flipped"]
+    assert said["image_1"]["flipped"]
     assert some(result.sample.boxes).tolist() == [[35, 10, 55, 30]]
     assert extent(shows(result.sample.image, 0)) == [35, 10, 55, 30]
     assert np.array_equal(shows(result.sample.image, 0), some(result.sample.instance_masks)[0])
@@ -145,7 +145,7 @@ def _no_keypoints() -> dict[str, Any]:
 def test_donor_with_keypoints_is_never_flipped() -> None:
     for seed in range(8):
         _, said = pasted(drawn(0, 40, 60), drawn(0, 40, 60, (5, 10, 25, 30)), seed=seed, flip_p=1)
-        assert not said["picture_1"]["flipped"]
+        assert not said["image_1"]["flipped"]
 
 
 def test_keypoints_come_with_their_object_alone() -> None:
@@ -153,37 +153,37 @@ def test_keypoints_come_with_their_object_alone() -> None:
     for seed in range(12):
         result, said = pasted(drawn(5, 40, 60), donor, seed=seed, **AS_IT_IS | {"max_objects": 1})
         assert some(result.sample.keypoint_rows).tolist() == some(result.sample.box_rows).tolist()
-        assert some(result.sample.keypoint_rows).tolist() == said["picture_1"]["objects"]
+        assert some(result.sample.keypoint_rows).tolist() == said["image_1"]["objects"]
     without_owner = Piece(replace(donor.sample, keypoint_boxes=None), donor.visible)
     base = Piece(replace(drawn(5, 40, 60).sample, keypoint_boxes=None), np.zeros(0))
     result, said = pasted(base, without_owner, **AS_IT_IS | {"max_objects": 2})
-    assert some(result.sample.keypoint_rows).tolist() == said["picture_1"]["objects"]
+    assert some(result.sample.keypoint_rows).tolist() == said["image_1"]["objects"]
 
 
 def test_share_and_most_of_the_objects_are_kept() -> None:
     donor = drawn(0, 40, 100, *[(10 * nth, 5, 10 * nth + 8, 30) for nth in range(10)])
     counts = {
-        len(pasted(drawn(10, 40, 100), donor, seed=seed, share_range=[0, 0.5])[1]["picture_1"]["objects"])
+        len(pasted(drawn(10, 40, 100), donor, seed=seed, share_range=[0, 0.5])[1]["image_1"]["objects"])
         for seed in range(60)
     }
     assert counts == {1, 2, 3, 4, 5}
     assert len(pasted(drawn(10, 40, 100), donor, **AS_IT_IS | {"max_objects": 3})[0].visible) == 3
 
 
-def test_scale_is_relative_to_what_fits_the_picture() -> None:
+def test_scale_is_relative_to_what_fits_the_image() -> None:
     donor = drawn(0, 100, 200, (0, 0, 200, 100))
     result, _ = pasted(drawn(1, 60, 60), donor, scale_range=[0.5, 0.5])
     left, top, right, bottom = some(result.sample.boxes)[0]
     assert (right - left, bottom - top) == (30, 15)
     larger, said = pasted(drawn(1, 60, 60), donor, scale_range=[4, 4])
     assert some(larger.sample.boxes).tolist() == [[0, 0, 60, 60]]
-    assert said["picture_1"]["part"][2:] == [50, 50]
+    assert said["image_1"]["part"][2:] == [50, 50]
     assert larger.visible == pytest.approx([50 * 50 / (100 * 200)])
 
 
 def test_places_of_a_donor_reach_every_corner() -> None:
     places = [
-        pasted(drawn(1, 8, 8), drawn(0, 4, 4, (0, 0, 4, 4)), seed=seed, scale_range=[0.5, 0.5])[1]["picture_1"]["place"]
+        pasted(drawn(1, 8, 8), drawn(0, 4, 4, (0, 0, 4, 4)), seed=seed, scale_range=[0.5, 0.5])[1]["image_1"]["place"]
         for seed in range(150)
     ]
     assert {tuple(place[:2]) for place in places} == {(y, x) for y in range(5) for x in range(5)}
@@ -242,7 +242,7 @@ def test_sample_without_instance_masks_is_refused() -> None:
         pasted(base, Piece(replace(donor.sample, instance_masks=None), donor.visible))
 
 
-def test_same_generator_gives_the_same_picture_and_inputs_stay() -> None:
+def test_same_generator_gives_the_same_image_and_inputs_stay() -> None:
     pieces = [drawn(3 * nth, 40 + nth, 60, (0, 0, 20, 20), (30, 10, 50, 30)) for nth in range(3)]
     before = copy.deepcopy(pieces)
     first, second = (pasted(*pieces, seed=2, blend_sigma=1.5)[0] for _ in range(2))

@@ -1,4 +1,4 @@
-"""A pipeline that a dataset's targets cannot pass is refused before any picture is read."""
+"""A pipeline that a dataset's targets cannot pass is refused before any image is read."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_a_transform_that_is_never_applied_leaves_no_target_behind(text: str) ->
 def test_targets_that_a_transform_needs_must_be_there() -> None:
     spec = spec_of("[CropNonEmptyMaskIfExists: {height: 8, width: 8}]")
     sizes.check_fits(spec, 30, 50, frozenset({"mask"}))
-    with pytest.raises(PipelineError, match="needs mask with each picture, and the dataset has none"):
+    with pytest.raises(PipelineError, match="needs mask with each image, and the dataset has none"):
         sizes.check_fits(spec, 30, 50, frozenset({"boxes"}))
 
 
@@ -46,7 +46,7 @@ def test_targets_that_a_transform_needs_must_be_there() -> None:
 def test_target_that_a_parameter_names_must_be_there(params: str, needed: str) -> None:
     spec = spec_of(f"[OneOf: {{transforms: [NoOp, ConstrainedCoarseDropout: {{{params}}}]}}]")
     sizes.check_fits(spec, 30, 50, frozenset({needed}))
-    with pytest.raises(PipelineError, match=f"needs {needed} with each picture, and the dataset has none"):
+    with pytest.raises(PipelineError, match=f"needs {needed} with each image, and the dataset has none"):
         sizes.check_fits(spec, 30, 50, frozenset({"mask", "boxes", "keypoints"} - {needed}))
 
 
@@ -56,9 +56,9 @@ ALL = frozenset({"label", "mask", "boxes", "box_labels", "instance_masks", "keyp
 def test_copy_paste_needs_the_masks_of_objects() -> None:
     spec = spec_of("[CopyPaste]")
     sizes.check_fits(spec, 30, 50, ALL)
-    with pytest.raises(PipelineError, match="`CopyPaste` needs instance masks with each picture, and the dataset has"):
+    with pytest.raises(PipelineError, match="`CopyPaste` needs instance masks with each image, and the dataset has"):
         sizes.check_fits(spec, 30, 50, ALL - {"instance_masks"})
-    with pytest.raises(PipelineError, match="`CopyPaste` needs boxes with each picture, and the dataset has none"):
+    with pytest.raises(PipelineError, match="`CopyPaste` needs boxes with each image, and the dataset has none"):
         sizes.check_fits(spec, 30, 50, ALL - {"boxes"})
 
 
@@ -67,7 +67,7 @@ def test_mosaic_takes_whatever_can_be_told_apart(targets: set[str]) -> None:
     sizes.check_fits(spec_of("[Mosaic: {size: [8, 8]}]"), 30, 50, frozenset(targets))
 
 
-def test_mosaic_of_pictures_with_one_class_each_is_refused() -> None:
+def test_mosaic_of_images_with_one_class_each_is_refused() -> None:
     with pytest.raises(
         PipelineError, match="one class for each and nothing else; leave it out, and mix rows"
     ) as caught:

@@ -1,4 +1,4 @@
-"""Mirrors and quarter turns: the bytes of the original, whatever the picture's size, channels, type and strides."""
+"""Mirrors and quarter turns: the bytes of the original, whatever the image's size, channels, type and strides."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ DTYPES = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, np.float
 
 @st.composite
 def arrays(draw: st.DrawFn) -> np.ndarray:
-    """Pictures and masks as the engine has them, and as it might: any channels, any strides."""
+    """Images and masks as the engine has them, and as it might: any channels, any strides."""
     height, width = draw(st.integers(1, 70)), draw(st.integers(1, 70))
     channels = draw(st.sampled_from((None, 1, 2, 3, 3, 3, 4, 5)))
     steps = draw(st.tuples(*[st.sampled_from((1, 1, 2, -1))] * 2))
@@ -53,7 +53,7 @@ def test_mirror_fills_the_array_it_is_given_and_nothing_beside_it(image: np.ndar
 
 
 @pytest.mark.parametrize("width", [1, 7, 500, STRIP_BYTES // 4 - 1, STRIP_BYTES // 4 + 1])
-def test_mirror_of_a_picture_of_several_strips_has_no_seams(width: int) -> None:
+def test_mirror_of_an_image_of_several_strips_has_no_seams(width: int) -> None:
     for num_strips in (1, 2, 3):
         for rest in (-1, 0, 1):
             height = max(1, num_strips * (STRIP_BYTES // (4 * width)) + rest)
@@ -65,7 +65,7 @@ def test_mirror_of_a_picture_of_several_strips_has_no_seams(width: int) -> None:
     "out", [np.empty((4, 6, 3), np.uint8), np.empty((5, 6, 3), np.int8), np.empty((5, 6), np.uint8)]
 )
 def test_mirror_refuses_an_array_that_does_not_fit(out: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"it must be as the picture, uint8 \(5, 6, 3\)"):
+    with pytest.raises(ValueError, match=r"it must be as the image, uint8 \(5, 6, 3\)"):
         mirrored(noise_image(5, 6), out)
 
 
@@ -84,7 +84,7 @@ def test_every_symmetry_gives_the_bytes_of_the_original(image: np.ndarray, eleme
 
 @pytest.mark.parametrize("element", sorted(SYMMETRIES))
 @pytest.mark.parametrize("size", [(TILE_PX, TILE_PX), (TILE_PX + 1, TILE_PX - 1), (2 * TILE_PX + 1, 70), (3, 600)])
-def test_symmetry_of_a_picture_of_several_tiles_has_no_seams(element: str, size: tuple[int, int]) -> None:
+def test_symmetry_of_an_image_of_several_tiles_has_no_seams(element: str, size: tuple[int, int]) -> None:
     image = noise_image(*size)
     assert np.array_equal(turned(image, element), _geometry.d4(image, element))
 

@@ -1,4 +1,4 @@
-"""Pictures without targets take a shorter way: the bytes, the chance and the provenance of Albumentations' own."""
+"""Images without targets take a shorter way: the bytes, the chance and the provenance of Albumentations' own."""
 
 import json
 from typing import Any
@@ -46,7 +46,7 @@ def document(transforms: list[Any]) -> str:
 
 
 @pytest.mark.parametrize("transforms", PIPELINES, ids=lambda found: "-".join(next(iter(each)) for each in found))
-def test_a_picture_with_a_mask_and_one_without_are_the_same_picture(transforms: list[Any]) -> None:
+def test_an_image_with_a_mask_and_one_without_are_the_same_image(transforms: list[Any]) -> None:
     """With a mask the whole call of Albumentations runs, without one only what decides pixels."""
     compiled = Compiled(Pipeline.parse(document(transforms)).spec)
     image = noise_image(40, 40)
@@ -58,7 +58,7 @@ def test_a_picture_with_a_mask_and_one_without_are_the_same_picture(transforms: 
 
 
 @pytest.mark.parametrize("transforms", PIPELINES, ids=lambda found: "-".join(next(iter(each)) for each in found))
-def test_the_picture_that_is_given_may_be_read_only_and_is_never_handed_out(transforms: list[Any]) -> None:
+def test_the_image_that_is_given_may_be_read_only_and_is_never_handed_out(transforms: list[Any]) -> None:
     pipeline = Pipeline.parse(document(transforms))
     image = noise_image(40, 40)
     before = image.copy()

@@ -58,12 +58,12 @@ def test_a_photograph_of_twelve_megapixels_is_reduced(first: Any, n: int) -> Non
         [{"RandomScale": {"scale_limit": [-0.9, -0.9], "p": 1}}],
     ],
 )
-def test_any_other_first_node_gets_the_full_picture(transforms: Any) -> None:
+def test_any_other_first_node_gets_the_full_image(transforms: Any) -> None:
     assert eighths(spec_of(*transforms), 3000, 4000) == FULL
 
 
 @pytest.mark.parametrize("target", ["mask", "keypoints"])
-def test_masks_and_keypoints_lie_on_the_full_picture(target: str) -> None:
+def test_masks_and_keypoints_lie_on_the_full_image(target: str) -> None:
     spec = spec_of({"Resize": {"height": 9, "width": 9}})
     assert eighths(spec, 3000, 4000, targets=frozenset({target})) == FULL
     assert eighths(spec, 3000, 4000, targets=frozenset({"boxes"})) == 1
@@ -82,7 +82,7 @@ SIDES = st.integers(1, 3000)
 
 @given(SIDES, SIDES, st.integers(1, 600), st.integers(1, 600))
 @settings(deadline=None)
-def test_resize_never_enlarges_a_reduced_picture(height: int, width: int, out_height: int, out_width: int) -> None:
+def test_resize_never_enlarges_a_reduced_image(height: int, width: int, out_height: int, out_width: int) -> None:
     n = eighths(spec_of({"Resize": {"height": out_height, "width": out_width}}), height, width)
 
     def enough(n: int) -> bool:
@@ -101,7 +101,7 @@ def test_resize_never_enlarges_a_reduced_picture(height: int, width: int, out_he
 @settings(deadline=None)
 @example("SmallestMaxSize", 1999, 2003, [250])
 def test_max_sizes_do_not_depend_on_the_reduction(name: str, height: int, width: int, sizes: list[int]) -> None:
-    """Whatever is drawn: the size is that of the full picture, and no side is enlarged."""
+    """Whatever is drawn: the size is that of the full image, and no side is enlarged."""
     spec = spec_of({name: {"max_size": sizes}})
     params = spec.transforms[0].params
     n = eighths(spec, height, width)

@@ -21,13 +21,13 @@ NEAREST_EXACT = 6
 BOXES = ((6, 4, 26, 20), (30, 10, 52, 40), (4, 28, 24, 46))
 
 
-def pictures(count: int, height: int = 50, width: int = 60, *, step: int = 0) -> list[Piece]:
-    """Pictures of three objects each; with ``step`` each is so many pixels larger than the one before."""
+def patterns(count: int, height: int = 50, width: int = 60, *, step: int = 0) -> list[Piece]:
+    """Images of three objects each; with ``step`` each is so many pixels larger than the one before."""
     return [drawn(3 * nth, height + nth * step, width + nth * step, *BOXES) for nth in range(count)]
 
 
 def joined(pieces: list[Piece], seed: int = 0, **params: Any) -> tuple[Piece, dict[str, Any]]:
-    params = {"interpolation": NEAREST_EXACT, "area_for_downscale": None, "num_pictures": len(pieces)} | params
+    params = {"interpolation": NEAREST_EXACT, "area_for_downscale": None, "num_images": len(pieces)} | params
     return node("Mosaic", **params).join(pieces[0], pieces[1:], np.random.default_rng(seed))
 
 
@@ -47,7 +47,7 @@ def assert_targets_match(piece: Piece, said: dict[str, Any]) -> int:
         assert np.array_equal(there, some(sample.instance_masks)[nth])
         assert np.abs(some(sample.boxes)[nth] - extent(there)).max() <= 1.0  # a nearest pixel is half seen at most
         assert some(sample.box_labels)[nth] == number % 8
-        cell_top, cell_left, cell_height, cell_width = said[f"picture_{number // 3}"]["cell"]
+        cell_top, cell_left, cell_height, cell_width = said[f"image_{number // 3}"]["cell"]
         x_min, y_min, x_max, y_max = some(sample.boxes)[nth]
         assert cell_left <= x_min < x_max <= cell_left + cell_width
         assert cell_top <= y_min < y_max <= cell_top + cell_height
@@ -67,29 +67,29 @@ def assert_targets_match(piece: Piece, said: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("fit_mode", ["cover", "contain", "half"])
-@pytest.mark.parametrize("num_pictures", [4, 9])
+@pytest.mark.parametrize("num_images", [4, 9])
 @pytest.mark.parametrize(
     ("size", "source", "step"), [((100, 120), (50, 60), 0), ((37, 53), (50, 60), 3), ((301, 207), (47, 53), 1)]
 )
 def test_targets_are_where_the_pixels_are(
-    size: tuple[int, int], source: tuple[int, int], step: int, num_pictures: int, fit_mode: str
+    size: tuple[int, int], source: tuple[int, int], step: int, num_images: int, fit_mode: str
 ) -> None:
     for seed in range(4):
-        given_pictures = pictures(num_pictures, *source, step=step)
-        result, said = joined(given_pictures, seed, size=list(size), fit_mode=fit_mode)
+        given_images = patterns(num_images, *source, step=step)
+        result, said = joined(given_images, seed, size=list(size), fit_mode=fit_mode)
         assert result.sample.image.shape == (*size, 3)
         assert assert_targets_match(result, said) >= 3
         assert len(result.visible) == len(some(result.sample.boxes))
         assert ((result.visible > 0) & (result.visible <= 1)).all()
 
 
-def test_pictures_that_keep_their_size_are_copied_exactly() -> None:
-    pieces = pictures(4)
+def test_images_that_keep_their_size_are_copied_exactly() -> None:
+    pieces = patterns(4)
     for nth, piece in enumerate(pieces):
         piece.sample.image[:] = np.random.default_rng(nth).integers(0, 256, piece.sample.image.shape)
     result, said = joined(pieces, size=[100, 120], center_range=[0.5, 0.5], interpolation=1)
     for nth, piece in enumerate(pieces):
-        top, left, height, width = said[f"picture_{nth}"]["cell"]
+        top, left, height, width = said[f"image_{nth}"]["cell"]
         assert np.array_equal(result.sample.image[top : top + height, left : left + width], piece.sample.image)
         rows = np.flatnonzero(some(result.sample.box_rows) // 3 == nth)
         moved = some(result.sample.boxes)[rows] - [left, top, left, top]
@@ -106,16 +106,16 @@ def test_visible_is_the_share_of_the_box_that_is_seen() -> None:
     pieces[0] = Piece(pieces[0].sample, np.array([0.5]))
     result, said = joined(pieces, size=[40, 80], center_range=[0.25, 0.25])
     for nth, (row, visible) in enumerate(zip(some(result.sample.box_rows), result.visible, strict=True)):
-        part = said[f"picture_{row // 3}"]["part"]
+        part = said[f"image_{row // 3}"]["part"]
         assert visible == pytest.approx(part[2] * part[3] / 1600 * (0.5 if nth == 0 else 1), abs=1e-6)
     assert result.visible.min() < 0.3
 
 
-def test_half_scales_pictures_to_half_the_result_and_lets_them_touch_the_crossing() -> None:
+def test_half_scales_images_to_half_the_result_and_lets_them_touch_the_crossing() -> None:
     pieces = [drawn(3 * nth, *size, (0, 0, size[1], size[0])) for nth, size in enumerate([(30, 60), (200, 50)] * 2)]
     result, said = joined(pieces, size=[200, 240], center_range=[0.25, 0.25], fit_mode="half", fill=114, fill_mask=9)
     crossing = [60, 50, 60, 50]
-    sides = {nth: tuple(said[f"picture_{nth}"]["place"][2:]) for nth in range(4)}
+    sides = {nth: tuple(said[f"image_{nth}"]["place"][2:]) for nth in range(4)}
     assert sides == {0: (60, 120), 1: (100, 25), 2: (60, 120), 3: (100, 25)}
     touching = np.isclose(some(result.sample.boxes), crossing)
     assert (touching.sum(axis=1) == 2).all()
@@ -125,52 +125,52 @@ def test_half_scales_pictures_to_half_the_result_and_lets_them_touch_the_crossin
     assert (some(result.sample.mask)[~shown] == 9).all()
 
 
-def test_contain_shows_all_of_every_picture() -> None:
-    result, _ = joined(pictures(9, step=7), size=[200, 240], fit_mode="contain")
+def test_contain_shows_all_of_every_image() -> None:
+    result, _ = joined(patterns(9, step=7), size=[200, 240], fit_mode="contain")
     assert len(result.visible) == 27
     assert np.allclose(result.visible, 1)
 
 
-def test_nine_pictures_surround_one_that_is_half_as_large() -> None:
-    _, said = joined(pictures(9), size=[100, 120], center_range=[0.5, 0.5])
-    cells = sorted(tuple(said[f"picture_{nth}"]["cell"]) for nth in range(9))
+def test_nine_images_surround_one_that_is_half_as_large() -> None:
+    _, said = joined(patterns(9), size=[100, 120], center_range=[0.5, 0.5])
+    cells = sorted(tuple(said[f"image_{nth}"]["cell"]) for nth in range(9))
     rows, columns = ((0, 25), (25, 50), (75, 25)), ((0, 30), (30, 60), (90, 30))
     assert cells == sorted((y, x, height, width) for y, height in rows for x, width in columns)
 
 
 def test_base_lies_in_every_cell_by_chance() -> None:
-    places = {tuple(joined(pictures(4), seed, size=[20, 20])[1]["order"]) for seed in range(200)}
+    places = {tuple(joined(patterns(4), seed, size=[20, 20])[1]["order"]) for seed in range(200)}
     assert len(places) == 24
     assert {order.index(0) for order in places} == {0, 1, 2, 3}
 
 
-def test_crossing_is_drawn_from_its_range_and_may_leave_pictures_out() -> None:
+def test_crossing_is_drawn_from_its_range_and_may_leave_images_out() -> None:
     for seed in range(20):
-        result, said = joined(pictures(9), seed, size=[9, 9], center_range=[0, 0.1])
-        empty = [nth for nth in range(9) if 0 in said[f"picture_{nth}"]["cell"][2:]]
+        result, said = joined(patterns(9), seed, size=[9, 9], center_range=[0, 0.1])
+        empty = [nth for nth in range(9) if 0 in said[f"image_{nth}"]["cell"][2:]]
         assert empty
         assert not {row // 3 for row in some(result.sample.box_rows).tolist()} & set(empty)
         assert {row // 3 for row in some(result.sample.keypoint_rows).tolist()} & set(empty) <= {0}
         assert (some(result.sample.keypoint_rows)[:3] == [0, 1, 2]).all()
 
 
-@pytest.mark.parametrize("num_pictures", [4, 9])
+@pytest.mark.parametrize("num_images", [4, 9])
 @pytest.mark.parametrize("fit_mode", ["cover", "contain", "half"])
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_any_sizes_meet(num_pictures: int, fit_mode: str, data: st.DataObject) -> None:
+def test_any_sizes_meet(num_images: int, fit_mode: str, data: st.DataObject) -> None:
     side = st.integers(1, 40)
     size = data.draw(st.tuples(side, side))
     pieces = []
-    for nth in range(num_pictures):
+    for nth in range(num_images):
         height, width = data.draw(st.tuples(side, side))
         pieces.append(drawn(nth, height, width, (0, 0, width, height)))
     center = sorted(data.draw(st.tuples(st.floats(0, 1), st.floats(0, 1))))
     result, said = joined(pieces, data.draw(st.integers(0, 9)), size=list(size), center_range=center, fit_mode=fit_mode)
     assert result.sample.image.shape == (*size, 3)
     covered = np.zeros(size, int)
-    for nth in range(num_pictures):
-        top, left, height, width = said[f"picture_{nth}"]["cell"]
+    for nth in range(num_images):
+        top, left, height, width = said[f"image_{nth}"]["cell"]
         covered[top : top + height, left : left + width] += 1
         there = shows(result.sample.image, nth)
         assert there.any() == (nth in some(result.sample.box_rows))
@@ -182,7 +182,7 @@ def test_any_sizes_meet(num_pictures: int, fit_mode: str, data: st.DataObject) -
 
 
 def test_donors_without_boxes_and_a_base_without_bring_none() -> None:
-    pieces = [drawn(0, 40, 40), *pictures(4)[1:]]
+    pieces = [drawn(0, 40, 40), *patterns(4)[1:]]
     result, said = joined(pieces, size=[80, 80])
     assert assert_targets_match(result, said) == len(result.visible) > 0
     nothing, _ = joined([drawn(0, 40, 40)] * 4, size=[80, 80])
@@ -200,8 +200,8 @@ def test_images_alone_are_joined() -> None:
     assert result.sample.target_names() == frozenset()
 
 
-def test_class_weights_are_the_largest_of_the_pictures_that_are_seen() -> None:
-    pieces = pictures(4)
+def test_class_weights_are_the_largest_of_the_images_that_are_seen() -> None:
+    pieces = patterns(4)
     for nth, piece in enumerate(pieces):
         piece.sample.labels = np.array([0.1 * nth, 1 - 0.1 * nth, 0], np.float32)
     result, _ = joined(pieces, size=[20, 20])
@@ -209,7 +209,7 @@ def test_class_weights_are_the_largest_of_the_pictures_that_are_seen() -> None:
 
 
 def test_masks_of_several_types_take_one_that_holds_all() -> None:
-    pieces = pictures(4)
+    pieces = patterns(4)
     pieces[2].sample.mask = some(pieces[2].sample.mask).astype(np.uint16) + 500
     result, _ = joined(pieces, size=[50, 60])
     assert some(result.sample.mask).dtype == np.uint16
@@ -218,13 +218,13 @@ def test_masks_of_several_types_take_one_that_holds_all() -> None:
 
 def test_keypoints_of_a_donor_go_with_their_object_and_those_of_the_base_stay() -> None:
     for seed in range(10):
-        result, _ = joined(pictures(4), seed, size=[40, 200], center_range=[0.2, 0.8])
+        result, _ = joined(patterns(4), seed, size=[40, 200], center_range=[0.2, 0.8])
         boxes, rows = some(result.sample.box_rows), some(result.sample.keypoint_rows)
         assert np.array_equal(rows[:3], [0, 1, 2])
         assert set(rows[3:].tolist()) <= set(boxes.tolist())
 
 
-def test_angles_and_scales_follow_a_picture_that_is_resized() -> None:
+def test_angles_and_scales_follow_an_image_that_is_resized() -> None:
     pieces = [drawn(nth, 20, 40, (0, 0, 40, 20)) for nth in range(4)]
     for piece in pieces:
         piece.sample.keypoint_angles = np.array([np.pi / 4], np.float32)
@@ -234,7 +234,7 @@ def test_angles_and_scales_follow_a_picture_that_is_resized() -> None:
 
 
 def test_same_generator_gives_the_same_mosaic_and_inputs_stay() -> None:
-    pieces = pictures(9, step=2)
+    pieces = patterns(9, step=2)
     before = copy.deepcopy(pieces)
     first, second = (joined(pieces, 3, size=[64, 64], fit_mode=mode)[0] for mode in ("cover", "cover"))
     assert_same(first, second)
@@ -257,18 +257,18 @@ def test_area_filter_keeps_stripes_grey_where_bilinear_does_not() -> None:
 
 
 def test_parameters_fit_into_provenance() -> None:
-    _, said = joined(pictures(9), size=[64, 64])
+    _, said = joined(patterns(9), size=[64, 64])
     shown = in_provenance(said)
     assert json.loads(json.dumps(shown)) == said
     assert "digest" not in json.dumps(shown)
 
 
-def test_pictures_with_and_without_a_target_are_refused() -> None:
-    pieces = pictures(4)
+def test_images_with_and_without_a_target_are_refused() -> None:
+    pieces = patterns(4)
     pieces[1].sample.mask = None
     with pytest.raises(Unfit, match="others have none"):
         joined(pieces, size=[20, 20])
-    pieces = pictures(4)
+    pieces = patterns(4)
     pieces[3].sample.keypoint_scales = None
     with pytest.raises(Unfit, match="keypoint_scales"):
         joined(pieces, size=[20, 20])

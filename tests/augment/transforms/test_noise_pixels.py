@@ -77,13 +77,13 @@ CASES: list[dict[str, Any]] = [
     {"std_range": (0.1, 0.1), "noise_scale_factor": 0.5},
     {"std_range": (0.1, 0.1), "noise_scale_factor": 0.3, "per_channel": False},
 ]
-NUM_PICTURES = 12
+NUM_IMAGES = 12
 
 
 def noisy(cls: Any, image: np.ndarray, params: dict[str, Any]) -> np.ndarray:
     transform = cls(p=1, **params)
     transform.set_random_seed(17)
-    return np.stack([transform(image=image)["image"] for _ in range(NUM_PICTURES)])
+    return np.stack([transform(image=image)["image"] for _ in range(NUM_IMAGES)])
 
 
 @pytest.mark.parametrize("params", CASES)
@@ -97,7 +97,7 @@ def test_noise_has_the_distribution_of_the_original(params: dict[str, Any], leve
     assert abs(ours.mean() - theirs.mean()) < error
     assert abs(ours.std() - theirs.std()) < error
     for bound in (0, level - 1, level, 254):
-        shares = [(pictures <= bound).mean() for pictures in (ours, theirs)]
+        shares = [(images <= bound).mean() for images in (ours, theirs)]
         assert abs(shares[0] - shares[1]) < 5 * np.sqrt(0.5 / independent)
 
 
@@ -106,22 +106,22 @@ def test_noise_of_neighbours_and_channels_is_as_related_as_that_of_the_original(
     image = np.full((160, 200, 3), 128, np.uint8)
     related = []
     for cls in (noise.GaussNoise, A.GaussNoise):
-        pictures = noisy(cls, image, params).astype(np.float64)
-        pictures -= pictures.mean()
-        pictures /= pictures.std()
+        images = noisy(cls, image, params).astype(np.float64)
+        images -= images.mean()
+        images /= images.std()
         related.append(
             [
-                (pictures[:, 1:] * pictures[:, :-1]).mean(),
-                (pictures[:, :, 1:] * pictures[:, :, :-1]).mean(),
-                (pictures[..., 0] * pictures[..., 1]).mean(),
-                (pictures[..., 0] * pictures[..., 2]).mean(),
-                (pictures[1:] * pictures[:-1]).mean(),
+                (images[:, 1:] * images[:, :-1]).mean(),
+                (images[:, :, 1:] * images[:, :, :-1]).mean(),
+                (images[..., 0] * images[..., 1]).mean(),
+                (images[..., 0] * images[..., 2]).mean(),
+                (images[1:] * images[:-1]).mean(),
             ]
         )
     assert np.allclose(related[0], related[1], atol=0.02)
 
 
-def test_noise_of_a_picture_of_any_levels_is_that_of_a_flat_one_at_each_level() -> None:
+def test_noise_of_an_image_of_any_levels_is_that_of_a_flat_one_at_each_level() -> None:
     image = noise_image(60, 70)
     params: dict[str, Any] = {"std": 40.0, "mean": 3.0, "seed": 6}
     for options in CASES:
@@ -161,12 +161,12 @@ def test_noise_of_a_camera_has_the_distribution_of_the_original(color_shift: flo
     photograph = getattr(data, "astronaut")()[:200, 100:300]  # noqa: B009 - scikit-image has no types
     params = {"color_shift": (color_shift, color_shift), "intensity": (intensity, intensity)}
     ours, theirs = (noisy(cls, photograph, params).astype(np.float64) for cls in (noise.ISONoise, A.ISONoise))
-    shares = [(pictures == photograph).all(axis=-1).mean() for pictures in (ours, theirs)]
+    shares = [(images == photograph).all(axis=-1).mean() for images in (ours, theirs)]
     assert abs(shares[0] - shares[1]) < 5 * np.sqrt(0.5 / (ours.size / 3))
     for level in (10, 60, 128, 200, 250):
-        below = [(pictures <= level).mean() for pictures in (ours, theirs)]
+        below = [(images <= level).mean() for images in (ours, theirs)]
         assert abs(below[0] - below[1]) < 5 * np.sqrt(0.5 / (ours.size / 3))
-    changes = [pictures - photograph for pictures in (ours, theirs)]
+    changes = [images - photograph for images in (ours, theirs)]
     error = 5 * changes[1].std() * np.sqrt(2 / (ours.size / 3)) + 1e-9
     assert abs(changes[0].mean() - changes[1].mean()) < error
     assert changes[0].std() == pytest.approx(changes[1].std(), rel=0.02, abs=1e-9)

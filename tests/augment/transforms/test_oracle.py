@@ -44,7 +44,7 @@ CURVED = (*BENDING, "Perspective")
 BOXED = tuple(name for name in DRAWN if "boxes" in CATALOGUE[name].targets)
 PLACE_PX = {"Morphological": 0.6} | dict.fromkeys(BENDING, 2.5) | {"GridElasticDeform": 6.0}
 """Its ellipse has even sides, whose middle lies between pixels. A blob on a kink or tear has another middle than its
-point, so for what bends the place is read from a picture of coordinates instead."""
+point, so for what bends the place is read from an image of coordinates instead."""
 ANGLE_DEGREES = dict.fromkeys(BENDING, 12.0) | {"GridElasticDeform": 20.0}
 """A direction is drawn ten pixels long, and bends; across a tear of the mesh more so."""
 SCALE_SHARE = dict.fromkeys(BENDING, 0.25)
@@ -125,14 +125,14 @@ def test_keypoints_follow_blobs_drawn_in_their_places(name: str, num_draws: int)
             for p, a in zip(points, ahead, strict=True)
             for place in (p, p - a, p + a)
         ]
-        out, pictures = oracle.transformed(transform, given, drawings, **address)
+        out, images = oracle.transformed(transform, given, drawings, **address)
         height, width = out.image.shape[:2]
         for i in range(len(points)):
-            picture, behind, before = pictures[3 * i : 3 * i + 3]
+            image, behind, before = images[3 * i : 3 * i + 3]
             keypoint = some(out.keypoints)[i]
-            middle = oracle.found(picture)
+            middle = oracle.found(image)
             if np.isnan(keypoint).any() or not (-12 <= keypoint[0] < width + 12 and -12 <= keypoint[1] < height + 12):
-                assert oracle.is_absent(picture), (address, i, keypoint)
+                assert oracle.is_absent(image), (address, i, keypoint)
                 seen["absent"] += 1
             if middle is None:
                 continue
@@ -180,7 +180,7 @@ def test_keypoints_of_what_bends_lie_where_their_coordinates_are_seen(name: str,
                 misses.append(np.hypot(*(there - before)))
     assert len(misses) >= 60
     assert np.quantile(misses, 0.9) <= 0.5  # a level of grey is half a pixel
-    assert max(misses) <= 2.5  # where tiles of a mesh meet, the picture is torn
+    assert max(misses) <= 2.5  # where tiles of a mesh meet, the image is torn
 
 
 @pytest.mark.parametrize("name", [name for name in BOXED if name not in BENDING])
@@ -196,9 +196,9 @@ def test_boxes_hold_blobs_drawn_at_their_corners(name: str, num_draws: int) -> N
             for x_min, y_min, x_max, y_max in some(given.boxes)
             for x, y in ((x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max))
         ]
-        out, pictures = oracle.transformed(transform, given, drawings, **address)
+        out, images = oracle.transformed(transform, given, drawings, **address)
         for row in range(2):
-            corners = [oracle.found(picture) for picture in pictures[4 * row : 4 * row + 4]]
+            corners = [oracle.found(image) for image in images[4 * row : 4 * row + 4]]
             if any(corner is None for corner in corners):
                 continue
             xs, ys = [one.x + 0.5 for one in corners if one], [one.y + 0.5 for one in corners if one]

@@ -32,7 +32,7 @@ def rendered(name: str, given_sample: Sample, draw: int = 0, **params: Any) -> t
     draw=st.integers(0, 1_000),
 )
 @DETERMINISTIC
-def test_crop_lies_inside_and_comes_back_in_the_size_the_picture_had(
+def test_crop_lies_inside_and_comes_back_in_the_size_the_image_had(
     height: int, width: int, area: list[float], ratio: list[float], draw: int
 ) -> None:
     image = noise_image(height, width)
@@ -116,7 +116,7 @@ def test_crop_keeps_a_keypoint_in_the_middle_of_its_pixel() -> None:
 # --------------------------------------------------------------------------------------------------- RandomShiftScale
 
 
-def test_shift_by_whole_pixels_moves_the_picture_and_fills_the_rest() -> None:
+def test_shift_by_whole_pixels_moves_the_image_and_fills_the_rest() -> None:
     before = sample(40, 50)
     assert before.mask is not None
     out, drawn = rendered(

@@ -26,7 +26,7 @@ ENHANCEMENTS = {"Brightness", "Color", "Contrast", "Sharpness"}
 
 
 def drawn(name: str, num_draws: int, **params: Any) -> list[Mapping[str, Any]]:
-    """What a policy draws at so many addresses, for a picture of ``SHAPE``."""
+    """What a policy draws at so many addresses, for an image of ``SHAPE``."""
     transform = compiled(node(name, **params))
     given = Sample(np.zeros((*SHAPE, 3), np.uint8))
     return [transform(given, seed=0, draw=i, view=0, key="k").applied[0].params for i in range(num_draws)]
@@ -61,12 +61,12 @@ def test_rand_augment_draws_so_many_operations_of_one_strength() -> None:
 
 
 def test_rand_augment_at_the_weakest_magnitude_changes_only_what_has_none() -> None:
-    transform, picture = compiled(node("RandAugment", magnitude=0)), noise_image(*SHAPE)
+    transform, image = compiled(node("RandAugment", magnitude=0)), noise_image(*SHAPE)
     for draw in range(60):
-        made = transform(Sample(picture), seed=0, draw=draw, view=0, key="k")
+        made = transform(Sample(image), seed=0, draw=draw, view=0, key="k")
         names = {name for name, _ in operations_of(made.applied[0])}
         if not names & {"AutoContrast", "Equalize"}:
-            assert np.array_equal(made.sample.image, picture), names
+            assert np.array_equal(made.sample.image, image), names
 
 
 def test_magnitude_beyond_the_last_bin_is_refused() -> None:
@@ -77,10 +77,10 @@ def test_magnitude_beyond_the_last_bin_is_refused() -> None:
 
 @pytest.mark.parametrize("space", [AUTO, RAND, TRIVIAL_WIDE], ids=["auto", "rand", "trivial"])
 def test_weakest_magnitude_changes_nothing(space: Space) -> None:
-    for picture in (noise_image(*SHAPE), np.full((*SHAPE, 3), 255, np.uint8)):
+    for image in (noise_image(*SHAPE), np.full((*SHAPE, 3), 255, np.uint8)):
         for name, magnitudes in space.items():
             if magnitudes is not None:
-                assert np.array_equal(applied(picture, [(name, magnitudes.at(0, SHAPE))], 0, 0), picture), name
+                assert np.array_equal(applied(image, [(name, magnitudes.at(0, SHAPE))], 0, 0), image), name
 
 
 STRONGEST = {
@@ -185,11 +185,11 @@ def test_aug_mix_draws_from_what_was_asked_for(geometric: bool, all_ops: bool) -
 
 
 def test_aug_mix_is_the_mean_of_its_variants_by_their_weights() -> None:
-    transform, picture = compiled(node("AugMix", all_ops=True)), noise_image(*SHAPE)
+    transform, image = compiled(node("AugMix", all_ops=True)), noise_image(*SHAPE)
     for draw in range(10):
-        made = transform(Sample(picture), seed=0, draw=draw, view=0, key="k")
+        made = transform(Sample(image), seed=0, draw=draw, view=0, key="k")
         drawn_params: Mapping[str, Any] = made.applied[0].params
-        variants = [picture, *(applied(picture, chain, 1, 0) for chain in drawn_params["chains"].values())]
+        variants = [image, *(applied(image, chain, 1, 0) for chain in drawn_params["chains"].values())]
         mean = np.tensordot(drawn_params["weights"], np.array(variants, float), axes=1)
         assert np.abs(made.sample.image - mean).max() <= 0.501
 

@@ -18,7 +18,7 @@ from tests.augment.transforms.catalogue_cases import compiled, node, noise_image
 Made = Callable[[Image.Image], Image.Image]
 
 
-def pictures() -> list[np.ndarray]:
+def patterns() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     ramp = np.tile(np.arange(256, dtype=np.uint8), (9, 1))
     return [
@@ -34,7 +34,7 @@ def furthest(step: tuple[str, float | None], made: Made) -> int:
     """By how many levels a step misses what Pillow makes, at worst."""
     return max(
         int(np.abs(applied(one, [step], 0, 0).astype(int) - np.array(made(Image.fromarray(one)))).max())
-        for one in pictures()
+        for one in patterns()
     )
 
 
@@ -74,7 +74,7 @@ def test_shears_and_shifts_are_pillows_to_the_pixel(magnitude: float) -> None:
 
 @pytest.mark.parametrize("degrees", [-135, -30, -1, 4.5, 27, 117])
 def test_turns_are_pillows_but_for_pixels_between_two(degrees: float) -> None:
-    for one in pictures()[:2]:
+    for one in patterns()[:2]:
         mine, theirs = applied(one, [("Rotate", degrees)], 0, 0), np.array(Image.fromarray(one).rotate(degrees))
         assert (mine != theirs).any(axis=2).mean() <= 0.02
 
@@ -86,11 +86,11 @@ def test_three_augment_is_its_authors_code_but_for_the_blur() -> None:
     for draw in range(20):
         made = transform(Sample(smooth), seed=0, draw=draw, view=0, key="k")
         ((name, sigma),) = operations_of(made.applied[0])
-        picture = Image.fromarray(smooth)
+        image = Image.fromarray(smooth)
         if name == "GaussianBlur":
-            theirs = picture.filter(ImageFilter.GaussianBlur(sigma or 0))
+            theirs = image.filter(ImageFilter.GaussianBlur(sigma or 0))
         else:
-            theirs = ImageOps.solarize(picture) if name == "Solarize" else picture.convert("L").convert("RGB")
+            theirs = ImageOps.solarize(image) if name == "Solarize" else image.convert("L").convert("RGB")
         difference = np.abs(made.sample.image.astype(int) - np.array(theirs))
         inside = difference[6:-6, 6:-6]  # Pillow's blur is three boxes, and treats the edge in its own way
         assert inside.max() <= (3 if name == "GaussianBlur" else 0)

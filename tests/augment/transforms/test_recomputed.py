@@ -142,7 +142,7 @@ def _part(image: np.ndarray, crop_coords: Sequence[int]) -> np.ndarray:
 
 
 def _perspective(image: np.ndarray, said: dict[str, Any]) -> np.ndarray:
-    """Its matrix leads into a frame of ``max_height`` and ``max_width``, which is resized to the picture's size."""
+    """Its matrix leads into a frame of ``max_height`` and ``max_width``, which is resized to the image's size."""
     height, width = image.shape[:2]
     resize = np.diag([width / said["max_width"], height / said["max_height"], 1.0])
     return _warped(image, resize @ np.array(said["matrix"]), (height, width))

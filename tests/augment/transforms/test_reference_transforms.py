@@ -1,4 +1,4 @@
-"""Transforms that take pictures of another dataset: what they make of them, against formulas that are not theirs."""
+"""Transforms that take images of another dataset: what they make of them, against formulas that are not theirs."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def adapted(name: str, image: np.ndarray, reference: np.ndarray, **params: Any) 
 
 
 def photograph(height: int, width: int) -> np.ndarray:
-    """A part of a picture of a cat; its values are far from 0 and 255."""
+    """A part of an image of a cat; its values are far from 0 and 255."""
     cat: np.ndarray = data.cat()  # type: ignore[no-untyped-call]  # scikit-image ships no types
     return (64 + cat[60 : 60 + height, 90 : 90 + width] // 4).astype(np.uint8)
 
@@ -77,7 +77,7 @@ def test_low_frequencies_have_the_amplitudes_of_the_reference_and_the_rest_its_o
     assert np.abs(before - wanted)[low].max() > 10 * rounding
 
 
-def test_picture_without_structure_takes_the_low_frequencies_of_the_reference() -> None:
+def test_image_without_structure_takes_the_low_frequencies_of_the_reference() -> None:
     flat = np.full((48, 60, 3), 120, np.uint8)
     made = adapted("FDA", flat, style(48, 60), beta_limit=[0.2, 0.2])
     assert made.std() > 3
@@ -112,8 +112,8 @@ def test_pca_adaptation_gives_mean_and_axes_of_the_reference_and_keeps_the_sprea
     image, reference = photograph(90, 120), style(70, 55)
     made = adapted("PixelDistributionAdaptation", image, reference, blend_ratio=[1, 1], transform_type="pca")
 
-    def axes(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.linalg.eigh(np.cov(picture.reshape(-1, 3).T))
+    def axes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.linalg.eigh(np.cov(image.reshape(-1, 3).T))
 
     (spread, _), (result, result_axes), (_, wanted_axes) = axes(image), axes(made), axes(reference)
     assert np.allclose(made.mean(axis=(0, 1)), reference.mean(axis=(0, 1)), atol=0.1)
@@ -122,7 +122,7 @@ def test_pca_adaptation_gives_mean_and_axes_of_the_reference_and_keeps_the_sprea
 
 
 @pytest.mark.parametrize("kind", ["pca", "standard", "minmax"])
-def test_picture_adapted_to_itself_stays(kind: str) -> None:
+def test_image_adapted_to_itself_stays(kind: str) -> None:
     image = photograph(90, 120)
     for other in (image, np.full((5, 5, 3), 90, np.uint8)):
         made = adapted("PixelDistributionAdaptation", other, other, blend_ratio=[1, 1], transform_type=kind)
@@ -170,7 +170,7 @@ def test_element_is_what_the_mask_shows_in_its_drawn_place_and_size() -> None:
     assert np.array_equal(some(made.sample.mask), some(grey().mask))
 
 
-def test_picture_without_a_mask_is_an_element_of_its_own_shape() -> None:
+def test_image_without_a_mask_is_an_element_of_its_own_shape() -> None:
     made = render("OverlayElements", grey(), Loose([np.zeros((10, 40, 3), np.uint8)]), num_elements=1)
     ((x, y, width, height),) = places(made)
     assert np.array_equal((made.sample.image == 0).all(axis=2).sum(), width * height)
@@ -179,7 +179,7 @@ def test_picture_without_a_mask_is_an_element_of_its_own_shape() -> None:
     assert 0 <= y <= 100 - height
 
 
-def test_one_object_of_several_is_an_element_and_none_of_a_picture_without() -> None:
+def test_one_object_of_several_is_an_element_and_none_of_an_image_without() -> None:
     masks = np.zeros((2, 40, 50), np.uint8)
     masks[0, 5:15, 5:15], masks[1, 20:40, 25:30] = 1, 1
     image = np.where(masks[0][..., np.newaxis] == 1, np.uint8(10), np.uint8(200)).repeat(3, axis=2)
@@ -254,7 +254,7 @@ class Broken(Loose):
         return super().sample(index)
 
 
-def test_reference_that_is_no_picture_gives_its_place_to_the_next() -> None:
+def test_reference_that_is_no_image_gives_its_place_to_the_next() -> None:
     wanted, there = source.take(Broken({}), 11)
     assert wanted == "11"
     undecodable = RecordError("11", Reason.UNDECODABLE, "cut short")
@@ -280,7 +280,7 @@ def test_pipeline_without_its_references_is_refused_at_every_place_with_a_remedy
         check_references(spec, {"styles"})
     first, second = caught.value.problems
     assert first.loc == ("transforms", 1, "TemplateTransform", "references")
-    assert first.msg.startswith("`TemplateTransform` takes pictures of the dataset `others`, which is not there; say ")
+    assert first.msg.startswith("`TemplateTransform` takes images of the dataset `others`, which is not there; say ")
     assert "--references others=FOLDER" in first.msg
     assert second.msg.endswith("`styels`, which is not there; did you mean `styles`?")
     with pytest.raises(PipelineError):
@@ -288,7 +288,7 @@ def test_pipeline_without_its_references_is_refused_at_every_place_with_a_remedy
     check_references(spec, {"others", "styels"})
 
 
-def test_loose_pictures_are_checked() -> None:
+def test_loose_images_are_checked() -> None:
     with pytest.raises(CallError, match="give at least one"):
         Loose([])
     with pytest.raises(CallError, match="uint8"):

@@ -191,7 +191,7 @@ def test_fixed_output(text: str, size: tuple[int, int] | None) -> None:
         ("[RandomCropFromBorders: {crop_left: 0, crop_right: 0, crop_top: 0, crop_bottom: 0}]", (30, 50)),
     ],
 )
-def test_output_size_of_one_picture(text: str, size: tuple[int, int] | None) -> None:
+def test_output_size_of_one_image(text: str, size: tuple[int, int] | None) -> None:
     spec = spec_of(text)
     assert sizes.output_size(spec, 30, 50) == size
     found = rendered_sizes(spec, 30, 50, 20)
@@ -314,26 +314,26 @@ def test_what_does_not_fit_is_refused_in_every_draw_and_in_our_words(tree: Any, 
         (
             "[HorizontalFlip, RandomCrop: {height: 64, width: 64}]",
             [
-                "transforms.1.RandomCrop: `RandomCrop` cannot take a picture of 30 x 50",
-                "64 x 64 pixels (height x width) from a picture of 30 x 50",
+                "transforms.1.RandomCrop: `RandomCrop` cannot take an image of 30 x 50",
+                "64 x 64 pixels (height x width) from an image of 30 x 50",
                 "set `pad_if_needed: true`, put `SmallestMaxSize` before it, or take less",
             ],
         ),
         ("[OneOf: {transforms: [Crop: {x_max: 51, y_max: 20}]}]", ["transforms.0.OneOf.transforms.0.Crop"]),
         (
             "[RandomScale: {scale_limit: [-0.5, 0]}, CenterCrop: {height: 20, width: 20}]",
-            ["a picture of 15-30 x 25-50"],
+            ["an image of 15-30 x 25-50"],
         ),
         ("[CropNonEmptyMaskIfExists: {height: 31, width: 5}]", ["put `SmallestMaxSize` before it, or take less"]),
         ("[RandomRotate90, CenterCrop: {height: 25, width: 45}]", ["CenterCrop"]),
-        ("[RandomScale: {scale_limit: [-0.99, 0]}]", ["leaves nothing of a picture of 30 x 50"]),
+        ("[RandomScale: {scale_limit: [-0.99, 0]}]", ["leaves nothing of an image of 30 x 50"]),
         (
             f"[{', '.join([f'Pad: {{padding: {limits.PAD_PX}}}'] * 8)}]",
             [f"pixels, the limit is {limits.OUTPUT_PIXELS} (OUTPUT_PIXELS)"],
         ),
     ],
 )
-def test_what_the_smallest_picture_cannot_pass_is_refused(text: str, messages: list[str]) -> None:
+def test_what_the_smallest_image_cannot_pass_is_refused(text: str, messages: list[str]) -> None:
     spec = spec_of(text)
     with pytest.raises(PipelineError) as caught:
         sizes.check_fits(spec, 30, 50, frozenset({"mask"}))
@@ -341,7 +341,7 @@ def test_what_the_smallest_picture_cannot_pass_is_refused(text: str, messages: l
         assert message in str(caught.value)
 
 
-def test_the_picture_is_named() -> None:
+def test_the_image_is_named() -> None:
     with pytest.raises(PipelineError, match=r"cannot take `cats/7` \(30 x 50\): it takes 64 x 64"):
         sizes.check_fits(spec_of("[CenterCrop: {height: 64, width: 64}]"), 30, 50, key="cats/7")
 
@@ -359,13 +359,13 @@ def test_the_picture_is_named() -> None:
         "[OneOf: {p: 0, transforms: [RandomCrop: {height: 64, width: 64}]}]",
     ],
 )
-def test_what_the_smallest_picture_can_pass_is_not_refused(text: str) -> None:
+def test_what_the_smallest_image_can_pass_is_not_refused(text: str) -> None:
     spec = spec_of(text)
     sizes.check_fits(spec, 30, 50)
     assert rendered_sizes(spec, 30, 50, 5)
 
 
-def test_output_that_cannot_be_held_is_refused_before_any_picture() -> None:
+def test_output_that_cannot_be_held_is_refused_before_any_image() -> None:
     side = limits.OUTPUT_SIDE_PX
     assert side**2 <= limits.OUTPUT_PIXELS
     largest = {"Resize": {"height": side, "width": side}}

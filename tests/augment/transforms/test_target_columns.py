@@ -1,4 +1,4 @@
-"""All that is said of a picture comes through a pipeline: rows, masks of objects, sides, rules, counts."""
+"""All that is said of an image comes through a pipeline: rows, masks of objects, sides, rules, counts."""
 
 import re
 from dataclasses import replace
@@ -401,7 +401,7 @@ def test_half_of_the_symmetries_of_the_square_mirror(name: str) -> None:
     assert len(swapped) == 8
 
 
-def test_shear_past_the_picture_s_diagonal_mirrors_it() -> None:
+def test_shear_past_the_image_s_diagonal_mirrors_it() -> None:
     out = run("[Affine: {shear: {x: [60, 60], y: [60, 60]}, p: 1}]", full()).sample
     again = run("[Affine: {shear: {x: [30, 30], y: [30, 30]}, p: 1}]", full()).sample
     determinant = 1 - np.tan(np.radians(60)) ** 2

@@ -53,8 +53,8 @@ STRONGER: dict[str, dict[str, Any]] = {
 }
 EXACT = 1e-3
 RESAMPLED = 1.0
-"""Albumentations scales keypoints and box edges from the picture's corner, pixels from their middles: half a pixel of
-the larger picture apart, and a nearest neighbour is off by another half."""
+"""Albumentations scales keypoints and box edges from the image's corner, pixels from their middles: half a pixel of
+the larger image apart, and a nearest neighbour is off by another half."""
 
 BENDING = (
     "ElasticTransform",
@@ -108,7 +108,7 @@ def blobs() -> Sample:
 
 
 def oracle_params(name: str, **more: Any) -> dict[str, Any]:
-    """Nearest neighbour for the picture too, and borders of class 0's colour, so that pixels name their class."""
+    """Nearest neighbour for the image too, and borders of class 0's colour, so that pixels name their class."""
     known = CATALOGUE[name].schema["properties"]
     fill = 0 if name == "CropAndPad" else [0, 0, 255]
     wanted = {"interpolation": 0, "mask_interpolation": 0, "fill": fill, **STRONGER.get(name, {}), **more}

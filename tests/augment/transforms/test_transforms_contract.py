@@ -31,7 +31,7 @@ def digest(rendered: Sample) -> str:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_result_is_a_contiguous_uint8_picture_of_its_own_at_any_size(name: str) -> None:
+def test_result_is_a_contiguous_uint8_image_of_its_own_at_any_size(name: str) -> None:
     transform = compiled(node(name))
     for height, width in SIZES:
         given = movable(name, sample(height, width))
@@ -43,7 +43,7 @@ def test_result_is_a_contiguous_uint8_picture_of_its_own_at_any_size(name: str) 
         if refused is not None:
             assert (refused.key, refused.reason) == ("k", Reason.NOT_RENDERABLE)
             assert refused.detail.startswith(f"{name} on {height} x {width} pixels: ")
-            assert height < 33, f"a picture of ordinary size is refused: {refused}"
+            assert height < 33, f"an image of ordinary size is refused: {refused}"
             continue
         assert rendered.image.dtype == np.uint8
         assert rendered.image.ndim == 3
@@ -178,7 +178,7 @@ def test_parameters_survive_json(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in LEAVES if CATALOGUE[name].targets == {"image"}])
-def test_targets_stay_exactly_where_only_the_picture_changes(name: str) -> None:
+def test_targets_stay_exactly_where_only_the_image_changes(name: str) -> None:
     given = movable(name, sample())
     rendered, *_ = compiled(node(name))(given, seed=0, draw=0, view=0, key="k")
     for field in ("mask", "boxes", "box_labels", "keypoints"):

@@ -143,7 +143,7 @@ STRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", STRONG)
 def test_keypoints_of_a_distortion_name_the_pixel_they_stood_on(name: str) -> None:
-    """A picture whose colours are its coordinates, so that each pixel of the result says where it came from."""
+    """An image whose colours are its coordinates, so that each pixel of the result says where it came from."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     image = np.stack([x * 2, y * 2, np.full_like(x, 200)], axis=-1).astype(np.uint8)
     points = np.array([[20, 20], [45, 35], [70, 50], [30, 50]], dtype=np.float32)
@@ -159,8 +159,8 @@ def test_keypoints_of_a_distortion_name_the_pixel_they_stood_on(name: str) -> No
     assert found >= 18
 
 
-def test_keypoint_of_a_mesh_is_never_found_where_the_picture_is_mixed_with_its_border() -> None:
-    """Beside the picture's edge a pixel between its last row and nothing may look like one of its middle."""
+def test_keypoint_of_a_mesh_is_never_found_where_the_image_is_mixed_with_its_border() -> None:
+    """Beside the image's edge a pixel between its last row and nothing may look like one of its middle."""
     y, x = np.mgrid[:97, :131]
     image = np.stack([x, y, np.full_like(x, 200)], axis=-1).astype(np.uint8)
     transform = compiled(node("GridElasticDeform", interpolation=0, num_grid_xy=[4, 4], magnitude=6))

@@ -17,7 +17,7 @@ LEFT_HALF = np.eye(3)
 
 
 def batch_of(*views: tuple[Any, tuple[int, int]], num_rows: int = 1, source: tuple[int, int] = (10, 20)) -> Batch:
-    """Views of pictures of 10 x 20 pixels: each an inverse map and a size."""
+    """Views of images of 10 x 20 pixels: each an inverse map and a size."""
     found = [
         Batch(
             epoch=0,
@@ -41,7 +41,7 @@ HALF = (LEFT_HALF, (10, 10))
 
 
 def boxes_of(*rows: tuple[Any, ...]) -> dict[str, Any]:
-    """One picture's boxes with scores, and classes where they are given."""
+    """One image's boxes with scores, and classes where they are given."""
     found = {
         "boxes": [np.array([row[0] for row in rows]).reshape(-1, 4)],
         "scores": [np.array([row[1] for row in rows])],
@@ -156,7 +156,7 @@ def test_keypoints_are_those_of_the_views_that_have_them() -> None:
     assert np.allclose(merged.keypoints, [[[2, 1], [2, 4], nan]], equal_nan=True)  # type: ignore[arg-type]
 
 
-def test_pictures_may_have_their_channels_first() -> None:
+def test_images_may_have_their_channels_first() -> None:
     batch = batch_of(MIRRORED)
     batch.images = np.zeros((1, 3, 10, 20), np.float32)
     merged = merge_predictions([{"masks": [np.arange(20.0) * np.ones((10, 1))]}], batch)

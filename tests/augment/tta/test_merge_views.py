@@ -64,7 +64,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 
 
 def painted() -> Sample:
-    """A picture of two objects, one with a box about it."""
+    """An image of two objects, one with a box about it."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[((x - 20) / 14) ** 2 + ((y - 55) / 17) ** 2 < 1] = 1
@@ -87,7 +87,7 @@ def compiled(name: str) -> Compiled:
 
 
 def seen_by(transforms: list[str], draw: int) -> tuple[list[TransformedSample], Batch]:
-    """The picture as each transform shows it, and a batch of one row that holds it."""
+    """The image as each transform shows it, and a batch of one row that holds it."""
     made = [compiled(name)(painted(), seed=3, draw=draw, view=view, key="a") for view, name in enumerate(transforms)]
     views = [
         Batch(

@@ -33,7 +33,7 @@ DTYPES = {
 def view_of(
     generator: np.random.Generator, num_rows: int, size: tuple[int, int] | None, *, has_targets: bool = True
 ) -> dict[str, Any]:
-    """The fields of a batch that a view has of its own; ``size`` is None where its pictures differ."""
+    """The fields of a batch that a view has of its own; ``size`` is None where its images differ."""
     sizes = [size or tuple(generator.integers(1, 6, 2).tolist()) for _ in range(num_rows)]
     counts = [generator.integers(0, 3, 2).tolist() for _ in range(num_rows)]
     images = [generator.integers(0, 256, (*each, 3), np.uint8) for each in sizes]

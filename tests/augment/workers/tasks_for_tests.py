@@ -178,7 +178,7 @@ def eat(num_bytes: int) -> int:
 
 
 def hold(num_bytes: int) -> np.ndarray[Any, Any]:
-    """This much memory, as a rendered picture takes it."""
+    """This much memory, as a rendered image takes it."""
     return np.ones(num_bytes, dtype=np.uint8)
 
 
@@ -193,7 +193,7 @@ def leave_a_thread() -> int:
     return os.getpid()
 
 
-def picture(side: int) -> np.ndarray[Any, Any]:
+def pattern(side: int) -> np.ndarray[Any, Any]:
     return np.arange(side * side * 3, dtype=np.uint64).astype(np.uint8).reshape(side, side, 3)
 
 

@@ -18,7 +18,7 @@ from augment.samples.sample import Refusal
 from augment.workers import launcher, outcome, quarantine
 from augment.workers.process import Ended, OutOfMemory, Reply, RunTask, WorkerLimits
 from tests.augment.waiting import eventually
-from tests.augment.workers.tasks_for_tests import Call, Records, picture
+from tests.augment.workers.tasks_for_tests import Call, Records, pattern
 
 LIMITS = WorkerLimits(record_timeout_s=60, memory_bytes=512 << 20)
 IMPATIENT = WorkerLimits(record_timeout_s=0.3, memory_bytes=512 << 20)
@@ -202,9 +202,9 @@ def test_a_value_that_cannot_be_pickled_is_an_error_and_not_a_death(bench: Bench
         bench.run(Records(("a",), {"a": ("unpicklable",)}), quarantine=True)
 
 
-def test_a_picture_from_quarantine_is_the_same_and_can_be_written(bench: Bench) -> None:
-    result = bench.run(Records(("a",), {"a": ("picture", 400)}), quarantine=True)["a"]
-    assert (result == picture(400)).all()
+def test_an_image_from_quarantine_is_the_same_and_can_be_written(bench: Bench) -> None:
+    result = bench.run(Records(("a",), {"a": ("image", 400)}), quarantine=True)["a"]
+    assert (result == pattern(400)).all()
     assert result.dtype == np.uint8
     assert result.flags.writeable
 

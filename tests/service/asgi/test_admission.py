@@ -68,7 +68,7 @@ def test_a_body_on_its_way_holds_no_place() -> None:
     assert (admission.num_admitted, admission.num_sending, admission.num_open) == (0, 0, 0)
 
 
-def test_streams_and_pictures_have_places_of_their_own() -> None:
+def test_streams_and_images_have_places_of_their_own() -> None:
     admission = Admission(1, 10, 10)
     with admission.place(Lane.STREAM):
         with pytest.raises(BusyError, match="1 streams"), admission.place(Lane.STREAM):

@@ -35,7 +35,7 @@ def test_format_that_is_not_served_is_refused_with_those_that_are(name: str | No
         chosen(name, accept)
 
 
-def test_format_of_pictures_is_checked_where_it_counts() -> None:
+def test_format_of_images_is_checked_where_it_counts() -> None:
     with pytest.raises(CallError, match="image_format is 'bmp'"):
         chosen("tar", None, image_format="bmp")
     assert chosen("arrow", None, image_format="bmp") == PartFormat(BatchFormat.ARROW)

@@ -12,7 +12,7 @@ from augment.images.encode import encode_image
 from service import one_shot
 from service.app import create_app
 from service.settings import Settings
-from tests.service.folders_for_tests import picture
+from tests.service.folders_for_tests import pattern
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_every_body_of_json_is_read_by_the_strict_reader(
 def test_no_field_of_a_form_takes_json_that_means_two_things(service: TestClient, field: str, flaw: str) -> None:
     body, named = FLAWS[flaw]
     form = {"pipeline": "light", field: body}
-    answer = service.post("/v1/augment", files=[("images", ("a.png", encode_image(picture(0), "png")))], data=form)
+    answer = service.post("/v1/augment", files=[("images", ("a.png", encode_image(pattern(0), "png")))], data=form)
     assert answer.status_code in {400, 422}, answer.text
     if field in {"annotations", "pipeline"}:
         assert any(part in answer.json()["detail"] for part in named.split("|")), answer.text
@@ -108,7 +108,7 @@ def test_no_field_of_a_form_takes_json_that_means_two_things(service: TestClient
 def test_the_path_of_what_is_written_twice_is_told(service: TestClient) -> None:
     annotations = '[{"boxes": [[0, 0, 4, 4]], "extra": {"a": 1, "a": 2}}]'
     form = {"pipeline": "light", "annotations": annotations}
-    answer = service.post("/v1/augment", files=[("images", ("a.png", encode_image(picture(0), "png")))], data=form)
+    answer = service.post("/v1/augment", files=[("images", ("a.png", encode_image(pattern(0), "png")))], data=form)
     assert answer.json()["errors"][0]["loc"] == ["annotations", 0, "extra", "a"]
 
 

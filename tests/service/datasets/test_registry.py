@@ -129,10 +129,10 @@ def test_bodies_of_no_known_kind_are_refused(service: TestClient) -> None:
     assert service.post("/v1/datasets", content=b"x").status_code == 415
 
 
-def test_a_folder_without_a_picture_is_refused_and_leaves_nothing(service: TestClient, data_root: Path) -> None:
+def test_a_folder_without_an_image_is_refused_and_leaves_nothing(service: TestClient, data_root: Path) -> None:
     (data_root / "empty").mkdir()
     (data_root / "broken").mkdir()
-    (data_root / "broken" / "a.png").write_bytes(b"no picture")
+    (data_root / "broken" / "a.png").write_bytes(b"no image")
     for path in ("empty", "broken", "missing"):
         answer = _register(service, "nothing", data_root / path)
         assert answer.status_code == 422, path
@@ -170,7 +170,7 @@ def test_records_are_read_page_by_page(service: TestClient, data_root: Path) -> 
 def test_refused_files_are_read_page_by_page(service: TestClient, data_root: Path) -> None:
     folder = write_folder(data_root / "refusing", "a.png")
     for name in ("b", "d", "c", "é"):
-        (folder / f"{name}.png").write_bytes(b"no picture")
+        (folder / f"{name}.png").write_bytes(b"no image")
     assert _register(service, "refusing", folder).json()["num_refused"] == 4
     first = service.get("/v1/datasets/refusing/refused", params={"limit": "3"}).json()
     rest = service.get("/v1/datasets/refusing/refused", params={"after": first["next"]}).json()

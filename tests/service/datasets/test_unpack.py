@@ -16,7 +16,7 @@ from augment.errors import AugmentError, DatasetError
 from augment.workers.files import ProgressFile
 from service.datasets.unpack import ArchiveLimits, Unpacked, _Member, _Unpacking, unpack
 from service.errors import MalformedError, MediaTypeError, ServiceError, TooLargeError
-from tests.service.archives_for_tests import PICTURES, png, tar_member, tar_of, tarred, zip_of, zipped
+from tests.service.archives_for_tests import IMAGES, png, tar_member, tar_of, tarred, zip_of, zipped
 
 LIMITS = ArchiveLimits(max_files=100, max_bytes=2**24, max_ratio=100)
 
@@ -34,14 +34,14 @@ def _files(folder: Path) -> dict[str, bytes]:
     "data",
     [
         zipped(), zipped(method=zipfile.ZIP_STORED), tarred(), tarred(mode="w:gz"),
-        zipped({f"./{name}": data for name, data in PICTURES.items()}),
+        zipped({f"./{name}": data for name, data in IMAGES.items()}),
     ],
     ids=["zip", "zip stored", "tar", "tar.gz", "with dots"],
 )  # fmt: skip
 def test_archive_becomes_its_files(tmp_path: Path, data: bytes) -> None:
     unpacked = _unpack(data, tmp_path)
-    assert _files(tmp_path / "files") == PICTURES
-    assert unpacked == ("", 3, sum(map(len, PICTURES.values())))
+    assert _files(tmp_path / "files") == IMAGES
+    assert unpacked == ("", 3, sum(map(len, IMAGES.values())))
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -141,7 +141,7 @@ HOSTILE: dict[str, tuple[bytes, type[Exception]]] = {
     "tar: pipe": (tar_of(tar_member("cat/pipe", tarfile.FIFOTYPE)), DatasetError),
     "tar: folder above": (tar_of(tar_member("../cat", tarfile.DIRTYPE)), DatasetError),
     "tar: cut in a file": (tarred()[:700], MalformedError),
-    "tar: cut between files": (tarred()[: 512 + (len(PICTURES["cat/1.png"]) + 511) // 512 * 512], MalformedError),
+    "tar: cut between files": (tarred()[: 512 + (len(IMAGES["cat/1.png"]) + 511) // 512 * 512], MalformedError),
     "tar.gz: cut": (tarred(mode="w:gz")[:-40], MalformedError),
     "tar.gz: checksum": (tarred(mode="w:gz")[:-8] + b"\0\0\0\0" + tarred(mode="w:gz")[-4:], MalformedError),
     "tar.gz: bomb": (tarred({"cat/1.png": bytes(2**26)}, mode="w:gz"), TooLargeError),

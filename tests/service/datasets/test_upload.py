@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from augment.scanning.scan import scan
-from tests.service.archives_for_tests import PICTURES, png, tarred, zipped
+from tests.service.archives_for_tests import IMAGES, png, tarred, zipped
 from tests.service.datasets.test_unpack import HOSTILE
 from tests.service.folders_for_tests import Run
 
@@ -38,8 +38,8 @@ def _under_way(client: TestClient) -> set[str]:
 
 @pytest.fixture
 def digest(tmp_path: Path) -> str:
-    """The digest of the pictures' dataset, as a scan of a folder finds it."""
-    for name, data in PICTURES.items():
+    """The digest of the images' dataset, as a scan of a folder finds it."""
+    for name, data in IMAGES.items():
         (tmp_path / "plain" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "plain" / name).write_bytes(data)
     return scan(tmp_path / "plain").digest
@@ -60,7 +60,7 @@ def test_an_upload_leaves_its_files_and_nothing_of_the_archive(service: TestClie
     _form(service, "kept", zipped())
     inside = next(path for path in (_home(service) / "datasets" / "kept").iterdir() if path.is_dir())
     assert {str(path.relative_to(inside)) for path in inside.rglob("*") if path.is_file()} == {
-        "manifest.arrow", *(f"files/{name}" for name in PICTURES),
+        "manifest.arrow", *(f"files/{name}" for name in IMAGES),
     }  # fmt: skip
     assert _under_way(service) == set()
     assert service.delete("/v1/datasets/kept").status_code == 204
@@ -80,7 +80,7 @@ def test_other_content_replaces_only_where_it_is_asked_to(service: TestClient) -
 
 
 def test_a_packed_folder_is_that_folder(service: TestClient, digest: str) -> None:
-    packed = {f"photos/{name}": data for name, data in PICTURES.items()} | {"__MACOSX/photos/._x": b"x"}
+    packed = {f"photos/{name}": data for name, data in IMAGES.items()} | {"__MACOSX/photos/._x": b"x"}
     assert _form(service, "packed", zipped(packed)).json()["digest"] == digest
 
 
@@ -117,17 +117,17 @@ def test_a_hostile_archive_is_a_clients_error_and_leaves_nothing(service: TestCl
     assert _under_way(service) == set()
 
 
-def test_an_archive_without_a_picture_is_refused(service: TestClient) -> None:
+def test_an_archive_without_an_image_is_refused(service: TestClient) -> None:
     for data in (zipped({}), zipped({"notes.dat": b"text"}), zipped({"top/notes/a.txt": b"text"})):
-        answer = _raw(service, "no-picture", data)
+        answer = _raw(service, "no-image", data)
         assert answer.status_code == 422, answer.text
         assert answer.json()["detail"].startswith("the archive ")
         assert str(_home(service)) not in answer.text, "where the service keeps its files is its own affair"
-        assert service.get("/v1/datasets/no-picture").status_code == 404
+        assert service.get("/v1/datasets/no-image").status_code == 404
 
 
-def test_a_broken_picture_in_an_archive_is_refused_alone(service: TestClient) -> None:
-    answer = _form(service, "one-broken", zipped({**PICTURES, "cat/broken.png": png()[:20]}))
+def test_a_broken_image_in_an_archive_is_refused_alone(service: TestClient) -> None:
+    answer = _form(service, "one-broken", zipped({**IMAGES, "cat/broken.png": png()[:20]}))
     assert (answer.json()["num_records"], answer.json()["num_refused"]) == (3, 1)
 
 

@@ -111,7 +111,7 @@ def test_a_job_takes_splits_formats_and_rules_as_the_command_line_does(service: 
     assert (job["state"], job["progress"]) == ("succeeded", {"done": 4, "total": 4, "failed": 0}), job["error"]
     assert (job["format"], job["copies"], job["copy_splits"]) == ("csv", "balance", None)
     rows = (Path(job["output"]) / "labels.csv").read_text().splitlines()
-    assert len(rows) == 1 + 4 + 1, "a heading, two pictures of each class, and the split that is copied"
+    assert len(rows) == 1 + 4 + 1, "a heading, two images of each class, and the split that is copied"
     job = _done(service, {"dataset": name, "copies": 0, "include_originals": True, "output": {"name": "plain"}})
     assert (job["state"], job["pipeline"]) == ("succeeded", "")
     job = _done(service, _wanted("alone", dataset=name, split="val", copies={"dog": 3}))
@@ -154,7 +154,7 @@ def test_a_job_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     table.close()
 
 
-def test_a_job_takes_pictures_of_a_dataset_which_stays_until_its_end(
+def test_a_job_takes_images_of_a_dataset_which_stays_until_its_end(
     service: TestClient, photos: str, data_root: Path, tmp_path: Path
 ) -> None:
     styles = write_folder(data_root / "styles", "a.png", "b.png")
@@ -373,7 +373,7 @@ def test_a_full_home_ends_a_job_and_says_so(run: Run, tmp_path: Path) -> None:
     assert "AUGMENT_MAX_HOME_BYTES" in job["error"]["detail"]
 
 
-def test_a_picture_does_not_wait_for_a_jobs_shard(run: Run, tmp_path: Path) -> None:
+def test_an_image_does_not_wait_for_a_jobs_shard(run: Run, tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data" / "photos", "cat/1.png")
     service = run(data_roots=(tmp_path / "data",), workers=1)
     service.post("/v1/datasets", json={"name": "photos", "path": str(root)})
@@ -384,8 +384,8 @@ def test_a_picture_does_not_wait_for_a_jobs_shard(run: Run, tmp_path: Path) -> N
         assert time.monotonic() < deadline
         time.sleep(0.02)
     for seed in range(3):
-        picture = (root / "cat" / "1.png").read_bytes()
-        answer = service.post("/v1/augment", params={"pipeline": "light", "seed": seed}, content=picture)
+        image = (root / "cat" / "1.png").read_bytes()
+        answer = service.post("/v1/augment", params={"pipeline": "light", "seed": seed}, content=image)
         assert answer.status_code == 200, answer.text
     assert service.get(f"/v1/jobs/{job_id}").json()["progress"]["done"] == 0, "its only shard is still rendered"
     assert "augment_job_workers_busy 1.0" in service.get("/metrics").text

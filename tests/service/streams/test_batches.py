@@ -247,13 +247,13 @@ def test_what_nobody_reads_goes_where_a_rendering_finds_no_room(home: Home, memo
     in_loop(scenario)
 
 
-def test_what_nobody_reads_goes_where_pictures_are_larger_than_expected(home: Home, memory: Path) -> None:
+def test_what_nobody_reads_goes_where_images_are_larger_than_expected(home: Home, memory: Path) -> None:
     class FullOfIdle:
         """Finds no room while anything idle lies in memory."""
 
         def submit(self, _: object) -> "Future[Any]":
             future: Future[Any] = Future()
-            if files_in(memory) > 2:  # the picture and its result
+            if files_in(memory) > 2:  # the image and its result
                 future.set_exception(StorageError("there is no room"))
             else:
                 future.set_result(Copies((), {}))
@@ -268,14 +268,14 @@ def test_what_nobody_reads_goes_where_pictures_are_larger_than_expected(home: Ho
         datasets = Datasets(home, Quota(home, 2**30), workers, Settings())
         oneshot = OneShot(files, datasets, workers, metrics, Settings())
         options = Options(Pipeline.load("light"), 0, 1, "jpeg", 90)
-        pictures = RequestFiles(files, 1, KIB)
-        pictures.begin("cat")
+        images = RequestFiles(files, 1, KIB)
+        images.begin("cat")
         await content_of(batches, oven.wanted("a"))
-        assert len(await oneshot.render(pictures, options)) == 1
+        assert len(await oneshot.render(images, options)) == 1
         async with batches.lease(oven.wanted("b")):
             with pytest.raises(StorageError, match="no room"):
-                await oneshot.render(pictures, options)
-        pictures.close()
+                await oneshot.render(images, options)
+        images.close()
         assert files_in(memory) == 1, "what was read"
 
     in_loop(scenario)
@@ -288,7 +288,7 @@ def test_a_disk_that_is_full_when_results_are_packed_is_a_storage_error(kind: Bu
         pack(kind, [], options, Path("/dev/full"))
 
 
-def test_what_nobody_reads_goes_where_a_picture_finds_no_room(home: Home, memory: Path) -> None:
+def test_what_nobody_reads_goes_where_an_image_finds_no_room(home: Home, memory: Path) -> None:
     async def scenario() -> None:
         oven = Oven()
         oven.go.set()

@@ -15,7 +15,7 @@ from augment.normalize.section import parse
 from augment.samples.sample import Batch
 from augment.wire import arrow
 from tests.augment.wire.wire_for_tests import read_npz
-from tests.service.folders_for_tests import Run, picture, write_folder
+from tests.service.folders_for_tests import Run, pattern, write_folder
 
 PIPELINE = {"transforms": [{"RandomCrop": {"height": 12, "width": 16}}, {"HorizontalFlip": {}}]}
 NAMES = [f"{split}/{kind}/{i}.png" for split in ("train", "val") for kind in ("cat", "dog") for i in range(4)]
@@ -49,7 +49,7 @@ def batch(service: TestClient, stream: dict[str, Any], **query: Any) -> Batch:
 
 
 def numbers(*names: str) -> tuple[list[float], list[float]]:
-    pixels = np.concatenate([picture(sum(name.encode())).reshape(-1, 3) for name in names]) / 255
+    pixels = np.concatenate([pattern(sum(name.encode())).reshape(-1, 3) for name in names]) / 255
     return pixels.mean(axis=0).tolist(), pixels.std(axis=0).tolist()
 
 
@@ -93,7 +93,7 @@ def test_tar_of_floats_holds_arrays_only(service: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("photos")
-def test_sample_is_a_picture_whatever_the_batches_are(service: TestClient) -> None:
+def test_sample_is_an_image_whatever_the_batches_are(service: TestClient) -> None:
     one, other = declare(service), declare(service, dtype="float16", layout="NCHW")
     found = [service.get(f"/v1/streams/{stream['id']}/samples/0/cat/1").content for stream in (one, other)]
     assert found[0] == found[1]
@@ -197,7 +197,7 @@ def test_pass_that_fails_says_why(run: Run, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data" / "photos", *NAMES)
     client = run(data_roots=(tmp_path,))
     assert client.post("/v1/datasets", json={"name": "photos", "path": str(folder)}).status_code == 201
-    Image.fromarray(picture(5, (9, 9))).save(folder / "train/cat/1.png")
+    Image.fromarray(pattern(5, (9, 9))).save(folder / "train/cat/1.png")
     for _ in range(2):
         answer = client.get("/v1/datasets/photos/statistics")
         assert answer.status_code == 422
