@@ -11,13 +11,13 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 
-from service import middleware, problems
+from service import middleware, problems, schemas
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`."},
     "basic": {"type": "http", "scheme": "basic", "description": "The key is the password; the user's name is nothing."},
 }
-_PROBLEM = "#/components/schemas/Problem"
+_PROBLEM = f"#/components/schemas/{schemas.ProblemDocument.__name__}"
 
 
 class Application(FastAPI):

@@ -67,7 +67,7 @@ def test_problems_of_values_have_places_and_no_lines() -> None:
     ("text", "loc", "message"),
     [
         ("3", (), "a pipeline is a mapping with `transforms`, or a list of transforms, not 3"),
-        ("HorizontalFlip", (), "not `HorizontalFlip`"),
+        ("HorizontalFlip", (), 'not "HorizontalFlip"'),
         ("{}", (), "`transforms` is missing"),
         ("transforms: HorizontalFlip", ("transforms",), "`transforms` is a list"),
         ("transforms:", ("transforms",), "not nothing"),
@@ -75,7 +75,7 @@ def test_problems_of_values_have_places_and_no_lines() -> None:
         ("boxes: 3\ntransforms: []", ("boxes",), "`boxes` is a mapping like {min_area: 16}, not 3"),
         ("boxes: {min_aera: 3}\ntransforms: []", ("boxes", "min_aera"), "unknown here; did you mean `min_area`?"),
         ("boxes: {min_area: -1}\ntransforms: []", ("boxes", "min_area"), "-1 is not a number of pixels in [0, 1e+09]"),
-        ("boxes: {min_width: yes}\ntransforms: []", ("boxes", "min_width"), "`yes` is not a number of pixels"),
+        ("boxes: {min_width: yes}\ntransforms: []", ("boxes", "min_width"), '"yes" is not a number of pixels'),
         ("boxes: {min_visibility: 1.5}\ntransforms: []", ("boxes", "min_visibility"), "1.5 is not a share, in [0, 1]"),
         ("keypoints: []\ntransforms: []", ("keypoints",), "`keypoints` is a mapping like {outside: drop}, not a list"),
         ("keypoints: {outside: dropp}\ntransforms: []", ("keypoints", "outside"), "did you mean `drop`?"),
