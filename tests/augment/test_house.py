@@ -71,6 +71,18 @@ def _texts() -> Iterator[Path]:
     yield ROOT / "Makefile"
 
 
+def test_the_word_is_image() -> None:
+    other = "pict" + "ure"
+    found = [
+        _id(path)
+        for path in sorted(ROOT.rglob("*"))
+        if path.suffix in {".py", ".md", ".toml", ".yml", ".yaml", ".json", ".sh", ".html", ".css", ".js"}
+        and path.relative_to(ROOT).parts[0] in {"augment", "service", "bench", "demo", "docs", "tests", path.name}
+        and other in path.read_text(encoding="utf-8").lower()
+    ]
+    assert found == []
+
+
 def test_no_file_knows_a_machine() -> None:
     machine = re.compile(r"/(home|Users)/[a-z]|/root/|pypi\.org|pythonhosted|--(extra-)?index-url [^-]")
     me = Path(__file__)
