@@ -127,6 +127,8 @@ class StreamPyDataset(keras.utils.PyDataset):
                 f"the loaded state is in epoch {self._loaded[0]} and fit begins with epoch {epoch}; give fit "
                 "initial_epoch=data.epoch"
             )
+        if not self.callback.is_training:
+            self._asked.clear()  # what was read before in any order says nothing about this fit
         self.set_epoch(epoch)
         if num_steps != len(self):
             raise ClientError(

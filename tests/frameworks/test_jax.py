@@ -23,18 +23,12 @@ from tests.frameworks.service_for_tests import (
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 pytestmark = pytest.mark.frameworks
+# Here and not in a fixture: all modules are collected before a test of any of them starts JAX.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
 
 NUM_WHOLE = NUM_BATCHES - 1
 """Batches of an epoch with drop_last."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _four_devices() -> None:
-    """Ask for four devices, unless something has started JAX in this process before."""
-    try:
-        jax.config.update("jax_num_cpu_devices", 4)
-    except RuntimeError:
-        assert len(jax.devices()) == 4, "JAX was started with another number of devices"
 
 
 @pytest.fixture(scope="module")

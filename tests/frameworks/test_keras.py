@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,9 +149,11 @@ def test_without_the_callback_each_epoch_is_whole_and_the_position_unknown(strea
 
 
 def test_shuffling_with_the_callback_says_what_to_do(stream: ClientStream) -> None:
+    random.seed(1)  # Keras draws the order from it
     data = dataset(stream)
+    assert len(list(data)) == NUM_BATCHES  # read in order before
     with pytest.raises(ClientError, match="give fit shuffle=False"):
-        new_model().fit(data, epochs=9, callbacks=[data.callback], verbose=0)
+        new_model().fit(data, epochs=1, callbacks=[data.callback], verbose=0)
 
 
 def test_any_order_gives_the_batches_of_their_numbers(stream: ClientStream) -> None:
@@ -221,11 +224,9 @@ def test_examples_of_the_page_run(client: Client) -> None:
     assert names["data"].state_dict()["epoch"] == 4
 
 
-@pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
+@pytest.mark.parametrize("backend", sorted({"jax", "tensorflow", "torch"} - {keras.backend.backend()}))
 def test_other_backends_train_the_same(backend: str) -> None:
     """Two of these tests once more in a process of its own: the backend is chosen when Keras is imported."""
-    if backend == keras.backend.backend():
-        pytest.skip("this run of the tests has this backend")
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     tests = ["test_fit_trains_the_batches_of_the_plain_client", "test_training_goes_on_in_the_middle_of_an_epoch[4]"]
     done = subprocess.run(
