@@ -10,12 +10,14 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from augment import notebook
 from augment.client.replicas import Replica, Replicas, Window
 from augment.client.transport import (
     TRANSIENT,
@@ -153,6 +155,28 @@ class ClientStream:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state, _reading=weakref.WeakSet())
+
+    def __repr__(self) -> str:
+        document = self.document
+        split = "" if document["split"] is None else f", split {document['split']!r}"
+        counts = f"{document['num_records']} records, {self.num_batches} batches of {document['batch_size']}"
+        return f"<ClientStream {self.id[:8]} of {document['dataset']!r}{split}: {counts}>"
+
+    def _repr_html_(self) -> str:
+        """Return images of batch (0, 0), which this fetches, with targets drawn; an error is shown as text."""
+        counts = self.num_rows, self.num_failed
+        world_size = notebook.num_slices(int(self.document["batch_size"]))  # only the first rows come
+        try:
+            with warnings.catch_warnings(), closing(self.epoch(0, 0, 1, world_size=world_size)) as batches:
+                warnings.simplefilter("ignore", ReplacedRowsWarning)
+                batch = next(batches)
+            return batch.html(
+                repr(self), classes=self.classes, to_pixels=lambda images, view: self.denormalise(images, view=view)
+            )
+        except (ClientError, CallError) as error:
+            return notebook.page(repr(self), lines=[f"{type(error).__name__}: {error}"])
+        finally:
+            self.num_rows, self.num_failed = counts
 
     @property
     def id(self) -> str:

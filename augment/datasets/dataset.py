@@ -17,17 +17,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from augment import validation
+from augment import notebook, validation
 from augment.address import digest_fields
 from augment.datasets import keys, manifest, read
 from augment.datasets.manifest import Manifest, MaskRow, Size, SplitSummary
-from augment.datasets.targets import Vocabulary
-from augment.errors import CallError, DatasetError
+from augment.datasets.targets import Vocabulary, with_targets
+from augment.errors import AugmentError, CallError, DatasetError
 from augment.images import masks
-from augment.images.decode import DEFAULT_MAX_PIXELS
+from augment.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from augment.images.headers import Conversion
 from augment.samples import annotations
-from augment.samples.sample import MaskFile, Record, Refusal
+from augment.samples.sample import MaskFile, Record, Refusal, thumbnail_of
 
 TRAINING_SPLITS = ("train", "training")
 """The splits that are meant where none is named, compared without case, the first that exists."""
@@ -315,6 +315,27 @@ class Dataset:
     def __repr__(self) -> str:
         split = "" if self.split is None else f", split={self.split!r}"
         return f"<Dataset {self.root} ({self.num_records} records{split}) {self.digest}>"
+
+    def _repr_html_(self) -> str:
+        """Return records from all over the dataset with their targets drawn; one that is refused is shown as text."""
+        thumbnails, lines = [], []
+        num_shown = min(notebook.IMAGES_MAX, self.num_records)
+        for record in self.records(i * self.num_records // num_shown for i in range(num_shown)):
+            try:
+                thumbnails.append(self._thumbnail(record))
+            except AugmentError as error:
+                lines.append(f"{type(error).__name__}: {error}")
+        return notebook.page(repr(self), thumbnails, [*lines, *self.notices])
+
+    def _thumbnail(self, record: Record) -> notebook.Thumbnail:
+        text = record.annotations
+        said = annotations.NOTHING if text is None else annotations.Annotations.from_json(text)
+        mask = None if record.mask is None else functools.partial(self.decode_mask, record)
+        size = record.height, record.width
+        sample = with_targets(decode_image(self.read(record)), said, mask, self.vocabulary, full_size=size)
+        names = [] if record.label is None else [self.classes[record.label]]
+        names += [] if said.labels is None else [f"{name} {share:.2g}" for name, share in said.labels.items()]
+        return thumbnail_of(sample, ": ".join(map(notebook.shortened, [record.key, *names])), self.classes)
 
     def __reduce__(self) -> tuple[object, ...]:
         if self._path is not None:

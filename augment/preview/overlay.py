@@ -1,10 +1,8 @@
 """A sample's targets drawn upon its image, for people to look at: boxes with names, tinted masks, keypoints.
 
-Classes of masks have the colours of PASCAL VOC's palette, in which class 0 is black; objects, box labels and keypoints
-have bright colours that are far apart for neighbouring numbers. Nothing here is part of an address.
+The colours are those of ``colours.py``. Nothing here is part of an address.
 """
 
-import colorsys
 import math
 from dataclasses import dataclass
 
@@ -12,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from augment.colours import Colour, bright, class_colour
 from augment.samples.sample import Sample
 
 _TINT = 0.5
 """How much of a mask's colour stands in a pixel of it."""
 
-_GOLDEN = (math.sqrt(5) - 1) / 2
 _MAX_NAME = 24
-_Colour = tuple[int, int, int]
 _Scale = tuple[float, float]
 _Corners = tuple[int, int, int, int]
 
@@ -64,7 +61,7 @@ class Overlay:
             return
         line = max(1, round(max(image.size) / 200))
         font = ImageFont.load_default(max(max(image.size) / 24, 9))
-        names: list[tuple[str, _Corners, _Colour]] = []
+        names: list[tuple[str, _Corners, Colour]] = []
         for row, box in enumerate(sample.boxes.astype(float)):
             label = None if sample.box_labels is None else int(sample.box_labels[row])
             colour = bright(self._object(row) if sample.instance_masks is not None or label is None else label)
@@ -106,22 +103,6 @@ class Overlay:
                 draw.ellipse(disc, fill=colour, outline=(0, 0, 0))
 
 
-def class_colour(value: int) -> _Colour:
-    """The colour of a class of a mask: PASCAL VOC's palette (its development kit's ``VOClabelcolormap``)."""
-    red = green = blue = 0
-    for bit in range(8):
-        red |= (value >> (3 * bit) & 1) << (7 - bit)
-        green |= (value >> (3 * bit + 1) & 1) << (7 - bit)
-        blue |= (value >> (3 * bit + 2) & 1) << (7 - bit)
-    return red, green, blue
-
-
-def bright(number: int) -> _Colour:
-    """A bright colour for a label or an object: hues a golden section apart, so that neighbours differ most."""
-    red, green, blue = colorsys.hsv_to_rgb((0.02 + number * _GOLDEN) % 1.0, 0.85, 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
-
-
 def _fitted(mask: NDArray[np.integer], image: Image.Image) -> NDArray[np.integer]:
     """The mask at the image's size: each pixel takes the class in its middle."""
     height, width = mask.shape
@@ -141,7 +122,7 @@ def _name(
     image: Image.Image,
     name: str,
     corners: _Corners,
-    colour: _Colour,
+    colour: Colour,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
     """A name above its box, or within it where there is no room above; inside the image where it fits at all."""

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Final, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from augment import validation
+from augment import notebook, validation
 from augment.chance import check_address
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, PipelineError, Problem
@@ -172,6 +173,11 @@ class Pipeline:
     def __repr__(self) -> str:
         steps = ", ".join(node.name for node in self.spec.transforms)
         return f"Pipeline({self.spec.name or self.digest[:8]}: {steps})"
+
+    def _repr_html_(self) -> str:
+        """Return the transforms with their parameters as a list, for notebooks."""
+        steps = [(node.name, json.dumps(node.canonical()[node.name], default=dict)) for node in self.spec.transforms]
+        return notebook.steps(f"Pipeline {self.spec.name} {self.digest[:8]}", steps, self.notices)
 
 
 @functools.cache

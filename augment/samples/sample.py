@@ -1,6 +1,6 @@
 """Record, Sample, Provenance and Batch: what flows through the engine, and the collation of samples into a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import validation
+from augment import notebook, validation
+from augment.colours import bright, class_colour
 from augment.errors import Reason
+from augment.notebook import Thumbnail
 from augment.samples.annotations import BY_KEYPOINT
 
 UNLABELLED = -1
@@ -208,7 +210,7 @@ class Provenance:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Batch:
     """Samples of one training step; rows in the order of the epoch.
 
@@ -262,6 +264,48 @@ class Batch:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def __repr__(self) -> str:
+        """Return one line: the address, the number of rows, the images' shape and type, and the targets."""
+        images = f"{len(self)} images"
+        if isinstance(self.images, np.ndarray):
+            images += f" {'x'.join(map(str, self.images.shape[1:]))} {self.images.dtype}"
+        targets = [name for name in _TARGETS if getattr(self, name) is not None]
+        views = [f"{len(self.views)} views"] if self.other_views else []
+        return f"<Batch ({self.epoch}, {self.index}): {', '.join([images, *targets, *views])}>"
+
+    def _repr_html_(self) -> str:
+        """Return the first images with their targets drawn, for notebooks."""
+        return self.html()
+
+    def html(
+        self,
+        title: str = "",
+        *,
+        classes: Sequence[str] = (),
+        to_pixels: Callable[[NDArray[Any] | list[NDArray[Any]], int], Sequence[NDArray[np.uint8]]] | None = None,
+    ) -> str:
+        """Return HTML of the first rows, all views of each: images at most 160 pixels long, with targets drawn.
+
+        ``classes`` are the names that labels index; without them, numbers are shown. ``to_pixels`` returns uint8
+        (H, W, 3) of the images of a view, which is given by its number; without it, floats are stretched over their
+        own range. What the keys and classes are called is shown as text, never read as HTML.
+        """
+        num_rows = min(len(self), max(1, notebook.IMAGES_MAX // len(self.views)))
+        shown = self.rows(0, num_rows)
+        images = [
+            [notebook.pixels_of(image) for image in view.images]
+            if to_pixels is None
+            else to_pixels(view.images, number)
+            for number, view in enumerate(shown.views)
+        ]
+        thumbnails = [
+            _thumbnail(view, row, images[number][row], classes, number)
+            for row in range(num_rows)
+            for number, view in enumerate(shown.views)
+        ]
+        more = [f"and {len(self) - num_rows} more rows"] if num_rows < len(self) else []
+        return notebook.page(title or repr(self), thumbnails, more)
+
     @property
     def views(self) -> "tuple[Batch, ...]":
         """This batch, which is view 0, and the others."""
@@ -273,6 +317,58 @@ class Batch:
         by_row = {name: values[start:stop] for name in _BY_ROW if (values := getattr(self, name)) is not None}
         others = tuple(view.rows(start, stop) for view in self.other_views)
         return replace(self, **by_row, other_views=others)
+
+
+_TARGETS = ("labels", "label_weights", "masks", "boxes", "instance_masks", "keypoints")
+
+
+def _thumbnail(batch: Batch, row: int, pixels: NDArray[np.uint8], classes: Sequence[str], view: int) -> Thumbnail:
+    """Return what a notebook shows of a row of a batch, which is a view of its number."""
+
+    def of_row(name: str) -> Any:
+        values = getattr(batch, name)
+        return None if values is None else values[row]
+
+    said = [notebook.shortened(batch.keys[row])]
+    if batch.replaces and (key := batch.replaces[row]) is not None:
+        said.append(f"in place of {notebook.shortened(key)}")
+    if view:
+        said.append(f"view {view}")
+    if (label := of_row("labels")) is not None and label != UNLABELLED:
+        said.append(_class_name(label, classes))
+    if (weights := of_row("label_weights")) is not None:
+        largest = [index for index in np.argsort(-weights, kind="stable")[:3] if weights[index] > 0]
+        said.append(", ".join(f"{_class_name(index, classes)} {weights[index]:.2g}" for index in largest))
+    return thumbnail_of(
+        Sample(pixels, mask=of_row("masks"), **{name: of_row(name) for name in OF_OBJECTS if name != "keypoint_boxes"}),
+        ": ".join(said),
+        classes,
+    )
+
+
+def thumbnail_of(sample: Sample, caption: str, classes: Sequence[str] = ()) -> Thumbnail:
+    """Return what a notebook shows of a sample; ``classes`` are the names that labels of boxes index."""
+    visibility = sample.keypoint_visibility
+    box_labels = () if sample.box_labels is None else sample.box_labels
+    in_mask = () if sample.mask is None else np.unique(sample.mask[sample.mask > 0])
+    return Thumbnail(
+        image=sample.image,
+        caption=caption,
+        legend=[
+            *((_class_name(label, classes), bright(number)) for number, label in enumerate(box_labels)),
+            *((_class_name(value, classes), class_colour(int(value) % 256)) for value in in_mask),
+        ],
+        mask=sample.mask,
+        boxes=sample.boxes,
+        instance_masks=sample.instance_masks,
+        keypoints=sample.keypoints,
+        keypoint_labels=sample.keypoint_labels,
+        is_hidden=None if visibility is None else visibility == 1,
+    )
+
+
+def _class_name(label: int, classes: Sequence[str]) -> str:
+    return notebook.shortened(classes[label]) if 0 <= label < len(classes) else str(int(label))
 
 
 _BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals", "other_views"})

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from augment import engine, validation
+from augment import engine, notebook, validation
 from augment.dataset_stats import mean_std
 from augment.datasets.dataset import Dataset
-from augment.errors import CallError, DatasetError, StorageError
+from augment.errors import AugmentError, CallError, DatasetError, StorageError
 from augment.images import decode
 from augment.images.cache import CachePlace
 from augment.mixing.mix import parse_mix
@@ -202,6 +202,21 @@ class Stream:
 
     def _view(self, view: int) -> int:
         return validation.integer("view", view, 0, len(self._pipelines) - 1)
+
+    def __repr__(self) -> str:
+        split = "" if self.dataset.split is None else f", split {self.dataset.split!r}"
+        counts = f"{self.num_records} records, {self.num_batches} batches of {self.spec.batch_size}"
+        return f"<Stream {self.id[:8]} of {self.dataset.root.name!r}{split}: {counts}>"
+
+    def _repr_html_(self) -> str:
+        """Return images of batch (0, 0), rendered here, with targets drawn; an error is shown as text."""
+        try:
+            batch = self.batch(0, 0, world_size=notebook.num_slices(self.spec.batch_size))
+            return batch.html(
+                repr(self), classes=self.classes, to_pixels=lambda images, view: self.denormalise(images, view=view)
+            )
+        except AugmentError as error:
+            return notebook.page(repr(self), lines=[f"{type(error).__name__}: {error}"])
 
     @property
     def id(self) -> str:

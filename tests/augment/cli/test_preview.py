@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augment import colours
 from augment.cli import app, exit_codes, preview
 from augment.errors import DatasetError, PipelineError
 from augment.images.decode import decode_image
 from augment.pipelines.document import parse
-from augment.preview import overlay
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import Renderer
 from augment.scanning.scan import scan
@@ -59,7 +59,7 @@ def test_preview_of_a_dataset_shows_copies_of_records_spread_evenly(
         rendered = renderer.render(dataset.record(place), draw=cell["draw"])
         assert cell["render_key"] == rendered.render_key
     shown = decode_image(grid.read_bytes())
-    assert (shown == overlay.bright(0)).all(axis=-1).sum() > 500
+    assert (shown == colours.bright(0)).all(axis=-1).sum() > 500
 
 
 def test_preview_of_few_records_shows_several_copies_of_each(streets: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augment import colours
 from augment.errors import CallError
-from augment.preview import overlay
 from augment.preview.contact_sheet import contact_sheet
 from augment.preview.overlay import Overlay
 from augment.samples.sample import Sample
@@ -38,7 +38,7 @@ def test_nothing_is_drawn_where_there_is_nothing() -> None:
 @pytest.mark.parametrize("factor", [1, 3])
 def test_box_is_drawn_along_its_inner_edge(factor: int) -> None:
     sample = Sample(grey(60, 80), boxes=np.array([[10, 20, 50, 45]], np.float32), box_labels=np.array([1]))
-    found = where(painted(sample, size=(60 * factor, 80 * factor)), overlay.bright(1))
+    found = where(painted(sample, size=(60 * factor, 80 * factor)), colours.bright(1))
     assert found.min(axis=0).tolist() == [20 * factor, 10 * factor]
     assert found.max(axis=0).tolist() == [45 * factor - 1, 50 * factor - 1]
     middle = painted(sample, size=(60 * factor, 80 * factor))[32 * factor, 30 * factor]
@@ -69,7 +69,7 @@ def test_mask_is_tinted_with_the_palette_of_voc_and_keeps_its_edges() -> None:
     assert image[0, 0].tolist() == [50, 50, 50]  # black
     assert np.array_equal(where(image, (114, 50, 50)), np.argwhere(np.kron(mask == 1, np.ones((2, 2)))))
     assert image[-1, -1].tolist() == [162, 162, 146]
-    assert [overlay.class_colour(value) for value in (0, 1, 2, 15, 255)] == [
+    assert [colours.class_colour(value) for value in (0, 1, 2, 15, 255)] == [
         (0, 0, 0),
         (128, 0, 0),
         (0, 128, 0),
@@ -90,7 +90,7 @@ def test_objects_are_tinted_each_in_the_colour_of_its_row() -> None:
     )
     image = painted(sample)
     for row, inner in ((4, (3, 3)), (9, (11, 21))):
-        tint = np.rint((np.array(overlay.bright(row)) + GREY) / 2)
+        tint = np.rint((np.array(colours.bright(row)) + GREY) / 2)
         assert np.abs(image[inner] - tint).max() <= 1
 
 
@@ -98,7 +98,7 @@ def test_keypoint_is_drawn_at_the_middle_of_its_pixel() -> None:
     sample = Sample(
         grey(50, 50), keypoints=np.array([[10, 30], [np.nan, 3]], np.float32), keypoint_labels=np.array([2, 0])
     )
-    found = where(painted(sample, size=(500, 500)), overlay.bright(2))
+    found = where(painted(sample, size=(500, 500)), colours.bright(2))
     np.testing.assert_allclose(found.mean(axis=0), [305, 105], atol=0.6)
 
 
@@ -106,22 +106,22 @@ def test_hidden_keypoint_is_a_ring_and_its_angle_a_line() -> None:
     given = Sample(grey(50, 50), keypoints=np.array([[25, 25]], np.float32), keypoint_labels=np.array([0]))
     visible = painted(replace(given, keypoint_visibility=np.array([2], np.int8)), size=(500, 500))
     hidden = painted(replace(given, keypoint_visibility=np.array([1], np.int8)), size=(500, 500))
-    colour = list(overlay.bright(0))
+    colour = list(colours.bright(0))
     assert visible[255, 255].tolist() == colour
     assert hidden[255, 255].tolist() == [GREY] * 3
-    assert len(where(hidden, overlay.bright(0)))
+    assert len(where(hidden, colours.bright(0)))
     turned = replace(
         given,
         keypoint_angles=np.array([np.pi / 2], np.float32),
         keypoint_scales=np.array([12], np.float32),
     )
-    assert where(painted(turned, size=(500, 500)), overlay.bright(0))[:, 0].max() == pytest.approx(375, abs=2)
+    assert where(painted(turned, size=(500, 500)), colours.bright(0))[:, 0].max() == pytest.approx(375, abs=2)
 
 
 def test_sheet_draws_overlays_at_the_size_shown() -> None:
     sample = Sample(grey(400, 400), boxes=np.array([[100, 100, 300, 200]], np.float32), box_labels=np.array([3]))
     grid = contact_sheet([sample.image], cell_px=100, overlays=[Overlay(sample)])
-    found = where(grid, overlay.bright(3))
+    found = where(grid, colours.bright(3))
     assert (np.ptp(found, axis=0) + 1).tolist() == [25, 50]
     with pytest.raises(CallError, match="2 overlays for 1 images"):
         contact_sheet([sample.image], overlays=[Overlay(sample)] * 2)
