@@ -162,6 +162,15 @@ def transform_class(name: str) -> Any:
     return _entries()[name].implementation or getattr(A, name)
 
 
+def arguments(params: Mapping[str, JSON]) -> dict[str, Any]:
+    """Return parameters as the constructor of a transform takes them: lists become tuples."""
+    return {name: _tuples(value) for name, value in params.items()}
+
+
+def _tuples(value: JSON) -> Any:
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+
+
 def unknown_name(name: str) -> str:
     """Why there is no such transform here, and what to use instead."""
     if name in EXCLUDED:
@@ -195,9 +204,15 @@ def _defaults(name: str) -> Mapping[str, JSON]:
 @functools.cache
 def _unlisted(name: str) -> Mapping[str, JSON]:
     """Defaults of the parameters that a pipeline may not name, such as a callable mask."""
-    return _defaults_of(
-        name, transform_class(name).InitSchema.model_fields.keys() - _properties(name).keys() - {"strict"}
-    )
+    validation = _validation(name)
+    fields = set() if validation is None else validation.model_fields.keys()
+    return _defaults_of(name, fields - _properties(name).keys() - {"strict"})
+
+
+def _validation(name: str) -> Any:
+    """Return the model with which Albumentations validates a transform's parameters, or None for a class of ours."""
+    model = getattr(transform_class(name), "InitSchema", None)
+    return model if model is not None and model.model_fields.keys() >= _entries()[name].params.keys() else None
 
 
 def _defaults_of(name: str, parameters: Iterable[str]) -> dict[str, JSON]:
@@ -209,10 +224,13 @@ def _defaults_of(name: str, parameters: Iterable[str]) -> dict[str, JSON]:
 
 
 def _canonical(name: str, values: Mapping[str, JSON]) -> dict[str, JSON]:
-    """What Albumentations' own validation makes of values that are known to be in range."""
+    """Return values in range as Albumentations' validation changes them; those of our own classes stay."""
+    validation = _validation(name)
+    if validation is None:
+        return {key: schema.check(values[key], each, (key,))[0] for key, each in _properties(name).items()}
     written = json.dumps({**_unlisted(name), **values, "strict": True})
     try:
-        validated = transform_class(name).InitSchema.model_validate_json(written, strict=True)
+        validated = validation.model_validate_json(written, strict=True)
     except pydantic.ValidationError as error:
         raise ParamsError([(tuple(one["loc"]), one["msg"]) for one in error.errors()]) from error
     except Exception as error:  # a validator may raise anything; the constructor would then take its defaults

@@ -30,9 +30,6 @@ class Trim(_Cropped, A.DualTransform):
 
     _targets = TARGETS
 
-    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):
-        margin: int
-
     def __init__(self, margin: int, p: float = 1.0) -> None:
         super().__init__(p=p)
         self.margin = margin

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.samples.sample import Sample
-from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.albumentations_import import cv2
 from augment.transforms.donors.mosaic import Rect, Tile
 from augment.transforms.donors.partial_sample import (
     Piece,
@@ -35,16 +35,6 @@ class CopyPaste:
 
     Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (2021).
     """
-
-    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-        num_donors: int
-        share_range: _Range
-        max_objects: int
-        scale_range: _Range
-        flip_p: float
-        blend_sigma: float
-        interpolation: Literal[0, 1, 2, 3, 4, 5, 6]
-        area_for_downscale: Literal["image"] | None
 
     def __init__(
         self,

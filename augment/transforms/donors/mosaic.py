@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.samples.sample import Sample
-from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.albumentations_import import cv2
 from augment.transforms.donors.partial_sample import (
     Piece,
     lose_keypoints,
@@ -183,16 +183,6 @@ class Mosaic:
 
     Bochkovskiy et al., "YOLOv4: Optimal Speed and Accuracy of Object Detection" (2020).
     """
-
-    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-        num_images: Literal[4, 9]
-        size: tuple[int, int]
-        center_range: tuple[float, float]
-        fit_mode: Literal["cover", "contain", "half"]
-        interpolation: Literal[0, 1, 2, 3, 4, 5, 6]
-        area_for_downscale: Literal["image"] | None
-        fill: tuple[float, float, float] | float
-        fill_mask: int
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from augment.errors import Reason, RecordError
 from augment.samples.sample import Sample
-from augment.transforms.albumentations_import import A, cv2
+from augment.transforms.albumentations_import import cv2
 
 REPLACEMENTS: Final = 8
 """How many records after a refused one are tried in its place, here and in the rows of batches."""
@@ -61,9 +61,6 @@ class Referring:
     py_random: Any
     references: str
     _source: Source
-
-    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-        references: str
 
     def bind(self, source: Source) -> None:
         """Say where the references are; once, before the first call."""

@@ -6,7 +6,7 @@ Albumentations builds the function that calls it anew for each image.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -353,11 +353,6 @@ class RandomCropKeepSize(Straight, A.DualTransform):  # type: ignore[misc]  # Al
     """
 
     _targets = TARGETS
-
-    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-        scale: Range
-        ratio: Range
-        interpolation: Literal[0, 1, 2, 3, 4, 5, 6]
 
     def __init__(
         self,

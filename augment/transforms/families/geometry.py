@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,14 +80,6 @@ class RandomShiftScale(Straight, A.DualTransform):  # type: ignore[misc]  # Albu
     """
 
     _targets = TARGETS
-
-    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-        shift_limit: Range
-        scale_limit: Range
-        interpolation: Literal[0, 1, 2, 3, 4]
-        border_mode: Literal[0, 1, 2, 3, 4]
-        fill: tuple[float, float, float] | float
-        fill_mask: float
 
     def __init__(
         self,

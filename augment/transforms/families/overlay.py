@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from augment.samples.sample import Sample
 from augment.transforms.albumentations_import import TARGETS, A
 from augment.transforms.donors.source import Referring, as_pixels, fitted
-from augment.transforms.entry import Range, WholeRange
 from augment.transforms.families.dropout import boxes_seen
 
 _Array = NDArray[Any]
@@ -57,11 +56,6 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
     """
 
     _targets = TARGETS
-
-    class InitSchema(Referring.InitSchema):
-        num_elements: WholeRange
-        scale_range: Range
-        fill_mask: int | None
 
     def __init__(
         self,

@@ -13,7 +13,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from augment.transforms.policies.operations import (
     luma,
     solarize,
 )
-from augment.transforms.policies.policy import Policy, PolicySchema, Step, applied, draw_magnitude
+from augment.transforms.policies.policy import Policy, Step, applied, draw_magnitude
 from augment.transforms.schema import Schema
 
 
@@ -42,11 +42,6 @@ class RandAugment(Policy):
     Source: Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space" (2020). The
     paper's magnitudes are 0 to 30, hence 31 steps; 9 with two operations is its setting for ResNet-50 on ImageNet.
     """
-
-    class InitSchema(PolicySchema):
-        num_ops: int
-        magnitude: int
-        num_magnitude_bins: int
 
     def __init__(
         self,
@@ -74,9 +69,6 @@ class TrivialAugmentWide(Policy):
 
     Source: Müller and Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation" (2021).
     """
-
-    class InitSchema(PolicySchema):
-        num_magnitude_bins: int
 
     def __init__(
         self,
@@ -107,9 +99,6 @@ class ThreeAugment(A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentation
     Revenge of the ViT" (2022), section 3, and its authors' code, which takes Pillow's defaults. The flip before and
     the colour jitter of 0.3 after it are nodes of their own, as in the preset ``deit3``.
     """
-
-    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-        pass
 
     def __init__(self, p: float = 1.0) -> None:
         super().__init__(p=p)
@@ -244,9 +233,6 @@ class AutoAugment(Policy):
     which ``AutoAugment`` holds.
     """
 
-    class InitSchema(PolicySchema):
-        policy: Literal["imagenet", "cifar10", "svhn"]
-
     def __init__(
         self,
         policy: str = "imagenet",
@@ -288,16 +274,6 @@ class AugMix(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclas
     """
 
     _targets = TARGETS
-
-    class InitSchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-        severity: int
-        mixture_width: int
-        chain_depth: int
-        alpha: float
-        geometric: bool
-        all_ops: bool
-        interpolation: Literal[0, 1, 2]
-        fill: tuple[float, float, float] | float
 
     def __init__(
         self,

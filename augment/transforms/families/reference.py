@@ -37,9 +37,6 @@ class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentati
     to the image's size. What lies outside 0 to 255 afterwards is cut.
     """
 
-    class InitSchema(Referring.InitSchema):
-        beta_limit: Range
-
     def __init__(self, references: str, beta_limit: Range = (0.0, 0.1), p: float = 0.5) -> None:
         super().__init__(p=p)
         self.references = references
@@ -92,9 +89,6 @@ class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
     At a weight of 1 it is ``skimage.exposure.match_histograms`` to the last bit.
     """
 
-    class InitSchema(Referring.InitSchema):
-        blend_ratio: Range
-
     def __init__(self, references: str, blend_ratio: Range = (0.5, 1.0), p: float = 0.5) -> None:
         super().__init__(p=p)
         self.references = references
@@ -127,10 +121,6 @@ class PixelDistributionAdaptation(Referring, A.ImageOnlyTransform):  # type: ign
     own: each of the reference's is turned to the side of the image's (qudida, whose method it is, turns all or none
     and may give an image the complements of its colours).
     """
-
-    class InitSchema(Referring.InitSchema):
-        blend_ratio: Range
-        transform_type: Literal["pca", "standard", "minmax"]
 
     def __init__(
         self,
@@ -204,9 +194,6 @@ def _moments(image: _Image) -> _Affine:
 
 class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     """Blends the image with a reference, resized to its size, which shows through by 1 less ``img_weight``."""
-
-    class InitSchema(Referring.InitSchema):
-        img_weight: Range
 
     def __init__(self, references: str, img_weight: Range = (0.5, 0.5), p: float = 0.5) -> None:
         super().__init__(p=p)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,6 @@ _Array = NDArray[Any]
 
 Step = tuple[str, float | None]
 """An operation and its magnitude."""
-
-
-class PolicySchema(A.core.transforms_interface.BaseTransformInitSchema):  # type: ignore[misc]  # untyped
-    """The parameters that every policy has."""
-
-    interpolation: Literal[0, 1, 2]
-    fill: tuple[float, float, float] | float
-    fill_mask: float
 
 
 class Policy(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped

@@ -38,7 +38,7 @@ class Joining(Protocol):
 
 def joining(name: str, params: Mapping[str, Any]) -> Joining:
     """The node of this name in the catalogue, with canonical parameters (``p`` left out)."""
-    made: Joining = catalogue.transform_class(name)(**params)
+    made: Joining = catalogue.transform_class(name)(**catalogue.arguments(params))
     return made
 
 

@@ -194,7 +194,7 @@ class Segment:
                 return cls(transforms=children, **params)
             if node.children:
                 raise PipelineError([Problem(loc, f"{node.name} is no container; it has no transforms of its own")])
-            transform = cls(**_at_middles(params, info.schema["properties"]))
+            transform = cls(**catalogue.arguments(_at_middles(params, info.schema["properties"])))
         except PipelineError:
             raise
         except Exception as error:
