@@ -21,7 +21,13 @@ from tests.augment.folders_for_tests import lay_pictures
 ROOT = Path(__file__).parents[2]
 BASE = {"numpy", "pyarrow"}
 OWN = {"augment", "service"}
-FOREIGN = {"torch", "_typeshed"}  # the user's PyTorch in augment.client.torch; mypy's own types
+ADAPTERS = {
+    "datasets": {"augment.client.huggingface"},
+    "lightning": {"augment.client.lightning"},
+    "torch": {"augment.client.torch"},
+}
+"""The user's frameworks, and the modules that import them."""
+FOREIGN = {*ADAPTERS, "_typeshed"}  # mypy's own types
 NAMES = {name: extra for extra, packages in errors.EXTRAS.items() for name in packages}
 
 
@@ -99,8 +105,9 @@ def test_the_client_imports_numpy_and_pyarrow_alone() -> None:
     graph = grimp.build_graph("augment", include_external_packages=True, exclude_type_checking_imports=True)
     reached = graph.find_upstream_modules("augment.client", as_package=True)
     outside = {module for module in reached if module.partition(".")[0] not in OWN | sys.stdlib_module_names}
-    assert outside == {*BASE, "torch"}
-    assert graph.find_modules_that_directly_import("torch") == {"augment.client.torch"}
+    assert outside == {*BASE, *ADAPTERS}
+    for framework, adapters in ADAPTERS.items():
+        assert graph.find_modules_that_directly_import(framework) == adapters
 
 
 def test_the_import_contracts_forbid_all_names_of_the_extras() -> None:
