@@ -60,7 +60,7 @@ PLAIN: Final = PixelFormat()
 
 
 def dtype_name(dtype: object) -> str:
-    """Return the name of a dtype of NumPy, PyTorch, TensorFlow or JAX: ``torch.float32`` is float32."""
+    """Return the name of a dtype of NumPy, PyTorch, TensorFlow or JAX: float32 of PyTorch's too."""
     if isinstance(dtype, str):
         return dtype
     try:
