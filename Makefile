@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Frameworks lie apart: with TensorFlow or JAX installed, `datasets` and others import them for nothing.
+FRAMEWORKS := .venv-frameworks
 READY := $(VENV)/.ready
 # The libraries that `make bench` compares with lie outside the project, some gigabytes of them.
 PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/augment-bench-peers
@@ -26,8 +28,8 @@ test: $(READY)  ## run the tests and the documentation's examples
 test-long: $(READY)  ## run the tests that take their time
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-test-frameworks: $(READY)  ## run the tests that need PyTorch and Lightning, which are not in the lock
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m frameworks
+test-frameworks: $(FRAMEWORKS)/.ready  ## run the tests that need PyTorch, TensorFlow, JAX or what stands on them
+	$(FRAMEWORKS)/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m frameworks
 
 # BUDGET_S=600 make harden runs what begins within ten minutes, and says how much it left out.
 harden: $(READY)  ## kill, crash and attack; property tests with ten times the examples
@@ -91,7 +93,7 @@ curves: $(READY)  ## draw the curves of docs/normalisation.md again
 	$(BIN)/python -m tests.curves docs/images/normalisation.png
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) bench-output demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(FRAMEWORKS) bench-output demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find augment service tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # It is the pip of $(PYTHON) that installs, so that this also works where the system's Python cannot put a pip into a
@@ -105,6 +107,19 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) demo/installation.py $(BIN)/python requirements.lock
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		-e .
+	@touch $@
+
+# The lock's versions are the constraint: what a framework asks for beyond them fails here and changes nothing. They go
+# without their hashes, which would be asked of the frameworks too.
+$(FRAMEWORKS)/.ready: requirements.lock pyproject.toml tests/frameworks/requirements.txt
+	@test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv --without-pip $(FRAMEWORKS)
+	@$(PYTHON) demo/installation.py $(FRAMEWORKS)/bin/python requirements.lock
+	@sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' requirements.lock > $(FRAMEWORKS)/constraints.txt
+	@echo "Installing the frameworks into $(FRAMEWORKS), some gigabytes (once; again when their list changes)"
+	@$(PYTHON) -m pip --python $(FRAMEWORKS)/bin/python install --quiet --disable-pip-version-check \
+		--constraint $(FRAMEWORKS)/constraints.txt -r tests/frameworks/requirements.txt
+	@$(PYTHON) -m pip --python $(FRAMEWORKS)/bin/python install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation -e .
 	@touch $@
 
 $(PEERS)/.ready: bench/requirements-peers.txt

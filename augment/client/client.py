@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TextIO, Unpack
 
+from augment.client.declaration import stream_declaration
 from augment.client.replicas import Replicas, ReplicaStatus
 from augment.client.stream import ClientStream
 from augment.client.transport import JobError, Transport
@@ -163,7 +164,7 @@ class Client:
         self,
         *,
         dataset: str,
-        pipeline: str | Mapping[str, Any] | None = None,
+        pipeline: str | Mapping[str, Any] | Sequence[Any] | None = None,
         views: Sequence[Mapping[str, Any]] | None = None,
         batch_size: int = 64,
         seed: int = 0,
@@ -172,8 +173,8 @@ class Client:
         drop_last: bool | None = None,
         repeats: int = 1,
         mix: str | Mapping[str, Any] | None = None,
-        normalize: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
-        dtype: str = "uint8",
+        normalize: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any] | None] | None = None,
+        dtype: Any = "uint8",
         layout: str = "NHWC",
         prefetch: int = 2,
         max_failures: MaxFailures | None = None,
@@ -181,8 +182,9 @@ class Client:
         """Declare a stream; ``prefetch`` batches wait for their reader.
 
         ``views`` (in place of ``pipeline``), ``repeats``, ``mix``, ``normalize``, ``dtype`` and ``layout`` are those
-        of ``augment.Stream``. ``max_failures`` bounds the rows of this run that stand for refused records: a count, or
-        a fraction above 0 and below 1.
+        of ``augment.Stream``; a list of steps is a pipeline, ``normalize="imagenet"`` the standard score with these
+        statistics, and ``dtype`` may be NumPy's or a framework's. ``max_failures`` bounds the rows of this run that
+        stand for refused records: a count, or a fraction above 0 and below 1.
         """
         declaration = {
             "dataset": dataset, "pipeline": pipeline, "views": views, "batch_size": batch_size, "seed": seed,
@@ -190,7 +192,11 @@ class Client:
             "normalize": normalize, "dtype": dtype, "layout": layout,
         }  # fmt: skip
         stream = ClientStream(
-            self._transport, self._replicas, declaration, prefetch=prefetch, max_failures=max_failures
+            self._transport,
+            self._replicas,
+            stream_declaration(declaration),
+            prefetch=prefetch,
+            max_failures=max_failures,
         )
         self._streams.add(stream)
         return stream

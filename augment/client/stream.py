@@ -204,14 +204,16 @@ class ClientStream:
         """The names that labels index."""
         return tuple(self.document["classes"])
 
-    def normalize(self, images: Any, *, view: int = 0) -> Any:
+    def normalize(self, images: Any, *, view: int = 0, layout: str | None = None) -> Any:
         """Float32 of a batch's images, as the stream's ``normalize`` says: uint8 travels as a quarter of the bytes.
 
-        They are the floats of a stream with ``dtype="float32"``, bit for bit. ClientError where no section says how, or
-        where the stream's images are floats already.
+        ``images`` are uint8 NumPy arrays, or tensors of PyTorch, TensorFlow or JAX, or a list of such; the floats are
+        of the same kind, layout and device. ``layout`` is NHWC or NCHW, by default that of the axis that has three
+        channels. They are the floats of a stream with ``dtype="float32"``, bit for bit. ClientError where no section
+        says how, or where the stream's images are floats already.
         """
         try:
-            return normalize(images, self._section(view), self.pixel_format)
+            return normalize(images, self._section(view), self.pixel_format, layout)
         except CallError as error:
             raise ClientError(str(error)) from error
 

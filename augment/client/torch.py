@@ -1,14 +1,17 @@
 """A stream as a PyTorch dataset: whole batches, this process's rank, exact to resume.
 
 ``DataLoader(StreamDataset(stream), batch_size=None)`` or the dataset itself; both yield dictionaries of tensors, whose
-images are uint8 (N, H, W, C) unless the stream was declared with another ``dtype`` or ``layout``. On the accelerator,
-``images.permute(0, 3, 1, 2).float()`` and the stream's normalisation cost less than float batches cost on the network.
+images are uint8 (N, H, W, C) unless the stream was declared with another ``dtype`` or ``layout``.
+``StreamDataset(stream, layout="NCHW", normalize=True, device="cuda")`` hands out what a network takes: batches travel
+as uint8, to the device too, and become floats there.
+
 Keys are the wire's columns: ``image``, ``label``, ``mask``, ``boxes`` and so on, of further views ``image_1``,
 ``mask_1`` and so on; in a stream with views also ``inverse``, ``inverse_1`` and so on, and ``source_size``.
 ``is_padding`` (bool) marks rows that another rank has too: leave them out of sums and counts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -20,9 +23,13 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from augment.client.stream import ClientStream
 from augment.client.transport import ClientError
+from augment.normalize.pixel_format import LAYOUTS
 from augment.samples.sample import Batch
 from augment.validation import quoted
 from augment.wire.columns import COLUMNS, padding, view_name
+
+TEXT_COLUMNS = ("key", "replaces")
+"""The columns that are no tensors."""
 
 
 class TensorBatch(dict[str, Any]):
@@ -54,9 +61,15 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
     ``set_epoch``. So a peek uses up a number. Two passes at once have two numbers. Only ``load_state_dict`` makes a
     pass start in the middle of an epoch.
 
-    ``columns`` chooses what a batch holds; without it, all columns. Some frameworks move every column to a device and
-    accept no text: leave out ``key`` and ``replaces`` there. Rank and world size are those of ``torch.distributed`` if
-    it is initialised, else 0 and 1. The dataset can be pickled; a copy goes on from the state of the original.
+    ``columns`` chooses what a batch holds; without it, all columns, or with ``text=False`` all that are tensors: some
+    frameworks accept no text. Rank and world size are those of ``torch.distributed`` if it is initialised, else 0 and
+    1; with several processes of Accelerate they must be given. The dataset can be pickled; a copy goes on from the
+    state of the original.
+
+    ``layout`` NCHW or NHWC is that of the images, contiguous; by default the stream's. ``normalize`` makes float32 of
+    them as the stream's section says. ``device`` moves every tensor there; on CUDA the next batch is copied from pinned
+    memory, on a CUDA stream apart, while this one is used. ``pin_memory`` hands out tensors in pinned memory, for a
+    framework that moves them itself; it changes nothing on a machine without CUDA.
 
     With ``num_workers`` of a ``DataLoader`` above 0 the first batch raises ClientError: the stream fetches ahead by
     itself, and a dataset in a worker process cannot tell the loader where it is.
@@ -67,6 +80,11 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         stream: ClientStream,
         *,
         columns: Sequence[str] | None = None,
+        text: bool = True,
+        layout: str | None = None,
+        normalize: bool = False,
+        pin_memory: bool = False,
+        device: "torch.device | str | None" = None,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
@@ -77,8 +95,23 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
             raise ClientError("rank and world_size are given together, or both taken from torch.distributed")
         if isinstance(columns, str):
             raise ClientError(f"columns is {columns!r}; give a list of names, such as ['image', 'label']")
+        if layout is not None and layout not in LAYOUTS:
+            raise ClientError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}, or None for the stream's")
+        num_views = len(stream.document["normalize"]) if stream.document["views"] else 1
+        if normalize:
+            for view in range(num_views):
+                stream.normalize(np.empty((0, 1, 1, 3), np.uint8), view=view)  # refuses a view without a section
         self._stream = stream
         self._columns = None if columns is None else tuple(columns)
+        self._text = text
+        self._image_columns = [view_name("image", view) for view in range(num_views)]
+        self._layout = layout or stream.pixel_format.layout
+        self._normalize = normalize
+        self._device = None if device is None else torch.device(device)
+        # A copy from pageable memory would wait for the device.
+        self._pin = torch.cuda.is_available() and (
+            pin_memory or (self._device is not None and self._device.type == "cuda")
+        )
         self._given = None if rank is None or world_size is None else (rank, world_size)
         self._last_epoch = -1
         self._next: _Position | None = None
@@ -99,10 +132,10 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         rank, world_size = self._rank()
         batches = self._stream.epoch(start.epoch, start.index, rank=rank, world_size=world_size)
         try:
-            for batch in batches:
+            for index, tensors in self._on_device((batch.index, self._tensors(batch)) for batch in batches):
                 # Before the batch is handed out: a checkpoint that is taken now resumes after it.
-                self._reached = self._after(start.epoch, batch.index)
-                yield self._tensors(batch)
+                self._reached = self._after(start.epoch, index)
+                yield tensors
         finally:
             batches.close()
 
@@ -138,16 +171,70 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
     def _rank(self) -> tuple[int, int]:
         if self._given is not None:
             return self._given
+        if _accelerate_shares_loaders():
+            raise ClientError(
+                "Accelerate splits what a prepared loader reads; give rank=0, world_size=1 if this dataset is in one, "
+                "else rank=accelerator.process_index, world_size=accelerator.num_processes"
+            )
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 
+    def _on_device(self, batches: Iterable[tuple[int, TensorBatch]]) -> Iterator[tuple[int, TensorBatch]]:
+        if self._device is None or self._device.type != "cuda":
+            for index, batch in batches:
+                yield index, self._finished(batch)
+            return
+        copies = torch.cuda.Stream(self._device)
+        ahead: tuple[int, TensorBatch, Any] | None = None
+        for index, batch in batches:
+            with torch.cuda.stream(copies):
+                copied = index, self._finished(batch), copies.record_event()
+            if ahead is not None:
+                yield self._handed_over(*ahead)
+            ahead = copied
+        if ahead is not None:
+            yield self._handed_over(*ahead)
+
+    def _handed_over(self, index: int, batch: TensorBatch, copied: Any) -> tuple[int, TensorBatch]:
+        """Let the reader's CUDA stream wait for the copy, and the allocator for the reader."""
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(copied)
+        for value in batch.values():
+            for tensor in value if isinstance(value, list) else [value]:
+                if isinstance(tensor, torch.Tensor):
+                    tensor.record_stream(current)
+        return index, batch
+
+    def _finished(self, batch: TensorBatch) -> TensorBatch:
+        """Move a batch to the device; lay its images out and normalise them there."""
+        if self._device is not None:
+            batch = TensorBatch({name: self._moved(value) for name, value in batch.items()})
+        for view, name in enumerate(self._image_columns):
+            if name in batch:
+                batch[name] = self._images(batch[name], view)
+        return batch
+
+    def _moved(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._moved(each) for each in value]
+        return value.to(self._device, non_blocking=self._pin) if isinstance(value, torch.Tensor) else value
+
+    def _images(self, images: Any, view: int) -> Any:
+        if isinstance(images, list):
+            return [self._images(image, view) for image in images]
+        if self._layout != self._stream.pixel_format.layout:
+            images = images.movedim(-1, -3) if self._layout == "NCHW" else images.movedim(-3, -1)
+        if self._normalize:
+            return self._stream.normalize(images, view=view, layout=self._layout)
+        return images.contiguous()
+
     def _tensors(self, batch: Batch) -> TensorBatch:
         found = TensorBatch(
             key=batch.keys,
-            position=_tensor(batch.positions),
+            position=self._tensor(batch.positions),
             replaces=batch.replaces,
-            is_padding=_tensor(padding(batch)),
+            is_padding=self._tensor(padding(batch)),
         )
         for number, view in enumerate(batch.views):
             for column, attribute in COLUMNS.items():
@@ -155,14 +242,24 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
                 if name in found or values is None:
                     continue  # a column that all views share, or that the dataset does not have
                 is_array = isinstance(values, np.ndarray)
-                found[name] = _tensor(values) if is_array else [_tensor(value) for value in values]
+                found[name] = self._tensor(values) if is_array else [self._tensor(value) for value in values]
         if self._columns is None:
-            return found
+            return TensorBatch({name: found[name] for name in found if self._text or name not in TEXT_COLUMNS})
         if missing := [name for name in self._columns if name not in found]:
             raise ClientError(f"the stream has no column {missing[0]!r}; it has {', '.join(found)}")
         return TensorBatch({name: found[name] for name in self._columns})
 
+    def _tensor(self, array: np.ndarray[Any, Any]) -> Any:
+        """Return a view of a writable array, else a copy: a tensor would let Arrow's read-only memory be written."""
+        if not self._pin:
+            return torch.from_numpy(array if array.flags.writeable else array.copy())
+        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        pinned = torch.empty(array.shape, dtype=dtype, pin_memory=True)
+        pinned.numpy()[...] = array
+        return pinned
 
-def _tensor(array: np.ndarray[Any, Any]) -> Any:
-    """Return a view if the array is writable, else a copy: a tensor would let Arrow's read-only memory be written."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+def _accelerate_shares_loaders() -> bool:
+    """Return True in one of several processes of Accelerate: whether a loader is prepared, a dataset cannot know."""
+    state = sys.modules.get("accelerate.state")
+    return state is not None and state.is_initialized() and state.AcceleratorState().num_processes > 1

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from augment.errors import CallError
 from augment.normalize import pixel_format, section
 from augment.normalize.methods import ByDataset, Normalization
-from augment.normalize.pixel_format import PixelFormat
+from augment.normalize.pixel_format import PixelFormat, layout_of
+from augment.normalize.tensors import as_array, framework_of, normalize_tensor
 from augment.validation import JSON
 
 
@@ -43,8 +44,15 @@ def seen(image: NDArray[np.uint8], normalize: Mapping[str, Any] | None) -> NDArr
     return made
 
 
-def normalize(images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat) -> Any:
-    """Float32 of a stream's images, in their layout; CallError where they are floats or no section says how."""
+def normalize(
+    images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat, layout: str | None = None
+) -> Any:
+    """Float32 of a stream's images: uint8 NumPy arrays or tensors of PyTorch, TensorFlow or JAX, or a list of such.
+
+    The result is of the kind, the layout and the device of what is given. ``layout`` is NHWC or NCHW; by default it is
+    found by the axis that has three channels, and is the stream's if both have. CallError where the stream has floats
+    or no section says how.
+    """
     if form.is_float:
         raise CallError(
             f"the images of this stream are {form.dtype}, normalised already; take the batch's images as they are, "
@@ -52,21 +60,29 @@ def normalize(images: Any, normalization: Mapping[str, JSON] | None, form: Pixel
         )
     if normalization is None:
         raise CallError("the pipeline has no `normalize` section; add one, or give the stream `normalize`")
-    last = _channels_last(images, form)
-    return pixel_format.convert(last, section.parse(normalization), "float32", form.layout)
+    return _normalize(images, section.parse(normalization), form.layout, layout)
 
 
 def denormalise(images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat) -> Any:
-    """Images to look at, uint8 (..., H, W, 3), of a stream's images in their layout."""
-    return pixel_format.denormalise(images, _method(normalization), form.layout)
+    """Images to look at, uint8 NumPy (..., H, W, 3): of arrays or tensors of either layout, or of a list of such."""
+    if isinstance(images, list | tuple):
+        return [denormalise(image, normalization, form) for image in images]
+    array = as_array(images)
+    return pixel_format.denormalise(array, _method(normalization), layout_of(array.shape, form.layout))
+
+
+def _normalize(images: Any, method: Normalization, of_stream: str, given: str | None) -> Any:
+    if isinstance(images, list | tuple):
+        return [_normalize(image, method, of_stream, given) for image in images]
+    is_tensor = framework_of(images) is not None
+    if not is_tensor:
+        images = as_array(images)
+    layout = PixelFormat(layout=given or layout_of(images.shape, of_stream)).layout
+    if is_tensor:
+        return normalize_tensor(images, method, channels_first=layout == "NCHW")
+    last = np.moveaxis(images, -3, -1) if layout == "NCHW" and images.ndim >= 3 else images
+    return pixel_format.convert(last, method, "float32", layout)
 
 
 def _method(normalization: object) -> Normalization | None:
     return None if normalization is None else section.parse_given(normalization)
-
-
-def _channels_last(images: Any, form: PixelFormat) -> Any:
-    if isinstance(images, list | tuple):
-        return [_channels_last(image, form) for image in images]
-    array = np.asarray(images)
-    return np.moveaxis(array, -3, -1) if form.channels_first and array.ndim >= 3 else array

@@ -1,5 +1,6 @@
 """Pixel format of a batch: uint8 or floats, channels last or first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -56,6 +57,24 @@ class PixelFormat:
 
 PLAIN: Final = PixelFormat()
 """Images as everything here makes them."""
+
+
+def dtype_name(dtype: object) -> str:
+    """Return the name of a dtype of NumPy, PyTorch, TensorFlow or JAX: float32 of PyTorch's too."""
+    if isinstance(dtype, str):
+        return dtype
+    try:
+        name: str = np.dtype(dtype).name  # type: ignore[call-overload]  # TypeError if it is none of NumPy's
+    except TypeError:
+        return str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+    return name
+
+
+def layout_of(shape: Sequence[int | None], otherwise: str) -> str:
+    """Return the layout by the axis that has three channels, ``otherwise`` if both axes have three, or neither."""
+    if len(shape) < 3 or (shape[-3] == 3) == (shape[-1] == 3):
+        return otherwise
+    return "NCHW" if shape[-3] == 3 else "NHWC"
 
 
 def convert(

@@ -106,6 +106,7 @@ def test_ranks_joined_are_the_whole_batch(server: Server, stream_id: str, here: 
 
 
 @pytest.mark.frameworks
+@pytest.mark.frameworks
 def test_torch_has_the_weights(server: Server, here: list[Batch]) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from augment.client.torch import StreamDataset

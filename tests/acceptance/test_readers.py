@@ -117,6 +117,7 @@ def test_the_client_expands_as_a_job(client: Client, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.frameworks
+@pytest.mark.frameworks
 def test_torch_reads_its_rank_and_resumes_exactly(client: Client) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from augment.client.torch import StreamDataset
@@ -146,6 +147,7 @@ def test_torch_reads_its_rank_and_resumes_exactly(client: Client) -> None:
         second.load_state_dict({"stream": "another", "epoch": 0, "next_batch": 0})
 
 
+@pytest.mark.frameworks
 def test_torch_refuses_several_loader_workers(client: Client) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from augment.client.torch import StreamDataset

@@ -240,6 +240,7 @@ def test_bare_pyarrow_and_webdataset_read_all_views(server: Server, data: Path, 
         assert np.array_equal(sample["7.png"], batch.other_views[6].images[row])
 
 
+@pytest.mark.frameworks
 def test_torch_has_a_key_for_each_view(server: Server) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from augment.client.torch import StreamDataset
