@@ -99,7 +99,7 @@ def test_what_was_promised_is_finished_after_a_kill(tmp_path: Path) -> None:
 
 def test_curl_uploads_as_the_documentation_says(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(zipped())
-    with Server(tmp_path / "home", api_keys="secret") as server:
+    with Server(tmp_path / "home", api_keys="secret", scan_wait_s=120) as server:
         url = server.url.replace("http://", "http://:secret@") + "/v1/datasets"
         common = ["curl", "--silent", "--show-error", "--fail-with-body"]
         environment = {**os.environ, "NO_PROXY": "*"}

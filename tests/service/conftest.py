@@ -14,6 +14,9 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.folders_for_tests import Run
 
+PATIENCE_S = 120.0
+"""Bounds the wait for a scan, far above what a busy machine needs: these tests expect its result, not 202."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def workers_start_with_their_first_task(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -36,7 +39,9 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Iterator[TestClient]:
     """A service that all tests of a module share."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), workers=1, data_roots=(data_root,))
+    settings = Settings(
+        home=tmp_path_factory.mktemp("home"), workers=1, data_roots=(data_root,), scan_wait_s=PATIENCE_S
+    )
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         yield client
 
@@ -47,7 +52,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     with ExitStack() as running:
 
         def start(**settings: Any) -> TestClient:
-            given = {"home": tmp_path / "home", "workers": 1, **settings}
+            given = {"home": tmp_path / "home", "workers": 1, "scan_wait_s": PATIENCE_S, **settings}
             return running.enter_context(TestClient(create_app(Settings(**given)), raise_server_exceptions=False))
 
         yield start

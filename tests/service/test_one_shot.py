@@ -119,7 +119,7 @@ def test_a_pipeline_may_be_text(service: TestClient) -> None:
         (_images("a.png"), {"pipeline": "light", "speed": "7"}, 422, "speed"),
         ([*_images("a.png"), ("masks", ("m.png", _png()))], {"pipeline": "light"}, 422, "a.png"),
         (_images("a.png"), {"pipeline": "light", "annotations": "[]"}, 422, "annotations"),
-        ([("images", ("a.png", _png()))], {"pipeline": "light"}, 422, "images"),
+        ([("photos", ("a.png", _png()))], {"pipeline": "light"}, 422, "photos"),
     ],
 )
 def test_what_is_refused_says_why(service: TestClient, files: Any, data: Any, status: int, told: str) -> None:

@@ -139,7 +139,7 @@ def test_images_and_masks_without_a_counterpart_are_refused_by_name(tmp_path: Pa
         "masks/c.png": (Reason.ANNOTATION, "mask without image: none has its name"),
         "montage.png": (Reason.MISPLACED, "it lies neither among the images nor among the masks; move it"),
     }
-    with pytest.raises(DatasetError, match=r"1 of mask without image .*, 1 of image without mask "):
+    with pytest.raises(DatasetError, match=r"1 of image without mask .*, 1 of mask without image "):
         registry.scan(root)
 
 
