@@ -1,4 +1,4 @@
-"""tf.data service: a dispatcher and a worker in a process of their own, the trainer fetches finished batches."""
+"""tf.data service: a dispatcher and a worker in one separate process; the trainer fetches finished batches."""
 
 import subprocess
 import sys
