@@ -110,7 +110,7 @@ def test_disk_that_fails_is_named_and_nothing_vouches_for_what_it_lost(
 
     with monkeypatch.context() as patch:
         patch.setattr(folder, "_libc", Libc(syncfs))
-        with pytest.raises(StorageError, match=rf"cannot write {out}: Input/output error; see to the disk"):
+        with pytest.raises(StorageError, match=rf"cannot write {out}: Input/output error; check the disk"):
             expand_dataset(data, out, PIPELINE, copies=2)
     assert len(manifest.part_names(out)) == 2
     assert len(list(out.rglob("*.jpg"))) == 12

@@ -78,7 +78,7 @@ def test_update_leaves_alone_what_others_laid_where_outputs_go(
     lay_noise(data, ["cat/new.jpg", "owl/1.jpg"])
     lay(out)
     before = content(out)
-    expected = f"holds {told} that this expansion did not write, in the place of an output; move it elsewhere or remove"
+    expected = f"holds {told} that this expansion did not write, at the path of an output; move it elsewhere or remove"
     with pytest.raises(OutputError, match=expected):
         Expansion(data, out, PIPELINE, copies=2, include_originals=True, update=True).plan()
     with pytest.raises(OutputError, match=expected):

@@ -101,7 +101,7 @@ def test_copy_is_an_epoch_of_a_stream_over_the_training_split(data: Path, tmp_pa
     [
         ({"split": "valid"}, DatasetError, "no split 'valid'"),
         ({"augment_splits": ["trian"]}, DatasetError, "no split 'trian'.*did you mean 'train'"),
-        ({"split": "val", "augment_splits": ["train"]}, CallError, "choose one of both"),
+        ({"split": "val", "augment_splits": ["train"]}, CallError, "choose one of them"),
     ],
 )
 def test_splits_that_cannot_be_meant_are_refused(
@@ -122,7 +122,7 @@ def test_dataset_without_splits_has_none_to_copy(tmp_path: Path, out: Path) -> N
 
 def test_splits_without_a_training_split_have_to_be_named(tmp_path: Path, out: Path) -> None:
     data = lay_noise(tmp_path / "splits", ["val/1.jpg", "test/2.jpg"])
-    with pytest.raises(DatasetError, match=r"the splits test, val and none of them is named train.*augment_splits"):
+    with pytest.raises(DatasetError, match=r"the splits test, val, none of which is named train.*augment_splits"):
         Expansion(data, out, PIPELINE)
     expand_dataset(data, out, PIPELINE, augment_splits=["val"])
     assert patterns(out) == {"val/1__0.jpg", "test/2.jpg"}

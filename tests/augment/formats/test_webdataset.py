@@ -157,7 +157,7 @@ def test_a_list_of_classes_names_indices(files: dict[str, bytes | None], tmp_pat
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"{", "no JSON"),
+        (b"{", "not JSON"),
         (b'{"classes": "cat"}', "classes is no list of names"),
         (b'{"classes": ["a", "a"]}', "has 'a' twice"),
         (b'{"classes": ["\\ud800"]}', "half of a surrogate pair"),
@@ -254,7 +254,7 @@ def test_samples_that_are_ambiguous_are_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({"a.json": b"{"}, "no JSON"),
+        ({"a.json": b"{"}, "not JSON"),
         ({"a.json": b"[" * 100_000}, "nested too deeply"),
         ({"a.json": b"\xff"}, "not UTF-8"),
         ({"a.json": b'{"boxes": 3}'}, "boxes is a list"),

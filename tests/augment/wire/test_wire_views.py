@@ -163,7 +163,7 @@ def test_arrow_names_columns_by_view_and_what_views_share_once() -> None:
 
 def test_arrow_says_which_view_a_batch_lacks() -> None:
     sizes: list[tuple[int, int] | None] = [(4, 4), (2, 2)]
-    with pytest.raises(CallError, match="has 1 views, its layout promises view 1"):
+    with pytest.raises(CallError, match="has 1 views, but its layout has view 1"):
         arrow_bytes([batch_of(1, sizes[:1], 2)], layout(sizes))
 
 
