@@ -161,7 +161,7 @@ def test_rows_that_lack_are_found(out: Path, lost: str) -> None:
 def test_folder_that_is_no_expansion_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"has no expansion\.json"):
         verify_expansion(lay_noise(tmp_path / "photos", ["a.jpg"]))
-    with pytest.raises(OutputError, match="the folder .* does not exist"):
+    with pytest.raises(OutputError, match="does not exist"):
         verify_expansion(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
