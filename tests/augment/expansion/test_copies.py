@@ -1,4 +1,4 @@
-"""How many copies each record gets."""
+"""Number of copies of each record."""
 
 from collections import Counter
 from pathlib import Path

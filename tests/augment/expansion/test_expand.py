@@ -1,4 +1,4 @@
-"""What an expansion writes, and what it does where some of it is there already."""
+"""Output of an expansion, in new folders and in folders that already hold some of it."""
 
 import json
 import os

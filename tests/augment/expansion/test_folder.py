@@ -19,7 +19,7 @@ NUM_FILES = 32
 
 
 class Libc:
-    """The system's own, but for the call that waits for a file system."""
+    """The system's library, except for the call that syncs a file system."""
 
     def __init__(self, syncfs: Callable[[int], int], file_system: int = 0xEF53) -> None:
         self._libc = ctypes.CDLL(None)
@@ -34,7 +34,7 @@ class Libc:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files and folders that somebody waits for, one by one."""
+    """Record the files and folders that are synced, one by one."""
     paths: list[str] = []
     fsync = os.fsync
 

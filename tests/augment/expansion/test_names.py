@@ -1,4 +1,4 @@
-"""Names that would get in each other's way, and files of others where outputs go: refused by name, left alone."""
+"""Output names that collide, and foreign files at paths of outputs: refused, and not changed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +107,7 @@ def test_class_that_lies_on_another_disk_stays_there(data: Path, out: Path, tmp_
 
 
 def test_run_that_goes_on_leaves_alone_what_others_laid_where_outputs_go(data: Path, out: Path, tmp_path: Path) -> None:
-    """No manifest names the outputs of shards that are not finished: a file there is looked at."""
+    """No manifest names the outputs of unfinished shards, so a file there is compared."""
 
     def stop(progress: Progress) -> None:
         if progress.done >= 12:

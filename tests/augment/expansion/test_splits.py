@@ -1,4 +1,4 @@
-"""Which splits are augmented and which pass through, and that no image leaks from one into another."""
+"""Splits that are augmented or copied unchanged, and images in two of them."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def test_who_says_so_gets_other_splits(data: Path, out: Path, arguments: dict[st
 
 
 def test_copy_is_an_epoch_of_a_stream_over_the_training_split(data: Path, tmp_path: Path) -> None:
-    """Chance hangs on the key relative to the split: whether others pass through makes no difference."""
+    """Randomness depends on the key relative to the split, even if the others are copied too."""
     expand_dataset(data, tmp_path / "all", PIPELINE, copies=2, seed=7, image_format="png")
     expand_dataset(data, tmp_path / "alone", PIPELINE, split="train", copies=2, seed=7, image_format="png")
     with Stream(data, PIPELINE, batch_size=3, seed=7, split="train") as stream:

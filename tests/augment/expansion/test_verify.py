@@ -1,4 +1,4 @@
-"""Expanded folders looked at again, sound and harmed."""
+"""Verification of expanded folders, intact and damaged."""
 
 import json
 import shutil
@@ -124,7 +124,7 @@ def test_outputs_of_a_damaged_part_are_not_to_be_moved_away(out: Path, damage: C
 
 
 def _rewrite(out: Path, change: Callable[[manifest.Row], manifest.Row | None]) -> None:
-    """Write a shard's part again with other rows: a lie that the files themselves do not tell."""
+    """Write a shard's part again with other rows, which the files themselves cannot reveal."""
     described = spec.ExpansionSpec.from_json((out / "expansion.json").read_text(), "")
     rows = manifest.read_part(out, 0, described.id)
     assert rows is not None

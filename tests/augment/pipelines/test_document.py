@@ -1,4 +1,4 @@
-"""Text to values: YAML 1.2 and JSON, what is refused, and where."""
+"""Text to values: YAML 1.2 and JSON, refused content and its lines."""
 
 import contextlib
 import json
@@ -193,7 +193,7 @@ def test_limits_are_those_of_the_kind_of_document() -> None:
     "text", ["[" * 65_536, "{" * 65_536, "[a," * 21_000, "- " * 32_768, "? " * 32_768, "{a: " * 16_384]
 )
 def test_deep_text_is_refused_at_once(text: str) -> None:
-    """Read to its end, the first of these keeps the scanner busy for three minutes (measured)."""
+    """Fully scanned, the first of these takes three minutes (measured)."""
     start = time.process_time()
     assert problem(text).startswith("line 1: ")
     assert time.process_time() - start < 2

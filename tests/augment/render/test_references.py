@@ -1,4 +1,4 @@
-"""Datasets that pipelines call by name: part of the address, found before anything is scanned or rendered."""
+"""Reference datasets of pipelines: part of the address, checked before anything is scanned or rendered."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Annotations: their JSON, what is wrong with those that cannot be true, and their way into a sample and back."""
+"""Annotations: their JSON, the problems of invalid ones, and their conversion to a sample and back."""
 
 import json
 import math
@@ -21,7 +21,7 @@ POINTS = ("nose", "tail")
 
 names = st.sampled_from(NAMES)
 plain = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-# "w" by itself would be taken for a width, which is not carried along.
+# A lone "w" would be taken for a width, which is not carried along.
 free_names = st.text(st.characters(exclude_categories=["Cs"])).map(lambda name: f"{name} as said")
 free = st.dictionaries(free_names, plain | st.text("aé\n", max_size=5), max_size=2)
 pixels = st.integers(0, 80).map(lambda quarters: quarters / 4)
@@ -40,7 +40,7 @@ def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
 
 @st.composite
 def said(draw: st.DrawFn) -> Annotations:
-    """Annotations that are true of an image of HEIGHT x WIDTH."""
+    """Draw annotations that are true of an image of HEIGHT x WIDTH."""
     members: dict[str, Any] = {}
     num_boxes, num_points = draw(st.integers(0, 3)), draw(st.integers(0, 3))
 
@@ -227,7 +227,7 @@ def test_nesting_without_end_is_a_problem_and_no_crash() -> None:
 
 
 def vocabulary_of(given: Annotations) -> Vocabulary:
-    """Every target that is there, by the names of a sample's fields; those of keypoints among them."""
+    """Return the targets that are present, by the names of a sample's fields, including those of keypoints."""
     return Vocabulary(NAMES, POINTS, frozenset(given.members()))
 
 
