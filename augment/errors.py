@@ -168,8 +168,8 @@ class Reason(StrEnum):
     def is_read_failure(self) -> bool:
         """True if the scanned file cannot be read now, or has changed.
 
-        Trying again costs nothing. CRASHED and TIMEOUT are transient too, but are raised only after a second try,
-        so what holds such a refusal may be kept for a while.
+        Trying again costs nothing. CRASHED and TIMEOUT are transient too, but are raised only after a second try, so
+        such a refusal may be cached for a while.
         """
         return self in {Reason.CHANGED, Reason.UNREADABLE}
 

@@ -177,7 +177,7 @@ def _end(fd: int, path: Path) -> bool:
 
 
 def _ended(path: Path) -> OutputError:
-    return OutputError(f"the run in {path.parent} that asked for this shard has ended; run the same command again")
+    return OutputError(f"the run in {path.parent} that requested this shard has ended; run the same command again")
 
 
 def _flock(fd: int, kind: int, wait_s: float, path: Path) -> bool:

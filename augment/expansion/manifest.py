@@ -168,7 +168,7 @@ def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> N
 def read_part(root: Path, index: int, expansion: str, *, brief: bool = False) -> list[Row] | None:
     """Return the rows of a shard, or None if its part is missing, damaged or another expansion's.
 
-    ``brief`` reads only what is needed to check the outputs.
+    ``brief`` reads only the columns that are needed to check the outputs.
     """
     table = _read_table(root, index, expansion, _BRIEF if brief else _SCHEMA.names)
     return None if table is None else _rows(table)

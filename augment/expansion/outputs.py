@@ -113,8 +113,8 @@ class Outputs:
         return self._output(record, 0, EXTENSIONS[self._spec.image_format or format_like(record.encoding or "")])
 
     def image_format(self, record: Record) -> str:
-        """Return the format of the record's copies: the requested one, else the image's own, or PNG if that cannot be
-        written.
+        """Return the format of the record's copies: the requested one, else the image's own if it can be written, else
+        PNG.
 
         Raises RecordError and StorageError if the manifest lacks the format and the file cannot be read.
         """

@@ -339,7 +339,9 @@ def check_same(
     if wanted:
         named = sorted("pipeline" if name == "pipeline_digest" else name for name in wanted)
         told = ", ".join(f"{name} is {_show(old, name)} there and {_show(new, name)} here" for name in named)
-        raise OutputError(f"{root} holds another expansion: {told}; choose another output folder, or ask for the same")
+        raise OutputError(
+            f"{root} holds another expansion: {told}; choose another output folder, or give the same options"
+        )
     if not update:
         causes = []
         if "dataset" in changed or "refused" in changed:

@@ -275,7 +275,7 @@ class _Found:
         self._progress(self._done, self._total, self.num_mismatches)
 
 
-class _NotFound(Exception):  # noqa: N818 - not an error: the files are still compared, and this says why nothing more is
+class _NotFound(Exception):  # noqa: N818 - not an error: the files are still compared
     """Reason why nothing is rendered again."""
 
 

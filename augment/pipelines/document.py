@@ -293,7 +293,7 @@ class _Reader:
 
     def _refuse_marks(self, event: Any, line: int) -> None:
         if event.anchor:
-            raise _refused(f"`&{abridged(event.anchor)}` is an anchor; write the value out where it is needed", line)
+            raise _refused(f"`&{abridged(event.anchor)}` is an anchor; write the value out wherever it is needed", line)
         if event.tag:
             raise _refused(f"`{abridged(event.tag)}` is a tag; {self._limits.kind} holds plain values only", line)
 

@@ -86,7 +86,7 @@ def _by_image(document: Any, names: Sequence[str]) -> list[tuple[Any, str]]:
     unknown = sorted(by_name.keys() - set(map(_plain, names)))
     if unknown:
         what = f"{quoted(unknown[0], 100)} is neither the file name of an image nor a kind of annotation"
-        raise CallError(f"{FIELD}: {what}; annotations are {', '.join(sorted(_MEMBERS))}")
+        raise CallError(f"{FIELD}: {what}; the kinds are {', '.join(sorted(_MEMBERS))}")
     counts = Counter(map(_plain, names))
     shared = next((name for name in by_name if counts[name] > 1), None)
     if shared is not None:

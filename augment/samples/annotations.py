@@ -246,7 +246,7 @@ def _wrong_texts(annotations: Annotations) -> Iterator[str]:
         except UnicodeEncodeError:
             yield f"not text: {name} holds half of a character"
         except (TypeError, ValueError, RecursionError) as error:
-            yield f"not a number: {name} holds what JSON cannot ({error})"
+            yield f"not a number: {name} holds a value outside JSON ({error})"
 
 
 def _is_finite(numbers: Sequence[float]) -> bool:

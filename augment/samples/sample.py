@@ -66,19 +66,19 @@ class Sample:
 
     image:      uint8 (H, W, 3) RGB.
     label:      index of the class, or None.
-    labels:     float32 (C,), a weight for each of the dataset's classes, where an image may have several.
+    labels:     float32 (C,), a weight for each of the dataset's classes, if an image may have several.
     mask:       integer (H, W), class indices; moves with the pixels and is never interpolated.
     boxes:      float32 (N, 4), x_min, y_min, x_max, y_max.
     box_labels: int64 (N,), one for each box.
-    box_rows:   int64 (N,), which of the record's boxes each one is; None is all of them in their order.
+    box_rows:   int64 (N,), the index of each box in the record; None is all of them in their order.
     instance_masks: uint8 (N, H, W), 0 and 1, the mask of each box's object.
-    keypoints:  float32 (K, 2), x and y; NaN where the place is not annotated or a distortion folded it away.
+    keypoints:  float32 (K, 2), x and y; NaN if the point is not annotated or a distortion folded it away.
     keypoint_labels: int64 (K,), indices into the dataset's names of keypoints.
     keypoint_visibility: int8 (K,), 0 not annotated or lost, 1 hidden, 2 visible.
     keypoint_angles: float32 (K,), radians from the x axis towards the y axis, in [0, 2 pi).
     keypoint_scales: float32 (K,), pixels.
-    keypoint_boxes:  int64 (K,), which of the record's boxes (as ``box_rows`` counts them) each belongs to, or -1.
-    keypoint_rows:   int64 (K,), which of the record's keypoints each one is; None is all of them in their order.
+    keypoint_boxes:  int64 (K,), the index of each keypoint's box in the record (as in ``box_rows``), or -1.
+    keypoint_rows:   int64 (K,), the index of each keypoint in the record; None is all of them in their order.
     """
 
     image: NDArray[np.uint8]

@@ -13,9 +13,9 @@ keypoint_boxes    list of int64: the index of the object's box in the row, or -1
 inverse           arrow.fixed_shape_tensor float64 [3, 3]: from the view's pixels to the original image's, or NaN
 source_size       arrow.fixed_shape_tensor int64 [2]: height and width of the original image
 
-Each further view of the same rows has separate columns for the image and what belongs to it, with the view's number
-after the name: ``image_1``, ``mask_1``, ``boxes_1``, …, ``inverse_1``. ``label``, ``label_weights`` and ``source_size``
-appear once.
+Each further view of the same rows has separate columns for the image and its targets, with the view's number after the
+name: ``image_1``, ``mask_1``, ``boxes_1``, …, ``inverse_1``. ``label``, ``label_weights`` and ``source_size`` appear
+once.
 """
 
 import itertools

@@ -85,10 +85,10 @@ def _figures(services: "Sequence[served.Service]", readers: "Sequence[subprocess
 def _each(readers: "list[subprocess.Popen[str]]", phase: str) -> None:
     """Start a phase in all readers, and wait for all to end it."""
     for reader in readers:
-        assert reader.stdin is not None  # noqa: S101 - a pipe was asked for
+        assert reader.stdin is not None  # noqa: S101 - a pipe was requested
         print(phase, file=reader.stdin, flush=True)
     for reader in readers:
-        assert reader.stdout is not None  # noqa: S101 - a pipe was asked for
+        assert reader.stdout is not None  # noqa: S101 - a pipe was requested
         if reader.stdout.readline().strip() != phase:
             raise RuntimeError(f"a trainer died in the phase {phase!r}")
 

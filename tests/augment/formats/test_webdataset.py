@@ -260,7 +260,7 @@ def test_samples_that_are_ambiguous_are_refused_by_name(tmp_path: Path) -> None:
         ({"a.json": b'{"boxes": 3}'}, "boxes is a list"),
         ({"a.json": b'{"boxes": [[0, 0, 900, 900]]}'}, "box outside"),
         ({"a.json": b'{"x": 1e999}'}, "is too large"),
-        ({"a.json": b'{"x": 1, "x": 2}'}, "the key 'x' is there twice"),
+        ({"a.json": b'{"x": 1, "x": 2}'}, "the key 'x' appears twice"),
         ({"a.json": b'{"x": "\\ud800"}'}, "half of a surrogate pair"),
         ({"a.cls": b"-2"}, "unknown class"),
         ({"a.cls": b"100000"}, "unknown class"),

@@ -95,7 +95,7 @@ def test_references_that_nothing_takes_or_that_are_no_dataset_are_refused(data: 
     bound: references.References = {"styles": signs, "signs": signs, "style": signs}
     with pytest.raises(CallError, match="'style', which no transform uses; did you mean `styles`"):
         Stream(data, PIPELINE, references=bound)
-    with pytest.raises(CallError, match="take those of none"):
+    with pytest.raises(CallError, match="use none"):
         references.take({"styles": signs}, [Pipeline.load("light").spec])
     with pytest.raises(CallError, match="give a mapping of names to datasets"):
         references.take([signs], [PIPELINE.spec])  # type: ignore[arg-type]  # the point
