@@ -86,9 +86,7 @@ class EpochOrder:
         self._shuffle = shuffle
 
     def take(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the records at these positions, each in ``[0, num_records)``: int64, a new array of the same
-        length.
-        """
+        """Return the records at these positions, in ``[0, num_records)``: a new int64 array of the same length."""
         if positions.size and (positions.min() < 0 or positions.max() >= self.num_records):
             raise CallError(f"positions must be in [0, {self.num_records}), the number of records")
         if not self._shuffle:

@@ -20,8 +20,7 @@ _PERSON = b"augment.engine"
 
 
 def architecture() -> str:
-    """Return the class of processors that render the same bytes: ``x86-64-avx2``, ``x86-64``, ``aarch64`` or another
-    name.
+    """Return the class of processors that render the same bytes: ``x86-64-avx2``, ``x86-64``, ``aarch64``, ….
 
     Within x86-64 with AVX2 the wider AVX-512 makes no difference, because OpenCV runs without IPP here.
     """
@@ -32,9 +31,7 @@ def architecture() -> str:
 
 
 def describe() -> dict[str, Any]:
-    """Return the inputs of the digest, for people and ``/version``: revision, architecture, and libraries with
-    versions.
-    """
+    """Return the inputs of the digest, as in ``/version``: revision, architecture, libraries with versions."""
     return {
         "revision": RENDER_REVISION,
         "architecture": architecture(),
@@ -44,9 +41,7 @@ def describe() -> dict[str, Any]:
 
 @functools.cache
 def engine_id() -> str:
-    """Return the digest of ``describe()``: 32 hexadecimal digits, the same in every process on machines of one
-    class.
-    """
+    """Return the digest of ``describe()``: 32 hexadecimal digits, equal on machines of one class."""
     return _digest(describe())
 
 

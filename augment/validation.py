@@ -100,9 +100,7 @@ def text(name: str, value: object, what: str = "text that UTF-8 can hold") -> st
 
 
 def path(name: str, value: object, what: str = "the path of a folder") -> Path:
-    """Return a path, given as text or as pathlib has it; an empty one is refused because it would mean the current
-    folder.
-    """
+    """Return a path from text or a pathlib.Path. An empty one, which means the current folder, is refused."""
     if isinstance(value, str | os.PathLike):
         given = os.fspath(value)
         if isinstance(given, str) and given and "\0" not in given:

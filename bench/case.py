@@ -21,8 +21,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two runs that take turns, compared by ``figure``: first over second (``ratio``) or first minus second
-    (``difference``).
+    """Two runs that take turns, compared by ``figure``: their ``ratio`` or ``difference``, first to second.
 
     One of ``at_least`` and ``at_most`` is the goal. ``also_record`` names further figures for the table.
     """
@@ -48,8 +47,9 @@ Prepare = Callable[[Path, Path, Work], None]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A comparison with a table. ``notes`` are printed under it. ``prepare`` makes ``folder`` once, before the first
-    run.
+    """A comparison with a table.
+
+    ``notes`` are printed under it. ``prepare`` makes ``folder`` once, before the first run.
     """
 
     name: str

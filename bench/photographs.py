@@ -36,9 +36,7 @@ def lay_down(source: Path, into: Path, work: Work) -> None:
 
 
 def lay_down_large(source: Path, into: Path, work: Work) -> None:
-    """Write photographs of 12 megapixels: some of the user's, resized up by Pillow (Lanczos) and saved at quality
-    90.
-    """
+    """Write photographs of 12 megapixels: some of the user's, enlarged by Pillow (Lanczos), at quality 90."""
     large = into.with_name(f"{into.name}-originals")
     large.mkdir()
     made = []

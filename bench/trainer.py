@@ -45,8 +45,9 @@ class Trainer:
         self.say("end", images=self.work.num_batches * self.work.batch_size)
 
     def touch(self, batch: Any) -> None:
-        """Read every byte of a batch, as a copy to an accelerator would. Raises ValueError if it has another shape or
-        dtype.
+        """Read every byte of a batch, as a copy to an accelerator would.
+
+        Raises ValueError if it has another shape or dtype.
         """
         images = np.asarray(batch)
         wanted = {(self.work.batch_size, SIZE, SIZE, 3), (self.work.batch_size, 3, SIZE, SIZE)}

@@ -253,8 +253,9 @@ class Expansion:
                 folder.remove_temporaries(self.out)
 
     def _remove_stale(self) -> int:
-        """Remove, after an update, outputs of deleted records, surplus parts, and the former rows. Return their
-        number.
+        """Remove outputs of deleted records, surplus parts, and the former rows after an update.
+
+        Returns their number.
         """
         previous = manifest.Previous.open(self.out)
         if previous is None:

@@ -51,10 +51,10 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def wait(fd: int, root: Path, paths: Collection[str]) -> None:
-    """Wait until these files below a folder, and their names, are on the disk. Raises OSError that names the failed
-    file.
+    """Wait until these files below a folder, and their names, are on the disk.
 
-    ``fd`` is of any file in the folder, opened before the first of these was written: from then on errors count.
+    Raises OSError with the name of the failed file. ``fd`` is of any file in the folder, opened before the first of
+    these was written: from then on errors count.
     """
     if not paths:
         return

@@ -144,9 +144,7 @@ class Names:
         return PathSet(_grouped(paths())), frozenset(folders)
 
     def _check_folders(self) -> None:
-        """Raise DatasetError if a folder of outputs has the name of an output, or of a file that an expansion
-        writes.
-        """
+        """Raise DatasetError if a folder of outputs has the name of an output or of the expansion's own file."""
         folders: dict[str, str] = {}
         for _, view, outputs in self._parts:
             checked = None
@@ -176,8 +174,8 @@ class Names:
         renames = any(sketch.name not in path for sketch, paths in self._sketches() for path in paths)
 
         def keyed() -> Iterator[tuple[str, str]]:
-            """Yield paths with their records' keys: one output per record if the name is part of the path, else all
-            outputs.
+            """Yield paths with their records' keys, for one output of each record if its name has the key, else for
+            all.
             """
             for output, paths in self._outputs() if renames else self._sketches():
                 yield from ((path, output.key) for path in paths)

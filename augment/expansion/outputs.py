@@ -113,8 +113,7 @@ class Outputs:
         return self._output(record, 0, EXTENSIONS[self._spec.image_format or format_like(record.encoding or "")])
 
     def image_format(self, record: Record) -> str:
-        """Return the format of the record's copies: the requested one, else the image's own if it can be written, else
-        PNG.
+        """Return the format of the copies: as requested, else that of a JPEG or lossy WebP image, else PNG.
 
         Raises RecordError and StorageError if the manifest lacks the format and the file cannot be read.
         """
@@ -232,8 +231,9 @@ class CopyMaker:
         self._decoded = LastDecoded()
 
     def make(self, copy: int | None) -> Encoded:
-        """Return a copy by its number, or the original. Raises RecordError if it cannot be decoded, rendered or
-        encoded.
+        """Return a copy by its number, or the original.
+
+        Raises RecordError if it cannot be decoded, rendered or encoded.
         """
         if copy is None:
             return self._original()

@@ -476,8 +476,9 @@ def settled(root: Path, spec: ExpansionSpec, index: int) -> ShardResult | None:
 
 
 def refused_at_scan(dataset: Dataset, spec: ExpansionSpec) -> Mapping[int, tuple[tuple[str | None, Refusal], ...]]:
-    """Return the files that the scan left out, with the splits of their rows, by the shard whose range of keys fits
-    them.
+    """Return the files that the scan left out, with the splits of their rows, by shard.
+
+    The shard is the one whose range of keys includes the file's name.
 
     Files outside all splits go to the first shard, under their whole path.
     """

@@ -73,9 +73,7 @@ class ShardReport:
 
 @dataclass(frozen=True, slots=True)
 class InspectTask:
-    """Task that checks one shard of the expansion in the folder ``root``, and renders it again if there is a
-    ``source``.
-    """
+    """Task that checks one shard of the expansion in ``root``, and renders it again if there is a ``source``."""
 
     spec: ExpansionSpec
     root: Path

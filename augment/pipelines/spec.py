@@ -51,8 +51,9 @@ class BoxRules:
         return asdict(self)
 
     def keeps(self, boxes: NDArray[np.float64], visible: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which boxes (N, 4) stay as bool (N,); ``visible`` (N,) are the shares left. Boxes without area never
-        stay.
+        """Return for each of the boxes (N, 4) if it stays: bool (N,). Boxes without area never stay.
+
+        ``visible`` (N,) are the shares of the boxes that are left.
         """
         width, height = (boxes[:, 2:4] - boxes[:, :2]).T
         stays: NDArray[np.bool_] = (width >= self.min_width - BOX_ROUNDING) & (height >= self.min_height - BOX_ROUNDING)
@@ -162,9 +163,7 @@ class PipelineSpec:
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def canonical(self) -> dict[str, JSON]:
-        """Return the content that decides pixels and targets, as a document that ``resolve.resolve`` reads back to this
-        spec.
-        """
+        """Return the content that decides pixels and targets, as a document that ``resolve.resolve`` can read."""
         document: dict[str, JSON] = {"transforms": [node.canonical() for node in self.transforms]}
         if self.normalize is not None:
             document["normalize"] = dict(self.normalize)

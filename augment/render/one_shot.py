@@ -68,8 +68,9 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class ImageSizesTask:
-    """Task that reads the upright (height, width) of each image from its header. Raises RecordError for the first bad
-    one.
+    """Task that reads the upright (height, width) of each image from its header.
+
+    Raises RecordError for the first bad one.
     """
 
     sources: Sequence[RequestImage]
@@ -92,8 +93,7 @@ class ImageSizesTask:
 
 @dataclass(frozen=True, slots=True)
 class OneShotTask:
-    """Task that writes copies of one image to ``into``: ``copies`` of them, from ``first_copy`` on, one after the
-    other.
+    """Task that writes the copies of one image from ``first_copy`` on to ``into``, one after the other.
 
     ``key_of`` is the file of the image whose digest is the key, if that is not ``source``.
     """

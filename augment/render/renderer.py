@@ -262,9 +262,7 @@ def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str,
 
 
 def subject(record_digest: str, spec: PipelineSpec, taken_from: tuple[str, ...]) -> str:
-    """Return the subject of a verdict: the record under a pipeline that takes images from these others, by this
-    engine.
-    """
+    """Return the subject of a verdict: the record, the pipeline, the digests in ``taken_from``, and this engine."""
     pipeline = digest_fields((spec.digest, *taken_from)).hex() if taken_from else spec.digest
     return f"{record_digest}-{pipeline}-{engine.engine_id()}"
 

@@ -44,15 +44,11 @@ class Said:
         return Vocabulary(tuple(classes), tuple(sorted(set(said.keypoint_labels or ()))), frozenset(targets))
 
     def canonical(self) -> str | None:
-        """Return one text of everything that counts in the record's digest, or None for an image without
-        annotations.
-        """
+        """Return the annotations as text for the record's digest, or None if there are none."""
         return None if self.annotations == NOTHING else self.annotations.to_json()
 
     def members(self, made: Annotations) -> dict[str, Any]:
-        """Return the annotations of an augmented copy as the answer contains them, with the client's names or
-        numbers.
-        """
+        """Return an augmented copy's annotations for the answer, with the client's names or numbers."""
         members: dict[str, Any] = {} if self.label is None else {"label": self.label}
         members |= made.members()
         for name in self.numbers:
@@ -65,8 +61,9 @@ NOTHING_SAID = Said()
 
 
 def read(text: str, names: Sequence[str]) -> list[Said]:
-    """Read the annotations of images whose files have these names. Raises CallError with the place of the first
-    error.
+    """Read the annotations of images whose files have these names.
+
+    Raises CallError with the place of the first error.
     """
     return [_said(one, place) for one, place in _by_image(validation.read_json(FIELD, text), names)]
 
@@ -125,8 +122,9 @@ def _said(one: Any, place: str) -> Said:
 
 
 def check(said: Said, height: int, width: int) -> Said:
-    """Return the annotations with boxes cut at the image's edges. Raises ValueError if they cannot be true of the
-    image.
+    """Return the annotations with boxes cut at the image's edges.
+
+    Raises ValueError if they cannot be true of the image.
     """
     problems = said.annotations.problems(height, width)
     if problems:

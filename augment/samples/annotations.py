@@ -48,8 +48,9 @@ _MOST_GROUPS = 13
 
 
 def read(counts: str, *, height: int, width: int) -> list[int]:
-    """Read the run lengths in this text. Raises ValueError if one is negative or their sum is not ``height *
-    width``.
+    """Read the run lengths in this text.
+
+    Raises ValueError if one is negative or their sum is not ``height * width``.
     """
     runs: list[int] = []
     number, shift = 0, 0
@@ -169,8 +170,9 @@ NOTHING = Annotations()
 
 
 def parse(members: object) -> Annotations:
-    """Read JSON as this module's docstring describes it. Raises ValueError for the first member that is something
-    else.
+    """Read JSON as this module's docstring describes it.
+
+    Raises ValueError for the first member that is something else.
     """
     if not isinstance(members, Mapping):
         raise _other("annotations must be an object", members)
@@ -376,8 +378,7 @@ _CAPITALS = re.compile(r"^[LR](?=[A-Z])|(?<=[a-z0-9])[LR](?![a-z])")  # LShoulde
 
 @functools.lru_cache(maxsize=64)
 def partners(names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return for each name the index of the one that differs only by left and right, else its own. The array is
-    read-only.
+    """Return for each name the index of its left or right partner, else its own. The array is read-only.
 
     Sides are the words left and right anywhere in a name and the separate letters l and r (``eye_l``), both in any
     case; or a capital L or R that begins a name before another capital (``RWrist``), or follows a small letter or a

@@ -141,9 +141,7 @@ class BatchRenderer:
         )
 
     def _others(self, turn: int, order: EpochOrder) -> Iterator[Record]:
-        """Yield the records after a turn in the epoch's order, without those that are too small for a view's
-        pipeline.
-        """
+        """Yield the records after a turn in the epoch's order that are large enough for every view's pipeline."""
         for start in range(1, order.num_records, REPLACEMENTS):
             stop = min(start + REPLACEMENTS, order.num_records)
             following = (turn + np.arange(start, stop, dtype=np.int64)) % order.num_records
@@ -166,9 +164,7 @@ class _Row:
 
 
 class _Attempts:
-    """Renderer of the records of one batch: refused draws are tried once, the last record stays decoded for its
-    repeats.
-    """
+    """Renderer of one batch's records. Tries refused draws once, keeps the last record decoded for repeats."""
 
     def __init__(self, renderers: Sequence[Renderer], guard: Guard) -> None:
         self._renderers = renderers

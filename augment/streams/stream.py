@@ -215,9 +215,7 @@ class Stream:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences for the user: the dataset's, those from reading the pipelines, and the rows that an epoch leaves
-        out.
-        """
+        """Sentences for the user about the dataset, its pipelines, and the rows that an epoch leaves out."""
         if dropped := self.spec.num_dropped:
             rows = f"each epoch drops {dropped} of {self.spec.epoch_rows} rows, too few for a batch of "
             return (*self._notices, f"{rows}{self.spec.batch_size}; drop_last=False keeps them")
@@ -354,8 +352,7 @@ class Stream:
         max_pixels: int = decode.DEFAULT_MAX_PIXELS,
         cache: CachePlace | None = None,
     ) -> tuple[RenderSource, ...]:
-        """Return the sources for workers, one for each view; ``manifest`` and ``references`` are paths of saved
-        datasets.
+        """Return the sources for workers, one for each view. ``manifest`` and ``references`` are saved datasets.
 
         ``cache`` is the place of the cache of decoded images.
         """

@@ -111,9 +111,7 @@ def from_message(message: Any, schema: pa.Schema) -> Batch:
 
 
 class _EndWatch:
-    """Detects a source that ended early: pyarrow takes the end of a file between two messages for the end of the
-    stream.
-    """
+    """Detects a source that ended early: pyarrow takes a file that ends between messages for complete."""
 
     closed = False
 

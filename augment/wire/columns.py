@@ -45,9 +45,7 @@ RAGGED: Mapping[str, pa.DataType] = {
     "keypoint_scales": pa.float32(),
     "keypoint_boxes": pa.int64(),
 }
-"""Fields of ``Batch`` with an array for each row, one element for each box or keypoint; the values are element
-types.
-"""
+"""Element types of the ``Batch`` fields that have, for each row, one element per box or keypoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +144,7 @@ def tensor_column(arrays: NDArray[Any] | Sequence[NDArray[Any]], column_type: pa
 
 
 def tensors(column: pa.Array) -> Any:
-    """Return the arrays that ``tensor_column`` wrote: one for a fixed shape, else a list; views of the column's
-    memory.
-    """
+    """Return the arrays of a ``tensor_column``: one for a fixed shape, else a list. They are views of its memory."""
     if isinstance(column, pa.FixedShapeTensorArray):
         shape = tuple(column.type.shape)
         if not len(column):

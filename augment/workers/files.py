@@ -1,6 +1,4 @@
-"""Files between processes: anonymous memory files, which a kill cannot leave behind, and the progress file of a
-task.
-"""
+"""Files between processes: memory files, which a kill cannot leave behind, and a task's progress file."""
 
 import json
 import os

@@ -115,8 +115,9 @@ class Launcher:
                     self._ensure_zygote().send(zygote.Preload(tuple(self._modules)))
 
     def launch(self, module: str | None = None) -> WorkerHandle | None:
-        """Start a worker that has ``module`` imported. Return None once closed; raise WorkerError if the system
-        refuses.
+        """Start a worker that has ``module`` imported.
+
+        Returns None once closed. Raises WorkerError if the system refuses.
         """
         with self._lock:
             if module is not None and module not in self._modules and module != "__main__":

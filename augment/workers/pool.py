@@ -29,9 +29,7 @@ from augment.workers.verdicts import Verdicts
 T = TypeVar("T")
 
 DEFAULT_RECORD_TIMEOUT_S = 30.0
-"""AUGMENT_RECORD_TIMEOUT_S, in processor seconds: three times imgproxy's limit for a request (IMGPROXY_TIMEOUT, 10
-s).
-"""
+"""AUGMENT_RECORD_TIMEOUT_S, in processor seconds: three times imgproxy's IMGPROXY_TIMEOUT (10 s)."""
 
 DEFAULT_MEMORY_BYTES = 4 << 30
 """AUGMENT_WORKER_MEMORY_BYTES: seven float32 copies of an image of 50 megapixels (AUGMENT_MAX_PIXELS).

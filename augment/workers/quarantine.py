@@ -105,8 +105,9 @@ class QuarantineGuard(_Guard):
     private_fds: Sequence[int] = ()
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
-        """Do the work, as ``augment.workers.task.Guard`` describes. Raises WorkerError if its child is killed from
-        outside.
+        """Do the work, as ``augment.workers.task.Guard`` describes.
+
+        Raises WorkerError if its child is killed from outside.
         """
         deaths = kills = 0
         while True:

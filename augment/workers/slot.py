@@ -38,8 +38,9 @@ class QueuedTask:
 
 
 class Shared:
-    """State shared by the threads of one pool. ``lock`` guards all but the queue and the launcher, which are
-    thread-safe.
+    """State shared by the threads of one pool.
+
+    ``lock`` guards all but the queue and the launcher, which are thread-safe.
     """
 
     def __init__(self, launch: launcher.Launcher, max_tasks: int | None, verdicts: Verdicts) -> None:
@@ -115,8 +116,9 @@ class Slot:
             job.future.set_result(value)
 
     def _do(self, job: QueuedTask) -> Ended | None:
-        """Return how the task ended, or None if it was cancelled. Raises WorkerError if it kills process after
-        process.
+        """Return how the task ended, or None if it was cancelled.
+
+        Raises WorkerError if it kills process after process.
         """
         how, reasons = "", list[str]()
         while len(reasons) < _MAX_DEATHS:

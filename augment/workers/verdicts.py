@@ -90,10 +90,9 @@ class Verdicts:
                 _log.warning("the verdict %s.json cannot be read: %s; remove the file", subject, error)
 
     def add(self, subject: str, refusal: Refusal | None) -> Refusal | None:
-        """Decide about a subject unless it is decided already; return the decision. Raises StorageError if it is not
-        kept.
+        """Decide about a subject unless it is decided already; return the decision.
 
-        Returns when the decision is on the disk.
+        Returns when the decision is on the disk. Raises StorageError if it cannot be stored.
         """
         if self._documents is not None:
             data = self._documents.create(subject, _to_json(subject, refusal))
