@@ -107,7 +107,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
 
 
 class MissingExtraError(AugmentError, ModuleNotFoundError):
-    """A package is missing because its extra is not installed; ``name`` is the package as it is imported."""
+    """A package is missing because its extra is not installed; ``name`` is the package's import name."""
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def _missing(name: str) -> MissingExtraError:
 
 
 class Reason(StrEnum):
-    """Why one record was refused, in the words that users meet in manifests, provenance and metrics."""
+    """Reason why one record was refused, as manifests, provenance and metrics show it."""
 
     FORMAT = "format"
     """The bytes are of a format that is not allowed, or not an image at all."""

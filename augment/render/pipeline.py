@@ -79,7 +79,7 @@ class Pipeline:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What was dropped or moved while the pipeline was read, one sentence each."""
+        """Sentences about what was dropped or moved while the pipeline was read."""
         return self.spec.notices
 
     @overload
@@ -148,7 +148,7 @@ class Pipeline:
 
     @classmethod
     def take(cls, given: object) -> "Pipeline":
-        """Return a pipeline as it is, or load one. Raises CallError for anything that ``load`` does not take."""
+        """Return a pipeline unchanged, or load one. Raises CallError for anything that ``load`` does not take."""
         if isinstance(given, cls):
             return given
         if isinstance(given, PipelineSpec):

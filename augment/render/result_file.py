@@ -1,4 +1,4 @@
-"""File that holds a worker's result: the content as it is served, then its description in JSON.
+"""File that holds a worker's result: the content, served unchanged, then its description in JSON.
 
 The file exists before the worker is asked and is never created here. If the requester has gone, its name is already
 removed, and late writes vanish when the worker closes the file.

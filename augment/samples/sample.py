@@ -134,7 +134,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """What a row of a batch took from another: the method, and the key and position of that record.
+    """Part of a row that came from another row of the batch: the method, and the other record's key and position.
 
     ``weight`` is the share of the row's own image. ``box`` is x_min, y_min, x_max, y_max of the pasted pixels, or None
     if none were pasted.
