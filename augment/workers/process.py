@@ -17,7 +17,10 @@ from augment.samples.sample import Refusal
 from augment.workers import outcome, parent_watch, quarantine
 
 _OOM_SCORE_ADJ = "500"
-"""When memory runs out the kernel kills a worker, which is replaced, not the service (PostgreSQL does likewise)."""
+"""Score that makes the kernel kill a worker, which is replaced, and not the service when memory runs out.
+
+PostgreSQL does likewise.
+"""
 
 NICE = 5
 """Niceness of workers, which fill every core.

@@ -203,7 +203,7 @@ def test_a_value_that_cannot_be_pickled_is_an_error_and_not_a_death(bench: Bench
 
 
 def test_an_image_from_quarantine_is_the_same_and_can_be_written(bench: Bench) -> None:
-    result = bench.run(Records(("a",), {"a": ("image", 400)}), quarantine=True)["a"]
+    result = bench.run(Records(("a",), {"a": ("pattern", 400)}), quarantine=True)["a"]
     assert (result == pattern(400)).all()
     assert result.dtype == np.uint8
     assert result.flags.writeable
