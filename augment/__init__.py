@@ -1,8 +1,8 @@
 """Image augmentation where every sample has an address and its pixels are a pure function of it.
 
-Everything a user needs is an attribute of this module (``__all__``); each is imported when it is first asked for, so
-that ``import augment`` costs nothing and a script that only reads a pipeline never waits for OpenCV. A name whose extra
-is not installed raises MissingExtraError, which says how to install it.
+Everything a user needs is an attribute of this module (``__all__``). Each is imported on first use, so that ``import
+augment`` is fast and a script that only reads a pipeline never loads OpenCV. A name whose extra is not installed raises
+MissingExtraError, which says how to install it.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""``python -m augment`` is the ``augment`` command. This module imports without the packages of any extra."""
+"""Entry point of ``python -m augment``, the ``augment`` command. Imports without the packages of any extra."""
 
 import sys
 
@@ -7,7 +7,7 @@ from augment.errors import MissingExtraError, missing_extras_named
 
 
 def main() -> None:
-    """Run the command; without the engine, say how to install it and exit as for any bad request."""
+    """Run the command. Without the engine, print how to install it and exit as for any bad request."""
     try:
         with missing_extras_named():
             from augment.cli import app  # noqa: PLC0415 - needs the engine

@@ -1,7 +1,7 @@
-"""The address of a sample, and the digests that addresses are made of.
+"""Addresses of samples, and the digests in them.
 
-A digest here is always BLAKE2b-128 (RFC 7693) over length-prefixed fields, so that no two different sequences of
-fields can share an encoding.
+A digest is always BLAKE2b-128 (RFC 7693) over length-prefixed fields, so that two different sequences of fields never
+share an encoding.
 """
 
 import hashlib
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 DIGEST_BYTES = 16
 
 _JOINED_BELOW_BYTES = 1024
-"""Small fields are hashed in one go: a call for each takes longer than the hash."""
+"""Smaller fields are joined and hashed in one call, because a call takes longer than the hash itself."""
 
 
 def digest_fields(fields: Iterable[bytes | str | int], *, person: bytes = b"") -> bytes:
-    """Hash the fields in their order: 16 bytes.
+    """Return the 16-byte digest of the fields, in their order.
 
-    A string counts as its UTF-8 bytes, an integer as its decimal digits; each field is preceded by its length in
-    bytes as eight little-endian bytes. ``person`` (at most 16 bytes) keeps one use of the hash apart from another.
+    A string counts as its UTF-8 bytes, an integer as its decimal digits; each field is preceded by its length in bytes
+    as eight little-endian bytes. ``person`` (at most 16 bytes) separates one use of the hash from another.
     """
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES, person=person)
     parts: list[bytes] = []
@@ -37,12 +37,12 @@ def digest_fields(fields: Iterable[bytes | str | int], *, person: bytes = b"") -
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Everything the pixels of one augmented sample depend on.
+    """Everything that the pixels of one augmented sample depend on.
 
-    ``engine``, ``record`` and ``pipeline`` are hexadecimal digests: of the code that renders, of the encoded bytes
-    and annotations that go in, of the canonical pipeline. ``draw`` counts epochs (times repeats) in a stream and
-    copies in an expansion; ``view`` is 0 unless a stream asks for several views. ``others`` are the digests of what
-    else the pipeline takes images from: the split that donors are of, datasets of references.
+    ``engine``, ``record`` and ``pipeline`` are hexadecimal digests: of the rendering code, of the encoded bytes and
+    annotations, of the canonical pipeline. ``draw`` counts epochs (times repeats) in a stream and copies in an
+    expansion; ``view`` is 0 unless a stream asks for several views. ``others`` are the digests of the other sources of
+    images: the split that donors come from, and the datasets of references.
     """
 
     engine: str
@@ -56,6 +56,6 @@ class Address:
 
     @property
     def render_key(self) -> str:
-        """The name of the sample: 32 hexadecimal digits; equal where the pixels are equal by construction."""
+        """Name of the sample, 32 hexadecimal digits. Samples with equal names have equal pixels."""
         numbers = (self.seed, self.draw, self.view)
         return digest_fields((self.engine, self.record, self.pipeline, *numbers, self.key, *self.others)).hex()

@@ -1,8 +1,8 @@
-"""Address to chance: the generators of one sample, and the order of an epoch.
+"""Random generators of one sample, set from its address, and the order of an epoch.
 
-Nothing here remembers anything between two addresses. A generator is built once a worker, because building one takes
-longer than rendering a flip, and its *whole* state is set before each sample: what is left of the last sample's state
-(a buffered word, half of a 64-bit draw) would otherwise leak into the next one.
+No state is kept between two addresses. A generator is built once per worker, because building one takes longer than
+rendering a flip. Its *whole* state is set before each sample; a buffered word or half of a 64-bit draw would otherwise
+leak into the next one.
 """
 
 import functools
@@ -17,21 +17,21 @@ from augment.address import digest_fields
 from augment.errors import CallError
 
 FISHER_YATES_MAX = 65_536
-"""Above this many records an epoch's order is computed place by place instead of shuffled as a whole."""
+"""Largest number of records that is shuffled as a whole; above it, each position of an epoch is computed separately."""
 
 _FEISTEL_ROUNDS = 8
 _ORDER_PERSON = b"augment.order"
 
 
 NUMBER_MAX = 2**64 - 1
-"""The largest number in an address: what a client in any language can hold."""
+"""Largest number in an address: the largest integer that clients in any language can hold."""
 
 
 def check_address(*, seed: object, draw: object, view: object, key: object) -> None:
     """Raise CallError unless these can be part of an address.
 
-    Numbers are integers in [0, 2**64), what a client in any language can hold, and not 1.0 or True, which have other
-    digits than 1 and so would be other samples; a key is text that UTF-8 can hold.
+    Numbers are integers in [0, 2**64), which clients in any language can hold. 1.0 and True are refused: their digits
+    differ from those of 1, so they would be other samples. A key is text that UTF-8 can hold.
     """
     for name, value in (("seed", seed), ("draw", draw), ("view", view)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value <= NUMBER_MAX:
@@ -40,9 +40,9 @@ def check_address(*, seed: object, draw: object, view: object, key: object) -> N
 
 
 class Chance:
-    """One ``numpy`` generator and one ``random.Random`` that every transform of a pipeline shares.
+    """One ``numpy`` generator and one ``random.Random``, shared by all transforms of a pipeline.
 
-    Not safe between threads: each worker has its own.
+    Not thread-safe: each worker has its own.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Chance:
         self.generator = np.random.Generator(self._philox)
         self.py_random = random.Random()  # noqa: S311 - augmentation, not cryptography
         self._key: dict[str, tuple[int, ...]] = {"counter": (0, 0, 0, 0), "key": (0, 0)}
-        self._state: Any = {  # plain integers, because Philox takes them five times as fast as arrays
+        self._state: Any = {  # integers, because Philox takes them five times as fast as arrays
             "bit_generator": "Philox",
             "state": self._key,
             "buffer": (0, 0, 0, 0),
@@ -60,7 +60,7 @@ class Chance:
         }
 
     def reset(self, seed: int, draw: int, view: int, key: str) -> None:
-        """Put both generators where the address (seed, draw, view, key) says, whatever they did before."""
+        """Set both generators to the state of the address (seed, draw, view, key)."""
         number = int.from_bytes(digest_fields((seed, draw, view, key)), "little")
         self._key["key"] = (number & NUMBER_MAX, number >> 64)
         self._philox.state = self._state
@@ -68,12 +68,12 @@ class Chance:
 
 
 class EpochOrder:
-    """The order in which an epoch visits records: a permutation of ``range(num_records)`` keyed by (seed, epoch).
+    """Order in which an epoch visits records: a permutation of ``range(num_records)`` keyed by (seed, epoch).
 
-    Up to ``FISHER_YATES_MAX`` records it is a Fisher-Yates shuffle; above, a balanced Feistel network of eight
+    Up to ``FISHER_YATES_MAX`` records it is a Fisher-Yates shuffle. Above, it is a balanced Feistel network of eight
     rounds over the next power of four, walked along its cycles until it lands inside the range (Black and Rogaway,
-    "Ciphers with Arbitrary Finite Domains", 2002), so that any place of a billion is known at once and nothing is
-    kept. Without ``shuffle`` it is the identity.
+    "Ciphers with Arbitrary Finite Domains", 2002). Any position among a billion is then computed directly, and nothing
+    is kept. Without ``shuffle`` it is the identity.
     """
 
     def __init__(self, num_records: int, seed: int, epoch: int, *, shuffle: bool = True) -> None:
@@ -86,9 +86,9 @@ class EpochOrder:
         self._shuffle = shuffle
 
     def take(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The records at these positions, each in ``[0, num_records)``: int64, a new array of the same length."""
+        """Return the records at these positions, in ``[0, num_records)``: a new int64 array of the same length."""
         if positions.size and (positions.min() < 0 or positions.max() >= self.num_records):
-            raise CallError(f"positions must lie in [0, {self.num_records}), the number of records")
+            raise CallError(f"positions must be in [0, {self.num_records}), the number of records")
         if not self._shuffle:
             return positions.astype(np.int64)
         if self.num_records <= FISHER_YATES_MAX:
@@ -128,7 +128,7 @@ def _feistel(values: NDArray[np.uint64], half_bits: int, round_keys: tuple[np.ui
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014)."""
+    """Apply SplitMix64's finaliser (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

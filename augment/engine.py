@@ -1,7 +1,7 @@
-"""The engine: everything but the address's other fields that decides a pixel, under one digest.
+"""Digest of the engine: everything outside the other fields of an address that decides a pixel.
 
-It is part of every render key, so that two machines share results exactly where they would compute the same bytes, and
-a new release of a library makes new keys instead of a quiet mixture.
+It is part of every render key. Two machines share results exactly if they would compute the same bytes, and a new
+release of a library makes new keys.
 """
 
 import functools
@@ -14,15 +14,15 @@ from augment.images import decode
 from augment.transforms import albumentations_import
 
 RENDER_REVISION = 5
-"""Counts our own changes that alter a pixel of any address; raised in the same commit as the change."""
+"""Counts our changes that alter a pixel of any address; raised in the same commit as the change."""
 
 _PERSON = b"augment.engine"
 
 
 def architecture() -> str:
-    """The class of processors that render the same bytes: ``x86-64-avx2``, ``x86-64``, ``aarch64`` or its own name.
+    """Return the class of processors that render the same bytes: ``x86-64-avx2``, ``x86-64``, ``aarch64``, ….
 
-    Within x86-64 with AVX2 the wider AVX-512 makes no difference while OpenCV runs without IPP, as it does here.
+    Within x86-64 with AVX2 the wider AVX-512 makes no difference, because OpenCV runs without IPP here.
     """
     machine = platform.machine().lower()
     if machine in {"x86_64", "amd64"}:
@@ -31,7 +31,7 @@ def architecture() -> str:
 
 
 def describe() -> dict[str, Any]:
-    """What the digest is made of, for people and for ``/version``: revision, architecture, libraries by name."""
+    """Return the inputs of the digest, as in ``/version``: revision, architecture, libraries with versions."""
     return {
         "revision": RENDER_REVISION,
         "architecture": architecture(),
@@ -41,13 +41,13 @@ def describe() -> dict[str, Any]:
 
 @functools.cache
 def engine_id() -> str:
-    """The digest of ``describe()``: 32 hexadecimal digits, the same in every process of machines of one class."""
+    """Return the digest of ``describe()``: 32 hexadecimal digits, equal on machines of one class."""
     return _digest(describe())
 
 
 @functools.cache
 def decode_id() -> str:
-    """The digest of what decides a decoded pixel, whatever transforms may come behind it."""
+    """Return the digest of everything that decides a decoded pixel, independent of transforms."""
     return _digest({**describe(), "libraries": dict(sorted(decode.versions().items()))})
 
 

@@ -1,19 +1,19 @@
 """The errors of the engine, by whose fault they are.
 
     AugmentError
-    ├── CallError                 the caller's argument: an epoch below 0, a rank that is not in the world
-    │   └── JSONError             text that is no JSON, or JSON that two readers understand differently
+    ├── CallError                 the caller's argument: an epoch below 0, a rank outside the world
+    │   └── JSONError             text that is not JSON, or JSON that two readers understand differently
     ├── PipelineError             the caller's pipeline; carries one Problem for each place that is wrong
     ├── DatasetError              the caller's dataset: no such folder, no image in it, an unknown split
     ├── OutputError               the caller's output folder: another expansion's, locked, inside the dataset
     ├── RecordError               one record: its key, the stage that refused it and the reason
     │   └── RecordChangedError    its bytes are no longer those that the dataset's manifest describes
     ├── MissingExtraError         a package of an extra is not installed; also a ModuleNotFoundError
-    ├── StorageError              the machine's disk or memory: full, unwritable, failing; nobody's data is wrong
+    ├── StorageError              the machine's disk or memory: full, unwritable, failing; the data is not at fault
     └── WorkerError               ours: a worker process died and no record can be blamed for it
 
-The engine knows nothing of HTTP or exit codes; whoever shows an error (``cli/exit_codes.py``,
-``service/problems.py``) maps these classes, and a test fails where a class has no row in the map.
+The engine knows nothing of HTTP or exit codes. The modules that show errors (``cli/exit_codes.py``,
+``service/problems.py``) map these classes, and a test fails if a class has no row in the map.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from itertools import chain
 
 
 class AugmentError(Exception):
-    """Anything this package refuses or fails at; the message is one line and ends with the remedy."""
+    """Any refusal or failure of this package; the message is one line and ends with the remedy."""
 
 
 class CallError(AugmentError):
@@ -36,8 +36,8 @@ class CallError(AugmentError):
 class Problem:
     """One place in a document and what is wrong there.
 
-    ``loc`` is the path from the document's root: names of keys and positions in lists, as in
-    ``("transforms", 2, "Rotate", "limit")``. ``line`` counts from 1 and is None where the document had no text.
+    ``loc`` is the path from the document's root: keys and positions in lists, as in ``("transforms", 2, "Rotate",
+    "limit")``. ``line`` counts from 1 and is None if the document had no text.
     """
 
     loc: tuple[str | int, ...]
@@ -51,7 +51,7 @@ class Problem:
 
 
 class JSONError(CallError):
-    """Text that is no JSON, or JSON that two readers would understand differently; ``problems`` says where."""
+    """Text that is not JSON, or JSON that two readers would understand differently; ``problems`` names the places."""
 
     def __init__(self, name: str, loc: tuple[str | int, ...], msg: str, line: int | None = None) -> None:
         self.problems = (Problem((name, *loc), msg, line),)
@@ -63,7 +63,7 @@ class JSONError(CallError):
 
 
 class PipelineError(AugmentError):
-    """A pipeline that is refused, with every problem that was found in it."""
+    """A refused pipeline, with every problem found in it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -75,7 +75,7 @@ class PipelineError(AugmentError):
 
 @contextmanager
 def problems_below(*loc: str | int) -> Iterator[None]:
-    """Place what is wrong with a pipeline inside the block below ``loc``."""
+    """Prefix the problems of a pipeline that are raised inside the block with ``loc``."""
     try:
         yield
     except PipelineError as error:
@@ -103,20 +103,20 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     },
     "tools": {"imagehash": "imagehash", "matplotlib": "matplotlib"},
 }  # fmt: skip
-"""What each extra of the distribution adds: the names that are imported, and the distributions that hold them."""
+"""Packages that each extra of the distribution adds: import names, and the distributions that hold them."""
 
 
 class MissingExtraError(AugmentError, ModuleNotFoundError):
-    """A package is not installed because its extra was not asked for; ``name`` is the package, as it is imported."""
+    """A package is missing because its extra is not installed; ``name`` is the package's import name."""
 
 
 @contextmanager
 def missing_extras_named() -> Iterator[None]:
-    """Raise MissingExtraError in place of a failed import of a package that an extra holds."""
+    """Raise MissingExtraError in place of a failed import of a package from an extra."""
     try:
         yield
     except ModuleNotFoundError as error:
-        for name in chain.from_iterable(EXTRAS.values()):  # of `ruamel.yaml`, Python says that there is no `ruamel`
+        for name in chain.from_iterable(EXTRAS.values()):  # for a missing `ruamel.yaml`, Python names `ruamel`
             if error.name == name or name.startswith(f"{error.name}."):
                 raise _missing(name) from error
         raise
@@ -134,22 +134,22 @@ def _missing(name: str) -> MissingExtraError:
 
 
 class Reason(StrEnum):
-    """Why one record was refused; the words users meet in manifests, provenance and metrics."""
+    """Reason why one record was refused, as manifests, provenance and metrics show it."""
 
     FORMAT = "format"
-    """The bytes are of no format that is allowed (or of no image format at all)."""
+    """The bytes are of a format that is not allowed, or not an image at all."""
     TOO_MANY_PIXELS = "too_many_pixels"
     """The header claims more pixels than the limit; nothing was decoded."""
     TOO_MANY_BYTES = "too_many_bytes"
     """The file is longer than the limit; nothing of it was read."""
     UNDECODABLE = "undecodable"
-    """The header is an image's, the rest is not: broken, truncated or lying."""
+    """The header is an image's, but the rest is broken, truncated or contradicts it."""
     UNREADABLE = "unreadable"
     """The file cannot be opened: permissions, a dangling link, a device, a name that is not UTF-8."""
     MISPLACED = "misplaced"
-    """An image that the dataset's layout has no place for: beside the folders of its splits."""
+    """The dataset's layout has no place for the image: it is outside the folders of the splits."""
     ANNOTATION = "annotation"
-    """What is said about the image cannot be true of it: a box outside, a mask of another size, an unknown class."""
+    """The annotations cannot be true of the image: a box outside, a mask of another size, an unknown class."""
     CHANGED = "changed"
     """The file is no longer the one that was scanned."""
     NOT_RENDERABLE = "not_renderable"
@@ -168,8 +168,8 @@ class Reason(StrEnum):
     def is_read_failure(self) -> bool:
         """True if the scanned file cannot be read now, or has changed.
 
-        Trying again costs nothing. CRASHED and TIMEOUT are transient too, but are raised only after a second try,
-        so what holds such a refusal may be kept for a while.
+        Trying again costs nothing. CRASHED and TIMEOUT are transient too, but are raised only after a second try, so
+        such a refusal may be cached for a while.
         """
         return self in {Reason.CHANGED, Reason.UNREADABLE}
 
@@ -184,7 +184,7 @@ class Reason(StrEnum):
 
 
 class RecordError(AugmentError):
-    """One record cannot be used; every other record is unharmed."""
+    """One record cannot be used; other records are unaffected."""
 
     def __init__(self, key: str, reason: Reason, detail: str) -> None:
         self.key = key
@@ -197,7 +197,7 @@ class RecordError(AugmentError):
 
 
 class KeyedErrors:
-    """Context that gives each RecordError inside the key of its record, or the name of its image."""
+    """Context manager that adds the record's key, or the image's name, to each RecordError raised inside."""
 
     __slots__ = ("_key",)
 
@@ -213,15 +213,15 @@ class KeyedErrors:
 
 
 class RecordChangedError(RecordError):
-    """The file behind a record has other bytes than at the scan: scan the dataset again."""
+    """The bytes of a record have changed since the scan: scan the dataset again."""
 
     def __init__(self, key: str, reason: Reason = Reason.CHANGED, detail: str = "") -> None:
         super().__init__(key, reason, detail or "the file changed since the scan; scan the dataset again")
 
 
 class StorageError(AugmentError):
-    """Input or output failed below us; the same call may succeed once the machine is well again."""
+    """Input or output failed on this machine; the same call may succeed once the machine works again."""
 
 
 class WorkerError(AugmentError):
-    """A worker process died and no record can be blamed: memory ran out, or somebody killed it."""
+    """A worker process died and no record can be blamed: memory ran out, or it was killed from outside."""

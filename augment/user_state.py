@@ -1,8 +1,8 @@
-"""What outlives a process: files that appear whole or not at all, and the notes in the user's state folder.
+"""Files that appear whole or not at all, and the notes in the user's state folder.
 
-Notes spare work and may be lost at any time. The folder is ``$AUGMENT_HOME``, else ``$XDG_STATE_HOME/augment``, else
-``~/.local/state/augment``. One note tells where a dataset was last seen on this machine, so that ``augment verify OUT``
-needs no second argument: the output folder itself must hold no path.
+Notes save work and may be lost at any time. The folder is ``$AUGMENT_HOME``, else ``$XDG_STATE_HOME/augment``, else
+``~/.local/state/augment``. One note holds the path where a dataset was last seen on this machine, so that ``augment
+verify OUT`` needs no second argument; the output folder itself must hold no path.
 """
 
 import json
@@ -16,9 +16,9 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield the path of a draft, which takes the place of the file when the block ends well, and else is removed.
+    """Yield the path of a draft that replaces the file if the block succeeds and is removed if it fails.
 
-    ``durable`` waits until the disk has the file under its name. OSError passes.
+    ``durable`` waits until the disk has the file under its name. Raises OSError.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
     try:
@@ -29,7 +29,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             sync(path.parent)
     finally:
-        with suppress(OSError):  # where nothing can be written, nothing can be removed
+        with suppress(OSError):  # a place that cannot be written holds nothing to remove
             draft.unlink(missing_ok=True)
 
 
@@ -45,7 +45,7 @@ def sync(path: Path) -> None:
 
 
 def state_path() -> Path:
-    """The folder, whether it is there or not; RuntimeError where nobody has a home."""
+    """Return the path of the state folder, which may not exist. Raises RuntimeError if the user has no home."""
     if home := os.environ.get("AUGMENT_HOME"):
         return Path(home)
     state = os.environ.get("XDG_STATE_HOME")
@@ -53,7 +53,7 @@ def state_path() -> Path:
 
 
 def read_note(file: Path) -> Any:
-    """The JSON of a note; None where there is none or it is damaged."""
+    """Return the JSON of a note, or None if it is missing or damaged."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -61,7 +61,7 @@ def read_note(file: Path) -> Any:
 
 
 def write_note(file: Path, value: Any) -> None:
-    """Bring a note into place whole or not at all; silent where nothing can be written."""
+    """Write a note, whole or not at all. Does nothing if the folder cannot be written."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as draft:
@@ -74,8 +74,8 @@ _MOST = 1000
 
 
 def remember(digest: str, root: Path, ignore: Sequence[str] = ()) -> None:
-    """Note where a dataset lies, and which of its files a scan ignores; silent where nothing can be written."""
-    with suppress(RuntimeError):  # nobody has a home
+    """Note the folder of a dataset, and the files that a scan ignores. Does nothing if the note cannot be written."""
+    with suppress(RuntimeError):  # the user has no home
         path = state_path() / _NAME
         notes = {**_read(path), digest: {"root": str(root), "ignore": list(ignore)} if ignore else str(root)}
         while len(notes) > _MOST:
@@ -84,9 +84,9 @@ def remember(digest: str, root: Path, ignore: Sequence[str] = ()) -> None:
 
 
 def recall(digest: str) -> tuple[Path, tuple[str, ...]] | None:
-    """Where a dataset lay when it was last expanded, whether it is there now or not, and what a scan ignores.
+    """Return the folder that the dataset had when it was last expanded, and the patterns that a scan ignores, or None.
 
-    None where nobody noted it.
+    The folder may no longer exist.
     """
     try:
         noted = _read(state_path() / _NAME).get(digest)

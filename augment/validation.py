@@ -1,7 +1,7 @@
 """Checks of callers' arguments, quoted values for messages, and "did you mean"; every refusal is a CallError.
 
-A message names the argument, the value received, the limit and what to give instead. Each function returns the value
-in the one form that the rest of the package knows: an ``int`` for NumPy's integer, a ``Path`` for text.
+A message names the argument, the value received, the limit and the remedy. Each function returns the value in the form
+that the rest of the package uses: an ``int`` for NumPy's integer, a ``Path`` for text.
 """
 
 import difflib
@@ -25,7 +25,7 @@ JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 T = TypeVar("T")
 
 MAX_QUOTED: Final = 60
-"""Characters of a value that a message repeats."""
+"""Number of characters of a value that a message repeats."""
 
 
 def escaped(text: str) -> str:
@@ -36,23 +36,23 @@ def escaped(text: str) -> str:
 
 
 def abridged(text: str, most: int = MAX_QUOTED) -> str:
-    """Return the text as messages repeat it between their own quotes: escaped, with at most ``most`` characters."""
+    """Return the text as it appears inside a message's quotes: escaped, with at most ``most`` characters."""
     text = escaped(text[: most + 1])
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def quoted(value: object, most: int = MAX_QUOTED) -> str:
-    """Return a value as messages repeat it: Python's spelling, text in quotes, at most ``most`` characters."""
+    """Return a value as it appears in messages: Python's spelling, text in quotes, at most ``most`` characters."""
     try:
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
-    except Exception:  # noqa: BLE001 - a stranger's __repr__ may do anything, and the message must be written all the same
+    except Exception:  # noqa: BLE001 - a foreign __repr__ may raise anything; the message is still written
         text = f"a {type(value).__name__}"
     return abridged(text if text.isprintable() else " ".join(text.split()), most)
 
 
 def quoted_json(value: object, most: int = MAX_QUOTED) -> str:
-    """Return a value of a JSON or YAML document as messages repeat it: JSON's spelling, else that of ``quoted``."""
+    """Return a value of a JSON or YAML document as it appears in messages: JSON's spelling, else that of ``quoted``."""
     try:
         return abridged(json.dumps(value, ensure_ascii=False), most)
     except (TypeError, ValueError, RecursionError):
@@ -60,11 +60,11 @@ def quoted_json(value: object, most: int = MAX_QUOTED) -> str:
 
 
 def integer(name: str, value: object, least: int, most: int | None = None) -> int:
-    """An integer of Python's or NumPy's, both ends included; not 1.0 nor True, which are other things than 1."""
+    """Return an integer of Python's or NumPy's, in [``least``, ``most``]; 1.0 and True are refused."""
     number: int | None = None
     if not isinstance(value, bool) and type(value).__name__ not in {"bool", "bool_"}:
         try:
-            number = operator.index(value)  # type: ignore[arg-type]  # what it is, is the question
+            number = operator.index(value)  # type: ignore[arg-type]  # this call finds out the type
         except TypeError:
             number = None
     if number is None or number < least or (most is not None and number > most):
@@ -74,21 +74,21 @@ def integer(name: str, value: object, least: int, most: int | None = None) -> in
 
 
 def seconds(name: str, value: object) -> float:
-    """A number of seconds above 0."""
+    """Return a number of seconds above 0, as a float."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
         return float(value)
     raise CallError(f"{name} is {quoted(value)}; give a number of seconds above 0")
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False, of Python's or NumPy's."""
+    """Return True or False, of Python's or NumPy's, as a bool."""
     if isinstance(value, bool) or type(value).__name__ in {"bool", "bool_"}:
         return bool(value)
     raise CallError(f"{name} is {quoted(value)}; it must be True or False")
 
 
 def text(name: str, value: object, what: str = "text that UTF-8 can hold") -> str:
-    """Text without half a character; ``what`` says what it is to be."""
+    """Return text without half of a surrogate pair; ``what`` says in the message what is expected."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -100,7 +100,7 @@ def text(name: str, value: object, what: str = "text that UTF-8 can hold") -> st
 
 
 def path(name: str, value: object, what: str = "the path of a folder") -> Path:
-    """A path as text or as pathlib has it; not an empty one, which would be the folder one is in."""
+    """Return a path from text or a pathlib.Path. An empty one, which means the current folder, is refused."""
     if isinstance(value, str | os.PathLike):
         given = os.fspath(value)
         if isinstance(given, str) and given and "\0" not in given:
@@ -109,14 +109,14 @@ def path(name: str, value: object, what: str = "the path of a folder") -> Path:
 
 
 def instance(name: str, value: object, kind: type[T], remedy: str) -> T:
-    """An object of the package's own; ``remedy`` says how to come by one."""
+    """Return an object of this class; ``remedy`` tells the caller how to get one."""
     if isinstance(value, kind):
         return value
     raise CallError(f"{name} is {quoted(value)}; {remedy}")
 
 
 def many(name: str, values: Iterable[T]) -> Iterable[T]:
-    """Something with elements, and not text, whose elements are letters."""
+    """Return an iterable that is not text, whose elements would be letters."""
     given: object = values
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         return values
@@ -124,30 +124,30 @@ def many(name: str, values: Iterable[T]) -> Iterable[T]:
 
 
 def workers(name: str, value: Any) -> Any:
-    """Workers, or None; not their number, which says nothing of who ends them."""
+    """Return workers, or None. A number is refused, because nothing would end the workers it starts."""
     if value is None or (callable(getattr(value, "submit", None)) and hasattr(value, "num_workers")):
         return value
     number = value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else ""
     raise CallError(
-        f"{name} is {quoted(value)}; give augment.LocalWorkers({number}), or None to render in this very process"
+        f"{name} is {quoted(value)}; give augment.LocalWorkers({number}), or None to render in this process"
     )
 
 
 def function(name: str, value: Callable[..., T] | None) -> Callable[..., T] | None:
-    """Something that can be called, or None."""
+    """Return a callable, or None."""
     if value is None or callable(value):
         return value
     raise CallError(f"{name} is {quoted(value)}; it must be a function, or None")
 
 
 SEED_MAX: Final = 2**64 - 1
-"""The largest seed: an integer that a client in any language can hold."""
+"""Largest seed: the largest integer that clients in any language can hold."""
 
 DEFAULT_QUALITY: Final = 90
-"""Quality of JPEG and WebP, of 1 to 100."""
+"""Quality of JPEG and WebP, from 1 to 100."""
 
 MaxFailures: TypeAlias = int | float
-"""An integer is a count, a float a fraction of all."""
+"""An integer is a count, a float is a fraction of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class FailureBudget:
         return cls(number)
 
     def allows(self, num_failed: int, total: int) -> bool:
-        """Return True if so many failures among ``total`` are within the budget; a fraction is rounded down."""
+        """Return True if this many failures among ``total`` are within the budget; a fraction is rounded down."""
         if self.max_failures is None:
             return True
         is_fraction = isinstance(self.max_failures, float)
@@ -186,10 +186,10 @@ class FailureBudget:
 
 
 MAX_JSON_DEPTH: Final = 64
-"""Lists and objects inside one another: a request around a pipeline, which itself has at most 48."""
+"""Deepest nesting of lists and objects: a request around a pipeline, which itself has at most 48."""
 
 MAX_JSON_INTEGER: Final = SEED_MAX
-"""The largest whole number that anything here takes."""
+"""Largest integer accepted in a document."""
 
 _STRING_IN_JSON: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _MAY_BE_TOO_LARGE: Final = re.compile(r"[eE]\+?[0-9]{3}|[0-9]{20}")
@@ -197,21 +197,21 @@ _MAY_BE_HALF_A_PAIR: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 class _Flaw:
-    """Stands in a document for a value that is refused, so that its path can be found; ``key`` is one inside it."""
+    """Mark in a document for a refused value, so that its path can be found; ``key`` is a key inside the value."""
 
     def __init__(self, msg: str, key: str | None = None) -> None:
         self.msg, self.key = msg, key
 
 
 def read_json(name: str, given: str) -> JSON:
-    """Read JSON that means one thing to every reader (RFC 7493); JSONError names the path of what does not.
+    """Read JSON that means the same to every reader (RFC 7493). Raises JSONError with the path of the first flaw.
 
-    Refused are a key that is written twice, numbers that are not finite or beyond 2^64 - 1, half of a surrogate pair, a
-    byte order mark, and more than ``MAX_JSON_DEPTH`` lists and objects in one another. ``name`` is what the message
-    calls the text. 16 MB of polygons take some 0.3 s longer than ``json.loads``.
+    Refused are duplicate keys, numbers that are not finite or beyond 2^64 - 1, half of a surrogate pair, a byte order
+    mark, and more than ``MAX_JSON_DEPTH`` nested lists and objects. ``name`` is the text's name in the message. 16 MB
+    of polygons take about 0.3 s longer than with ``json.loads``.
     """
     if given.startswith("\ufeff"):
-        raise JSONError(name, (), "it begins with a byte order mark (U+FEFF); leave that out")
+        raise JSONError(name, (), "it begins with a byte order mark (U+FEFF); remove it")
     if given.count("[") + given.count("{") > MAX_JSON_DEPTH:
         brackets = re.sub(r"[^][{}]+", "", _STRING_IN_JSON.sub("", given))
         if max(itertools.accumulate(1 if each in "[{" else -1 for each in brackets), default=0) > MAX_JSON_DEPTH:
@@ -229,7 +229,7 @@ def read_json(name: str, given: str) -> JSON:
             return found
         names = [key for key, _ in members]
         twice = next(key for key in names if names.count(key) > 1)
-        return flaw(f"the key {quoted(twice)} is there twice in one object; keep one", twice)
+        return flaw(f"the key {quoted(twice)} appears twice in one object; keep one", twice)
 
     def whole(digits: str) -> Any:
         number = int(digits) if len(digits) <= len(str(MAX_JSON_INTEGER)) + 1 else None
@@ -248,11 +248,11 @@ def read_json(name: str, given: str) -> JSON:
         document = json.loads(
             given,
             object_pairs_hook=pairs,
-            parse_constant=lambda word: flaw(f"{word} is no JSON number; write a number or null"),
+            parse_constant=lambda word: flaw(f"{word} is not a JSON number; write a number or null"),
             **numbers,
         )
     except json.JSONDecodeError as error:
-        msg = f"no JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        msg = f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise JSONError(name, (), msg, error.lineno) from error
     if flaws or _MAY_BE_HALF_A_PAIR.search(given):
         _refuse_first_flaw(name, document)
@@ -262,7 +262,7 @@ def read_json(name: str, given: str) -> JSON:
 
 def _refuse_first_flaw(name: str, document: Any) -> None:
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), document)]
-    half = "the text has half of a surrogate pair, which is no character; remove it"
+    half = "the text has half of a surrogate pair, which is not a character; remove it"
     while waiting:
         loc, value = waiting.pop()
         if isinstance(value, _Flaw):
@@ -278,13 +278,13 @@ def _is_half(given: str) -> bool:
 
 
 LONGEST: Final = 64
-"""Longer words are no misspelling, and comparing them takes the square of their length."""
+"""Length above which a word is not compared: comparing takes the square of the length."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``'; did you mean `Word`?'``, or an empty string where nothing known is near.
+    """Return ``'; did you mean `Word`?'``, or an empty string if no known word is similar.
 
-    Upper and lower case do not count, nor do ``-`` and ``_``: ``horizontal_flip`` is near ``HorizontalFlip``.
+    Case does not count, nor do ``-`` and ``_``: ``horizontal_flip`` is near ``HorizontalFlip``.
     """
     if len(word) > LONGEST:
         return ""

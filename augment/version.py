@@ -2,10 +2,10 @@
 
 In ``0.1.0.dev0+s1a2b3c4.c5d6e7f8``, ``s1a2b3c4`` has the digest of everything that is installed, so that a version
 names one content. ``c5d6e7f8`` has the digest of ``augment.client`` with all modules that it imports: versions that are
-equal there have the same client, whatever else of the service changed.
+equal there have the same client.
 
 The metadata of a wheel that a service writes hold the whole version. Those of a checkout or of an ordinary build hold
-the release, and the digests are computed once when they are asked for.
+the release, and the digests are computed once, on first use.
 """
 
 import ast
@@ -19,7 +19,7 @@ from pathlib import Path
 DISTRIBUTION = "augment-service"
 
 PACKAGES = ("augment", "service")
-"""The packages of the distribution; they are installed beside each other."""
+"""The packages of the distribution, installed into the same folder."""
 
 _METADATA = ("METADATA", "entry_points.txt", "licenses/LICENSE")
 _CLIENT = "augment/client/"
@@ -30,7 +30,7 @@ _DIGESTS = re.compile(r"\+s[0-9a-f]+\.c([0-9a-f]+)")
 
 @functools.cache
 def version() -> str:
-    """Return the version of what is installed, with both digests."""
+    """Return the version of the installed distribution, with both digests."""
     installed = read_metadata().get("METADATA", "")
     found = importlib.metadata.version(DISTRIBUTION) if installed else "0"
     return found if _DIGESTS.search(found) else digested(read_files(), read_metadata())
@@ -43,9 +43,9 @@ def client_digest(of_version: str) -> str | None:
 
 
 def read_files() -> dict[str, bytes]:
-    """Read the files of the packages: path with ``/``, sorted, and content.
+    """Read the files of the packages as content by path, sorted, with ``/`` in paths.
 
-    Bytecode and hidden files are skipped. A file that cannot be read is an OSError.
+    Skips bytecode and hidden files. Raises OSError if a file cannot be read.
     """
     root = Path(__file__).parents[1]
     paths = {
@@ -58,7 +58,7 @@ def read_files() -> dict[str, bytes]:
 
 
 def read_metadata() -> dict[str, str]:
-    """Read what the installation noted of the distribution: file name and text; empty if it is not installed."""
+    """Read the metadata files of the installation as text by name; empty if the distribution is not installed."""
     try:
         found = importlib.metadata.distribution(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
@@ -68,12 +68,12 @@ def read_metadata() -> dict[str, str]:
 
 
 def with_version(metadata: str, new_version: str) -> str:
-    """Return the text of ``METADATA`` with another version in it."""
+    """Return the text of ``METADATA`` with this version."""
     return re.sub(r"^Version: .*$", f"Version: {new_version}", metadata, count=1, flags=re.MULTILINE)
 
 
 def digested(files: Mapping[str, bytes], metadata: Mapping[str, str]) -> str:
-    """Return the version of these files: the release that the metadata tell, and the two digests."""
+    """Return the version of these files: the release from the metadata, and the two digests."""
     found = re.search(r"^Version: ([^+\s]+)", metadata.get("METADATA", ""), re.MULTILINE)
     release = found[1] if found else "0"
     texts = {name: with_version(text, release).encode() for name, text in metadata.items()}
@@ -82,12 +82,12 @@ def digested(files: Mapping[str, bytes], metadata: Mapping[str, str]) -> str:
 
 
 def client_files(files: Mapping[str, bytes]) -> list[str]:
-    """Return the paths of ``augment.client`` and of all that it imports, directly or through others, sorted."""
+    """Return the sorted paths of ``augment.client`` and of everything it imports, directly or indirectly."""
     found: set[str] = set()
     waiting = {name for name in files if name.startswith(_CLIENT) and name.endswith(".py")}
     while waiting:
         found |= waiting
-        waiting.discard(_ROOT)  # it imports a name's module when the name is asked for, and the client asks for none
+        waiting.discard(_ROOT)  # it imports modules on first use of a name, and the client uses none
         imported = {name for path in waiting for module in _imports(files[path]) for name in _paths(module)}
         waiting = (imported & files.keys()) - found
     return sorted(found)
@@ -102,7 +102,7 @@ def _imports(source: bytes) -> Iterator[str]:
 
 
 def _paths(module: str) -> Iterator[str]:
-    """Yield the files that importing a module may run: those of all packages around it too."""
+    """Yield the files that importing a module may run, including those of the packages around it."""
     names = module.split(".")
     for end in range(1, len(names) + 1):
         path = "/".join(names[:end])

@@ -1,6 +1,6 @@
 """Compare the operations of policies with torchvision's, pixel by pixel: ``python -m bench.beside_torchvision``.
 
-This is the table of docs/policies.md. torchvision is no dependency of this package: install it first. For each
+Prints the table of docs/policies.md. torchvision is not a dependency of this package: install it first. For each
 operation and each of torchvision's two kinds of images it prints the share of values that differ, the share that
 differs by more than 1 level, the largest difference and the mean.
 """
@@ -48,7 +48,7 @@ def _photograph(name: str) -> Pixels:
 
 
 def cases() -> Iterator[tuple[str, Callable[[Pixels], Pixels], Callable[[Any], Any]]]:
-    """What is compared: its name, ours, theirs."""
+    """Yield the operations to compare: name, our function, torchvision's function."""
     enhancements = {
         "Brightness": functional.adjust_brightness,
         "Color": functional.adjust_saturation,

@@ -1,4 +1,4 @@
-"""A comparison: what runs against what, on which photographs, and what is to be reached."""
+"""A comparison: the pairs of runs, their photographs, and the goals."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two runs that take turns. ``figure`` of the first over the second's (``ratio``), or less it (``difference``).
+    """Two runs that take turns, compared by ``figure``: their ``ratio`` or ``difference``, first to second.
 
-    One of ``at_least`` and ``at_most`` is the goal. ``also_record`` names what the table shows of both beside.
+    One of ``at_least`` and ``at_most`` is the goal. ``also_record`` names further figures for the table.
     """
 
     first: Run
@@ -37,17 +37,20 @@ class Pair:
         return first / second if self.how == RATIO else first - second
 
     def is_reached(self, value: float) -> bool:
-        """Whether a value satisfies the goal."""
+        """Return True if a value satisfies the goal."""
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
 
 Prepare = Callable[[Path, Path, Work], None]
-"""From the user's folder, into the case's folder, what the case's runs need."""
+"""Function that makes a case's folder from the user's folder: (user's folder, case's folder, work)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``notes`` are said under its table. ``prepare`` lays down ``folder`` once, before the first run."""
+    """A comparison with a table.
+
+    ``notes`` are printed under it. ``prepare`` makes ``folder`` once, before the first run.
+    """
 
     name: str
     title: str
@@ -60,7 +63,7 @@ class Case:
     notes: str = ""
 
     def work(self, folder: Path, home: Path, run: Run, scale: float) -> Work:
-        """What a run of this case is asked; ``scale`` shrinks or grows how much is measured."""
+        """Return the work of a run of this case; ``scale`` multiplies the amount that is measured."""
         num_batches = max(2, round(self.num_batches * scale))
         return Work(
             folder=str(folder),

@@ -1,7 +1,7 @@
-"""What decoding and encoding cost on a folder's photographs, side by side: ``python -m bench.codecs FOLDER``.
+"""Cost of decoding and encoding a folder's photographs, side by side: ``python -m bench.codecs FOLDER``.
 
-Prints for each way processor milliseconds a megapixel (the best of some passes, which a busy machine disturbs least),
-kilobytes a megapixel where bytes come out, and whether simplejpeg and Pillow decode the same pixels.
+Prints for each codec processor milliseconds per megapixel (the best of some passes, which a busy machine disturbs
+least), kilobytes per megapixel for encoders, and if simplejpeg and Pillow decode the same pixels.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A case from beginning to end: its photographs are laid down, its pairs take turns, what came out is kept."""
+"""Run a case from beginning to end: prepare its photographs, run its pairs in turn, keep the results."""
 
 import importlib
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Tell = Callable[[str], None]
 
 @dataclass(slots=True)
 class PairResult:
-    """The runs of one pair in the order in which they took turns, or why there are none."""
+    """Runs of one pair in the order in which they took turns, or the reason why there are none."""
 
     pair: Pair
     first: list[Measured] = field(default_factory=list)
@@ -25,7 +25,7 @@ class PairResult:
 
     @property
     def values(self) -> list[float]:
-        """One for each pair."""
+        """Values, one for each pair."""
         figure = self.pair.figure
         return [
             self.pair.value(first.figure(figure), second.figure(figure))
@@ -38,7 +38,7 @@ class PairResult:
 
     @property
     def is_reached(self) -> bool | None:
-        """None where there is no goal or no value."""
+        """True if the goal is reached, or None without a goal or a value."""
         if self.spread is None or (self.pair.at_least is None and self.pair.at_most is None):
             return None
         return self.pair.is_reached(self.spread.median)
@@ -46,7 +46,7 @@ class PairResult:
 
 @dataclass(slots=True)
 class CaseResult:
-    """One case's results and what they were measured on."""
+    """Results of one case, and the description of its photographs."""
 
     case: Case
     images: dict[str, Any]
@@ -56,11 +56,11 @@ class CaseResult:
 def run_case(
     case: Case, source: Path, scratch: Path, pythons: Pythons, *, num_pairs: int, scale: float, tell: Tell
 ) -> CaseResult:
-    """Run a case: in each round its pairs one after another, A B, A C, A D; so many rounds."""
+    """Run a case: ``num_pairs`` rounds, in each its pairs one after another, A B, A C, A D."""
     folder, home = scratch / case.name, scratch / f"{case.name}-home"
     folder.mkdir()
     home.mkdir()
-    tell(f"{case.name}: laying down photographs")
+    tell(f"{case.name}: preparing photographs")
     case.prepare(source, folder, case.work(folder, home, case.pairs[0].first, scale))
     results = [PairResult(pair) for pair in case.pairs]
     _try_each(case, results, folder, home, pythons, tell)
@@ -72,7 +72,7 @@ def run_case(
 
 
 def _try_each(case: Case, results: list[PairResult], folder: Path, home: Path, pythons: Pythons, tell: Tell) -> None:
-    """A short run of each, unmeasured: it fills the page cache and the home, and finds out what is missing."""
+    """Run each side briefly, unmeasured, to fill the page cache and the home, and to find missing libraries."""
     tried: dict[str, str | None] = {}
     for result in results:
         for run in (result.pair.first, result.pair.second):
@@ -113,5 +113,5 @@ def _round(
 
 
 def title(run: Run) -> str:
-    """What a run is called in tables."""
+    """Return the name of a run in tables."""
     return run.title or str(importlib.import_module(f"bench.peers.{run.peer}").TITLE)

@@ -1,7 +1,7 @@
-"""What normalisation of a batch costs beside the cast that every way to floats does: ``python -m bench.floats``.
+"""Cost of normalising a batch compared with a plain cast to floats: ``python -m bench.floats``.
 
-64 images of 224 x 224: milliseconds, the best of some passes, which a busy machine disturbs least, and how many times
-that of NumPy's own cast of the same pixels into new memory, channels first.
+64 images of 224 x 224: milliseconds, the best of some passes, which a busy machine disturbs least, and the ratio to
+NumPy's own cast of the same pixels into new memory, channels first.
 """
 
 import time

@@ -1,14 +1,14 @@
-"""A gate against getting slower: ``python -m bench.gate``; exit status 1 where the code costs too much CPU.
+"""Gate against getting slower: ``python -m bench.gate``; exit status 1 if the code costs too much CPU.
 
 Two ratios of CPU-seconds, each the median of rounds in which the loops take turns:
 
-- the bare loop (decode and transforms of photographs) over a calibration loop of NumPy and OpenCV alone, which tells
-  how fast this machine is just now;
-- what a worker does for a batch (the same, with the address, the batch, its provenance and the file it is laid down
-  in) over the bare loop.
+- the bare loop (decode and transforms of photographs) over a calibration loop of NumPy and OpenCV alone, which measures
+  the current speed of this machine;
+- a worker's task for a batch (the same, with the address, the batch, its provenance and the file it is written
+  to) over the bare loop.
 
-The margins are wide, because machines differ: what fails here costs about twice what it did. `make bench` is
-for hundredths.
+The margins are wide, because machines differ: code that fails here costs about twice as much as before. `make bench`
+measures small differences.
 """
 
 import json
@@ -47,7 +47,7 @@ NUM_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A ratio that was measured, and how many times that is too much."""
+    """A stored ratio, and the multiple of it that fails."""
 
     stored: float
     margin: float
@@ -63,7 +63,7 @@ TASK_OVER_RENDER = Bound(1.24, 1.8)
 
 
 def main() -> None:
-    """Measure, print, judge."""
+    """Measure the ratios, print them and exit with 1 if one is too high."""
     cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as folder, MemoryFile("gate") as into:
         files = _photographs(Path(folder))
@@ -82,13 +82,13 @@ def main() -> None:
         print(f"{name}: {ratio:.2f}, stored {bound.stored:.2f}, at most {bound.at_most:.2f}")
     if is_slow:
         sys.exit(
-            "the code costs more CPU than it did: find the cause (python -m bench.profile FOLDER), or, where the cost "
-            "is wanted, store the new ratio in bench/gate.py and say why in the commit"
+            "the code costs more CPU than before: find the cause (python -m bench.profile FOLDER), or, if the cost "
+            "is intended, store the new ratio in bench/gate.py and give the reason in the commit"
         )
 
 
 def _photographs(folder: Path) -> list[bytes]:
-    """JPEGs of ImageNet's size, cut from scikit-image's photographs, in a class folder."""
+    """Write JPEGs of ImageNet's size, cut from scikit-image's photographs, into a class folder; return their bytes."""
     sources = [np.asarray(image, np.uint8) for image in (data.astronaut(), data.coffee(), data.chelsea())]
     chance = np.random.default_rng(0)
     encoded = []
@@ -107,7 +107,7 @@ def _photographs(folder: Path) -> list[bytes]:
 
 
 def _calibration() -> None:
-    """Work of the kinds that rendering is made of, integers, floats and memory, without any code of this project."""
+    """Do the kinds of work that rendering consists of (integers, floats, memory) without any code of this project."""
     image = np.random.default_rng(1).integers(0, 256, (375, 500, 3), dtype=np.uint8)
     reverse = np.arange(256, dtype=np.uint8)[::-1]
     for _ in range(NUM_IMAGES):
@@ -130,7 +130,7 @@ def _render(files: list[bytes]) -> Callable[[], None]:
 def _task(folder: Path, into: Path) -> Callable[[], None]:
     dataset = scan(folder, format="folder")
     stream = Stream(dataset, Pipeline.parse(json.dumps(spec(CROP_FLIP))), batch_size=NUM_IMAGES)
-    sources: Any = stream._sources()  # noqa: SLF001 - what it gives its workers
+    sources: Any = stream._sources()  # noqa: SLF001 - the sources that it gives its workers
     task = BatchTask(sources, stream.spec, stream.layout(0), BatchSlice(0, 0), into)
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Instructions of a tree of processes, counted by ``perf stat`` where the machine gives them; few virtual ones do."""
+"""Instructions of a tree of processes, counted by ``perf stat`` if the machine has counters; few virtual ones do."""
 
 import functools
 import shutil
@@ -10,7 +10,7 @@ EVENT = "instructions:u"
 
 
 class Count:
-    """Counts from now on in these processes and all that they start."""
+    """Counter of instructions, from now on, in these processes and all that they start."""
 
     def __init__(self, pids: Iterable[int], event: str = EVENT) -> None:
         command = ["perf", "stat", "-x,", "-e", event, "-p", ",".join(map(str, pids))]
@@ -18,7 +18,7 @@ class Count:
         self.pid = self._perf.pid
 
     def stop(self) -> float | None:
-        """How many there were; None where they were not counted."""
+        """Return the number of instructions, or None if they were not counted."""
         self._perf.send_signal(signal.SIGINT)
         _, said = self._perf.communicate()
         return _counted(said)
@@ -26,7 +26,7 @@ class Count:
 
 @functools.cache
 def missing() -> str | None:
-    """Why there are no counts on this machine; None where there are."""
+    """Return why this machine cannot count, or None if it can."""
     if shutil.which("perf") is None:
         return "perf is not installed"
     done = subprocess.run(["perf", "stat", "-x,", "-e", EVENT, "true"], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Where and with what a comparison ran: machine, date, versions, commit."""
+"""Environment of a comparison: machine, date, versions, commit."""
 
 import datetime as dt
 import json
@@ -37,7 +37,7 @@ print(json.dumps(found))
 
 
 def describe(pythons: Pythons, **more: Any) -> dict[str, Any]:
-    """Everything about a comparison that its figures hang on but its photographs."""
+    """Return everything that the figures of a comparison depend on, except its photographs."""
     about: dict[str, Any] = {
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{len(os.sched_getaffinity(0))} CPUs, {_processor()}, {_memory_gb():.0f} GB",

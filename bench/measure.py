@@ -1,4 +1,4 @@
-"""One measured run: a process of its own is started, its events are followed, its whole tree is read."""
+"""One measured run: starts a process, follows its events and reads its whole process tree."""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class MissingPeerError(Exception):
-    """A peer's library cannot be imported; the message says which, and the command that installs it."""
+    """A peer's library cannot be imported; the message has its name and the command that installs it."""
 
 
 class FailedRunError(Exception):
@@ -30,7 +30,7 @@ class FailedRunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one run showed. ``first_batch_s`` counts from when all is imported and every server is up."""
+    """Figures of one run. ``first_batch_s`` counts from when all is imported and every server is up."""
 
     images: int
     seconds: float
@@ -41,7 +41,7 @@ class Measured:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def figure(self, name: str) -> float:
-        """One of the figures that goals and tables speak of; KeyError where the run has no such."""
+        """Return one of the figures that goals and tables name. Raises KeyError if the run does not have it."""
         match name:
             case "per_s":
                 return self.images / self.seconds
@@ -61,13 +61,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Pythons:
-    """The interpreters: ours, and the one that has the peers' libraries (None: there is none)."""
+    """Interpreters: ours, and the one that has the peers' libraries (None if missing)."""
 
     ours: str = sys.executable
     peers: str | None = None
 
     def of(self, peer: str) -> str:
-        """Which one runs a peer."""
+        """Return the interpreter of a peer."""
         needs = importlib.import_module(f"bench.peers.{peer}").NEEDS
         if "augment" in needs:
             return self.ours
@@ -77,7 +77,7 @@ class Pythons:
 
 
 def measure(peer: str, work: Work, pythons: Pythons) -> Measured:
-    """Run a peer once in fresh processes; all of them are gone when this returns."""
+    """Run a peer once in fresh processes; all of them have ended when this returns."""
     reading, writing = os.pipe()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUGMENT_")}
     environment |= {DESCRIPTOR: str(writing), "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}

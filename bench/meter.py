@@ -1,10 +1,10 @@
-"""What a tree of processes costs: CPU-seconds of all that ever lived in it, and memory of all that live now.
+"""Cost of a tree of processes: CPU-seconds of all that ever lived in it, and memory of all that live now.
 
-The harness makes itself the reaper of orphans (prctl(2), PR_SET_CHILD_SUBREAPER), so that whatever a run starts, and
-however often it forks and leaves, stays below the harness. It waits for none of them before the last reading: the
-ended ones stay as zombies, whose times the kernel keeps. A process holds its own time and that of the children it
-waited for. What is lost that way (children of a process that ignores SIGCHLD) is found by the sampling: of each
-process the last time that was seen is kept, and the larger sum counts.
+The harness makes itself the reaper of orphans (prctl(2), PR_SET_CHILD_SUBREAPER), so that all processes of a run stay
+below it, however they fork. It waits for none of them before the last reading: ended ones stay as zombies, whose times
+the kernel keeps. A process holds its own time and that of the children it waited for. Time lost that way (children of a
+process that ignores SIGCHLD) is found by sampling: the last time seen of each process is kept, and the larger sum
+counts.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _TICKS_S = 1 / os.sysconf("SC_CLK_TCK")
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the system's own folder is what is measured
 PERIOD_S = 0.5
-"""Between two readings of memory; one costs some milliseconds of the harness, which no run is charged for."""
+"""Time between two readings of memory; one costs the harness some milliseconds, which are not charged to a run."""
 
 
 class Process(NamedTuple):
@@ -47,13 +47,13 @@ class Cpu:
 
 
 def become_reaper() -> None:
-    """Whatever loses its parent below this process gets this process as its parent."""
+    """Make this process the parent of all orphans below it."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed; the bench needs Linux")
 
 
 class Meter:
-    """Reads one tree: all processes below this one but ``apart``. Use it as a context manager around a run."""
+    """Meter of one tree: all processes below this one but ``apart``. Use it as a context manager around a run."""
 
     def __init__(self) -> None:
         self.apart: set[int] = set()
@@ -73,7 +73,7 @@ class Meter:
         self._thread.join()
 
     def cpu(self) -> Cpu:
-        """All CPU-seconds of the tree until now."""
+        """Return all CPU-seconds of the tree until now."""
         with self._lock:
             processes = list(tree(os.getpid(), self.apart))
             for each in processes:
@@ -82,11 +82,11 @@ class Meter:
             return Cpu(waited_s, sum(self._last.values()))
 
     def take_memory(self) -> None:
-        """Raise the peak where memory is above it now."""
+        """Raise the peak if memory is above it now."""
         self.peak_bytes = max(self.peak_bytes, self.memory())
 
     def memory(self) -> int:
-        """Bytes of the tree: its proportional share of what is mapped, and of /dev/shm what is not mapped too."""
+        """Return the bytes of the tree: its proportional share of mapped memory, and the unmapped files of /dev/shm."""
         pss = shared = 0
         for each in tree(os.getpid(), self.apart):
             found = _pss(each.pid)
@@ -100,9 +100,9 @@ class Meter:
 
 
 def tree(root: int, apart: set[int]) -> Iterator[Process]:
-    """The living and the zombies below a process, each once, without those ``apart`` and what is below them.
+    """Yield the living and the zombies below a process, each once, without those ``apart`` and their descendants.
 
-    Read again where one came or went meanwhile, because a child's time moves to its parent when it is waited for.
+    Reads again if a process came or went meanwhile, because a child's time moves to its parent when it is waited for.
     """
     for _ in range(20):
         found = {each.pid: each for each in _all()}
@@ -138,13 +138,13 @@ def _all() -> Iterator[Process]:
         if (name := folder.name).isdigit():
             with suppress(OSError):
                 text = Path(f"/proc/{name}/stat").read_text(encoding="ascii", errors="replace")
-                fields = text.rpartition(")")[2].split()  # a name may hold blanks and brackets
+                fields = text.rpartition(")")[2].split()  # a name may contain blanks and brackets
                 times = [int(field) * _TICKS_S for field in fields[11:15]]
                 yield Process(int(name), int(fields[1]), int(fields[19]), sum(times[:2]), sum(times[2:]))
 
 
 def _pss(pid: int) -> tuple[int, int]:
-    """Proportional set size of a process, and how much of it is shared memory: bytes."""
+    """Return the proportional set size of a process, and how much of it is shared memory, in bytes."""
     with suppress(OSError):
         text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines()[1:]}

@@ -1,9 +1,9 @@
-"""What an image in a shard costs beside one in a file, side by side: ``python -m bench.packed FOLDER``.
+"""Cost of an image in a shard compared with one in a file: ``python -m bench.packed FOLDER``.
 
-Lays the folder's images down in files, tar shards and Parquet (as we write it, and in the row groups of 100 rows that
-``datasets`` writes), and prints for each: images a second of a scan, microseconds to read one in order of the keys
-and in random order, and images a second of a shuffled stream. A process keeps some row groups of Parquet
-(``parquet_rows.KEPT_BYTES``): ``--num`` repeats the images, so that there are more.
+Writes the folder's images to files, tar shards and Parquet (as we write it, and in the row groups of 100 rows that
+``datasets`` writes), and prints for each: images a second of a scan, microseconds to read one in order of the keys and
+in random order, and images a second of a shuffled stream. A process keeps some row groups of Parquet
+(``parquet_rows.KEPT_BYTES``): ``--num`` repeats the images to exceed that.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def _line(root: Path, name: str, format_name: str, pipeline: str) -> None:
     scanned = dataset.num_records / (time.perf_counter() - start)
     costs = []
     every = range(dataset.num_records)
-    shuffled = random.Random(0).sample(every, k=len(every))  # noqa: S311 - an order, no secret
+    shuffled = random.Random(0).sample(every, k=len(every))  # noqa: S311 - an order, not a secret
     for order in (every, shuffled):
         records = dataset.records(order[:READS])
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What repeated pairs show: the median of their values and its spread."""
+"""Statistics of repeated pairs: the median of their values and its spread."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Median and quartiles of some values; with less than three, the least and the largest for quartiles."""
+    """Median and quartiles of some values; of fewer than three, the least and the largest in place of quartiles."""
 
     median: float
     low: float
@@ -15,7 +15,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Quartiles by linear interpolation between the values (NumPy's default)."""
+        """Return quartiles by linear interpolation between the values (NumPy's default)."""
         if len(values) < 3:
             return cls(statistics.median(values), min(values), max(values))
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")

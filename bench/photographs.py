@@ -1,4 +1,4 @@
-"""Folders of photographs for the cases, made of the user's: as many as a case needs, no two of them equal."""
+"""Folders of photographs for the cases, made from the user's: as many as a case needs, all different."""
 
 import hashlib
 import os
@@ -12,15 +12,15 @@ from bench.work import Work
 
 NUM_CLASSES = 4
 LARGE = (4032, 3024)
-"""A phone's photograph: 12 megapixels."""
+"""Size of a phone's photograph: 12 megapixels."""
 _NUM_LARGE = 24
 
 TAKEN_S = 1_577_836_800
-"""When the files say that they were written (2020): of files as young as the scan, the service hashes every read."""
+"""Modification time of the files (2020): the service hashes every read of files as recent as the scan."""
 
 
 def jpegs_in(folder: Path) -> list[Path]:
-    """The JPEG files below a folder, in order; ValueError where there is none."""
+    """Return the JPEG files below a folder, in order. Raises ValueError if there are none."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"} and path.is_file())
     if not found:
         raise ValueError(f"{folder} holds no JPEG file; give a folder of photographs")
@@ -28,15 +28,15 @@ def jpegs_in(folder: Path) -> list[Path]:
 
 
 def lay_down(source: Path, into: Path, work: Work) -> None:
-    """As many photographs as an epoch of the work needs, in class folders: the user's, in rounds if they are too few.
+    """Write the photographs of one epoch of the work into class folders: the user's, repeated if they are too few.
 
-    Each file gets a comment of its own (a COM segment, ITU-T T.81 B.2.4.5), so that no cache takes two for one.
+    Each file gets a different comment (a COM segment, ITU-T T.81 B.2.4.5), so that no cache takes two for one.
     """
     _write(jpegs_in(source), into, work.num_images)
 
 
 def lay_down_large(source: Path, into: Path, work: Work) -> None:
-    """Photographs of 12 megapixels: some of the user's, resized up by Pillow (Lanczos) and saved at quality 90."""
+    """Write photographs of 12 megapixels: some of the user's, enlarged by Pillow (Lanczos), at quality 90."""
     large = into.with_name(f"{into.name}-originals")
     large.mkdir()
     made = []
@@ -49,7 +49,7 @@ def lay_down_large(source: Path, into: Path, work: Work) -> None:
 
 
 def describe(folder: Path) -> dict[str, object]:
-    """What is measured on, for the report: how many, how large, and a digest of their bytes in the order of names."""
+    """Describe the photographs for the report: number, sizes, and a digest of their bytes in the order of names."""
     digest = hashlib.sha256()
     sizes, num_bytes = [], 0
     for path in jpegs_in(folder):
@@ -72,7 +72,7 @@ def _write(files: list[Path], into: Path, num: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         os.utime(path, (TAKEN_S, TAKEN_S))
-    os.sync()  # what is still written while the first run is measured would be charged to nobody
+    os.sync()  # pending writes would disturb the first measured run
 
 
 def _numbered(files: list[Path], num: int) -> Iterator[tuple[int, bytes]]:

@@ -1,9 +1,9 @@
-"""Where the CPU-seconds of a stream go: ``python -m bench.profile FOLDER``, which needs py-spy.
+"""CPU-seconds of a stream by stage: ``python -m bench.profile FOLDER``, which needs py-spy.
 
 Nothing is cached, or with ``--second-epoch`` all images are decoded already.
 
-Samples the stacks of every process of the service and of the trainer while a stream is read, gives each process the
-CPU-seconds that the kernel counts for it, and shares these out among stages.
+Samples the stacks of every process of the service and of the trainer while a stream is read, and divides the
+CPU-seconds that the kernel counts for each process among stages.
 """
 
 import argparse
@@ -59,7 +59,7 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("batches, readers, metrics", ("(service/",)),
     ("event loop", ("(asyncio/",)),
 )
-"""Of a stack the first stage that has a mark in any of them: what is inside stands above what is around."""
+"""Stages with their marks, inner before outer: the first stage with a mark anywhere in the stack counts."""
 
 _SAMPLES_S = 200
 _BATCHES = 60
@@ -68,12 +68,12 @@ _WAITING = (
     "select (selectors.py",
     "Connection._recv (multi",
     "_try_wait (subprocess",
-    "Slot._serve (",  # in SimpleQueue.get, which is no frame of Python's
+    "Slot._serve (",  # in SimpleQueue.get, which has no Python frame
 )
 
 
 class Profiled(NamedTuple):
-    """One process: what it is, its CPU-seconds while it was watched, its samples by stack."""
+    """One process: its role, its CPU-seconds while it was watched, its samples by stack."""
 
     who: str
     cpu_s: float
@@ -81,14 +81,14 @@ class Profiled(NamedTuple):
 
 
 def main() -> None:
-    """Lay down photographs, read a stream under py-spy, print a table in Markdown."""
+    """Prepare photographs, read a stream under py-spy, print a table in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="a folder of photographs (JPEG)")
     parser.add_argument("--py-spy", default=shutil.which("py-spy"), help="the program py-spy")
     parser.add_argument("--second-epoch", action="store_true", help="read a first epoch before, with the decoded cache")
     options = parser.parse_args()
     if options.py_spy is None:
-        sys.exit("there is no py-spy; pip install py-spy, or give --py-spy PATH")
+        sys.exit("py-spy is missing; pip install py-spy, or give --py-spy PATH")
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         folder, home = Path(scratch) / "photographs", Path(scratch) / "home"
         work = Work(str(folder), str(home), num_batches=_BATCHES)
@@ -131,7 +131,7 @@ def _spy(py_spy: str, pid: int, folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def _read(path: Path) -> Counter[str]:
-    """Samples by stack; those that only wait are left out, because the kernel charges nobody for them."""
+    """Read the samples by stack, without those that only wait, which cost no CPU."""
     found: Counter[str] = Counter()
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         stack, _, number = line.rpartition(" ")
@@ -156,12 +156,12 @@ def _touched(images: Any) -> int:
 
 
 def stage_of(stack: str) -> str | None:
-    """The stage of a stack of frames, joined by semicolons; None where it has none."""
+    """Return the stage of a stack of frames, joined by semicolons, or None."""
     return next((stage for stage, marks in STAGES if any(mark in stack for mark in marks)), None)
 
 
 def table(found: Sequence[Profiled], num_images: int) -> str:
-    """Microseconds of CPU an image and their share, by process and stage."""
+    """Return a table of CPU microseconds per image and their share, by process and stage."""
     stages: dict[tuple[str, str], float] = defaultdict(float)
     for each in found:
         total = sum(each.stacks.values())

@@ -1,4 +1,4 @@
-"""What a comparison says: Markdown for people, JSON for programs, a plot."""
+"""Report of a comparison: Markdown for people, JSON for programs, a plot."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ FIGURES = {
 
 
 def write(into: Path, results: Sequence[CaseResult], about: dict[str, Any]) -> None:
-    """Write ``table.md``, ``results.json`` and ``plot.png`` into a folder, over what it held."""
+    """Write ``table.md``, ``results.json`` and ``plot.png`` into a folder, replacing old ones."""
     (into / "table.md").write_text(markdown(results, about), encoding="utf-8")
     document = {"about": about, "cases": [_case_json(result) for result in results]}
     (into / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -30,7 +30,7 @@ def write(into: Path, results: Sequence[CaseResult], about: dict[str, Any]) -> N
 
 
 def markdown(results: Sequence[CaseResult], about: dict[str, Any]) -> str:
-    """A summary of all goals, then a table for each case."""
+    """Return a summary of all goals, then a table for each case."""
     lines = ["# Comparison", ""]
     lines += [f"- {name}: {value}" for name, value in about.items() if not isinstance(value, dict)]
     lines += [f"- {name}: {', '.join(f'{k} {v}' for k, v in value.items())}" for name, value in _nested(about)]
@@ -55,7 +55,7 @@ def _summary_row(result: CaseResult, pair: PairResult) -> str:
 
 
 def goal(pair: Pair) -> str:
-    """What is to be reached, in words."""
+    """Return a goal as text."""
     sign = "" if pair.how == DIFFERENCE else " x"
     if pair.at_least is not None:
         return f"at least {pair.at_least:g}{sign}"
@@ -135,7 +135,7 @@ def _run_json(run: Measured) -> dict[str, Any]:
 
 
 def plot(path: Path, results: Sequence[CaseResult], about: dict[str, Any]) -> None:
-    """Each pair of runs as a point, the median as a bar, the goal as a line: ratios on one axis."""
+    """Plot each pair of runs as a point, the median as a bar, the goal as a line: ratios on one axis."""
     shown = [
         (result, pair) for result in results for pair in result.pairs if pair.values and pair.pair.how != DIFFERENCE
     ]

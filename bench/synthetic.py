@@ -1,9 +1,9 @@
-"""Datasets with more records than there are files: manifests whose rows name the same photographs again and again.
+"""Datasets with more records than files: manifests whose rows name the same photographs again and again.
 
-Every row is a record of its own (its key, and so its chance), every file is there and is read and decoded. Up to some
-millions of rows the manifest is written in full. A billion rows would be 150 GB: there the file's footer names one
-record batch of 65,536 rows again and again, so that what is measured is the order of an epoch, the footer and the
-reading of rows by number, but not the disk's time to bring in distant pages.
+Every row is a separate record (with its own key, and so its own chance), and every file is really read and decoded. Up
+to some millions of rows the manifest is written in full. A billion rows would be 150 GB; instead the file's footer
+names one record batch of 65,536 rows repeatedly. That measures the order of an epoch, the footer and the reading of
+rows by number, but not the disk's time to load distant pages.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ _BLOCK = struct.Struct("<qi4xq")
 """A ``Block`` of Arrow's File.fbs: offset, length of the metadata, length of the body."""
 
 _RECORD_BATCHES = 3
-"""The place of ``recordBatches`` among the fields of ``Footer``."""
+"""Index of ``recordBatches`` among the fields of ``Footer``."""
 
 
 def grow(home: Path, num_records: int) -> None:
-    """Put ``num_records`` records in the place of those of a home's dataset. No service may have the home open."""
+    """Replace the records of a home's dataset by ``num_records`` records. No service may have the home open."""
     folder = home / "datasets" / DATASET
     entry: dict[str, Any] = json.loads((folder / "dataset.json").read_bytes())
     path = folder / entry["generation"] / "manifest.arrow"
@@ -60,7 +60,7 @@ def _batches(dataset: Dataset, num_records: int) -> Iterator[pa.RecordBatch]:
 
 
 def _repeat_first_batch(path: Path, times: int) -> None:
-    """Let the footer name the file's only record batch so many times (flatbuffers: a new vector behind the table)."""
+    """Make the footer name the file's only record batch ``times`` times (flatbuffers: a new vector after the table)."""
     data = path.read_bytes()
     (length,) = struct.unpack("<i", data[-_MAGIC_BYTES - 4 : -_MAGIC_BYTES])
     start = len(data) - _MAGIC_BYTES - 4 - length
@@ -74,7 +74,7 @@ def _repeat_first_batch(path: Path, times: int) -> None:
     if number != 1:
         raise ValueError(f"{path} has {number} record batches; one is repeated")
     block = bytes(footer[old + 4 : old + 4 + _BLOCK.size])
-    while (len(footer) + 4) % 8:  # its structs are aligned to 8 bytes, and its length stands before them
+    while (len(footer) + 4) % 8:  # its structs are aligned to 8 bytes, and its length precedes them
         footer.append(0)
     struct.pack_into("<I", footer, field, len(footer) - field)
     footer += struct.pack("<I", times) + times * block

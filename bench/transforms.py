@@ -1,8 +1,7 @@
-"""What transforms cost, ours beside Albumentations' own: ``python -m bench.transforms``, ``--every`` for all of them.
+"""Cost of transforms, ours and Albumentations' own: ``python -m bench.transforms``, ``--every`` for all of them.
 
 Processor microseconds of one call on a uint8 photograph of 224 x 224 in one thread: the median of calls that take
-turns, with the same draws on both sides. A transform that stands for itself is measured alone, so that its line says
-what is slow.
+turns, with the same draws on both sides. A transform that replaces no other is measured alone.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from augment.transforms.entry import MissingTargetError
 
 SIDE_PX: Final = 224
 SECONDS: Final = 1.0
-"""For one transform; at most ``CALLS`` on each side, at least three."""
+"""Time for one transform; at most ``CALLS`` on each side, at least three."""
 CALLS: Final = 300
 
 NEEDED: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -41,11 +40,11 @@ NEEDED: Final[Mapping[str, Mapping[str, Any]]] = {
     "SmallestMaxSize": {"max_size": 200},
     "XYMasking": {"num_masks_x": 2, "num_masks_y": 1, "mask_x_length": [10, 40], "mask_y_length": [10, 40]},
 }
-"""What cannot be left out; the rest has its defaults."""
+"""Parameters that are required; the others have their defaults."""
 
 
 def measure(sides: Sequence[Callable[[], object]]) -> list[float]:
-    """Median microseconds of processor time a call, of sides that take turns."""
+    """Return the median processor microseconds per call of sides that take turns."""
     for side in sides:
         side()
     spent: list[list[float]] = [[] for _ in sides]
@@ -59,14 +58,14 @@ def measure(sides: Sequence[Callable[[], object]]) -> list[float]:
 
 
 def side_of(cls: Any, params: Mapping[str, Any], image: np.ndarray) -> Callable[[], object]:
-    """A call that draws anew each time, and ends with pixels in order as the engine wants them."""
+    """Return a call that draws anew each time, and ends with contiguous pixels as the engine requires."""
     transform = cls(**params)
     transform.set_random_seed(0)
     return lambda: np.ascontiguousarray(transform(image=image)["image"])
 
 
 def rows(*, every: bool) -> list[tuple[str, float | None, float]]:
-    """Each transform with the time of the original, where ours stands in its place, and that of the catalogue's."""
+    """Return each transform with the time of the original, if ours replaces one, and that of the catalogue's."""
     photograph: np.ndarray = data.astronaut()
     image = cv2.resize(photograph, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     found: list[tuple[str, float | None, float]] = []
@@ -86,7 +85,7 @@ def rows(*, every: bool) -> list[tuple[str, float | None, float]]:
             else:
                 found.append((name, None, measure([ours])[0]))
         except (ParamsError, ValueError, MissingTargetError):
-            continue  # it needs a target: more than an image
+            continue  # it needs more targets than an image
     return sorted(found, key=lambda row: -(row[1] or row[2]))
 
 

@@ -1,4 +1,4 @@
-"""What a run is asked to do: plain data, sent as JSON to a process of its own."""
+"""Work of a run: plain data, sent as JSON to its process."""
 
 import json
 from collections.abc import Mapping
@@ -6,20 +6,20 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 CROP_FLIP = "crop-flip"
-"""A random area of 8-100 %, aspect 3/4-4/3, to 224 x 224, bilinear; mirrored half the time."""
+"""Random area of 8-100 %, aspect 3/4-4/3, to 224 x 224, bilinear; mirrored half the time."""
 
 RESIZE_CROP_FLIP = "resize-crop-flip"
-"""The shorter side to 256, bilinear; a random 224 x 224 of it; mirrored half the time."""
+"""Shorter side to 256, bilinear; a random 224 x 224 of it; mirrored half the time."""
 
 SIZE, SHORT_SIDE, SCALE, RATIO = 224, 256, (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A folder of photographs (class folders), what to do with them, and how much of it is measured.
+    """A folder of photographs (class folders), the pipeline, and the amount that is measured.
 
-    The first ``num_warm`` batches are not measured; the source goes on behind the last one that is, so that what is
-    fetched ahead at the end was fetched ahead at the beginning too. ``home`` is the service's, kept between runs.
+    The first ``num_warm`` batches are not measured. The source continues after the last measured batch, so that batches
+    fetched ahead at the end balance those fetched ahead at the beginning. ``home`` is the service's, kept between runs.
     """
 
     folder: str
@@ -33,7 +33,7 @@ class Work:
 
     @property
     def num_images(self) -> int:
-        """How many images the folder holds, so that what is measured lies in one epoch."""
+        """Number of images in the folder, such that all measured batches are in one epoch."""
         return (self.num_warm + self.num_batches + 12) * self.batch_size
 
     def to_json(self) -> str:
@@ -45,7 +45,7 @@ class Work:
 
 
 def spec(pipeline: str) -> dict[str, Any]:
-    """One of the pipelines in the words of our own."""
+    """Return one of the pipelines as ours."""
     firsts: dict[str, list[dict[str, Any]]] = {
         CROP_FLIP: [{"RandomResizedCrop": {"size": [SIZE, SIZE], "scale": list(SCALE), "ratio": list(RATIO)}}],
         RESIZE_CROP_FLIP: [

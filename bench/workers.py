@@ -1,4 +1,4 @@
-"""What LocalWorkers costs, beside the standard library's pool, in one run: ``python -m bench.workers``."""
+"""Cost of LocalWorkers compared with the standard library's pool, in one run: ``python -m bench.workers``."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from tests.augment.workers.tasks_for_tests import Echo, Records, Timed, same
 
 
 def median_us(submit: Callable[[], "Future[Any]"], num: int = 1000) -> float:
-    """The median time of a task's way there and back, one at a time."""
+    """Return the median time from submitting a task to its result, one at a time."""
     times = []
     for _ in range(num):
         start = time.perf_counter()
@@ -29,14 +29,14 @@ def median_us(submit: Callable[[], "Future[Any]"], num: int = 1000) -> float:
 
 
 def seconds(submit: Callable[[], "Future[Any]"]) -> float:
-    """The time until one task is done."""
+    """Return the time until one task is done."""
     start = time.perf_counter()
     submit().result()
     return time.perf_counter() - start
 
 
 def rate(num_workers: int, num_tasks: int = 100) -> float:
-    """Tasks a second, of 20 ms of computing each."""
+    """Return tasks per second, of 20 ms of computing each."""
     keys = tuple(str(i) for i in range(10))
     task = Records(keys, dict.fromkeys(keys, ("spin", 0.002)))
     with LocalWorkers(num_workers) as workers:
@@ -49,7 +49,7 @@ def rate(num_workers: int, num_tasks: int = 100) -> float:
 
 
 def main() -> None:
-    """Print one measure a line."""
+    """Print one measurement per line."""
     with (
         LocalWorkers(1) as workers,
         ProcessPoolExecutor(1, get_context("forkserver")) as pool,

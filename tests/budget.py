@@ -1,8 +1,8 @@
-"""A budget of seconds for a run of tests: what would begin after it is left out, and the summary says how many.
+"""Budget of seconds for a run of tests: tests that would begin after it are skipped, and the summary counts them.
 
 ``BUDGET_S`` in the environment sets it; without it every test runs. The clock starts with pytest and counts in every
 process of pytest-xdist alike. In the last quarter of the budget one case of each parametrized test is enough, so that
-what is left of the time goes to tests that have not run at all. A test that has begun is never cut.
+the rest of the time goes to tests that have not run at all. A test that has begun is never cut.
 """
 
 import os
@@ -16,7 +16,7 @@ _VARIABLE = "BUDGET_S"  # not AUGMENT_…: the service would warn of a setting t
 
 
 def seconds_of(text: str) -> float | None:
-    """Return the budget that the environment names, or None if it names none."""
+    """Return the budget in the environment, or None."""
     if not text:
         return None
     try:
@@ -29,10 +29,9 @@ def seconds_of(text: str) -> float | None:
 
 
 class Budget:
-    """Plugin of one process: it skips over tests when the time is up, and counts them.
+    """Plugin of one process that skips and counts tests after the time is up.
 
-    A process of pytest-xdist is told by the main one when the time is up, and tells it at its end how many tests it
-    left out.
+    The main process tells those of pytest-xdist when the time is up, and each returns the number of skipped tests.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -46,7 +45,7 @@ class Budget:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Leave a test out if its time is up: True says that all is done."""
+        """Skip a test if its time is up: True means that it is done."""
         if self._ends is None or self._thin_from is None:
             return None
         test, now = item.nodeid.partition("[")[0], time.time()
@@ -54,16 +53,16 @@ class Budget:
             self._begun.add(test)
             return None
         self._num_left_out += 1
-        # The test before has left its module's fixtures to this one, which now ends them unless the next needs them.
+        # The previous test left its module's fixtures to this one, which now ends them unless the next needs them.
         item.session._setupstate.teardown_exact(nextitem)
         return True
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note how many tests there are."""
+        """Store the number of tests."""
         self._num_tests = max(self._num_tests, len(session.items))
 
     def pytest_sessionfinish(self) -> None:
-        """Tell the main process, if this is another."""
+        """Report to the main process, if this is another."""
         if (output := getattr(self._config, "workeroutput", None)) is not None:
             output["budget"] = [self._num_tests, self._num_left_out]
 
@@ -74,13 +73,15 @@ class Budget:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Add what a process of pytest-xdist left out; one that died tells nothing, and is a failure anyway."""
+        """Add the tests that a process of pytest-xdist skipped; one that died reports nothing, and is a failure
+        anyway.
+        """
         num_tests, num_left_out = getattr(node, "workeroutput", {}).get("budget", (0, 0))
         self._num_tests = max(self._num_tests, num_tests)
         self._num_left_out += num_left_out
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say how many tests the budget left out."""
+        """Print how many tests the budget skipped."""
         if self._num_left_out:
             terminalreporter.write_line(
                 f"budget of {self._seconds:g} s used up: {self._num_left_out} of {self._num_tests} tests not run"

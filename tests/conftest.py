@@ -1,4 +1,4 @@
-"""What all tests share: an environment that asks nobody on the network, and real photographs."""
+"""Fixtures of all tests: an environment without network requests, and real photographs."""
 
 import itertools
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from tests.budget import Budget
 
-# A limit on time would judge the machine: the first example of a test pays for its imports. A third of the usual
+# A time limit would depend on the machine: the first example of a test pays for its imports. A third of the usual
 # examples keeps `make test` under five minutes on two cores; `make harden` has ten times as many.
 hypothesis.settings.register_profile("here", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("many", deadline=None, max_examples=300)
@@ -23,8 +23,8 @@ for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
     os.environ[_name] = "1"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it runs in the background so, and it is inherited: scripts that are to be interrupted would
-    # never hear of it.
+    # A shell that starts pytest in the background ignores SIGINT, and children inherit that: scripts that are to be
+    # interrupted would never receive it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _PHOTOS = {
@@ -42,14 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Folders with numbers; mktemp would look through all that there are each time, seconds of a whole run."""
+    """Yield numbered folders; mktemp would scan all existing ones each time, which adds seconds to a run."""
     root = tmp_path_factory.mktemp("homes")
     return (root / str(number) for number in itertools.count())
 
 
 @pytest.fixture(autouse=True)
 def _home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """State that the engine keeps for its user goes to a folder of the test's own."""
+    """Give each test its own folder for the engine's state."""
     home = next(_homes)
     home.mkdir()
     monkeypatch.setenv("AUGMENT_HOME", str(home))
@@ -57,7 +57,7 @@ def _home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def files_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that were just written count as old enough to be known by their status, in this process."""
+    """Make files that were just written count as old enough to be known by their status, in this process."""
     from augment.datasets import seen_files
 
     monkeypatch.setattr(seen_files, "RACY_NS", -(10**18))
@@ -65,7 +65,7 @@ def files_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def skimage_data() -> Path:
-    """The folder of the photographs in scikit-image's wheel; nothing in it is downloaded."""
+    """Return the folder of the photographs in scikit-image's wheel; nothing in it is downloaded."""
     import skimage
 
     return Path(skimage.__file__).parent / "data"

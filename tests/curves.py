@@ -28,7 +28,7 @@ LEVELS = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 256, 1), 3, axis=2)
 
 
 def draw(path: Path) -> None:
-    """Both plots in one image."""
+    """Draw both plots in one image."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     _curves(left, SPREAD, "from black to white, in [0, 1]")

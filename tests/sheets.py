@@ -188,7 +188,7 @@ def movable(name: str, given: Sample) -> Sample:
 
 
 def given(name: str) -> Mapping[str, Any]:
-    """The parameters that are not left at their defaults."""
+    """Return the parameters that are not left at their defaults."""
     return GIVEN.get(name) or required(name)
 
 
@@ -228,7 +228,9 @@ def sheet(family: str) -> np.ndarray:
 
 
 def targets_sheet() -> np.ndarray:
-    """Each photograph as it was, then three copies, with the masks of one alone, since they would hide each other."""
+    """Draw each photograph unchanged, then three copies, with the masks of only one, because they would hide each
+    other.
+    """
     transform = Compiled(resolve(parse(TARGETS)), keypoint_names=KEYPOINT_NAMES)
     shown = []
     for number, original in enumerate(photographs()):
@@ -255,7 +257,7 @@ def policies_sheet() -> np.ndarray:
 
 
 def _told(params: Mapping[str, Any]) -> str:
-    """What a policy drew, as a label; of AugMix the weights, that of the image first."""
+    """Return the parameters drawn by a policy as a label; of AugMix the weights, that of the image first."""
     if "weights" in params:
         return "weights " + ", ".join(f"{weight:.2f}" for weight in params["weights"])
     steps = (name if value is None else f"{name} {value:.3g}" for name, value in params["operations"])

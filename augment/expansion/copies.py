@@ -1,8 +1,8 @@
-"""Number of copies of each record: one number for all, a number a class, or as many as bring every class to one size.
+"""Number of copies of each record: one number for all, a number per class, or as many as bring all classes to one size.
 
-A rule that depends on classes becomes a share for each class: so many copies of every record, and one more of some.
-The records that get one more are those whose keys have the smallest digests. So a share gives the number of copies for
-any key, the sum is exact, and a record's number hardly changes when other records are added.
+A rule that depends on classes becomes a share for each class: a number of copies for every record, and one more for the
+records whose keys have the smallest digests. A share thus gives the number of copies for any key, the sum is exact, and
+a record's number hardly changes when other records are added.
 """
 
 import json
@@ -18,17 +18,17 @@ from augment.errors import CallError, DatasetError
 from augment.expansion.options import Copies
 
 COPIES_MAX = 10_000
-"""More than any published recipe writes to disk; what is larger is a stream."""
+"""Most copies of a record, above any published recipe; more belong in a stream."""
 
 OTHERS = "*"
-"""Stands for all classes that are not named, and for records without a class."""
+"""Key for all classes that are not named, and for records without a class."""
 
 _BALANCE = re.compile(r"balance(?::([1-9]\d*))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The copies of one class. ``class_name`` is None for records without one.
+    """Number of copies in one class. ``class_name`` is None for records without one.
 
     Every record gets ``copies``; ``more`` of them get one more: those whose key's digest is at most ``last``.
     """
@@ -41,16 +41,16 @@ class Share:
 
     @property
     def num_copies(self) -> int:
-        """Of all its records."""
+        """Number of copies of all its records."""
         return self.num_records * self.copies + self.more
 
     def of(self, split: str | None, key: str) -> int:
-        """How many copies the record gets."""
+        """Return the number of copies of a record."""
         return self.copies + int(self.last is not None and _place(split, key) <= self.last)
 
 
 def parse(text: str) -> Copies:
-    """Read what stands on a command line: ``4``, ``cat=4,dog=2,*=1``, the same as JSON, ``balance`` or ``balance:500``.
+    """Read a rule from the command line: ``4``, ``cat=4,dog=2,*=1``, the same as JSON, ``balance`` or ``balance:500``.
 
     Raises CallError.
     """
@@ -67,12 +67,12 @@ def parse(text: str) -> Copies:
     except ValueError:
         raise CallError(
             f"copies is {validation.quoted(text)}; give a number like 4, numbers by class like cat=4,dog=2 (*=1 "
-            "for all others; as JSON where a name has a comma), balance, or balance:500"
+            "for all others; as JSON if a name has a comma), balance, or balance:500"
         ) from None
 
 
 def check(copies: object, *, least: int = 1) -> Copies:
-    """The rule itself where it is one; CallError where it is none, or a number lies outside of [``least``, 10,000]."""
+    """Return the rule. Raises CallError if it is invalid, or a number is outside [``least``, 10,000]."""
     if isinstance(copies, str) and _BALANCE.fullmatch(copies):
         return copies
     if isinstance(copies, Mapping) and copies and all(isinstance(name, str) for name in copies):
@@ -84,7 +84,7 @@ def check(copies: object, *, least: int = 1) -> Copies:
         )
     if least and not isinstance(copies, bool) and copies == 0:
         raise CallError(
-            "copies is 0, which is for converting: take the originals along (include_originals), or ask for at least 1"
+            "copies is 0, which only converts: include the originals (include_originals), or ask for at least 1"
         )
     return validation.integer("copies", copies, least, COPIES_MAX)
 
@@ -92,10 +92,10 @@ def check(copies: object, *, least: int = 1) -> Copies:
 def shares(
     datasets: Sequence[tuple[str | None, Dataset]], copies: Copies, *, include_originals: bool
 ) -> tuple[Share, ...]:
-    """What each class gets by a rule that goes by classes; empty where it is a number for all.
+    """Return the share of each class under a rule by class; empty if the rule is one number for all.
 
-    ``datasets`` are the splits that are augmented; their records are counted together. Raises DatasetError where the
-    records have no class of their own or the rule cannot hold for them, CallError for a class that is unknown.
+    ``datasets`` are the splits that are augmented; their records are counted together. Raises DatasetError if the
+    records have no single class or the rule cannot hold for them, CallError for an unknown class.
     """
     if isinstance(copies, int):
         return ()
@@ -110,7 +110,7 @@ def shares(
     for name, copies_left in left.items():
         if copies_left < 0:
             raise CallError(
-                f"copies is {copies!r} and class {name!r} has {counts[name]} images already, which stay; give at "
+                f"copies is {copies!r} and class {name!r} already has {counts[name]} images, which stay; give at "
                 f"least balance:{max(counts.values())}, or leave out --include-originals (include_originals)"
             )
         if copies_left > COPIES_MAX * counts[name]:
@@ -126,7 +126,7 @@ def shares(
 
 
 def count(datasets: Iterable[tuple[str | None, Dataset]]) -> dict[str | None, int]:
-    """How many records each class has, in the classes' order; those without a class come last, under None."""
+    """Return the number of records of each class, in the classes' order; those without a class are last, under None."""
     found: Counter[int | None] = Counter()
     names: tuple[str, ...] = ()
     for _, dataset in datasets:
@@ -143,7 +143,7 @@ def _check_classes(
     if "label" not in dataset.targets:
         has = f"their targets are {', '.join(sorted(dataset.targets))}" if dataset.targets else "they have no targets"
         raise DatasetError(
-            f"copies is {_shown(copies)}, and the images in {dataset.root} have no single class each ({has}); a "
+            f"copies is {_shown(copies)}, and the images in {dataset.root} have no single class each ({has}); an "
             "image with several objects cannot be counted for one class: give one number of copies for all"
         )
     if isinstance(copies, str):
@@ -168,7 +168,7 @@ def _check_classes(
 
 
 def _last(datasets: Iterable[tuple[str | None, Dataset]], extra: Mapping[str | None, int]) -> dict[str | None, str]:
-    """For each class the largest key's digest among so many of its smallest."""
+    """Return for each class the largest key's digest among its ``extra`` smallest."""
     places: dict[str | None, list[str]] = {name: [] for name in extra}
     for split, dataset in datasets:
         for some in in_ranges(dataset, 4096):
@@ -180,7 +180,7 @@ def _last(datasets: Iterable[tuple[str | None, Dataset]], extra: Mapping[str | N
 
 
 def _place(split: str | None, key: str) -> str:
-    """What decides who gets one copy more: by chance, and the same for ever."""
+    """Return the digest that decides which records get one copy more: random, but always the same."""
     fields = (key,) if split is None else (split, key)
     return digest_fields(fields, person=b"augment.more").hex()
 

@@ -1,7 +1,7 @@
-"""The files that describe all outputs together: written last, from the rows of the manifest, and compared with them.
+"""Files that describe all outputs together: written last from the rows of the manifest, and compared with them.
 
-They are a function of description and rows. While an update is under way there are none, because the former ones would
-describe what is no more there.
+They are a function of description and rows. They are absent during an update, because the old ones would describe
+outputs that no longer exist.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ from augment.scanning import scan
 
 
 def names(spec: ExpansionSpec) -> tuple[str, ...]:
-    """Where the files lie, if there is an output in each split; beyond that their names do not depend on outputs.
+    """Return the paths of the files if each split has an output; apart from that, they do not depend on outputs.
 
-    Raises DatasetError and OutputError where the format cannot describe this dataset.
+    Raises DatasetError and OutputError if the format cannot describe this dataset.
     """
     splits = dict.fromkeys(spec.folder(part) for part in spec.parts)
     one_each = [Output("1", split, 0, "jpg", 1, 1) for split in splits]
@@ -25,7 +25,7 @@ def names(spec: ExpansionSpec) -> tuple[str, ...]:
 
 
 def write(root: Path, spec: ExpansionSpec, progress: Callable[[], None]) -> int:
-    """Write what is missing or differs, each file whole or not at all; how many files were written.
+    """Write the files that are missing or differ, each whole or not at all. Return how many were written.
 
     Every shard must be finished. ``progress`` is called now and then, and may raise.
     """
@@ -41,7 +41,7 @@ def remove(root: Path, spec: ExpansionSpec) -> None:
 
 
 def conditions(root: Path, spec: ExpansionSpec) -> Iterator[tuple[str, Condition]]:
-    """Compare each file with what the rows say."""
+    """Compare each file with the rows."""
     for file in _files(root, spec, lambda: None):
         yield file.path, folder.inspect_stream(root, file.path, file.pieces)
 
@@ -51,7 +51,7 @@ def _files(root: Path, spec: ExpansionSpec, progress: Callable[[], None]) -> Ite
 
 
 def _outputs(root: Path, spec: ExpansionSpec, progress: Callable[[], None]) -> Iterator[Output]:
-    """All outputs, sorted by split, key and copy, the unchanged original last among a key's."""
+    """Yield all outputs, sorted by split, key and copy, the unchanged original last among a key's."""
     for index in range(spec.num_shards):
         progress()
         for row in manifest.read_part(root, index, spec.id) or ():

@@ -1,11 +1,10 @@
-"""Offline: copies of every record of a dataset, written to a folder with a manifest.
+"""Offline augmentation: copies of every record of a dataset, written to a folder with a manifest.
 
     describe and check -> lock the folder -> undo what a kill left -> shards, by workers -> remove what is stale
     -> write what describes all of it
 
-The folder itself is the durable state (``expansion/folder.py``): the same command resumes where a run ended, however it
-ended, and the files are those of a run that was never interrupted. Workers get the datasets in memory files that last
-as long as the work.
+The folder itself is the durable state (``expansion/folder.py``). The same command resumes an interrupted run, and the
+files are those of an uninterrupted one. Workers get the datasets in memory files that last as long as the work.
 """
 
 import contextlib
@@ -46,7 +45,7 @@ def source(
     references: Mapping[str, Dataset],
     stack: contextlib.ExitStack,
 ) -> RenderSource:
-    """What an expansion is rendered from, until the stack is closed."""
+    """Return the source that an expansion is rendered from; it is valid until the stack is closed."""
     return RenderSource(
         manifest=_shared(dataset, stack),
         dataset_digest=spec.dataset,
@@ -78,17 +77,16 @@ def expand_dataset(
 
 
 class Expansion:
-    """A dataset, a pipeline and a folder for the copies: checked against one another, and nothing written yet.
+    """A dataset, a pipeline and an output folder, checked against one another. Nothing is written yet.
 
     ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a pipeline, the name of a preset or
-    the path of a file, which only an expansion without copies may lack. ``references`` are datasets, or paths of
-    folders, by the names that transforms call them by. Fields of ``ExpansionOptions`` may be given by name; they come
-    before those of ``options``.
+    the path of a file; only an expansion without copies may omit it. ``references`` are datasets, or paths of folders,
+    by the names that transforms use. Fields of ``ExpansionOptions`` may be given as keyword arguments; they override
+    those of ``options``.
 
-    Raises OutputError where the folders lie in one another; DatasetError where two outputs would have one name, the
-    format cannot hold a target, or a split that is augmented shares images with another one (unless
-    ``allow_leaks``); PipelineError where the pipeline cannot hold for the dataset; CallError for arguments out of
-    range.
+    Raises OutputError if one folder is inside the other; DatasetError if two outputs would have one name, the format
+    cannot hold a target, or an augmented split shares images with another one (unless ``allow_leaks``); PipelineError
+    if the pipeline does not fit the dataset; CallError for arguments out of range.
     """
 
     def __init__(
@@ -101,7 +99,7 @@ class Expansion:
         references: References | None = None,
         **named: Unpack[ExpansionKeywords],
     ) -> None:
-        # All that can be judged at once is judged before a scan that may take minutes.
+        # Check everything that needs no dataset before a scan that may take minutes.
         self.out = validation.path("out", out).absolute()
         options = self.options = checked(replace(options or ExpansionOptions(), **named))
         if not isinstance(dataset, Dataset):
@@ -134,13 +132,13 @@ class Expansion:
 
     @property
     def id(self) -> str:
-        """The expansion's digest: equal where all files are equal."""
+        """Digest of the expansion: equal if all files are equal."""
         return self.spec.id
 
     def plan(self, workers: Workers | None = None) -> Plan:
-        """What a run would do, with an estimate of the bytes from a few records rendered for it; nothing is written.
+        """Return what a run would do, with an estimate of the bytes from a few rendered records. Nothing is written.
 
-        Raises OutputError where a run would.
+        Raises OutputError if a run would.
         """
         workers = validation.workers("workers", workers)
         old = ExpansionSpec.read(self.out)
@@ -157,15 +155,15 @@ class Expansion:
         return Plan.of(self.spec, self.dataset, self.out, measured, there, changed)
 
     def run(self, workers: Workers | None = None, *, progress: Callable[[Progress], None] | None = None) -> Summary:
-        """Bring the folder to this expansion's end; what is there and right is kept.
+        """Complete the expansion in the folder; valid outputs are kept.
 
         A folder that holds this expansion of an earlier state of the dataset needs the option ``update``. Without
         ``workers`` all is rendered in this process, and an image that crashes a decoder crashes it. ``progress`` is
         called a few times a second from this thread.
 
-        Raises OutputError where the folder is another's or another run works in it; StorageError where the disk is full
-        or fails; WorkerError; DatasetError beyond ``max_failures``. After each, and after Ctrl-C or a kill, the same
-        call goes on.
+        Raises OutputError if the folder is another's or another run works in it; StorageError if the disk is full or
+        fails; WorkerError; DatasetError beyond ``max_failures``. After each, and after Ctrl-C or a kill, the same call
+        resumes.
         """
         workers = validation.workers("workers", workers)
         progress = validation.function("progress", progress) or (lambda _: None)
@@ -193,8 +191,8 @@ class Expansion:
     def _prepare(self) -> None:
         """Undo what a killed run left, and make the folder this expansion's.
 
-        Each step may be the last before a kill: until the description is replaced the folder is the old expansion's
-        with all its parts, after it the new one's, whose parts are yet to come and whose outputs ``previous`` knows.
+        A kill may follow any step. Until the description is replaced the folder is the old expansion's with all its
+        parts. Afterwards it is the new one's, without parts, and ``previous`` knows the old outputs.
         """
         old = ExpansionSpec.read(self.out)
         update = self.options.update
@@ -213,7 +211,7 @@ class Expansion:
             folder.place(self.out, folder.DESCRIPTION, text, temporary="description", durable=True)
 
     def _check_places(self, old: ExpansionSpec) -> None:
-        """Raise OutputError where something has an output's place that no expansion here wrote."""
+        """Raise OutputError if a file that no expansion here wrote has an output's path."""
         known = [manifest.path_set(self.out, old.num_shards, old.id)]
         if (previous := manifest.Previous.open(self.out)) is not None:
             known.append(PathSet(previous.paths()))
@@ -233,7 +231,7 @@ class Expansion:
         tally.show(())
 
     def _key(self, index: int, place: int) -> str:
-        """The key of a shard's record, by its place in the shard's split."""
+        """Return the key of a shard's record, by its index in the shard's split."""
         ((_, view),) = views(self.dataset, [self.spec.shard(index).part])
         return view.keys([place])[0]
 
@@ -248,14 +246,17 @@ class Expansion:
                 tally.show(())
 
     def _undo_unfinished(self, this_run: lock.Run) -> None:
-        """Leave nothing of shards whose workers died; where that fails too, the next run does it."""
+        """Remove the outputs of shards whose workers died. If that fails too, the next run does it."""
         if this_run.is_over:
             with contextlib.suppress(StorageError):
                 _undo_shards(self.out, self.spec)
                 folder.remove_temporaries(self.out)
 
     def _remove_stale(self) -> int:
-        """After an update: remove outputs of records that are gone, parts that are too many, and the former rows."""
+        """Remove outputs of deleted records, surplus parts, and the former rows after an update.
+
+        Returns their number.
+        """
         previous = manifest.Previous.open(self.out)
         if previous is None:
             return 0
@@ -277,5 +278,5 @@ def _pipeline(pipeline: Pipeline | PipelineSpec | str | os.PathLike[str] | None,
 
 
 def _undo_shards(out: Path, spec: ExpansionSpec) -> None:
-    """Remove what shards wrote that have no part in the manifest."""
+    """Remove the files of shards that have no part in the manifest."""
     folder.recover(out, lambda index: manifest.read_part(out, index, spec.id, brief=True) is not None)

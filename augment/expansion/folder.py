@@ -40,20 +40,21 @@ from augment.user_state import sync
 
 _TELLS_ERRORS = (5, 17)
 _LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994})
-"""Of ext2, ext3 and ext4, XFS, Btrfs and tmpfs: what statfs(2) says in ``f_type``."""
+"""File system types of statfs(2)'s ``f_type``: ext2, ext3 and ext4, XFS, Btrfs and tmpfs."""
 _STATFS_BYTES = 512
-"""More than ``struct statfs`` has on any architecture; ``f_type`` is the word it begins with."""
+"""Size of a buffer larger than ``struct statfs`` on any architecture; ``f_type`` is its first word."""
 
 _NOT_ALLOWED = frozenset({errno.ENOSYS, errno.EPERM, errno.EACCES})
-"""What a sandbox answers to a call that it does not know."""
+"""Errors with which a sandbox answers an unknown call."""
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def wait(fd: int, root: Path, paths: Collection[str]) -> None:
-    """Wait until these files below a folder, and their names, are on the disk; OSError names what is not.
+    """Wait until these files below a folder, and their names, are on the disk.
 
-    ``fd`` is of any file in the folder, opened before the first of these was written: from then on errors count.
+    Raises OSError with the name of the failed file. ``fd`` is of any file in the folder, opened before the first of
+    these was written: from then on errors count.
     """
     if not paths:
         return
@@ -66,7 +67,7 @@ def wait(fd: int, root: Path, paths: Collection[str]) -> None:
 
 
 def _syncs_whole(fd: int) -> bool:
-    """Whether syncing the file system of an open file promises what syncing each of its files does."""
+    """Return True if syncing the file system of an open file is as safe as syncing each of its files."""
     if _libc is None or not hasattr(_libc, "syncfs"):
         return False
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
@@ -79,7 +80,7 @@ def _syncs_whole(fd: int) -> bool:
 
 
 def _sync_file_system(fd: int, root: Path) -> bool:
-    """Whether the call is allowed, and the file system is on the disk now; OSError where it could not be written."""
+    """Sync the file system. Return False if the call is not allowed; raise OSError if writing failed."""
     if _libc is None or not _libc.syncfs(fd):
         return _libc is not None
     number = ctypes.get_errno()
@@ -90,14 +91,14 @@ def _sync_file_system(fd: int, root: Path) -> bool:
 
 DESCRIPTION = "expansion.json"
 HIDDEN = ".augment-"
-"""How everything begins that belongs to a run; it must not outlive the folder's completion."""
+"""Prefix of all files that belong to a run; none may remain once the folder is complete."""
 
 TEMPORARY = f"{HIDDEN}tmp-"
 PREVIOUS = f"{HIDDEN}previous"
-"""What the folder held before an update: the rows whose outputs may be kept."""
+"""File with the rows of the folder's outputs before an update, which may be kept."""
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
-"""What the system answers where there is no such file, and could not be."""
+"""Errors of the system for a file that does not exist and could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class File:
 
 
 def storage_error(action: str, path: Path | str, error: OSError) -> StorageError:
-    """Say what could not be done to which file, why, and what helps."""
+    """Return the error with the failed action, the file, the reason and the remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "free space"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -122,14 +123,14 @@ def storage_error(action: str, path: Path | str, error: OSError) -> StorageError
     elif error.errno == errno.ENAMETOOLONG:
         remedy = "shorten the names in the dataset, which outputs are named after"
     else:
-        remedy = "see to the disk"
+        remedy = "check the disk"
     reason = error.strerror or str(error)
     return StorageError(f"cannot {action} {path}: {reason}; {remedy}, then run the same command again")
 
 
 @contextlib.contextmanager
 def storage_errors(action: str, path: Path | str) -> Iterator[None]:
-    """Raise the StorageError that tells what could not be done, in place of an OSError inside the block."""
+    """Raise StorageError, with the failed action, in place of an OSError inside the block."""
     try:
         yield
     except OSError as error:
@@ -137,7 +138,7 @@ def storage_errors(action: str, path: Path | str) -> Iterator[None]:
 
 
 class _IfThere:
-    """Leaves the block where it finds that there is no such file, or that it is a folder."""
+    """Context manager that ends the block if the file does not exist or is a folder."""
 
     def __enter__(self) -> None:
         pass
@@ -147,18 +148,20 @@ class _IfThere:
 
 
 def check_place(root: Path, data: Path) -> None:
-    """Raise OutputError where output and dataset lie in one another; symbolic links are followed."""
+    """Raise OutputError if output or dataset is inside the other; symbolic links are followed."""
     out, source = root.resolve(), data.resolve()
     if out == source:
         raise OutputError(f"the output folder {root} is the dataset's own folder; choose another one")
     if out.is_relative_to(source):
-        raise OutputError(f"the output folder {root} lies inside the dataset {data}; choose one outside of it")
+        raise OutputError(f"the output folder {root} is inside the dataset {data}; choose one outside of it")
     if source.is_relative_to(out):
-        raise OutputError(f"the dataset {data} lies inside the output folder {root}; choose one that does not hold it")
+        raise OutputError(
+            f"the dataset {data} is inside the output folder {root}; choose a folder that does not contain it"
+        )
 
 
 def check_ours(root: Path) -> None:
-    """Raise OutputError where the folder holds files but no expansion: nobody's files are ever written over."""
+    """Raise OutputError if the folder holds files but no expansion: foreign files are never overwritten."""
     try:
         names = {entry.name for entry in os.scandir(root)}
     except FileNotFoundError:
@@ -176,29 +179,29 @@ def check_ours(root: Path) -> None:
 
 
 def in_the_way(root: Path, relative: str, what: str) -> OutputError:
-    """Say that something that is not the expansion's has the place of an output, or of a folder of outputs."""
+    """Return the error for a foreign file at the path of an output, or of a folder of outputs."""
     return OutputError(
-        f"{root} holds {what} {relative} that this expansion did not write, in the place of an output; move it "
+        f"{root} holds {what} {relative} that this expansion did not write, at the path of an output; move it "
         "elsewhere or remove it, then run the same command again"
     )
 
 
 def read_text(root: Path, name: str) -> str | None:
-    """The content of a file in the root, or None where there is none."""
+    """Return the content of a file in the root, or None if it is missing."""
     with storage_errors("read", root / name), contextlib.suppress(FileNotFoundError):
         return (root / name).read_text(encoding="utf-8", errors="replace")
     return None
 
 
 def read_bytes(root: Path, relative: str) -> bytes | None:
-    """The bytes of an output, or None where there is none."""
+    """Return the bytes of an output, or None if it is missing."""
     with storage_errors("read", root / relative), _IfThere():
         return _inside(root, relative).read_bytes()
     return None
 
 
 def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each folder with the files in it, as paths relative to the root; links are files."""
+    """Yield each folder with the files in it, as paths relative to the root; links count as files."""
     pending = [""]
     while pending:
         above = pending.pop()
@@ -211,10 +214,10 @@ def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def place(root: Path, relative: str, data: bytes, *, temporary: str, durable: bool) -> None:
-    """Bring a file into the folder whole or not at all: temporary name in the root, flush, rename.
+    """Write a file whole or not at all: temporary name in the root, flush, rename.
 
-    ``temporary`` tells writers at one time apart; where it is left behind, the next run removes it. ``durable`` waits
-    for the disk. Missing folders on the way are made. Raises StorageError.
+    ``temporary`` separates concurrent writers; leftovers are removed by the next run. ``durable`` waits for the disk.
+    Missing parent folders are created. Raises StorageError.
     """
     draft, target = f"{root}/{TEMPORARY}{temporary}", _text_inside(root, relative)
     with storage_errors("write", target), _drafted(draft) as fd:
@@ -223,7 +226,7 @@ def place(root: Path, relative: str, data: bytes, *, temporary: str, durable: bo
 
 
 def place_stream(root: Path, relative: str, pieces: Iterable[bytes], *, temporary: str) -> bool:
-    """Bring a file that comes piece by piece into the folder, as ``place`` does, durably; False where it is there."""
+    """Write a file from pieces, durably and as ``place`` does. Return False if it exists already."""
     draft, target = f"{root}/{TEMPORARY}{temporary}", _text_inside(root, relative)
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
     with storage_errors("write", target), _drafted(draft) as fd:
@@ -239,7 +242,7 @@ def place_stream(root: Path, relative: str, pieces: Iterable[bytes], *, temporar
 
 @contextlib.contextmanager
 def _drafted(draft: str) -> Iterator[int]:
-    """A file under a temporary name, which is gone where the block fails: its descriptor."""
+    """Yield the descriptor of a new file with a temporary name, which is removed if the block fails."""
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         yield fd
@@ -265,14 +268,14 @@ def _bring(fd: int, draft: str, target: str, *, durable: bool) -> None:
 
 
 def _stream_digest(path: Path) -> str | None:
-    """The digest of a file's bytes, a piece in memory at a time; None where there is no such file."""
+    """Return the digest of a file, read piece by piece, or None if it is missing."""
     with _IfThere(), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
     return None
 
 
 def remove(root: Path, relative: str) -> bool:
-    """Remove an output and the folders that it leaves empty; False where there was none."""
+    """Remove an output and the folders that it leaves empty. Return False if it was missing."""
     target = _inside(root, relative)
     existed = True
     with storage_errors("remove", target):
@@ -289,29 +292,29 @@ def remove(root: Path, relative: str) -> bool:
 
 
 class Condition(StrEnum):
-    """Condition of an output that a manifest names: it can stay, or the reason why not."""
+    """Condition of an output in a manifest: it can stay, or the reason why not."""
 
     RIGHT = "right"
-    """Its files are as they were written, and as they are wanted."""
+    """Its files are as they were written, and as requested."""
     MISSING = "missing"
-    """A file is not there, or is no regular file."""
+    """A file is missing, or not a regular file."""
     CHANGED = "changed"
-    """A file has other bytes than were written."""
+    """The bytes of a file differ from those written."""
     OUTDATED = "outdated"
-    """It was made of another record or in another way than is wanted, has another path, or is wanted no more."""
+    """It was made from another record or in another way, has another path, or is no longer requested."""
 
 
 def condition(root: Path, files: Iterable[File], since_ns: int) -> Condition:
-    """Compare files with what was written: the condition of the first that is not right, else ``RIGHT``."""
+    """Compare files with what was written. Return the condition of the first that is not right, else ``RIGHT``."""
     found = (inspect(root, each, since_ns)[0] for each in files)
     return next((each for each in found if each is not Condition.RIGHT), Condition.RIGHT)
 
 
 def inspect(root: Path, file: File, since_ns: int = 0) -> tuple[Condition, int]:
-    """Compare a file with what was written; its condition, and its size in bytes.
+    """Compare a file with what was written. Return its condition, and its size in bytes.
 
-    A file whose status last changed before ``since_ns`` is taken for what was written; any other is read and compared.
-    (The system sets that time, ctime, at every write and nobody can set it back, as one can set mtime.)
+    A file whose status last changed before ``since_ns`` counts as unchanged; any other is read and compared. (The
+    system sets that time, ctime, at every write. Unlike mtime, it cannot be set back.)
     """
     status = _status(_inside(root, file.path))
     if status is None or not stat.S_ISREG(status.st_mode):
@@ -323,7 +326,7 @@ def inspect(root: Path, file: File, since_ns: int = 0) -> tuple[Condition, int]:
 
 
 def inspect_stream(root: Path, relative: str, pieces: Iterable[bytes]) -> Condition:
-    """Compare a file with the pieces that it is to hold."""
+    """Compare a file with its expected content, given in pieces."""
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for piece in pieces:
         hasher.update(piece)
@@ -335,49 +338,49 @@ def inspect_stream(root: Path, relative: str, pieces: Iterable[bytes]) -> Condit
 
 
 def changed_ns(root: Path, name: str) -> int:
-    """When the status of a file in the root last changed, in nanoseconds since 1970; 0 where there is none."""
+    """Return when the status of a file in the root last changed, in nanoseconds since 1970; 0 if it is missing."""
     status = _status(root / name)
     return 0 if status is None else status.st_ctime_ns
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """The status of a file, or of the link that it is; None where there is none."""
+    """Return the status of a file, not following a link, or None if it is missing."""
     with storage_errors("look at", path), _IfThere():
         return path.lstat()
     return None
 
 
 def file_digest(data: bytes) -> str:
-    """The digest of a file's bytes: 32 hexadecimal digits, as ``b2sum -l 128`` prints them."""
+    """Return the digest of a file's bytes: 32 hexadecimal digits, as ``b2sum -l 128`` prints them."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def names(root: Path, prefix: str) -> list[str]:
-    """Names in the root that begin so, sorted."""
+    """Return the names in the root with this prefix, sorted."""
     with storage_errors("read", root), os.scandir(root) as entries:
         return sorted(entry.name for entry in entries if entry.name.startswith(prefix))
 
 
 def remove_temporaries(root: Path) -> None:
-    """Remove what a killed run was just writing; needs the lock and the end of every run before this one."""
+    """Remove the unfinished files of a killed run. Needs the lock and the end of every earlier run."""
     for name in names(root, TEMPORARY):
         remove(root, name)
 
 
 def _inside(root: Path, relative: str) -> Path:
-    """The path below the root; OutputError where a manifest that somebody forged leads out of it."""
+    """Return the path below the root. Raises OutputError if a forged manifest leads out of it."""
     return Path(_text_inside(root, relative))
 
 
 def _text_inside(root: Path, relative: str) -> str:
-    """The same, in a tenth of the time that it takes to make a Path: there is one for each image that is written."""
+    """Return the same as text, ten times as fast as making a Path: it is called for each image that is written."""
     if relative.startswith("/") or (".." in relative and ".." in relative.split("/")):
-        raise OutputError(f"the manifest in {root} names {relative!r}, which lies outside of it; choose another folder")
+        raise OutputError(f"the manifest in {root} names {relative!r}, which is outside of it; choose another folder")
     return f"{root}/{relative}"
 
 
 def _rename(draft: str, target: str) -> None:
-    # More than once, because another worker may just be removing a folder that a refused record left empty.
+    # Retry, because another worker may be removing a folder that a refused record left empty.
     for _ in range(100):
         try:
             os.rename(draft, target)  # noqa: PTH104 - as above, without a Path
@@ -404,17 +407,17 @@ _JOURNAL = f"{HIDDEN}journal-"
 
 
 def begin(root: Path, index: int, paths: Sequence[str]) -> None:
-    """Note durably which outputs the shard is about to write."""
+    """Record durably which outputs the shard is about to write."""
     place(root, _name(index), json.dumps(list(paths)).encode(), temporary=f"journal-{index:05d}", durable=True)
 
 
 def end(root: Path, index: int) -> None:
-    """Forget: the shard's manifest part is in place."""
+    """Remove the journal: the shard's manifest part is in place."""
     remove(root, _name(index))
 
 
 def recover(root: Path, is_finished: Callable[[int], bool]) -> None:
-    """Remove what shards wrote that did not finish; needs the lock and the end of every run before this one."""
+    """Remove the files of unfinished shards. Needs the lock and the end of every earlier run."""
     for name in names(root, _JOURNAL):
         if not is_finished(int(name.removeprefix(_JOURNAL))):
             for path in json.loads(read_text(root, name) or "[]"):

@@ -1,7 +1,7 @@
 """Locks of an output folder: one run at a time, and the workers of that run only.
 
-Two locks, both the system's (``flock``), so that a death of any kind gives them back: the run holds the folder, each
-worker holds the run's own file while it works on a shard.
+Both locks are the system's (``flock``), so that any death of a process frees them: the run locks the folder, and each
+worker locks the run's file while it works on a shard.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ _RUN = f"{folder.HIDDEN}run-"
 _ENDED = f"{folder.HIDDEN}ended-"
 
 LOCK_WAIT_S = 2.0
-"""How long a run waits for the folder's lock: what children of a killed run may need to notice its end."""
+"""Time that a run waits for the folder's lock: children of a killed run may need it to notice its end."""
 STRAGGLERS_WAIT_S = 60.0
-"""How long a run waits for workers that outlived theirs; they stop at their next record."""
+"""Time that a run waits for workers of a killed run; they stop at their next record."""
 _POLL_S = 0.02
 
 _COUNTS = struct.Struct("<QQQQ")
@@ -32,7 +32,7 @@ _COUNTS = struct.Struct("<QQQQ")
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How far a shard is: outputs settled, bytes written, records refused and the place of one of these."""
+    """Progress of a shard: outputs settled, bytes written, records refused and the index of one of these."""
 
     num_outputs: int = 0
     size_bytes: int = 0
@@ -42,7 +42,7 @@ class Counts:
 
 @contextlib.contextmanager
 def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the folder against other runs, or ``shared`` with other readers; it is made where it does not exist.
+    """Lock the folder against other runs, or ``shared`` with other readers. Creates it if missing.
 
     The lock is the system's (``flock`` on the folder itself): it ends with the process that holds it.
     """
@@ -53,7 +53,7 @@ def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError(f"{error.filename} is not a folder; choose another output folder") from None
     except FileNotFoundError:
-        raise OutputError(f"there is no folder {root}; give the folder of an expansion") from None
+        raise OutputError(f"the folder {root} does not exist; give the folder of an expansion") from None
     except OSError as error:
         raise folder.storage_error("open the output folder", root, error) from error
     try:
@@ -62,23 +62,23 @@ def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
             raise OutputError(f"another run works in {root}; wait until it has ended, or stop it")
         try:
             yield
-        finally:  # said, not left to the close: a child process may have inherited the folder
+        finally:  # explicit: a child process that inherited the folder would keep the lock after a close
             fcntl.flock(held, fcntl.LOCK_UN)
     finally:
         os.close(held)
 
 
 class Run:
-    """One run in the folder: a hidden file that lives as long as the run, with a place for each shard's progress.
+    """One run in the folder: a hidden file that lives as long as the run, with a slot for each shard's progress.
 
-    Whoever works on a shard holds the file's shared lock while it works and stops when the file's name has changed. So
-    ending a run is renaming its file and waiting for the exclusive lock; and a worker that outlived a killed run is
-    ended by the next run in the same way. The file itself goes last, so that none is forgotten who still works.
+    A worker holds a shared lock on the file while it works on a shard, and stops when the file's name has changed. To
+    end a run, rename its file and wait for the exclusive lock; the next run ends the workers of a killed one in the
+    same way. The file itself is removed last, so that no remaining worker is missed.
     """
 
     def __init__(self, root: Path, num_shards: int) -> None:
         self.is_over = False
-        """Whether it has ended and nobody works in it any more."""
+        """True if the run has ended and no worker works in it any more."""
         with folder.storage_errors("write into", root):
             self._fd, path = tempfile.mkstemp(prefix=_RUN, dir=root)
         self.path = Path(path)
@@ -89,12 +89,12 @@ class Run:
             raise folder.storage_error("write", self.path, error) from error
 
     def counts(self, index: int) -> Counts:
-        """How far whoever works on this shard is."""
+        """Return the progress of the worker on this shard."""
         data = os.pread(self._fd, _COUNTS.size, index * _COUNTS.size)
         return Counts(*_COUNTS.unpack(data)) if len(data) == _COUNTS.size else Counts()
 
     def end(self) -> None:
-        """Tell all who work in this run to stop, and wait for them; a straggler is left to the next run."""
+        """Stop all workers of this run, and wait for them; a straggler is left to the next run."""
         if self._fd < 0:
             return
         try:
@@ -111,7 +111,7 @@ class Run:
 
 
 def end_runs(root: Path) -> None:
-    """End runs that were killed: their workers, where some still live, stop at their next record."""
+    """End runs that were killed: their surviving workers stop at their next record."""
     for name in (*folder.names(root, _ENDED), *folder.names(root, _RUN)):
         path = root / name
         with folder.storage_errors("open", path):
@@ -127,7 +127,7 @@ def end_runs(root: Path) -> None:
 
 
 class Seat:
-    """A worker's place in a run, for one shard. ``fd`` is of the run's file, opened before the shard's first write."""
+    """A worker's part in a run, for one shard. ``fd`` is of the run's file, opened before the shard's first write."""
 
     def __init__(self, fd: int, index: int, path: Path) -> None:
         self.fd = fd
@@ -140,14 +140,14 @@ class Seat:
             raise _ended(self._path)
 
     def report(self, counts: Counts) -> None:
-        """Say how far the shard is."""
-        with contextlib.suppress(OSError):  # a count for a progress bar must never cost a shard
+        """Record the progress of the shard."""
+        with contextlib.suppress(OSError):  # a count for a progress bar must never fail a shard
             os.pwrite(self.fd, _COUNTS.pack(*astuple(counts)), self._offset)
 
 
 @contextlib.contextmanager
 def seat(root: Path, run: str, index: int) -> Iterator[Seat]:
-    """Take part in a run by working on one of its shards; OutputError where it has ended."""
+    """Join a run to work on one of its shards. Raises OutputError if the run has ended."""
     path = root / run
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -166,7 +166,7 @@ def seat(root: Path, run: str, index: int) -> Iterator[Seat]:
 
 
 def _end(fd: int, path: Path) -> bool:
-    """End the run of this file; False where somebody still works in it after the wait."""
+    """End the run of this file. Return False if a worker still works in it after the wait."""
     ended = path.with_name(path.name.replace(_RUN, _ENDED))
     with folder.storage_errors("remove", path):
         path.rename(ended)
@@ -177,7 +177,7 @@ def _end(fd: int, path: Path) -> bool:
 
 
 def _ended(path: Path) -> OutputError:
-    return OutputError(f"the run in {path.parent} that asked for this shard has ended; run the same command again")
+    return OutputError(f"the run in {path.parent} that requested this shard has ended; run the same command again")
 
 
 def _flock(fd: int, kind: int, wait_s: float, path: Path) -> bool:

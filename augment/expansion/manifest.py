@@ -1,6 +1,6 @@
-"""The manifest of an expansion: one row for each output and each refusal, one Parquet file for each shard.
+"""Manifest of an expansion: one row for each output and each refusal, one Parquet file for each shard.
 
-``PathSet`` holds the paths of all of them in little memory.
+``PathSet`` holds all paths in little memory.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ from augment.user_state import sync
 
 
 class PathSet:
-    """Whether a path is among millions: eight bytes each.
+    """Set of paths, for membership tests among millions: eight bytes for each path.
 
-    It keeps 64-bit hashes, so that a path that is not in it is taken for one that is with a probability of
-    (number of paths) / 2**64: 1 in 10**12 for ten million.
+    It keeps 64-bit hashes. A path outside the set is taken for a member with a probability of (number of paths) /
+    2**64: 1 in 10**12 for ten million.
     """
 
     def __init__(self, groups: Iterable[Sequence[str]]) -> None:
@@ -38,14 +38,14 @@ class PathSet:
         return int(self._hashes.size)
 
     def missing(self, paths: Sequence[str]) -> list[str]:
-        """Those of the paths that are not in the set, in their order."""
+        """Return the paths that are not in the set, in their order."""
         known = np.isin(hashed(paths), self._hashes)
         return [path for path, is_known in zip(paths, known, strict=True) if not is_known]
 
 
 def hashed(paths: Sequence[str]) -> NDArray[np.uint64]:
-    """Eight bytes for each path."""
-    # surrogateescape: a file that is not ours may have a name that is not UTF-8
+    """Return a 64-bit hash of each path."""
+    # surrogateescape: a foreign file may have a name that is not UTF-8
     digests = (hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest() for path in paths)
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
@@ -59,30 +59,30 @@ _ROWS_A_GROUP = 8_192
 
 
 class Status(StrEnum):
-    """What became of a record, or of one of its copies."""
+    """Result for a record, or for one of its copies."""
 
     RENDERED = "rendered"
-    """A copy was rendered and lies at ``path``."""
+    """A copy was rendered; its path is ``path``."""
     ORIGINAL = "original"
-    """The record's own bytes lie at ``path``."""
+    """The record's own bytes are at ``path``."""
     REFUSED = "refused"
-    """The record, or a file that could not become one, is left out; ``reason`` and ``detail`` say why."""
+    """The record, or a file that could not become one, is left out because of ``reason`` and ``detail``."""
     SKIPPED = "skipped"
     """The rule of copies gives this record none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row.
+    """One row of the manifest.
 
-    ``split`` is that of the output, None where splits have no folders. ``copy`` is None for originals and refusals.
+    ``split`` is that of the output, None if splits have no folders. ``copy`` is None for originals and refusals.
     ``path`` is relative to the output folder; ``size_bytes`` and ``digest`` are of the encoded image. ``applied`` is
-    JSON: the transforms that were applied with the parameters that were drawn, arrays as shape and digest; ``dropped``
-    is JSON too: how many boxes and keypoints were lost. ``annotations`` is the text of ``Annotations.to_json``.
+    JSON: the applied transforms with the drawn parameters, arrays as shape and digest; ``dropped`` is JSON too: the
+    numbers of lost boxes and keypoints. ``annotations`` is the text of ``Annotations.to_json``.
 
-    ``files`` are what else there is of this output: its mask, whose place is ``mask_path``, and what the format lays
-    beside it. Where images lie inside of files, ``path`` is such a file and ``files`` is that file alone;
-    ``made_of`` is then the digest of all that went into it.
+    ``files`` are the other files of this output: its mask, at ``mask_path``, and the annotation files of the format. If
+    images are packed, ``path`` is the packed file, ``files`` is that file alone, and ``made_of`` is the digest of all
+    its inputs.
     """
 
     key: str
@@ -110,7 +110,7 @@ class Row:
     made_of: str | None = None
 
     def on_disk(self) -> tuple[File, ...]:
-        """Every file that holds something of this output; none of a refusal."""
+        """Every file of this output; none of a refusal."""
         if self.path is None:
             return ()
         image = File(self.path, self.size_bytes or 0, self.digest or "")
@@ -118,7 +118,7 @@ class Row:
 
 
 def files(rows: Iterable[Row]) -> set[File]:
-    """The files of these rows, each once: rows of packed images share theirs."""
+    """Return the files of these rows, each once: rows of packed images share theirs."""
     return {file for row in rows for file in row.on_disk()}
 
 
@@ -131,7 +131,7 @@ _TYPES: Mapping[Any, pa.DataType] = {
     tuple[File, ...]: pa.list_(_FILE),
 }
 _COLUMNS = {each.name: "class" if each.name == "class_name" else each.name for each in fields(Row)}
-"""The columns of a part: the fields of ``Row``, one of which cannot have its column's name in Python."""
+"""Columns of a part by field of ``Row``; Python does not allow the name of the column ``class``."""
 _SCHEMA = pa.schema(
     pa.field(
         _COLUMNS[each.name],
@@ -144,18 +144,18 @@ _values = attrgetter(*_COLUMNS)
 
 
 def part_name(index: int) -> str:
-    """The name of a shard's part of the manifest."""
+    """Return the name of a shard's part of the manifest."""
     return f"manifest-{index:05d}.parquet"
 
 
 def part_names(root: Path) -> list[str]:
-    """The names of all parts in the folder, in the order of their shards."""
+    """Return the names of all parts in the folder, in the order of their shards."""
     names = [name for name in folder.names(root, "manifest-") if name.endswith(".parquet")]
     return sorted(names, key=lambda name: (len(name), name))
 
 
 def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> None:
-    """Put a shard's part in place, which marks the shard finished: durable when this returns."""
+    """Write a shard's part, which marks the shard finished. It is durable when this returns."""
     values = [_values(row) for row in rows]
     columns: dict[str, list[Any]] = {name: [each[i] for each in values] for i, name in enumerate(_SCHEMA.names)}
     columns["files"] = [[asdict(each) for each in row.files] for row in rows]
@@ -166,16 +166,16 @@ def write_part(root: Path, index: int, expansion: str, rows: Sequence[Row]) -> N
 
 
 def read_part(root: Path, index: int, expansion: str, *, brief: bool = False) -> list[Row] | None:
-    """The rows of a shard; None where it is not finished, where its part is damaged or another expansion's.
+    """Return the rows of a shard, or None if its part is missing, damaged or another expansion's.
 
-    ``brief`` leaves out what is not needed to see whether the outputs are there and right.
+    ``brief`` reads only the columns that are needed to check the outputs.
     """
     table = _read_table(root, index, expansion, _BRIEF if brief else _SCHEMA.names)
     return None if table is None else _rows(table)
 
 
 def read_records(root: Path, index: int, expansion: str) -> dict[tuple[str | None, str], str] | None:
-    """The records of a shard by split and key, with their digests; None where there is no part that can be read."""
+    """Return the digests of a shard's records by split and key, or None if its part cannot be read."""
     table = _read_table(root, index, expansion, ["split", "key", "record_digest"])
     if table is None:
         return None
@@ -185,14 +185,14 @@ def read_records(root: Path, index: int, expansion: str) -> dict[tuple[str | Non
 
 
 class Previous:
-    """What the folder held before the update that is under way: the rows of its outputs, for a range of keys."""
+    """Rows of the folder's outputs before the current update, read by ranges of keys."""
 
     def __init__(self, file: pq.ParquetFile) -> None:
         self._file = file
 
     @classmethod
     def open(cls, root: Path) -> "Previous | None":
-        """None where no update is under way."""
+        """Open the file, or return None if no update is under way."""
         path = root / folder.PREVIOUS
         try:
             return cls(pq.ParquetFile(path, memory_map=True))
@@ -204,7 +204,7 @@ class Previous:
             ) from error
 
     def rows(self, split: str | None, first_key: str, last_key: str) -> list[Row]:
-        """The rows of a split whose key lies between these two, both included."""
+        """Return the rows of a split whose key is between these two, inclusive."""
         metadata = self._file.metadata
         found: list[Row] = []
         for group in range(metadata.num_row_groups):
@@ -221,20 +221,20 @@ class Previous:
         return found
 
     def all_rows(self) -> Iterator[Row]:
-        """All rows, in the order in which they were gathered."""
+        """Yield all rows, in the order in which they were gathered."""
         for table in self.tables():
             yield from _rows(table)
 
     def paths(self) -> Iterator[list[str]]:
-        """The paths of all rows' files, some thousands at a time."""
+        """Yield the paths of all rows' files, some thousands at a time."""
         return (_paths(table) for table in self.tables(["path", "files"]))
 
     def images(self) -> Iterator[list[str]]:
-        """The paths of all rows' images, some thousands at a time."""
+        """Yield the paths of all rows' images, some thousands at a time."""
         return (table.column("path").to_pylist() for table in self.tables(["path"]))
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """All rows, some thousands at a time."""
+        """Yield all rows as tables, some thousands at a time."""
         for group in range(self._file.metadata.num_row_groups):
             yield self._file.read_row_group(group, columns=columns)
 
@@ -242,11 +242,11 @@ class Previous:
 def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
     """Gather the rows of all outputs in the folder in one hidden file; the parts may be replaced afterwards.
 
-    An update that a further change of the dataset interrupted left such a file already: of its rows those stay whose
-    output no finished shard has written since. (What unfinished shards wrote, their journals have undone.)
+    If an interrupted update left such a file, its rows are kept for outputs that no finished shard has written since.
+    (The journals have already undone unfinished shards.)
 
-    A row whose file is not what was written says of no record that it was made from it, so that it is made again: the
-    time that tells which files to look at is the part's, and goes with it.
+    A row whose file was changed loses its record's digest, so that its output is made again. The check must be here,
+    because the part's time, which tells the files to read again, is lost with the part.
     """
     draft = root / f"{folder.TEMPORARY}previous"
     earlier = Previous.open(root)
@@ -277,18 +277,18 @@ def keep_previous(root: Path, num_shards: int, expansion: str) -> None:
 
 
 def path_set(root: Path, num_shards: int, expansion: str) -> PathSet:
-    """The paths of all files of finished shards."""
+    """Return the paths of all files of finished shards."""
     tables = _output_tables(root, num_shards, expansion, ["path", "files"])
     return PathSet(_paths(table) for _, table in tables)
 
 
 def is_whole(root: Path, num_shards: int, expansion: str) -> bool:
-    """Whether every shard has a part that can be read."""
+    """Return True if every shard has a readable part."""
     return all(_read_table(root, index, expansion, ["key"]) is not None for index in range(num_shards))
 
 
 def is_damaged(root: Path, num_shards: int, expansion: str) -> bool:
-    """Return True if a part is there that cannot be read or is another expansion's."""
+    """Return True if a part cannot be read or is another expansion's."""
     return any(
         (root / part_name(index)).exists() and _read_table(root, index, expansion, ["key"]) is None
         for index in range(num_shards)
@@ -298,7 +298,7 @@ def is_damaged(root: Path, num_shards: int, expansion: str) -> bool:
 def _output_tables(
     root: Path, num_shards: int, expansion: str, columns: list[str] = _SCHEMA.names
 ) -> Iterator[tuple[int, pa.Table]]:
-    """The rows of outputs of each finished shard, with its number."""
+    """Yield the rows of outputs of each finished shard, with its number."""
     for index in range(num_shards):
         table = _read_table(root, index, expansion, columns)
         if table is not None:
@@ -306,7 +306,7 @@ def _output_tables(
 
 
 def _less_changed(root: Path, table: pa.Table, since_ns: int) -> pa.Table:
-    """The rows of outputs; ``record_digest`` is null where the file is not what the row says."""
+    """Return the rows of outputs; ``record_digest`` is null if the file is not what the row describes."""
     right = pa.array(
         [folder.condition(root, row.on_disk(), since_ns) is Condition.RIGHT for row in _rows(table)], pa.bool_()
     )
@@ -348,7 +348,7 @@ def _read_table(root: Path, index: int, expansion: str, columns: list[str]) -> p
         if not file.schema_arrow.remove_metadata().equals(_SCHEMA):
             return None
         return file.read(columns).replace_schema_metadata(None)
-    except (pa.ArrowException, OSError):  # damaged: as good as absent, the shard is done again
+    except (pa.ArrowException, OSError):  # damaged counts as missing: the shard is done again
         return None
 
 

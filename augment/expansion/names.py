@@ -1,7 +1,7 @@
 """Detect output names that collide, with each other or with files that are already in the output folder.
 
 The format names an output (``augment.formats``). This check makes sure, before hours of work, that no two outputs are
-one file and that none replaces a file that is not the expansion's.
+one file and that none replaces a foreign file.
 """
 
 import re
@@ -25,20 +25,20 @@ from augment.samples.sample import Record
 
 _AT_A_TIME = 4096
 _OURS = re.compile(rf"{re.escape(folder.DESCRIPTION)}|manifest-\d{{5,}}\.parquet")
-"""The names in the root that the expansion itself takes."""
+"""Names in the root that the expansion itself uses."""
 _COPY = re.compile(r"(?s)(.+)__(0|[1-9]\d*)")
 
 
 class Names:
-    """The names of all outputs of an expansion, none of which is kept."""
+    """Names of all outputs of an expansion, generated when needed and not stored."""
 
     def __init__(self, dataset: Dataset, spec: ExpansionSpec) -> None:
         self._spec = spec
         self._parts = [(part, view, Outputs(spec, part, view)) for part, view in views(dataset, spec.parts)]
 
     def check(self) -> None:
-        """Raise DatasetError where two outputs would have one name, or one would lie outside of the output folder."""
-        dataset_files.names(self._spec)  # raises where the format cannot describe the dataset
+        """Raise DatasetError if two outputs would have one name, or one would be outside the output folder."""
+        dataset_files.names(self._spec)  # raises if the format cannot describe the dataset
         for part, view, outputs in self._parts:
             self._check_keys(part, view, outputs)
         if self._spec.packs:
@@ -48,7 +48,7 @@ class Names:
             self._check_converted()
 
     def _check_keys(self, part: Part, view: Dataset, outputs: Outputs) -> None:
-        """Look through the keys of one part."""
+        """Check the keys of one part."""
         checked = {""}
         whole_names: dict[str, str] = {}
         has_original = self._spec.has_original(part)
@@ -65,7 +65,7 @@ class Names:
                 self._check_original(view, outputs, view.record(index), whole_names)
 
     def _check_original(self, view: Dataset, outputs: Outputs, record: Record, whole_names: dict[str, str]) -> None:
-        """Compare an original's paths with those of other whole names and of copies."""
+        """Compare an original's paths with those of other originals and of copies."""
         try:
             output = outputs.wanted(record)[-1]
         except RecordError:  # it will be refused
@@ -79,7 +79,7 @@ class Names:
                     f"the original of record {record.key} has the name of a file that an expansion writes; rename it "
                     "in the dataset, or leave out --include-originals"
                 )
-        if not output.extension:  # two records whose names differ by their extension alone
+        if not output.extension:  # two records whose names differ only by their extension
             for path in paths:
                 if (other := whole_names.setdefault(path, record.key)) != record.key:
                     raise DatasetError(
@@ -100,10 +100,10 @@ class Names:
             )
 
     def check_places(self, root: Path, known: Sequence[PathSet], *, whole: bool) -> None:
-        """Raise OutputError where something in the output folder that is not the expansion's has an output's place.
+        """Raise OutputError if a foreign file or folder in the output folder has an output's path.
 
-        ``known`` are the files that manifests name. ``whole`` says that these are all: where a part of the manifest
-        was lost, its shard itself tells its files by their bytes.
+        ``known`` are the files in manifests. ``whole`` means that these are all. If a part of the manifest was lost,
+        its shard recognises its files by their bytes.
         """
         if self._spec.packs:
             return
@@ -127,12 +127,12 @@ class Names:
                 raise folder.in_the_way(root, path, "a file")
 
     def is_output(self, path: str) -> bool:
-        """Whether something of an output has this path, relative to the output folder."""
+        """Return True if a file of an output has this path, relative to the output folder."""
         return not self._places[0].missing([path])
 
     @cached_property
     def _places(self) -> tuple[PathSet, frozenset[str]]:
-        """Every path and the folders above; wanted only where something lies in the folder that no manifest names."""
+        """Every path, and the folders above them; needed only if the folder holds files outside the manifests."""
         folders: set[str] = set()
 
         def paths() -> Iterator[str]:
@@ -144,7 +144,7 @@ class Names:
         return PathSet(_grouped(paths())), frozenset(folders)
 
     def _check_folders(self) -> None:
-        """Raise DatasetError where a folder of outputs has the name of an output, or of what an expansion writes."""
+        """Raise DatasetError if a folder of outputs has the name of an output or of the expansion's own file."""
         folders: dict[str, str] = {}
         for _, view, outputs in self._parts:
             checked = None
@@ -170,11 +170,13 @@ class Names:
                 )
 
     def _check_converted(self) -> None:
-        """Raise DatasetError where another format gives two records' outputs one name: its folders may be others."""
+        """Raise DatasetError if another format gives two records' outputs one name, because its folders may differ."""
         renames = any(sketch.name not in path for sketch, paths in self._sketches() for path in paths)
 
         def keyed() -> Iterator[tuple[str, str]]:
-            """Paths with their records' keys: of one output a record if the name is part of the path, else of all."""
+            """Yield paths with their records' keys, for one output of each record if its name has the key, else for
+            all.
+            """
             for output, paths in self._outputs() if renames else self._sketches():
                 yield from ((path, output.key) for path in paths)
 
@@ -190,14 +192,14 @@ class Names:
                 )
 
     def _outputs(self) -> Iterator[tuple[Output, tuple[str, ...]]]:
-        """Every output, with its paths."""
+        """Yield every output with its paths."""
         for _, view, outputs in self._parts:
             for record in view:
                 for output in _wanted(outputs, record):
                     yield output, _paths(outputs, output)
 
     def _sketches(self) -> Iterator[tuple[Output, tuple[str, ...]]]:
-        """One output of each record, with its paths."""
+        """Yield one output of each record with its paths."""
         for _, view, outputs in self._parts:
             for record in view:
                 sketch = outputs.sketch(record)
@@ -212,7 +214,7 @@ def _wanted(outputs: Outputs, record: Record) -> list[Output]:
 
 
 def _paths(outputs: Outputs, output: Output) -> tuple[str, ...]:
-    """Where an output lies; nowhere where the format has no place for it, so that its record will be refused."""
+    """Return the paths of an output; empty if the format has none, so that its record will be refused."""
     try:
         return outputs.paths(output)
     except RecordError:
@@ -233,6 +235,6 @@ def _is_ours(path: str) -> bool:
 
 
 def _above(path: str) -> Iterator[str]:
-    """The folders that a path lies in, the nearest first."""
+    """Yield the folders of a path, the nearest first."""
     while path := path.rpartition("/")[0]:
         yield path

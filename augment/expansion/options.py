@@ -87,7 +87,11 @@ class ExpansionOptions:
         output_member="image_format",
     )
     quality: int = _option(
-        DEFAULT_QUALITY, "Quality of JPEG and WebP; PNG is exact and has none.", output_member="quality", ge=1, le=100
+        DEFAULT_QUALITY,
+        "Quality of JPEG and WebP; PNG is lossless and has none.",
+        output_member="quality",
+        ge=1,
+        le=100,
     )
     update: bool = _option(
         default=False,

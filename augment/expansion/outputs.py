@@ -1,4 +1,4 @@
-"""Outputs of one record: its copies, rendered and encoded, its original image, and their form for the format."""
+"""Outputs of one record: its rendered copies and its original, encoded and described for the format."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from augment.scanning import scan
 from augment.workers.task import Guard
 
 _EXTENSIONS = {**EXTENSIONS, "tiff": "tif"}
-"""Of images that had no file of their own, where a name is not what their format is called."""
+"""File extensions that differ from the name of the format, for images that had no file."""
 
 _NO_BOXES = Annotations(boxes=(), box_labels=())
 
@@ -40,7 +40,7 @@ _SAID_OF = {
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """One output of a record, and the digest and the render key that it is made by.
+    """One output of a record, with the record's digest and the render key.
 
     ``paths`` are all paths that its files may have, the image's first; empty if outputs are packed.
     """
@@ -52,7 +52,7 @@ class OutputSpec:
     mask_path: str | None
 
     def is_described_by(self, row: Row) -> bool:
-        """Return True if the row's output was made of the same record in the same way and has the same paths."""
+        """Return True if the row's output was made from the same record in the same way and has the same paths."""
         if self.paths and (row.path, row.mask_path) != (self.paths[0], self.mask_path):
             return False
         then = (row.record_digest, row.render_key, row.extension)
@@ -85,9 +85,9 @@ class Outputs:
         return scan.folder_format(self._spec.format)
 
     def wanted(self, record: Record) -> list[Output]:
-        """All that a record is to become: its copies, then its original. A copy's size is known once it is rendered.
+        """Return all outputs of a record: its copies, then its original. A copy's size is known once it is rendered.
 
-        Raises RecordError and StorageError where the original's file has to be looked into and cannot be.
+        Raises RecordError and StorageError if the original's file must be read and cannot be.
         """
         name = self.class_name(record)
         copies = self._spec.copies_of(self._part, record.key, name)
@@ -109,37 +109,37 @@ class Outputs:
             yield OutputSpec(output, record.digest, key, paths, mask_path)
 
     def sketch(self, record: Record) -> Output:
-        """An output that lies where the record's outputs do, whatever they are; no file is looked into."""
+        """Return one output with the same paths as the record's outputs, without reading any file."""
         return self._output(record, 0, EXTENSIONS[self._spec.image_format or format_like(record.encoding or "")])
 
     def image_format(self, record: Record) -> str:
-        """How the record's copies are encoded: as was asked for, else as its own image is, or PNG for other formats.
+        """Return the format of the copies: as requested, else that of a JPEG or lossy WebP image, else PNG.
 
-        Raises RecordError and StorageError where its manifest does not say and its file cannot be looked into.
+        Raises RecordError and StorageError if the manifest lacks the format and the file cannot be read.
         """
         if self._spec.image_format is not None:
             return self._spec.image_format
         return format_like(record.encoding or decode.encoding(self._dataset.read(record)))
 
     def class_name(self, record: Record) -> str | None:
-        """The name of the record's single class; None where it has none."""
+        """Return the name of the record's single class, or None."""
         return None if record.label is None else self._spec.classes[record.label]
 
     def said(self, annotations: str | None) -> str | None:
-        """Of a record's annotations what its outputs have: less the targets that are dropped."""
+        """Return a record's annotations without the dropped targets."""
         if annotations is None or not self._spec.drop_targets:
             return annotations
         return without(Annotations.from_json(annotations), self._spec.drop_targets).to_json()
 
     def has_mask(self, record: Record) -> bool:
-        """Whether the record's outputs have masks."""
+        """Return True if the record's outputs have masks."""
         return record.mask is not None and "mask" not in self._spec.drop_targets
 
     def paths(self, output: Output) -> tuple[str, ...]:
-        """Every place where something of the output may lie; the first is the image's.
+        """Return every path that a file of the output may have; the first is the image's.
 
-        What lies beside an image is called after it, whatever it says; there may be nothing where nothing is said.
-        Raises RecordError where the format has no place for it.
+        The other files are named after the image and may be missing if there are no annotations. Raises RecordError if
+        the format has no path for it.
         """
         sidecars = [
             sidecar
@@ -150,7 +150,7 @@ class Outputs:
         return tuple(dict.fromkeys((self._format.image_path(output), *mask, *(each.path for each in sidecars))))
 
     def sidecars(self, row: Row) -> tuple[WrittenFile, ...]:
-        """What lies beside the image that a row describes."""
+        """Return the annotation files of the output that a row describes."""
         return tuple(self._format.sidecars(of_row(self._spec, row), self._spec.whole))
 
     def _output(self, record: Record, copy: int | None, extension: str) -> Output:
@@ -168,7 +168,7 @@ class Outputs:
         )
 
     def _extension(self, record: Record) -> str:
-        """That of the record's own image, empty where its key holds it."""
+        """Return the extension of the record's own image, empty if its key contains it."""
         if record.offset is None:
             if record.key.rpartition("/")[2] == record.path.name:
                 return ""
@@ -179,7 +179,7 @@ class Outputs:
 
 
 def of_row(spec: ExpansionSpec, row: Row) -> Output:
-    """The output that a row describes."""
+    """Return the output that a row describes."""
     return Output(
         key=row.key,
         split=row.split,
@@ -194,15 +194,15 @@ def of_row(spec: ExpansionSpec, row: Row) -> Output:
 
 
 def without(annotations: Annotations, targets: tuple[str, ...]) -> Annotations:
-    """The annotations less these targets, and less what is said of them."""
+    """Return the annotations without these targets and the fields that belong to them."""
     return replace(annotations, **dict.fromkeys(name for target in targets for name in _SAID_OF.get(target, ())))
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One output. ``mask`` is PNG; ``annotations`` is the text of ``Annotations.to_json``.
+    """One encoded output. ``mask`` is PNG; ``annotations`` is the text of ``Annotations.to_json``.
 
-    ``applied`` and ``dropped`` are JSON, what was done to a copy and what it lost; None for an original.
+    ``applied`` and ``dropped`` are JSON, the transforms and losses of a copy; None for an original.
     """
 
     data: bytes
@@ -218,8 +218,8 @@ class Encoded:
 class CopyMaker:
     """Renders and encodes copies of one record, which it decodes once.
 
-    Each copy is a guarded piece of work of its own, so that the limit on time holds for one and not for all. Where the
-    guard does it in another process, the decoded image stays there and the next copy decodes again.
+    Each copy is guarded separately, so that the time limit holds for each. If the guard runs it in another process, the
+    decoded image stays there and the next copy decodes again.
     """
 
     def __init__(self, renderer: Renderer, spec: ExpansionSpec, outputs: Outputs, guard: Guard, record: Record) -> None:
@@ -231,7 +231,10 @@ class CopyMaker:
         self._decoded = LastDecoded()
 
     def make(self, copy: int | None) -> Encoded:
-        """A copy by its number, or the original; RecordError where it cannot be decoded, rendered or encoded."""
+        """Return a copy by its number, or the original.
+
+        Raises RecordError if it cannot be decoded, rendered or encoded.
+        """
         if copy is None:
             return self._original()
         return self._guard(self._renderer.subject(self._record), self._record.key, lambda: self._make(copy))
@@ -258,7 +261,7 @@ class CopyMaker:
         )
 
     def _said(self, rendered: Rendered) -> str | None:
-        """What a copy's annotations are; None where its record has none, and donors brought nothing."""
+        """Return a copy's annotations, or None if neither its record nor donors have any."""
         sample = rendered.sample
         if self._record.annotations is None and sample.boxes is sample.keypoints is sample.labels is None:
             return None
@@ -278,7 +281,7 @@ class CopyMaker:
         )
 
     def _original_mask(self) -> bytes:
-        """The record's own mask where it is a PNG of its indices, else its indices as one."""
+        """Return the record's own mask if it is a PNG of its indices, else encode its indices as one."""
         dataset, record = self._renderer.dataset, self._record
         data = dataset.read_mask(record)
         if masks.is_index_png(data) and record.mask is not None and record.mask.digest == content_digest(data).hex():

@@ -1,4 +1,4 @@
-"""The plan of a run (``--dry-run``): what it would write, keep and remove."""
+"""Plan of a run (``--dry-run``): what it would write, keep and remove."""
 
 import os
 import shutil
@@ -26,15 +26,14 @@ from augment.workers.task import Guard
 _RECORDS_MEASURED = 8
 _ROW_BYTES = 100
 _PART_BYTES = 4_000
-"""About what the manifest takes for each output and for each shard, compressed; measured with four transforms."""
+"""Approximate bytes of the manifest for each output and each shard, compressed; measured with four transforms."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassPlan:
-    """What becomes of one class in the splits that are augmented, in images.
+    """Planned numbers of images of one class in the augmented splits.
 
-    ``class_name`` is None for records without one. ``num_after`` are the copies, and the images themselves where they
-    are taken along.
+    ``class_name`` is None for records without one. ``num_after`` counts the copies, and the originals if included.
     """
 
     class_name: str | None
@@ -45,7 +44,7 @@ class ClassPlan:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Bytes of a few records: means of a copy and of an original, each with all its files; None where none could be."""
+    """Mean bytes of a copy and of an original of a few records, with all their files; None if none could be made."""
 
     copy: float | None
     original: float | None
@@ -53,7 +52,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class There:
-    """What the folder holds of outputs: those that stay, that are written over, and that go."""
+    """Outputs in the folder: those that stay, that are overwritten, and that are removed."""
 
     num_kept: int = 0
     num_replaced: int = 0
@@ -62,13 +61,13 @@ class There:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(There):
-    """What would be in the folder, and how much of it is there.
+    """Result of a run as planned, and the outputs that exist already.
 
-    ``num_outputs`` are images of the splits that are augmented, ``num_copied`` those of splits that pass through.
-    ``bytes_about`` is what is still to be written: the mean of a few records that were really rendered, times their
-    number. None where none of these few could be. ``bytes_free`` is what the file system has left. ``changes`` are
-    those of the dataset since the folder was written; None where it is new. ``classes`` is empty where records have no
-    class. ``image_formats`` says how many copies are encoded how.
+    ``num_outputs`` are images of the augmented splits, ``num_copied`` those of the splits copied unchanged.
+    ``bytes_about`` estimates what is still to be written: the mean of a few rendered records, times their number. It is
+    None if none of these could be rendered. ``bytes_free`` is the free space of the file system. ``changes`` are those
+    of the dataset since the folder was written, or None for a new folder. ``classes`` is empty if records have no
+    class. ``image_formats`` has the number of copies in each format.
     """
 
     spec: ExpansionSpec
@@ -92,7 +91,7 @@ class Plan(There):
         there: There,
         changes: Changes | None,
     ) -> "Plan":
-        """Put together what is known."""
+        """Assemble the plan."""
         num_originals = spec.num_copied + (spec.num_records if spec.include_originals else 0)
         num_copies = spec.num_outputs + spec.num_copied - num_originals
         total = num_copies + num_originals
@@ -118,7 +117,7 @@ class Plan(There):
 
 
 def _image_formats(spec: ExpansionSpec, dataset: Dataset, num_copies: int) -> dict[str, int]:
-    """Copies by the format of their files; less those of records that cannot be read."""
+    """Count copies by the format of their files, without those of records that cannot be read."""
     if spec.image_format is not None or not num_copies:
         return {spec.image_format: num_copies} if spec.image_format is not None and num_copies else {}
     counts: Counter[str] = Counter()
@@ -142,13 +141,13 @@ def _classes(spec: ExpansionSpec, dataset: Dataset) -> Iterator[ClassPlan]:
 
 @dataclass(frozen=True, slots=True)
 class SizeTask:
-    """Make copy 0 and the original of a few records that are augmented, evenly spread, of those that can be."""
+    """Task that makes copy 0 and the original of a few augmented records, evenly spread, skipping those that fail."""
 
     source: RenderSource
     spec: ExpansionSpec
 
     def run(self, guard: Guard) -> Measured:
-        """Write nothing."""
+        """Measure the records. Writes nothing."""
         part = next(each for each in self.spec.parts if not each.copied)
         renderer = replace(self.source, split=part.split).renderer()
         outputs = Outputs(self.spec, part, renderer.dataset)
@@ -167,7 +166,7 @@ class SizeTask:
 
 
 def _bytes(made: Encoded) -> int:
-    """Of an image, its mask and about what is said of it."""
+    """Return the bytes of an image and its mask, and roughly those of its annotations."""
     return len(made.data) + len(made.mask or b"") + len(made.annotations or "")
 
 
@@ -220,7 +219,7 @@ def _output_specs(
 
 
 def _rows(out: Path, old: ExpansionSpec) -> Iterator[tuple[manifest.Row, int]]:
-    """The rows of finished shards, and those of outputs that an interrupted update has still to look at."""
+    """Yield the rows of finished shards, and those that an interrupted update has still to check."""
     for index in range(old.num_shards):
         since_ns = folder.changed_ns(out, manifest.part_name(index))
         for row in manifest.read_part(out, index, old.id) or ():

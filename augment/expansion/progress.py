@@ -15,10 +15,10 @@ _REFUSALS_TOLD = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCounts:
-    """Counts of new images (``num_kept``: of old ones), which add up. ``size_bytes`` is that of all files.
+    """Counts of new images (``num_kept``: of old ones), which can be added. ``size_bytes`` is that of all files.
 
-    ``num_copied`` are those of splits that pass through. ``num_described`` counts annotation files that were written
-    anew for all images, or beside images that were kept.
+    ``num_copied`` are those of splits copied unchanged. ``num_described`` counts annotation files that were written
+    again for all images, or for images that were kept.
     """
 
     num_rendered: int = 0
@@ -35,7 +35,7 @@ class FileCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardResult(FileCounts):
-    """What became of a shard; ``num_outputs`` counts towards the expansion's total."""
+    """Result of a shard; ``num_outputs`` counts towards the expansion's total."""
 
     num_outputs: int
     refusals: tuple[Refusal, ...]
@@ -43,10 +43,10 @@ class ShardResult(FileCounts):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is, in outputs.
+    """Progress of a run, in outputs.
 
-    ``done`` counts kept ones too, and those that a refused record did not become, so that it reaches ``total``.
-    ``failed`` counts records and files that are left out.
+    ``done`` includes kept outputs and those of refused records, so that it reaches ``total``. ``failed`` counts records
+    and files that are left out.
     """
 
     done: int
@@ -58,7 +58,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary(FileCounts):
-    """What a run did; ``refusals`` are the first thousand, ``notices`` those of the dataset and the declaration."""
+    """Result of a run; ``refusals`` are the first thousand, ``notices`` those of the dataset and the declaration."""
 
     id: str
     out: Path
@@ -69,13 +69,13 @@ class Summary(FileCounts):
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether the folder was complete before."""
+        """True if the folder was already complete."""
         written = self.num_rendered + self.num_originals + self.num_copied + self.num_described
         return written == self.num_removed == 0
 
 
 class Tally:
-    """Adds up the results of shards as they come.
+    """Running total of the results of shards.
 
     ``left`` are the files that the scan left out; the failure budget counts them and the records. Each method but
     ``told`` and ``summary`` raises DatasetError once more are left out than allowed.
@@ -96,13 +96,13 @@ class Tally:
         self._check(len(left), left)
 
     def _check(self, num_refused: int, refusals: Sequence[Refusal] = (), *, so_far: str = "") -> None:
-        """``so_far`` is the key of a record that an unfinished shard refused."""
+        """Raise DatasetError beyond the budget. ``so_far`` is the key of a record that an unfinished shard refused."""
         if self._budget.allows(num_refused, self._num_files):
             return
         told = "".join(f"; the first is {one.key} ({one.reason}: {one.detail})" for one in refusals[:1])
         raise DatasetError(
             f"{num_refused} records and files are left out{' so far' if so_far else ''} and max_failures is "
-            f"{self._budget.max_failures}{f'; one is {so_far}' if so_far else told}; mend or remove them, or allow more"
+            f"{self._budget.max_failures}{f'; one is {so_far}' if so_far else told}; fix or remove them, or allow more"
         )
 
     def add(self, result: ShardResult) -> None:
@@ -114,11 +114,11 @@ class Tally:
         self._check(self._num_refused, self._refusals)
 
     def show(self, under_way: Sequence[Counts], named: Callable[[int], str] = str) -> None:
-        """Tell how far the run is, with what unfinished shards have done.
+        """Report the progress, including that of unfinished shards.
 
-        ``named`` tells, by a place in ``under_way``, the key of the record that these counts name as refused.
+        ``named`` returns the key of a refused record by the index in ``under_way`` of the counts that name it.
         """
-        # never backwards, though a shard whose worker died begins again
+        # progress never goes back, though a shard whose worker died starts again
         self._shown = max(self._shown, self._done + sum(each.num_outputs for each in under_way))
         num_refused = self._num_refused + sum(each.num_refused for each in under_way)
         for i, each in enumerate(under_way):
@@ -135,7 +135,7 @@ class Tally:
         )
 
     def told(self) -> str:
-        """How far the run came, for the message of what ended it."""
+        """Return the progress as text, for the message of the error that ended the run."""
         counts = self._counts
         num_files = counts.num_rendered + counts.num_originals + counts.num_copied + counts.num_kept
         if not num_files:
@@ -147,7 +147,7 @@ class Tally:
         )
 
     def summary(self, out: Path, num_removed: int, num_closing: int) -> Summary:
-        """What the run did; ``num_closing`` are the files that it wrote last."""
+        """Return the summary; ``num_closing`` are the files written last."""
         return Summary(
             id=self._spec.id,
             out=out,

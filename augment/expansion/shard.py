@@ -1,8 +1,8 @@
 """One shard of an expansion: a fixed range of records of one split becomes files and a part of the manifest.
 
-    what is known -> journal -> decode -> transforms -> encode -> files -> manifest part
+    existing rows -> journal -> decode -> transforms -> encode -> files -> manifest part
 
-A shard may be done again at any time, by any process: valid outputs are kept, the rest is made. ``FileWork`` writes
+A shard may be done again at any time, by any process: valid outputs are kept, the others are made. ``FileWork`` writes
 each output as a file, ``PackWork`` all of them into one file.
 """
 
@@ -34,19 +34,19 @@ from augment.scanning import scan
 from augment.workers.task import Guard
 
 _NAME_MAX_BYTES = 255
-"""The longest name on the file systems in use. A constant, because what is refused must not depend on the disk."""
+"""Longest name on the file systems in use. It is a constant, because refusals must not depend on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Rows by key and copy, and since when their files are as they say."""
+    """Existing manifest rows by (key, copy), with the time they were last verified."""
 
     rows: Mapping[tuple[str, int | None], Row]
     since_ns: int
 
     @classmethod
     def read(cls, root: Path, spec: ExpansionSpec, shard: Shard, dataset: Dataset) -> "Known":
-        """Rows of this very shard if it was finished before, else of what an update replaces."""
+        """Read the rows of this shard if it was finished before, else those that an update replaces."""
         rows = manifest.read_part(root, shard.index, spec.id)
         name = manifest.part_name(shard.index)
         if rows is None:
@@ -57,13 +57,13 @@ class Known:
         return cls({(row.key, row.copy): row for row in rows}, folder.changed_ns(root, name))
 
     def has(self, root: Path, files: Iterable[File]) -> bool:
-        """Return True if all of these files of the rows are there as they were written."""
+        """Return True if all of these files of the rows exist as they were written."""
         return folder.condition(root, files, self.since_ns) is Condition.RIGHT
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedOutput:
-    """One output. ``row`` describes it if image and mask can stay; ``stale`` is what to write again beside them."""
+    """One output. ``row`` describes it if image and mask can stay; ``stale`` are annotation files to write again."""
 
     wanted: OutputSpec
     row: Row | None = None
@@ -77,7 +77,7 @@ class PlannedOutput:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What one record is to become. ``refusal`` is the row that says why it is left out already."""
+    """Planned outputs of one record. ``refusal`` is the row with the reason if it is already left out."""
 
     record: Record
     outputs: tuple[PlannedOutput, ...]
@@ -85,7 +85,7 @@ class Planned:
 
 
 class ShardWork(ABC):
-    """What both kinds share."""
+    """Common part of both kinds of shard work."""
 
     def __init__(self, task: "ShardTask", shard: Shard, renderer: Renderer, guard: Guard, seat: lock.Seat) -> None:
         self.root = task.root
@@ -105,9 +105,9 @@ class ShardWork(ABC):
         self._counts = lock.Counts()
 
     def do(self) -> None:
-        """Make what is missing; afterwards ``rows`` are those of the part, and ``made`` tells which are new.
+        """Make the missing outputs. Afterwards ``rows`` are those of the part, and ``made`` contains the new ones.
 
-        Where that fails for any reason, what was written is removed again.
+        If that fails for any reason, the written files are removed again.
         """
         plan = [self._plan(record) for record in self.renderer.dataset.records(self.shard.records)]
         missing = self.prepare(plan)
@@ -123,34 +123,34 @@ class ShardWork(ABC):
             self._undo(missing)
             raise
 
-    def look(self, record: Record, wanted: OutputSpec) -> PlannedOutput:  # noqa: ARG002 - for those that override it
+    def look(self, record: Record, wanted: OutputSpec) -> PlannedOutput:  # noqa: ARG002 - overridden
         """Return the output, with its row if it can stay by itself."""
         return PlannedOutput(wanted)
 
     @abstractmethod
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
-        """Check before anything is written; the places that will be."""
+        """Check before anything is written. Return the paths that will be written."""
 
     @abstractmethod
     def settle(self, planned: Planned) -> list[Row]:
-        """The rows of one record's outputs; RecordError where it has to be left out with all of them."""
+        """Return the rows of one record's outputs. Raises RecordError if all of them must be left out."""
 
     @abstractmethod
     def complete(self, missing: list[str]) -> None:
-        """Write what holds several records, if anything does; its places are added to ``missing`` before that."""
+        """Write the packed file, if any, after adding its path to ``missing``."""
 
     def maker(self, record: Record) -> CopyMaker:
-        """What makes the record's outputs."""
+        """Return the maker of the record's outputs."""
         return CopyMaker(self.renderer, self.spec, self.outputs, self._guard, record)
 
     def place(self, path: str, data: bytes, digest: str | None = None) -> File:
-        """Write a file; ``digest`` where it is known already."""
+        """Write a file; ``digest`` is its digest if already known."""
         folder.place(self.root, path, data, temporary=f"{self.shard.index:05d}", durable=False)
         self._written.append(path)
         return File(path, len(data), digest or file_digest(data))
 
     def row(self, record: Record, wanted: OutputSpec, made: Encoded) -> Row:
-        """Return the row of an output that was made; a packed one gets its path later."""
+        """Return the row of a new output; a packed one gets its path later."""
         copy = wanted.output.copy
         self.made.add((record.key, copy))
         return Row(
@@ -176,7 +176,7 @@ class ShardWork(ABC):
         )
 
     def _plan(self, record: Record) -> Planned:
-        """The outputs that a record needs, or why it is left out."""
+        """Return the outputs that a record needs, or the refusal of the record."""
         row = self.known.rows.get((record.key, None))
         if row is not None and row.status == Status.REFUSED:
             return Planned(record, (), row)
@@ -203,7 +203,7 @@ class ShardWork(ABC):
         self.seat.report(self._counts)
 
     def _rows(self, planned: Planned) -> list[Row]:
-        """One for each output, or one that says why there is none."""
+        """Return the rows of the record's outputs, or one row with the reason why it has none."""
         if planned.refusal is not None:
             return [planned.refusal]
         try:
@@ -213,7 +213,7 @@ class ShardWork(ABC):
             return [self._without_outputs(planned.record, error)]
 
     def _without_outputs(self, record: Record, error: RecordError | None = None) -> Row:
-        """The row of a record that is refused, or that the rule of copies gives no output."""
+        """Return the row of a record that is refused, or that gets no output by the rule of copies."""
         return Row(
             key=record.key,
             status=Status.SKIPPED if error is None else Status.REFUSED,
@@ -226,7 +226,7 @@ class ShardWork(ABC):
         )
 
     def _leave_out(self, planned: Planned) -> None:
-        """A record is there with all its outputs or with none."""
+        """Remove the record's outputs, because a record has all of its outputs or none."""
         gone = {path for each in planned.outputs for path in each.wanted.paths}
         for path in gone:
             folder.remove(self.root, path)
@@ -234,7 +234,7 @@ class ShardWork(ABC):
         self.made -= {(planned.record.key, each.wanted.output.copy) for each in planned.outputs}
 
     def _finish(self) -> None:
-        """All files are on the disk before the part that vouches for them."""
+        """Wait until all files are on the disk, then write the part that lists them."""
         self.seat.check()
         try:
             folder.wait(self.seat.fd, self.root, self._written)
@@ -249,14 +249,14 @@ class ShardWork(ABC):
         folder.end(self.root, self.shard.index)
 
     def _undo(self, missing: Iterable[str]) -> None:
-        with suppress(Exception):  # the journal stays, the next run does it; what led here is to be told
+        with suppress(Exception):  # the next run does it from the journal; report the first error
             for path in missing:
                 folder.remove(self.root, path)
             folder.end(self.root, self.shard.index)
 
 
 class FileWork(ShardWork):
-    """Where every output has files of its own: what is there and right is kept, the rest is made."""
+    """Shard work that writes each output as a file. Valid files are kept, the others are made."""
 
     def look(self, record: Record, wanted: OutputSpec) -> PlannedOutput:
         """Look for the image, its mask and the annotation files."""
@@ -273,9 +273,9 @@ class FileWork(ShardWork):
         return PlannedOutput(wanted, replace(row, files=tuple(files)), tuple(stale))
 
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
-        """Raise OutputError where a file that no manifest names has an output's place and is not that output.
+        """Raise OutputError if a file that no manifest names has an output's path and other bytes than that output.
 
-        It is where it has the output's bytes: then a part of the manifest was lost.
+        Equal bytes are accepted, because a part of the manifest may have been lost.
         """
         missing = [path for each in plan for output in each.outputs for path in output.missing]
         unknown = _unknown(self.root, missing, self.known)
@@ -286,13 +286,13 @@ class FileWork(ShardWork):
         return missing
 
     def settle(self, planned: Planned) -> list[Row]:
-        """Write what is missing."""
+        """Write the missing outputs."""
         _check_names(planned)
         maker = self.maker(planned.record)
         return [self._settle_output(planned.record, each, maker) for each in planned.outputs]
 
     def complete(self, missing: list[str]) -> None:
-        """Every output is written by now."""
+        """Do nothing; every output is already written."""
 
     def _settle_output(self, record: Record, planned: PlannedOutput, maker: CopyMaker) -> Row:
         if planned.row is not None:
@@ -314,7 +314,7 @@ class FileWork(ShardWork):
             files.append(WrittenFile(row.mask_path, made.mask))
         files += self.outputs.sidecars(row)
         if strange := [each.path for each in files if each.path not in wanted.paths]:
-            raise AssertionError(f"the format {self.spec.format} names {strange[0]} after what is said in it")
+            raise AssertionError(f"the format {self.spec.format} names the file {strange[0]} after its content")
         return files
 
     def _check_own(self, record: Record, planned: PlannedOutput, strange: set[str]) -> None:
@@ -333,17 +333,17 @@ class FileWork(ShardWork):
 
 
 class PackWork(ShardWork):
-    """Where a shard's outputs lie in one file: kept if all of them are what they were, else made anew."""
+    """Shard work that packs all outputs into one file, which is kept if all are unchanged, else made again."""
 
     def prepare(self, plan: Sequence[Planned]) -> list[str]:
-        """Look whether the file is there and right; its place is known when it is made."""
+        """Check if the packed file exists and is right; its path is known once it is made."""
         self._packed: list[Packed] = []
         self._format = scan.shard_format(self.spec.format)
         self._kept = self._find_kept(plan)
         return []
 
     def settle(self, planned: Planned) -> list[Row]:
-        """Make the outputs, and hold them."""
+        """Make the outputs, and hold them in memory."""
         if self._kept:
             return [self.known.rows[planned.record.key, each.wanted.output.copy] for each in planned.outputs]
         maker = self.maker(planned.record)
@@ -384,7 +384,7 @@ class PackWork(ShardWork):
         return bool(rows) and self.known.has(self.root, manifest.files(rows))
 
     def _made_of(self, outputs: Iterable[tuple[str, int | None, str | None, str | None]]) -> str:
-        """A digest of all that the file's bytes follow from."""
+        """Return a digest of all inputs that decide the file's bytes."""
         whole = json.dumps(asdict(self.spec.whole), sort_keys=True, default=sorted)
         fields: list[str | int] = [whole, self.split or "", self.shard.number]
         fields += ["" if each is None else str(each) for output in outputs for each in output]
@@ -392,7 +392,7 @@ class PackWork(ShardWork):
 
 
 def _unknown(root: Path, paths: Sequence[str], known: Known) -> set[str]:
-    """Those of the places where something lies that no manifest names."""
+    """Return the paths where a file exists that no manifest names."""
     there = {each.path for each in manifest.files(known.rows.values())}
     unknown = {path for path in paths if path not in there and os.path.lexists(f"{root}/{path}")}
     if unknown and (previous := manifest.Previous.open(root)) is not None:
@@ -412,10 +412,10 @@ def _check_names(planned: Planned) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """Bring one shard of the expansion in the folder ``root`` to its end.
+    """Task that completes one shard of the expansion in the folder ``root``.
 
-    ``run_name`` is the file of the run there; ``refused`` are files that the scan left out and this part is to name,
-    each with the split that its row has.
+    ``run_name`` is the file of the run there; ``refused`` are files that the scan left out and this part must list,
+    each with the split of its row.
     """
 
     source: RenderSource
@@ -426,9 +426,9 @@ class ShardTask:
     refused: tuple[tuple[str | None, Refusal], ...] = ()
 
     def run(self, guard: Guard) -> ShardResult:
-        """Render what is missing, then put the manifest part in place.
+        """Render the missing outputs, then write the manifest part.
 
-        Where that fails for any reason (a full disk, the end of the run), what was written is removed again.
+        If that fails for any reason (a full disk, the end of the run), the written files are removed again.
         """
         shard = self.spec.shard(self.index)
         with lock.seat(self.root, self.run_name, self.index) as seat:
@@ -446,7 +446,7 @@ def _result(
     made: Collection[tuple[str, int | None]] = (),
     num_described: int = 0,
 ) -> ShardResult:
-    """The result of a finished shard, of whose outputs those in ``made`` are new."""
+    """Return the result of a finished shard; ``made`` are its new outputs."""
     originals = sum(copy is None for _, copy in made)
     copied = shard.part.copied
     return ShardResult(
@@ -466,7 +466,7 @@ def _result(
 
 
 def settled(root: Path, spec: ExpansionSpec, index: int) -> ShardResult | None:
-    """The result of a shard that is finished and whose files are all there as they were written, else None."""
+    """Return the result of a shard if it is finished and all its files are as they were written, else None."""
     rows = manifest.read_part(root, index, spec.id, brief=True)
     if rows is None:
         return None
@@ -476,9 +476,11 @@ def settled(root: Path, spec: ExpansionSpec, index: int) -> ShardResult | None:
 
 
 def refused_at_scan(dataset: Dataset, spec: ExpansionSpec) -> Mapping[int, tuple[tuple[str | None, Refusal], ...]]:
-    """The files that the scan left out, by the shard among whose keys their names fall, with the splits of their rows.
+    """Return the files that the scan left out, with the splits of their rows, by shard.
 
-    What lies in no split is told by the first shard, under its whole path.
+    The shard is the one whose range of keys includes the file's name.
+
+    Files outside all splits go to the first shard, under their whole path.
     """
     refusals: dict[int, list[tuple[str | None, Refusal]]] = defaultdict(list)
     first_shard = 0
@@ -497,13 +499,13 @@ def refused_at_scan(dataset: Dataset, spec: ExpansionSpec) -> Mapping[int, tuple
 
 
 def check_renderer(renderer: Renderer, spec: ExpansionSpec, shard: Shard) -> None:
-    """Raise OutputError where this process would render something else than the expansion describes."""
+    """Raise OutputError if this process would render something other than the expansion describes."""
     here = (engine.engine_id(), renderer.spec.digest, renderer.seed, renderer.dataset.num_records)
     if here != (spec.engine, spec.pipeline_digest, spec.seed, shard.part.num_records):
         raise OutputError("a worker has another engine or dataset than the expansion; install one version everywhere")
 
 
 def num_outputs(spec: ExpansionSpec, shard: Shard, rows: Iterable[Row]) -> int:
-    """Images of a shard that count towards the expansion's total, those of refused records too."""
+    """Return the images of a shard that count towards the expansion's total, including those of refused records."""
     records = {row.key: row.class_name for row in rows if row.record_digest is not None}
     return sum(spec.outputs_of(shard.part, key, class_name) for key, class_name in records.items())

@@ -23,25 +23,25 @@ from augment.samples.sample import Refusal
 from augment.scanning import scan
 
 REVISION = 3
-"""Counts changes of what ``expansion.json``, the manifest's columns and the names of outputs mean."""
+"""Counts changes in the meaning of ``expansion.json``, the manifest's columns and the names of outputs."""
 
 TARGETS = ("label", "labels", "mask", "boxes", "instance_masks", "keypoints")
-"""What an output can be without; the words of ``--drop-targets``."""
+"""Targets that can be left out of an output; the words of ``--drop-targets``."""
 
 _OUTPUTS_A_SHARD = 256
-"""A shard is the work that a kill may cost: seconds of it, at 1 to 50 ms an image."""
+"""Outputs in a shard, which is the work that a kill may lose: seconds, at 1 to 50 ms an image."""
 _NUM_SHARDS_MIN = 32
-"""Where there are records enough: a few large images keep many cores busy."""
+"""Fewest shards if there are enough records: a few large images then keep many cores busy."""
 _NUM_SHARDS_WANTED = 4096
 _RECORDS_A_SHARD_MAX = 1024
 
 _MAY_CHANGE = {"may_change": True}
-"""Marks fields in which a folder may differ from what is asked for and be brought up to date (``--update``)."""
+"""Metadata of fields in which a folder may differ from the request and be updated (``--update``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The records of one part from ``start`` to ``stop``, in the order of their keys.
+    """Records ``start`` to ``stop`` of one part, in the order of their keys.
 
     ``index`` counts all shards, ``number`` those of the part.
     """
@@ -54,16 +54,15 @@ class Shard:
 
 @dataclass(frozen=True)
 class ExpansionSpec:
-    """The description in ``expansion.json``.
+    """Content of ``expansion.json``.
 
     ``engine``, ``dataset`` and ``pipeline_digest`` are digests; ``pipeline`` is the canonical pipeline, so that the
-    folder can be rendered again without its file. ``refused`` digests what the scan left out, since the manifest names
-    it. ``references`` are digests of the datasets that transforms name, by name. ``split``, ``augmented`` and
-    ``copy_splits`` are as ``splits.Division`` has them, ``parts`` what they come to. ``copies`` is the rule that was
-    asked for, ``shares`` what it comes to by class, empty where it is a number. ``image_format`` is None where each
-    copy is encoded as its original is, ``quality`` for a format that has none. ``source_format`` is the dataset's
-    format and ``details`` what that keeps for itself; ``targets`` are those that the outputs have. A shard is
-    ``shard_size`` records.
+    folder can be rendered again without its file. ``refused`` digests what the scan left out, because the manifest
+    lists it. ``references`` are digests by name of the datasets that transforms use. ``split``, ``augmented`` and
+    ``copy_splits`` are as in ``splits.Division``, ``parts`` are the resulting parts. ``copies`` is the requested rule,
+    ``shares`` its result by class, empty for a number. ``image_format`` is None if each copy is encoded like its
+    original, ``quality`` for a format that has none. ``source_format`` is the dataset's format and ``details`` its
+    private data; ``targets`` are those of the outputs. A shard has ``shard_size`` records.
     """
 
     engine: str = field(metadata=_MAY_CHANGE)
@@ -74,7 +73,7 @@ class ExpansionSpec:
     augmented: tuple[str, ...]
     copy_splits: bool
     parts: tuple[Part, ...] = field(metadata=_MAY_CHANGE)
-    pipeline: Mapping[str, object] = field(metadata=_MAY_CHANGE)  # its digest says whether it is another one
+    pipeline: Mapping[str, object] = field(metadata=_MAY_CHANGE)  # compared by its digest
     pipeline_digest: str
     references: Mapping[str, str] = field(metadata=_MAY_CHANGE)
     seed: int
@@ -93,14 +92,14 @@ class ExpansionSpec:
 
     @functools.cached_property
     def id(self) -> str:
-        """32 hexadecimal digits: equal where all files are equal by construction."""
+        """Digest of the expansion, 32 hexadecimal digits: equal if all files are equal by construction."""
         content = {name: value for name, value in asdict(self).items() if name != "pipeline"}
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return digest_fields((REVISION, text), person=b"augment.expand").hex()
 
     @functools.cached_property
     def _shards(self) -> tuple[tuple[Part, int, int], ...]:
-        """The parts with the numbers of the first shard of each and of the first that is no more its own."""
+        """Parts with the numbers of their first shard and of the first shard after them."""
         found, first = [], 0
         for part in self.parts:
             following = first - (-part.num_records // self.shard_size)
@@ -114,22 +113,22 @@ class ExpansionSpec:
 
     @property
     def num_shards(self) -> int:
-        """Shards; the last one of a part may hold fewer records than the others."""
+        """Number of shards; the last one of a part may hold fewer records than the others."""
         return self._shards[-1][2]
 
     @property
     def num_records(self) -> int:
-        """Records that are augmented."""
+        """Number of augmented records."""
         return sum(part.num_records for part in self.parts if not part.copied)
 
     @property
     def num_copied(self) -> int:
-        """Records of splits that pass through unchanged."""
+        """Number of records of splits copied unchanged."""
         return sum(part.num_records for part in self.parts if part.copied)
 
     @property
     def num_outputs(self) -> int:
-        """Images that the augmented records become, if none is refused."""
+        """Number of images that the augmented records become, if none is refused."""
         if isinstance(self.copies, int):
             num_copies = self.copies * self.num_records
         else:
@@ -138,12 +137,12 @@ class ExpansionSpec:
 
     @property
     def has_folders(self) -> bool:
-        """Whether each split has a folder of its own."""
+        """True if each split has its own folder."""
         return self.split is None and self.parts[0].split is not None
 
     @functools.cached_property
     def whole(self) -> OutputDataset:
-        """What the format may know of all outputs."""
+        """Facts about all outputs that the format may use."""
         return OutputDataset(
             classes=self.classes,
             keypoint_names=self.keypoint_names,
@@ -159,18 +158,18 @@ class ExpansionSpec:
         return isinstance(scan.FORMATS[self.format], ShardFormat)
 
     def folder(self, part: Part) -> str | None:
-        """The split as outputs name it; None where they lie in no split's folder."""
+        """Return the folder of a part's split in the output, or None if splits have no folders."""
         return part.split if self.has_folders else None
 
     def shard(self, index: int) -> Shard:
-        """A shard by its number."""
+        """Return a shard by its number."""
         part, first, _ = next(each for each in self._shards if index < each[2])
         start = (index - first) * self.shard_size
         records = range(start, min(start + self.shard_size, part.num_records))
         return Shard(index, part, index - first, records)
 
     def copies_of(self, part: Part, key: str, class_name: str | None) -> int:
-        """How many copies a record of this part gets."""
+        """Return the number of copies of a record of this part."""
         if part.copied:
             return 0
         if isinstance(self.copies, int):
@@ -179,26 +178,26 @@ class ExpansionSpec:
         return 0 if share is None else share.of(part.split, key)
 
     def has_original(self, part: Part) -> bool:
-        """Whether the part's own images are outputs."""
+        """Return True if the part's own images are outputs."""
         return part.copied or self.include_originals
 
     def outputs_of(self, part: Part, key: str, class_name: str | None) -> int:
-        """How many images a record becomes that count towards ``num_outputs``."""
+        """Return the number of a record's images that count towards ``num_outputs``."""
         return 0 if part.copied else self.copies_of(part, key, class_name) + int(self.include_originals)
 
     def to_json(self) -> str:
-        """The text of ``expansion.json``: sorted and indented, so that people and ``diff`` can read it."""
+        """Return the text of ``expansion.json``: sorted and indented, so that people and ``diff`` can read it."""
         return json.dumps({"revision": REVISION, **asdict(self)}, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def read(cls, root: Path) -> "ExpansionSpec | None":
-        """The expansion that a folder holds, or None where it holds none; OutputError as ``from_json``."""
+        """Read the expansion of a folder, or return None if it holds none. Raises OutputError as ``from_json``."""
         text = folder.read_text(root, folder.DESCRIPTION)
         return None if text is None else cls.from_json(text, str(root / folder.DESCRIPTION))
 
     @classmethod
     def from_json(cls, text: str, name: str) -> "ExpansionSpec":
-        """Read ``expansion.json``; OutputError, which calls the file ``name``, where this engine cannot."""
+        """Read ``expansion.json``. Raises OutputError, which calls the file ``name``, if this engine cannot read it."""
         try:
             content = json.loads(text)
             revision = content.pop("revision")
@@ -226,7 +225,7 @@ class ExpansionSpec:
 
 
 def checked(options: ExpansionOptions) -> ExpansionOptions:
-    """Return the options with Python's own numbers; CallError for a value out of range."""
+    """Return the options with Python's own numbers. Raises CallError for a value out of range."""
     include_originals = validation.flag("include_originals", options.include_originals)
     encode.check_options("jpeg" if options.image_format is None else options.image_format, options.quality)
     return replace(
@@ -247,10 +246,10 @@ def describe(
     options: ExpansionOptions,
     references: Mapping[str, Dataset] | None = None,
 ) -> ExpansionSpec:
-    """Describe the expansion of a dataset with options that are checked.
+    """Describe the expansion of a dataset with checked options.
 
-    Raises CallError for an argument out of range, DatasetError where the format cannot hold the dataset's targets or
-    the rule of copies does not hold for its classes.
+    Raises CallError for an argument out of range, DatasetError if the format cannot hold the dataset's targets or the
+    rule of copies does not hold for its classes.
     """
     name = dataset.format if options.output_format is None else validation.text("output_format", options.output_format)
     targets = _targets(dataset, scan.named(name), options.drop_targets)
@@ -286,12 +285,12 @@ def describe(
     )
     outputs = spec.num_outputs + spec.num_copied
     if not outputs:
-        raise CallError("no record gets a copy; ask for more copies, or take the originals along (include_originals)")
+        raise CallError("no record gets a copy; ask for more copies, or include the originals (include_originals)")
     return replace(spec, shard_size=_shard_size(num_records, -(-outputs // num_records)))
 
 
 def left_out(dataset: Dataset, division: "Division | ExpansionSpec") -> Iterator[Refusal]:
-    """What the scan left out of the parts: of a split that is expanded alone relative to it."""
+    """Yield the refusals of the scan in the parts; if one split is expanded alone, relative to it."""
     if division.split is not None:
         return iter(dataset.choose(division.split).refused)
     if division.copy_splits or not division.augmented:
@@ -301,10 +300,10 @@ def left_out(dataset: Dataset, division: "Division | ExpansionSpec") -> Iterator
 
 
 def _targets(dataset: Dataset, chosen: Format, drop_targets: Collection[str]) -> tuple[str, ...]:
-    """The targets that outputs have: the dataset's less those that are dropped."""
+    """Return the targets of outputs: the dataset's without the dropped ones."""
     for name in drop_targets:
         if name not in TARGETS:
-            raise CallError(f"drop_targets names {name!r}; what can be dropped is {', '.join(TARGETS)}")
+            raise CallError(f"drop_targets names {name!r}; it can name {', '.join(TARGETS)}")
     gone = set(drop_targets) | ({"instance_masks"} if "boxes" in drop_targets else set())
     left = dataset.targets - gone
     lost = [name for name in TARGETS if name in left - chosen.writes]
@@ -319,7 +318,7 @@ def _targets(dataset: Dataset, chosen: Format, drop_targets: Collection[str]) ->
 
 
 def _shard_size(num_records: int, outputs_a_record: int) -> int:
-    """A function of what is expanded alone, so that the files do not tell how many workers there were."""
+    """Return the records in a shard, a function of the expansion alone, so that files do not depend on the workers."""
     small = min(_OUTPUTS_A_SHARD // outputs_a_record, num_records // _NUM_SHARDS_MIN)
     return min(max(small, num_records // _NUM_SHARDS_WANTED, 1), _RECORDS_A_SHARD_MAX)
 
@@ -327,10 +326,10 @@ def _shard_size(num_records: int, outputs_a_record: int) -> int:
 def check_same(
     old: ExpansionSpec, new: ExpansionSpec, root: Path, *, update: bool, dataset: Dataset | None = None
 ) -> bool:
-    """Whether the folder holds this very expansion; False where it is to be brought up to date.
+    """Return True if the folder holds this same expansion, or False if it must be updated.
 
-    Raises OutputError where the folder is another expansion's, or where the dataset or the engine changed and
-    ``update`` was not asked for; with the ``dataset`` of now it says which records did.
+    Raises OutputError if the folder is another expansion's, or if the dataset or the engine changed and ``update`` is
+    not set; given the current ``dataset``, the message names the changed records.
     """
     if old.id == new.id:
         return True
@@ -340,7 +339,9 @@ def check_same(
     if wanted:
         named = sorted("pipeline" if name == "pipeline_digest" else name for name in wanted)
         told = ", ".join(f"{name} is {_show(old, name)} there and {_show(new, name)} here" for name in named)
-        raise OutputError(f"{root} holds another expansion: {told}; choose another output folder, or ask for the same")
+        raise OutputError(
+            f"{root} holds another expansion: {told}; choose another output folder, or give the same options"
+        )
     if not update:
         causes = []
         if "dataset" in changed or "refused" in changed:
@@ -352,7 +353,7 @@ def check_same(
         if not causes:
             causes.append("this version of augment cuts the dataset into other shards")
         raise OutputError(
-            f"{' and '.join(causes)} since {root} was written; run it with --update to keep what is the same and "
+            f"{' and '.join(causes)} since {root} was written; run it with --update to keep what is unchanged and "
             "render the rest, or choose another output folder"
         )
     return False

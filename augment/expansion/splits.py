@@ -13,7 +13,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The records of one split; ``split`` is None where the dataset has none. ``copied`` ones are not augmented."""
+    """Records of one split; ``split`` is None if the dataset has none. ``copied`` ones are not augmented."""
 
     split: str | None
     num_records: int
@@ -22,11 +22,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """What an expansion takes of a dataset. ``parts`` are sorted by the splits' names.
+    """Selection of a dataset's splits for an expansion. ``parts`` are sorted by the splits' names.
 
-    ``split`` is the one that was chosen to be expanded alone: its files lie in the output's root. Else each split has
-    a folder, ``augmented`` names those of which there are copies, and ``copy_splits`` tells whether the others pass
-    through.
+    ``split`` is the one to expand alone: its files are in the output's root. Otherwise each split has a folder,
+    ``augmented`` names those with copies, and ``copy_splits`` is True if the others are copied unchanged.
     """
 
     parts: tuple[Part, ...]
@@ -38,19 +37,19 @@ class Division:
 def divide(
     dataset: Dataset, split: str | None, augment_splits: Sequence[str] | None, *, copy_splits: bool | None
 ) -> Division:
-    """Say what is augmented, and what passes through.
+    """Choose the splits to augment and those to copy unchanged.
 
-    Where nothing is chosen the training split is augmented and the others pass through. ``split`` is expanded alone
-    unless ``copy_splits``. A dataset of which one split is chosen already has no other.
+    By default the training split is augmented and the others are copied. ``split`` is expanded alone unless
+    ``copy_splits``. A dataset of which one split is chosen already has no other.
 
-    Raises DatasetError for an unknown or empty split and where no training split can be told, CallError where the
-    choices contradict one another.
+    Raises DatasetError for an unknown or empty split and if the training split is ambiguous, CallError if the choices
+    contradict one another.
     """
     if dataset.split is not None and split is None:
         split = dataset.split
     if split is not None and augment_splits:
         raise CallError(
-            f"split is {split!r} and augment_splits is {', '.join(augment_splits)}: choose one of both; split expands "
+            f"split is {split!r} and augment_splits is {', '.join(augment_splits)}: choose one of them; split expands "
             "one split alone"
         )
     filled = {name: number for name, number in dataset.splits.items() if number}
@@ -61,7 +60,7 @@ def divide(
         return Division((Part(split, chosen.num_records),), split, (), copy_splits=False)
     augmented = (split,) if split is not None else tuple(dict.fromkeys(augment_splits or (_training(dataset),)))
     for name in augmented:
-        dataset.choose(name)  # raises where there is no such split, or it has no record
+        dataset.choose(name)  # raises if the split does not exist, or has no record
     copied = copy_splits is None or copy_splits
     names = sorted(filled if copied else augmented, key=str.encode)
     parts = tuple(Part(name, filled[name], name not in augmented) for name in names)
@@ -69,19 +68,19 @@ def divide(
 
 
 def views(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[Part, Dataset]]:
-    """Each part with its records, whose keys are relative to the split."""
+    """Yield each part with its records, whose keys are relative to the split."""
     return ((part, dataset if part.split is None else dataset.choose(part.split)) for part in parts)
 
 
 def full_key(split: str | None, key: str) -> str:
-    """The key in the whole dataset of a record of a split."""
+    """Return the key in the whole dataset of a record of a split."""
     return key if split is None else f"{split}/{key}"
 
 
 def check_leaks(dataset: Dataset, division: Division) -> None:
-    """Raise DatasetError where a split that is augmented and another one hold the same record: bytes and annotations.
+    """Raise DatasetError if an augmented split and another one hold the same record: bytes and annotations.
 
-    Copies of what a model is tested with would be trained on.
+    Otherwise a model would be trained on copies of its test images.
     """
     if len(dataset.splits) < 2:
         return
@@ -103,7 +102,7 @@ def check_leaks(dataset: Dataset, division: Division) -> None:
             images = "1 image is" if len(both) == 1 else f"{len(both):,} images are"
             raise DatasetError(
                 f"{images} in both {name} and {other} ({', '.join(told)}{more}), so that copies of one split would "
-                "be images of the other; remove them from one of both, or expand with --allow-leaks (allow_leaks)"
+                "be images of the other; remove them from one of them, or expand with --allow-leaks (allow_leaks)"
             )
 
 
@@ -111,21 +110,21 @@ def _without_splits(
     dataset: Dataset, split: str | None, augment_splits: Sequence[str] | None, *, copy_splits: bool | None
 ) -> Division:
     if split is not None:
-        dataset.choose(split)  # raises, and says what there is
+        dataset.choose(split)  # raises with the names of the splits
     if augment_splits or copy_splits:
         raise DatasetError(
-            f"{dataset.root} has no splits, so that none can be named or copied; leave augment_splits and copy_splits "
+            f"{dataset.root} has no splits to name or copy; leave augment_splits and copy_splits "
             "out, or divide the dataset first"
         )
     return Division((Part(None, dataset.num_records),), None, (), copy_splits=False)
 
 
 def _training(dataset: Dataset) -> str:
-    """The split that is augmented where none is named."""
+    """Return the split that is augmented by default."""
     chosen = dataset.choose(None).split
     if chosen is None:
         raise DatasetError(
-            f"{dataset.root} has the splits {', '.join(dataset.splits)} and none of them is named train, so that it "
-            "is not known which to augment; name one (split), or those to be augmented (augment_splits)"
+            f"{dataset.root} has the splits {', '.join(dataset.splits)}, none of which is named train; "
+            "name the one to expand (split), or those to augment (augment_splits)"
         )
     return chosen

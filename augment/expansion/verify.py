@@ -34,25 +34,25 @@ _AGAIN = "run the same augment expand again"
 
 
 class Finding(StrEnum):
-    """What can be wrong in an expanded folder."""
+    """Problems that an expanded folder can have."""
 
     UNFINISHED = "unfinished"
     """A shard has no manifest part, a damaged one or another expansion's; or a run is under way or was killed."""
     INCOMPLETE = "incomplete"
-    """A record has neither all of its rows nor one that says why it was left out."""
+    """A record has neither all of its rows nor a row with the reason why it was left out."""
     MISSING = "missing"
-    """A file that the manifest names is not there, or is no regular file."""
+    """A file that the manifest names is missing, or not a regular file."""
     CHANGED = "changed"
-    """A file has other bytes than the manifest says."""
+    """The bytes of a file are not those in the manifest."""
     UNKNOWN = "unknown"
-    """A file is there that the manifest does not name."""
+    """A file exists that the manifest does not name."""
     DIFFERENT = "different"
-    """Rendering it again gives other bytes than the manifest says, or none."""
+    """Rendering again gives other bytes than the manifest says, or none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One thing that is wrong. ``path`` is relative to the output folder; key and copy where it is about a record."""
+    """One problem. ``path`` is relative to the output folder; key and copy are set if it concerns a record."""
 
     finding: Finding
     path: str
@@ -63,7 +63,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What was seen of one shard: files that were read, their bytes, outputs that count as done, what is wrong."""
+    """Result for one shard: files read, their bytes, outputs that count as done, and problems."""
 
     num_files: int
     size_bytes: int
@@ -73,7 +73,7 @@ class ShardReport:
 
 @dataclass(frozen=True, slots=True)
 class InspectTask:
-    """Look at one shard of the expansion in the folder ``root``; render it again where there is a ``source``."""
+    """Task that checks one shard of the expansion in ``root``, and renders it again if there is a ``source``."""
 
     spec: ExpansionSpec
     root: Path
@@ -81,7 +81,7 @@ class InspectTask:
     source: RenderSource | None
 
     def run(self, guard: Guard) -> ShardReport:
-        """Write nothing."""
+        """Check the shard. Writes nothing."""
         shard = self.spec.shard(self.index)
         rows = manifest.read_part(self.root, self.index, self.spec.id)
         if rows is None:
@@ -118,7 +118,7 @@ class InspectTask:
 
 
 def _difference(row: Row, maker: CopyMaker, outputs: Outputs) -> str:
-    """What is wrong with a new rendering of a row's output; empty where nothing is."""
+    """Return the problem of a new rendering of a row's output, or an empty string."""
     try:
         differing = _differing(row, maker.make(row.copy), outputs)
     except RecordError as error:
@@ -127,7 +127,7 @@ def _difference(row: Row, maker: CopyMaker, outputs: Outputs) -> str:
 
 
 def _differing(row: Row, made: Encoded, outputs: Outputs) -> str:
-    """What a new rendering has otherwise than a row says; empty where nothing."""
+    """Return the name of what differs between a new rendering and a row, or an empty string."""
     now = (file_digest(made.data), made.render_key, made.applied, made.dropped)
     if now != (row.digest, row.render_key, row.applied, row.dropped):
         return "file"
@@ -144,7 +144,7 @@ def _differing(row: Row, made: Encoded, outputs: Outputs) -> str:
 
 def _file_mismatch(row: Row, file: File, condition: Condition, found_bytes: int) -> Mismatch:
     if condition is Condition.MISSING:
-        detail = f"the file is not there, or is no regular file; {_AGAIN}"
+        detail = f"the file is missing or not a regular file; {_AGAIN}"
     elif found_bytes != file.size_bytes:
         detail = f"the file has {found_bytes} bytes, it was written with {file.size_bytes}; {_AGAIN}"
     else:
@@ -167,7 +167,7 @@ def _incomplete(spec: ExpansionSpec, shard: Shard, rows: Sequence[Row]) -> Itera
 
 
 def _by_key(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
-    """The rows of each record; what the scan refused never was one."""
+    """Return the rows of each record, without the refusals of the scan."""
     records = defaultdict(list)
     for row in rows:
         if row.record_digest is not None:
@@ -180,9 +180,9 @@ _MISMATCHES_TOLD = 1000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was seen. ``mismatches`` are the first thousand of ``num_mismatches``.
+    """Result of a verification. ``mismatches`` are the first thousand of ``num_mismatches``.
 
-    ``rendered_again`` is False where only the files were compared with the manifest; ``note`` then says why.
+    ``rendered_again`` is False if the files were only compared with the manifest; ``note`` then gives the reason.
     """
 
     id: str
@@ -196,7 +196,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if there are no mismatches."""
         return self.num_mismatches == 0
 
 
@@ -208,15 +208,15 @@ def verify_expansion(
     workers: Workers | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Report:
-    """Compare an expanded folder with its manifest, and the manifest with what rendering gives again.
+    """Compare an expanded folder with its manifest, and the manifest with a new rendering.
 
-    Without ``dataset`` it is looked for where it lay when the folder was written, and so are those that transforms take
-    images of, unless ``references`` gives them by name; where one is not found unchanged, or this is another engine,
-    the files are only compared with the manifest. ``progress`` is called with how many outputs were looked at, how many
-    there are and how much was found. Nothing is written.
+    Without ``dataset`` it is searched for where it was when the folder was written. The same holds for reference
+    datasets unless ``references`` gives them by name. If one is not found unchanged, or this is another engine, the
+    files are only compared with the manifest. ``progress`` is called with the number of outputs checked, their total
+    and the number of mismatches. Nothing is written.
 
-    Raises OutputError where the folder is no expansion or a run works in it, DatasetError where a dataset that was
-    given is not the one that was used.
+    Raises OutputError if the folder is not an expansion or a run works in it, DatasetError if a given dataset is not
+    the one that was used.
     """
     root = validation.path("out", out).absolute()
     workers, progress = validation.workers("workers", workers), validation.function("progress", progress)
@@ -245,7 +245,7 @@ def verify_expansion(
 
 
 def described(root: Path) -> ExpansionSpec:
-    """What was expanded into a folder, and how; OutputError where it is no expansion."""
+    """Read the description of the expansion in a folder. Raises OutputError if it is not an expansion."""
     spec = ExpansionSpec.read(root)
     if spec is None:
         raise OutputError(f"{root} has no {folder.DESCRIPTION}; give the output folder of augment expand")
@@ -273,8 +273,8 @@ class _Found:
         self._progress(self._done, self._total, self.num_mismatches)
 
 
-class _NotFound(Exception):  # noqa: N818 - nothing is wrong: the files are compared, and this says why no more
-    """Why nothing is rendered again."""
+class _NotFound(Exception):  # noqa: N818 - not an error: the files are still compared
+    """Reason why nothing is rendered again."""
 
 
 def _source(
@@ -283,7 +283,7 @@ def _source(
     references: References,
     stack: contextlib.ExitStack,
 ) -> tuple[RenderSource | None, str]:
-    """What to render again from, or None and the reason why nothing is."""
+    """Return the source to render again from, or None and the reason."""
     if spec.engine != engine.engine_id():
         return None, "another engine (version of augment or of its libraries) wrote it: not rendered again"
     try:
@@ -291,7 +291,7 @@ def _source(
     except PipelineError as error:
         raise OutputError(f"the pipeline in {folder.DESCRIPTION} cannot be read: {error}") from error
     if pipeline.digest != spec.pipeline_digest:
-        raise OutputError(f"the pipeline in {folder.DESCRIPTION} is not the one that its digest names; expand again")
+        raise OutputError(f"the pipeline in {folder.DESCRIPTION} does not have the digest given there; expand again")
     for name in references:
         if name not in spec.references:
             raise CallError(f"references has {name!r}, which {folder.DESCRIPTION} does not name; leave it out")
@@ -309,11 +309,11 @@ def _source(
 def _dataset(
     what: str, digest: str, data_format: str | None, given: Dataset | str | os.PathLike[str] | None
 ) -> Dataset:
-    """The dataset of this digest: the one that was given, or where it was noted."""
+    """Return the dataset of this digest: the given one, or the one at the noted path."""
     if given is None:
         noted = user_state.recall(digest)
         if noted is None:
-            raise _NotFound(f"no note on this machine says where {what} lies: not rendered again; give its folder")
+            raise _NotFound(f"no note on this machine has the folder of {what}: not rendered again; give its folder")
         place, ignore = noted
         if not place.is_dir():
             raise _NotFound(f"{what} is no longer in {place}: not rendered again; give its folder")
@@ -335,17 +335,17 @@ def _dataset(
 
 
 def _described(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
-    """Files that describe all outputs and are not what the manifest says; judged once it is whole."""
+    """Yield the files that describe all outputs and differ from the manifest; checked once the manifest is whole."""
     if manifest.is_whole(root, spec.num_shards, spec.id):
         for path, condition in dataset_files.conditions(root, spec):
             if condition is not Condition.RIGHT:
                 is_missing = condition is Condition.MISSING
-                told = "is not there" if is_missing else "says something else than the manifest"
+                told = "is not there" if is_missing else "does not agree with the manifest"
                 yield Mismatch(Finding(condition.value), path, f"the file {told}; {_AGAIN}")
 
 
 def _unknown(root: Path, spec: ExpansionSpec) -> Iterator[Mismatch]:
-    """Files that nobody wrote, and what a run under way or a killed one left."""
+    """Yield the files that no run wrote, and the leftovers of running or killed runs."""
     known = manifest.path_set(root, spec.num_shards, spec.id)
     detail = "nothing in the manifest names this file; move it elsewhere"
     if not manifest.is_whole(root, spec.num_shards, spec.id):

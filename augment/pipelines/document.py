@@ -1,11 +1,11 @@
-"""Text to a document: YAML 1.2 or JSON in, plain values with the line of each place out.
+"""Text to a document: reads YAML 1.2 or JSON into plain values, with the line of each path.
 
 Pipelines, mixes and the ``data.yaml`` of datasets are read here, each with its own ``DocumentLimits``.
 
 A document holds what JSON can express (RFC 8259): mappings with text keys, lists, text, finite numbers, true, false and
 null. Unquoted words are read by the core schema of YAML 1.2.2 (section 10.3.2), so ``no``, ``1_000`` and ``2024-01-01``
-are text. Tags, anchors and aliases are refused, because a document of a hundred bytes could name code with them or grow
-to a billion values. The reader walks the parser's events with a stack of its own and never recurses; no object is ever
+are text. Tags, anchors and aliases are refused, because with them a document of a hundred bytes could name code or grow
+to a billion values. The reader walks the parser's events with an explicit stack and never recurses; no object is ever
 constructed from a name in the text.
 """
 
@@ -30,12 +30,12 @@ _FALSE: Final = frozenset({"false", "False", "FALSE"})
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_MAX_DIGITS: Final = 400  # reading a whole number takes the square of its length; longer ones are too large anyway
+_MAX_DIGITS: Final = 400  # reading an integer takes the square of its length; longer ones are too large anyway
 _TOO_LARGE: Final[int] = 10**_MAX_DIGITS
 
 
 def plain_scalar(text: str) -> Scalar:
-    """Give an unquoted word its value by the core schema."""
+    """Return the value of an unquoted word by the core schema."""
     if text in _NULL:
         return None
     if text in _TRUE or text in _FALSE:
@@ -52,27 +52,27 @@ def plain_scalar(text: str) -> Scalar:
 Loc = tuple[str | int, ...]
 
 MAX_TEXT_BYTES: Final = 65_536
-"""A pipeline of 64 nodes with every parameter written out takes 20 kB; reading 64 kB takes up to half a second."""
+"""Largest text: a pipeline of 64 nodes with all parameters takes 20 kB; reading 64 kB takes up to half a second."""
 
 MAX_DEPTH: Final = 48
-"""Lists and mappings inside one another. A pipeline nests eight containers deep, three levels each, plus the values."""
+"""Deepest nesting of lists and mappings. A pipeline nests eight containers, three levels each, plus the values."""
 
 MAX_VALUES: Final = 10_000
-"""Values in one document: what 64 kB of text can say in practice, for documents that arrive as values."""
+"""Most values in one document that arrives as values: about as many as 64 kB of text hold."""
 
 MAX_KEY: Final = 128
-"""Characters of a key; the longest argument of a transform has 24. Keys are repeated in messages."""
+"""Most characters of a key; the longest argument of a transform has 24. Keys are repeated in messages."""
 
 MAX_INTEGER: Final = 2**53 - 1
-"""Beyond it whole numbers are not told apart by JSON's readers (RFC 7493), nor by the digest (RFC 8785)."""
+"""Largest integer: JSON's readers (RFC 7493) and the digest (RFC 8785) cannot distinguish larger ones."""
 
 _NOT_FINITE_IN_JSON: Final = frozenset({"NaN", "Infinity", "-Infinity"})
-"""What Python and others write into JSON, which has no such numbers; in YAML the words are text."""
+"""Words that Python and others write into JSON, which has no such numbers; in YAML they are text."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
-    """What one kind of document may hold. ``kind`` names it in messages, ``content`` says what to write into it.
+    """Limits of one kind of document. ``kind`` names it in messages, ``content`` is the remedy for an empty one.
 
     With ``only_text_keys`` a key that YAML reads as a number or null is a problem, else the key is its text.
     """
@@ -87,17 +87,17 @@ class DocumentLimits:
 PIPELINE: Final = DocumentLimits("a pipeline", "`transforms:` and a list of transforms", MAX_TEXT_BYTES, MAX_DEPTH)
 
 _DROPPED: Final = "\0"
-"""The part of a place that keeps what stands there apart from what is kept: a key holds no such character."""
+"""Part of a path that marks a dropped value; no key contains this character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a text says, before anything is known about transforms.
+    """Content of a text before any transform is looked up.
 
-    ``root`` is the caller's own value where the document came as one; nobody changes it. ``lines`` has the line of each
-    place, counted from 1, and is empty where there was no text. ``name`` is what the caller calls the document.
-    ``problems`` are those that were left for whoever reports all there are: ``root`` has null at such a place, or of a
-    key that is written twice the first value.
+    ``root`` is the caller's own value if the document came as one; it must not be changed. ``lines`` has the line of
+    each path, counted from 1, and is empty if there was no text. ``name`` is the caller's name for the document.
+    ``problems`` are those that a lenient reader left to be reported with all others: at such a path ``root`` has null,
+    or the first value of a duplicate key.
     """
 
     root: JSON
@@ -106,14 +106,14 @@ class Document:
     problems: tuple[Problem, ...] = ()
 
     def problem(self, loc: Loc, msg: str) -> Problem:
-        """Say what is wrong at a place, with the line of that place or of the nearest one around it."""
+        """Return the problem at a path, with the line of that path or of the nearest one around it."""
         for length in range(len(loc), -1, -1):
             if (line := self.lines.get(loc[:length])) is not None:
                 return Problem(loc, msg, line)
         return Problem(loc, msg)
 
     def at(self, loc: Loc) -> JSON:
-        """The value at a place; None where there is none."""
+        """Return the value at a path, or None."""
         value: JSON = self.root
         for part in loc:
             if isinstance(value, Mapping):
@@ -125,15 +125,15 @@ class Document:
         return value
 
     def notice(self, loc: Loc, msg: str) -> str:
-        """Return a sentence for the user about a place, with its line where it is known."""
+        """Return a sentence for the user about a path, with its line if known."""
         return str(Problem((), msg, self.problem(loc, msg).line))
 
 
 def parse(text: str, *, name: str = "", lenient: bool = False, limits: DocumentLimits = PIPELINE) -> Document:
-    """Read YAML 1.2 or JSON; raises PipelineError with the line where it is neither or breaks a limit.
+    """Read YAML 1.2 or JSON. Raises PipelineError with the line if it is neither or breaks a limit.
 
-    ``lenient`` leaves problems that need hide no others (a value or a key that a pipeline may not hold, a key that is
-    written twice) in the document.
+    ``lenient`` leaves problems that hide no others (a value or a key that a pipeline may not hold, a duplicate key) in
+    the document.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > limits.max_bytes:
@@ -158,7 +158,7 @@ def parse(text: str, *, name: str = "", lenient: bool = False, limits: DocumentL
 
 
 def from_value(value: Any, *, name: str = "", lenient: bool = False) -> Document:
-    """Take a document that is already values, as a request body is; raises PipelineError for what JSON cannot say.
+    """Read a document that is already values, such as a request body. Raises PipelineError for values outside JSON.
 
     ``lenient`` is that of ``parse``.
     """
@@ -185,7 +185,7 @@ def from_value(value: Any, *, name: str = "", lenient: bool = False) -> Document
 
 
 def _mended(value: Any) -> Any:
-    """A copy without the keys, and with null for the values, that JSON cannot say."""
+    """Return a copy without the keys that JSON cannot hold, and with null for such values."""
     if isinstance(value, Mapping):
         return {key: _mended(inner) for key, inner in value.items() if _wrong_key(key) is None}
     if isinstance(value, list | tuple):
@@ -202,7 +202,7 @@ def _too_deep(most: int) -> str:
 
 
 def _wrong_scalar(value: object) -> str | None:
-    """None, or why JSON cannot say this value."""
+    """Return why JSON cannot hold this value, or None."""
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -210,9 +210,9 @@ def _wrong_scalar(value: object) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else _not_finite(value)
     if not isinstance(value, str):
-        return f"a {type(value).__name__} is not something a document can hold; use numbers, text, lists and mappings"
+        return f"a document cannot hold a {type(value).__name__}; use numbers, text, lists and mappings"
     if any("\ud800" <= character <= "\udfff" for character in value):
-        return "the text has half of a surrogate pair, which is no character; remove it"
+        return "the text has half of a surrogate pair, which is not a character; remove it"
     return None
 
 
@@ -238,20 +238,20 @@ def _code_point(character: object) -> int:
 
 @dataclass(slots=True)
 class _Open:
-    """A list or mapping whose end has not been seen."""
+    """A list or mapping whose end has not been read."""
 
     value: list[JSON] | dict[str, JSON]
     loc: Loc
     line: int
     key: str | None = None
     dropped: bool = False
-    """Whether the value of ``key`` is not to be kept, because the key is a problem."""
+    """True if the value of ``key`` must be dropped because the key is a problem."""
 
 
 class _Reader:
-    """Builds values from the parser's events, and refuses what a document may not hold, with its line.
+    """Builder of values from the parser's events, which refuses invalid content with its line.
 
-    ``problems`` are those after which the rest can be read all the same.
+    ``problems`` are those after which reading can continue.
     """
 
     def __init__(self, limits: DocumentLimits, *, is_json: bool) -> None:
@@ -289,11 +289,11 @@ class _Reader:
         if self._num_documents > 1:
             raise _refused(f"a second document begins here; {self._limits.kind} is one document", line)
         if event.version not in {None, (1, 2)}:
-            raise _refused(f"%YAML {event.version[0]}.{event.version[1]} is asked for; write YAML 1.2", line)
+            raise _refused(f"the document requires %YAML {event.version[0]}.{event.version[1]}; write YAML 1.2", line)
 
     def _refuse_marks(self, event: Any, line: int) -> None:
         if event.anchor:
-            raise _refused(f"`&{abridged(event.anchor)}` is an anchor; write the value out where it is needed", line)
+            raise _refused(f"`&{abridged(event.anchor)}` is an anchor; write the value out wherever it is needed", line)
         if event.tag:
             raise _refused(f"`{abridged(event.tag)}` is a tag; {self._limits.kind} holds plain values only", line)
 
@@ -331,14 +331,14 @@ class _Reader:
             self.lines[(*parent.loc, value)] = line
 
     def _note(self, loc: Loc, msg: str, line: int) -> None:
-        """Take a problem down, unless it lies in what is not kept: there the reason for that is told."""
+        """Record a problem, unless it is inside a dropped value, whose own problem is reported."""
         if not any(each.dropped for each in self._open[:-1]):
             self.problems.append(Problem(loc, msg, line))
 
     def _start(self, value: list[JSON] | dict[str, JSON], line: int) -> None:
         parent = self._open[-1] if self._open else None
         if parent is not None and isinstance(parent.value, dict) and parent.key is None:
-            raise PipelineError([Problem(parent.loc, "a key is a list or a mapping; keys are text", line)])
+            raise PipelineError([Problem(parent.loc, "a key is a list or a mapping; keys must be text", line)])
         loc = self._next_loc()
         if len(self._open) >= self._limits.max_depth:
             raise PipelineError([Problem(loc[:4], _too_deep(self._limits.max_depth), line)])
@@ -368,7 +368,7 @@ class _Reader:
 
 
 def _join_surrogates(text: str) -> str:
-    r"""Make one character of a pair that JSON wrote as two escapes (``\ud83d\ude00``); half a pair stays as it is."""
+    r"""Join a pair of surrogates that JSON wrote as two escapes (``\ud83d\ude00``); half a pair is kept."""
     if not any("\ud800" <= character <= "\udfff" for character in text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

@@ -1,9 +1,9 @@
 """A pipeline as data: its transforms in order with every parameter written out, and its rules for targets.
 
-A ``PipelineSpec`` is resolved: names are known, parameters are in range, defaults are filled in. It comes from
-``transforms/resolve.py``, which knows the catalogue; nothing here does. Its digest names it, and two texts that mean
-the same pipeline have one digest, whatever their comments, their order of keys, or ``1`` where another says ``1.0``.
-The sections ``boxes:`` and ``keypoints:``, applied once the pixels have moved, are canonical in the same way.
+A ``PipelineSpec`` is resolved: names are known, parameters are in range, defaults are filled in. It is made by
+``transforms/resolve.py``, which knows the catalogue; this module does not. Two texts that mean the same pipeline have
+one digest, whatever their comments, their order of keys, or ``1`` for ``1.0``. The sections ``boxes:`` and
+``keypoints:``, applied after the pixels have moved, are canonical in the same way.
 """
 
 import functools
@@ -24,21 +24,21 @@ from augment.errors import PipelineError, Problem
 from augment.validation import JSON, abridged, did_you_mean, quoted_json
 
 LARGEST: Final = 1e9
-"""The largest area or side that a rule may ask for; no image has it."""
+"""Largest area or side that a rule may require; no image has it."""
 
 OUTSIDE: Final = ("keep", "drop", "mark")
 
 BOX_ROUNDING: Final = 1e-3
-"""Pixels, and shares, by which a box may miss a limit: boxes pass Albumentations as float32 shares of the image."""
+"""Tolerance of a box limit, in pixels and shares: boxes pass Albumentations as float32 shares of the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxRules:
-    """Which boxes of an augmented sample stay. Sides and areas are pixels of the result, after a box was cut at it.
+    """Rules that select the boxes of an augmented sample. Sides and areas are pixels of the result, after cutting.
 
     ``min_visibility`` is the least share of a box that must be left: the product, over the transforms that were
-    applied, of its area inside the frame divided by its whole area there.
-    The defaults drop what is smaller than a pixel, as torchvision's ``SanitizeBoundingBoxes`` does.
+    applied, of its area inside the frame divided by its whole area there. The defaults drop boxes smaller than a pixel,
+    as torchvision's ``SanitizeBoundingBoxes`` does.
     """
 
     min_area: float = 1.0
@@ -51,7 +51,10 @@ class BoxRules:
         return asdict(self)
 
     def keeps(self, boxes: NDArray[np.float64], visible: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which boxes (N, 4) stay, of which the shares ``visible`` (N,) are left; none without an area stays."""
+        """Return for each of the boxes (N, 4) if it stays: bool (N,). Boxes without area never stay.
+
+        ``visible`` (N,) are the shares of the boxes that are left.
+        """
         width, height = (boxes[:, 2:4] - boxes[:, :2]).T
         stays: NDArray[np.bool_] = (width >= self.min_width - BOX_ROUNDING) & (height >= self.min_height - BOX_ROUNDING)
         stays &= (width * height >= self.min_area - BOX_ROUNDING) & (width > 0) & (height > 0)
@@ -60,11 +63,11 @@ class BoxRules:
 
 @dataclass(frozen=True, slots=True)
 class KeypointRules:
-    """What becomes of keypoints outside the frame, and of left and right in a mirrored image.
+    """Rules for keypoints outside the frame, and for left and right in a mirrored image.
 
-    ``outside``: ``keep`` them where they lie, ``drop`` them with all that is said of them, or ``mark`` them as lost
-    (NaN, visibility 0). ``swap_sides``: where a sample was mirrored an odd number of times, labels whose names differ
-    by left and right change places.
+    ``outside``: ``keep`` them, ``drop`` them with their other fields, or ``mark`` them as lost (NaN, visibility 0).
+    ``swap_sides``: if a sample was mirrored an odd number of times, exchange labels whose names differ by left and
+    right.
     """
 
     outside: Literal["keep", "drop", "mark"] = "keep"
@@ -76,7 +79,7 @@ class KeypointRules:
 
 
 def parse_boxes(section: Mapping[str, Any]) -> BoxRules:
-    """Read a section; raises PipelineError with every problem in it, placed below ``boxes``."""
+    """Read a section. Raises PipelineError with every problem in it, below ``boxes``."""
     known = [field.name for field in fields(BoxRules)]
     problems = _unknown("boxes", section, known)
     values: dict[str, float] = {}
@@ -94,7 +97,7 @@ def parse_boxes(section: Mapping[str, Any]) -> BoxRules:
 
 
 def parse_keypoints(section: Mapping[str, Any]) -> KeypointRules:
-    """Read a section; raises PipelineError with every problem in it, placed below ``keypoints``."""
+    """Read a section. Raises PipelineError with every problem in it, below ``keypoints``."""
     rules = KeypointRules()
     problems = _unknown("keypoints", section, [field.name for field in fields(KeypointRules)])
     outside = section.get("outside", rules.outside)
@@ -113,7 +116,8 @@ def parse_keypoints(section: Mapping[str, Any]) -> KeypointRules:
 def _unknown(section: str, given: Mapping[str, Any], known: Sequence[str]) -> list[Problem]:
     return [
         Problem(
-            (section, key), f"`{abridged(key)}` is unknown here{did_you_mean(key, known)}; there are {', '.join(known)}"
+            (section, key),
+            f"`{abridged(key)}` is unknown here{did_you_mean(key, known)}; the keys are {', '.join(known)}",
         )
         for key in given
         if key not in known
@@ -122,7 +126,7 @@ def _unknown(section: str, given: Mapping[str, Any], known: Sequence[str]) -> li
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One transform with all its parameters, ``p`` included; a container has children, a transform none."""
+    """One transform with all its parameters, including ``p``; only containers have children."""
 
     name: str
     params: Mapping[str, JSON]
@@ -145,9 +149,9 @@ class Node:
 class PipelineSpec:
     """A resolved pipeline. Equal specs have equal digests; name, description and notices do not count.
 
-    ``normalize`` is the canonical section of that name, or None; ``boxes`` and ``keypoints`` are what those sections
-    say of targets once pixels have moved. ``notices`` are sentences for the user: what was dropped or moved while the
-    pipeline was read.
+    ``normalize`` is the canonical section of that name, or None; ``boxes`` and ``keypoints`` are the rules for targets
+    after the pixels have moved. ``notices`` are sentences for the user: what was dropped or moved while the pipeline
+    was read.
     """
 
     transforms: tuple[Node, ...]
@@ -159,7 +163,7 @@ class PipelineSpec:
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def canonical(self) -> dict[str, JSON]:
-        """Return what decides pixels and targets, as a document that ``resolve.resolve`` reads back to this spec."""
+        """Return the content that decides pixels and targets, as a document that ``resolve.resolve`` can read."""
         document: dict[str, JSON] = {"transforms": [node.canonical() for node in self.transforms]}
         if self.normalize is not None:
             document["normalize"] = dict(self.normalize)
@@ -167,16 +171,16 @@ class PipelineSpec:
 
     @functools.cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits: the digest of the canonical document as RFC 8785 writes it."""
+        """Digest of the canonical document as RFC 8785 writes it: 32 hexadecimal digits."""
         return digest_fields((rfc8785.dumps(self.canonical()),)).hex()
 
     def __hash__(self) -> int:
         return hash(self.digest)
 
     def __reduce__(self) -> tuple[Callable[[bytes], "PipelineSpec"], tuple[bytes]]:
-        """Travels as bytes that are made once; who gets the same bytes again gets the same object, its digest known.
+        """Pickle the spec as bytes that are made once; equal bytes unpickle to one object that knows its digest.
 
-        Tasks carry a spec each, and to take one apart and put it together took as long as hashing an image.
+        Each task carries a spec, and ordinary pickling took as long as hashing an image.
         """
         return _arrived, (self._packed,)
 
@@ -190,7 +194,7 @@ class PipelineSpec:
             yield from node.walk()
 
     def places(self) -> Iterator[tuple[tuple[str | int, ...], Node]]:
-        """Yield every node with its place in the canonical document."""
+        """Yield every node with its path in the canonical document."""
         waiting: list[tuple[tuple[str | int, ...], Node]] = [
             (("transforms", i, node.name), node) for i, node in enumerate(self.transforms)
         ]
@@ -200,11 +204,11 @@ class PipelineSpec:
             waiting += [((*loc, "transforms", i, child.name), child) for i, child in enumerate(node.children)]
 
     def to_json(self) -> str:
-        """Write it as JSON that reads back to the same digest; ends with a newline."""
+        """Return JSON that reads back to the same digest; ends with a newline."""
         return json.dumps(self._named(), indent=2, ensure_ascii=False) + "\n"
 
     def to_yaml(self) -> str:
-        """Write it as YAML 1.2 that reads back to the same digest: one line for each parameter."""
+        """Return YAML 1.2 that reads back to the same digest, one line for each parameter."""
         yaml = YAML(typ="safe", pure=True)
         yaml.default_flow_style = False
         yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]

@@ -1,8 +1,8 @@
-"""One shot: encoded images in, augmented and encoded images out, at addresses as good as any.
+"""One-shot augmentation: encoded images in, encoded augmented images out, each at an address.
 
 The key of an image is the digest of its bytes, the draw is the copy: the same image, pipeline and seed give the same
-bytes on any machine of the same engine. Images that are to move alike have one key, the digest of the first of them.
-Images and results are files; only what is said about them is sent.
+bytes on any machine of the same engine. Images that must move alike share one key, the digest of the first of them.
+Images and results travel as files, annotations as messages.
 """
 
 import functools
@@ -29,7 +29,7 @@ from augment.workers.task import Guard
 
 @dataclass(frozen=True, slots=True)
 class RequestImage:
-    """An image that was sent: what to call it when it is refused, the file that holds it, and what was said about it.
+    """An image of a request: its name for refusals, its file and its annotations.
 
     ``mask`` is the file of its encoded mask.
     """
@@ -42,9 +42,9 @@ class RequestImage:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One augmented copy: where its bytes lie in the task's file, what was done, and what can be said about it.
+    """One augmented copy: the range of its bytes in the task's file, its provenance and its annotations.
 
-    The mask's bytes, as PNG, follow those of the image. ``annotations`` are what is answered of it.
+    The mask's bytes, as PNG, follow those of the image. ``annotations`` are as the answer contains them.
     """
 
     copy: int
@@ -60,7 +60,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """All copies of one image; ``seconds`` tells what each stage of the work took."""
+    """All copies of one image; ``seconds`` are the durations of the stages."""
 
     results: Sequence[Result]
     seconds: Mapping[str, float]
@@ -68,13 +68,16 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class ImageSizesTask:
-    """The upright (height, width) of each image, from its header alone; raises RecordError for the first bad one."""
+    """Task that reads the upright (height, width) of each image from its header.
+
+    Raises RecordError for the first bad one.
+    """
 
     sources: Sequence[RequestImage]
     max_pixels: int
 
     def run(self, guard: Guard) -> list[tuple[int, int]]:
-        """Read headers, a guarded piece of work each."""
+        """Read the headers, each under its own guard."""
         return [self._size(source, guard) for source in self.sources]
 
     def _size(self, source: RequestImage, guard: Guard) -> tuple[int, int]:
@@ -90,7 +93,7 @@ class ImageSizesTask:
 
 @dataclass(frozen=True, slots=True)
 class OneShotTask:
-    """Copies of one image, written to ``into`` one behind the other: ``copies`` of them, from ``first_copy`` on.
+    """Task that writes the copies of one image from ``first_copy`` on to ``into``, one after the other.
 
     ``key_of`` is the file of the image whose digest is the key, if that is not ``source``.
     """
@@ -108,7 +111,7 @@ class OneShotTask:
     key_of: Path | None = None
 
     def run(self, guard: Guard) -> Copies:
-        """Render and write; RecordError with the image's name if it is refused."""
+        """Render and write the copies. Raises RecordError with the image's name if it is refused."""
         stages = Stages()
         stages.begin()
         data = self.source.path.read_bytes()
@@ -129,7 +132,7 @@ class OneShotTask:
 
 
 class _Work:
-    """The image is decoded once, for all its copies; ``subject`` is what a verdict on it is about."""
+    """One image, decoded once for all its copies; ``subject`` is the subject of a verdict on it."""
 
     def __init__(self, task: OneShotTask, data: bytes, stages: Stages) -> None:
         source = task.source
@@ -181,7 +184,7 @@ class _Work:
         if self._said == NOTHING_SAID and self._mask is None:
             return Sample(decode.decode_image(self.data, max_pixels=task.max_pixels, eighths=eighths))
         header = decode.probe(self.data, max_pixels=task.max_pixels)
-        if moved:  # a transform that cannot move one of them is refused by its name
+        if moved:  # refuse a transform that cannot move one of them
             sizes.check_fits(task.spec, header.height, header.width, self._vocabulary.targets, key=task.source.name)
         try:
             self._said = request_annotations.check(self._said, header.height, header.width)
@@ -196,8 +199,8 @@ class _Work:
         except ValueError as error:
             raise RecordError(task.source.name, Reason.ANNOTATION, str(error)) from error
         if sample.mask is not None and sample.mask.shape != sample.image.shape[:2]:
-            size = f"{sample.mask.shape[1]} x {sample.mask.shape[0]}, the image {header.width} x {header.height}"
-            raise RecordError(task.source.name, Reason.ANNOTATION, f"mask of another size: it has {size}")
+            size = f"{sample.mask.shape[1]} x {sample.mask.shape[0]}, the image is {header.width} x {header.height}"
+            raise RecordError(task.source.name, Reason.ANNOTATION, f"mask of another size: it is {size}")
         return sample
 
 
@@ -214,7 +217,7 @@ def _compiled(
     keypoint_names: tuple[str, ...],
     references: tuple[ReferenceSource, ...],
     max_pixels: int,
-    files: tuple[object, ...],  # noqa: ARG001 - other files may come to lie at the same paths
+    files: tuple[object, ...],  # noqa: ARG001 - other files may later be at the same paths
 ) -> compiler.Compiled:
     sources = {each.name: source_of(each.open(), max_pixels=max_pixels) for each in references}
     return compiler.Compiled(spec, keypoint_names=keypoint_names, references=sources)

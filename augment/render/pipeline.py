@@ -1,4 +1,4 @@
-"""A pipeline as people use it: by the name of a preset, from a file or from text, and called like a function."""
+"""Pipelines as callables, loaded from a preset, a file or text."""
 
 import errno
 import functools
@@ -29,7 +29,7 @@ from augment.validation import did_you_mean
 _SUFFIX: Final = ".yaml"
 
 References = Mapping[str, Dataset | Sequence[Sample | ArrayLike]]
-"""Datasets, or images in memory, by the names that transforms call them by."""
+"""Datasets, or images in memory, by the names that transforms use."""
 
 
 class Pipeline:
@@ -46,10 +46,10 @@ class Pipeline:
 
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> "Pipeline":
-        """Load a preset by its name, or a YAML or JSON file by its path; raises PipelineError.
+        """Load a preset by its name, or a YAML or JSON file by its path. Raises PipelineError.
 
-        A text that is a preset's name means the preset; write ``./light`` for a file of that name. CallError where it
-        is neither text nor a path.
+        Text that equals a preset's name means the preset; write ``./light`` for a file of that name. Raises CallError
+        if the source is neither text nor a path.
         """
         given: object = source
         if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str) or not str(given):
@@ -64,7 +64,7 @@ class Pipeline:
 
     @classmethod
     def parse(cls, text: str, *, name: str = "") -> "Pipeline":
-        """Read YAML 1.2 or JSON, ours or a file that Albumentations saved; raises PipelineError with every problem."""
+        """Read YAML 1.2 or JSON, ours or saved by Albumentations. Raises PipelineError with every problem."""
         validation.instance("text", text, str, "give YAML or JSON as text; Pipeline.load takes a preset or a file")
         validation.text("name", name)
         return cls(resolve(document.parse(text, name=name, lenient=True)))
@@ -75,12 +75,12 @@ class Pipeline:
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits that name what this pipeline does."""
+        """Digest of the pipeline's behaviour: 32 hexadecimal digits."""
         return self.spec.digest
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What was dropped or moved while it was read, a sentence each."""
+        """Sentences about what was dropped or moved while the pipeline was read."""
         return self.spec.notices
 
     @overload
@@ -119,13 +119,13 @@ class Pipeline:
         keypoint_names: Sequence[str] = (),
         references: References | None = None,
     ) -> Sample | NDArray[np.uint8]:
-        """Augment one image, uint8 (H, W, 3) RGB, or a whole sample with its targets; what went in stays as it is.
+        """Augment one image, uint8 (H, W, 3) RGB, or a whole sample with its targets. The input is not changed.
 
         ``draw`` is the copy or epoch, ``key`` the name of the record; the same four give the same pixels anywhere.
-        ``keypoint_names`` are those that a sample's keypoint labels are indices into: a mirror swaps left and right.
-        ``references`` are datasets, or lists of images, by the names that transforms call them by; give the same
-        objects again and again, since what is made of them is kept. Raises PipelineError where one lacks,
-        RecordError where a transform cannot be applied to this image, CallError where the four are no address.
+        ``keypoint_names`` are the names that a sample's keypoint labels index; a mirror swaps left and right.
+        ``references`` are datasets, or lists of images, by the names that transforms use. Pass the same objects in each
+        call, because prepared references are cached by object. Raises PipelineError if one is missing, RecordError if a
+        transform cannot be applied to this image, CallError if the four are not an address.
         """
         check_address(seed=seed, draw=draw, view=view, key=key)
         sample = image if isinstance(image, Sample) else Sample(image=as_image(image))
@@ -134,9 +134,9 @@ class Pipeline:
         return result if isinstance(image, Sample) else result.image
 
     def _compile(self, names: tuple[str, ...], references: References) -> compiler.Compiled:
-        """What this thread compiled last, where it is the same."""
+        """Return the pipeline compiled by this thread's last call if the arguments are the same, else compile it."""
         if not isinstance(references, Mapping):
-            raise CallError(f"references is {validation.quoted(references)}; give datasets by name")
+            raise CallError(f"references is {validation.quoted(references)}; give a mapping of names to datasets")
         wanted = (names, tuple(sorted((name, id(each)) for name, each in references.items())))
         known: compiler.Compiled | None = getattr(self._compiled, "value", None)
         if known is not None and self._compiled.wanted == wanted:
@@ -144,12 +144,12 @@ class Pipeline:
         sources = {name: records.source_of(each) for name, each in references.items()}
         made = compiler.Compiled(self.spec, keypoint_names=names, provenance=False, references=sources)
         self._compiled.value, self._compiled.wanted = made, wanted
-        self._compiled.held = dict(references)  # so that no other object gets the place by which one is known
+        self._compiled.held = dict(references)  # keeps the objects alive, so that their ids are not reused
         return made
 
     @classmethod
     def take(cls, given: object) -> "Pipeline":
-        """What a function is given as its pipeline: one, or what ``load`` takes; CallError for anything else."""
+        """Return a pipeline unchanged, or load one. Raises CallError for anything that ``load`` does not take."""
         if isinstance(given, cls):
             return given
         if isinstance(given, PipelineSpec):
@@ -182,13 +182,13 @@ class Pipeline:
 
 @functools.cache
 def preset_names() -> tuple[str, ...]:
-    """The presets that come with this package, in alphabetical order."""
+    """Return the names of the presets in this package, in alphabetical order."""
     files = resources.files("augment").joinpath("presets").iterdir()
     return tuple(sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX)))
 
 
 def preset_text(name: str) -> str:
-    """The YAML of a preset with its comments, to read or to start from."""
+    """Return the YAML of a preset with its comments."""
     return resources.files("augment").joinpath("presets", name + _SUFFIX).read_text(encoding="utf-8")
 
 
@@ -198,10 +198,10 @@ def _preset(name: str) -> PipelineSpec:
 
 
 def _read(path: Path, source: str | os.PathLike[str]) -> str:
-    """Read a pipeline's file, never more of it than a pipeline may have."""
+    """Read a pipeline's file, up to the size limit of a pipeline."""
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would never end
-            raise OSError(errno.EINVAL, "it is no regular file")
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe would never end
+            raise OSError(errno.EINVAL, "it is not a regular file")
         with path.open("rb") as file:
             data = file.read(document.MAX_TEXT_BYTES + 1)
         return data.decode("utf-8")

@@ -1,7 +1,4 @@
-"""Records of a dataset as samples: read and decoded, each with the targets that its dataset has.
-
-``Stages`` measures the time of each stage: one look at the clock for each stage of a sample.
-"""
+"""Records of a dataset as samples: read and decoded, with the targets of the dataset."""
 
 import functools
 import os
@@ -23,24 +20,24 @@ from augment.samples.sample import Record, Sample
 
 
 class Stages:
-    """Seconds by stage. Not safe between threads."""
+    """Stopwatch of the seconds spent in each stage of the work. Not thread-safe."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._last_s = 0.0
 
     def begin(self) -> None:
-        """A stage begins now."""
+        """Start a stage."""
         self._last_s = time.perf_counter()
 
     def end(self, stage: str) -> None:
-        """The stage has ended, and the next begins."""
+        """End the stage and start the next."""
         now_s = time.perf_counter()
         self._seconds[stage] = self._seconds.get(stage, 0.0) + now_s - self._last_s
         self._last_s = now_s
 
     def take(self) -> dict[str, float]:
-        """The seconds of each stage since the last call, in the order in which they came first."""
+        """Return the seconds of each stage since the last call, in the order of first use."""
         seconds, self._seconds = self._seconds, {}
         return seconds
 
@@ -49,7 +46,7 @@ Eighths = Callable[[int, int], int]
 
 
 def annotations_of(record: Record) -> Annotations:
-    """What is said of a record."""
+    """Return the annotations of a record."""
     return Annotations.from_json(record.annotations) if record.annotations else NOTHING
 
 
@@ -62,13 +59,13 @@ def decode_record(
     cache: DecodedCache | None = None,
     stages: Stages | None = None,
 ) -> Sample:
-    """Read and decode one record; ``eighths`` says from height and width how much of it is decoded.
+    """Read and decode one record; ``eighths`` returns the decoded size in eighths for a height and width.
 
-    ``cache`` keeps what was decoded. It is asked only where the file cannot have changed since the scan, so that
-    whether a record is refused does not depend on what is kept. Nobody changes the arrays of the sample.
+    ``cache`` keeps decoded images. It is used only if the file cannot have changed since the scan, so that refusals do
+    not depend on the cache. The arrays of the sample must not be changed.
 
-    Raises RecordError with the record's key where the file is not what the manifest describes or no image,
-    StorageError where the machine fails to read it.
+    Raises RecordError with the record's key if the file is not an image or differs from the manifest, StorageError if
+    the machine fails to read it.
     """
     stages = stages or Stages()
     stages.begin()
@@ -98,7 +95,7 @@ def _image(dataset: Dataset, record: Record, max_pixels: int, eighths: Eighths, 
 
 
 class RecordSource:
-    """The records of a dataset (of its chosen split) that transforms may take from: a ``donors.source.Source``."""
+    """Records of a dataset, or of its chosen split, as a ``donors.source.Source``."""
 
     def __init__(
         self, dataset: Dataset, *, max_pixels: int = DEFAULT_MAX_PIXELS, cache: DecodedCache | None = None
@@ -120,9 +117,9 @@ class RecordSource:
 
 
 class Loose:
-    """Images that lie in memory, as a ``donors.source.Source``; their keys are their places.
+    """Images in memory as a ``donors.source.Source``; their keys are their positions.
 
-    CallError where one is no uint8 (H, W, 3) RGB, or where there is none.
+    Raises CallError if one is not uint8 (H, W, 3) RGB, or if there are none.
     """
 
     def __init__(self, given: Sequence[Sample | ArrayLike]) -> None:
@@ -132,7 +129,7 @@ class Loose:
             )
         self._samples = [as_sample(each) if isinstance(each, Sample) else Sample(as_image(each)) for each in given]
         if not self._samples:
-            raise CallError("references are no images at all; give at least one")
+            raise CallError("references has no images; give at least one")
 
     @property
     def num_records(self) -> int:
@@ -151,7 +148,7 @@ def source_of(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     cache: DecodedCache | None = None,
 ) -> RecordSource | Loose:
-    """Where transforms find the references that somebody gave: of a dataset with splits those of the training split."""
+    """Return the references as a source for transforms: of a dataset with splits, the training split."""
     if isinstance(given, Dataset):
         return RecordSource(given.choose(None), max_pixels=max_pixels, cache=cache)
     return Loose(given)

@@ -1,4 +1,4 @@
-"""The datasets that transforms of a pipeline take images of: given by name, each found in a folder or as it is."""
+"""Reference datasets that transforms take images from, each given by name as a dataset or a folder."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,20 @@ from augment.transforms.runtime import compiler
 from augment.validation import did_you_mean
 
 References = Mapping[str, Dataset | str | os.PathLike[str]]
-"""Datasets, or paths of folders to be scanned, by the names that transforms call them by."""
+"""Datasets, or paths of folders to scan, by the names that transforms use."""
 
 
 def take(given: References | None, pipelines: Iterable[PipelineSpec], *, has_views: bool = False) -> dict[str, Dataset]:
-    """The datasets that these pipelines name; folders are scanned once it is known that none lacks.
+    """Return the datasets that these pipelines name. Folders are scanned only after all names are known to be given.
 
-    Raises PipelineError for each transform whose dataset is not given, with the place of the view where pipelines are
-    those of views, and CallError for a name that no transform has.
+    Raises PipelineError for each transform whose dataset is missing, with the position of the view if ``has_views``,
+    and CallError for a name that no transform uses.
     """
     found: object = {} if given is None else given
     if not isinstance(found, Mapping):
-        raise CallError(f"references is {validation.quoted(found)}; give datasets by name, as {{'styles': FOLDER}}")
+        raise CallError(
+            f"references is {validation.quoted(found)}; give a mapping of names to datasets, as {{'styles': FOLDER}}"
+        )
     for name in found:
         validation.text("the name of references", name)
     specs = tuple(pipelines)
@@ -34,6 +36,6 @@ def take(given: References | None, pipelines: Iterable[PipelineSpec], *, has_vie
     names = frozenset().union(*map(compiler.references_of, specs))
     for name in found:
         if name not in names:
-            told = did_you_mean(name, names) or f"; they take those of {', '.join(sorted(names)) or 'none'}"
-            raise CallError(f"references has {validation.quoted(name)}, whose images no transform takes{told}")
+            told = did_you_mean(name, names) or f"; they use {', '.join(sorted(names)) or 'none'}"
+            raise CallError(f"references has {validation.quoted(name)}, which no transform uses{told}")
     return {name: scan.take(found[name]) for name in sorted(names)}

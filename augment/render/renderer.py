@@ -1,4 +1,4 @@
-"""One record to one augmented sample and its encoded form: the stages of the data's way, joined in order.
+"""Render one record to one augmented sample and its encoded form, in stages.
 
     read -> decode -> transforms -> encode
 
@@ -35,9 +35,9 @@ from augment.transforms.runtime import compiler, donor_step
 
 
 class Renderer:
-    """Renders records of one dataset through one pipeline with one seed.
+    """Renderer of records of one dataset through one pipeline with one seed.
 
-    Not safe between threads: transforms keep scratch state while they run.
+    Not thread-safe: transforms keep scratch state while they run.
     """
 
     def __init__(
@@ -74,21 +74,21 @@ class Renderer:
         )
 
     def address(self, record: Record, *, draw: int, view: int = 0) -> Address:
-        """The address of this record's sample in this draw and view."""
+        """Return the address of this record's sample in this draw and view."""
         return Address(self._engine, record.digest, self.spec.digest, self.seed, draw, view, record.key, self._others)
 
     def subject(self, record: Record) -> str:
-        """Return what a verdict on this record is about: the record under this pipeline and engine.
+        """Return the subject of a verdict on this record: the record under this pipeline and engine.
 
-        An image that is too slow or too large for one pipeline is not refused to the others.
+        An image that is too slow or too large for one pipeline is not refused for others.
         """
         return subject(record.digest, self.spec, self._others)
 
     def decode(self, record: Record) -> Sample:
-        """Read and decode the record's image, reduced where the pipeline allows it: the input of every draw.
+        """Read and decode the record's image, reduced if the pipeline allows it. The result serves all draws.
 
-        Raises RecordError with the record's key where the file is not what the manifest describes or no image,
-        StorageError where the machine fails to read it.
+        Raises RecordError with the record's key if the file is not an image or differs from the manifest, StorageError
+        if the machine fails to read it.
         """
         return records.decode_record(
             self.dataset,
@@ -100,7 +100,7 @@ class Renderer:
         )
 
     def transform(self, record: Record, sample: Sample, *, draw: int, view: int = 0) -> Rendered:
-        """Augment what ``decode`` returned, which stays as it is: many draws can be taken from one decoded image."""
+        """Augment a sample from ``decode``. The sample is not changed, so that one decoded image serves many draws."""
         self.stages.begin()
         address = self.address(record, draw=draw, view=view)
         rendered = render_at(address, self._transform, sample, full_size=(record.height, record.width))
@@ -108,7 +108,7 @@ class Renderer:
         return rendered
 
     def annotations(self, record: Record, rendered: Rendered) -> Annotations:
-        """What can be said of an augmented sample of a record and its donors, in the words of their dataset."""
+        """Return the annotations of an augmented sample of a record and its donors, in the names of their dataset."""
         keys = donor_step.donor_keys(rendered.applied)
         places = (self.dataset.find(key) for key in keys)
         donors = [records.annotations_of(self.dataset.record(place)) for place in places if place is not None]
@@ -119,23 +119,23 @@ class Renderer:
         return self.transform(record, self.decode(record), draw=draw, view=view)
 
     def eighths(self, record: Record) -> int:
-        """How many eighths of the record's image are decoded, of its height and of its width."""
+        """Return how many eighths of the height and width of the record's image are decoded."""
         return self._eighths(record.height, record.width)
 
     def fits(self, record: Record) -> bool:
-        """True if the record's image is large enough for the pipeline, whatever chance draws."""
+        """Return True if the record's image is large enough for every draw of the pipeline."""
         return self._transform.misfit(record.height, record.width) is None
 
 
 class LastDecoded:
-    """The record that was decoded last, kept for its other draws and for views that need as much of it."""
+    """Cache of the last decoded record, for its other draws and for views decoded at the same size."""
 
     def __init__(self) -> None:
         self._key: str | None = None
         self._samples: dict[int, Sample] = {}
 
     def sample(self, renderer: Renderer, record: Record) -> Sample:
-        """Return what ``Renderer.decode`` returns, decoded at most once; nobody changes it."""
+        """Return the result of ``Renderer.decode``, decoded at most once. It must not be changed."""
         if self._key != record.key:
             self._key, self._samples = record.key, {}
         eighths = renderer.eighths(record)
@@ -147,10 +147,10 @@ class LastDecoded:
 def render_at(
     address: Address, transform: compiler.Compiled, sample: Sample, *, full_size: tuple[int, int]
 ) -> Rendered:
-    """Apply a pipeline to a decoded sample at an address; the sample stays as it is.
+    """Apply a pipeline to a decoded sample at an address. The sample is not changed.
 
-    ``full_size`` is the height and width of the upright image, which may have been decoded smaller; the inverse leads
-    to its pixels. Raises RecordError with the address's key if a transform cannot be applied to the image.
+    ``full_size`` is the height and width of the upright image, which may have been decoded smaller; the inverse maps to
+    its pixels. Raises RecordError with the address's key if a transform cannot be applied to the image.
     """
     made = transform.made(sample, seed=address.seed, draw=address.draw, view=address.view, key=address.key)
     inverse = None if made.matrix is None else _inverse(made.matrix, full_size, sample)
@@ -165,7 +165,7 @@ def _inverse(matrix: NDArray[np.float64], full_size: tuple[int, int], decoded: S
 
 
 class EncodedSample(NamedTuple):
-    """A sample as files: its image, and its mask as PNG, or None if it has none."""
+    """A sample as file contents: its image, and its mask as PNG, or None if it has no mask."""
 
     image: bytes
     mask: bytes | None
@@ -183,23 +183,23 @@ def encode_sample(
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSource:
-    """A dataset that transforms call by a name: where its manifest lies, and what that must hold."""
+    """A dataset that transforms use by name: the path and the digest of its manifest."""
 
     name: str
     manifest: Path
     dataset_digest: str
 
     def open(self) -> Dataset:
-        """The dataset; DatasetError where the file holds another one."""
+        """Return the dataset. Raises DatasetError if the file holds another one."""
         return _opened(self.manifest, self.dataset_digest)
 
 
 @dataclass(frozen=True, slots=True)
 class RenderSource:
-    """What a worker needs to make a Renderer of its own: names and digests, no pixels.
+    """Names and digests from which a worker makes its own Renderer; no pixels.
 
-    ``manifest`` is a saved dataset; ``dataset_digest`` is what that file must hold, so that a file replaced under
-    the same name is noticed. ``references`` are the datasets that transforms name.
+    ``manifest`` is a saved dataset; ``dataset_digest`` is the digest it must have, so that a file replaced under the
+    same name is noticed. ``references`` are the datasets that transforms use.
     """
 
     manifest: Path
@@ -213,13 +213,13 @@ class RenderSource:
     cache: CachePlace | None = None
 
     def renderer(self) -> Renderer:
-        """The renderer of this process for this source; the same one each time (never share it between threads)."""
+        """Return this process's renderer for this source, the same one each time. Never share it between threads."""
         manifests = (self.manifest, *(each.manifest for each in self.references))
         return _renderer(self, tuple(map(file_identity, manifests)))
 
 
 @functools.lru_cache(maxsize=64)
-def _renderer(source: RenderSource, files: tuple[object, ...]) -> Renderer:  # noqa: ARG001 - as file_identity says
+def _renderer(source: RenderSource, files: tuple[object, ...]) -> Renderer:  # noqa: ARG001 - see file_identity
     albumentations_import.use_one_thread()
     dataset = _opened(source.manifest, source.dataset_digest)
     return Renderer(
@@ -234,7 +234,7 @@ def _renderer(source: RenderSource, files: tuple[object, ...]) -> Renderer:  # n
 
 
 def file_identity(manifest: Path) -> tuple[int, ...]:
-    """Return what tells the file from one that lay at its path before, as in the place of a closed memory file."""
+    """Return an identity of the file that differs from earlier files at the same path, such as closed memory files."""
     file = manifest.stat()
     return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
 
@@ -250,10 +250,10 @@ def _opened(manifest: Path, digest: str) -> Dataset:
 
 
 def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str, str]) -> tuple[str, ...]:
-    """What else than the record the pixels of a sample depend on: digests, for its address.
+    """Return the digests, other than the record's, that the pixels of a sample depend on.
 
-    The split's (``dataset``) where a node takes donors of it; of references, by their digests here, the name and the
-    digest of those that transforms name, in the order of the names.
+    These are the digest of the split of ``dataset`` if a node takes donors from it, and the name and digest of each
+    reference that transforms use, in the order of names. ``references`` are digests by name.
     """
     found = [dataset.split_digest] if dataset is not None and compiler.takes_donors(spec) else []
     for name in sorted(compiler.references_of(spec)):
@@ -262,11 +262,11 @@ def others(spec: PipelineSpec, dataset: Dataset | None, references: Mapping[str,
 
 
 def subject(record_digest: str, spec: PipelineSpec, taken_from: tuple[str, ...]) -> str:
-    """Return what a verdict is about: the record under a pipeline that takes from these others, by this engine."""
+    """Return the subject of a verdict: the record, the pipeline, the digests in ``taken_from``, and this engine."""
     pipeline = digest_fields((spec.digest, *taken_from)).hex() if taken_from else spec.digest
     return f"{record_digest}-{pipeline}-{engine.engine_id()}"
 
 
 def check_seed(seed: object) -> int:
-    """The seed as Python's integer; CallError unless it is one in [0, 2**64)."""
+    """Return the seed as Python's integer. Raises CallError unless it is in [0, 2**64)."""
     return validation.integer("seed", seed, 0, validation.SEED_MAX)

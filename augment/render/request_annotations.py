@@ -1,9 +1,8 @@
-"""Annotations and masks that a client sends with its images, by names or numbers.
+"""Annotations and masks that a client sends with its images, with names or numbers.
 
-A client may call classes by numbers (as its own arrays do) or by names; it gets back what it sent. The text is one
-object for one image, a list with one object for each image in their order, or an object that maps the names of the
-images' files (in any normal form) to objects. Each object has the members of ``annotations.Annotations`` and ``label``,
-the image's class.
+A client may identify classes by numbers or by names; the answer uses the same. The text is one object for one image, a
+list with one object for each image in their order, or an object that maps the file names of the images (in any normal
+form) to objects. Each object has the members of ``annotations.Annotations`` and ``label``, the image's class.
 """
 
 import unicodedata
@@ -26,18 +25,18 @@ _MEMBERS = frozenset({"label"} | {each.name for each in fields(Annotations)})
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What was said about one image. ``numbers`` names the members that came as numbers."""
+    """Annotations of one image in a request. ``numbers`` names the members that came as numbers."""
 
     annotations: Annotations = NOTHING
     label: str | int | None = None
     numbers: frozenset[str] = frozenset()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """Most images come without a word: that travels by its name."""
+        """Pickle the empty value, which most images have, by its name."""
         return "NOTHING_SAID" if self is NOTHING_SAID else object.__reduce_ex__(self, protocol)
 
     def vocabulary(self, *, has_mask: bool) -> Vocabulary:
-        """The names that occur here and the targets that are there, for this image alone."""
+        """Return the names and targets of this image alone."""
         said = self.annotations
         classes = sorted({*(said.box_labels or ()), *(said.labels or ())})
         present = {each.name for each in fields(Annotations) if getattr(said, each.name) is not None}
@@ -45,11 +44,11 @@ class Said:
         return Vocabulary(tuple(classes), tuple(sorted(set(said.keypoint_labels or ()))), frozenset(targets))
 
     def canonical(self) -> str | None:
-        """One text for what counts in the record's digest; None where nothing was said."""
+        """Return the annotations as text for the record's digest, or None if there are none."""
         return None if self.annotations == NOTHING else self.annotations.to_json()
 
     def members(self, made: Annotations) -> dict[str, Any]:
-        """What is answered of an augmented copy, in the client's own words."""
+        """Return an augmented copy's annotations for the answer, with the client's names or numbers."""
         members: dict[str, Any] = {} if self.label is None else {"label": self.label}
         members |= made.members()
         for name in self.numbers:
@@ -62,37 +61,36 @@ NOTHING_SAID = Said()
 
 
 def read(text: str, names: Sequence[str]) -> list[Said]:
-    """Read what is said about each of some images, whose files have these names; CallError tells each place."""
+    """Read the annotations of images whose files have these names.
+
+    Raises CallError with the place of the first error.
+    """
     return [_said(one, place) for one, place in _by_image(validation.read_json(FIELD, text), names)]
 
 
 def _by_image(document: Any, names: Sequence[str]) -> list[tuple[Any, str]]:
     if isinstance(document, list):
         if len(document) != len(names):
-            raise CallError(
-                f"{FIELD} are a list of {len(document)}, there are {len(names)} images; send one object for each"
-            )
+            raise CallError(f"{FIELD} are a list of {len(document)} for {len(names)} images; send one object for each")
         return [(one, f"{FIELD}[{i}]") for i, one in enumerate(document)]
     if not isinstance(document, Mapping):
-        raise CallError(f"{FIELD} are {type(document).__name__}; send an object, or a list of one for each image")
+        raise CallError(f"{FIELD} are {type(document).__name__}; send an object, or a list with one for each image")
     if document.keys() <= _MEMBERS:
         if len(names) > 1:
-            raise CallError(
-                f"{FIELD} are one object, there are {len(names)} images; send a list with one object for each"
-            )
+            raise CallError(f"{FIELD} are one object for {len(names)} images; send a list with one object for each")
         return [(document, FIELD)]
     by_name = {_plain(name): one for name, one in document.items()}
     unknown = sorted(by_name.keys() - set(map(_plain, names)))
     if unknown:
-        what = f"no image's file is called {quoted(unknown[0], 100)}, and no annotation is"
-        raise CallError(f"{FIELD}: {what}; annotations are {', '.join(sorted(_MEMBERS))}")
+        what = f"{quoted(unknown[0], 100)} is neither the file name of an image nor a kind of annotation"
+        raise CallError(f"{FIELD}: {what}; the kinds are {', '.join(sorted(_MEMBERS))}")
     counts = Counter(map(_plain, names))
     shared = next((name for name in by_name if counts[name] > 1), None)
     if shared is not None:
-        what = f"{counts[shared]} images are called {quoted(shared, 100)}"
+        what = f"{counts[shared]} images have the name {quoted(shared, 100)}"
         raise CallError(f"{FIELD}: {what}; send a list with one object for each image, in their order")
     if len(by_name) < len(document):
-        raise CallError(f"{FIELD}: two of its names are one in Unicode's normal form C; send a list in their place")
+        raise CallError(f"{FIELD}: two of the names are equal in Unicode's normal form C; send a list instead")
     return [(by_name.get(_plain(name), {}), f"{FIELD}[{name!r}]") for name in names]
 
 
@@ -102,11 +100,11 @@ def _plain(name: str) -> str:
 
 def _said(one: Any, place: str) -> Said:
     if not isinstance(one, Mapping):
-        raise CallError(f"{place} is no object; send {{}} where there is nothing to say")
+        raise CallError(f"{place} is not an object; send {{}} for an image without annotations")
     members = dict(one)
     label = members.pop("label", None)
     if label is not None and (isinstance(label, bool) or not isinstance(label, str | int)):
-        raise CallError(f"{place}.label is {label!r}; it is a name or a number")
+        raise CallError(f"{place}.label is {label!r}; it must be a name or a number")
     numbers = set()
     for name in _NAMED:
         given = members.get(name)
@@ -124,7 +122,10 @@ def _said(one: Any, place: str) -> Said:
 
 
 def check(said: Said, height: int, width: int) -> Said:
-    """Return the same with boxes cut at the image's edges; ValueError with all that cannot be true of the image."""
+    """Return the annotations with boxes cut at the image's edges.
+
+    Raises ValueError if they cannot be true of the image.
+    """
     problems = said.annotations.problems(height, width)
     if problems:
         raise ValueError("; ".join(problems[:5]) + (f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""))

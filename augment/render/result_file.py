@@ -1,7 +1,7 @@
-"""A worker's result in a file: content that is served as it is, then a JSON description of it.
+"""File that holds a worker's result: the content, served unchanged, then its description in JSON.
 
-The file exists before the worker is asked and is never created here: when nobody waits any more its name is removed,
-and what a late worker may still write vanishes with the worker's hold on it.
+The file exists before the worker is asked and is never created here. If the requester has gone, its name is already
+removed, and late writes vanish when the worker closes the file.
 """
 
 import errno
@@ -17,17 +17,17 @@ from augment.errors import StorageError
 from augment.samples.sample import Refusal
 
 _PARTS_AT_ONCE = 1024
-"""As many as Linux takes in one call (IOV_MAX)."""
+"""Most buffers that Linux takes in one call (IOV_MAX)."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """What was laid down, and how.
+    """Layout and statistics of a written result.
 
-    ``content_bytes`` of the file's ``num_bytes`` are the content. ``refusals`` are the records that were refused,
-    ``num_replaced`` counts rows that stand for another record, ``seconds`` tells what each stage of the work took.
+    ``content_bytes`` of the file's ``num_bytes`` are the content. ``refusals`` are the refused records,
+    ``num_replaced`` counts rows that replace another record, ``seconds`` are the durations of the stages.
     """
 
     content_bytes: int
@@ -38,10 +38,10 @@ class Laid:
 
 
 def write(into: Path, content: Sequence[bytes | memoryview], description: object = None) -> tuple[int, int] | None:
-    """Lay content and description (JSON) down in an existing file: the bytes of the content, and of all.
+    """Write content and description (JSON) into an existing file. Return the bytes of the content and of all.
 
-    It is written, never mapped, so that a full file system is an error and not a signal. None where there is no room,
-    StorageError where the file cannot be written.
+    The file is written, never mapped, so that a full file system is an error and not a signal. Returns None if there is
+    no room. Raises StorageError if the file cannot be written.
     """
     parts = [memoryview(part).cast("B") for part in content]
     content_bytes = sum(map(len, parts))
@@ -60,12 +60,12 @@ def write(into: Path, content: Sequence[bytes | memoryview], description: object
 
 
 def read_content(path: Path, laid: Laid) -> memoryview:
-    """The content, read-only and mapped; it stays readable after the file is removed."""
+    """Return the content, read-only and mapped; it stays readable after the file is removed."""
     return memoryview(_map(path, laid))[: laid.content_bytes]
 
 
 def read_description(path: Path, laid: Laid) -> Any:
-    """The description, as it was given to ``write``."""
+    """Return the description that was given to ``write``."""
     return json.loads(memoryview(_map(path, laid))[laid.content_bytes :].tobytes())
 
 
@@ -83,7 +83,7 @@ def _write_all(descriptor: int, parts: list[memoryview]) -> None:
     left = [part for part in parts if part]
     while left:
         written = os.writev(descriptor, left[:_PARTS_AT_ONCE])
-        while written:  # what was written in part is first in the next round
+        while written:  # a partly written buffer is first in the next round
             part = left[0][written:]
             written -= len(left[0]) - len(part)
             left[:1] = [part] if part else []

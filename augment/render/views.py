@@ -12,27 +12,27 @@ from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline
 
 VIEWS_MAX: Final = 64
-"""Images of one record in a row; DINO (Caron et al. 2021) takes 2 global and up to 10 local ones."""
+"""Most images of one record in a row; DINO (Caron et al. 2021) takes 2 global and up to 10 local ones."""
 
 _MEMBERS: Final = ("pipeline", "count")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """``count`` views through one pipeline: draws of their own, since each has its number in the address."""
+    """``count`` views through one pipeline, each a separate draw because its number is in the address."""
 
     pipeline: Pipeline
     count: int = 1
 
 
 def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, ...]:
-    """What a stream is given: a pipeline or a list of views, never both.
+    """Return the views of a stream from a pipeline or a list of views, never both.
 
-    A view is what ``Pipeline.take`` takes, or a mapping with ``pipeline`` and ``count``. Raises CallError, and
-    PipelineError with the place below ``views``.
+    A view is anything that ``Pipeline.take`` takes, or a mapping with ``pipeline`` and ``count``. Raises CallError, and
+    PipelineError with the position below ``views``.
     """
     if pipeline is not None and views is not None:
-        raise CallError("pipeline and views are both given; `views` stands in the place of `pipeline`, leave one out")
+        raise CallError("pipeline and views are both given; `views` replaces `pipeline`, leave one out")
     if pipeline is None and views is None:
         raise CallError(
             "pipeline is None; give an augment.Pipeline, the name of a preset or the path of a file, or `views`, a "
@@ -47,12 +47,12 @@ def take_views(pipeline: object, views: Sequence[object] | None) -> tuple[View, 
         )
     found = tuple(_view(each, i) for i, each in enumerate(views))
     if (total := sum(view.count for view in found)) > VIEWS_MAX:
-        raise CallError(f"views come to {total}, a row may have {VIEWS_MAX} (VIEWS_MAX); lower a count")
+        raise CallError(f"views add up to {total}, a row may have {VIEWS_MAX} (VIEWS_MAX); lower a count")
     return found
 
 
 def problems_of_view(place: int | None) -> AbstractContextManager[None]:
-    """What is wrong with a pipeline inside is said with its place below ``views``; None: it is the only one."""
+    """Prefix the problems of a pipeline with its position below ``views``; None means it is the only pipeline."""
     return problems_below(*(() if place is None else ("views", place, "pipeline")))
 
 

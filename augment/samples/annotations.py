@@ -1,30 +1,30 @@
 """Annotations of an image: one form for every format, the manifest, the wire and the API.
 
-As JSON it is one object; each member is optional, and a list that is there but empty means "none in this image":
+As JSON it is one object; each member is optional, and an empty list means "none in this image":
 
     labels               {"cat": 1.0, "outdoor": 1.0}: several classes, or one class's share of each (soft labels)
     boxes                [[x_min, y_min, x_max, y_max], …]
     box_labels           ["car", …], one for each box
-    box_attributes       [{"difficult": true}, …], one for each box: carried along, never looked at
+    box_attributes       [{"difficult": true}, …], one for each box: carried along, never interpreted
     instance_masks       one for each box: polygons [[x, y, x, y, …], …], {"size": [H, W], "counts": "…"} or null
     keypoints            [[x, y], …]
     keypoint_labels      ["nose", …], one for each keypoint; so are all of the following
-    keypoint_visibility  0 not annotated (its place means nothing), 1 hidden, 2 visible, as COCO has it
+    keypoint_visibility  0 not annotated (its coordinates mean nothing), 1 hidden, 2 visible, as in COCO
     keypoint_angles      radians, counted from the x axis towards the y axis (clockwise on the screen), in [0, 2 pi)
     keypoint_scales      pixels
     keypoint_boxes       the index in ``boxes`` of the object that it belongs to, -1 for none
-    extra                {"caption": "…"}: carried along, never looked at
+    extra                {"caption": "…"}: carried along, never interpreted
 
-Coordinates are pixels of the upright image. Boxes and polygons are measured at the edges of pixels: the whole image
-is [0, 0, W, H]. Keypoints are measured at their centres: (0, 0) is the centre of the top left pixel, as OpenCV and
-Albumentations have it. An image's single class is not here but in its record's ``label``, its mask is a file. A mirror
-exchanges the keypoints that ``partners`` finds by left and right in their names.
+Coordinates are pixels of the upright image. Boxes and polygons are measured at the edges of pixels: the whole image is
+[0, 0, W, H]. Keypoints are measured at their centres: (0, 0) is the centre of the top left pixel, as in OpenCV and
+Albumentations. An image's single class is its record's ``label``, its mask is a file. A mirror exchanges the keypoints
+that ``partners`` finds by left and right in their names.
 
 ``counts`` are COCO's run lengths of a binary mask, column by column: how many 0, then 1, then 0 … The text is that of
 pycocotools (``rleToString`` and ``rleFrString`` in its maskApi.c): numbers of five bits a character and a flag for
 "more", each from the third on as its difference to the one before the last. It is read here because pycocotools trusts
-what it gets: text that claims more pixels than the mask has is written past the end of the memory, and of text that
-claims less the rest of the mask is whatever the memory held.
+its input: it writes past the end of the memory if the text has more pixels than the mask, and leaves uninitialised
+memory in the mask if the text has fewer.
 """
 
 import functools
@@ -44,17 +44,20 @@ _FIRST = 48
 _MORE = 0x20
 _SIGN = 0x10
 _MOST_GROUPS = 13
-"""Characters of one number: 64 bits."""
+"""Most characters of one number: 64 bits."""
 
 
 def read(counts: str, *, height: int, width: int) -> list[int]:
-    """The run lengths in this text: none is negative and their sum is ``height * width``. Raises ValueError."""
+    """Read the run lengths in this text.
+
+    Raises ValueError if one is negative or their sum is not ``height * width``.
+    """
     runs: list[int] = []
     number, shift = 0, 0
     for char in counts:
         group = ord(char) - _FIRST
         if not 0 <= group < 2 * _MORE or shift >= 5 * _MOST_GROUPS:
-            raise ValueError(f"run lengths hold no {char!r} there")
+            raise ValueError(f"run lengths cannot contain {char!r} there")
         number |= (group & (_MORE - 1)) << shift
         shift += 5
         if group & _MORE:
@@ -75,8 +78,7 @@ def read(counts: str, *, height: int, width: int) -> list[int]:
 
 
 EDGE_TOLERANCE = 1.0
-"""Pixels by which a box may leave the image: what rounding in the tools of the field leaves. It is cut; more is an
-error."""
+"""Pixels by which a box may leave the image, because tools of the field round. The excess is cut; more is an error."""
 
 Point = tuple[float, float]
 Corners = tuple[float, float, float, float]
@@ -85,7 +87,7 @@ Polygons = tuple[tuple[float, ...], ...]
 _BY_BOX = ("box_labels", "box_attributes", "instance_masks")
 BY_KEYPOINT = ("keypoint_labels", "keypoint_visibility", "keypoint_angles", "keypoint_scales", "keypoint_boxes")
 _FREE = ("labels", "box_labels", "box_attributes", "keypoint_labels", "extra")
-"""Members that hold text or anything."""
+"""Members that hold text or any JSON."""
 _VISIBILITIES = frozenset({0, 1, 2})
 
 
@@ -100,7 +102,7 @@ class Rle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
-    """The annotations of one image; None is "the dataset does not say", empty is "none in this image"."""
+    """Annotations of one image; None is "the dataset does not say", empty is "none in this image"."""
 
     labels: Mapping[str, float] | None = None
     boxes: tuple[Corners, ...] | None = None
@@ -116,30 +118,30 @@ class Annotations:
     extra: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
-        """One text for equal annotations: members sorted, nothing between them, measures as Python writes floats.
+        """Return the canonical text: members sorted, no spaces, numbers as Python writes floats.
 
-        Raises ValueError where a number is not finite.
+        Equal annotations have equal text. Raises ValueError if a number is not finite.
         """
         return _dumped(self.members())
 
     def members(self) -> dict[str, Any]:
-        """The members that are there, as JSON has them."""
+        """Return the members that are not None, as JSON."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         there = {name: value for name, value in found.items() if value is not None}
         return {name: _WRITE[name](value) if name in _WRITE else value for name, value in there.items()}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Annotations":
-        """Read what ``to_json`` wrote; of anything else ``parse`` says what is wrong."""
+        """Read the text that ``to_json`` wrote. Raises ValueError as ``parse`` does for anything else."""
         return parse(json.loads(text))
 
     def problems(self, height: int, width: int) -> list[str]:
-        """What is wrong with these annotations on an upright image of this size, each in one line; empty if nothing.
+        """Return the problems of these annotations on an upright image of this size, one line each.
 
         Each line begins with its kind and a colon, so that they can be counted: ``box outside``, ``box without area``,
         ``polygon outside``, ``not a polygon``, ``mask of another size``, ``not run lengths``, ``unknown box``,
-        ``unknown visibility``, ``not a number``, ``not text``, ``lengths differ``. Where there is
-        none, ``within(height, width).to_json()`` is UTF-8, and what it says can be drawn.
+        ``unknown visibility``, ``not a number``, ``not text``, ``lengths differ``. Without problems, ``within(height,
+        width).to_json()`` is UTF-8 and the annotations can be drawn.
         """
         lengths = list(_wrong_lengths(self))
         if lengths:
@@ -152,7 +154,7 @@ class Annotations:
         ]
 
     def within(self, height: int, width: int) -> "Annotations":
-        """The same with boxes cut at the image's edges, and 0 for coordinates of keypoints that have no place."""
+        """Return the annotations with boxes cut at the image's edges, and 0 for coordinates of unplaced keypoints."""
         changed: dict[str, Any] = {}
         if self.boxes and any(_leaves(box, height, width, 0.0) for box in self.boxes):
             changed["boxes"] = tuple(
@@ -168,13 +170,16 @@ NOTHING = Annotations()
 
 
 def parse(members: object) -> Annotations:
-    """Read JSON as this module's text describes it; ValueError names the first member that is something else."""
+    """Read JSON as this module's docstring describes it.
+
+    Raises ValueError for the first member that is something else.
+    """
     if not isinstance(members, Mapping):
-        raise _other("annotations are an object", members)
+        raise _other("annotations must be an object", members)
     known = {field.name: field for field in fields(Annotations)}
     for name in members:
         if name not in known:
-            raise ValueError(f"annotations have no member {name!r}; there are {', '.join(known)}")
+            raise ValueError(f"annotations have no member {name!r}; the members are {', '.join(known)}")
     return Annotations(**{name: _READ[name](value, name) for name, value in members.items() if value is not None})
 
 
@@ -224,7 +229,7 @@ def _wrong_keypoints(annotations: Annotations) -> Iterator[str]:
     visibility = annotations.keypoint_visibility or (2,) * len(points)
     for i, (point, seen) in enumerate(zip(points, visibility, strict=True)):
         if seen not in _VISIBILITIES:
-            yield f"unknown visibility: of keypoint {i} it is {seen}; it is 0, 1 or 2"
+            yield f"unknown visibility: of keypoint {i} it is {seen}; it must be 0, 1 or 2"
         elif seen and not _is_finite(point):
             yield f"not a number: keypoint {i} is {quoted_json(point)}"
     for name in ("keypoint_angles", "keypoint_scales"):
@@ -243,7 +248,7 @@ def _wrong_texts(annotations: Annotations) -> Iterator[str]:
         except UnicodeEncodeError:
             yield f"not text: {name} holds half of a character"
         except (TypeError, ValueError, RecursionError) as error:
-            yield f"not a number: {name} holds what JSON cannot ({error})"
+            yield f"not a number: {name} holds a value outside JSON ({error})"
 
 
 def _is_finite(numbers: Sequence[float]) -> bool:
@@ -260,7 +265,7 @@ def _leaves(box: Corners, height: int, width: int, tolerance: float) -> bool:
 
 
 def _floats(values: Sequence[float]) -> list[float]:
-    """An integer and the float that equals it are one measure, and so are the two zeros."""
+    """Return the values as floats with -0.0 as 0.0, so that an integer, an equal float and both zeros have one text."""
     return [float(value) + 0.0 for value in values]
 
 
@@ -289,13 +294,13 @@ _object = _of(Mapping, "holds objects")
 
 
 def number(value: object, name: str) -> float:
-    """A number of JSON, finite or not; ValueError, which calls it ``name``, where it is something else."""
+    """Return a number of JSON, finite or not. Raises ValueError, which calls it ``name``, for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _other(f"{name} holds numbers", value)
     try:
         return float(value)
     except OverflowError as error:
-        raise ValueError(f"{name} holds a number of {len(str(abs(value)))} digits") from error
+        raise ValueError(f"{name} has a number of {len(str(abs(value)))} digits") from error
 
 
 def _integer(value: object, name: str) -> int:
@@ -315,7 +320,7 @@ def _rows(length: int) -> Callable[[object, str], tuple[tuple[float, ...], ...]]
         rows = tuple(tuple(number(each, name) for each in _sequence(row, name)) for row in _sequence(value, name))
         for row in rows:
             if len(row) != length:
-                raise _other(f"{name} holds lists of {length} numbers", row)
+                raise _other(f"{name} must be lists of {length} numbers", row)
         return rows
 
     return read
@@ -327,12 +332,12 @@ def _mask(value: object, name: str) -> Polygons | Rle | None:
     if isinstance(value, Mapping):
         size, counts = value.get("size"), value.get("counts")
         if not isinstance(size, list | tuple) or len(size) != 2 or not isinstance(counts, str):
-            raise _other(f'{name} holds {{"size": [H, W], "counts": "…"}} or polygons', value)
+            raise _other(f'{name} must be {{"size": [H, W], "counts": "…"}} or polygons', value)
         return Rle(_integer(size[0], name), _integer(size[1], name), counts)
     polygons = tuple(tuple(number(each, name) for each in _sequence(part, name)) for part in _sequence(value, name))
     for part in polygons:
         if len(part) < 6 or len(part) % 2:
-            raise _other(f"{name}: a polygon is at least three points [x, y, x, y, x, y]", part)
+            raise _other(f"{name}: a polygon needs at least three points [x, y, x, y, x, y]", part)
     return polygons
 
 
@@ -373,10 +378,10 @@ _CAPITALS = re.compile(r"^[LR](?=[A-Z])|(?<=[a-z0-9])[LR](?![a-z])")  # LShoulde
 
 @functools.lru_cache(maxsize=64)
 def partners(names: tuple[str, ...]) -> NDArray[np.int64]:
-    """For each name the place of the one that differs from it by left and right alone, else its own; never written to.
+    """Return for each name the index of its left or right partner, else its own. The array is read-only.
 
-    Sides are the words left and right anywhere in a name and the letters l and r standing alone (``eye_l``), both in
-    any case; or a capital L or R that begins a name before another capital (``RWrist``), or follows a small letter or a
+    Sides are the words left and right anywhere in a name and the separate letters l and r (``eye_l``), both in any
+    case; or a capital L or R that begins a name before another capital (``RWrist``), or follows a small letter or a
     digit and precedes none (``kneeL``, ``handLTip``).
     """
     places = {name: i for i, name in enumerate(names)}
@@ -392,7 +397,7 @@ def partners(names: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def unpaired_notice(names: Sequence[str]) -> str | None:
-    """The sentence that lists the names without a partner, which a mirror keeps; None where all have one."""
+    """Return the sentence that lists the names without a partner, which a mirror keeps, or None if all have one."""
     alone = [
         name for name, place, i in zip(names, partners(tuple(names)), range(len(names)), strict=True) if place == i
     ]
@@ -408,11 +413,11 @@ def unpaired_notice(names: Sequence[str]) -> str | None:
 def exchange(
     labels: NDArray[np.int64], objects: NDArray[np.int64] | None, partner: Sequence[int] | NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows in their new order and the labels beside them, (K,) each, of keypoints seen in a mirror.
+    """Return the new order of rows and the labels, (K,) each, of keypoints seen in a mirror.
 
-    Where an object has a keypoint of either side, the two rows change places and the labels stay, so that the order
-    of an object's labels is what it was (as with YOLO's ``flip_idx``); where it has one alone, that one changes its
-    label. ``objects`` says which object each keypoint belongs to; None is one object.
+    If an object has the keypoints of both sides, the two rows change places and the labels stay, so that the order of
+    an object's labels is kept (as with YOLO's ``flip_idx``). If it has only one, that one changes its label.
+    ``objects`` has the object of each keypoint; None is one object.
     """
     order, renamed = np.arange(len(labels)), labels.copy()
     places: dict[tuple[int, int], list[int]] = {}

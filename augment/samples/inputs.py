@@ -1,4 +1,4 @@
-"""Check images and samples that a caller made: shapes, dtypes and counts, each error with its remedy."""
+"""Check images and samples from a caller: shapes, dtypes and counts, each error with its remedy."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,10 +12,10 @@ from augment.samples.sample import UNLABELLED, Sample
 
 
 def as_image(image: ArrayLike) -> NDArray[np.uint8]:
-    """The array itself if it is uint8 (H, W, 3) with at least one pixel; CallError says what it is instead."""
+    """Return the array itself if it is uint8 (H, W, 3) with at least one pixel. Raises CallError otherwise."""
     try:
         array = np.asarray(image)
-    except Exception as error:  # lists of unequal lengths, and whatever a stranger's __array__ raises
+    except Exception as error:  # lists of unequal lengths, or a foreign __array__ that raises
         raise CallError(f"an image is uint8 (H, W, 3) RGB, not {validation.quoted(image)}; give an array") from error
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         what = f"{array.dtype} {array.shape}" if array.ndim else validation.quoted(image)
@@ -24,25 +24,25 @@ def as_image(image: ArrayLike) -> NDArray[np.uint8]:
 
 
 def _remedy(array: NDArray[Any]) -> str:
-    """How an array of another kind becomes an image."""
+    """Return how to turn an array of another kind into an image."""
     match array.dtype.kind, array.shape:
         case _, shape if not shape or 0 in shape:
             pass
         case "f", _:
-            return "where its values lie in 0 to 1, give (image * 255).round().astype(numpy.uint8)"
+            return "for values in 0 to 1, give (image * 255).round().astype(numpy.uint8)"
         case "i" | "u", _ if array.dtype != np.uint8:
-            return "where its values lie in 0 to 255, give image.astype(numpy.uint8)"
+            return "for values in 0 to 255, give image.astype(numpy.uint8)"
         case "u", (_, _):
-            return "of grey make three channels: numpy.stack([image] * 3, axis=-1)"
+            return "repeat the grey channel three times: numpy.stack([image] * 3, axis=-1)"
         case "u", (_, _, 1):
-            return "of grey make three channels: numpy.repeat(image, 3, axis=2)"
+            return "repeat the grey channel three times: numpy.repeat(image, 3, axis=2)"
         case "u", (_, _, 4):
             return "leave out the alpha channel: image[:, :, :3]"
         case "u", (3, _, _):
             return "put the channels last: image.transpose(1, 2, 0)"
         case "u", (_, _, _, _):
             return "give one image after another"
-    return "augment.decode_image makes one of a file's bytes"
+    return "augment.decode_image decodes a file's bytes"
 
 
 _KINDS = {"b": "booleans", "i": "integers", "u": "integers", "f": "floats"}
@@ -68,9 +68,9 @@ _OWNED = {"boxes": ("box_labels", "box_rows", "instance_masks")} | {
 
 
 def as_sample(sample: Sample) -> Sample:
-    """The sample itself, or a copy of it with arrays where there were lists.
+    """Return the sample itself, or a copy of it with arrays in place of lists.
 
-    CallError says what of it is not as ``Sample`` says; arrays of no rows may have any shape.
+    Raises CallError if a field is not as ``Sample`` describes it; arrays without rows may have any shape.
     """
     arrays: dict[str, Any] = {"image": as_image(sample.image)}
     for name, (kinds, shape, what) in _TARGETS.items():
@@ -96,7 +96,7 @@ def as_sample(sample: Sample) -> Sample:
     for name in ("mask", "instance_masks"):
         if name in arrays and arrays[name].size and arrays[name].shape[-2:] != arrays["image"].shape[:2]:
             there, image = arrays[name].shape[-2:], arrays["image"].shape[:2]
-            raise CallError(f"{name} is {there} high and wide, the image {image}; they must be of one size")
+            raise CallError(f"{name} is {there} high and wide, the image is {image}; they must have one size")
     if sample.label is not None:
         validation.integer("label", sample.label, UNLABELLED)
     if all(getattr(sample, name) is array for name, array in arrays.items()):

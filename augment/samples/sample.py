@@ -1,4 +1,4 @@
-"""Record, Sample, Provenance and Batch: what flows through the engine, and the collation of samples into a batch."""
+"""Record, Sample, Provenance and Batch: the data of the engine, and the collation of samples into a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,19 +15,19 @@ from augment.notebook import Thumbnail
 from augment.samples.annotations import BY_KEYPOINT
 
 UNLABELLED = -1
-"""The label of a row without a class in a dataset that has classes."""
+"""Label of a row without a class in a dataset that has classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One encoded image of a dataset, as its manifest describes it.
 
-    ``key`` is the path relative to the split, ``/`` between parts, without extension (with it where two would
-    collide). ``height`` and ``width`` are those of the upright image (EXIF orientation applied). ``digest`` is the
-    hexadecimal digest of the encoded bytes and the annotations. ``label`` is an index into the dataset's classes.
-    ``offset`` is None where the file is the image; in a tar it is where the image's bytes begin, in a Parquet file
-    the number of its row. ``annotations`` is the text of ``annotations.Annotations.to_json``. ``encoding`` is the name
-    that ``decode.encoding`` gives the image's format, None in manifests of earlier versions.
+    ``key`` is the path relative to the split, ``/`` between parts, without extension (with it if two would collide).
+    ``height`` and ``width`` are those of the upright image (EXIF orientation applied). ``digest`` is the hexadecimal
+    digest of the encoded bytes and the annotations. ``label`` is an index into the dataset's classes. ``offset`` is
+    None if the file is the image; in a tar it is the position of the image's first byte, in a Parquet file the number
+    of its row. ``annotations`` is the text of ``annotations.Annotations.to_json``. ``encoding`` is the image's format
+    as ``decode.encoding`` names it, None in manifests of earlier versions.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class MaskFile:
-    """The encoded mask of a record: ``path`` and ``offset`` as those of the record, ``digest`` of the encoded bytes."""
+    """Encoded mask of a record: ``path`` and ``offset`` as those of the record, ``digest`` of the encoded bytes."""
 
     path: Path
     size_bytes: int
@@ -55,7 +55,7 @@ class MaskFile:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A file or record that is left out, by name, and why."""
+    """A file or record that was left out, with the reason."""
 
     key: str
     reason: Reason
@@ -68,19 +68,19 @@ class Sample:
 
     image:      uint8 (H, W, 3) RGB.
     label:      index of the class, or None.
-    labels:     float32 (C,), a weight for each of the dataset's classes, where an image may have several.
+    labels:     float32 (C,), a weight for each of the dataset's classes, if an image may have several.
     mask:       integer (H, W), class indices; moves with the pixels and is never interpolated.
     boxes:      float32 (N, 4), x_min, y_min, x_max, y_max.
     box_labels: int64 (N,), one for each box.
-    box_rows:   int64 (N,), which of the record's boxes each one is; None is all of them in their order.
+    box_rows:   int64 (N,), the index of each box in the record; None is all of them in their order.
     instance_masks: uint8 (N, H, W), 0 and 1, the mask of each box's object.
-    keypoints:  float32 (K, 2), x and y; NaN where the place is not annotated or a distortion folded it away.
+    keypoints:  float32 (K, 2), x and y; NaN if the point is not annotated or a distortion folded it away.
     keypoint_labels: int64 (K,), indices into the dataset's names of keypoints.
     keypoint_visibility: int8 (K,), 0 not annotated or lost, 1 hidden, 2 visible.
     keypoint_angles: float32 (K,), radians from the x axis towards the y axis, in [0, 2 pi).
     keypoint_scales: float32 (K,), pixels.
-    keypoint_boxes:  int64 (K,), which of the record's boxes (as ``box_rows`` counts them) each belongs to, or -1.
-    keypoint_rows:   int64 (K,), which of the record's keypoints each one is; None is all of them in their order.
+    keypoint_boxes:  int64 (K,), the index of each keypoint's box in the record (as in ``box_rows``), or -1.
+    keypoint_rows:   int64 (K,), the index of each keypoint in the record; None is all of them in their order.
     """
 
     image: NDArray[np.uint8]
@@ -100,7 +100,7 @@ class Sample:
     keypoint_rows: NDArray[np.int64] | None = None
 
     def target_names(self) -> frozenset[str]:
-        """Which targets that move with the pixels this sample has, beside the image; instance masks count as masks."""
+        """Return the targets of this sample that move with the pixels; instance masks count as ``mask``."""
         found = {name for name in ("mask", "boxes", "keypoints") if getattr(self, name) is not None}
         return frozenset(found | ({"mask"} if self.instance_masks is not None else set()))
 
@@ -115,10 +115,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One augmented sample, the name of its address and what was done to it.
+    """One augmented sample, the name of its address and the applied transforms.
 
-    ``inverse`` is float64 (3, 3), from the middles of the sample's pixels to those of the upright image; None where a
-    distortion has no such matrix, or nobody asked.
+    ``inverse`` is float64 (3, 3), from the middles of the sample's pixels to those of the upright image. It is None if
+    a distortion has no such matrix, or if it was not requested.
     """
 
     sample: Sample
@@ -129,17 +129,17 @@ class Rendered:
 
     @property
     def provenance(self) -> "Provenance":
-        """All of it but the sample."""
+        """Everything but the sample."""
         inverse = None if self.inverse is None else tuple(tuple(row) for row in self.inverse.tolist())
         return Provenance(self.render_key, self.applied, self.dropped, inverse)
 
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """What came into a row of a batch from another: by which method, and from the record of which key and position.
+    """Part of a row that came from another row of the batch: the method, and the other record's key and position.
 
-    ``weight`` is the share of the row's own image. ``box`` is x_min, y_min, x_max, y_max of the pixels that were
-    pasted, where they were.
+    ``weight`` is the share of the row's own image. ``box`` is x_min, y_min, x_max, y_max of the pasted pixels, or None
+    if none were pasted.
     """
 
     name: str
@@ -149,14 +149,14 @@ class Mixed:
     box: tuple[int, int, int, int] | None = None
 
     def as_json(self) -> dict[str, object]:
-        """What people and files are shown."""
+        """Return the JSON object for people and files."""
         members = {"name": self.name, "weight": self.weight, "partner": self.partner}
         members["partner_position"] = self.partner_position
         return members | ({} if self.box is None else {"box": list(self.box)})
 
     @classmethod
     def from_json(cls, members: Mapping[str, Any]) -> "Mixed":
-        """Read what ``as_json`` gave."""
+        """Read the JSON object of ``as_json``."""
         x_min, y_min, x_max, y_max = members.get("box") or (0, 0, 0, 0)
         box = (x_min, y_min, x_max, y_max) if "box" in members else None
         return cls(members["name"], members["weight"], members["partner"], members["partner_position"], box)
@@ -164,12 +164,12 @@ class Mixed:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a sample comes from: the name of its address, each transform that was applied, in order, and what it lost.
+    """Origin of a sample: the name of its address, the applied transforms in order, and its losses.
 
-    ``dropped`` has ``boxes`` and ``keypoints`` where any were: boxes of the record of which none is left, keypoints
-    that had a place and have none now. ``inverse`` has the rows of ``Rendered.inverse``. ``mixed`` says what came from
-    another row of the batch; the render key names the sample without it. ``conversions`` are the kinds of loss that the
-    original met when it was decoded, as ``images.headers.Conversion`` names them; only one-shot requests tell them.
+    ``dropped`` counts, if any, ``boxes`` (boxes of the record that vanished) and ``keypoints`` (keypoints that lost
+    their place). ``inverse`` has the rows of ``Rendered.inverse``. ``mixed`` describes what came from another row of
+    the batch; the render key names the sample without it. ``conversions`` are the kinds of loss in decoding the
+    original, as ``images.headers.Conversion`` names them; only one-shot requests report them.
     """
 
     render_key: str
@@ -180,7 +180,7 @@ class Provenance:
     conversions: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
-        """What people and files are shown; what there is nothing to say of is left out."""
+        """Return the JSON object for people and files, without empty members."""
         members: dict[str, object] = {
             "render_key": self.render_key,
             "applied": [{"name": each.name, "params": each.params} for each in self.applied],
@@ -197,7 +197,7 @@ class Provenance:
 
     @classmethod
     def from_json(cls, members: Mapping[str, Any]) -> "Provenance":
-        """Read what ``as_json`` gave."""
+        """Read the JSON object of ``as_json``."""
         applied = tuple(Applied(each["name"], each["params"]) for each in members["applied"])
         inverse = members.get("inverse")
         return cls(
@@ -214,23 +214,23 @@ class Provenance:
 class Batch:
     """Samples of one training step; rows in the order of the epoch.
 
-    images:    uint8 (N, H, W, 3) where all rows have one size, else a list of uint8 (H, W, 3); float32 or float16
-        where a stream asks for it, and (N, 3, H, W) where it asks for the layout NCHW.
+    images:    uint8 (N, H, W, 3) if all rows have one size, else a list of uint8 (H, W, 3); float32 or float16 if a
+        stream asks for it, and (N, 3, H, W) if it asks for the layout NCHW.
     keys:      the key of the record in each row.
-    positions: int64 (N,), the place of each row in its epoch.
-    labels:    int64 (N,), UNLABELLED where a record has no class; None where the records have no single class.
-    label_weights: float32 (N, C), a weight for each class, where images may have several or rows are mixed.
-    masks:     uint8 or uint16 (N, H, W) where all rows have one size, else a list of (H, W).
+    positions: int64 (N,), the position of each row in its epoch.
+    labels:    int64 (N,), UNLABELLED for a record without a class; None if the records have no single class.
+    label_weights: float32 (N, C), a weight for each class, if images may have several or rows are mixed.
+    masks:     uint8 or uint16 (N, H, W) if all rows have one size, else a list of (H, W).
     boxes, box_labels, instance_masks, keypoints, keypoint_labels, keypoint_visibility, keypoint_angles,
-    keypoint_scales: a list of one array for each row, as ``Sample`` describes it; None where the dataset has none.
-    keypoint_boxes: likewise, but a box is counted by its place among the row's, and -1 where it was dropped.
-    replaces:  for each row None, or the key of the refused record whose place it takes.
+    keypoint_scales: a list of one array for each row, as ``Sample`` describes it; None if the dataset has none.
+    keypoint_boxes: likewise, but each is an index into the row's boxes, and -1 if the box was dropped.
+    replaces:  for each row None, or the key of the refused record that it replaces.
     is_padding: bool (N,), True for a row that another rank has too, because there are more ranks than rows; leave such
         rows out of sums and counts. None means no row is.
     refusals:  the records that were refused while this batch was rendered.
-    provenance: one for each row, or none at all where the batch was read from a wire that carries none.
+    provenance: one for each row, or empty if the batch was read from a wire that carries none.
     inverses:  float64 (N, 3, 3), from the middles of pixels of ``images`` to those of the upright original images;
-        NaN where a distortion has no matrix. None where nobody asked for views.
+        NaN if a distortion has no matrix. None if the stream has no views.
     source_sizes: int64 (N, 2), height and width of those originals.
     other_views: views 1, 2, … of the same rows: batches with the same keys, positions, labels and ``source_sizes``,
         each with its own images, targets that move with them, inverses and provenance.
@@ -312,7 +312,7 @@ class Batch:
         return (self, *self.other_views)
 
     def rows(self, start: int, stop: int) -> "Batch":
-        """Rows ``start`` to ``stop`` as a batch of the same place; its arrays are views."""
+        """Return rows ``start`` to ``stop`` as a batch with the same address; its arrays are views."""
         start, stop = (validation.integer(name, row, -len(self)) for name, row in (("start", start), ("stop", stop)))
         by_row = {name: values[start:stop] for name in _BY_ROW if (values := getattr(self, name)) is not None}
         others = tuple(view.rows(start, stop) for view in self.other_views)
@@ -374,14 +374,13 @@ def _class_name(label: int, classes: Sequence[str]) -> str:
 _BY_ROW = tuple(each.name for each in fields(Batch) if each.name not in {"epoch", "index", "refusals", "other_views"})
 
 OF_OBJECTS = ("boxes", "box_labels", "instance_masks", "keypoints", *BY_KEYPOINT)
-"""Fields of ``Sample`` that have one entry for each box or keypoint, and of ``Batch``, where a row has one array."""
+"""Fields with one entry for each box or keypoint in ``Sample``, and with one array for each row in ``Batch``."""
 
 
 class Images:
-    """The images of a batch, row by row: one array where all have one shape, else a list.
+    """Images of a batch, row by row: one array if all have one shape, else a list.
 
-    Each is copied as soon as it is there, while the processor's cache still holds it; its own memory is free for the
-    next one.
+    Each is copied at once, while the processor's cache still holds it; its memory is then free for the next one.
     """
 
     def __init__(self, num_rows: int, image_shape: tuple[int, int, int] | None) -> None:
@@ -391,22 +390,22 @@ class Images:
         )
 
     def take(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Add the next row: the image, as it lies in the batch."""
+        """Add the next row. Return the image as stored in the batch."""
         if isinstance(self.rows, list):
             self.rows.append(image)
             return image
         row: NDArray[np.uint8] = self.rows[self._taken]
         if image.shape != row.shape:
-            raise ValueError(f"an image is {image.shape}, the others of its batch {row.shape}")
+            raise ValueError(f"an image is {image.shape}, the others of its batch are {row.shape}")
         row[...] = image
         self._taken += 1
         return row
 
 
 def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) -> dict[str, Any]:
-    """The fields of ``Batch`` that hold these targets, by the names of ``Sample``'s fields.
+    """Return the fields of ``Batch`` that hold these targets, given by the names of ``Sample``'s fields.
 
-    ``fixed`` tells that all images have one size: then masks become one array.
+    ``fixed`` means that all images have one size; masks are then one array.
     """
     found: dict[str, Any] = {}
     if "label" in names:
@@ -426,7 +425,7 @@ def targets(samples: Sequence[Sample], names: frozenset[str], *, fixed: bool) ->
 
 
 def sample(batch: Batch, row: int) -> Sample:
-    """One row of a batch; its arrays are views. Rows of boxes and keypoints are counted in the batch's row."""
+    """Return one row of a batch; its arrays are views. Rows of boxes and keypoints are counted in the batch's row."""
     label = None if batch.labels is None else int(batch.labels[row])
     found = {"labels": batch.label_weights, "mask": batch.masks}
     found |= {name: getattr(batch, name) for name in OF_OBJECTS}
@@ -435,7 +434,7 @@ def sample(batch: Batch, row: int) -> Sample:
 
 
 def _places(sample: Sample) -> NDArray[np.int64]:
-    """For each keypoint the place of its box among the sample's, which may be fewer than the record's."""
+    """Return for each keypoint the index of its box among the sample's boxes, which may be fewer than the record's."""
     belongs = np.asarray(sample.keypoint_boxes, np.int64)
     if sample.box_rows is None:
         return belongs

@@ -27,10 +27,10 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class BatchRenderer:
-    """Renders batches of one stream in this process.
+    """Renderer of the batches of one stream in this process.
 
-    ``renderers`` has one for each view, ``image_shapes`` (H, W, 3) where all samples of a view have that shape, else
-    None. As little safe between threads as its renderers.
+    ``renderers`` has one for each view. ``image_shapes`` has (H, W, 3) for a view whose samples all have that shape,
+    else None. Not thread-safe, like its renderers.
     """
 
     renderers: Sequence[Renderer]
@@ -40,9 +40,9 @@ class BatchRenderer:
     def render(self, place: BatchSlice, guard: Guard) -> Batch:
         """Render one rank's slice of one batch.
 
-        A row whose record is refused takes the first acceptable of the next ``REPLACEMENTS`` in the epoch's order,
-        round its end; DatasetError where there is none. Where rows are mixed, all of the batch is rendered. Images
-        become floats, or get another layout, when all else is done.
+        A row whose record is refused takes the first accepted one of the next ``REPLACEMENTS`` in the epoch's order,
+        which wraps around; raises DatasetError if all are refused. If rows are mixed, the whole batch is rendered.
+        Conversion to floats or another layout comes last.
         """
         batch = self._mixed(place, guard)
         form = self.spec.pixel_format
@@ -141,7 +141,7 @@ class BatchRenderer:
         )
 
     def _others(self, turn: int, order: EpochOrder) -> Iterator[Record]:
-        """The records after a turn in the epoch's order, without those that are too small for a view's pipeline."""
+        """Yield the records after a turn in the epoch's order that are large enough for every view's pipeline."""
         for start in range(1, order.num_records, REPLACEMENTS):
             stop = min(start + REPLACEMENTS, order.num_records)
             following = (turn + np.arange(start, stop, dtype=np.int64)) % order.num_records
@@ -164,7 +164,7 @@ class _Row:
 
 
 class _Attempts:
-    """Renders records of one batch, each refused draw once; the last record stays decoded for its repeats."""
+    """Renderer of one batch's records. Tries refused draws once, keeps the last record decoded for repeats."""
 
     def __init__(self, renderers: Sequence[Renderer], guard: Guard) -> None:
         self._renderers = renderers
@@ -174,7 +174,7 @@ class _Attempts:
         self.refusals: dict[str, Refusal] = {}
 
     def render(self, record: Record, draw: int) -> Sequence[Rendered] | None:
-        """All views of a record in a draw; None where one of them is refused."""
+        """Return all views of a record in a draw, or None if one of them is refused."""
         if (record.key, draw) in self._refused:
             return None
         try:

@@ -15,7 +15,7 @@ from augment.normalize.section import Sections
 from augment.render.renderer import check_seed
 
 BATCH_SIZE_MAX: Final = 65_536
-"""More images in one step than any published recipe takes (the largest, LARS at 32,768, twice over)."""
+"""Twice the largest batch of a published recipe (LARS, 32,768)."""
 
 REPEATS_MAX: Final = 64
 """Hoffer et al. ("Augment your batch", 2020) go up to 40 copies of a record in a batch."""
@@ -23,12 +23,12 @@ REPEATS_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """Everything the batches of a stream depend on; its digest is the stream's id on every replica.
+    """Everything that the batches of a stream depend on; its digest is the stream's id on every replica.
 
-    ``pipelines`` has the digest of each view's pipeline: one, unless ``has_views``. ``references`` are names and
-    digests of the datasets that they take images of. Each record stands ``repeats`` times in a batch, in rows side by
-    side. ``mix`` joins rows; ``normalize`` (the canonical section of each view, numbers of the dataset put in),
-    ``dtype`` and ``layout`` say how images are sent.
+    ``pipelines`` has the digest of each view's pipeline: one, unless ``has_views``. ``references`` are the names and
+    digests of the datasets that they take images from. Each record fills ``repeats`` consecutive rows of a batch.
+    ``mix`` joins rows. ``normalize`` (the canonical section of each view, with the dataset's numbers), ``dtype`` and
+    ``layout`` define the form in which images are sent.
     """
 
     engine: str
@@ -55,7 +55,7 @@ class StreamSpec:
         if self.batch_size % self.repeats:
             raise CallError(
                 f"repeats is {self.repeats}; it must divide batch_size, which is {self.batch_size} and counts rows, so "
-                "that all repeats of a record stand in one batch"
+                "that all repeats of a record are in one batch"
             )
         if self.num_batches == 0:
             raise CallError(
@@ -65,10 +65,10 @@ class StreamSpec:
 
     @property
     def id(self) -> str:
-        """32 hexadecimal digits."""
+        """Digest of the stream: 32 hexadecimal digits."""
         content = {each.name: getattr(self, each.name) for each in fields(self)} | {
             "references": dict(self.references),
-            "seed": str(self.seed),  # beyond the integers that RFC 8785 knows
+            "seed": str(self.seed),  # beyond the integers of RFC 8785
             "mix": None if self.mix is None else self.mix.canonical(),
             "normalize": [None if each is None else dict(each) for each in self.normalize],
         }
@@ -77,41 +77,41 @@ class StreamSpec:
 
     @property
     def pixels_id(self) -> str:
-        """The id of the stream of the same rows as plain pixels: mixing hangs on it, so that floats mix alike."""
+        """Id of the stream with the same rows as plain pixels; mixing uses it, so that floats mix alike."""
         return replace(self, normalize=(None,) * len(self.pipelines), dtype="uint8", layout="NHWC").id
 
     @property
     def pixel_format(self) -> PixelFormat:
-        """How the images of all views come."""
+        """Form of the images in all views."""
         return PixelFormat(self.dtype, self.layout)
 
     @property
     def epoch_max(self) -> int:
-        """The last epoch, all of whose draws can be part of an address."""
+        """Last epoch whose draws can all be part of an address."""
         return (NUMBER_MAX + 1) // self.repeats - 1
 
     @property
     def epoch_rows(self) -> int:
-        """Rows of an epoch, those of a short last batch among them."""
+        """Number of rows in an epoch, including those of a short last batch."""
         return self.num_records * self.repeats
 
     @property
     def num_dropped(self) -> int:
-        """Rows that ``drop_last`` leaves out of each epoch."""
+        """Number of rows that ``drop_last`` leaves out of each epoch."""
         return self.epoch_rows % self.batch_size if self.drop_last else 0
 
     @property
     def num_batches(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         full, rest = divmod(self.epoch_rows, self.batch_size)
         return full if self.drop_last or not rest else full + 1
 
     def positions(self, place: "BatchSlice") -> range:
-        """The places of the epoch that one rank's slice of a batch holds.
+        """Return the positions in the epoch of one rank's slice of a batch.
 
         Of a full batch of B rows rank r of R takes ``[rB/R, (r+1)B/R)``, and R must divide B; of a short last batch of
         n rows ``[floor(rn/R), floor((r+1)n/R))``. With more ranks than rows rank r takes row ``r mod n``, which is
-        padding if r >= n. Never empty. CallError if there is no such batch or rank.
+        padding if r >= n. Never empty. Raises CallError for an unknown batch or rank.
         """
         index = validation.integer("index", place.index, -NUMBER_MAX, NUMBER_MAX)
         rank = validation.integer("rank", place.rank, -NUMBER_MAX, NUMBER_MAX)
@@ -136,13 +136,13 @@ class StreamSpec:
         return place.rank >= self.num_rows(place.index)
 
     def num_rows(self, index: int) -> int:
-        """Rows of one whole batch of an epoch: ``batch_size``, fewer in a short last one."""
+        """Return the number of rows in one whole batch of an epoch: ``batch_size``, or fewer in a short last one."""
         return min(self.batch_size, self.epoch_rows - index * self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSlice:
-    """Which part of a stream: one rank's slice of one batch of one epoch."""
+    """Address of a part of a stream: one rank's slice of one batch of one epoch."""
 
     epoch: int
     index: int

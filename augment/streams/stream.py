@@ -1,7 +1,7 @@
-"""Online: (stream, epoch, index) -> Batch, in this process or in a pool of its own.
+"""Online augmentation: (stream, epoch, index) -> Batch, in this process or in a pool of workers.
 
-A stream keeps no position. Whoever reads it says which epoch, which batches and which rank, so that resuming is one
-integer and any process may answer.
+A stream keeps no position. The reader gives the epoch, the batches and the rank, so that resuming takes one integer and
+any process may answer.
 """
 
 import functools
@@ -42,33 +42,33 @@ from augment.workers.files import MemoryFile
 from augment.workers.task import InProcessGuard, Workers
 
 _PREFETCH = 2
-"""Batches in flight for each worker: one that is rendered and one that waits."""
+"""Batches in flight for each worker: one being rendered and one waiting."""
 
 
 class Stream:
     """Augmented batches of a dataset, each a pure function of (stream, epoch, index).
 
     ``dataset`` is a Dataset or the path of a folder, which is scanned; ``pipeline`` a Pipeline, the name of a preset or
-    the path of a file. ``split`` omitted means ``train`` where there is one, else all records. ``workers`` are
-    processes to render in; without them each batch is rendered where it is asked for. Iterating the stream itself
+    the path of a file. Without ``split`` the stream uses ``train`` if that split exists, else all records. ``workers``
+    are processes to render in; without them each batch is rendered in the calling thread. Iterating the stream itself
     gives epoch 0:
 
         for epoch in range(90):
             for batch in stream.batches(epoch):
                 train(batch.images, batch.labels)
 
-    ``batch_size`` counts rows. With ``repeats`` each record stands that many times in its batch, each time another
-    draw, decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``: each row
-    then has an image of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
-    ``normalize`` (a section, in place of the pipelines' own; of views a list with one for each), ``dtype`` (``uint8``,
-    ``float32``, ``float16``) and ``layout`` (``NHWC``, ``NCHW``) say how images are handed out: ``uint8`` leaves the
-    arithmetic to the reader. ``references`` are datasets by the names that transforms call them by.
+    ``batch_size`` counts rows. With ``repeats`` each record appears that many times in its batch, each time with
+    another draw, decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``:
+    each row then has an image of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
+    ``normalize`` (a section that replaces the pipelines' own; with views a list with one for each), ``dtype``
+    (``uint8``, ``float32``, ``float16``) and ``layout`` (``NHWC``, ``NCHW``) define the form of the images: ``uint8``
+    leaves the arithmetic to the reader. ``references`` are datasets by the names that transforms use.
 
     ``shuffle`` and ``drop_last`` are True by default for the training split, or a dataset without splits, and False for
     every other split, so that an evaluation sees each record once.
 
-    Raises PipelineError at once where the pipeline cannot hold for the dataset, CallError for arguments out of range.
-    With workers a stream may be read from several threads, without them from one.
+    Raises PipelineError at once if the pipeline does not fit the dataset, CallError for arguments out of range. With
+    workers a stream may be read from several threads, without them from one.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Stream:
         references: References | None = None,
         workers: Workers | None = None,
     ) -> None:
-        # All that can be judged at once is judged before a scan that may take minutes.
+        # Check everything that needs no dataset before a scan that may take minutes.
         self.views = take_views(pipeline, views)
         self._pipelines = [view.pipeline for view in self.views for _ in range(view.count)]
         seed, batch_size = check_seed(seed), validation.integer("batch_size", batch_size, 1, BATCH_SIZE_MAX)
@@ -131,13 +131,13 @@ class Stream:
         self._shared: dict[str, MemoryFile] = {}
 
     def _resolved(self, sections: section.Sections) -> section.Sections:
-        """With the numbers of the split where they are wanted: read from their note, or measured now."""
+        """Return the sections with the split's numbers filled in: read from their note, or measured now."""
         if not section.any_needs_dataset(sections):
             return sections
         return mean_std.resolved(sections, self.dataset, mean_std.measured(self.dataset, self._workers))
 
     def _check_pipelines(self, *, has_views: bool) -> None:
-        """PipelineError, with the place of the view, where one cannot hold for the dataset."""
+        """Raise PipelineError, with the position of the view, if one does not fit the dataset."""
         notices = list(self.dataset.notices)
         for place, view in enumerate(self.views):
             with problems_of_view(place if has_views else None):
@@ -147,7 +147,7 @@ class Stream:
 
     @functools.cached_property
     def _here(self) -> BatchRenderer:
-        """Compiled when it is first needed: whoever only describes a stream, or has workers, never renders here."""
+        """Renderer of this process, compiled on first use: a stream with workers never needs it."""
         renderers = {
             each.digest: Renderer(
                 self.dataset,
@@ -162,17 +162,17 @@ class Stream:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The pipeline of the first view, which is the only one unless ``views`` were asked for."""
+        """Pipeline of the first view, which is the only one unless ``views`` were given."""
         return self._pipelines[0]
 
     @property
     def image_shape(self) -> Shape | None:
-        """(H, W, 3) of all images of the first view; None where they differ."""
+        """(H, W, 3) of all images of the first view, or None if they differ."""
         return self.image_shapes[0]
 
     @property
     def batch_bytes(self) -> int | None:
-        """Bytes of the images of a full batch as they are handed out; None where sizes differ."""
+        """Bytes of the images of a full batch in the stream's dtype, or None if sizes differ."""
         pixels = [math.prod(shape) for shape in self.image_shapes if shape is not None]
         if len(pixels) < len(self.image_shapes):
             return None
@@ -180,24 +180,24 @@ class Stream:
 
     @property
     def targets(self) -> frozenset[str]:
-        """What the rows have beside images, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
+        """Targets of the rows, by the names of ``Sample``'s fields: mixed rows have ``labels``."""
         there = self.dataset.targets
         return there if self.spec.mix is None else self.spec.mix.targets(there)
 
     @property
     def normalization(self) -> Any:
-        """The canonical section, or None; of a stream with views a list with one for each of them."""
+        """Canonical section, or None; with views a list with one for each."""
         return list(self.spec.normalize) if self.spec.has_views else self.spec.normalize[0]
 
     def normalize(self, images: Any, *, view: int = 0) -> Any:
-        """Float32 of uint8 images, as the section of a view says and a stream of floats would hand them out.
+        """Return uint8 images as float32, normalised by a view's section exactly as in a stream of floats.
 
-        CallError where there is no section, or the stream's images are floats already.
+        Raises CallError if there is no section, or if the stream's images are already floats.
         """
         return normalize(images, self.spec.normalize[self._view(view)], self.spec.pixel_format)
 
     def denormalise(self, images: Any, *, view: int = 0) -> Any:
-        """Images to look at, uint8 (..., H, W, 3), of what a batch has or ``normalize`` made of it."""
+        """Return uint8 (..., H, W, 3) images to look at from images of a batch or from ``normalize``."""
         return denormalise(images, self.spec.normalize[self._view(view)], self.spec.pixel_format)
 
     def _view(self, view: int) -> int:
@@ -220,25 +220,25 @@ class Stream:
 
     @property
     def id(self) -> str:
-        """The stream's digest: equal for equal streams on every machine of one engine."""
+        """Digest of the stream: equal for equal streams on every machine of one engine."""
         return self.spec.id
 
     @property
     def num_batches(self) -> int:
-        """Batches in each epoch."""
+        """Number of batches in each epoch."""
         return self.spec.num_batches
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences for the user: the dataset's, what reading the pipelines dropped, which rows an epoch leaves out."""
+        """Sentences for the user about the dataset, its pipelines, and the rows that an epoch leaves out."""
         if dropped := self.spec.num_dropped:
-            rows = f"each epoch drops {dropped} of {self.spec.epoch_rows} rows, which fill no batch of "
+            rows = f"each epoch drops {dropped} of {self.spec.epoch_rows} rows, too few for a batch of "
             return (*self._notices, f"{rows}{self.spec.batch_size}; drop_last=False keeps them")
         return tuple(self._notices)
 
     @property
     def num_records(self) -> int:
-        """Records in the chosen split."""
+        """Number of records in the chosen split."""
         return self.spec.num_records
 
     @property
@@ -247,13 +247,13 @@ class Stream:
         return self.dataset.classes
 
     def batch(self, epoch: int, index: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """One rank's slice of one batch, rendered here and now."""
+        """Render one rank's slice of one batch in this process."""
         return self._here.render(BatchSlice(epoch, index, rank, world_size), InProcessGuard())
 
     def batches(
         self, epoch: int = 0, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
     ) -> Iterator[Batch]:
-        """Batches ``start`` to ``stop`` (by default the epoch's end) of an epoch, in order.
+        """Yield batches ``start`` to ``stop`` (by default the epoch's end) of an epoch, in order.
 
         With workers, the next few are rendered ahead of the reader; their images are read-only views.
         """
@@ -264,7 +264,7 @@ class Stream:
             raise CallError(f"start {start} and stop {end} must satisfy 0 <= start <= stop <= {self.num_batches}")
         places = [BatchSlice(epoch, index, rank, world_size) for index in range(start, end)]
         for place in places[:1]:
-            self.spec.positions(place)  # rank and world size are refused here, not when the first batch is asked for
+            self.spec.positions(place)  # refuses rank and world size now, not at the first batch
         if self._workers is None:
             return (self._here.render(place, InProcessGuard()) for place in places)
         return self._batches_ahead(self._workers, epoch, places)
@@ -273,7 +273,7 @@ class Stream:
         return self.batches(epoch=0)
 
     def sample(self, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> Rendered:
-        """What the model sees of one record in one epoch, with what was done to it; rows are not mixed here."""
+        """Render one record as one epoch has it, with its provenance; rows are not mixed here."""
         draw, view = self.draw(epoch, repeat), self._view(view)
         position = self.dataset.find(key)
         if position is None:
@@ -281,12 +281,12 @@ class Stream:
         return self._here.renderers[view].render(self.dataset.record(position), draw=draw, view=view)
 
     def draw(self, epoch: int, repeat: int = 0) -> int:
-        """The draw of a repeat in an epoch, as addresses count them."""
+        """Return the draw of a repeat in an epoch, as addresses count it."""
         epoch = validation.integer("epoch", epoch, 0, self.spec.epoch_max)
         return epoch * self.spec.repeats + validation.integer("repeat", repeat, 0, self.spec.repeats - 1)
 
     def close(self) -> None:
-        """Give back what workers needed of this stream; the workers themselves stay with whoever made them."""
+        """Free what workers needed for this stream; the workers themselves stay with their owner."""
         while self._shared:
             self._shared.popitem()[1].close()
 
@@ -321,13 +321,14 @@ class Stream:
         finally:
             for _, future, _ in pending:
                 future.cancel()
-            # A worker opens its file by descriptor number, which must not become another file's while it still might.
+            # A worker opens its file by descriptor number. While it may still do so, the number must not be another
+            # file's.
             wait([future for _, future, _ in pending])
             for _, _, file in pending:
                 file.close()
 
     def layout(self, epoch: int) -> BatchLayout:
-        """What all batches of one epoch have in common."""
+        """Return the common properties of all batches of one epoch."""
         views = [
             BatchLayout(
                 shape,
@@ -342,7 +343,7 @@ class Stream:
         return replace(views[0], metadata=self.metadata(epoch), views=tuple(views[1:]))
 
     def metadata(self, epoch: int) -> dict[str, object]:
-        """What travels beside the pixels: the address of the batches, the class names, the normalisation."""
+        """Return what is sent besides the pixels: the address of the batches, the class names, the normalisation."""
         return {
             "stream": self.id,
             "epoch": epoch,
@@ -366,9 +367,9 @@ class Stream:
         max_pixels: int = decode.DEFAULT_MAX_PIXELS,
         cache: CachePlace | None = None,
     ) -> tuple[RenderSource, ...]:
-        """What workers need to render each view; ``manifest`` and ``references`` are where they find the datasets.
+        """Return the sources for workers, one for each view. ``manifest`` and ``references`` are saved datasets.
 
-        ``cache`` is where decoded images are kept.
+        ``cache`` is the place of the cache of decoded images.
         """
         referred = tuple(ReferenceSource(name, references[name], digest) for name, digest in self.spec.references)
         return tuple(
@@ -387,7 +388,7 @@ class Stream:
         )
 
     def _sources(self) -> tuple[RenderSource, ...]:
-        """Manifests in memory files that workers of this machine open by their paths in ``/proc``."""
+        """Return sources in memory files that workers on this machine open by their paths in ``/proc``."""
         there = {"": self._whole} | {name: self._references[name] for name, _ in self.spec.references}
         for name, dataset in there.items():
             if name not in self._shared:

@@ -1,8 +1,8 @@
 """Tasks of workers online: a whole batch, a part of one in some format, one sample.
 
 Each writes its result into a file that others read, as ``render/result_file.py`` describes; nothing is sent through a
-pipe. The whole batch is rendered once, as an Arrow message with the rows' provenance behind it; slices for ranks and
-other formats are made from that file.
+pipe. The whole batch is rendered once, as an Arrow message followed by the rows' provenance; slices for ranks and other
+formats are made from that file.
 """
 
 import time
@@ -25,7 +25,7 @@ from augment.workers.task import Guard
 
 
 class BatchFormat(StrEnum):
-    """The formats of a batch."""
+    """Formats of a batch."""
 
     ARROW = "arrow"
     TAR = "tar"
@@ -43,7 +43,7 @@ class PartFormat:
 
 @dataclass(frozen=True, slots=True)
 class BatchTask:
-    """One batch (or one rank's slice of it), laid down in ``into`` as an Arrow message; None where there is no room.
+    """Task that writes one batch, or one rank's slice of it, to ``into`` as an Arrow message. None if there is no room.
 
     ``sources`` has one for each view.
     """
@@ -55,11 +55,11 @@ class BatchTask:
     into: Path
 
     def run(self, guard: Guard) -> Laid | None:
-        """Render and write; what the file held before is replaced."""
+        """Render and write the batch; the file's old content is replaced."""
         started = time.perf_counter()
         renderers = [source.renderer() for source in self.sources]
         for renderer in renderers:
-            renderer.stages.take()  # what is there is of a task that failed
+            renderer.stages.take()  # drops the seconds of a task that failed
         shapes = [self.layout.image_shape, *(view.image_shape for view in self.layout.views)]
         batch = BatchRenderer(renderers, self.spec, shapes).render(self.place, guard)
         rendered = time.perf_counter()
@@ -76,12 +76,12 @@ class BatchTask:
 
 
 def _described(batch: Batch) -> list[list[dict[str, object]]]:
-    """What is said of each row, view by view."""
+    """Return the provenance of each row, view by view."""
     return [[each.as_json() for each in view.provenance] for view in batch.views]
 
 
 def with_provenance(batch: Batch, described: list[list[dict[str, object]]]) -> Batch:
-    """The batch of a ``BatchTask``'s message with what its description says of each row, view by view."""
+    """Return the batch of a ``BatchTask``'s message with the provenance from its description, view by view."""
     views = [
         replace(view, provenance=[Provenance.from_json(row) for row in rows])
         for view, rows in zip(batch.views, described, strict=True)
@@ -91,9 +91,9 @@ def with_provenance(batch: Batch, described: list[list[dict[str, object]]]) -> B
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """One rank's slice of a whole batch in a format, made from the file ``whole`` that a ``BatchTask`` laid down.
+    """Task that converts one rank's slice of a batch to a format, from the file ``whole`` of a ``BatchTask``.
 
-    What was refused is that of the whole batch: it decides whether the part may be kept, too.
+    Refusals are those of the whole batch, because they also decide if the part may be kept.
     """
 
     whole: Path
@@ -105,7 +105,7 @@ class PartTask:
     into: Path
 
     def run(self, guard: Guard) -> Laid | None:  # noqa: ARG002 - no record is decoded here
-        """Cut and convert; what the file held before is replaced."""
+        """Cut and convert the batch; the file's old content is replaced."""
         started = time.perf_counter()
         sizes = result_file.write(self.into, self._content())
         return sizes and replace(
@@ -137,7 +137,7 @@ class PartTask:
 
 @dataclass(frozen=True, slots=True)
 class SampleTask:
-    """One record as an epoch's batches hold it, laid down in ``into`` as PNG, its provenance behind it.
+    """Task that writes one record of an epoch to ``into`` as PNG, followed by its provenance.
 
     ``source`` is that of the view; ``draw`` is the epoch, or with repeats counts those of all epochs.
     """
@@ -150,9 +150,9 @@ class SampleTask:
     into: Path
 
     def run(self, guard: Guard) -> Laid | None:
-        """Render and write; raises RecordError where the record is refused."""
+        """Render and write the sample. Raises RecordError if the record is refused."""
         renderer = self.source.renderer()
-        renderer.stages.take()  # what is there is of a task that failed
+        renderer.stages.take()  # drops the seconds of a task that failed
         position = renderer.dataset.find(self.key)
         if position is None:
             raise DatasetError(f"the dataset has no record {self.key!r}; keys are paths without extension")

@@ -1,9 +1,9 @@
 """Batch to bytes and back: Arrow IPC streams, which every Arrow library reads.
 
 A stream is ``stream_start(schema)``, any number of ``batch_message(batch, schema)`` and ``STREAM_END``: pure bytes that
-can be cut and joined, because a message does not depend on those before it. One record batch is one training batch.
-Where all samples have one size the column ``image`` is an ``arrow.fixed_shape_tensor``, else an
-``arrow.variable_shape_tensor`` (Arrow's canonical extension types). ``columns.py`` tells the columns of the targets.
+can be cut and joined, because a message does not depend on those before it. One record batch is one training batch. If
+all samples have one size the column ``image`` is an ``arrow.fixed_shape_tensor``, else an
+``arrow.variable_shape_tensor`` (Arrow's canonical extension types). ``columns.py`` lists the columns of the targets.
 """
 
 import json
@@ -18,7 +18,7 @@ from augment.wire import columns
 from augment.wire.columns import BatchLayout
 
 STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-"""The end-of-stream marker of Arrow's encapsulated message format: what a cut stream lacks."""
+"""End-of-stream marker of Arrow's encapsulated message format; a cut stream lacks it."""
 
 METADATA_KEY = b"augment"
 _NAMES = (
@@ -30,19 +30,19 @@ _NAMES = (
 
 
 def schema_of(layout: BatchLayout) -> pa.Schema:
-    """The Arrow schema of a stream; its metadata is one JSON object under the key ``augment``."""
+    """Return the Arrow schema of a stream; its metadata is one JSON object under the key ``augment``."""
     described = dict(layout.metadata) | ({"num_views": 1 + len(layout.views)} if layout.views else {})
     metadata = json.dumps(described, sort_keys=True, separators=(",", ":"))
     return pa.schema([*columns.fields_of(layout), *_NAMES], metadata={METADATA_KEY: metadata.encode()})
 
 
 def stream_start(schema: pa.Schema) -> bytes:
-    """The schema message that a stream begins with."""
+    """Return the schema message that begins a stream."""
     return bytes(memoryview(schema.serialize()))
 
 
 def batch_message(batch: Batch, schema: pa.Schema) -> list[memoryview]:
-    """One batch as an encapsulated Arrow message, padded to 8 bytes: the parts that make it up, one behind another.
+    """Return one batch as an encapsulated Arrow message, padded to 8 bytes, as parts to be written one after the other.
 
     Pixels are not copied: the parts are views of the batch's arrays.
     """
@@ -57,12 +57,12 @@ def batch_message(batch: Batch, schema: pa.Schema) -> list[memoryview]:
     with pa.PythonFile(parts, mode="w") as sink, pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pa.record_batch(arrays, schema=schema))
         message = parts.taken
-        parts.taken = []  # the end of the stream, which is no part of the message
+        parts.taken = []  # drops the end of the stream, which is not part of the message
     return message
 
 
 class _Parts:
-    """A file that keeps what is written to it, as it is, without the schema that a stream begins with."""
+    """File object that collects the written buffers without copying, except the schema at a stream's beginning."""
 
     closed = False
 
@@ -78,17 +78,17 @@ class _Parts:
             self.taken.append(part[before:])
 
     def flush(self) -> None:
-        """Nothing is on its way."""
+        """Do nothing; writes are not buffered."""
 
     def close(self) -> None:
-        """What was taken stays."""
+        """Do nothing; the buffers are kept."""
 
 
 def read_batches(source: Any) -> Iterator[Batch]:
-    """Batches of an Arrow stream: bytes, a path's file object, anything ``pyarrow.ipc.open_stream`` takes.
+    """Yield the batches of an Arrow stream: bytes, a file object, or any other input of ``pyarrow.ipc.open_stream``.
 
-    Images are views into the source's memory where it is memory, and read-only then. Raises CallError where the
-    stream was cut before its end or is not one of ours.
+    Images are read-only views if the source is memory. Raises CallError if the stream was cut before its end or is not
+    one of ours.
     """
     watched = _EndWatch(source) if hasattr(source, "read") else source
     try:
@@ -97,19 +97,21 @@ def read_batches(source: Any) -> Iterator[Batch]:
             for record_batch in reader:
                 yield _batch(record_batch, metadata)
     except (pa.ArrowInvalid, KeyError, OSError) as error:
-        raise CallError(f"this is no complete Arrow stream of batches: {error}; ask for it again") from error
+        raise CallError(f"this is not a complete Arrow stream of batches: {error}; ask for it again") from error
     if not _is_ended(watched):
-        raise CallError("this is no complete Arrow stream of batches: it was cut between two of them; ask for it again")
+        raise CallError(
+            "this is not a complete Arrow stream of batches: it was cut between two of them; ask for it again"
+        )
 
 
 def from_message(message: Any, schema: pa.Schema) -> Batch:
-    """The batch of one message whose schema is known; images are views into the message's memory."""
+    """Return the batch of one message whose schema is known; images are views into the message's memory."""
     record_batch = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
     return _batch(record_batch, json.loads(schema.metadata[METADATA_KEY]))
 
 
 class _EndWatch:
-    """Notices when a source ran dry: pyarrow takes the end of a file between two messages for the end of the stream."""
+    """Detects a source that ended early: pyarrow takes a file that ends between messages for complete."""
 
     closed = False
 
@@ -126,7 +128,7 @@ class _EndWatch:
 def _is_ended(source: Any) -> bool:
     if isinstance(source, _EndWatch):
         return not source.ran_dry
-    # No message ends like the marker: its last column is UTF-8, which has no byte 0xff, behind offsets below 2**31.
+    # No message ends like the marker: its last column is UTF-8, which has no byte 0xff, after offsets below 2**31.
     return bytes(memoryview(source).cast("B")[-len(STREAM_END) :]) == STREAM_END
 
 

@@ -1,7 +1,7 @@
-"""Several encoded images as one file: zip, tar or Arrow, with ``annotations.json`` that describes them.
+"""Several encoded images as one file: zip, tar or Arrow, with their annotations in ``annotations.json``.
 
-The same images give the same bytes: nothing holds a time or an owner, and members come in the order given. Names may be
-in any script: zip marks them as UTF-8 (APPNOTE 4.4.4, bit 11), tar holds them in headers of POSIX.1-2001.
+The same images give the same bytes: no time or owner is written, and members are in the order given. Names may be in
+any script: zip marks them as UTF-8 (APPNOTE 4.4.4, bit 11), tar holds them in headers of POSIX.1-2001.
 """
 
 import io
@@ -21,7 +21,7 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class Bundle(StrEnum):
-    """The kinds of file."""
+    """Kinds of file."""
 
     ZIP = "zip"
     TAR = "tar"
@@ -30,7 +30,7 @@ class Bundle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BundleEntry:
-    """One image under its name, its part of the annotations, and its mask (PNG) under another name."""
+    """One image with its name, its annotations, and its mask (PNG) with another name."""
 
     name: str
     data: bytes | memoryview
@@ -39,25 +39,25 @@ class BundleEntry:
     mask: bytes | memoryview = b""
 
     def described(self) -> dict[str, Any]:
-        """Its part of the annotations, with the names of its files."""
+        """Return the annotations of the entry with the names of its files."""
         return {"name": self.name, **({"mask": self.mask_name} if self.mask_name else {}), **self.annotation}
 
 
 def write(kind: Bundle, file: IO[bytes], entries: Sequence[BundleEntry], head: Mapping[str, Any]) -> None:
-    """Write all entries. In zip and tar ``annotations.json`` comes last: the head with ``results``, one an entry.
+    """Write all entries. In zip and tar ``annotations.json`` is last: the head with ``results``, one for each entry.
 
-    A result's mask is behind its image, and the result names it as ``mask``. In Arrow each row has ``name``,
-    ``image`` (the encoded bytes), ``annotation`` (JSON) and, where there is any, ``mask``; the head is the schema's
-    metadata under the key ``augment``.
+    A result's mask follows its image, and the result names it as ``mask``. In Arrow each row has ``name``, ``image``
+    (the encoded bytes), ``annotation`` (JSON) and, if any entry has one, ``mask``; the head is the schema's metadata
+    under the key ``augment``.
     """
     _WRITERS[kind](file, entries, head)
 
 
 def _zip(file: IO[bytes], entries: Sequence[BundleEntry], head: Mapping[str, Any]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # images do not shrink
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # images do not compress further
         for name, data in _members(entries, head):
             info = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            info.create_system = 3  # Unix, wherever it is written
+            info.create_system = 3  # Unix, on every system
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
 

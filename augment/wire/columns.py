@@ -1,4 +1,4 @@
-"""The columns of a batch's images and targets, in Arrow: which there are, of what type, and between them and arrays.
+"""Arrow columns of a batch's images and targets: names, types, and conversion from and to arrays.
 
 label             int64: index of the class, -1 for none
 label_weights     arrow.fixed_shape_tensor float32 [C]: a weight for each class
@@ -9,13 +9,13 @@ instance_masks    arrow.variable_shape_tensor uint8 [N, H, W]: 0 and 1, one for 
 keypoints         list of float32 [2]: x, y
 keypoint_labels   list of int64;   keypoint_visibility  list of int8
 keypoint_angles   list of float32; keypoint_scales      list of float32
-keypoint_boxes    list of int64: the place of the object's box in the row, or -1
+keypoint_boxes    list of int64: the index of the object's box in the row, or -1
 inverse           arrow.fixed_shape_tensor float64 [3, 3]: from the view's pixels to the original image's, or NaN
 source_size       arrow.fixed_shape_tensor int64 [2]: height and width of the original image
 
-Further views of the same rows have columns of their own for the image and what belongs to it, with the view's number
-behind the name: ``image_1``, ``mask_1``, ``boxes_1``, …, ``inverse_1``. ``label``, ``label_weights`` and
-``source_size`` are there once.
+Each further view of the same rows has separate columns for the image and its targets, with the view's number after the
+name: ``image_1``, ``mask_1``, ``boxes_1``, …, ``inverse_1``. ``label``, ``label_weights`` and ``source_size`` appear
+once.
 """
 
 import itertools
@@ -45,17 +45,17 @@ RAGGED: Mapping[str, pa.DataType] = {
     "keypoint_scales": pa.float32(),
     "keypoint_boxes": pa.int64(),
 }
-"""Fields of ``Batch`` that hold an array for each row, as many as the row has boxes or keypoints; the type of one."""
+"""Element types of the ``Batch`` fields that have, for each row, one element per box or keypoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLayout:
-    """What all batches of a stream have in common: the columns and what a reader should know of them.
+    """Common properties of all batches of a stream: the columns and their sizes.
 
-    ``image_shape`` is (H, W, 3), or None where images differ in size. ``targets`` are names of ``Sample``'s fields;
-    ``num_classes`` and ``mask_bits`` (8 or 16) say how large some of them are. ``metadata`` (JSON) holds the
-    normalisation, the class names and the address. ``views`` are the layouts of views 1, 2, …; ``has_inverses`` counts
-    for all of them.
+    ``image_shape`` is (H, W, 3), or None if images differ in size. ``targets`` are names of ``Sample``'s fields;
+    ``num_classes`` and ``mask_bits`` (8 or 16) are the sizes of some of them. ``metadata`` (JSON) holds the
+    normalisation, the class names and the address. ``views`` are the layouts of views 1, 2, …; ``has_inverses`` applies
+    to all of them.
     """
 
     image_shape: tuple[int, int, int] | None
@@ -69,7 +69,7 @@ class BatchLayout:
 
 
 MASKS: Mapping[str, str] = {"mask": "masks", "instance_masks": "instance_masks"}
-"""The columns of masks, and the fields of ``Batch`` that hold them."""
+"""Columns of masks, and the fields of ``Batch`` that hold them."""
 
 _TENSORS = {
     "image": "images",
@@ -80,7 +80,7 @@ _TENSORS = {
 }
 
 COLUMNS: Mapping[str, str] = {"label": "labels", **_TENSORS, **{name: name for name in RAGGED}}
-"""The columns of a view's images and targets, and the fields of ``Batch`` that hold them."""
+"""Columns of a view's images and targets, and the fields of ``Batch`` that hold them."""
 
 _PIXEL_TYPES = {"uint8": pa.uint8(), "float32": pa.float32(), "float16": pa.float16()}
 _ONCE = frozenset({"label", "label_weights", "source_size"})
@@ -88,20 +88,20 @@ _NUMBERED = re.compile(r"(\w+?)_([1-9][0-9]*)")
 
 
 def view_name(name: str, view: int) -> str:
-    """The name that a column has for a view."""
+    """Return the name of a column in a view."""
     return f"{name}_{view}" if view and name not in _ONCE else name
 
 
 def num_views(names: Iterable[str]) -> int:
-    """How many views the columns of these names hold."""
+    """Return the number of views that columns of these names hold."""
     there = set(names)
     return next(view for view in itertools.count(1) if view_name("image", view) not in there)
 
 
 def tensor_field(name: str, value_type: pa.DataType, shape: Sequence[int | None], dims: Sequence[str]) -> pa.Field:
-    """A column of tensors: of fixed shape where every side is known, else of variable shape.
+    """Return a column of tensors: of fixed shape if every side is known, else of variable shape.
 
-    pyarrow has no class in Python for the second, so it is declared by its metadata and written by its storage.
+    pyarrow has no Python class for the second, so it is declared by its metadata and written by its storage.
     """
     if None not in shape:
         return pa.field(name, pa.fixed_shape_tensor(value_type, list(shape), dim_names=list(dims)), nullable=False)
@@ -115,7 +115,7 @@ def tensor_field(name: str, value_type: pa.DataType, shape: Sequence[int | None]
 
 
 def tensor_column(arrays: NDArray[Any] | Sequence[NDArray[Any]], column_type: pa.DataType) -> pa.Array:
-    """One array a row as a column of ``tensor_field``'s type."""
+    """Return arrays, one for each row, as a column of ``tensor_field``'s type."""
     if isinstance(column_type, pa.FixedShapeTensorType):
         shape = tuple(column_type.shape)
         dtype = column_type.value_type.to_pandas_dtype()
@@ -144,7 +144,7 @@ def tensor_column(arrays: NDArray[Any] | Sequence[NDArray[Any]], column_type: pa
 
 
 def tensors(column: pa.Array) -> Any:
-    """What ``tensor_column`` wrote: one array for a fixed shape, else a list; views of the column's memory."""
+    """Return the arrays of a ``tensor_column``: one for a fixed shape, else a list. They are views of its memory."""
     if isinstance(column, pa.FixedShapeTensorArray):
         shape = tuple(column.type.shape)
         if not len(column):
@@ -158,7 +158,7 @@ def tensors(column: pa.Array) -> Any:
 
 
 def fields_of(layout: BatchLayout) -> list[pa.Field]:
-    """The columns of the images and targets of a layout, in their order: all of view 0, all of view 1, …."""
+    """Return the columns of the images and targets of a layout, in their order: all of view 0, all of view 1, …."""
     fields = []
     for view, each in enumerate((layout, *layout.views)):
         found = _fields_of_view(each, has_inverses=layout.has_inverses)
@@ -194,13 +194,13 @@ def padding(batch: Batch) -> NDArray[np.bool_]:
 
 
 def column_of(batch: Batch, field: pa.Field) -> pa.Array:
-    """The column of a batch that one of ``fields_of`` describes."""
+    """Return the column of a batch for one of the fields from ``fields_of``."""
     numbered = _NUMBERED.fullmatch(field.name)
     if numbered is None:
         return _column_of_view(batch, field)
     view = int(numbered[2])
     if view >= len(batch.views):
-        raise CallError(f"the batch has {len(batch.views)} views, its layout promises view {view}")
+        raise CallError(f"the batch has {len(batch.views)} views, but its layout has view {view}")
     return _column_of_view(batch.views[view], field.with_name(numbered[1]))
 
 
@@ -209,12 +209,12 @@ def _column_of_view(batch: Batch, field: pa.Field) -> pa.Array:
         return pa.array(batch.labels, pa.int64())
     values = getattr(batch, COLUMNS[field.name])
     if values is None:
-        raise CallError(f"the batch has no {field.name}, which its layout promises")
+        raise CallError(f"the batch has no {field.name}, but its layout has")
     return tensor_column(values, field.type) if field.name in _TENSORS else _ragged(values, field.type)
 
 
 def targets_in(record_batch: pa.RecordBatch, view: int = 0) -> dict[str, Any]:
-    """The fields of ``Batch`` that a record batch holds of a view; arrays share memory where Arrow allows it."""
+    """Return the fields of ``Batch`` that a record batch holds for a view; arrays share memory if Arrow allows it."""
     there = {name: view_name(name, view) for name in COLUMNS}
     columns = {
         name: record_batch.column(column) for name, column in there.items() if column in record_batch.schema.names

@@ -1,19 +1,19 @@
 """One batch as the bytes of an .npz file, for ``numpy.load`` without pickles.
 
-image      uint8 (N, H, W, 3); where images differ in size, all their values in one row, and
-image_shape    int64 (N, 3) says how to cut it
+image      uint8 (N, H, W, 3); if images differ in size, all their values in one row, and
+image_shape    int64 (N, 3), the shape of each
 key        text (N,)
 position   int64 (N,)
 replaces   text (N,), empty unless the row replaces a refused record
 is_padding bool (N,), True if another rank has the row too
-label      int64 (N,), where records have one class
-label_weights  float32 (N, C), where they may have several
+label      int64 (N,), if records have one class
+label_weights  float32 (N, C), if they may have several
 mask       like image, less its channels; so is mask_shape
-boxes, box_labels, keypoints, keypoint_labels, …   of all rows one behind the other, and
-{name}_count   int64 (N,) says how many each row has
+boxes, box_labels, keypoints, keypoint_labels, …   of all rows, one row after the other, and
+{name}_count   int64 (N,), the number in each row
 instance_masks uint8, all values in one row, and instance_masks_shape int64 (N, 3)
-inverse    float64 (N, 3, 3), NaN where a distortion has no matrix, and
-source_size    int64 (N, 2), where the stream has views
+inverse    float64 (N, 3, 3), NaN if a distortion has no matrix, and
+source_size    int64 (N, 2), if the stream has views
 image_1, mask_1, boxes_1, inverse_1, …   as those above, of the next view of the same rows; so is image_1_shape
 epoch, index    int64 ()
 """
@@ -29,11 +29,11 @@ from augment.samples.sample import Batch
 from augment.wire import columns
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
-"""The first moment that a zip can hold, so that equal batches are equal bytes."""
+"""Earliest time that a zip can hold, used so that equal batches are equal bytes."""
 
 
 def to_bytes(batch: Batch) -> bytes:
-    """The file: a zip of npy members, stored without compression; equal batches give equal bytes."""
+    """Return the file: a zip of npy members, stored without compression; equal batches give equal bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, array in _arrays(batch).items():

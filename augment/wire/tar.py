@@ -1,16 +1,16 @@
-"""Batch to the members of a tar, by the conventions of WebDataset: one sample is the files that share a base name.
+"""Batch to the members of a tar, by the conventions of WebDataset: files that share a base name are one sample.
 
     {epoch:06d}-{position:012d}.png      the image: png, jpg, or npy for arrays; floats, and channels first,
                                          only as npy
-    {epoch:06d}-{position:012d}.cls      the index of its class, where the dataset has classes
-    {epoch:06d}-{position:012d}.mask.png class indices, where the dataset has masks
-    {epoch:06d}-{position:012d}.json     key, replaces, position, is_padding, render_key, applied; and as they are there
+    {epoch:06d}-{position:012d}.cls      the index of its class, if the dataset has classes
+    {epoch:06d}-{position:012d}.mask.png class indices, if the dataset has masks
+    {epoch:06d}-{position:012d}.json     key, replaces, position, is_padding, render_key, applied; if present also
                                          mixed, label_weights, boxes, box_labels, keypoints, … (indices, as in Arrow),
                                          instance_masks as COCO's run lengths, inverse, source_size
     {epoch:06d}-{position:012d}.1.png, {epoch:06d}-{position:012d}.1.mask.png, …
-                                         where there are several views: the next one's image and mask
+                                         with several views: the next one's image and mask
 
-With several views, what the .json says of each (its targets, inverse, render_key, applied) stands in its list
+With several views, the .json has the members of each view (its targets, inverse, render_key, applied) in the list
 ``views``, whose first is that of .png.
 
 A stream is the members of any number of batches and ``STREAM_END``: pure bytes that can be cut and joined, because each
@@ -33,16 +33,16 @@ from augment.samples.sample import Batch
 from augment.wire import columns
 
 STREAM_END = bytes(2 * tarfile.BLOCKSIZE)
-"""Two empty blocks: what a cut stream lacks."""
+"""Two empty blocks that end a tar; a cut stream lacks them."""
 
 IMAGE_FORMATS = ("png", "jpg", "npy")
-"""How images may be written, by the extensions that readers know them by."""
+"""Formats of images in a tar, by the file extensions that readers know."""
 
 
 def check_options(image_format: str, quality: int = encode.DEFAULT_QUALITY, pixel_format: PixelFormat = PLAIN) -> None:
-    """Raise CallError unless images that come so can be written so."""
+    """Raise CallError unless a tar can hold images in this format."""
     if image_format not in IMAGE_FORMATS:
-        raise CallError(f"image_format is {image_format!r}; in a tar it is one of {', '.join(IMAGE_FORMATS)}")
+        raise CallError(f"image_format is {image_format!r}; in a tar it must be one of {', '.join(IMAGE_FORMATS)}")
     if image_format != "npy":
         encode.check_options(_ENCODERS[image_format], quality)
         if pixel_format != PLAIN:
@@ -58,9 +58,9 @@ def batch_members(
     quality: int = encode.DEFAULT_QUALITY,
     pixel_format: PixelFormat = PLAIN,
 ) -> Iterator[bytes]:
-    """The members of one batch, header, content and padding in turn; ``quality`` is that of jpg.
+    """Yield the members of one batch: header, content and padding in turn. ``quality`` is that of jpg.
 
-    Raises RecordError where an image is longer than its format allows.
+    Raises RecordError if an image is longer than its format allows.
     """
     check_options(image_format, quality, pixel_format)
     for row, key in enumerate(batch.keys):
@@ -126,7 +126,7 @@ def _of_view(batch: Batch, row: int) -> dict[str, Any]:
 
 
 def _finite(values: NDArray[Any]) -> object:
-    """The values as lists; JSON has no NaN, so a keypoint that was lost has null."""
+    """Return the values as lists with null for NaN, which JSON lacks; a lost keypoint has it."""
     if values.dtype.kind != "f" or bool(np.isfinite(values).all()):
         return values.tolist()
     found = values.astype(object)

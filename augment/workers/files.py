@@ -1,4 +1,4 @@
-"""Files between processes: a file in memory without a name, which a kill cannot leave behind, and a task's progress."""
+"""Files between processes: memory files, which a kill cannot leave behind, and a task's progress file."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from augment.errors import CallError, StorageError
 class MemoryFile:
     """An anonymous file (memfd) that other processes of the same user open by ``path`` while this object is open.
 
-    It is gone with the last process that has it open or mapped, however that process ends. Linux only.
+    It is freed with the last process that has it open or mapped, however that process ends. Linux only.
     """
 
-    _close = staticmethod(os.close)  # at the interpreter's end modules are emptied before the last objects go
+    _close = staticmethod(os.close)  # at the interpreter's end modules are emptied before the last objects are deleted
 
     def __init__(self, name: str) -> None:
         self._fd = os.memfd_create(f"augment-{name}")
@@ -28,7 +28,7 @@ class MemoryFile:
             view = view[os.write(self._fd, view) :]
 
     def close(self) -> None:
-        """Give up this process's hold on the file."""
+        """Close this process's descriptor of the file."""
         if self._fd >= 0:
             self._close(self._fd)
             self._fd = -1
@@ -44,11 +44,11 @@ class MemoryFile:
 
 
 INTERVAL_S = 0.25
-"""Between two writes: often enough for eyes, seldom enough to cost nothing."""
+"""Time between two writes: frequent enough to watch, rare enough to cost nothing."""
 
 
 class ProgressFile:
-    """Written by one task, whole each time. Where its folder is gone, nobody waits for the task: CallError ends it."""
+    """Progress of one task, written whole each time. If its folder is gone the task is abandoned: CallError ends it."""
 
     def __init__(self, path: Path, stage: str) -> None:
         self._path = path
@@ -57,7 +57,7 @@ class ProgressFile:
         self._written_s = 0.0
 
     def show(self, done: int, total: int | None = None) -> None:
-        """Say that ``done`` of ``total`` are done; may be called as often as the caller likes."""
+        """Write that ``done`` of ``total`` are done; may be called as often as the caller likes."""
         now = time.monotonic()
         if now - self._written_s < INTERVAL_S:
             return
@@ -66,13 +66,13 @@ class ProgressFile:
             self._draft.write_text(json.dumps({"stage": self._stage, "done": done, "total": total}), encoding="ascii")
             self._draft.replace(self._path)
         except FileNotFoundError as error:
-            raise CallError(f"{self._stage} was given up: {self._path.parent} is gone") from error
+            raise CallError(f"{self._stage} was abandoned: {self._path.parent} is gone") from error
         except OSError as error:
             raise StorageError(f"progress cannot be written: {error.strerror}; free space and try again") from error
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """What was said last: stage, done, total; None where nothing was yet."""
+    """Return what was written last: stage, done, total; or None if nothing was written yet."""
     try:
         said: dict[str, Any] = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -1,4 +1,4 @@
-"""The service's side of worker processes: starting them, talking to one, learning how it ended."""
+"""Service side of worker processes: starts them, talks to them and learns how they ended."""
 
 import json
 import os
@@ -20,20 +20,20 @@ ENVIRONMENT = {
     "OPENCV_IPP": "disabled",
     # Importing albumentations must not ask a registry for its latest version.
     "NO_ALBUMENTATIONS_UPDATE": "1",
-    # One worker is one core; and only a process without further threads can be forked safely.
+    # One worker is one core; and only a process with a single thread can be forked safely.
     "OPENCV_FOR_THREADS_NUM": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-"""What workers find in their environment, whatever the service's own says."""
+"""Environment variables of workers, which override the service's."""
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from augment.workers import zygote; "
 _END_TIMEOUT_S = 1.0
 
 
-class WorkerDied(Exception):  # noqa: N818 - an event between this room and slot.py, which names the error
+class WorkerDied(Exception):  # noqa: N818 - an event between this module and slot.py, which raises the error
     """A worker ended in the middle of a task."""
 
     def __init__(self, exit_code: int) -> None:
@@ -42,7 +42,7 @@ class WorkerDied(Exception):  # noqa: N818 - an event between this room and slot
 
 
 class WorkerHandle:
-    """One worker process, from the outside. One thread runs tasks on it; any thread may cancel."""
+    """One worker process, seen from outside. One thread runs tasks on it; any thread may cancel."""
 
     def __init__(self, pid: int, connection: Connection, exit_reader: Connection) -> None:
         self.pid = pid
@@ -53,7 +53,7 @@ class WorkerHandle:
         self._send_lock = threading.Lock()
 
     def run(self, run: process.RunTask, on_verdict: Callable[[str, Refusal | None], None]) -> process.Reply:
-        """Run one task to its end; raises WorkerDied."""
+        """Run one task to its end. Raises WorkerDied."""
         try:
             self._send(run)
             while isinstance(reply := self._connection.recv(), process.Verdict):
@@ -66,13 +66,13 @@ class WorkerHandle:
 
     def cancel(self, number: int) -> None:
         """Ask the worker to stop the task of this number before its next record."""
-        with suppress(OSError):  # it died: then that task is not running
+        with suppress(OSError):  # the worker died, so the task is not running
             self._send(process.Cancel(number))
 
     def retire(self) -> None:
         """Let the process end after its task; return at once."""
         with suppress(OSError):
-            self._send(None)  # in words: where the user's process forked, closing alone would not reach the worker
+            self._send(None)  # explicit: if the user's process forked, closing alone would not reach the worker
         self.forget()
 
     def forget(self) -> None:
@@ -93,7 +93,7 @@ class WorkerHandle:
 
 
 class Launcher:
-    """Starts the zygote, and again when somebody killed it, and launches workers through it. Thread-safe."""
+    """Starts the zygote, restarts it if it was killed, and launches workers through it. Thread-safe."""
 
     def __init__(
         self, limits: process.WorkerLimits, modules: Sequence[str], environment: Mapping[str, str] | None = None
@@ -108,18 +108,21 @@ class Launcher:
         self._has_answered = False
 
     def prepare(self) -> None:
-        """Start the zygote and have it import what workers need; return at once. WorkerError where it cannot start."""
+        """Start the zygote and its imports, and return at once. Raises WorkerError if it cannot start."""
         with self._lock:
             if not self._closed and self._control is None:
-                with suppress(OSError):  # it died already: a launch starts another, and tells what is wrong
+                with suppress(OSError):  # it is already dead: a launch starts another, and reports the problem
                     self._ensure_zygote().send(zygote.Preload(tuple(self._modules)))
 
     def launch(self, module: str | None = None) -> WorkerHandle | None:
-        """Start a worker that finds ``module`` imported; None once closed, WorkerError where the system refuses."""
+        """Start a worker that has ``module`` imported.
+
+        Returns None once closed. Raises WorkerError if the system refuses.
+        """
         with self._lock:
             if module is not None and module not in self._modules and module != "__main__":
                 self._modules.append(module)
-            for _ in range(2):  # once more where somebody killed the zygote: that is noticed by talking to it
+            for _ in range(2):  # again if the zygote was killed, which is only noticed by talking to it
                 if self._closed:
                     return None
                 control = self._ensure_zygote()
@@ -137,17 +140,17 @@ class Launcher:
                     self._end_zygote()
             raise WorkerError(
                 "a worker cannot be started: the process that forks them ends at once (its message is on standard "
-                "error); `augment doctor` says what is missing on this machine"
+                "error); `augment doctor` reports what is missing on this machine"
             )
 
     def close(self) -> None:
-        """End the zygote and with it all workers; nothing of them is left on return. Safe to repeat."""
+        """End the zygote and all workers; none is left on return. Safe to repeat."""
         self._closed = True
         while not self._lock.acquire(timeout=0.1):  # a launch waits for the zygote, whose imports can take seconds
             if (importing := self._zygote) is not None:
                 importing.kill()
         try:
-            # One that has not answered yet is importing, and has no workers that it would have to take along.
+            # A zygote that has not answered yet is importing, and has no workers to end.
             if self._zygote is not None and self._control is not None and self._has_answered:
                 with suppress(OSError):
                     self._control.send(None)
@@ -178,18 +181,18 @@ class Launcher:
 
 def _start_zygote(control_fd: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     command = f"{_BOOT}zygote.main({control_fd}, {os.getpid()})"
-    # The child inherits the mask of this thread: until it has said what it ignores, no Ctrl-C reaches it.
+    # The child inherits the signal mask of this thread, so that no Ctrl-C reaches it before it has set its handlers.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, zygote.LEFT_TO_SERVICE)
     try:
         return subprocess.Popen(  # noqa: S603 - our own interpreter, our own code
             [sys.executable, "-c", command, json.dumps(sys.path)],
             env={**os.environ, **environment, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
-            stdout=_stderr_fd(),  # standard output is the command's own: what a library prints must not get between
+            stdout=_stderr_fd(),  # standard output is the command's; a library's prints must not mix with it
             pass_fds=(control_fd,),
         )
     except OSError as error:
-        raise WorkerError(f"no worker can be started: {error}; `augment doctor` looks at this machine") from error
+        raise WorkerError(f"no worker can be started: {error}; `augment doctor` checks this machine") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -7,20 +7,20 @@ from contextlib import contextmanager
 
 
 class KeptOut:
-    """A finder of modules (``sys.meta_path``) that says of one library that it is not installed."""
+    """Module finder (``sys.meta_path``) that reports one library as not installed."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
-        """Raise where the library is asked for; leave every other to the finders behind this one."""
+        """Raise ModuleNotFoundError for the library; leave all others to the next finders."""
         if name == self._name:
             raise ModuleNotFoundError(f"No module named {name!r} (kept out)", name=name)
 
 
 @contextmanager
 def kept_out(name: str) -> Iterator[None]:
-    """Keep a library out while the block runs; one that is there already stays."""
+    """Block the import of a library while the block runs; a library already imported stays."""
     finder = KeptOut(name)
     sys.meta_path.insert(0, finder)
     try:
@@ -30,9 +30,9 @@ def kept_out(name: str) -> Iterator[None]:
 
 
 def keep_pandas_from_pyarrow() -> None:
-    """Let pyarrow find no pandas, once and for all in this process: others may import it afterwards.
+    """Make pyarrow find no pandas in this process, permanently; other modules may import pandas afterwards.
 
-    pyarrow looks for it when it makes the first array of a list, and then its import takes a quarter of a second.
+    pyarrow looks for it when it makes the first array of a list, and importing it takes a quarter of a second.
     """
     with kept_out("pandas"):
         importlib.import_module("pyarrow").array([None])

@@ -9,19 +9,19 @@ from augment.errors import WorkerError
 
 
 class Stopped(BaseException):
-    """Ends a task from inside its guard; a task's own ``except Exception`` does not catch it."""
+    """Exception that ends a task from inside its guard; a task's own ``except Exception`` does not catch it."""
 
 
 class Cancelled(Stopped):
-    """Nobody waits for the task any more."""
+    """The task was cancelled."""
 
 
 class Exhausted(Stopped):
     """The worker ran out of the memory it may use."""
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it is shown as the cause of an error, it is not one
-    """Where an error was raised in the other process; the ``__cause__`` of the error that is raised here."""
+class RemoteTraceback(Exception):  # noqa: N818 - shown as the cause of an error, not an error itself
+    """Traceback of an error in the other process; the ``__cause__`` of the error that is raised here."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -32,7 +32,7 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is shown as the cause of an
 
 
 class Outcome:
-    """A value or an error. ``value`` returns the one or raises the other, as it was raised over there."""
+    """A value or an error. ``value`` returns the value or raises the error."""
 
     def __init__(self, result: Any, error: BaseException | None, trace: str) -> None:
         self._result = result
@@ -47,12 +47,12 @@ class Outcome:
 
 
 def run_and_dump(work: Callable[[], object]) -> bytes:
-    """Do the work and pickle its outcome. MemoryError and Stopped are no outcome of the work: they pass through."""
+    """Do the work and pickle its outcome. MemoryError and Stopped are not outcomes of the work and are raised."""
     try:
         return pickle.dumps(Outcome(work(), None, ""), protocol=5)
     except (MemoryError, Stopped):
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to whoever waits for the outcome
+    except BaseException as error:  # noqa: BLE001 - any error is an outcome for the caller
         return pickle.dumps(Outcome(None, _portable(error), traceback.format_exc()), protocol=5)
 
 
@@ -65,7 +65,7 @@ def load(data: bytes) -> Outcome:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error itself where it survives pickling, else a WorkerError with its name and message."""
+    """Return the error itself if it survives pickling, else a WorkerError with its name and message."""
     try:
         copy = pickle.loads(pickle.dumps(error, protocol=5))  # noqa: S301 - our own bytes
         if type(copy) is type(error):

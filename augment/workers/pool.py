@@ -1,11 +1,11 @@
-"""Pool of worker processes on this machine, or this very process.
+"""Pool of worker processes on this machine.
 
-    submit -> queue -> one thread a worker -> its process            what a task costs: bench/workers.py
+    submit -> queue -> one thread a worker -> its process            cost of a task: bench/workers.py
                                 |
                                 +-- the process died: again in a fresh one, in quarantine (quarantine.py)
 
 Each worker has its own connection and shares no lock with another, so that a process may be killed at any moment and
-only its own task notices.
+only its own task is affected.
 """
 
 import functools
@@ -29,36 +29,41 @@ from augment.workers.verdicts import Verdicts
 T = TypeVar("T")
 
 DEFAULT_RECORD_TIMEOUT_S = 30.0
-"""AUGMENT_RECORD_TIMEOUT_S, in processor seconds. Three times what imgproxy allows a whole request (IMGPROXY_TIMEOUT,
-10 s)."""
+"""AUGMENT_RECORD_TIMEOUT_S, in processor seconds: three times imgproxy's IMGPROXY_TIMEOUT (10 s)."""
 
 DEFAULT_MEMORY_BYTES = 4 << 30
-"""AUGMENT_WORKER_MEMORY_BYTES. Seven float32 copies of an image of 50 megapixels (AUGMENT_MAX_PIXELS). It is the same
-on every machine, because it decides which records are refused."""
+"""AUGMENT_WORKER_MEMORY_BYTES: seven float32 copies of an image of 50 megapixels (AUGMENT_MAX_PIXELS).
+
+It is the same on every machine, because it decides which records are refused.
+"""
 
 BACKGROUND_NICE = 8
-"""For workers of what nobody waits for: beside others that compute they get about a third of a core (the kernel's
-weights are 172 and 335), alone all of it. Much lower they stood still on a machine that does other work too."""
+"""Niceness of workers for background jobs.
+
+Competing with other processes they get about a third of a core (the kernel's weights are 172 and 335), alone all of it.
+At much lower priority they made no progress on a busy machine.
+"""
 
 DEFAULT_MAX_TASKS = 1000
-"""A worker is replaced after this many tasks, so that what a library leaks has an end."""
+"""Tasks after which a worker is replaced, to bound the memory that libraries leak."""
 
 
 NUM_MAX = 1024
-"""The most processes of a pool: more than any machine has CPUs; each costs a process and a thread."""
+"""Most processes of a pool: more than any machine has CPUs; each costs a process and a thread."""
 
 
 class LocalWorkers:
-    """A pool of worker processes on this machine; safe between threads, of one process only.
+    """Pool of worker processes on this machine; thread-safe, for one process only.
 
     ``num_workers`` None means one for each CPU this process may use. ``preload`` names modules to import before the
     first task; the module of a task's class is imported in any case. Processes start with the first tasks, or when
     ``start`` is called. ``verdicts`` are shared with other pools and outlive this one; by default they end with it.
-    ``environment`` is added to that of this process. A task's future never says that it is running, so it can be
-    cancelled at any time: one that is running then stops before its next record and its worker is kept;
-    ``concurrent.futures.wait`` on the cancelled future returns when it has stopped. ``record_timeout_s`` are
-    processor seconds. ``in_background``: processes of other pools go first where both want the processor, even in
-    the middle of a task.
+    ``environment`` is added to that of this process. ``record_timeout_s`` are processor seconds. ``in_background``
+    gives priority to the processes of other pools, even in the middle of a task.
+
+    A task's future can be cancelled at any time, because it never reports that it is running. A running task then stops
+    before its next record and its worker is kept; ``concurrent.futures.wait`` on the cancelled future returns when it
+    has stopped.
 
     Close it or use it as a context manager; left open it ends with its last reference or with the interpreter. Ctrl-C,
     SIGTERM and SIGHUP are left to this process; workers end with it, however it ends.
@@ -93,17 +98,17 @@ class LocalWorkers:
         try:
             for i in range(num_workers):
                 self._slots.append(slot.Slot(self._shared, i))
-        except RuntimeError as error:  # what Python says where the system has no more threads (ulimit -u, cgroups)
+        except RuntimeError as error:  # Python's error if the system has no more threads (ulimit -u, cgroups)
             slot.close(self._shared, self._slots)
             raise CallError(
                 f"num_workers is {num_workers} and this machine starts {len(self._slots)} ({error}); give fewer"
             ) from error
-        # The threads know _shared but not this object: when its last reference goes, or at exit, the pool closes.
+        # The threads know _shared but not this object: when its last reference is deleted, or at exit, the pool closes.
         self._finalizer = weakref.finalize(self, slot.close, self._shared, self._slots)
 
     @property
     def num_workers(self) -> int:
-        """How many tasks run at once."""
+        """Number of tasks that run at once."""
         return self._num_workers
 
     @property
@@ -113,44 +118,44 @@ class LocalWorkers:
 
     @property
     def queue_depth(self) -> int:
-        """Tasks that wait for a worker."""
+        """Number of tasks that wait for a worker."""
         return self._shared.queue.qsize()
 
     @property
     def num_busy(self) -> int:
-        """Workers that run a task."""
+        """Number of workers that run a task."""
         return sum(each.busy for each in self._slots)
 
     @property
     def num_tasks_done(self) -> int:
-        """Tasks that returned or raised; those that were cancelled do not count."""
+        """Number of tasks that returned or raised, without cancelled ones."""
         return self._shared.num_tasks_done
 
     @property
     def restarts(self) -> Mapping[str, int]:
-        """How many workers were replaced, by reason: crashed, timeout, killed, memory, max_tasks, threads."""
+        """Number of replaced workers, by reason: crashed, timeout, killed, memory, max_tasks, threads."""
         with self._shared.lock:
             return self._shared.restarts.copy()
 
     def prepare(self) -> None:
-        """Let the imports begin now, beside what this process does meanwhile, and return at once.
+        """Start the imports in the background, and return at once.
 
-        Raises WorkerError where the system refuses; it may be called again, from any thread.
+        Raises WorkerError if the system refuses; it may be called again, from any thread.
         """
         self._shared.launcher.prepare()
 
     def start(self) -> None:
-        """Start every process now, and return when all can work; no first task then waits for the imports.
+        """Start every process now, and return when all can work, so that the first task need not wait for imports.
 
-        Raises WorkerError where the system refuses; it may be called again, from any thread.
+        Raises WorkerError if the system refuses; it may be called again, from any thread.
         """
         for each in self._slots:
             each.start()
 
     def submit(self, task: Task[T]) -> "Future[T]":
-        """Queue a task; its future raises what ``run`` raised, or WorkerError where the task cannot be done.
+        """Queue a task; its future raises what ``run`` raised, or WorkerError if the task cannot be done.
 
-        The task is pickled now, in this thread: what cannot be pickled raises here.
+        The task is pickled now, in this thread, so that a pickling error is raised here.
         """
         kind = type(task)
         job = slot.QueuedTask(
@@ -161,9 +166,9 @@ class LocalWorkers:
         return job.future
 
     def close(self) -> None:
-        """End every worker process at once and cancel what is queued or running; safe to repeat.
+        """End every worker process at once and cancel what is queued or running. Safe to repeat.
 
-        Nothing of the processes is left when this returns.
+        No process is left when this returns.
         """
         self._finalizer()
 
@@ -175,7 +180,7 @@ class LocalWorkers:
 
 
 def num_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """How many CPUs this process may use: its affinity, and the quota of its container (cgroup v2) rounded up."""
+    """Return the CPUs this process may use: its affinity, and the quota of its container (cgroup v2) rounded up."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()

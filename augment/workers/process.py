@@ -1,4 +1,4 @@
-"""One worker process, from the inside: it reads tasks from its connection, runs them and sends their outcomes."""
+"""One worker process, seen from inside: reads tasks from its connection, runs them and sends their outcomes."""
 
 import os
 import pickle
@@ -17,18 +17,24 @@ from augment.samples.sample import Refusal
 from augment.workers import outcome, parent_watch, quarantine
 
 _OOM_SCORE_ADJ = "500"
-"""Where memory runs out the kernel takes a worker, which is replaced, not the service (PostgreSQL does likewise)."""
+"""Score that makes the kernel kill a worker, which is replaced, and not the service when memory runs out.
+
+PostgreSQL does likewise.
+"""
 
 NICE = 5
-"""Workers fill every core. The service's own process, which answers probes and sends finished batches, and a trainer on
-the same machine go first: with 12 clients on 2 cores the p99 of a probe fell from 20-32 ms to 11-17 ms."""
+"""Niceness of workers, which fill every core.
+
+The service's own process and a trainer on the same machine have priority: with 12 clients on 2 cores the p99 of a
+health probe fell from 20-32 ms to 11-17 ms.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """What a worker may cost: processor seconds for one record, bytes of private memory (None: no bound).
+    """Limits of a worker: processor seconds for one record, bytes of private memory (None: no bound).
 
-    ``nice`` is how far it stands behind other processes where all want the processor, as nice(2) counts it.
+    ``nice`` is its niceness, as nice(2) counts it.
     """
 
     record_timeout_s: float
@@ -37,7 +43,7 @@ class WorkerLimits:
 
 
 class RunTask(NamedTuple):
-    """To the worker: run this pickled task. ``verdicts`` are those that it has not been told yet."""
+    """To the worker: run this pickled task. ``verdicts`` are those that it does not know yet."""
 
     number: int
     task: bytes
@@ -61,7 +67,7 @@ class Verdict(NamedTuple):
 class Ended(NamedTuple):
     """From the worker: the task returned or raised; a pickled Outcome.
 
-    ``is_last``: the task left a thread behind, and with it nobody knows what, so that this process ends.
+    ``is_last``: the task left a thread behind, which may do anything, so that this process ends.
     """
 
     outcome: bytes
@@ -69,18 +75,18 @@ class Ended(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """From the worker: the task was stopped as asked."""
+    """From the worker: the task was stopped as requested."""
 
 
 class OutOfMemory(NamedTuple):
-    """From the worker, which then ends: the task met the bound on memory."""
+    """From the worker, which then ends: the task reached the bound on memory."""
 
 
 Reply = Ended | Dropped | OutOfMemory
 
 
 class Worker:
-    """The loop of a worker. It lives in the main thread and starts no other: it forks in quarantine."""
+    """Loop of a worker. It runs in the main thread and starts no other, because it forks in quarantine."""
 
     def __init__(self, connection: Connection, limits: WorkerLimits) -> None:
         self._connection = connection
@@ -92,10 +98,10 @@ class Worker:
         self._poll.register(connection.fileno(), select.POLLIN)
 
     def serve(self) -> NoReturn:
-        """Run tasks until the other side says None or is gone; then end the process."""
+        """Run tasks until the other side sends None or closes; then end the process."""
         try:
             while (message := self._connection.recv()) is not None:
-                if isinstance(message, Cancel):  # of a task that has ended, or of the one that comes next
+                if isinstance(message, Cancel):  # for a task that has ended, or for the next one
                     self._cancelled = message.number
                     continue
                 reply = self._run(message)
@@ -132,17 +138,17 @@ class Worker:
         while self._poll.poll(0):
             try:
                 message = self._connection.recv()
-            except (EOFError, OSError):  # the service is gone; raised here it would pass for an error of the record
+            except (EOFError, OSError):  # the service is gone; raised here it would count as an error of the record
                 os._exit(0)
             if message is None:
                 os._exit(0)
-            self._cancelled = message.number  # nothing but Cancel and None is sent while a task runs
+            self._cancelled = message.number  # only Cancel and None are sent while a task runs
         if self._cancelled == self._running:
             raise outcome.Cancelled
 
 
 def serve(connection: Connection, limits: WorkerLimits, zygote_pid: int) -> NoReturn:
-    """Be a worker: called once, in a process just forked from the zygote."""
+    """Run a worker: called once, in a process just forked from the zygote."""
     parent_watch.end_with_parent(zygote_pid)
     parent_watch.name_process("augment-worker")
     _confine(limits)
@@ -168,5 +174,5 @@ def _load_task(data: bytes) -> Any:
     except (AttributeError, ImportError) as error:
         raise WorkerError(
             f"a worker cannot load the task ({error}); define its class in a module that can be imported, "
-            "not in a notebook or in the script that is run"
+            "not in a notebook or a script"
         ) from error

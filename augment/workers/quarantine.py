@@ -1,13 +1,13 @@
 """Limits of one record in a worker, and the search for the record that killed it.
 
 A task runs first under ``AlarmGuard``: timers whose signals end the process, so that they also stop C code that never
-returns. When the worker dies, the culprit is unknown (what breaks the heap is often not what trips over it), so the
+returns. When the worker dies, the culprit is unknown, because a corrupted heap often crashes a later record. So the
 task runs again under ``QuarantineGuard``: each record alone, in a forked child. A record whose child dies twice is
 refused, and the verdict is kept (verdicts.py).
 
 A refusal must be the same on every machine, however busy. The time limit therefore counts processor seconds, and the
-memory limit of a child counts from what its parent holds already. Running out of real time refuses nothing: it ends
-the task with a WorkerError.
+memory limit of a child counts from what its parent holds already. Running out of real time refuses nothing: it ends the
+task with a WorkerError.
 """
 
 import os
@@ -30,11 +30,14 @@ _OUT_OF_MEMORY = 77
 """Exit code of a child that could not get the memory it asked for."""
 
 REAL_TIME_FACTOR = 10
-"""A record may take so many times its processor seconds in real time: enough for a machine at a load of 10 a core."""
+"""Real time allowed for a record, as a multiple of its processor seconds: enough for a load of 10 per core."""
 
 _SLOW_SHARE = 1 / 3
-"""Share of the time limit from which a rendered record is noted. On busy cores and caches the same work takes up to
-some three times the processor seconds; what took less cannot meet the limit another time."""
+"""Share of the time limit from which a rendered record is noted.
+
+On busy cores and caches the same work takes up to three times the processor seconds; a record below the share can never
+reach the limit.
+"""
 
 Report = Callable[[str, Refusal | None], None]
 """Called with the subject and the verdict: a refusal, or None for a record that was rendered and took long."""
@@ -44,9 +47,9 @@ Report = Callable[[str, Refusal | None], None]
 class _Guard:
     """Common part of both guards.
 
-    ``verdicts`` maps subjects to what is known of them: a refusal, or None for a record that was rendered and took
-    long. A new verdict goes there and to ``report`` at once, since this process may die of something else later.
-    ``timeout_s`` are processor seconds. ``stop_if_cancelled`` is called before each record.
+    ``verdicts`` maps subjects to known verdicts: a refusal, or None for a record that was rendered and took long. A new
+    verdict goes there and to ``report`` at once, because this process may die later. ``timeout_s`` are processor
+    seconds. ``stop_if_cancelled`` is called before each record.
     """
 
     verdicts: MutableMapping[str, Refusal | None]
@@ -64,7 +67,7 @@ class _Guard:
         self.report(subject, refusal)
 
     def _note(self, subject: str, used_s: float) -> None:
-        """Keep that a record was rendered, if it came near the limit."""
+        """Note that a record was rendered, if it came near the limit."""
         if used_s > _SLOW_SHARE * self.timeout_s and subject not in self.verdicts:
             self._decide(subject, None)
 
@@ -74,7 +77,7 @@ class _Guard:
 
 
 class AlarmGuard(_Guard):
-    """Runs a record in this process; the kernel ends the process (SIGPROF) when the record takes too long."""
+    """Guard that runs a record in this process; the kernel ends the process (SIGPROF) if the record takes too long."""
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
         """Do the work, as ``augment.workers.task.Guard`` describes."""
@@ -94,15 +97,18 @@ class AlarmGuard(_Guard):
 
 @dataclass
 class QuarantineGuard(_Guard):
-    """Runs each record in a forked child, twice if need be, and so knows which one kills.
+    """Guard that runs each record in a forked child, up to twice, to find the one that kills.
 
-    ``private_fds`` are closed in the child. The result of the work is pickled on its way back.
+    ``private_fds`` are closed in the child. The result of the work is pickled to return it.
     """
 
     private_fds: Sequence[int] = ()
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:
-        """Do the work, as ``augment.workers.task.Guard`` describes; WorkerError where its child is killed by others."""
+        """Do the work, as ``augment.workers.task.Guard`` describes.
+
+        Raises WorkerError if its child is killed from outside.
+        """
         deaths = kills = 0
         while True:
             self._begin(subject, key)
@@ -113,7 +119,7 @@ class QuarantineGuard(_Guard):
                 return value
             if ended.exit_code == -signal.SIGALRM:
                 raise WorkerError(self._ran_out(key, ended.used_s))
-            # Only the kernel's out-of-memory killer and people send SIGKILL: it says nothing about the record.
+            # Only the kernel's out-of-memory killer and people send SIGKILL: it does not incriminate the record.
             if ended.exit_code == -signal.SIGKILL:
                 kills += 1
             else:
@@ -121,17 +127,19 @@ class QuarantineGuard(_Guard):
             if kills == _MAX_KILLS:
                 raise WorkerError(
                     f"{key}: its process was killed (SIGKILL) {_MAX_KILLS} times, by the system's out-of-memory killer "
-                    "or by somebody; run fewer workers (AUGMENT_WORKERS) or give the machine more memory"
+                    "or by a user; run fewer workers (AUGMENT_WORKERS) or give the machine more memory"
                 )
             if deaths == _MAX_DEATHS:
-                if subject in self.verdicts:  # it was rendered before, and no replica that did may refuse it
+                if (
+                    subject in self.verdicts
+                ):  # it was rendered before, and a replica that rendered it must not refuse it
                     raise WorkerError(self._rendered_before(key, ended.exit_code))
                 self._decide(subject, self._verdict(key, ended.exit_code))
 
     def _ran_out(self, key: str, used_s: float) -> str:
         return (
             f"{key}: its process got {used_s:.1f} s of processor time in {REAL_TIME_FACTOR * self.timeout_s:g} s "
-            f"({REAL_TIME_FACTOR} times AUGMENT_RECORD_TIMEOUT_S) and was not done: the machine is too busy, or the "
+            f"({REAL_TIME_FACTOR} times AUGMENT_RECORD_TIMEOUT_S) and did not finish: the machine is too busy, or the "
             "storage does not answer; try again"
         )
 
@@ -194,7 +202,7 @@ class QuarantineGuard(_Guard):
 
 
 class _Ended(NamedTuple):
-    """How a child ended, the processor seconds that it used, and the outcome unless it did not live to tell it."""
+    """End of a child: how it ended, the processor seconds that it used, and its outcome if it sent one."""
 
     exit_code: int
     used_s: float
@@ -204,7 +212,8 @@ class _Ended(NamedTuple):
 def _allow_as_much_again() -> None:
     """Add the memory that this process holds to its limit.
 
-    A child begins with the memory of its parent. What other records of the task hold must not decide about this one.
+    A child begins with the memory of its parent. Memory held for other records of the task must not decide about this
+    one.
     """
     limit, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if limit == resource.RLIM_INFINITY:

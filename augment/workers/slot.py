@@ -1,4 +1,4 @@
-"""One place for a worker process and the thread that feeds it from the queue; what the places of one pool share."""
+"""Slots of a pool, each with a worker process and the thread that feeds it, and the state they share."""
 
 import logging
 import os
@@ -32,13 +32,16 @@ class QueuedTask:
     name: str
     task: bytes
     pool: object
-    """Whoever drops the pool but keeps a future still gets its result: the pool lives until its jobs are done."""
+    """Keeps the pool alive until its jobs are done, so that a caller may drop the pool and keep a future."""
     future: "Future[Any]" = field(default_factory=Future)
     process: launcher.WorkerHandle | None = None
 
 
 class Shared:
-    """What the threads of one pool share. ``lock`` guards what does not guard itself (queue and launcher do)."""
+    """State shared by the threads of one pool.
+
+    ``lock`` guards all but the queue and the launcher, which are thread-safe.
+    """
 
     def __init__(self, launch: launcher.Launcher, max_tasks: int | None, verdicts: Verdicts) -> None:
         self.launcher = launch
@@ -54,28 +57,28 @@ class Shared:
     def put(self, job: QueuedTask) -> None:
         if os.getpid() != self.owner_pid:
             raise CallError(
-                f"these workers belong to process {self.owner_pid}, this is {os.getpid()}; start others here"
+                f"these workers belong to process {self.owner_pid}, this is {os.getpid()}; start other workers here"
             )
         with self.lock:
             if self.closing.is_set():
-                raise CallError("these workers are closed; start others")
+                raise CallError("these workers are closed; start new ones")
             self.queue.put(job)
 
 
 class Slot:
-    """One place for a worker process and the thread that feeds it; a task starts the process, unless ``start`` did."""
+    """One worker process and the thread that feeds it; a task starts the process, unless ``start`` did."""
 
     def __init__(self, shared: Shared, index: int) -> None:
         self.busy = False
         self._shared = shared
         self._process: launcher.WorkerHandle | None = None
         self._starting = threading.Lock()
-        # A daemon, because threads that are not are joined before the interpreter lets anybody close the pool.
+        # A daemon, because the interpreter joins all other threads before the pool can be closed.
         self.thread = threading.Thread(target=self._serve, name=f"augment-worker-{index}", daemon=True)
         self.thread.start()
 
     def start(self) -> None:
-        """Start the process now; any thread may. WorkerError where the system refuses."""
+        """Start the process now; any thread may. Raises WorkerError if the system refuses."""
         with self._starting:
             if self._process is None:
                 self._process = self._shared.launcher.launch()
@@ -83,7 +86,7 @@ class Slot:
     def _serve(self) -> None:
         while (job := self._shared.queue.get()) is not None:
             self._finish(job)
-            del job  # its result may be large and the next one far away
+            del job  # its result may be large and the next job may come much later
         if self._process is not None:
             self._process.retire()
 
@@ -98,11 +101,11 @@ class Slot:
                 job.future.cancel()
             else:
                 value = outcome.load(ended.outcome).value()
-        except BaseException as raised:  # noqa: BLE001 - it is the caller's to see; this thread must go on
+        except BaseException as raised:  # noqa: BLE001 - the caller's to handle; this thread must continue
             error = raised
         job.pool = None
         self.busy = False
-        # Not before: a future that runs could no longer be cancelled.
+        # Not before, because a running future cannot be cancelled.
         if not job.future.set_running_or_notify_cancel():
             return
         with self._shared.lock:
@@ -113,17 +116,20 @@ class Slot:
             job.future.set_result(value)
 
     def _do(self, job: QueuedTask) -> Ended | None:
-        """How the task ended; None where it was dropped. WorkerError where process after process dies of it."""
+        """Return how the task ended, or None if it was cancelled.
+
+        Raises WorkerError if it kills process after process.
+        """
         how, reasons = "", list[str]()
         while len(reasons) < _MAX_DEATHS:
             if job.future.cancelled() or (process := self._ready_process(job.module)) is None:
                 return None
             job.process = process
-            if job.future.cancelled():  # after the line above: who cancels looks in the opposite order
+            if job.future.cancelled():  # after the line above: a canceller checks in the opposite order
                 return None
             new_verdicts = self._shared.verdicts.after(process.num_verdicts)
             process.num_verdicts += len(new_verdicts)
-            # One kill from outside says nothing about the task; a second may be memory that one of its records takes.
+            # One kill from outside does not incriminate the task; a second may be memory that one of its records takes.
             quarantine = len(reasons) > 1 or any(reason != "killed" for reason in reasons)
             run = RunTask(job.number, job.task, quarantine, new_verdicts)
             keeper = _Keeper(self._shared.verdicts)
@@ -132,7 +138,7 @@ class Slot:
             except launcher.WorkerDied as death:
                 reason, how = _reason(death.exit_code), parent_watch.describe_end(death.exit_code)
             else:
-                if keeper.error is not None:  # what the worker made counts on a verdict that does not hold
+                if keeper.error is not None:  # the result relies on a verdict that does not hold
                     process.retire()
                     self._replace("crashed")
                     raise keeper.error
@@ -154,7 +160,7 @@ class Slot:
         )
 
     def _ready_process(self, module: str) -> launcher.WorkerHandle | None:
-        """The process of this place, a new one where there is none or it has done its part; None once closed."""
+        """Return this slot's process, a new one if it has none or its last is used up, or None once closed."""
         if self._process is not None and self._process.num_tasks == self._shared.max_tasks:
             self._process.retire()
             self._replace("max_tasks")
@@ -172,14 +178,14 @@ class Slot:
 
 
 class _Keeper:
-    """Keeps the verdicts of one run; ``error`` says why one of them does not hold."""
+    """Keeps the verdicts of one run; ``error`` is set if one of them does not hold."""
 
     def __init__(self, verdicts: Verdicts) -> None:
         self.error: AugmentError | None = None
         self._verdicts = verdicts
 
     def keep(self, subject: str, refusal: Refusal | None) -> None:
-        """Keep a verdict; returns when it is on the disk."""
+        """Keep a verdict. Returns when it is on the disk."""
         if refusal is not None:
             _log.warning("record refused: %s: %s: %s", refusal.key, refusal.reason, refusal.detail)
         try:
@@ -200,14 +206,14 @@ def _reason(exit_code: int) -> str:
 
 
 def stop_if_cancelled(job: QueuedTask, future: "Future[Any]") -> None:
-    """Tell the worker that runs this job, if one does, that nobody waits any more; a callback of the job's future."""
+    """Callback of a job's future: tell the worker that runs the job, if any, to stop."""
     if future.cancelled() and (process := job.process) is not None:
         process.cancel(job.number)
 
 
 def close(shared: Shared, slots: Sequence[Slot]) -> None:
     """Cancel what is queued or running, and end the processes and threads of a pool."""
-    if os.getpid() != shared.owner_pid:  # at exit of a process that the owner forked: nothing here is its own
+    if os.getpid() != shared.owner_pid:  # at exit of a forked child of the owner: it owns nothing here
         return
     with shared.lock:
         shared.closing.set()  # from here on nothing is put into the queue

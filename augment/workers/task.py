@@ -1,8 +1,8 @@
 """The contract between work and the processes that run it: Task, Guard, Workers, and ``run_all``.
 
-A task is one batch (online) or one shard (offline). It is a small picklable object: it names files, it carries no
-pixels. ``Workers`` runs tasks; nothing above this interface may know if they run in this process, in a local pool or
-elsewhere. ``InProcessGuard`` guards work in the caller's own process; ``run_all`` keeps a few of many tasks in flight.
+A task is one batch (online) or one shard (offline). It is a small picklable object with names of files and no pixels.
+``Workers`` runs tasks; callers must not depend on where: in this process, in a local pool or elsewhere.
+``InProcessGuard`` guards work in the caller's own process; ``run_all`` keeps a few of many tasks in flight.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -17,11 +17,11 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Guard(Protocol):
-    """How a worker treats one record: what it may cost, and what happens when it kills.
+    """Treatment of one record in a worker: its limits, and the response if it kills the worker.
 
     A task calls ``guard(subject, key, work)`` for each record; ``work`` decodes and renders that record alone and
-    returns something picklable. ``subject`` is what a verdict is about: the record and what is done to it. Raises
-    RecordError where the record is known to be poisoned or proves to be.
+    returns something picklable. ``subject`` is the subject of a verdict: the record and what is done to it. Raises
+    RecordError if the record is known to be poisoned or proves to be.
     """
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T: ...
@@ -31,12 +31,12 @@ class Task(Protocol[R_co]):
     """One unit of work, retry and resume."""
 
     def run(self, guard: Guard) -> R_co:
-        """Do all of it in this process; safe to repeat. The result is small and picklable."""
+        """Do the whole task in this process; safe to repeat. The result is small and picklable."""
         ...
 
 
 class Workers(Protocol):
-    """Where tasks run."""
+    """Interface of a pool that runs tasks."""
 
     @property
     def num_workers(self) -> int: ...
@@ -47,18 +47,18 @@ class Workers(Protocol):
         ...
 
     def submit(self, task: Task[T]) -> "Future[T]":
-        """Queue a task; its future raises what ``run`` raised, or WorkerError where the task cannot be done."""
+        """Queue a task; its future raises what ``run`` raised, or WorkerError if the task cannot be done."""
         ...
 
     def close(self) -> None:
-        """End every worker process; nothing of them is left when this returns."""
+        """End every worker process; none is left when this returns."""
         ...
 
 
 class InProcessGuard:
-    """Runs each record here and now: no limit on time, no verdicts, and what kills a record kills the caller.
+    """Guard that runs each record in the calling process, without time limit or verdicts; a crash ends the caller.
 
-    The guards of worker processes, which have all that, are in ``quarantine.py``.
+    The guards of worker processes are in ``quarantine.py``.
     """
 
     def __call__(self, subject: str, key: str, work: Callable[[], T]) -> T:  # noqa: ARG002 - Guard's own names
@@ -67,12 +67,12 @@ class InProcessGuard:
 
 
 _TASKS_A_WORKER = 2
-"""One that it works on and one that waits."""
+"""Tasks in flight for each worker: one running and one waiting."""
 _TICK_S = 0.2
 
 
 def submit(workers: Workers | None, task: Task[T]) -> "Future[T]":
-    """Give a task to the workers; without any, do it here and now."""
+    """Give a task to the workers; without any, run it in this process before returning."""
     if workers is not None:
         return workers.submit(task)
     future: Future[T] = Future()
@@ -86,9 +86,9 @@ def submit(workers: Workers | None, task: Task[T]) -> "Future[T]":
 def run_all(
     workers: Workers | None, tasks: Iterable[Task[T]], tick: Callable[[Sequence[Task[T]]], None]
 ) -> Generator[T, None, None]:
-    """Yield the results of tasks as they come; raise what a task raised, after the results that came with it.
+    """Yield the results of tasks as they come. Raise what a task raised, after the results that came with it.
 
-    ``tick`` is called a few times a second with the tasks under way. Close the iterator to cancel what is left.
+    ``tick`` is called a few times a second with the tasks under way. Close the iterator to cancel the others.
     """
     waiting = iter(tasks)
     pending: dict[Future[T], Task[T]] = {}

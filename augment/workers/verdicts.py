@@ -1,7 +1,7 @@
 """Verdicts on records that killed or outlived a worker: decided once, kept for ever.
 
-A verdict is a create-only document: whoever writes first decides, and everybody reads what was decided. A record that
-was rendered but came near the time limit gets one too, so that it is never refused for its time afterwards.
+A verdict is a create-only document: the first writer decides, and all readers get that decision. A record that was
+rendered but came near the time limit gets one too, so that it is never refused for its time afterwards.
 """
 
 import itertools
@@ -27,9 +27,9 @@ class Documents(Protocol):
     """Create-only documents by name. Safe between threads and processes."""
 
     def create(self, name: str, data: bytes) -> bytes:
-        """Store a document unless there is one of this name; return the one that is stored, which outlives a crash.
+        """Store a document unless the name exists; return the stored one, which survives a crash.
 
-        StorageError if it cannot be stored.
+        Raises StorageError if it cannot be stored.
         """
         ...
 
@@ -76,7 +76,7 @@ class Verdicts:
     """Verdicts by subject, in the order in which they became known: a refusal, or None for a record that was rendered.
 
     A subject names the record, the pipeline and the engine. Without ``documents`` they live as long as this object.
-    Safe between threads.
+    Thread-safe.
     """
 
     def __init__(self, documents: Documents | None = None) -> None:
@@ -87,12 +87,12 @@ class Verdicts:
             try:
                 self._known[subject] = _from_json(data)
             except (ValueError, KeyError, TypeError) as error:
-                _log.warning("the verdict %s.json is not read: %s; remove the file", subject, error)
+                _log.warning("the verdict %s.json cannot be read: %s; remove the file", subject, error)
 
     def add(self, subject: str, refusal: Refusal | None) -> Refusal | None:
-        """Decide about a subject unless that was done before; return what is decided. StorageError if it is not kept.
+        """Decide about a subject unless it is decided already; return the decision.
 
-        Returns when the decision is on the disk.
+        Returns when the decision is on the disk. Raises StorageError if it cannot be stored.
         """
         if self._documents is not None:
             data = self._documents.create(subject, _to_json(subject, refusal))

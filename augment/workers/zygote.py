@@ -1,9 +1,9 @@
-"""The process that workers are forked from. It has imported what they need, so a worker starts in milliseconds.
+"""Process that workers are forked from. It has imported their modules, so a worker starts in milliseconds.
 
-(The name is that of Android's and Chromium's process for the same purpose.) It runs nothing of its own but imports,
-stays in one thread, and does three things: it forks a worker when asked, tells how each worker ended, and takes all of
-them with it when the service closes the connection or dies. It is a fresh interpreter that never sees the user's
-``__main__``: a script without ``if __name__ == "__main__"``, a notebook and standard input all work.
+(The name is that of Android's and Chromium's process for the same purpose.) It runs nothing but imports and stays in
+one thread. It forks a worker when asked, reports how each worker ended, and ends all of them when the service closes
+the connection or dies. It is a fresh interpreter that never sees the user's ``__main__``: a script without ``if
+__name__ == "__main__"``, a notebook and standard input all work.
 """
 
 import gc
@@ -23,27 +23,29 @@ from typing import NamedTuple, NoReturn
 from augment.workers import optional_imports, parent_watch, process
 
 LEFT_TO_SERVICE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that terminals and supervisors send to a whole group: whether work stops is the service's decision, and its
-end is ours. SIGKILL ends a single worker."""
+"""Signals that terminals and supervisors send to a whole group, ignored here because the service decides when to stop.
+
+Workers end with the service. SIGKILL ends a single worker.
+"""
 
 _IMPORT_TIMEOUT_S = 120.0
 
 
 class Fork(NamedTuple):
-    """To the zygote: import these modules where they are new, then fork a worker under these limits."""
+    """To the zygote: import these modules if they are new, then fork a worker with these limits."""
 
     modules: tuple[str, ...]
     limits: process.WorkerLimits
 
 
 class Preload(NamedTuple):
-    """To the zygote: import these modules where they are new. There is no answer."""
+    """To the zygote: import these modules if they are new. It sends no answer."""
 
     modules: tuple[str, ...]
 
 
 class Forked(NamedTuple):
-    """From the zygote, followed by two descriptors: the worker's connection and where its exit code will be told."""
+    """From the zygote, followed by two descriptors: the worker's connection and the pipe of its exit code."""
 
     pid: int
 
@@ -55,7 +57,7 @@ class NotForked(NamedTuple):
 
 
 class Zygote:
-    """The loop of the zygote."""
+    """Loop of the zygote."""
 
     def __init__(self, control: Connection, service_pid: int) -> None:
         self._control = control
@@ -69,7 +71,7 @@ class Zygote:
         self._own_fds = [fd for fd in (self._service_pidfd, self._wake_fd, wake_write_fd) if fd is not None]
 
     def serve(self) -> NoReturn:
-        """Fork workers until the service closes the connection or is gone; then end them all and this process."""
+        """Fork workers until the service closes the connection or ends; then end them all and this process."""
         poll = select.poll()
         for fd in (self._control.fileno(), self._wake_fd, self._service_pidfd):
             if fd is not None:
@@ -108,7 +110,7 @@ class Zygote:
             try:
                 self._leave_zygote((ours, exit_reader, exit_writer))
                 process.serve(theirs, request.limits, zygote_pid)
-            except BaseException:  # noqa: BLE001 - whatever it is, a worker must not run on into the zygote's loop
+            except BaseException:  # noqa: BLE001 - after any error, a worker must not continue in the zygote's loop
                 traceback.print_exc()
             finally:
                 os._exit(1)
@@ -128,7 +130,7 @@ class Zygote:
             os.close(fd)
 
     def _collect(self, options: int) -> None:
-        """Wait for processes that ended (orphans of dead workers too) and tell the exit codes of workers."""
+        """Wait for processes that ended (orphans of dead workers too) and report the exit codes of workers."""
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, options))[0]:
                 pid, status = ended
@@ -145,12 +147,12 @@ class Zygote:
 
 
 def main(control_fd: int, service_pid: int) -> NoReturn:
-    """Be the zygote: called once, in a fresh interpreter that the service started."""
+    """Run the zygote: called once, in a fresh interpreter that the service started."""
     for number in LEFT_TO_SERVICE:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the service blocked signals while this interpreter started
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what a task prints must be out before its worker can be killed
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a task's output must be flushed before its worker can be killed
         sys.stdout.reconfigure(line_buffering=True)
     parent_watch.name_process("augment-zygote")
     parent_watch.adopt_orphans()
@@ -161,10 +163,10 @@ def _preload(modules: Sequence[str]) -> None:
     missing = [name for name in modules if name not in sys.modules]
     if not missing:
         return
-    # Nothing watches the service during an import: one that hangs must not keep this process alive for ever.
+    # The service is not watched during an import, and one that hangs must not keep this process alive for ever.
     signal.setitimer(signal.ITIMER_REAL, _IMPORT_TIMEOUT_S)
     for name in missing:
-        with suppress(Exception):  # the worker meets the same error when it loads its task, and can tell it
+        with suppress(Exception):  # the worker meets the same error when it loads its task, and can report it
             importlib.import_module(name)
     if "pyarrow" in sys.modules:
         optional_imports.keep_pandas_from_pyarrow()

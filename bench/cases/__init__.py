@@ -1,4 +1,4 @@
-"""The comparisons, one file each; their order is that of the report."""
+"""Comparisons, one file each, in the order of the report."""
 
 NAMES = (
     "uncached",

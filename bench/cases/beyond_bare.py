@@ -1,4 +1,4 @@
-"""What the service costs beyond a loop of the same decode and transforms."""
+"""Cost of the service beyond a loop of the same decode and transforms."""
 
 from bench import photographs
 from bench.case import Case, Pair, Run

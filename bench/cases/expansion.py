@@ -13,7 +13,7 @@ CASE = Case(
     prepare=photographs.lay_down,
     num_warm=2,
     num_batches=2,
-    notes="Both whole, with their start and their imports; Albumentations imports PyTorch where that is installed, as "
+    notes="Both whole, with their start and their imports; Albumentations imports PyTorch if that is installed, as "
     "it is for the script. `augment expand` also scans (and so hashes) the folder, writes a manifest and waits until "
-    "the disk has what it writes; the script does none of it.",
+    "the data is on the disk; the script does none of it.",
 )

@@ -1,4 +1,4 @@
-"""How much longer a stream takes to begin far inside a late epoch of a billion records."""
+"""Additional time that a stream takes to begin far inside a late epoch of a billion records."""
 
 from bench import photographs
 from bench.case import DIFFERENCE, Case, Pair, Run

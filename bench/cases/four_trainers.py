@@ -1,4 +1,4 @@
-"""Four trainers on one stream against one: what is rendered once is delivered four times."""
+"""Four trainers on one stream against one: each batch is rendered once and delivered four times."""
 
 from bench import photographs
 from bench.case import Case, Pair, Run

@@ -1,4 +1,4 @@
-"""The service's memory, and a stream's start, with more records than most have."""
+"""Memory of the service, and start of a stream, with more records than most users have."""
 
 from bench import photographs
 from bench.case import DIFFERENCE, Case, Pair, Run

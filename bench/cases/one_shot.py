@@ -1,4 +1,4 @@
-"""The time of ``POST /v1/augment`` beyond the same work in process."""
+"""Time of ``POST /v1/augment`` beyond the same work in process."""
 
 from bench import photographs
 from bench.case import DIFFERENCE, Case, Pair, Run

@@ -1,7 +1,7 @@
 """The same decode and the same transforms in one loop of one process: our library without its service.
 
-``Stream.batch`` of the library is more than this: here is what no one can leave out, reading, decoding, transforming,
-and the copy into the batch.
+``Stream.batch`` of the library does more than this. The loop has only the unavoidable parts: reading, decoding,
+transforming, and the copy into the batch.
 """
 
 import functools
@@ -30,12 +30,12 @@ def run(trainer: Trainer) -> None:
 
 
 def alone() -> None:
-    """Let OpenCV work in the calling thread alone."""
+    """Restrict OpenCV to the calling thread."""
     cv2.setNumThreads(0)
 
 
 def batches(work: Work) -> Iterator[np.ndarray[Any, Any]]:
-    """Endless batches; each is a new array."""
+    """Yield endless batches; each is a new array."""
     files = [Path(name) for name in loader.files_in(work.folder)]
     pipeline = compiled(work.pipeline)
     chance = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def batches(work: Work) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def compiled(name: str) -> Callable[[bytes, int], np.ndarray[Any, Any]]:
-    """Encoded bytes and a draw to an augmented image."""
+    """Return a function from encoded bytes and a draw to an augmented image."""
     pipeline = Pipeline.parse(json.dumps(spec(name)))
     eighths = functools.partial(jpeg_reduction.eighths, pipeline.spec)
 

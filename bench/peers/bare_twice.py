@@ -1,4 +1,4 @@
-"""The bare loop in two processes at once, one for each core, with nothing between them; option ``workers``."""
+"""The bare loop in two processes at once, one for each core, without communication; option ``workers``."""
 
 import multiprocessing
 from multiprocessing.connection import Connection

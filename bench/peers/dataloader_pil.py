@@ -15,7 +15,7 @@ def run(trainer: Trainer) -> None:
 
 
 def transforms(pipeline: str) -> Any:
-    """Antialiasing is on for images of Pillow whatever one asks for."""
+    """Return the transforms of a pipeline. Antialiasing cannot be turned off for images of Pillow."""
     from torchvision.transforms import v2
 
     if pipeline == CROP_FLIP:

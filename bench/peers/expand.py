@@ -28,9 +28,9 @@ def run(trainer: Trainer) -> None:
 def time_command(trainer: Trainer, command: Callable[[Path], list[str]]) -> None:
     """Measure a whole command that writes images into a folder, its start and its imports included.
 
-    The images stay until the home goes, because ext4 looks past each inode that was freed in the last minute
-    (``recently_deleted`` in its ialloc.c): who removes ten thousand files makes the next run's slower by far. What is
-    not on the disk at the end is brought there unmeasured, else the next run would have it to do.
+    The images stay until the home is removed. ext4 checks each inode that was freed in the last minute
+    (``recently_deleted`` in its ialloc.c), so that removing ten thousand files would slow down the next run. Data not
+    yet on the disk at the end is flushed unmeasured, else the next run would have to do it.
     """
     out = Path(tempfile.mkdtemp(dir=trainer.work.home)) / "out"
     trainer.say("ready")

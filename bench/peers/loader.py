@@ -1,4 +1,4 @@
-"""What the peers on PyTorch's DataLoader share: the loader itself, with the arguments of its documentation."""
+"""Common part of the peers on PyTorch's DataLoader: the loader itself, with the arguments of its documentation."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from bench.trainer import Trainer, endless
 
 
 def files_in(folder: str) -> list[str]:
-    """The photographs of a folder with class folders, in order."""
+    """Return the photographs of a folder with class folders, in order."""
     return [str(path) for path in sorted(Path(folder).rglob("*.jpg"))]
 
 
@@ -29,7 +29,7 @@ def run(trainer: Trainer, photographs: Any) -> None:
 
 
 def one_thread(_: int) -> None:
-    """A worker is one process for one core: OpenCV's threads would only get into each other's way."""
+    """Restrict OpenCV to one thread: a worker is one process for one core, and more threads would only compete."""
     import sys
 
     if "cv2" in sys.modules:

@@ -1,7 +1,7 @@
-"""augment over HTTP, with a synthetic manifest of ``records`` rows; with ``start``, how long a stream takes to begin.
+"""augment over HTTP, with a synthetic manifest of ``records`` rows; with ``start``, the time a stream takes to begin.
 
-``start`` is a batch, ``epoch`` the first epoch: the median of ``STARTS`` starts at that batch, one an epoch, of a
-service whose workers have rendered before, is the figure ``median_ms``.
+``start`` is a batch, ``epoch`` the first epoch. The figure ``median_ms`` is the median of ``STARTS`` starts at that
+batch, one for each epoch, of a service whose workers have rendered before.
 """
 
 import statistics
@@ -43,7 +43,7 @@ def run(trainer: Trainer) -> None:
 
 
 def _prepared(work: Work) -> Work:
-    """The work with a home of its own, whose dataset has as many records as are wanted."""
+    """Return the work with a separate home, whose dataset has the required number of records."""
     records = work.options["records"]
     home = Path(work.home) / f"records-{records}"
     home.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What ``POST /v1/augment`` does of an image, in one process without a service: decode, transform, encode."""
+"""The work of ``POST /v1/augment`` in one process without a service: decode, transform, encode."""
 
 import itertools
 from pathlib import Path
@@ -15,7 +15,7 @@ def run(trainer: Trainer) -> None:
     work = trainer.work
     images = [Path(name).read_bytes() for name in loader.files_in(work.folder)[: work.num_batches]]
     augmented = bare.compiled(work.pipeline)
-    draws = itertools.count()  # one after another: the service's crops differ from image to image too
+    draws = itertools.count()  # in sequence: the service's crops differ from image to image too
 
     def do(data: bytes) -> bytes:
         return encode_image(augmented(data, next(draws)), "jpeg", DEFAULT_QUALITY)

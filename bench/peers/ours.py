@@ -1,7 +1,7 @@
-"""augment over HTTP: ``augment serve`` and the client of Python, which trainers import.
+"""augment over HTTP: ``augment serve`` and the Python client that trainers import.
 
-Options: ``repeats`` of the stream; ``decode_cache_bytes`` of the service, and ``epoch`` to measure, before which the
-one before it is read; ``start``, a batch to begin at.
+Options: ``repeats`` of the stream; ``decode_cache_bytes`` of the service; ``epoch`` to measure, after reading the one
+before it; ``start``, a batch to begin at.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def run(trainer: Trainer) -> None:
 
 
 def declared(client: Client, work: Work) -> ClientStream:
-    """The stream of a run."""
+    """Return the stream of a run."""
     return client.stream(
         dataset=served.DATASET,
         pipeline=spec(work.pipeline),

@@ -1,6 +1,6 @@
 """The script that people write to expand a folder: multiprocessing.Pool, cv2, Albumentations; option ``copies``.
 
-``python -m bench.peers.pool WORK OUT`` is the script; a run measures all of it, its start and its imports too.
+``python -m bench.peers.pool WORK OUT`` is the script; a run measures all of it, including its start and its imports.
 """
 
 import multiprocessing

@@ -22,14 +22,14 @@ def run(trainer: Trainer) -> None:
     images = [Path(name).read_bytes() for name in loader.files_in(work.folder)[: work.num_batches]]
     query = urllib.parse.urlencode({"pipeline": json.dumps(spec(work.pipeline)), "seed": 7, "image_format": "jpeg"})
     with served.service(work) as client:
-        server = client._transport.current  # noqa: SLF001 - its address is what the bench itself gave
+        server = client._transport.current  # noqa: SLF001 - its address is known to the bench
         connection = http.client.HTTPConnection(server.host, server.port or 80)
 
         def ask(data: bytes) -> None:
             connection.request("POST", f"/v1/augment?{query}", data, {"Content-Type": "image/jpeg"})
             answer = connection.getresponse()
             if answer.status != 200 or not answer.read():
-                raise RuntimeError(f"POST /v1/augment says {answer.status}")
+                raise RuntimeError(f"POST /v1/augment answers {answer.status}")
 
         median_of(trainer, images, ask)
         connection.close()

@@ -1,4 +1,4 @@
-"""A real ``augment serve`` in a process of its own, and its client in this one."""
+"""A real ``augment serve`` in a separate process, and its client in this one."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ DATASET = "photographs"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that runs, and a client of it."""
+    """A running service and a client of it."""
 
     process: "subprocess.Popen[bytes]"
     url: str
@@ -29,7 +29,7 @@ class Service:
 
 @contextmanager
 def started(work: Work, **settings: Any) -> Iterator[Service]:
-    """Start the service of this checkout with its default settings; ``settings`` are more, by names in lower case."""
+    """Start the service of this checkout with its default settings, changed by ``settings`` (names in lower case)."""
     port = _free_port()
     more = {f"AUGMENT_{name.upper()}": str(value) for name, value in settings.items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUGMENT_")} | more
@@ -47,7 +47,7 @@ def started(work: Work, **settings: Any) -> Iterator[Service]:
 
 @contextmanager
 def service(work: Work, **settings: Any) -> Iterator[Client]:
-    """Start a service and give its client alone."""
+    """Start a service and yield only its client."""
     with started(work, **settings) as running:
         yield running.client
 
@@ -68,7 +68,7 @@ def _await(client: Client, server: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.1)
         else:
             return
-    raise RuntimeError(f"`augment serve` did not come up (exit status {server.poll()})")
+    raise RuntimeError(f"`augment serve` did not start (exit status {server.poll()})")
 
 
 def _free_port() -> int:
@@ -78,5 +78,5 @@ def _free_port() -> int:
 
 
 def is_registered(home: str) -> bool:
-    """Whether a home holds the dataset, so that no scan comes into a measure."""
+    """Return True if a home holds the dataset, so that no scan is measured."""
     return (Path(home) / "datasets" / DATASET / "dataset.json").exists()

@@ -1,7 +1,7 @@
-"""augment over HTTP to several trainers on one stream, each a process of its own.
+"""augment over HTTP to several trainers on one stream, each in a separate process.
 
-Options: ``trainers``; ``replicas`` of the service, 1 worker each, which is 1 service with the workers of the work if it
-is missing; ``stall_s``, for which one of the replicas is stopped (SIGSTOP) in the middle of what is measured.
+Options: ``trainers``; ``replicas`` of the service with 1 worker each, without which one service has the workers of the
+work; ``stall_s``, the time for which one of the replicas is stopped (SIGSTOP) in the middle of the measurement.
 
 All trainers take the warm batches, wait for each other, take the measured ones and wait again.
 """
@@ -54,7 +54,7 @@ def run(trainer: Trainer) -> None:
 
 
 def _homes(work: Work, num_replicas: int | None) -> list[Work]:
-    """Return the work of each replica: a home of its own, and 1 worker."""
+    """Return the work of each replica: a separate home, and 1 worker."""
     if num_replicas is None:
         return [work]
     return [replace(work, home=f"{work.home}-{number}", num_workers=1) for number in range(num_replicas)]
@@ -85,10 +85,10 @@ def _figures(services: "Sequence[served.Service]", readers: "Sequence[subprocess
 def _each(readers: "list[subprocess.Popen[str]]", phase: str) -> None:
     """Start a phase in all readers, and wait for all to end it."""
     for reader in readers:
-        assert reader.stdin is not None  # noqa: S101 - a pipe was asked for
+        assert reader.stdin is not None  # noqa: S101 - a pipe was requested
         print(phase, file=reader.stdin, flush=True)
     for reader in readers:
-        assert reader.stdout is not None  # noqa: S101 - a pipe was asked for
+        assert reader.stdout is not None  # noqa: S101 - a pipe was requested
         if reader.stdout.readline().strip() != phase:
             raise RuntimeError(f"a trainer died in the phase {phase!r}")
 

@@ -16,14 +16,14 @@ def run(trainer: Trainer) -> None:
 
 
 def batches(dataset: Any) -> Iterator[Any]:
-    """NumPy arrays of an endless dataset that is prefetched."""
+    """Yield NumPy arrays of an endless dataset that is prefetched."""
     import tensorflow as tf
 
     return iter(dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator())
 
 
 def images(work: Work) -> Any:
-    """Endless augmented images, shuffled, decoded in parallel."""
+    """Return endless augmented images, shuffled, decoded in parallel."""
     import tensorflow as tf
 
     files = loader.files_in(work.folder)
@@ -32,7 +32,7 @@ def images(work: Work) -> Any:
 
 
 def cropped(path: Any) -> Any:
-    """Only the drawn area is decoded."""
+    """Decode only the drawn area."""
     import tensorflow as tf
 
     data = tf.io.read_file(path)

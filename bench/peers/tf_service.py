@@ -1,4 +1,4 @@
-"""tf.data service: a dispatcher and a worker in a process of their own, the trainer fetches finished batches."""
+"""tf.data service: a dispatcher and a worker in one separate process; the trainer fetches finished batches."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def run(trainer: Trainer) -> None:
 
     command = [sys.executable, "-c", SERVER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None  # noqa: S101 - a pipe was asked for
+        assert server.stdout is not None  # noqa: S101 - a pipe was requested
         dataset: Any = tf_data.images(trainer.work).batch(trainer.work.batch_size, drop_remainder=True)
         service = tf.data.experimental.service
         address = server.stdout.readline().strip()

@@ -1,6 +1,6 @@
-"""Imports torchvision also beside a PyTorch for CPUs, where its compiled operators cannot be loaded.
+"""Import of torchvision that also works with a PyTorch for CPUs, where its compiled operators cannot be loaded.
 
-Its transforms of Pillow's images use none of them; importing it only asks that two operators are declared.
+Its transforms of Pillow's images use none of them; importing it only requires that two operators are declared.
 """
 
 import torch

@@ -22,7 +22,7 @@ def _pixels(low: float, high: float) -> st.SearchStrategy[float]:
 
 @st.composite
 def boxes(draw: Any, height: int, width: int) -> tuple[float, float, float, float]:
-    """A box of a pixel at least, anywhere in the image."""
+    """Draw a box of at least a pixel, anywhere in the image."""
     x_min, y_min = draw(_pixels(0, width - 1)), draw(_pixels(0, height - 1))
     x_max, y_max = draw(_pixels(x_min + 1, width)), draw(_pixels(y_min + 1, height))
     return x_min, y_min, x_max, y_max

@@ -1,4 +1,4 @@
-"""Folders of small images, and what is no image."""
+"""Folders of small images, and of files that are not images."""
 
 import io
 import os
@@ -18,7 +18,7 @@ LONG_AGO_S = 1_000_000_000
 
 
 def pattern(shade: int = 0, *, height: int = 8, width: int = 8, image_format: str = "png") -> bytes:
-    """An encoded image of one shade; different shades have different bytes of equal number."""
+    """Return an encoded image of one shade; different shades have different bytes of equal number."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), (shade % 256, shade // 256 % 256, 255)).save(file, image_format)
     return file.getvalue()
@@ -49,7 +49,7 @@ def grown(root: Path) -> Tree:
 
 
 def listed(chosen: Format, root: Path) -> Listing:
-    """What a format finds in a folder."""
+    """Return the listing of a folder by a format."""
     listing = Listing()
     chosen.find(grown(root), listing)
     return listing
@@ -57,7 +57,7 @@ def listed(chosen: Format, root: Path) -> Listing:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Without the privileges that make every file readable; whoever has none loses none."""
+    """Drop the privileges that make every file readable, if there are any."""
     if os.geteuid() != 0:
         yield
         return
@@ -70,7 +70,7 @@ def as_nobody() -> Iterator[None]:
 
 @contextmanager
 def no_descriptors() -> Iterator[None]:
-    """A process that may open no further file."""
+    """Make this process unable to open further files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:

@@ -1,4 +1,6 @@
-"""Address to chance: nothing leaks from one sample into the next, and an epoch's order is a permutation."""
+"""Generators and order of an address: nothing leaks from one sample into the next, and an epoch's order is a
+permutation.
+"""
 
 import random
 from dataclasses import replace
@@ -24,7 +26,7 @@ def draws(chance: Chance) -> tuple[object, ...]:
 
 
 def disturb(chance: Chance, amount: int) -> None:
-    """Leave the generators in the middle of things: half a 64-bit word, part of a buffer, a spare Gaussian."""
+    """Leave the generators in a mixed state: half a 64-bit word, part of a buffer, a spare Gaussian."""
     for _ in range(amount):
         chance.generator.integers(0, 5, dtype=np.uint32)
         chance.generator.random()

@@ -1,9 +1,9 @@
-"""The documentation's examples run as they are printed.
+"""The documentation's examples run as printed.
 
 In a fenced block ``python`` every line runs, all blocks of a page one after another in one process. In a ``console``
-every line after ``$ `` runs in a shell; where lines follow, they are what it prints, with ``…`` for anything. Each page
-runs in a folder of its own that holds ``photos/``. Other blocks (``sh``, ``yaml``, ``text``) are not run, except that
-``yaml`` must be a pipeline that holds. The README has a test of its own, which pastes it into a fresh clone.
+every line after ``$ `` runs in a shell; if lines follow, they are its output, with ``…`` for anything. Each page runs
+in a separate folder that holds ``photos/``. Other blocks (``sh``, ``yaml``, ``text``) are not run, except that ``yaml``
+must be a valid pipeline. The README has a separate test, which pastes it into a fresh clone.
 """
 
 import os
@@ -20,20 +20,20 @@ import augment
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _PROGRESS = re.compile(r"^(?:scanning|expanding|verifying): .*\n", re.MULTILINE)
-"""What a machine that has much else to do shows after ten seconds."""
+"""Progress lines, which a busy machine prints after ten seconds."""
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str, int]]:
-    """Language, text and line of each fenced block."""
+    """Yield language, text and line of each fenced block."""
     text = page.read_text(encoding="utf-8")
     for match in _FENCE.finditer(text):
         yield match[1], match[2], text.count("\n", 0, match.start(2)) + 1
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
-    """Each command of a console block with what it prints."""
+    """Yield each command of a console block with its output."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, printed = part.partition("\n")
         while command.endswith("\\"):
@@ -43,7 +43,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Whether the output is what is shown; ``…`` stands for anything, and spaces at the ends of lines don't count."""
+    """Return True if the output is as shown; ``…`` matches anything, and spaces at the ends of lines don't count."""
     pattern = ".*?".join(re.escape(part) for part in _stripped(expected).split("…"))
     return re.fullmatch(pattern, _stripped(printed), re.DOTALL) is not None
 

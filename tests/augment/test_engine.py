@@ -1,4 +1,4 @@
-"""What decides a pixel beside the address, under one digest."""
+"""Digest of everything outside the address that decides a pixel."""
 
 import os
 import re

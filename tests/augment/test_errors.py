@@ -1,4 +1,4 @@
-"""Reasons of refused records: which are transient, and which follow from the record's bytes."""
+"""Reasons of refused records: transient ones, and those that follow from the record's bytes."""
 
 from augment.errors import Reason
 

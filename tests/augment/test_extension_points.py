@@ -94,7 +94,7 @@ class Tagged(FolderFormat):
 
 
 def change(path: Path, old: str, new: str) -> None:
-    """Replace what occurs in a file once."""
+    """Replace a text that occurs once in a file."""
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1, f"{path}: {old!r}"
     path.write_text(text.replace(old, new), encoding="utf-8")
@@ -102,7 +102,7 @@ def change(path: Path, old: str, new: str) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with one transform and one format more."""
+    """Copy the project with an additional transform and format."""
     root = tmp_path_factory.mktemp("project")
     for name in ("augment", "service", "tests", "docs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""The extras: one table in the code, the distribution's own lists, what is imported, and what is said without them."""
+"""The extras: one table in the code, the distribution's own lists, the imports, and the messages without them."""
 
 import ast
 import pickle
@@ -43,7 +43,9 @@ def distributions(requirements: list[str]) -> list[str]:
 
 
 def imports() -> Iterator[tuple[str, str]]:
-    """Each import of a module that is not ours nor the standard library's: the file, and the module's full name."""
+    """Yield each import of a module that is neither ours nor in the standard library: file, and full name of the
+    module.
+    """
     for path in sorted(path for folder in OWN for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [each.name for each in node.names] if isinstance(node, ast.Import) else []
@@ -104,7 +106,7 @@ def test_all_that_is_imported_is_declared_and_the_reverse() -> None:
 
 
 def test_the_client_imports_numpy_and_pyarrow_alone() -> None:
-    """Directly or through others, in functions too: import-linter forbids names, this allows only two."""
+    """Directly or indirectly, in functions too: import-linter forbids names, this allows only two."""
     graph = grimp.build_graph("augment", include_external_packages=True, exclude_type_checking_imports=True)
     reached = graph.find_upstream_modules("augment.client", as_package=True)
     outside = {module for module in reached if module.partition(".")[0] not in OWN | sys.stdlib_module_names}

@@ -1,4 +1,4 @@
-"""What every user's samples hang on has not changed."""
+"""The addresses, on which all users' samples depend, have not changed."""
 
 import json
 

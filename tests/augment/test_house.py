@@ -190,7 +190,7 @@ _NO_MODULES = {
 
 
 def _names(path: Path) -> frozenset[str]:
-    """All names that a module's code has, defined or used, and the modules of a package."""
+    """Return all names that a module's code defines or uses, and the modules of a package."""
     found = {each.stem for each in path.parent.iterdir()} if path.name == "__init__.py" else set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for field in ("id", "attr", "arg", "name", "asname"):

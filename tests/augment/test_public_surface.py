@@ -1,4 +1,4 @@
-"""What a user may import, that it is written down, and that asking for it costs what it should."""
+"""Public names: they can be imported, are documented, and importing them is as cheap as promised."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is handed to a public name and is of the wrong kind: always a CallError, at once, that names it."""
+"""Arguments of the wrong kind for public names: always an immediate CallError with the argument's name."""
 
 import json
 import pickle

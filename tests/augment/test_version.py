@@ -22,7 +22,7 @@ def test_the_package_tells_its_version_with_both_digests() -> None:
 
 
 def test_the_clients_files_are_all_that_the_client_imports() -> None:
-    """As grimp follows imports; packages around a module run too."""
+    """The client's files are those of grimp's import graph, and the packages around them."""
     graph = grimp.build_graph("augment")
     reached = {"augment.client", *graph.find_descendants("augment.client")}
     reached |= graph.find_upstream_modules("augment.client", as_package=True)

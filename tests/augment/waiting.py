@@ -1,4 +1,4 @@
-"""Waits for a condition: how long they may take says nothing about the product, only that nothing hangs."""
+"""Waits for a condition. They only show that nothing hangs; their length does not matter."""
 
 import time
 from collections.abc import Callable

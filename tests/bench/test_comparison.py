@@ -1,4 +1,4 @@
-"""The bench's statistics, its table of cases and peers, and what it says where a peer is missing."""
+"""The bench's statistics, its table of cases and peers, and the message for a missing peer."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""The bench's meter misses no process: each tells its own CPU-seconds, and the meter finds as many."""
+"""The bench's meter misses no process: each reports its own CPU-seconds, and the meter finds as many."""
 
 import json
 import subprocess
@@ -88,7 +88,7 @@ IGNORED = """    start("ignores").wait()
     ids=["threads, waited children and orphans", "children nobody waits for"],
 )
 def test_meter_misses_no_process(tmp_path: Path, left_out: str, num_told: int, least_s: float) -> None:
-    """The two accounts of the meter, each where it is the right one; the larger counts."""
+    """The two accounts of the meter, each in its own case; the larger one counts."""
     assert left_out in BURN
     said, code = tmp_path / "said", tmp_path / "burn.py"
     said.mkdir()

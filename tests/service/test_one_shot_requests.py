@@ -288,4 +288,4 @@ def test_annotations_find_images_by_any_form_of_their_name(service: TestClient) 
     assert ask({"\u00e9.png": boxes, "e\u0301.png": {}}).status_code == 422
     files[1] = ("images", ("\u00e9.png", png(2)))
     answer = ask({"\u00e9.png": boxes})
-    assert (answer.status_code, "2 images are called" in answer.json()["detail"]) == (422, True)
+    assert (answer.status_code, "2 images have the name" in answer.json()["detail"]) == (422, True)

@@ -88,7 +88,7 @@ def test_annotations_are_part_of_the_address(service: TestClient) -> None:
 @pytest.mark.parametrize(
     ("said", "status", "named"),
     [
-        ("{", 422, "no JSON"),
+        ("{", 422, "not JSON"),
         ("3", 422, "send an object"),
         ({"boxs": []}, 422, "'boxs'"),
         ([{}, {}], 422, "list of 2"),

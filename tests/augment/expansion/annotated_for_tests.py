@@ -1,4 +1,4 @@
-"""A made-up PASCAL VOC dataset with splits, boxes and masks: what every kind of file of an expansion comes from."""
+"""A made-up PASCAL VOC dataset with splits, boxes and masks, the source of every kind of file of an expansion."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ _CLASSES = ("cell", "dish", "tube")
 
 
 def lay_voc(root: Path, splits: Mapping[str, Sequence[str]], *, edition: str = "", with_masks: bool = True) -> Path:
-    """Write a dataset anew: for each split its images, with up to two boxes and a mask that follow from the name.
+    """Write a dataset again: for each split its images, with up to two boxes and a mask that follow from the name.
 
     Another edition has other pixels and boxes.
     """

@@ -1,4 +1,4 @@
-"""What tests of expansions share: a dataset in small shards, a folder for its copies, workers."""
+"""Fixtures for tests of expansions: a dataset in small shards, a folder for its copies, workers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few images make several shards, and nobody waits long for a lock that a test holds."""
+    """Make several shards of a few images, and shorten the wait for a lock that a test holds."""
     monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 6)
     monkeypatch.setattr(spec, "_NUM_SHARDS_MIN", 1)
     monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.1)
@@ -48,6 +48,6 @@ def three_workers() -> Iterator[LocalWorkers]:
 
 @pytest.fixture
 def nothing_left(out: Path) -> Iterator[None]:
-    """After the test, the output folder holds nothing of a run."""
+    """Check after the test that the output folder holds no file of a run."""
     yield
     assert list(out.glob(".augment-*")) == []

@@ -1,13 +1,13 @@
-"""Run as a script: end an expansion at each of its file operations in turn, go on with it, and compare.
+"""Script that ends an expansion at each of its file operations in turn, resumes it, and compares the result.
 
 The interpreter tells an audit hook of each operation on files just before it happens (PEP 578). A forked child counts
-those in the output folder and ends at the wanted one like after ``kill -9``: nothing is flushed, no handler runs.
+those in the output folder and ends at the chosen one as after ``kill -9``: nothing is flushed, no handler runs.
 
     python -m tests.augment.expansion.crash_points FOLDER KIND [STEP [FIRST]]     every STEP-th operation from FIRST on
 
-KIND is ``folder``, images alone, or the format that a dataset with splits, boxes and masks is written in: ``voc`` has
-masks, a file of annotations beside each image and files that describe all, ``coco`` describes all in one file a split
-and ``webdataset`` packs images into shards.
+KIND is ``folder``, images alone, or the output format of a dataset with splits, boxes and masks: ``voc`` has masks, a
+file of annotations for each image and files that describe all, ``coco`` describes all in one file a split and
+``webdataset`` packs images into shards.
 """
 
 import itertools
@@ -44,7 +44,7 @@ spec._NUM_SHARDS_MIN = 1
 
 
 def _data(root: Path, kind: str, state: int) -> Path:
-    """The dataset in one of three states: at first; changed, added to, taken from; and changed again."""
+    """Write the dataset in one of three states: at first; changed, added to, taken from; and changed again."""
     if kind != "folder":
         return lay_voc(root, _ANNOTATED[state], edition="second" if state == 1 else "")
     shutil.rmtree(root, ignore_errors=True)
@@ -76,7 +76,7 @@ def _expand(data: Path, out: Path, kind: str) -> None:
 
 
 def _in_child(work: Callable[[], None], out: Path, last: int | None) -> bool:
-    """Do the work in a child that ends before its operation number ``last``; whether it came to its own end."""
+    """Do the work in a child that ends before its operation number ``last``. Return True if it finished."""
     pid = os.fork()
     if pid == 0:
         _be_child(work, out, last)
@@ -118,7 +118,7 @@ def _check(out: Path, wanted: dict[str, bytes | None], what: str) -> None:
 
 
 def main(home: Path, kind: str, step: int = 1, first: int = 1) -> None:
-    """Print how many operations each scenario has; exit with a message where a folder differs from a fresh one."""
+    """Print how many operations each scenario has; exit with a message if a folder differs from a fresh one."""
     out = home / "out"
     states = [_data(home / f"data-{state}", kind, state) for state in range(3)]
     fresh = []

@@ -42,7 +42,7 @@ def noise(name: str, height: int = 24, width: int = 32) -> bytes:
 
 
 def broken(name: str) -> bytes:
-    """A JPEG with a sound header, which a scan accepts, and its end cut off, which a decoder does not."""
+    """Return a JPEG with a valid header, which a scan accepts, and a truncated end, which a decoder refuses."""
     return noise(name)[:-300]
 
 
@@ -65,7 +65,7 @@ def flip_a_bit(path: Path) -> None:
 
 @dataclass(frozen=True)
 class CrashingShard:
-    """A shard in which one record ends the process that renders it, whichever that is."""
+    """A shard in which one record crashes any process that renders it."""
 
     task: Task[ShardResult]
     key: str
@@ -79,7 +79,7 @@ class CrashingShard:
 
 @dataclass(frozen=True)
 class SlowShard:
-    """A shard that waits at one record until its run has ended, for so many seconds at most."""
+    """A shard that waits at one record until its run has ended, for ``seconds`` at most."""
 
     task: ShardTask
     key: str
@@ -97,7 +97,7 @@ class SlowShard:
 
 @dataclass(frozen=True)
 class DyingShard:
-    """A shard whose process always dies after some copies, outside of any record: nobody can be blamed."""
+    """A shard whose process always dies after some copies, outside of any record, so that none can be blamed."""
 
     task: Task[ShardResult]
 

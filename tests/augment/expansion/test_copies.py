@@ -1,4 +1,4 @@
-"""How many copies each record gets."""
+"""Number of copies of each record."""
 
 from collections import Counter
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_text_that_is_no_rule_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "named"), [("{", "copies: no JSON"), ('{"a": 1, "a": 2}', r"copies\['a'\]: .* twice")]
+    ("text", "named"), [("{", "copies: not JSON"), ('{"a": 1, "a": 2}', r"copies\['a'\]: .* twice")]
 )
 def test_json_that_means_two_things_is_no_rule(text: str, named: str) -> None:
     with pytest.raises(CallError, match=named):
@@ -122,10 +122,10 @@ def test_update_keeps_what_stays_the_same(data: Path, out: Path, tmp_path: Path)
         ({"*": 0}, {}, "no record gets a copy"),
         ({}, {}, "give a number, an object"),
         ("balanced", {}, "copies is 'balanced'"),
-        ("balance:5", {"include_originals": True}, "class 'cat' has 7 images already.*at least balance:7"),
+        ("balance:5", {"include_originals": True}, "class 'cat' already has 7 images.*at least balance:7"),
         ("balance:20000", {}, "20000 copies of the 1 images of class 'owl'; at most 10000"),
         (True, {}, "copies is True"),
-        (0, {}, "copies is 0, which is for converting: take the originals along"),
+        (0, {}, "copies is 0, which only converts: include the originals"),
     ],
 )
 def test_rules_that_cannot_hold_are_refused(

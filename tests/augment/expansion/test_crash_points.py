@@ -1,4 +1,4 @@
-"""Every file operation is once the last."""
+"""Every file operation is the last one once."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What an expansion writes, and what it does where some of it is there already."""
+"""Output of an expansion, in new folders and in folders that already hold some of it."""
 
 import json
 import os
@@ -263,6 +263,6 @@ def test_forged_manifest_leads_nowhere_else(data: Path, out: Path, tmp_path: Pat
     forged = manifest.Row("cat/0", manifest.Status.RENDERED, copy=0, path="../precious.jpg", size_bytes=4)
     manifest.write_part(out, 0, described.id, [*(manifest.read_part(out, 0, described.id) or ()), forged])
     lay_noise(data, ["cat/new.jpg"])
-    with pytest.raises(OutputError, match="lies outside of it"):
+    with pytest.raises(OutputError, match="is outside of it"):
         expand_dataset(data, out, PIPELINE, update=True)
     assert precious.read_bytes() == b"mine"

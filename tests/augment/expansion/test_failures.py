@@ -1,4 +1,4 @@
-"""Records, workers and users that fail: what is told, and what is left."""
+"""Records, workers and users that fail: messages, and the state of the folder."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 class Wrapping:
-    """Workers that are given other tasks than were submitted."""
+    """Workers that get other tasks than were submitted."""
 
     def __init__(self, workers: LocalWorkers, wrap: Callable[[Task[Any]], Task[Any]]) -> None:
         self._workers = workers
@@ -177,7 +177,7 @@ def test_files_that_the_scan_refused_are_judged_before_anything_is_written(data:
 def test_max_failures_is_judged_while_shards_are_under_way(
     data: Path, out: Path, one_worker: LocalWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All records are one shard, whose end nobody needs to wait for."""
+    """All records are one shard, and the run fails before the end of it."""
     monkeypatch.setattr(spec, "_OUTPUTS_A_SHARD", 1000)
     for i in range(3):
         (data / f"cat/{i}.jpg").write_bytes(broken(f"cat/{i}.jpg"))

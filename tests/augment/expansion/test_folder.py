@@ -19,7 +19,7 @@ NUM_FILES = 32
 
 
 class Libc:
-    """The system's own, but for the call that waits for a file system."""
+    """The system's library, except for the call that syncs a file system."""
 
     def __init__(self, syncfs: Callable[[int], int], file_system: int = 0xEF53) -> None:
         self._libc = ctypes.CDLL(None)
@@ -34,7 +34,7 @@ class Libc:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files and folders that somebody waits for, one by one."""
+    """Record the files and folders that are synced, one by one."""
     paths: list[str] = []
     fsync = os.fsync
 
@@ -110,7 +110,7 @@ def test_disk_that_fails_is_named_and_nothing_vouches_for_what_it_lost(
 
     with monkeypatch.context() as patch:
         patch.setattr(folder, "_libc", Libc(syncfs))
-        with pytest.raises(StorageError, match=rf"cannot write {out}: Input/output error; see to the disk"):
+        with pytest.raises(StorageError, match=rf"cannot write {out}: Input/output error; check the disk"):
             expand_dataset(data, out, PIPELINE, copies=2)
     assert len(manifest.part_names(out)) == 2
     assert len(list(out.rglob("*.jpg"))) == 12

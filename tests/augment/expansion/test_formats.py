@@ -168,7 +168,7 @@ def test_harm_to_any_file_is_found_and_mended(data: Path, out: Path, harm: Any, 
 
 
 def test_update_writes_class_numbers_anew_and_keeps_images(data: Path, out: Path, tmp_path: Path) -> None:
-    """A class that comes first moves the numbers of all others, which lie beside images that stay as they are."""
+    """A new first class changes the numbers of all others, in annotation files of unchanged images."""
     options: dict[str, Any] = {"copies": 1, "output_format": "yolo", "drop_targets": ["mask"]}
     expand_dataset(data, out, PIPELINE, **options)
     before = identities(out)
@@ -253,7 +253,7 @@ def test_classes_become_folders_where_the_folder_format_is_written(tmp_path: Pat
 
 
 def test_names_that_a_format_flattens_are_refused_where_two_meet(tmp_path: Path, out: Path) -> None:
-    """Without classes the folder format writes a key's folders into the name, for they would be read as classes."""
+    """Without classes the folder format writes a key's folders into the name, because they would be read as classes."""
     images = lay_noise(tmp_path / "pairs/images", ["a/1.jpg", "a__1.jpg", "a.jpg"])
     (images.parent / "masks").mkdir()
     for name in ("a/1.png", "a__1.png", "a.png"):
@@ -276,7 +276,7 @@ def test_names_that_a_format_flattens_are_refused_where_two_meet(tmp_path: Path,
 
 
 def test_original_whose_annotations_would_share_a_file_is_refused(tmp_path: Path, out: Path) -> None:
-    """Images may differ by their extensions alone; what lies beside them goes by their names."""
+    """Images may differ only by their extensions, but their annotation files are named without them."""
     data = lay_voc(tmp_path / "voc", {"train": ["a", "a__0"]})
     with pytest.raises(DatasetError, match=r"the original of record a__0 and a copy of record a would both be"):
         Expansion(data, out, PIPELINE, include_originals=True, image_format="png")

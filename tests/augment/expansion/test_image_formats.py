@@ -1,4 +1,4 @@
-"""Copies are encoded as their originals are: JPEG as JPEG, lossy WebP as WebP, and what lost nothing loses nothing."""
+"""Copies are encoded like their originals: JPEG as JPEG, lossy WebP as WebP, and all lossless formats losslessly."""
 
 import io
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_plan_counts_the_copies_of_each_format(mixed: Path, out: Path) -> None:
 
 
 def test_folder_of_an_earlier_version_is_never_mixed(mixed: Path, out: Path) -> None:
-    """Their copies are all JPEG, and ``expansion.json`` says so."""
+    """In such a folder all copies are JPEG, according to ``expansion.json``."""
     expand_dataset(mixed, out, PIPELINE, image_format="jpeg")
     before = content(out)
     for update in (False, True):

@@ -1,4 +1,4 @@
-"""Names that would get in each other's way, and files of others where outputs go: refused by name, left alone."""
+"""Output names that collide, and foreign files at paths of outputs: refused, and not changed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_update_leaves_alone_what_others_laid_where_outputs_go(
     lay_noise(data, ["cat/new.jpg", "owl/1.jpg"])
     lay(out)
     before = content(out)
-    expected = f"holds {told} that this expansion did not write, in the place of an output; move it elsewhere or remove"
+    expected = f"holds {told} that this expansion did not write, at the path of an output; move it elsewhere or remove"
     with pytest.raises(OutputError, match=expected):
         Expansion(data, out, PIPELINE, copies=2, include_originals=True, update=True).plan()
     with pytest.raises(OutputError, match=expected):
@@ -107,7 +107,7 @@ def test_class_that_lies_on_another_disk_stays_there(data: Path, out: Path, tmp_
 
 
 def test_run_that_goes_on_leaves_alone_what_others_laid_where_outputs_go(data: Path, out: Path, tmp_path: Path) -> None:
-    """No manifest names the outputs of shards that are not finished: a file there is looked at."""
+    """No manifest names the outputs of unfinished shards, so a file there is compared."""
 
     def stop(progress: Progress) -> None:
         if progress.done >= 12:

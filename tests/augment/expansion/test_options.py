@@ -1,4 +1,4 @@
-"""The options of an expansion are described once: what repeats their names agrees."""
+"""Options of an expansion are described once; all repetitions of their names agree."""
 
 from typing import get_type_hints
 

@@ -1,4 +1,4 @@
-"""The output folder: who may write in it, and what happens where the disk does not let us."""
+"""The output folder: locks on it, and failures of its disk."""
 
 import errno
 import fcntl
@@ -48,7 +48,7 @@ def test_readers_share_a_folder_and_keep_runs_out(out: Path) -> None:
 
 
 def test_lock_ends_with_its_process(out: Path) -> None:
-    """Also where the process had a child, which inherited the folder and lives on."""
+    """The same holds if the process had a child, which inherited the folder and still runs."""
     script = f"""
 import os, signal, sys, time
 from pathlib import Path
@@ -169,7 +169,7 @@ def test_path_set_knows_its_paths() -> None:
 
 @contextmanager
 def small_disk(root: Path, size: str) -> Iterator[Path]:
-    """A file system of its own, in memory, that is soon full."""
+    """Mount a small file system in memory, which is soon full."""
     root.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", root], capture_output=True, text=True, check=False
@@ -230,7 +230,7 @@ def test_limit_on_the_size_of_a_file_is_named(data: Path, out: Path) -> None:
 
 
 def test_unwritable_folder_is_named(data: Path) -> None:
-    """In a folder that everybody may enter, unlike pytest's."""
+    """In a folder that every user may enter, unlike pytest's."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         home.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What a record is called once it is an output."""
+"""Names of a record's outputs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run would do, and into which shards it is cut."""
+"""Plan of a run, and its shards."""
 
 import dataclasses
 from collections.abc import Callable

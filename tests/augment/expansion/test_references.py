@@ -66,7 +66,7 @@ def test_other_references_need_an_update_and_are_told(data: Path, out: Path, sty
 def test_calls_that_cannot_hold_are_refused_at_once(data: Path, out: Path, styles: Path) -> None:
     with pytest.raises(PipelineError, match="`FDA` takes images of the dataset `styles`"):
         Expansion(data, out, PIPELINE)
-    with pytest.raises(OutputError, match="lies inside the dataset"):
+    with pytest.raises(OutputError, match="is inside the dataset"):
         Expansion(data, styles / "out", PIPELINE, references={"styles": styles})
     expand_dataset(data, out, "light")
     with pytest.raises(CallError, match=r"'styles', which expansion\.json does not name"):

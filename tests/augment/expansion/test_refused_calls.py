@@ -1,4 +1,4 @@
-"""What an expansion refuses before it writes anything."""
+"""Calls that an expansion refuses before it writes anything."""
 
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def test_declaration_names_the_smallest_image_and_how_many_do_not_fit(data: Path
 def test_equal_datasets_in_two_places_are_each_read_where_they_lie(
     data: Path, tmp_path: Path, one_worker: LocalWorkers
 ) -> None:
-    """A worker kept the first one's manifest, found the second one equal and read the first one's files."""
+    """A worker once kept the first one's manifest, found the second one equal and read the first one's files."""
     expand_dataset(data, tmp_path / "first", PIPELINE, workers=one_worker)
     moved = data.rename(tmp_path / "moved")
     lay_noise(data, NAMES, edition="of another time")

@@ -1,4 +1,4 @@
-"""Which splits are augmented and which pass through, and that no image leaks from one into another."""
+"""Splits that are augmented or copied unchanged, and images in two of them."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def test_who_says_so_gets_other_splits(data: Path, out: Path, arguments: dict[st
 
 
 def test_copy_is_an_epoch_of_a_stream_over_the_training_split(data: Path, tmp_path: Path) -> None:
-    """Chance hangs on the key relative to the split: whether others pass through makes no difference."""
+    """Randomness depends on the key relative to the split, even if the others are copied too."""
     expand_dataset(data, tmp_path / "all", PIPELINE, copies=2, seed=7, image_format="png")
     expand_dataset(data, tmp_path / "alone", PIPELINE, split="train", copies=2, seed=7, image_format="png")
     with Stream(data, PIPELINE, batch_size=3, seed=7, split="train") as stream:
@@ -101,7 +101,7 @@ def test_copy_is_an_epoch_of_a_stream_over_the_training_split(data: Path, tmp_pa
     [
         ({"split": "valid"}, DatasetError, "no split 'valid'"),
         ({"augment_splits": ["trian"]}, DatasetError, "no split 'trian'.*did you mean 'train'"),
-        ({"split": "val", "augment_splits": ["train"]}, CallError, "choose one of both"),
+        ({"split": "val", "augment_splits": ["train"]}, CallError, "choose one of them"),
     ],
 )
 def test_splits_that_cannot_be_meant_are_refused(
@@ -122,7 +122,7 @@ def test_dataset_without_splits_has_none_to_copy(tmp_path: Path, out: Path) -> N
 
 def test_splits_without_a_training_split_have_to_be_named(tmp_path: Path, out: Path) -> None:
     data = lay_noise(tmp_path / "splits", ["val/1.jpg", "test/2.jpg"])
-    with pytest.raises(DatasetError, match=r"the splits test, val and none of them is named train.*augment_splits"):
+    with pytest.raises(DatasetError, match=r"the splits test, val, none of which is named train.*augment_splits"):
         Expansion(data, out, PIPELINE)
     expand_dataset(data, out, PIPELINE, augment_splits=["val"])
     assert patterns(out) == {"val/1__0.jpg", "test/2.jpg"}

@@ -1,4 +1,4 @@
-"""A dataset that changed: what is the same is kept, and the folder is that of a fresh expansion."""
+"""A changed dataset: unchanged outputs are kept, and the folder equals that of a fresh expansion."""
 
 import shutil
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_update_removes_what_is_gone_and_renders_what_changed(data: Path, out: P
 
 
 def test_update_makes_again_what_was_changed_by_others(data: Path, out: Path, tmp_path: Path) -> None:
-    """Also where the file has its size, and where it was changed while an update was under way."""
+    """The same holds if the file has the old size, and if it was changed during an update."""
     expand_dataset(data, out, PIPELINE, copies=2, include_originals=True)
     lay_noise(data, ["cat/new.jpg"])
     for name in ("cat/1__0.jpg", "dog/2.jpg"):
@@ -96,7 +96,7 @@ def test_update_makes_again_what_was_changed_by_others(data: Path, out: Path, tm
 
 
 def test_update_names_what_is_newly_refused(data: Path, out: Path, tmp_path: Path) -> None:
-    """A file that became no image takes its copies with it; one that the scan refuses changes the manifest only."""
+    """A file that became unreadable takes its copies with it; one that the scan refuses changes only the manifest."""
     expand_dataset(data, out, PIPELINE)
     (data / "cat/1.jpg").write_bytes(broken("cat/1.jpg"))
     (data / "words.dat").write_text("no image")

@@ -1,4 +1,4 @@
-"""Expanded folders looked at again, sound and harmed."""
+"""Verification of expanded folders, intact and damaged."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def test_note_that_could_not_be_written_is_not_taken_for_a_dataset_that_moved(ou
     shutil.rmtree(tmp_path / "home")
     report = verify_expansion(out)
     assert (report.ok, report.rendered_again) == (True, False)
-    assert report.note.startswith("no note on this machine says where the dataset lies")
+    assert report.note.startswith("no note on this machine has the folder of the dataset")
 
 
 def test_files_alone_are_compared_where_the_dataset_changed(out: Path, data: Path) -> None:
@@ -124,7 +124,7 @@ def test_outputs_of_a_damaged_part_are_not_to_be_moved_away(out: Path, damage: C
 
 
 def _rewrite(out: Path, change: Callable[[manifest.Row], manifest.Row | None]) -> None:
-    """Write a shard's part again with other rows: a lie that the files themselves do not tell."""
+    """Write a shard's part again with other rows, which the files themselves cannot reveal."""
     described = spec.ExpansionSpec.from_json((out / "expansion.json").read_text(), "")
     rows = manifest.read_part(out, 0, described.id)
     assert rows is not None
@@ -161,7 +161,7 @@ def test_rows_that_lack_are_found(out: Path, lost: str) -> None:
 def test_folder_that_is_no_expansion_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"has no expansion\.json"):
         verify_expansion(lay_noise(tmp_path / "photos", ["a.jpg"]))
-    with pytest.raises(OutputError, match="there is no folder"):
+    with pytest.raises(OutputError, match="does not exist"):
         verify_expansion(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
@@ -175,7 +175,7 @@ def test_description_with_another_pipeline_than_its_digest_is_refused(out: Path)
     described = json.loads((out / "expansion.json").read_text())
     described["pipeline"] = {"transforms": [{"VerticalFlip": {}}]}
     (out / "expansion.json").write_text(json.dumps(described))
-    with pytest.raises(OutputError, match="not the one that its digest names"):
+    with pytest.raises(OutputError, match="does not have the digest given there"):
         verify_expansion(out)
 
 

@@ -137,7 +137,7 @@ def test_classes_that_are_numbers_are_in_the_order_of_the_numbers(tmp_path: Path
         ({"objects": {"bbox": [[1, 2, 31, 4]]}}, "box outside: box 0 is [1.0, 2.0, 32.0, 6.0] on an image of 30 x 20"),
         ({"objects": {"bbox": [[1, 2, 0, 4]]}}, "box without area: box 0"),
         ({"objects": {"bbox": [[1, 2, float("nan"), 4]]}}, "not a number: box 0"),
-        ({"objects": {"bbox": [[1, 2, 10**400, 4]]}}, "malformed: objects.bbox holds a number of 401 digits"),
+        ({"objects": {"bbox": [[1, 2, 10**400, 4]]}}, "malformed: objects.bbox has a number of 401 digits"),
         ({"mask_file_name": "m.png"}, "mask missing: there is no 'm.png'"),
         ({"mask_file_name": 3}, "mask missing: there is no 3"),
         ({"mask_file_name": "a.png"}, "mask unreadable: a.png: a mask has one channel"),

@@ -276,7 +276,7 @@ def test_the_same_name_in_two_splits_is_two_records(tmp_path: Path) -> None:
         ({"objects": [{"bbox": [[0.0, 0.0, 99.0, 1.0]], "category": [1]}, None, None]}, "box outside"),
         ({"objects": [{"bbox": [[float("inf"), 0.0, 99.0, 1.0]]}, None, None]}, "not a number"),
         ({"objects": [{"bbox": [[0.0, 0.0, 1.0, 1.0]], "category": [-1]}, None, None]}, "unknown class"),
-        ({"annotations": ["{", "{}", None]}, "no JSON"),
+        ({"annotations": ["{", "{}", None]}, "not JSON"),
         ({"annotations": ['{"boxes": 1}', "{}", None]}, "boxes is a list"),
     ],
 )

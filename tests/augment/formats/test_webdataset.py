@@ -157,7 +157,7 @@ def test_a_list_of_classes_names_indices(files: dict[str, bytes | None], tmp_pat
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"{", "no JSON"),
+        (b"{", "not JSON"),
         (b'{"classes": "cat"}', "classes is no list of names"),
         (b'{"classes": ["a", "a"]}', "has 'a' twice"),
         (b'{"classes": ["\\ud800"]}', "half of a surrogate pair"),
@@ -254,13 +254,13 @@ def test_samples_that_are_ambiguous_are_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({"a.json": b"{"}, "no JSON"),
+        ({"a.json": b"{"}, "not JSON"),
         ({"a.json": b"[" * 100_000}, "nested too deeply"),
         ({"a.json": b"\xff"}, "not UTF-8"),
         ({"a.json": b'{"boxes": 3}'}, "boxes is a list"),
         ({"a.json": b'{"boxes": [[0, 0, 900, 900]]}'}, "box outside"),
         ({"a.json": b'{"x": 1e999}'}, "is too large"),
-        ({"a.json": b'{"x": 1, "x": 2}'}, "the key 'x' is there twice"),
+        ({"a.json": b'{"x": 1, "x": 2}'}, "the key 'x' appears twice"),
         ({"a.json": b'{"x": "\\ud800"}'}, "half of a surrogate pair"),
         ({"a.cls": b"-2"}, "unknown class"),
         ({"a.cls": b"100000"}, "unknown class"),

@@ -115,7 +115,7 @@ def test_image_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> No
         ("names: &x [a]\ntrain: *x\n", "line 1: `&x` is an anchor"),
         ("names: !!python/object/apply:os.system [x]\n", "is a tag; a data.yaml holds plain values only"),
         ("names: " + "[" * 2000 + "\n", "nest more than"),
-        ("%YAML 1.1\n---\nnames: [a]\n", "line 2: %YAML 1.1 is asked for; write YAML 1.2"),
+        ("%YAML 1.1\n---\nnames: [a]\n", "line 2: the document requires %YAML 1.1; write YAML 1.2"),
         ("- a\n", "it is a mapping"),
         ("", "the document is empty; write `names`"),
         ("train: images\n", "names is the list of the names"),

@@ -1,4 +1,4 @@
-"""Text to values: YAML 1.2 and JSON, what is refused, and where."""
+"""Text to values: YAML 1.2 and JSON, refused content and its lines."""
 
 import contextlib
 import json
@@ -108,7 +108,7 @@ def test_problem_takes_the_line_of_the_nearest_place() -> None:
         ("null: a", "the key `null` is not text"),
         ("? [a]\n: b", "a key is a list or a mapping"),
         ("a: 1\n---\nb: 2", "line 2: a second document begins here"),
-        ("%YAML 1.1\n---\na: 1", "%YAML 1.1 is asked for; write YAML 1.2"),
+        ("%YAML 1.1\n---\na: 1", "the document requires %YAML 1.1; write YAML 1.2"),
         ("a" * 129 + ": 1", "has 129 characters, keys may have 128"),
         ("", "the document is empty"),
         ("# only a comment\n", "the document is empty"),
@@ -193,7 +193,7 @@ def test_limits_are_those_of_the_kind_of_document() -> None:
     "text", ["[" * 65_536, "{" * 65_536, "[a," * 21_000, "- " * 32_768, "? " * 32_768, "{a: " * 16_384]
 )
 def test_deep_text_is_refused_at_once(text: str) -> None:
-    """Read to its end, the first of these keeps the scanner busy for three minutes (measured)."""
+    """Fully scanned, the first of these takes three minutes (measured)."""
     start = time.process_time()
     assert problem(text).startswith("line 1: ")
     assert time.process_time() - start < 2
@@ -216,8 +216,8 @@ def test_values_that_refer_to_themselves_are_refused() -> None:
     [
         ({"a": float("nan")}, "a: nan is not a finite number"),
         ({"a": {1: 2}}, "a: the key `1` is not text"),
-        ({"a": b"x"}, "a: a bytes is not something a document can hold"),
-        ({"a": {1, 2}}, "a: a set is not"),
+        ({"a": b"x"}, "a: a document cannot hold a bytes"),
+        ({"a": {1, 2}}, "a: a document cannot hold a set"),
         ({"a": 2**60}, "a: whole numbers may go up to"),
     ],
 )

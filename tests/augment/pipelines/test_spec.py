@@ -1,4 +1,4 @@
-"""The resolved pipeline: its digest, what counts in it, and its way out and back."""
+"""The resolved pipeline: its digest, the content that counts in it, and its serialisation."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The seconds that tasks report: every stage of the work, and together no more than it took."""
+"""The seconds that tasks report: every stage of the work, and together no more than its duration."""
 
 import time
 from pathlib import Path

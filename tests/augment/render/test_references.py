@@ -1,4 +1,4 @@
-"""Datasets that pipelines call by name: part of the address, found before anything is scanned or rendered."""
+"""Reference datasets of pipelines: part of the address, checked before anything is scanned or rendered."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,11 +93,11 @@ def test_lack_of_references_is_told_before_anything_is_scanned(data: Dataset, st
 
 def test_references_that_nothing_takes_or_that_are_no_dataset_are_refused(data: Dataset, signs: Path) -> None:
     bound: references.References = {"styles": signs, "signs": signs, "style": signs}
-    with pytest.raises(CallError, match="'style', whose images no transform takes; did you mean `styles`"):
+    with pytest.raises(CallError, match="'style', which no transform uses; did you mean `styles`"):
         Stream(data, PIPELINE, references=bound)
-    with pytest.raises(CallError, match="take those of none"):
+    with pytest.raises(CallError, match="use none"):
         references.take({"styles": signs}, [Pipeline.load("light").spec])
-    with pytest.raises(CallError, match="give datasets by name"):
+    with pytest.raises(CallError, match="give a mapping of names to datasets"):
         references.take([signs], [PIPELINE.spec])  # type: ignore[arg-type]  # the point
     with pytest.raises(DatasetError):
         references.take({"styles": signs / "nowhere", "signs": signs}, [PIPELINE.spec])

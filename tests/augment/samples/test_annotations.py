@@ -1,4 +1,4 @@
-"""Annotations: their JSON, what is wrong with those that cannot be true, and their way into a sample and back."""
+"""Annotations: their JSON, the problems of invalid ones, and their conversion to a sample and back."""
 
 import json
 import math
@@ -21,7 +21,7 @@ POINTS = ("nose", "tail")
 
 names = st.sampled_from(NAMES)
 plain = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-# "w" by itself would be taken for a width, which is not carried along.
+# A lone "w" would be taken for a width, which is not carried along.
 free_names = st.text(st.characters(exclude_categories=["Cs"])).map(lambda name: f"{name} as said")
 free = st.dictionaries(free_names, plain | st.text("aé\n", max_size=5), max_size=2)
 pixels = st.integers(0, 80).map(lambda quarters: quarters / 4)
@@ -40,7 +40,7 @@ def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
 
 @st.composite
 def said(draw: st.DrawFn) -> Annotations:
-    """Annotations that are true of an image of HEIGHT x WIDTH."""
+    """Draw annotations that are true of an image of HEIGHT x WIDTH."""
     members: dict[str, Any] = {}
     num_boxes, num_points = draw(st.integers(0, 3)), draw(st.integers(0, 3))
 
@@ -112,22 +112,22 @@ def test_nothing_and_an_empty_list_are_two_things() -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([], "annotations are an object, not "),
-        ({"box": []}, "no member 'box'; there are labels, boxes, "),
+        ([], "annotations must be an object, not "),
+        ({"box": []}, "no member 'box'; the members are labels, boxes, "),
         ({"boxes": 3}, "boxes is a list, not 3"),
-        ({"boxes": [[1, 2, 3]]}, r"boxes holds lists of 4 numbers, not \[1"),
+        ({"boxes": [[1, 2, 3]]}, r"boxes must be lists of 4 numbers, not \[1"),
         ({"boxes": [[1, 2, 3, "4"]]}, 'boxes holds numbers, not "4"'),
         ({"boxes": [[1, 2, 3, True]]}, "boxes holds numbers, not true"),
-        ({"boxes": [[1, 2, 3, 10**400]]}, "boxes holds a number of 401 digits"),
-        ({"keypoints": [[1, 2, 3]]}, "keypoints holds lists of 2 numbers"),
+        ({"boxes": [[1, 2, 3, 10**400]]}, "boxes has a number of 401 digits"),
+        ({"keypoints": [[1, 2, 3]]}, "keypoints must be lists of 2 numbers"),
         ({"box_labels": [1]}, "box_labels holds names, not 1"),
         ({"box_attributes": [[]]}, r"box_attributes holds objects, not \[\]"),
         ({"labels": {"a": None}}, "labels holds numbers, not null"),
         ({"labels": "cat"}, 'labels holds objects, not "cat"'),
         ({"keypoint_visibility": [1.5]}, "keypoint_visibility holds integers, not 1.5"),
         ({"keypoint_boxes": [2**63]}, "keypoint_boxes holds integers, not 9223372036854775808"),
-        ({"instance_masks": [[[1, 2, 3, 4]]]}, "a polygon is at least three points"),
-        ({"instance_masks": [[[1, 2, 3, 4, 5, 6, 7]]]}, "a polygon is at least three points"),
+        ({"instance_masks": [[[1, 2, 3, 4]]]}, "a polygon needs at least three points"),
+        ({"instance_masks": [[[1, 2, 3, 4, 5, 6, 7]]]}, "a polygon needs at least three points"),
         ({"instance_masks": [{"size": [1], "counts": ""}]}, '"size": \\[H, W\\]'),
         ({"instance_masks": [{"size": [1, 2], "counts": [3]}]}, '"counts": "…"'),
         ({"extra": [1]}, "extra holds objects"),
@@ -227,7 +227,7 @@ def test_nesting_without_end_is_a_problem_and_no_crash() -> None:
 
 
 def vocabulary_of(given: Annotations) -> Vocabulary:
-    """Every target that is there, by the names of a sample's fields; those of keypoints among them."""
+    """Return the targets that are present, by the names of a sample's fields, including those of keypoints."""
     return Vocabulary(NAMES, POINTS, frozenset(given.members()))
 
 

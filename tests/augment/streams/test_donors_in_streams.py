@@ -1,4 +1,4 @@
-"""Mosaic and CopyPaste where they are used: in streams, expansions and previews of a dataset with objects."""
+"""Mosaic and CopyPaste in streams, expansions and previews of a dataset with objects."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ boxes: {min_visibility: 0.1}
 
 
 def patterns(first: int, count: int) -> dict[str, Sample]:
-    """Images of two objects each; their numbers go on from ``first``."""
+    """Images of two objects each; their numbers start at ``first``."""
     boxes = ((4, 6, 24, 26), (30, 14, 56, 36))
     return {f"{nth:02}": drawn(first + 2 * nth, 40, 60, *boxes).sample for nth in range(count)}
 
@@ -94,7 +94,7 @@ def workers() -> Iterator[LocalWorkers]:
 
 
 def each(values: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
-    """The arrays of a batch's rows, which must be there."""
+    """Return the arrays of a batch's rows, which must be present."""
     assert values is not None
     return values
 
@@ -104,7 +104,7 @@ def seen_numbers(image: np.ndarray) -> set[int]:
 
 
 def assert_boxes_match(batch: Batch) -> None:
-    """Each box lies about one object of the colour that its class has."""
+    """Check that each box surrounds one object of its class's colour."""
     for image, boxes, labels, masks in zip(
         np.asarray(batch.images), each(batch.boxes), each(batch.box_labels), each(batch.instance_masks), strict=True
     ):

@@ -1,4 +1,4 @@
-"""Bytes of batches whose parameters speak of images: they stay what they are under whatever name a parameter has."""
+"""Bytes of batches with parameters about images: they do not depend on the parameters' names."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Images inside of files: read by their place, and what a record's digest is made of."""
+"""Packed images: reading them by offset, and the inputs of a record's digest."""
 
 import hashlib
 import io
@@ -85,7 +85,7 @@ def test_broken_parquet_file_and_a_column_that_it_lacks_are_refused(tmp_path: Pa
 
 
 def fields_by_hand(*fields: bytes) -> bytes:
-    """As docs/rules.md says it: each field after its length as eight little-endian bytes."""
+    """Return the digest of docs/rules.md: each field after its length as eight little-endian bytes."""
     digest = hashlib.blake2b(digest_size=16, person=b"augment.record")
     for field in fields:
         digest.update(len(field).to_bytes(8, "little") + field)

@@ -1,4 +1,4 @@
-"""A batch is a function of (stream, epoch, index): of nothing else, and its rows are samples."""
+"""A batch is a function of (stream, epoch, index) alone, and its rows are samples."""
 
 import itertools
 from collections.abc import Iterator
@@ -261,7 +261,7 @@ def test_stream_refuses_places_that_do_not_exist(dataset: Dataset) -> None:
 
 
 def test_rows_of_images_that_are_too_small_are_replaced_however_many_there_are(tmp_path: Path) -> None:
-    """Nine of ten in a row are the rule here, and only eight replacements are tried: those that fit."""
+    """Nine of ten consecutive records are too small, but only those that fit count as one of eight replacements."""
     write_images(tmp_path, [f"tiny{i}" for i in range(36)], size=(4, 40))
     write_images(tmp_path, [f"good{i}" for i in range(2)], size=(24, 25))
     stream = Stream(

@@ -1,4 +1,4 @@
-"""Streams that hand out floats: what the client would make of the pixels, in the type and layout that was asked for."""
+"""Streams of floats: the values that the client would compute from the pixels, in the requested type and layout."""
 
 import io
 import tarfile

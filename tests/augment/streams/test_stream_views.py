@@ -1,4 +1,4 @@
-"""Repeats and views: which draw of which record stands where, and the way back from a view to its original."""
+"""Repeats and views: the record and draw of each row, and the inverse from a view to its original."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,7 +173,7 @@ def test_problem_of_a_views_pipeline_has_its_place(dataset: Dataset) -> None:
 
 
 def places(height: int, width: int) -> np.ndarray:
-    """An image whose colours say where each pixel is: red counts columns, green rows."""
+    """Return an image whose colours encode each pixel's position: red counts columns, green rows."""
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 0] = np.arange(width) * 2
     image[..., 1] = np.arange(height)[:, np.newaxis] * 2
@@ -209,7 +209,7 @@ def test_matrix_leads_from_each_pixel_to_the_one_it_shows(name: str, draw: int) 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_matrix_of_a_policy_is_where_keypoints_went(name: str) -> None:
-    """Their other operations change the colours that the test above reads."""
+    """The other operations of a policy change the colours that the test above reads."""
     points = np.array([[5, 5], [40, 10], [20, 50], [70, 30]], np.float32)
     transform = Compiled(PipelineSpec((node(name, **({"geometric": False} if name == "AugMix" else {})),)), points=True)
     for draw in range(20):

@@ -82,5 +82,5 @@ def test_tar_holds_arrays_and_jpeg_as_asked_and_no_class_where_there_is_none() -
 
 
 def test_tar_refuses_other_formats_and_names_those_there_are() -> None:
-    with pytest.raises(CallError, match="'webp'; in a tar it is one of png, jpg, npy"):
+    with pytest.raises(CallError, match="'webp'; in a tar it must be one of png, jpg, npy"):
         joined(batch_of(1), image_format="webp")

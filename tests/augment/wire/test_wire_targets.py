@@ -1,4 +1,4 @@
-"""Targets on every wire: what goes in comes out, whatever the number of boxes, and bare readers understand it."""
+"""Targets on every wire: they come out unchanged, for any number of boxes, and bare readers understand them."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Views of the same rows on every wire: columns of their own, what they share once."""
+"""Views of the same rows on every wire: separate columns for each, shared columns once."""
 
 import io
 import json
@@ -33,7 +33,7 @@ DTYPES = {
 def view_of(
     generator: np.random.Generator, num_rows: int, size: tuple[int, int] | None, *, has_targets: bool = True
 ) -> dict[str, Any]:
-    """The fields of a batch that a view has of its own; ``size`` is None where its images differ."""
+    """Return the fields of a batch that are separate for a view; ``size`` is None if its images differ."""
     sizes = [size or tuple(generator.integers(1, 6, 2).tolist()) for _ in range(num_rows)]
     counts = [generator.integers(0, 3, 2).tolist() for _ in range(num_rows)]
     images = [generator.integers(0, 256, (*each, 3), np.uint8) for each in sizes]
@@ -163,7 +163,7 @@ def test_arrow_names_columns_by_view_and_what_views_share_once() -> None:
 
 def test_arrow_says_which_view_a_batch_lacks() -> None:
     sizes: list[tuple[int, int] | None] = [(4, 4), (2, 2)]
-    with pytest.raises(CallError, match="has 1 views, its layout promises view 1"):
+    with pytest.raises(CallError, match="has 1 views, but its layout has view 1"):
         arrow_bytes([batch_of(1, sizes[:1], 2)], layout(sizes))
 
 

@@ -1,4 +1,4 @@
-"""Whole Arrow streams of batches, and readers of what only other programs read."""
+"""Whole Arrow streams of batches, and readers for formats that only other programs read."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""Workers for tests that patch what a task does: no process of their own."""
+"""Workers without processes, for tests that patch a task's code."""
 
 import threading
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class InProcessWorkers:
-    """Runs each task in this process as it is submitted, one at a time: no isolation, no limits, nothing to start.
+    """Workers that run each task in this process as it is submitted, one at a time, without isolation or limits.
 
     An image that crashes a decoder kills this process.
     """
@@ -22,7 +22,7 @@ class InProcessWorkers:
 
     @property
     def num_workers(self) -> int:
-        """1: how many tasks run at once."""
+        """1, the number of tasks that run at once."""
         return 1
 
     @property

@@ -1,4 +1,4 @@
-"""Tasks for the tests of workers: they sleep, raise, crash, hang, eat memory, and say who ran them."""
+"""Tasks for the tests of workers: they sleep, raise, crash, hang, use memory, and return the process that ran them."""
 
 import ctypes
 import importlib
@@ -31,7 +31,7 @@ class Echo:
 
 @dataclass(frozen=True)
 class Pid:
-    """Says which process ran it, after a while."""
+    """Returns the process that ran it, after a while."""
 
     seconds: float = 0.0
 
@@ -55,7 +55,7 @@ class Call:
 class Records:
     """One guarded call for each key: ``calls`` names the function of this module for a key, else the key returns.
 
-    The result maps each key to what came back, a RecordError to itself.
+    The result maps each key to its result, or to its RecordError.
     """
 
     keys: tuple[str, ...]
@@ -78,7 +78,7 @@ class Records:
 
 @dataclass(frozen=True)
 class Timed:
-    """Runs another task and says how many seconds that took."""
+    """Runs another task and returns how many seconds that took."""
 
     task: Task[Any]
 
@@ -102,7 +102,7 @@ def die(number: int = signal.SIGSEGV) -> NoReturn:
 
 
 def die_after(path: str, times: int, number: int = signal.SIGKILL) -> str:
-    """Die the first ``times`` times, whichever process asks; a file counts."""
+    """Die the first ``times`` times in any process; a file counts."""
     with Path(path).open("a") as file:
         file.write("x")
     if Path(path).stat().st_size <= times:
@@ -111,7 +111,7 @@ def die_after(path: str, times: int, number: int = signal.SIGKILL) -> str:
 
 
 def scribble() -> str:
-    """Read where no memory is: what a decoder with a bug does."""
+    """Read outside of all memory, as a decoder with a bug does."""
     return str(ctypes.string_at(1))
 
 
@@ -127,7 +127,7 @@ def sleep(seconds: float) -> str:
 
 
 def meet(folder: str, number: int) -> int:
-    """Wait until so many processes are here at once; the id of this one. A file in the folder stands for each."""
+    """Wait until ``number`` processes are here at once; return the id of this one. Each writes a file in the folder."""
     Path(folder, str(os.getpid())).touch()
     while len(list(Path(folder).iterdir())) < number:
         time.sleep(0.005)
@@ -147,25 +147,25 @@ def touch(path: str) -> None:
 
 
 def spin(seconds: float) -> None:
-    """Compute for so long."""
+    """Compute for this time."""
     end = time.process_time() + seconds
     while time.process_time() < end:
         pass
 
 
 def hang(seconds: int) -> str:
-    """Stay in C code without ever giving up the interpreter's lock: no thread of this process runs meanwhile."""
+    """Stay in C code without ever releasing the interpreter's lock: no thread of this process runs meanwhile."""
     ctypes.PyDLL(None).sleep(seconds)
     return "returned"
 
 
 def burn() -> int:
-    """Compute in C code for minutes without ever giving up the interpreter's lock."""
+    """Compute in C code for minutes without ever releasing the interpreter's lock."""
     return int(pow(3, 3**18) % 10)
 
 
 def spin_less(path: str, seconds: float, later_s: float) -> str:
-    """Compute for so long the first time, for another time later, whichever process asks; a file counts."""
+    """Compute for ``seconds`` the first time and ``later_s`` in later calls of any process; a file counts."""
     with Path(path).open("a") as file:
         file.write("x")
     spin(seconds if Path(path).stat().st_size == 1 else later_s)
@@ -178,7 +178,7 @@ def eat(num_bytes: int) -> int:
 
 
 def hold(num_bytes: int) -> np.ndarray[Any, Any]:
-    """This much memory, as a rendered image takes it."""
+    """Return this much memory, as a rendered image takes it."""
     return np.ones(num_bytes, dtype=np.uint8)
 
 
@@ -206,7 +206,7 @@ def give_up() -> NoReturn:
 
 
 class StubbornError(Exception):
-    """Can be pickled, but not back: its __init__ wants more than its args."""
+    """An error that can be pickled but not unpickled, because its __init__ needs more than its args."""
 
     def __init__(self, left: str, right: str) -> None:
         super().__init__(f"{left} and {right}")
@@ -225,7 +225,7 @@ def environment(name: str) -> str | None:
 
 
 def num_threads() -> tuple[int, int]:
-    """How many threads OpenCV would use, and how many this process has."""
+    """Return how many threads OpenCV would use, and how many this process has."""
     import cv2
 
     return int(cv2.getNumThreads()), len(list(Path("/proc/self/task").iterdir()))
@@ -255,7 +255,7 @@ def talk(text: str) -> None:
 
 
 def die_then_hang(seconds: int) -> str:
-    """Die in a worker; hang in quarantine, which is told by the parent being a worker."""
+    """Die in a worker; hang in quarantine, where the parent is a worker."""
     if Path(f"/proc/{os.getppid()}/comm").read_text().strip() == "augment-worker":
         return hang(seconds)
     die()

@@ -1,4 +1,4 @@
-"""Libraries are kept out of a process while a block runs."""
+"""Libraries are blocked in a process while a block runs."""
 
 import importlib
 import sys

@@ -27,7 +27,7 @@ CRASH = ("die", int(signal.SIGSEGV))
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[LocalWorkers]:
-    """Two workers for tests that leave no trace but verdicts of their own."""
+    """Two workers for tests that leave nothing behind but their own verdicts."""
     with LocalWorkers(2, record_timeout_s=5) as workers:
         yield workers
 
@@ -46,12 +46,12 @@ def impatient() -> Iterator[LocalWorkers]:
 
 
 def children() -> list[psutil.Process]:
-    """Every process that comes from this one."""
+    """Return every process that this one started, directly or indirectly."""
     return list(psutil.Process().children(recursive=True))
 
 
 def pids_of_both(workers: LocalWorkers, folder: Path) -> set[int]:
-    """The processes of two workers, each of which has one task while the other has one."""
+    """Return the processes of two workers, each of which has one task while the other has one."""
     futures = [workers.submit(Call("meet", (str(folder), 2))) for _ in range(2)]
     return {future.result(60) for future in futures}
 

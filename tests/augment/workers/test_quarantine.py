@@ -22,11 +22,11 @@ from tests.augment.workers.tasks_for_tests import Call, Records, pattern
 
 LIMITS = WorkerLimits(record_timeout_s=60, memory_bytes=512 << 20)
 IMPATIENT = WorkerLimits(record_timeout_s=0.3, memory_bytes=512 << 20)
-"""For tests of the time limit: processor seconds, so that a busy machine changes nothing."""
+"""Limits for tests of the time limit: processor seconds, so that a busy machine changes nothing."""
 
 
 class Bench:
-    """A worker and what it reports."""
+    """A worker and its reports."""
 
     def __init__(self, zygote: launcher.Launcher) -> None:
         handle = zygote.launch("tests.augment.workers.tasks_for_tests")

@@ -1,4 +1,4 @@
-"""Verdicts as documents: the first decides, all read them, and they outlive the pool."""
+"""Verdicts as documents: the first writer decides, all readers see it, and they outlive the pool."""
 
 import json
 import logging
@@ -101,7 +101,7 @@ def test_a_verdict_that_cannot_be_kept_replaces_no_row(tmp_path: Path) -> None:
 
 
 def test_a_record_that_was_rendered_elsewhere_is_not_refused_here(tmp_path: Path) -> None:
-    """Another process decides while this pool renders: what it reads from the disk is what counts."""
+    """Another process decides while this pool renders; the verdict on the disk counts."""
     verdicts = Verdicts(FolderDocuments(tmp_path))
     Verdicts(FolderDocuments(tmp_path)).add("digest of bad", None)
     with LocalWorkers(1, verdicts=verdicts) as workers:

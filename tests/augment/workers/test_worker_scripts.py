@@ -1,4 +1,4 @@
-"""Scripts that use workers: started, interrupted, forked and killed as users and systems do it."""
+"""Scripts that use workers, started, interrupted, forked and killed as users and systems do it."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from tests.augment.waiting import eventually
 
 
 def script(body: str, *, use_stdin: bool = False) -> "subprocess.Popen[str]":
-    """Start a Python script of which only this repository is known; its standard error goes with its output."""
+    """Start a Python script that can import only this repository; its standard error goes with its output."""
     command = [sys.executable, "-"] if use_stdin else [sys.executable, "-c", body]
     process = subprocess.Popen(
         command,
@@ -135,7 +135,7 @@ except KeyboardInterrupt:
 
 
 def group_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """What lives of the script's process group (its session is its own)."""
+    """Return the living processes of the script's process group, which has its own session."""
     living = []
     for each in psutil.process_iter():
         try:

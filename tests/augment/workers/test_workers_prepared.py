@@ -12,7 +12,7 @@ from tests.augment.workers.tasks_for_tests import Call, Echo
 
 
 def children() -> list[psutil.Process]:
-    """Every process that comes from this one."""
+    """Return every process that this one started, directly or indirectly."""
     return list(psutil.Process().children(recursive=True))
 
 

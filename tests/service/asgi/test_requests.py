@@ -40,7 +40,7 @@ def test_augment_refuses_a_mistyped_seed(service: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "named"),
     [
-        ('{"dataset": "a", "dataset": "b", "pipeline": "light"}', 400, "'dataset' is there twice"),
+        ('{"dataset": "a", "dataset": "b", "pipeline": "light"}', 400, "'dataset' appears twice"),
         ('{"dataset": "a", "pipeline": {"transforms": [{"HorizontalFlip": {"p": 0.1, "p": 0.9}}]}}', 400, "'p'"),
         ('{"dataset": "a", "pipeline": "light", "seed": NaN}', 400, "NaN"),
         ('{"dataset": "a",', 400, "line 1"),
@@ -57,8 +57,8 @@ def test_json_bodies_mean_one_thing(service: TestClient, body: str, status: int,
 
 
 FLAWS = {
-    "a key twice": ('{"a": 1, "a": 2}', "'a' is there twice|`a` is written twice"),
-    "a key twice, inside": ('{"b": [0, {"a": 1, "a": 2}]}', "'a' is there twice|`a` is written twice"),
+    "a key twice": ('{"a": 1, "a": 2}', "'a' appears twice|`a` is written twice"),
+    "a key twice, inside": ('{"b": [0, {"a": 1, "a": 2}]}', "'a' appears twice|`a` is written twice"),
     "NaN": ('{"a": NaN}', "NaN"),
     "infinite": ('{"a": [-Infinity]}', "Infinity"),
     "too large": ('{"a": 1e999}', "too large|finite"),
@@ -67,7 +67,7 @@ FLAWS = {
     "half a pair": (r'{"a": "\ud800"}', "half of a surrogate pair"),
     "half a pair in a key": (r'{"\udc00": 1}', "half of a surrogate pair"),
     "a byte order mark": ('\ufeff{"a": 1}', "byte order mark|not a section of a pipeline"),  # in YAML it is allowed
-    "cut short": ('{"a": 1', "line 1|no JSON|not YAML"),
+    "cut short": ('{"a": 1', "line 1|not JSON|not YAML"),
 }
 """JSON that readers understand differently, and what must be said of it."""
 
