@@ -1,4 +1,4 @@
-"""Counts of a dataset's records, split by split, from its manifest alone: no image is opened."""
+"""Counts of a dataset's records for each split, taken from the manifest alone. No image is opened."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ _MANY = 4096
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Of some numbers the least, the median (of an even number the mean of the two in the middle) and the largest."""
+    """Least, median and largest of some numbers; the median of an even number is the mean of the middle two."""
 
     least: float
     median: float
@@ -24,7 +24,7 @@ class Range:
 
     @classmethod
     def of(cls, numbers: NDArray[Any]) -> "Range | None":
-        """None where there are no numbers."""
+        """Return the range of the numbers, or None if there are no numbers."""
         if not len(numbers):
             return None
         return cls(float(numbers.min()), float(np.median(numbers)), float(numbers.max()))
@@ -32,13 +32,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Census:
-    """What is said of the records of one split; ``split`` is None where the dataset has none.
+    """Counts of the records of one split; ``split`` is None if the dataset has no splits.
 
-    ``classes`` counts records by their class, ``labels`` images that have each of several, ``box_classes`` boxes; a
-    record or box without a class counts under None. Per record are ``heights`` and ``widths`` (int64, of the upright
-    image), ``boxes`` and ``keypoints`` (int64, how many); per box ``box_sizes``, float64 (N, 2), width and height in
-    pixels, and ``box_scales``, float64 (N,), the square root of the part of the image that it covers.
-    ``num_without_boxes`` are images of which is said that they have none, or nothing.
+    ``classes`` counts records by class, ``labels`` counts images by each of their labels, ``box_classes`` counts boxes.
+    A record or box without a class counts under None. Arrays per record: ``heights`` and ``widths`` (int64, of the
+    upright image), ``boxes`` and ``keypoints`` (int64, numbers of them). Arrays per box: ``box_sizes``, float64 (N, 2),
+    width and height in pixels; ``box_scales``, float64 (N,), the square root of the covered part of the image.
+    ``num_without_boxes`` counts images without boxes and images that are not annotated.
     """
 
     split: str | None
@@ -58,7 +58,7 @@ class Census:
 
     @property
     def aspect_ratios(self) -> NDArray[np.float64]:
-        """Width by height of each record."""
+        """Width divided by height of each record."""
         return self.widths / self.heights
 
     @property
@@ -78,7 +78,7 @@ class _Said:
     num_instance_masks: int = 0
 
     def add(self, place: int, said: Mapping[str, Any]) -> None:
-        """Count what is said of one record; ``place`` is its own."""
+        """Count one record's annotations; ``place`` is the record's index."""
         self.labels.update(name for name, share in said.get("labels", {}).items() if share)
         boxes = said.get("boxes") or ()
         self.boxes.append(len(boxes))
@@ -93,7 +93,7 @@ class _Said:
 
 
 def take(dataset: Dataset) -> Census:
-    """Count the records of a view of a dataset: of one split, or of all."""
+    """Count the records of a dataset's view: one split, or all records."""
     sizes = [np.empty((0, 2), np.int64)]
     said, num_masks = _Said(), 0
     for some in in_ranges(dataset, _MANY):
@@ -130,9 +130,9 @@ def take(dataset: Dataset) -> Census:
 
 
 def views(dataset: Dataset) -> list[Dataset]:
-    """The dataset as one view for each split that has records; itself where it has no splits or one is chosen.
+    """Return one view for each split that has records, or the dataset itself if it has no splits or a split is chosen.
 
-    Training comes first, then what is neither training nor test, then test.
+    Training comes first and test last.
     """
     if dataset.split is not None or not dataset.splits:
         return [dataset]

@@ -182,7 +182,7 @@ def test_image_of_the_report_has_plots(data: Path, tmp_path: Path) -> None:
 
 
 def test_report_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CallError, match=r"its name ends in \.html or \.png"):
+    with pytest.raises(CallError, match=r"its name must end in \.html or \.png"):
         report.check_path(tmp_path / "report.pdf")
 
 

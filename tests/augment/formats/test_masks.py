@@ -351,7 +351,7 @@ def test_masks_of_0_and_255_alone_are_refused_until_the_values_are_named(mode: s
     root = lay(folder(tmp_path, "images/a.png", "images/b.png"), {"masks/a.png": mask(0), "masks/b.png": data})
     for _ in range(2):  # the second time from what is known of the files
         with pytest.raises(
-            DatasetError, match=r"all masks hold only 0 and 255, as masks/b.png does.*write 1 for 255; or"
+            DatasetError, match=r"all masks hold only 0 and 255, as masks/b.png does.*replace 255 by 1; or"
         ):
             registry.scan(root)
     lay(root, {"_classes.csv": b"Pixel Value,Class\n0,background\n255,object\n"})

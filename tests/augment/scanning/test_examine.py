@@ -78,7 +78,7 @@ def test_special_files_are_named_for_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "device.png").symlink_to("/dev/zero")
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
     assert {name: detail for name, (_, detail) in refused(scan(tmp_path)).items()} == {
-        "dangling.png": "a link to nothing",
+        "dangling.png": "a dangling link",
         "device.png": "a device, not a file",
         "pipe.png": "a named pipe, not a file",
     }
@@ -185,7 +185,7 @@ def test_path_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
     lay_images(tmp_path, "1.png")
     with pytest.raises(DatasetError, match="does not exist"):
         scan(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match="is a file, not a folder; give the folder it lies in"):
+    with pytest.raises(DatasetError, match="is a file, not a folder; give the folder that it is in"):
         scan(tmp_path / "1.png")
 
 

@@ -109,8 +109,8 @@ def test_groups_by_a_column_are_read_from_what_is_said_of_images(tmp_path: Path)
     ("group_by", "message"),
     [
         ("(p", "is no pattern"),
-        ("p[0-9]", "a pattern with 0 groups; it has one"),
-        ("(p)([0-9])", "a pattern with 2 groups; it has one"),
+        ("p[0-9]", "a pattern with 0 groups; put exactly one pair"),
+        ("(p)([0-9])", "a pattern with 2 groups; put exactly one pair"),
         ("column:", "without a name"),
     ],
 )
