@@ -70,8 +70,7 @@ def measured(
 
 
 def resolved(sections: Sections, dataset: Dataset, numbers: MeanStd) -> Sections:
-    """Return the sections with these numbers in place of ``dataset``. Raises DatasetError if a deviation is too small.
-    """
+    """Return the sections with these numbers in place of ``dataset``. Raises DatasetError if a deviation is too small."""
     try:
         return section.resolve_all(sections, numbers.mean, numbers.std)
     except PipelineError as error:

@@ -71,7 +71,12 @@ class Dataset:
     @classmethod
     def from_buffer(cls, buffer: pa.Buffer) -> "Dataset":
         """Open a manifest in memory, as returned by ``to_buffer``, without a copy."""
-        return cls(Manifest(validation.instance("buffer", buffer, pa.Buffer, "give the buffer that to_buffer returned"), "the buffer"))
+        return cls(
+            Manifest(
+                validation.instance("buffer", buffer, pa.Buffer, "give the buffer that to_buffer returned"),
+                "the buffer",
+            )
+        )
 
     def to_buffer(self) -> pa.Buffer:
         """Return the whole manifest's bytes, without a copy; the buffer keeps them alive."""
@@ -238,8 +243,7 @@ class Dataset:
 
     @functools.cached_property
     def split_digest(self) -> str:
-        """Return 32 hexadecimal digits over each (key, record digest) of the chosen split; reads both of every record.
-        """
+        """Return 32 hexadecimal digits over each (key, record digest) of the chosen split; reads both of every record."""
         pairs = zip(self._column("key", None), self._column("digest", None), strict=True)
         fields = (
             value

@@ -45,7 +45,9 @@ SCHEMA = pa.schema(
         pa.field("mask_digest", pa.binary(16)),
         pa.field("refusal", pa.string()),  # null in records; "reason: detail" in refused rows
         pa.field("encoding", pa.string()),  # of the image, as decode.encoding names it
-        pa.field("conversions", pa.string()),  # kinds of conversion by decoding, as headers.Conversion names them; or null
+        pa.field(
+            "conversions", pa.string()
+        ),  # kinds of conversion by decoding, as headers.Conversion names them; or null
     ]
 )
 
@@ -240,8 +242,7 @@ class Manifest:
         return columns.path[i]
 
     def find(self, key: bytes, start: int, stop: int) -> int | None:
-        """Return the index of the record with this key in one split, whose records are ``start`` to ``stop``, or None.
-        """
+        """Return the index of the record with this key in one split, whose records are ``start`` to ``stop``, or None."""
         low, high = start, stop
         while low < high:
             middle = (low + high) // 2

@@ -163,7 +163,9 @@ def _describe(identity: _Identity) -> Description:
         num_rows = [group.num_rows for group in groups]
         size_bytes = tuple(group.total_byte_size for group in groups)
         if min((*num_rows, *size_bytes), default=0) < 0 or sum(num_rows) > _ROWS_MAX:
-            raise UnreadableRowError(f"it claims to have row groups of {num_rows[:3]} … rows and {size_bytes[:3]} … bytes")
+            raise UnreadableRowError(
+                f"it claims to have row groups of {num_rows[:3]} … rows and {size_bytes[:3]} … bytes"
+            )
         return Description(metadata, metadata.schema.to_arrow_schema(), np.cumsum(num_rows, dtype=np.int64), size_bytes)
 
 
@@ -206,7 +208,7 @@ def _read_group(identity: _Identity, group: int, leaves: tuple[str, ...]) -> pa.
 def too_large(group: int, size_bytes: int) -> UnreadableRowError:
     """Return the error for a row group of this size."""
     return UnreadableRowError(
-        f"row group {group} has {size_bytes} bytes or more; at most {GROUP_MAX_BYTES}  are read at a time; write the "
+        f"row group {group} has {size_bytes} bytes or more; at most {GROUP_MAX_BYTES} are read at a time; write the "
         "file in row groups of 100 rows"
     )
 

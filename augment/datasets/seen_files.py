@@ -63,8 +63,7 @@ class FileStatus(NamedTuple):
 
 
 def packed(status: os.stat_result) -> bytes:
-    """Pack the fields that identify a file's state. Two files, or one before and after a change, never have equal ones.
-    """
+    """Pack the fields that identify a file's state. Two files, or one before and after a change, never have equal ones."""
     inode, device = status.st_ino % 2**64, status.st_dev % 2**64
     return _STATUS.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode, device)
 

@@ -182,8 +182,7 @@ class Examiner:
         self._seen.end_scan(self._root, places)
 
     def _chunk(self, files: tuple[ListedFile, ...]) -> "_Chunk | None":
-        """Look up the known rows of some files. Not done in the threads, where SQLite calls would wait for each other.
-        """
+        """Look up the known rows of some files. Not done in the threads, where SQLite calls would wait for each other."""
         places = [self._place(file.place, file.described.part) for file in files]
         places += [self._place(mask.path, mask.part) for file in files if (mask := file.described.mask) is not None]
         return _Chunk(files, places, self._seen.find(places)) if files else None
@@ -400,6 +399,4 @@ class Examiner:
         unknown = next((name for name in names if name not in known), None)
         if unknown is None:
             return None
-        return (
-            f"unknown {what}: {unknown!r} is not one of the {len(known)} declared{did_you_mean(unknown, known)}"
-        )
+        return f"unknown {what}: {unknown!r} is not one of the {len(known)} declared{did_you_mean(unknown, known)}"

@@ -98,7 +98,7 @@ def test_a_value_that_recurs_takes_no_more_memory_than_is_allowed(
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.parquet")
-    with pytest.raises(UnreadableRowError, match="no regular file"):
+    with pytest.raises(UnreadableRowError, match="not a regular file"):
         parquet_rows.describe(tmp_path / "x.parquet")
     with pytest.raises(FileNotFoundError):
         parquet_rows.describe(tmp_path / "y.parquet")

@@ -84,9 +84,9 @@ def test_number_finds_the_image_that_has_leading_zeros_and_a_notice_says_so(tmp_
         ("a.png,x,1,2,3,4\n", "line 1 names a.png: of its columns 'a.png,x,1,2,3,4' call"),
         (
             "ImageID,Source,LabelName,Confidence\na,verification,/m/01,0\n",
-            "it is a file of Open Images: nothing here reads",
+            "it is a file of Open Images: files of",
         ),
-        ("#filename,region_shape_attributes\na.png,x\n", "it is a file of VGG Image Annotator: nothing here reads"),
+        ("#filename,region_shape_attributes\na.png,x\n", "it is a file of VGG Image Annotator: files of"),
     ],
 )
 def test_table_that_is_not_understood_is_an_error_with_its_columns(table: str, message: str, tmp_path: Path) -> None:
@@ -215,12 +215,12 @@ KAGGLE_IMAGES = ("train_images/001.png", "train_images/002.png", "test_images/00
 def test_submission_gives_no_labels(tmp_path: Path) -> None:
     dataset = registry.scan(folder(tmp_path, KAGGLE, *KAGGLE_IMAGES))
     assert labels_of(dataset) == {"train/train_images/001": "2", "train/train_images/002": "0"}
-    assert dataset.notices == ("sample_submission.csv was not read: what a submission says is no truth",)
+    assert dataset.notices == ("sample_submission.csv was not read: a submission has predictions, not labels",)
     assert refused(dataset)["test_images/001.png"][1] == "no row of train.csv names it; add one, or move it elsewhere"
     (tmp_path / "train.csv").unlink()
     with pytest.raises(DatasetError, match=r"sample_submission\.csv"):
         registry.scan(tmp_path)
-    with pytest.raises(DatasetError, match=r"sample_submission\.csv: .*what a submission says is no truth"):
+    with pytest.raises(DatasetError, match=r"sample_submission\.csv: .*a submission has predictions, not labels"):
         registry.scan(tmp_path, format="csv")
 
 
@@ -234,7 +234,7 @@ def test_split_without_labels_has_none(test: str, tmp_path: Path) -> None:
         "train/train_images/001": "2",
         "train/train_images/002": "0",
     }
-    assert dataset.notices[0] == "test.csv names images and tells no class: they have none"
+    assert dataset.notices[0] == "test.csv names images but no classes: they have none"
 
 
 def test_name_is_not_looked_for_among_the_images_of_another_split(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
         registry.scan(root)
     dataset = registry.scan(root, ignore=["other.csv"])
     assert labels_of(dataset) == {"a": "cat"}
-    assert dataset.notices == ("1 file or folder is ignored as asked",)
+    assert dataset.notices == ("1 file or folder is ignored as requested",)
     (root / "labels.csv").rename(root / "mine.csv")
     with pytest.raises(DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); name the one"):
         registry.scan(root)
@@ -258,8 +258,8 @@ def test_any_table_is_read_or_refused(tmp_path: Path, header: str, parts: list[t
         ("a.png,30,20,cat,1,2,3,nan\n", "not a number: box 0"),
         ("a.png,30,20,,1,2,3,4\n", "malformed: the box in line 2 has no class"),
         ("a.png,30,20,cat,1,2,3,40\n", "box outside: box 0"),
-        ("a.png,60,40,cat,1,2,3,4\n", "image of another size: line 2 says 60 x 40, it is 30 x 20"),
-        ("a.png,20,30,cat,1,2,3,4\n", "image of another size: line 2 says 20 x 30, it is 30 x 20"),
+        ("a.png,60,40,cat,1,2,3,4\n", "image of another size: line 2 has 60 x 40, the image 30 x 20"),
+        ("a.png,20,30,cat,1,2,3,4\n", "image of another size: line 2 has 20 x 30, the image 30 x 20"),
         ("a.png,x,20,cat,1,2,3,4\n", "malformed: a size in line 2 is 'x', not a number"),
     ],
 )
@@ -356,7 +356,7 @@ def test_class_folders_become_a_table_and_the_table_class_folders(tmp_path: Path
 def test_name_of_a_class_that_cannot_stand_among_several_is_refused(tmp_path: Path) -> None:
     said = Annotations(labels={"a;b": 1.0})
     whole = OutputDataset(("a;b",), (), frozenset({"labels"}), (), "elsewhere")
-    with pytest.raises(DatasetError, match="class 'a;b' cannot stand among several in one cell"):
+    with pytest.raises(DatasetError, match="class 'a;b' cannot be one of several in a cell"):
         write(tmp_path, "csv", [output("a", said), output("b", NOTHING)], whole)
 
 

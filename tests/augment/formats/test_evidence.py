@@ -99,7 +99,7 @@ def test_files_of_each_tool_are_told(tool: str, tmp_path: Path) -> None:
         name, content = EXAMPLES[tool][0]
         lay(tmp_path, {"cat/1.png": pattern(1), "dog/2.png": pattern(2), f"notes/{name}": content})
         with pytest.raises(
-            DatasetError, match=rf"notes/.*was not read, though it is a file of {re.escape(tool)}: nothing here reads"
+            DatasetError, match=rf"notes/.*was not read, though it is a file of {re.escape(tool)}: files of"
         ):
             scan(tmp_path)
 
@@ -185,7 +185,7 @@ def test_what_was_not_read_is_noticed_by_name_and_above_ten_counted(tmp_path: Pa
         (
             "annotations.xml",
             CVAT,
-            r"annotations\.xml was not read, though it is a file of CVAT: nothing here reads files",
+            r"annotations\.xml was not read, though it is a file of CVAT: files of CVAT cannot be read",
         ),
     ],
 )
@@ -196,7 +196,7 @@ def test_file_about_the_images_is_an_error_with_the_remedy(name: str, content: b
         DatasetError, match=rf"was read as folder, and {why}.*--from-format\), or ignore .*--ignore {Path(name).name}\)"
     ):
         scan(tmp_path)
-    assert scan(tmp_path, ignore=[Path(name).name]).notices == ("1 file or folder is ignored as asked",)
+    assert scan(tmp_path, ignore=[Path(name).name]).notices == ("1 file or folder is ignored as requested",)
     named = scan(tmp_path, format="folder")
     assert named.classes == ("cat",)
     assert named.notices[0].startswith(f"{name} was not read, though ")
@@ -300,9 +300,7 @@ def test_xml_without_a_suffix_is_told(tmp_path: Path) -> None:
 def test_masks_of_cityscapes_are_named(tmp_path: Path) -> None:
     name = "gtFine/train/ulm/ulm_0_gtFine_labelIds.png"
     lay(tmp_path, {name: pattern(1), "leftImg8bit/train/ulm/ulm_0_leftImg8bit.png": pattern(2)})
-    with pytest.raises(
-        DatasetError, match=rf"{name} was not read, though it is a file of Cityscapes: nothing here reads"
-    ):
+    with pytest.raises(DatasetError, match=rf"{name} was not read, though it is a file of Cityscapes: files of"):
         scan(tmp_path)
 
 
