@@ -282,8 +282,9 @@ def _members(said: Annotations) -> dict[str, Any]:
 
 
 def _columns(objects: object, of_none: Sequence[str | None]) -> dict[str, Any]:
-    """Return the members of objects as lists, from a struct of lists or a list of structs; ``of_none`` is for an empty
-    list.
+    """Return the members of objects as lists, from a struct of lists or a list of structs.
+
+    ``of_none`` are the members of an empty list.
     """
     if isinstance(objects, Mapping):
         return dict(objects)
