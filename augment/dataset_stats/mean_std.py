@@ -26,9 +26,7 @@ _REFUSED_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class MeanStd:
-    """Mean and standard deviation of red, green and blue in [0, 1], over ``num_records`` images with ``num_pixels``
-    pixels.
-    """
+    """Mean and standard deviation of red, green and blue in [0, 1], and the numbers of measured images and pixels."""
 
     mean: Channels
     std: Channels
@@ -70,7 +68,10 @@ def measured(
 
 
 def resolved(sections: Sections, dataset: Dataset, numbers: MeanStd) -> Sections:
-    """Return the sections with these numbers in place of ``dataset``. Raises DatasetError if a deviation is too small."""
+    """Return the sections with these numbers in place of ``dataset``.
+
+    Raises DatasetError if a deviation is too small to divide by.
+    """
     try:
         return section.resolve_all(sections, numbers.mean, numbers.std)
     except PipelineError as error:

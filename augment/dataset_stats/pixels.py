@@ -58,8 +58,8 @@ class Pixels:
 
     @property
     def std(self) -> tuple[float, float, float]:
-        """Standard deviation of red, green and blue over all pixels (divided by their number), in [0, 1]; NaN without
-        pixels.
+        """Standard deviation of red, green and blue in [0, 1], over all pixels (divided by their number); NaN without
+        any.
         """
         red, green, blue = (histogram.mean_and_std(channel, _TOP)[1] for channel in self.counts)
         return red, green, blue

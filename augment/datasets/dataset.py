@@ -243,7 +243,7 @@ class Dataset:
 
     @functools.cached_property
     def split_digest(self) -> str:
-        """Return 32 hexadecimal digits over each (key, record digest) of the chosen split; reads both of every record."""
+        """Return 32 hexadecimal digits over each (key, record digest) of the chosen split; reads both columns."""
         pairs = zip(self._column("key", None), self._column("digest", None), strict=True)
         fields = (
             value
@@ -290,15 +290,16 @@ class Dataset:
         return read.is_unchanged(record, self._class_name(record))
 
     def read_mask(self, record: Record) -> bytes:
-        """Return the encoded bytes of the record's mask, checked likewise. Raises as ``read``, CallError if it has no
-        mask.
+        """Return the encoded bytes of the record's mask, checked likewise.
+
+        Raises as ``read`` does, CallError if the record has no mask.
         """
         return read.read_mask(record, root=self.root, legend=self.mask_legend)
 
     def decode_mask(self, record: Record, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.integer[Any]]:
         """Decode the class indices of the record's mask: a new array, uint8 or uint16 (H, W).
 
-        Raises as ``read_mask``, and RecordError with an empty key if they cannot be decoded.
+        Raises as ``read_mask`` does, and RecordError with an empty key if they cannot be decoded.
         """
         return masks.decode_mask(self.read_mask(record), max_pixels=max_pixels, legend=self.mask_legend)
 

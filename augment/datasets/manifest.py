@@ -242,7 +242,7 @@ class Manifest:
         return columns.path[i]
 
     def find(self, key: bytes, start: int, stop: int) -> int | None:
-        """Return the index of the record with this key in one split, whose records are ``start`` to ``stop``, or None."""
+        """Return the index of the record with this key, or None; ``start`` to ``stop`` are the records of one split."""
         low, high = start, stop
         while low < high:
             middle = (low + high) // 2

@@ -49,9 +49,7 @@ CREATE TABLE files (
 
 
 class FileStatus(NamedTuple):
-    """Status of a file as the file system gives it, packed; ``is_settled`` if any later change must give another
-    status.
-    """
+    """Packed status of a file from the file system; ``is_settled`` if any later change must give another status."""
 
     packed: bytes
     is_settled: bool
@@ -63,7 +61,7 @@ class FileStatus(NamedTuple):
 
 
 def packed(status: os.stat_result) -> bytes:
-    """Pack the fields that identify a file's state. Two files, or one before and after a change, never have equal ones."""
+    """Pack the fields that identify a file's state; different files or states never have equal ones."""
     inode, device = status.st_ino % 2**64, status.st_dev % 2**64
     return _STATUS.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode, device)
 

@@ -256,9 +256,7 @@ def _corners(meaning: str, a: float, b: float, c: float, d: float) -> tuple[floa
 
 
 def _check_size(columns: Columns, row: TableRow, height: int, width: int) -> None:
-    """Raise ValueError if the table has another size: boxes drawn before an image was scaled are wrong but look
-    plausible.
-    """
+    """Raise ValueError if a row has another size: boxes drawn before scaling are wrong but look plausible."""
     if columns.size is None:
         return
     given = tuple(row.cells[place] for place in columns.size)
@@ -383,9 +381,7 @@ def _look(tree: Tree, path: str, images: ImageFinder) -> Table | None:
 
 
 def _names_few(table: Table, images: ImageFinder) -> bool:
-    """True if a table without a known class column has less than half of the images, so that it may be about something
-    else.
-    """
+    """True if a table without a known class column has less than half of the images; it may have another subject."""
     columns = table.columns
     num_named = len({row.cells[columns.path] for row in table.rows})
     return (columns.is_only_other or columns.are_classes) and 2 * num_named < len(images.of(table.split))
@@ -466,8 +462,8 @@ def _columns_told(tree: Tree, path: str, table: Table | None) -> str:
         return f"no column names images of this folder; its first line is {quoted(first.strip())}"
     others = ", ".join(map(keys.printable, list(table.columns.others)[:8])) or "none"
     return (
-        f"column {keys.printable(table.header[table.columns.path])} names images, but none of its other columns ({others}) "
-        "is known as a class or a box; call the class label, and the corners of boxes xmin, ymin, xmax, ymax"
+        f"column {keys.printable(table.header[table.columns.path])} names images, but none of its other columns "
+        f"({others}) is known as a class or a box; call the class label, and the corners of boxes xmin, ymin, xmax, ymax"
     )
 
 

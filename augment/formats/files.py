@@ -200,9 +200,7 @@ class Lazily(Mapping[int, Described]):
 
 
 def confined(base: str, path: str) -> str | None:
-    """Return a path written in a file of the folder ``base``, relative to the root, or None if it leads out of the
-    root.
-    """
+    """Return a path written in a file of folder ``base``, relative to the root; None if it leads out of the root."""
     joined = posixpath.normpath(posixpath.join(base, path))
     if joined == ".":
         return ""

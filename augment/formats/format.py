@@ -206,11 +206,10 @@ class Format(ABC):
         """
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """Return the files that describe the whole dataset, written last; each ``outputs()`` starts at the first
-        output.
+        """Return the files that describe the whole dataset, written last.
 
-        Outputs are sorted by (split, UTF-8 key, copy), with the unchanged original last among a key's. The pieces of
-        each file are consumed before the next file is requested.
+        Each call of ``outputs`` starts at the first output. Outputs are sorted by (split, UTF-8 key, copy), with the
+        unchanged original last among a key's. The pieces of each file are consumed before the next file is requested.
         """
         return iter(())
 

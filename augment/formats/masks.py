@@ -87,7 +87,9 @@ def find_classes(listing: Listing, found: Tree, masks: Iterable[str], names: Seq
     classes = [read_classes(found, path) for path in same]
     differing = next((path for path, each in zip(same, classes, strict=True) if each != classes[0]), None)
     if differing is not None:
-        raise DatasetError(f"{found.root / differing} differs from {same[0]}; all masks of a dataset need the same list")
+        raise DatasetError(
+            f"{found.root / differing} differs from {same[0]}; all masks of a dataset need the same list"
+        )
     listing.read.update(same)
     listing.classes, listing.mask_legend = classes[0]
     listing.num_mask_values = len(listing.classes)

@@ -83,9 +83,7 @@ class Refused:
 
 
 class ListedFile(NamedTuple):
-    """One file that a format listed; ``path`` is relative to the root, ``named`` is the path that gives the record's
-    key.
-    """
+    """One file that a format listed; ``path`` is relative to the root, ``named`` gives the record's key."""
 
     group: FileGroup
     path: str
@@ -182,7 +180,10 @@ class Examiner:
         self._seen.end_scan(self._root, places)
 
     def _chunk(self, files: tuple[ListedFile, ...]) -> "_Chunk | None":
-        """Look up the known rows of some files. Not done in the threads, where SQLite calls would wait for each other."""
+        """Look up the known rows of some files.
+
+        This is not done in the threads, because each SQLite call in a thread waits for the others.
+        """
         places = [self._place(file.place, file.described.part) for file in files]
         places += [self._place(mask.path, mask.part) for file in files if (mask := file.described.mask) is not None]
         return _Chunk(files, places, self._seen.find(places)) if files else None

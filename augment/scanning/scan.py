@@ -239,9 +239,7 @@ def _check_limits(**limits: int | None) -> None:
 
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
-    """Make garbage collection rare: a scan makes millions of tuples and no cycles, and spent a seventh of its time on
-    it.
-    """
+    """Make garbage collection rare: a scan makes millions of tuples and no cycles, and it cost a seventh."""
     thresholds = gc.get_threshold()
     gc.set_threshold(200_000, *thresholds[1:])
     try:

@@ -96,12 +96,12 @@ def _pattern(text: str) -> re.Pattern[str]:
         pattern = re.compile(text)
     except re.error as error:
         raise CallError(
-            f"group_by is {text!r}, which is not a regular expression ({error}); give folder, column:NAME or a regular expression"
+            f"group_by is {text!r}, which is not a regular expression ({error}); give one, folder or column:NAME"
         ) from error
     if pattern.groups != 1:
         raise CallError(
-            f"group_by is {text!r}, a pattern with {pattern.groups} groups; put exactly one pair of (parentheses) around "
-            "the group's name and write (?:…) elsewhere"
+            f"group_by is {text!r}, a pattern with {pattern.groups} groups; put exactly one pair of (parentheses) "
+            "around the group's name and write (?:…) elsewhere"
         )
     return pattern
 
@@ -298,8 +298,9 @@ def divide_dataset(
 def check(
     *, ratios: Ratios | str | None = None, group_by: str | None = None, seed: int = 0, max_distance: int | None = None
 ) -> None:
-    """Raise CallError if an argument of ``divide_dataset`` is out of range. Called before a scan, which may take
-    minutes.
+    """Raise CallError if an argument of ``divide_dataset`` is out of range.
+
+    Called before a scan, which may take minutes.
     """
     check_seed(seed)
     if isinstance(ratios, str):

@@ -190,8 +190,8 @@ class Coco(FolderFormat):
             name, path = paths.elsewhere[0]
             number = "1 image was" if len(paths.elsewhere) == 1 else f"{len(paths.elsewhere):,} images were"
             listing.notices.append(
-                f"{number} found by name, because the listed path leads elsewhere (the first: {keys.printable(name)} is "
-                f"{keys.printable(path)})"
+                f"{number} found by name, because the listed path leads elsewhere (the first: {keys.printable(name)} "
+                f"is {keys.printable(path)})"
             )
         for path in sorted(tree.images()):
             if path not in taken:
@@ -303,8 +303,8 @@ def _add_split(
 def _refuse_name(listing: Listing, part: _Part, shown: str, name: str) -> None:
     if confined(part.folder, name.replace("\\", "/")) is None or _FOREIGN.match(name):
         detail = (
-            f"leads elsewhere: {part.file.path} lists a path that leads out of the dataset, and no image in it has that "
-            "name; write its path relative to the dataset"
+            f"leads elsewhere: {part.file.path} lists a path that leads out of the dataset, and no image in it has "
+            "that name; write its path relative to the dataset"
         )
         refuse(listing, shown, Reason.ANNOTATION, detail)
     else:

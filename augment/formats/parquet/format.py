@@ -56,9 +56,7 @@ _BOXES = pa.list_(pa.list_(pa.float64(), 4))
 
 
 def card(splits: Sequence[str]) -> str:
-    """Return the head of ``README.md``, from which ``datasets`` learns each split's shards; without splits it is
-    ``train``.
-    """
+    """Return the head of ``README.md``, which tells ``datasets`` each split's shards; by default it is ``train``."""
     files = [(split, f"data/{split}-*.parquet") for split in splits] or [("train", "data/shard-*.parquet")]
     lines = [f"  - split: {json.dumps(split)}\n    path: {json.dumps(path)}\n" for split, path in files]
     return f"---\nconfigs:\n- config_name: default\n  data_files:\n{''.join(lines)}---\n"

@@ -44,9 +44,7 @@ class Shelf:
 
 
 class Meaning:
-    """Classes and keypoints behind the columns; ``label``, ``labels`` and ``categories`` collect names, ``names`` joins
-    all.
-    """
+    """Values in the columns of classes: ``label``, ``labels`` and ``categories`` collect theirs, ``names`` all."""
 
     def __init__(self, layout: ParquetLayout, info: DatasetInfo) -> None:
         self.layout = layout
@@ -102,7 +100,8 @@ def open_shelf(path: Path, shard: ShardFile) -> Shelf:
         raise DatasetError(f"{keys.printable(path)}: {error}") from error
     if description.num_rows > size_bytes:
         raise DatasetError(
-            f"{keys.printable(path)} claims to have {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
+            f"{keys.printable(path)} claims to have {description.num_rows} rows in {size_bytes} bytes; fetch or write "
+            "it again"
         )
     largest = max(description.group_bytes, default=0)
     if largest > parquet_rows.GROUP_MAX_BYTES:
@@ -155,7 +154,8 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
         shelf.values = [None] * num_rows
     if (len(shelf.names), len(shelf.values)) != (num_rows, num_rows):
         raise DatasetError(
-            f"{keys.printable(shelf.path)} does not have the {num_rows} rows that it claims to have; fetch or write it again"
+            f"{keys.printable(shelf.path)} does not have the {num_rows} rows that it claims to have; fetch or write "
+            "it again"
         )
 
 

@@ -262,8 +262,8 @@ def columns_of(header: Sequence[str], rows: Sequence[TableRow], path: int) -> Co
     ]
     if told and not found.are_classes:
         raise ValueError(
-            f"its columns {', '.join(map(keys.printable, told))} hold positions in images and are not understood; write "
-            "boxes as xmin, ymin, xmax, ymax in pixels, or remove these columns"
+            f"its columns {', '.join(map(keys.printable, told))} hold positions in images and are not understood; "
+            "write boxes as xmin, ymin, xmax, ymax in pixels, or remove these columns"
         )
     return found
 
@@ -438,9 +438,7 @@ def read(text: str, path: str, split: str | None, images: ImageFinder, *, is_cut
             continue
         if table is not None and table.columns.says_something:
             if not is_cut and _may_number_classes(table, images):
-                raise ValueError(
-                    "its numbers may be classes or images; write the names of images with extension"
-                )
+                raise ValueError("its numbers may be classes or images; write the names of images with extension")
             return table
         found += [] if table is None else [table]
     if errors:

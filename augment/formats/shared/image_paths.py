@@ -184,9 +184,7 @@ def _single(name: str, found: Collection[str]) -> str:
 
 
 def _is_of_another(path: str, split: str | None) -> bool:
-    """True if a path is in a folder of another split; three letters are compared, as ``val2017`` and ``valid`` are the
-    same.
-    """
+    """True if a path is in a folder of another split. Three letters count: ``val2017`` and ``valid`` are equal."""
     own = "" if split is None else split.lower()
     if own not in files.SPLIT_NAMES:
         return False

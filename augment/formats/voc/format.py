@@ -347,8 +347,7 @@ class Voc(FolderFormat):
                 refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
 
     def image_path(self, output: Output) -> str:
-        """Return a path in the folder of images; the split is part of the name, because two splits may have equal keys.
-        """
+        """Return a path in the folder of images; the split is part of the name, because splits may share keys."""
         return f"JPEGImages/{_name(output)}.{_extension(output)}"
 
     def mask_path(self, output: Output) -> str:
@@ -356,8 +355,7 @@ class Voc(FolderFormat):
         return f"SegmentationClass/{_name(output)}.png"
 
     def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
-        """Return its XML, unless it has no boxes. Raises RecordError if a name cannot be written in a list or in XML.
-        """
+        """Return its XML, unless it has no boxes. Raises RecordError if a name does not fit into a list or XML."""
         name = _name(output)
         if _NAMELESS.search(name):
             detail = f"{keys.printable(name)!r} cannot be a line in a list of names; rename the image, or choose COCO"
@@ -380,7 +378,9 @@ class Voc(FolderFormat):
 
 
 def _label_map(classes: Iterable[str]) -> bytes:
-    """Return CVAT's lines, without colours because masks hold indices. Raises DatasetError if a name cannot be written.
+    """Return CVAT's lines without colours, because masks hold indices.
+
+    Raises DatasetError if a name does not fit into a line.
     """
     for name in classes:
         if name != name.strip() or ":" in name or len(name.splitlines()) != 1:
@@ -393,15 +393,12 @@ def _name(output: Output) -> str:
 
 
 def _extension(output: Output) -> str:
-    """Return the image's extension. If the key includes it, it is added again, because XML is found without the last
-    one.
-    """
+    """Return the image's extension, also if the key includes it: names in XML and lists lack the last extension."""
     return output.extension or keys.extension(output.key).removeprefix(".")
 
 
 def _survey(files: Tree, xmls: Iterable[str]) -> tuple[int, Counter[str]]:
-    """Return the origin of pixel coordinates (0 if a box is below 1, else 1), and counts of elements that are left out.
-    """
+    """Return the origin of pixel coordinates (0 if a box is below 1, else 1), and counts of left-out elements."""
     origin, lost = 1, Counter[str]()
     for path in xmls:
         try:

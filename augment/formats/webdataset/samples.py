@@ -100,8 +100,7 @@ def key(member: str) -> str:
 
 
 def base_name(name: str) -> str:
-    """Return the base name that ``key`` turns into this name: readers cut the last part at a dot, and skip ``__x__/``.
-    """
+    """Return the base name from which ``key`` gives this name: readers cut at a dot, and skip ``__x__/``."""
     above, slash, last = name.rpartition("/")
     above += slash
     if _ESCAPED_READER.match(above):

@@ -111,11 +111,13 @@ class _Walk:
             rest = self._bytes(self._at, _END_MAX_BYTES)
             if any(rest):
                 raise TarError(
-                    f"has more data after its end at byte {self._at}: join tars with `tar --concatenate`, not with `cat`"
+                    f"has more data after its end at byte {self._at}: join tars with `tar --concatenate`, not `cat`"
                 )
             return None
         if not _is_right(header, self._number(header[148:156])):
-            raise TarError(f"has no tar header at byte {self._at}: it is damaged, or not a tar; fetch or write it again")
+            raise TarError(
+                f"has no tar header at byte {self._at}: it is damaged, or not a tar; fetch or write it again"
+            )
         self._at += BLOCK
         return header
 

@@ -124,8 +124,7 @@ def written(
 
 
 def mirrored(names: Sequence[str]) -> list[int] | None:
-    """Return each keypoint's index after mirroring, by ``left`` and ``right`` in their names, or None without any pair.
-    """
+    """Return each keypoint's index after mirroring, by ``left`` and ``right`` in the names; None without pairs."""
     places = {name: i for i, name in enumerate(names)}
     flipped = [places.get(_other_side(name), i) for i, name in enumerate(names)]
     return flipped if flipped != list(range(len(names))) else None
@@ -161,8 +160,7 @@ def _yaml_text(text: str) -> str:
 
 
 def _is_split(key: object, value: object) -> bool:
-    """True for keys with the name of a split, and for keys whose folder has their name (other splits are written so).
-    """
+    """True for a key with the name of a split, or whose folder has the key's name, as other splits are written."""
     named = isinstance(key, str) and (key.lower() in SPLIT_NAMES or value == f"images/{key}")
     return named and value not in (None, "", [])
 
@@ -257,8 +255,8 @@ def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tup
     if "flip_idx" in details and flip != (by_names := annotations.partners(found).tolist()):
         i = next(i for i, other in enumerate(flip) if other != by_names[i])
         raise ValueError(
-            f"flip_idx mirrors {found[i]!r} to {found[flip[i]]!r}, but by kpt_names it is {found[by_names[i]]!r}; let the "
-            "names of a pair differ only in left and right, or remove kpt_names"
+            f"flip_idx mirrors {found[i]!r} to {found[flip[i]]!r}, but by kpt_names it is {found[by_names[i]]!r}; let "
+            "the names of a pair differ only in left and right, or remove kpt_names"
         )
     return found, columns
 

@@ -96,8 +96,9 @@ class Yolo(FolderFormat):
             )
 
     def image_path(self, output: Output) -> str:
-        """Return a path in ``images`` and the split; an extension is always added, because lines are found without the
-        last one.
+        """Return a path in ``images`` and the split.
+
+        An extension is always added, because the path of the lines lacks the last one.
         """
         extension = output.extension or keys.extension(output.key).removeprefix(".")
         folder = "images" if output.split is None else f"images/{output.split}"
@@ -170,8 +171,9 @@ def _texts(tree: Tree, images: Sequence[str]) -> Iterator[str]:
 
 
 def _numbered(tree: Tree, config: Config, images: Sequence[str], orphans: Sequence[str], listing: Listing) -> Config:
-    """Return the configuration with numbers as names. Raises DatasetError without lines, or if folders may be the
-    classes.
+    """Return the configuration with numbers as names of classes.
+
+    Raises DatasetError if there are no lines, or if the folders may be the classes.
     """
     root = keys.printable(str(tree.root))
     number = max(map(labels.num_classes, _texts(tree, images)), default=0)
@@ -197,7 +199,8 @@ def _numbered(tree: Tree, config: Config, images: Sequence[str], orphans: Sequen
 
 
 def _lost_lines(images: Sequence[str], orphans: Collection[str]) -> dict[str, str]:
-    """Return the problem of each image whose lines are at another path: it cannot be read as an image without objects.
+    """Return the problem of each image whose lines are at another path; it must not be read as an image without
+    objects.
     """
     by_name = {keys.without_extension(path.rpartition("/")[2]): path for path in orphans}
     problems = {}

@@ -132,7 +132,9 @@ def _is_in_box(shares: Sequence[float], i: int) -> bool:
 
 
 def write(annotations: Annotations, words: Words, *, height: int, width: int, outlines: bool) -> str:
-    """Return the lines about one image, whose keypoints belong to boxes; ``outlines`` is True if the dataset has masks.
+    """Return the lines about one image, whose keypoints belong to boxes.
+
+    ``outlines`` is True if the dataset has masks.
     """
     index = {name: i for i, name in enumerate(words.classes)}
     keypoints = object_rules.by_box(annotations)
@@ -160,7 +162,9 @@ def _class(text: str, words: Words, number: int) -> str:
     if not value.is_integer():
         raise ValueError(f"not a number: line {number} begins with {quoted(text)}, not the number of a class")
     if not 0 <= value < len(words.classes):
-        raise ValueError(f"unknown class: line {number} has class {value:g}, of {len(words.classes)} classes counted from 0")
+        raise ValueError(
+            f"unknown class: line {number} has class {value:g}, of {len(words.classes)} classes counted from 0"
+        )
     return words.classes[int(value)]
 
 

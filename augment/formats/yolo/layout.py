@@ -73,7 +73,9 @@ def images(tree: Tree, found: Config, listing: Listing) -> dict[str | None, dict
         for value, place in by_value.items():
             if place is None:
                 missing.append(f"{split}: {keys.printable(value)}")
-                detail = f"{found.file} names it as a place of {split}, but it is neither a folder nor a file of the dataset"
+                detail = (
+                    f"{found.file} names it as a place of {split}, but it is neither a folder nor a file of the dataset"
+                )
                 refuse(listing, f"{split}/{value}", Reason.UNREADABLE, detail)
         splits[split] = _named(finder.images_of(split, places, listing), places)
     if len(missing) == sum(map(len, found.places.values())):
@@ -82,8 +84,7 @@ def images(tree: Tree, found: Config, listing: Listing) -> dict[str | None, dict
 
 
 def label_path(image: str) -> str:
-    """Return the path of an image's lines: the last ``images`` becomes ``labels``, or else they are next to the image.
-    """
+    """Return the path of an image's lines: with ``labels`` for the last ``images``, or else next to the image."""
     front, found, rest = f"/{image}".rpartition(f"/{_IMAGES}/")
     path = f"{front}/labels/{rest}" if found else f"/{image}"
     return f"{keys.without_extension(path)[1:]}.txt"
@@ -96,9 +97,7 @@ def label_files(tree: Tree) -> set[str]:
 
 
 def lines_of_none(tree: Tree) -> list[str]:
-    """Return the files of lines that belong to no image, sorted; they are known by their folder ``labels`` or their
-    content.
-    """
+    """Return the files of lines without an image, sorted; a folder ``labels`` or their content identifies them."""
     texts = set(tree.of_suffixes([".txt"])) - label_files(tree)
     return sorted(
         path
@@ -227,8 +226,9 @@ class _Finder:
         self._bases = [*(path for path in base if path in self._folders), found.folder]
 
     def places(self, listing: Listing) -> dict[str, dict[str, str | None]]:
-        """Return the path of each value of each split, or None if missing. Raises DatasetError if it leads out of the
-        root.
+        """Return the path of each value of each split, or None if missing.
+
+        Raises DatasetError if a value leads out of the root.
         """
         there = self._folders | self._tree.paths
         found: dict[str, dict[str, str | None]] = {split: {} for split in self._found.places}

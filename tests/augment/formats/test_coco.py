@@ -291,7 +291,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
                 keypoints=((1, 1),),
                 keypoint_labels=("nose",),
             ),
-            "nobody says",
+            "it is unknown",
         ),
         (
             Annotations(
@@ -301,7 +301,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
                 keypoint_labels=("nose",) * 2,
                 keypoint_boxes=(0, 0),
             ),
-            "two of one name",
+            "two with the same name",
         ),
     ],
 )

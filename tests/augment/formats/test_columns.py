@@ -54,19 +54,19 @@ def test_number_finds_the_image_that_has_leading_zeros_and_a_notice_says_so(tmp_
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("image,mask\na,a_m\n", "its columns image and mask name different images; call the one that counts file_name"),
+        ("image,mask\na,a_m\n", "its columns image and mask name different images; rename the right one to file_name"),
         ("image,target\na,a_m\n", "its columns image and target name different images"),
         ("one,two\na.png,a_m.png\n", "its columns one and two name different images"),
         ("a.png,a_m.png\n", "its columns column 1 and column 2 name different images"),
         (
             "id,class,label\na,x,y\n",
-            "its columns label and class may both be the class; call the one that counts label",
+            "its columns label and class may both be the class; rename the right one to label",
         ),
         ("id,label,class_id\na,x,1\na_m,y,1\n", "its columns label and class_id may both be the class"),
-        ("ImageId,EncodedPixels\na,1 3 10 5\n", "its columns EncodedPixels tell places in images"),
-        ('image_id,label,bbox\na,x,"[1, 2, 3, 4]"\n', "its columns bbox tell places in images"),
-        ("file,label,x1,y1,x2,y2,x3,y3\na.png,x,1,2,3,4,5,6\n", "its columns x3, y3 tell places in images"),
-        ("file,label,xmin,ymin\na.png,x,1,2\n", "its columns xmin, ymin tell places in images"),
+        ("ImageId,EncodedPixels\na,1 3 10 5\n", "its columns EncodedPixels hold positions in images"),
+        ('image_id,label,bbox\na,x,"[1, 2, 3, 4]"\n', "its columns bbox hold positions in images"),
+        ("file,label,x1,y1,x2,y2,x3,y3\na.png,x,1,2,3,4,5,6\n", "its columns x3, y3 hold positions in images"),
+        ("file,label,xmin,ymin\na.png,x,1,2\n", "its columns xmin, ymin hold positions in images"),
         (
             "id,labels\na,scab\na_m,scab rust\n",
             "its column labels may hold several classes, as in 'scab rust'; write ;",
@@ -102,7 +102,7 @@ def test_number_of_a_class_stands_beside_its_name(tmp_path: Path) -> None:
 
 def test_list_of_classes_by_number_is_no_table_of_images(tmp_path: Path) -> None:
     names = [f"cat/{number}.png" for number in range(3)]
-    with pytest.raises(DatasetError, match=r"labels\.csv: it may name the classes by number, or images"):
+    with pytest.raises(DatasetError, match=r"labels\.csv: its numbers may be classes or images"):
         registry.scan(folder(tmp_path, {"labels.csv": "id,label\n0,cat\n1,dog\n"}, *names))
 
 

@@ -158,7 +158,7 @@ def test_image_without_a_split_among_others_with_one_is_refused(tmp_path: Path) 
     table = "path,label,split\na.png,cat,train\nb.png,dog,\nc.png,dog,a/b\n"
     dataset = scan(folder(tmp_path, {"labels.csv": table}, "a.png", "b.png", "c.png"))
     assert refused(dataset) == {
-        "b.png": (Reason.ANNOTATION, "no split: others have train"),
+        "b.png": (Reason.ANNOTATION, "no split: other rows have train"),
         "c.png": (Reason.ANNOTATION, "not a split: 'a/b' cannot be a folder's name"),
     }
 

@@ -237,12 +237,12 @@ def test_masks_are_read_and_are_no_images_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "table", "message"),
     [
-        ("metadata.jsonl", b'{"file_name": "a.png"}\n{"file_name"', "line 2 is no JSON"),
-        ("metadata.jsonl", b'["a.png"]\n', "line 1 is no object"),
+        ("metadata.jsonl", b'{"file_name": "a.png"}\n{"file_name"', "line 2 is not JSON"),
+        ("metadata.jsonl", b'["a.png"]\n', "line 1 is not an object"),
         ("metadata.jsonl", b'{"file": "a.png"}\n', "line 1 of metadata.jsonl has no file_name"),
         ("metadata.jsonl", b'{"file_name": 3}\n', "line 1 of metadata.jsonl has no file_name"),
-        ("metadata.jsonl", b'{"file_name": "a.png", "x": ' + b"[" * 100_000, "line 1 is no JSON"),
-        ("metadata.jsonl", b'{"file_name": "a.png", "x": ' + b"1" * 10_000 + b"}", "line 1 is no JSON"),
+        ("metadata.jsonl", b'{"file_name": "a.png", "x": ' + b"[" * 100_000, "line 1 is not JSON"),
+        ("metadata.jsonl", b'{"file_name": "a.png", "x": ' + b"1" * 10_000 + b"}", "line 1 is not JSON"),
         ("metadata.jsonl", b'{"file_name": "\xff.png"}\n', "metadata.jsonl is not UTF-8 at byte 15; save it as UTF-8"),
         ("metadata.csv", b"file_name,label\na.png\n", "line 2 has 1 cells, of 2 columns"),
         ("metadata.csv", b'file_name,objects\na.png,{"bbox"\n', "line 2 cannot be read"),
@@ -262,7 +262,7 @@ def test_two_tables_in_one_folder_and_none_at_all_are_errors(tmp_path: Path) -> 
     with pytest.raises(DatasetError, match=r"has no metadata.jsonl or metadata.csv; write one"):
         registry.scan(tmp_path, format="imagefolder")
     lay(tmp_path, {"metadata.jsonl": jsonl({"file_name": "a.png"}), "metadata.csv": b"file_name\na.png\n"})
-    with pytest.raises(DatasetError, match=r"holds metadata.jsonl and metadata.csv; leave one of them"):
+    with pytest.raises(DatasetError, match=r"holds metadata.jsonl and metadata.csv; remove one of them"):
         registry.scan(tmp_path)
 
 

@@ -227,10 +227,10 @@ def test_images_that_the_layout_has_no_place_for_are_refused_by_name(tmp_path: P
         (
             "JPEGImages/a.webp",
             Reason.MISPLACED,
-            "JPEGImages/a.png has the same name, and annotations go by that; rename one of them",
+            "JPEGImages/a.png has the same name, which annotations refer to; rename one of them",
         ),
-        ("SegmentationClass/gone.png", Reason.MISPLACED, "a mask of an image that is not there"),
-        ("plots/boxes.png", Reason.MISPLACED, "it does not lie in JPEGImages; move it there"),
+        ("SegmentationClass/gone.png", Reason.MISPLACED, "its image is missing"),
+        ("plots/boxes.png", Reason.MISPLACED, "it is not in JPEGImages; move it there"),
     ]
 
 
@@ -263,7 +263,7 @@ _OUTSIDE = b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><
         (b"\xff\xfe\x00", "not XML"),
         (b'<?xml version="1.0" encoding="klingon"?><annotation/>', "not XML"),
         (b"<html/>", "not XML of VOC: the outermost element is <html>"),
-        (_xml(_object(), size=(WIDTH, 9)), "image of another size: the XML says 8 x 9, the upright image is 8 x 6"),
+        (_xml(_object(), size=(WIDTH, 9)), "image of another size: the XML has 8 x 9, the upright image is 8 x 6"),
         (_xml("<object><name>dog</name></object>"), "object without box: object 0 has no <bndbox>; write its box, or"),
         (
             _xml("<object><name>dog</name><polygon><pt><x>1</x><y>1</y></pt></polygon></object>"),
@@ -431,7 +431,7 @@ def test_masks_in_the_colours_of_a_label_map_keep_the_names_of_their_classes(tmp
 
 def test_several_sets_below_one_folder_are_an_error(tmp_path: Path) -> None:
     files = {f"VOC{year}/Annotations/a.xml": _xml() for year in (2007, 2012)}
-    with pytest.raises(DatasetError, match="several sets of VOC"):
+    with pytest.raises(DatasetError, match="several VOC datasets"):
         _scan(_lay(tmp_path, dict(files), "VOC2007/JPEGImages/a.png"))
 
 

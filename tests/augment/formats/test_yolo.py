@@ -113,7 +113,7 @@ def test_keypoints_of_two_columns_are_visible_unless_they_are_0_0_or_negative(tm
         ("0 0.5 0.5 0.1 0.2 0.9", "predictions: line 1 has 6 columns"),
         ("0 0.5 0.5 0.1 0.2\n0 0.5", "number of columns: line 2 has 2"),
         ("0 0.1 0.1 0.5 0.1 0.5 0.4 0.3", "number of columns: line 1 has 8"),
-        ("2 0.5 0.5 0.1 0.2", "unknown class: line 1 has class 2, of 2 counted from 0"),
+        ("2 0.5 0.5 0.1 0.2", "unknown class: line 1 has class 2, of 2 classes counted from 0"),
         ("-1 0.5 0.5 0.1 0.2", "unknown class"),
         ("cat 0.5 0.5 0.1 0.2", "not a number: line 1 begins with 'cat'"),
         ("0.5 0.5 0.5 0.1 0.2", "not a number: line 1 begins with '0.5'"),
@@ -278,7 +278,7 @@ def test_flip_idx_and_names_that_disagree_are_refused(tmp_path: Path) -> None:
     lay(tmp_path, {"images/train/a.png": pattern()})
     text = "train: images/train\nkpt_shape: [2, 3]\nflip_idx: [1, 0]\nkpt_names:\n  0: [nose, tail]\nnames: [a]\n"
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(DatasetError, match="flip_idx says that 'nose' is 'tail' in a mirror"):
+    with pytest.raises(DatasetError, match="flip_idx mirrors 'nose' to 'tail'"):
         scan(tmp_path)
 
 

@@ -96,7 +96,7 @@ def test_yaml_of_a_model_and_one_below_the_root_name_no_other_classes(tmp_path: 
 @pytest.mark.parametrize("place", ["img", "Images", "JPEGImages", "."])
 def test_lines_beside_a_folder_that_is_not_called_images_are_refused_by_name(place: str, tmp_path: Path) -> None:
     why = _refusal(tmp_path, {f"{place}/a.png": "", "labels/a.txt": BOX, "classes.txt": "cat\ndog\n"})
-    assert "labels/a.txt: none has the name of these lines at the same place below a folder images" in why
+    assert "labels/a.txt: no image has the name of these lines at the same path in a folder images" in why
 
 
 def test_missing_names_that_folders_could_be_are_refused(tmp_path: Path) -> None:
@@ -219,14 +219,14 @@ def test_names_may_be_written_in_many_ways(names: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("names: cat, dog\nnc: 3", "nc is 3, and there are 2 names"),
+        ("names: cat, dog\nnc: 3", "nc is 3, but there are 2 names"),
         ("names: {'0': cat, 0: dog}", "names.0: `0` is written twice"),
         ("names: {'1': cat, '2': dog}", "names are numbered from 0 without gaps"),
         ("names: cat dog", "names is the text 'cat dog'; write them as a list"),
         ("names: \"['cat', 'dog']\"", "names is the text"),
         ("names: classes.txt\nnc: 1", "names is the text 'classes.txt'"),
         ("names: cat,, dog", "the name of class 1 is ''"),
-        (f"{NAMES}task: obb", "task is obb: oriented boxes are not read here"),
+        (f"{NAMES}task: obb", "task is obb: oriented boxes cannot be read"),
         (f"{NAMES}task: pose", "kpt_shape is missing"),
         (f"{NAMES}flip_idx: [1, 0]", "kpt_shape is missing"),
     ],
@@ -243,7 +243,7 @@ def test_oriented_boxes_are_refused_by_name_with_and_without_yaml(text: str | No
     lines = "0 0.1 0.1 0.5 0.1 0.5 0.4 0.1 0.4\n1 0.2 0.1 0.6 0.1 0.6 0.4 0.2 0.4\n"
     files: dict[str, str | bytes] = {"images/a.png": "", "labels/a.txt": lines}
     why = _refusal(tmp_path, files if text is None else {**files, "data.yaml": text})
-    assert "as oriented boxes have, which are not read here" in why
+    assert "as oriented boxes have, which cannot be read" in why
     assert f"write `task: segment` into {'a data.yaml' if text is None else 'data.yaml'}" in why
 
 
@@ -286,7 +286,7 @@ def test_poses_without_kpt_shape_are_refused_with_what_to_write(tmp_path: Path) 
     line = "0 0.5 0.5 0.4 0.4 0.45 0.45 2 0.55 0.45 1 0.5 0.55 2 0.4 0.6 0\n"
     files = {"data.yaml": f"{NAMES}train: images\n", "images/a.png": "", "labels/a.txt": line}
     why = _refusal(tmp_path, files)
-    assert "17 columns, as keypoints have, and nothing says how many: write kpt_shape: [4, 3] into data.yaml" in why
+    assert "17 columns, as keypoints have, but their number is missing: write kpt_shape: [4, 3] into data.yaml" in why
     lay(tmp_path, {"data.yaml": f"{NAMES}train: images\nkpt_shape: [4, 3]\n".encode()})
     assert annotations_by_key(scan(tmp_path))["a"].keypoint_visibility == (2, 1, 2, 0)
 
@@ -306,7 +306,7 @@ def test_confidences_are_refused_by_name(tmp_path: Path) -> None:
     _is_dog(dataset, "b")
     [refused] = dataset.refused
     assert refused.key == "a.png"
-    assert "line 1 has 6 columns, a box and how sure a detector was of it; remove the last column" in refused.detail
+    assert "line 1 has 6 columns, a box and a detector's confidence; remove the last column" in refused.detail
 
 
 # ------------------------------------------------------------------------------------------------ lines and images
