@@ -67,7 +67,7 @@ class Census:
 
 
 @dataclass
-class _Said:
+class _Totals:
     labels: Counter[str] = field(default_factory=Counter)
     box_classes: Counter[str | None] = field(default_factory=Counter)
     boxes: list[int] = field(default_factory=list)
@@ -95,17 +95,17 @@ class _Said:
 def take(dataset: Dataset) -> Census:
     """Count the records of a dataset's view: one split, or all records."""
     sizes = [np.empty((0, 2), np.int64)]
-    said, num_masks = _Said(), 0
+    totals, num_masks = _Totals(), 0
     for some in in_ranges(dataset, _MANY):
         sizes.append(dataset.sizes(some))
         for place, text in enumerate(dataset.annotations(some), some.start):
-            said.add(place, {} if text is None else json.loads(text))
+            totals.add(place, {} if text is None else json.loads(text))
     if "mask" in dataset.targets:
         num_masks = dataset.num_masks
     heights, widths = np.concatenate(sizes).T
-    corners = np.array(said.box_rows, np.float64).reshape(-1, 4)
+    corners = np.array(totals.box_rows, np.float64).reshape(-1, 4)
     box_sizes = corners[:, 2:] - corners[:, :2]
-    owners = np.array(said.box_owners, np.int64)
+    owners = np.array(totals.box_owners, np.int64)
     areas = (heights * widths)[owners].astype(np.float64)
     counted = Counter(dataset.labels())
     classes: dict[str | None, int] = {name: counted[i] for i, name in enumerate(dataset.classes) if counted[i]}
@@ -115,17 +115,17 @@ def take(dataset: Dataset) -> Census:
         split=dataset.split,
         num_records=dataset.num_records,
         classes=classes,
-        labels=_ordered(said.labels, dataset.classes),
-        box_classes=_ordered(said.box_classes, (*dataset.classes, None)),
+        labels=_ordered(totals.labels, dataset.classes),
+        box_classes=_ordered(totals.box_classes, (*dataset.classes, None)),
         heights=heights,
         widths=widths,
-        boxes=np.array(said.boxes, np.int64),
+        boxes=np.array(totals.boxes, np.int64),
         box_sizes=box_sizes,
         box_scales=np.sqrt(box_sizes.prod(axis=1) / areas) if len(areas) else np.empty(0),
-        keypoints=np.array(said.keypoints, np.int64),
-        keypoint_visibility=dict(sorted(said.visibility.items())),
+        keypoints=np.array(totals.keypoints, np.int64),
+        keypoint_visibility=dict(sorted(totals.visibility.items())),
         num_masks=num_masks,
-        num_instance_masks=said.num_instance_masks,
+        num_instance_masks=totals.num_instance_masks,
     )
 
 

@@ -61,10 +61,10 @@ def measured(
             f"{problem}, for example {named}; repair the dataset and scan it again"
         )
     pixels = found.pixels
-    made = MeanStd(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
+    numbers = MeanStd(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
     if (note := _note(dataset, folder)) is not None:
-        user_state.write_note(note, asdict(made))
-    return made
+        user_state.write_note(note, asdict(numbers))
+    return numbers
 
 
 def resolved(sections: Sections, dataset: Dataset, numbers: MeanStd) -> Sections:

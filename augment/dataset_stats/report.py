@@ -79,18 +79,18 @@ def figure(drawn: Sequence[tuple[str, Any]], *, columns: int, title: str = "") -
     from matplotlib.figure import Figure  # noqa: PLC0415 - see above
 
     rows = -(-len(drawn) // columns)
-    made = Figure(figsize=(4.6 * columns, 3.5 * rows + (0.5 if title else 0)), layout="constrained")
+    grid = Figure(figsize=(4.6 * columns, 3.5 * rows + (0.5 if title else 0)), layout="constrained")
     if title:
-        made.suptitle(_literal(title), fontsize=13, x=0.01, ha="left")
+        grid.suptitle(_literal(title), fontsize=13, x=0.01, ha="left")
     for place, (name, draw) in enumerate(drawn, 1):
-        axes = made.add_subplot(rows, columns, place)
+        axes = grid.add_subplot(rows, columns, place)
         axes.set_title(name, fontsize=10.5, loc="left")
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)
         axes.xaxis.label.set_fontsize(8.5)
         axes.yaxis.label.set_fontsize(8.5)
-    return made
+    return grid
 
 
 def _draw_bars(counts: Mapping[str, _Counts], axes: "Axes", *, unit: str = "") -> None:

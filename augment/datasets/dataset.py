@@ -71,12 +71,7 @@ class Dataset:
     @classmethod
     def from_buffer(cls, buffer: pa.Buffer) -> "Dataset":
         """Open a manifest in memory, as returned by ``to_buffer``, without a copy."""
-        return cls(
-            Manifest(
-                validation.instance("buffer", buffer, pa.Buffer, "give the buffer that to_buffer returned"),
-                "the buffer",
-            )
-        )
+        return cls(Manifest(validation.instance("buffer", buffer, pa.Buffer, "give to_buffer's result"), "the buffer"))
 
     def to_buffer(self) -> pa.Buffer:
         """Return the whole manifest's bytes, without a copy; the buffer keeps them alive."""

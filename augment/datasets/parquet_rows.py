@@ -37,7 +37,7 @@ _BATCH_ROWS = 2**16
 
 
 class UnreadableRowError(Exception):
-    """The file is not Parquet, is broken at the row, or has row groups that are too large; see the message."""
+    """Error of a file that is not Parquet, is broken at the row, or has row groups that are too large."""
 
 
 class _Identity(NamedTuple):

@@ -45,7 +45,7 @@ class FileContent:
 
 
 class NotAFileError(Exception):
-    """The path names a folder, a pipe, a socket or a device; the message says which."""
+    """Error of a path that names a folder, a pipe, a socket or a device; the message says which."""
 
 
 def read_file(path: str | Path, *, max_bytes: int) -> FileContent:

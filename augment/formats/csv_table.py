@@ -463,7 +463,7 @@ def _columns_told(tree: Tree, path: str, table: Table | None) -> str:
     others = ", ".join(map(keys.printable, list(table.columns.others)[:8])) or "none"
     return (
         f"column {keys.printable(table.header[table.columns.path])} names images, but none of its other columns "
-        f"({others}) is known as a class or a box; call the class label, and the corners of boxes xmin, ymin, xmax, ymax"
+        f"({others}) is known as a class or a box; call the class label and the corners of boxes xmin, ymin, xmax, ymax"
     )
 
 

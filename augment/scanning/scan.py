@@ -126,7 +126,7 @@ def scan(
     if bad_annotations not in assemble.BAD_ANNOTATIONS:
         allowed = " or ".join(assemble.BAD_ANNOTATIONS)
         raise CallError(f"bad_annotations is {bad_annotations!r}; give {allowed}")
-    given = None if format is None else named(validation.text("format", format))
+    requested = None if format is None else named(validation.text("format", format))
     sink = None if sink is None else validation.path("sink", sink, "the path of a file")
     folder_path = validation.path("root", root).absolute()
     progress = validation.function("progress", progress)
@@ -139,10 +139,10 @@ def scan(
         )
         raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
     scanned_ns = time.time_ns()
-    listing = Listing(is_named=given is not None, ignore=_patterns(ignore))
+    listing = Listing(is_named=requested is not None, ignore=_patterns(ignore))
     with watching(watch):
         tree = grow(folder_path, listing, max_files=max_files)
-        chosen = given or recognised(tree)
+        chosen = requested or recognised(tree)
         chosen.find(tree, listing, max_files=max_files)
         _judge_unread(tree, listing, chosen)
     assembly = Assembly(listing)

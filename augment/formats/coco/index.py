@@ -189,9 +189,9 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class ImageEntry:
-    """One image in one file: the places of its entry and of its objects and captions in the text.
+    """One image in one file: the positions of its entry, objects and captions in the text.
 
-    ``num_captions`` of them are captions.
+    ``num_captions`` of the objects are captions.
     """
 
     start: int
@@ -204,8 +204,8 @@ class ImageEntry:
 class Indexed:
     """One file. ``entries`` are by ``file_name``, ``used`` are the ids of categories that objects have.
 
-    ``lost`` tells of the annotations that belong to no image, with their number, of which ``num_lost`` are objects.
-    ``says_boxes`` is False if it has no list of annotations at all, or one of captions only.
+    ``lost`` describes the annotations without an image, ``num_lost`` counts the objects among them. ``says_boxes`` is
+    False if the file has no list of annotations, or only captions.
     """
 
     path: str

@@ -122,7 +122,7 @@ def check_size(image: Mapping[str, Any], height: int, width: int) -> None:
     said = (image.get("width"), image.get("height"))
     if None not in said and said != (width, height):
         found = f"the upright image is {width} x {height}"
-        raise ValueError(f"image of another size: the JSON says {said[0]!r} x {said[1]!r}, {found}")
+        raise ValueError(f"image of another size: the JSON has {said[0]!r} x {said[1]!r}, {found}")
 
 
 def _numbers(value: object, where: str, what: str) -> list[float]:

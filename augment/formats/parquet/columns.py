@@ -26,7 +26,7 @@ _FEATURES = b"huggingface"
 
 
 class LayoutError(Exception):
-    """The columns cannot be understood, or are ambiguous; the message ends with the remedy."""
+    """Error of columns that cannot be understood, or are ambiguous; the message ends with the remedy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Shelf:
 
 
 class Meaning:
-    """Values in the columns of classes: ``label``, ``labels`` and ``categories`` collect theirs, ``names`` all."""
+    """Class and keypoint values of all shards; ``label``, ``labels`` and ``categories`` are by role of the column."""
 
     def __init__(self, layout: ParquetLayout, info: DatasetInfo) -> None:
         self.layout = layout

@@ -37,7 +37,7 @@ class ClassValues:
 
     @property
     def listed(self) -> tuple[str, ...] | None:
-        """The dataset's own list of classes, or None."""
+        """List of classes that the dataset itself has, or None."""
         return self._listed
 
     @property

@@ -257,12 +257,12 @@ def columns_of(header: Sequence[str], rows: Sequence[TableRow], path: int) -> Co
     found = Columns(path, label, labels, split, box, box_label, size, others)
     if not found.says_something:
         found = _only_others(found, plain, rows)
-    told = [
+    positions = [
         name for name, place in found.others.items() if plain[place] in PLACES and any(r.cells[place] for r in rows)
     ]
-    if told and not found.are_classes:
+    if positions and not found.are_classes:
         raise ValueError(
-            f"its columns {', '.join(map(keys.printable, told))} hold positions in images and are not understood; "
+            f"its columns {', '.join(map(keys.printable, positions))} hold positions in images and are not understood; "
             "write boxes as xmin, ymin, xmax, ymax in pixels, or remove these columns"
         )
     return found

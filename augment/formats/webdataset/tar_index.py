@@ -37,7 +37,7 @@ _PAX_RECORD = re.compile(rb"([0-9]{1,7}) ([^=\n]+)=")
 
 
 class TarError(Exception):
-    """The file is not a tar, is truncated, or has impossible values; the message ends with the remedy."""
+    """Error of a file that is not a tar, is truncated, or has impossible values; the message ends with the remedy."""
 
 
 @dataclass(frozen=True, slots=True)

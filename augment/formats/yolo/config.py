@@ -54,12 +54,12 @@ class Config:
 
     @property
     def folder(self) -> str:
-        """The folder of the file."""
+        """Folder of the file."""
         return self.file.rpartition("/")[0]
 
     @property
     def remedy(self) -> str:
-        """The file into which the missing entries should be written."""
+        """File into which the missing entries should be written."""
         return self.file if self.file.lower().endswith((".yaml", ".yml")) else "a data.yaml"
 
 
@@ -160,7 +160,7 @@ def _yaml_text(text: str) -> str:
 
 
 def _is_split(key: object, value: object) -> bool:
-    """True for a key with the name of a split, or whose folder has the key's name, as other splits are written."""
+    """True for a key with the name of a split or of its own folder; other splits are written that way."""
     named = isinstance(key, str) and (key.lower() in SPLIT_NAMES or value == f"images/{key}")
     return named and value not in (None, "", [])
 

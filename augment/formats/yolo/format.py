@@ -86,10 +86,10 @@ class Yolo(FolderFormat):
         for path in orphans:
             detail = "no image: no image has the name of these lines at the same path in a folder images; rename one"
             refuse(listing, path, Reason.ANNOTATION, detail)
-        where = f"place that {config.file} names" if config.places else "folder of a split, and others are in one"
+        where = f"in a place that {config.file} names" if config.places else "in the folder of a split, as others are"
         for path in sorted(tree.images()):
             if path not in taken:
-                refuse(listing, path, Reason.MISPLACED, f"it is in no {where}")
+                refuse(listing, path, Reason.MISPLACED, f"it is not {where}")
         if num := len(set(without) - set(problems)):
             listing.notices.append(
                 f"{num:,} of {len(images):,} images have no file of lines, so they were read as images without objects"

@@ -1,4 +1,4 @@
-"""Mean and deviation of a split: measured once, kept, and never wrong because a note was."""
+"""Mean and deviation of a split: measured once, kept, and never wrong because of a note."""
 
 import json
 from pathlib import Path

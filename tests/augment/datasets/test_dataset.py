@@ -1,4 +1,4 @@
-"""Datasets: views of splits, records by index and key, and bytes that are proven."""
+"""Datasets: views of splits, records by index and key, and checked bytes."""
 
 import json
 import os
@@ -154,7 +154,7 @@ def test_unlabelled_records_are_counted_in_the_view(tmp_path: Path) -> None:
 
 
 def _with_losses(root: Path) -> Dataset:
-    """Three images of 16 bits, of which two are grey and one of these has no class, among others that lose nothing."""
+    """Write three images of 16 bits, two of them grey and one of these without a class, among lossless ones."""
     deep = np.full((4, 4, 3), 0x4242, np.uint16)
     files = {
         "train/cat/1.png": pattern(1),

@@ -1,4 +1,4 @@
-"""Cells of Parquet files: read by their row, each group once, and no damaged file does more than refuse."""
+"""Cells of Parquet files: read by row, each group once, and damaged files are refused."""
 
 import contextlib
 import io
@@ -38,7 +38,7 @@ def test_cells_are_those_of_their_rows(options: dict[str, object], tmp_path: Pat
     assert parquet_rows.read_cell(path, "image", -1)[0] is None
     with pytest.raises(UnreadableRowError, match="no column mask"):
         parquet_rows.read_cell(path, "mask", 0)
-    with pytest.raises(UnreadableRowError, match="no bytes"):
+    with pytest.raises(UnreadableRowError, match="does not hold bytes"):
         parquet_rows.read_cell(path, "n", 0)
 
 
@@ -140,7 +140,7 @@ def test_a_damaged_file_is_refused_or_read(tmp_path: Path) -> None:
 
 
 def test_a_column_that_would_end_the_process_does_not(tmp_path: Path) -> None:
-    """Arrow's bindings call ``std::terminate`` when they are asked of a column whose type was damaged."""
+    """Arrow's bindings call ``std::terminate`` for a column whose type is damaged."""
     # the type of a column of texts, in the footer, as Thrift's compact protocol has it: BYTE_ARRAY becomes BOOLEAN
     data = bytearray(_bases()[1])
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")

@@ -1,4 +1,4 @@
-"""COCO's files as wholes: strict JSON, several files, images that are not there, and files that mean harm."""
+"""COCO's files as a whole: strict JSON, several files, missing images, and hostile files."""
 
 import json
 from itertools import permutations
@@ -118,7 +118,7 @@ def test_size_that_the_image_does_not_have_refuses_it(tmp_path: Path) -> None:
     wrong = {"id": 2, "file_name": "b.png", "width": 8, "height": 9}
     [refused] = _scan(_lay(tmp_path, {**GOOD, "images": [*GOOD["images"], wrong]}, "a.png", "b.png")).refused
     assert refused.reason is Reason.ANNOTATION
-    assert refused.detail == "image of another size: the JSON says 8 x 9, the upright image is 8 x 8"
+    assert refused.detail == "image of another size: the JSON has 8 x 9, the upright image is 8 x 8"
 
 
 def test_ids_that_occur_twice_refuse_their_images(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_annotations_of_unknown_images_are_told_with_their_number(tmp_path: Path
 
 
 def test_image_is_left_out_rather_than_emptied(tmp_path: Path) -> None:
-    """An object that could not be matched may be of any image that has no other."""
+    """An object without an image may belong to any image that has no other object."""
     images = [{"id": i, "file_name": f"{i}.png"} for i in (1, 2)]
     objects = [GOOD["annotations"][0], {**GOOD["annotations"][0], "id": 2, "image_id": "b"}]
     dataset = _scan(_lay(tmp_path, {**GOOD, "images": images, "annotations": objects}, "1.png", "2.png"))
@@ -264,7 +264,7 @@ def test_of_several_images_of_a_name_the_one_that_shares_more_of_the_path_is_tak
 
 
 def test_image_of_another_split_is_not_taken(tmp_path: Path) -> None:
-    """Numbered images of two splits have equal names, and one split may not be there."""
+    """Numbered images of two splits share their names, and one split may be missing."""
     said = json.dumps(GOOD).encode()
     lay(tmp_path / "a", {"annotations/instances_train.json": said, "val2017/a.png": pattern()})
     with pytest.raises(DatasetError, match="lists it, but there is no such file"):
@@ -321,7 +321,7 @@ def test_file_may_be_in_any_folder(file: str, image_at: str, split: str | None, 
 
 @pytest.mark.parametrize("order", list(permutations(("info", "licenses", "images", "annotations", "categories"))))
 def test_file_is_recognised_whatever_list_comes_first(order: tuple[str, ...], tmp_path: Path) -> None:
-    """Each list is longer than the part of a file that is looked into first."""
+    """Each list is longer than the part of a file that is read first."""
     said: dict[str, Any] = {
         "info": {"description": "x" * 10},
         "licenses": [{"id": i, "name": "free", "url": "x" * 80} for i in range(700)],

@@ -1,4 +1,4 @@
-"""Tables as people have them: columns by their values, without a header, boxes of other tools, Kaggle's folders."""
+"""Tables as users have them: columns by their values, no header, boxes of other tools, Kaggle's folders."""
 
 from pathlib import Path
 

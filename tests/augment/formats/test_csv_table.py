@@ -1,4 +1,4 @@
-"""The csv format: dialects of tables, paths that are looked for, boxes, and what is refused by name."""
+"""CSV format: dialects of tables, searches for paths, boxes, and refusals."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Evidence: which files are told apart, what becomes of those that were not read, and that nothing is lost silently."""
+"""Evidence: recognition of files, the treatment of unread files, and that nothing is lost silently."""
 
 import json
 import re
@@ -20,7 +20,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="u
 
 
 def xml(name: str, *, root: str = "annotation") -> bytes:
-    """A file of VOC for an image of 8 x 8, with one box."""
+    """Return a VOC file for an image of 8 x 8, with one box."""
     box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>6</xmax><ymax>6</ymax></bndbox>"
     size = "<size><width>8</width><height>8</height><depth>3</depth></size>"
     inside = f"<filename>{name}</filename>{size}<object><name>dog</name>{box}</object>"
@@ -344,7 +344,7 @@ FOLDERS = [
 
 @st.composite
 def folders(draw: st.DrawFn) -> dict[str, bytes]:
-    """A folder of images, and of files that may say something of them, in random places."""
+    """Build a folder of images, and of files that may describe them, in random places."""
     stems = draw(st.lists(st.sampled_from(["a", "b1", "0001", "x y", "c.d"]), min_size=1, max_size=4, unique=True))
     places = draw(st.lists(st.sampled_from(FOLDERS), min_size=1, max_size=2, unique=True))
     images = [f"{draw(st.sampled_from(places))}/{stem}.png".lstrip("/") for stem in stems]
@@ -364,7 +364,7 @@ def folders(draw: st.DrawFn) -> dict[str, bytes]:
 
 
 def check_nothing_is_lost(root: Path, files: dict[str, bytes]) -> None:
-    """Each file that says something of images is read, refused by name, noticed, or ends the scan by name."""
+    """Check that each file about images is read, refused by name or noticed, or that its name ends the scan."""
     lay(root, files)
     try:
         dataset = scan(root, bad_annotations="leave_out")
@@ -389,7 +389,7 @@ def check_nothing_is_lost(root: Path, files: dict[str, bytes]) -> None:
 
 
 def says_something(record: Record | None, suffix: str) -> bool:
-    """Whether the record of an image has what the file beside it says; an image that is none was refused."""
+    """True if an image's record has the annotations of the file next to it; a file that is not an image was refused."""
     if record is None:
         return True
     return record.mask is not None if suffix == "_mask.png" else record.annotations is not None

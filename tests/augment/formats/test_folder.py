@@ -1,4 +1,4 @@
-"""The folder format: which layout is which, and where outputs go."""
+"""Folder format: recognition of layouts, and paths of outputs."""
 
 import os
 from dataclasses import replace

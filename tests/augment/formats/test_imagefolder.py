@@ -1,4 +1,4 @@
-"""The imagefolder format: rows of its tables, what is refused, and Hugging Face's ``datasets`` as the judge."""
+"""Imagefolder format: rows of its tables, refusals, and Hugging Face's ``datasets`` as the judge."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def scan(root: Path) -> Dataset:
 
 
 def only(root: Path, **columns: Any) -> tuple[str | None, Annotations]:
-    """The class of the only image, whose row has these columns, and what is said of it."""
+    """Return the class and the annotations of the only image, whose row has these columns."""
     lay(lay_images(root, "a.png"), {"metadata.jsonl": jsonl({"file_name": "a.png", **columns})})
     dataset = registry.scan(root, format="imagefolder")
     [record] = dataset
@@ -47,7 +47,7 @@ def only(root: Path, **columns: Any) -> tuple[str | None, Annotations]:
 
 
 def problem(root: Path, **columns: Any) -> str:
-    """Why the image whose row has these columns is refused."""
+    """Return the reason why the image whose row has these columns is refused."""
     rows = {"file_name": "a.png", **columns}, {"file_name": "b.png"}
     lay(lay_images(root, "a.png", "b.png"), {"metadata.jsonl": jsonl(*rows)})
     [refused] = scan(root).refused
@@ -300,7 +300,7 @@ def test_annotations_come_back_from_what_is_written(
 
 
 def assert_close(found: Annotations, expected: Annotations) -> None:
-    """The same, with coordinates to six decimals."""
+    """Compare two annotations, with coordinates to six decimals."""
     assert (found.labels or {}, found.box_labels, found.extra) == (
         expected.labels or {},
         expected.box_labels,

@@ -1,4 +1,4 @@
-"""The masks format: layouts, pairs, the names of classes, and what is refused by name."""
+"""Masks format: layouts, pairs, the names of classes, and refusals."""
 
 import io
 import pickle
@@ -31,7 +31,7 @@ def mask(value: int = 0, *, height: int = HEIGHT, width: int = WIDTH) -> bytes:
 
 
 def folder(root: Path, *names: str, **files: bytes) -> Path:
-    """Images, and masks where a folder is called after them, each of its own value."""
+    """Write images, and masks in folders named after them, each with its own value."""
     content: dict[str, bytes] = {}
     for number, name in enumerate(names):
         is_mask = any(word in name for word in ("mask", "label", "annot", "Segm", "gt"))
@@ -349,7 +349,7 @@ def test_masks_of_0_and_255_alone_are_refused_until_the_values_are_named(mode: s
     binary = STRIPES.clip(max=1) * 255
     data = _encoded(np.stack([binary] * 3, axis=2) if mode == "RGB" else binary, mode=mode)
     root = lay(folder(tmp_path, "images/a.png", "images/b.png"), {"masks/a.png": mask(0), "masks/b.png": data})
-    for _ in range(2):  # the second time from what is known of the files
+    for _ in range(2):  # the second time from the known rows of the files
         with pytest.raises(
             DatasetError, match=r"all masks hold only 0 and 255, as masks/b.png does.*replace 255 by 1; or"
         ):

@@ -1,4 +1,4 @@
-"""Shards of either kind: what is packed comes back, whatever the names; and one dataset is the same in both."""
+"""Shards of both kinds: outputs are read back whatever their names, and a dataset is the same in both."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Parquet with images: what ``datasets`` writes is read, ours it reads; files that cannot be true are refused."""
+"""Parquet with images: ``datasets`` and this format read each other's files, and invalid files are refused."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def table(num_rows: int = 3, **columns: Any) -> pa.Table:
-    """Images with paths, and more columns."""
+    """Return images with paths, and more columns."""
     images = [{"bytes": pattern(i), "path": f"{i}.png"} for i in range(num_rows)]
     return pa.table({"image": pa.array(images, IMAGE), **columns})
 

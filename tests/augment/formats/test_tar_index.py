@@ -1,4 +1,4 @@
-"""Headers of tars: what is read equals what Python's writer wrote, and no tar, however made, does more than refuse."""
+"""Headers of tars: Python's tars are read correctly, and hostile tars are refused."""
 
 import contextlib
 import io
@@ -46,7 +46,7 @@ def test_a_tar_cut_anywhere_is_refused_or_whole(tmp_path: Path) -> None:
             if length < content_end + 512:
                 with pytest.raises(TarError, match=r"cut|no tar"):
                     members(tmp_path / "x.tar", data[:length])
-            else:  # one empty block says that the tar is at its end
+            else:  # one empty block ends the tar
                 assert members(tmp_path / "x.tar", data[:length]) == whole
 
 
@@ -158,7 +158,7 @@ def test_a_damaged_tar_is_refused_or_its_members_lie_within_it(data: st.DataObje
             st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), min_size=1, max_size=4)
         ):
             whole[place] = value
-        if data.draw(st.booleans()):  # with right checksums, so that what they guard is met
+        if data.draw(st.booleans()):  # with correct checksums, so that the fields they protect are read
             for start in range(0, 4096, 512):
                 whole[start + 148 : start + 156] = b" " * 8
                 whole[start + 148 : start + 156] = b"%06o\0 " % sum(whole[start : start + 512])

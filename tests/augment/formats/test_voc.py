@@ -1,4 +1,4 @@
-"""The PASCAL VOC format: layouts, what pixels are counted from, lists of names, masks, and XML that means harm."""
+"""PASCAL VOC format: layouts, the origin of pixel coordinates, lists of names, masks, and hostile XML."""
 
 import io
 import tempfile
@@ -47,13 +47,13 @@ def _scan(root: Path) -> Dataset:
 
 
 def _one(root: Path, xml: bytes) -> Annotations:
-    """What is said of the only image."""
+    """Return the annotations of the only image."""
     dataset = _scan(_lay(root, {"Annotations/a.xml": xml}, "JPEGImages/a.png"))
     return annotations_by_key(dataset)["a"]
 
 
 def _problem(root: Path, xml: bytes) -> str:
-    """Why an image with this XML is refused."""
+    """Return the reason why an image with this XML is refused."""
     dataset = _scan(_lay(root, {"Annotations/a.xml": xml, "Annotations/b.xml": _xml()}, "images/a.png", "images/b.png"))
     [refused] = dataset.refused
     assert (refused.key, refused.reason) == ("a.png" if "/" not in refused.key else refused.key, Reason.ANNOTATION)
@@ -355,7 +355,7 @@ def test_xml_that_could_be_of_two_images_is_an_error_of_its_name(tmp_path: Path)
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True), st.data())
 def test_names_in_xml_count_only_if_no_image_has_the_name_of_the_file(stems: list[str], data: st.DataObject) -> None:
-    """Tools leave old names in them, also those of other images."""
+    """Tools leave old names in XML, also those of other images."""
     said = {stem: data.draw(st.sampled_from(["abc.jpg", "a", "b.png", "/x/c.jpg", "", None])) for stem in stems}
     with tempfile.TemporaryDirectory() as folder:
         files = {

@@ -1,4 +1,4 @@
-"""WebDataset shards: those that the ``webdataset`` package writes are read, ours it reads; hostile ones are refused."""
+"""WebDataset shards: the ``webdataset`` package and this format read each other's files; hostile ones are refused."""
 
 import gc
 import io

@@ -1,4 +1,4 @@
-"""The YOLO format: lines of text, data.yaml, darknet's layout, and files that mean harm."""
+"""YOLO format: lines of text, data.yaml, darknet's layout, and hostile files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,13 +37,13 @@ def _scan(root: Path) -> Dataset:
 
 
 def _one(root: Path, lines: str | bytes, *, said: str = YAML_TEXT) -> Annotations:
-    """What is said of the only image."""
+    """Return the annotations of the only image."""
     files = {"data.yaml": said, "labels/train/a.txt": lines}
     return next(iter(annotations_by_key(_scan(_lay(root, files, "images/train/a.png", "images/val/b.png"))).values()))
 
 
 def _problem(root: Path, lines: str | bytes, *, said: str = YAML_TEXT) -> str:
-    """Why an image with these lines is refused."""
+    """Return the reason why an image with these lines is refused."""
     files = {"data.yaml": said, "labels/train/a.txt": lines}
     [refused] = _scan(_lay(root, files, "images/train/a.png", "images/val/b.png")).refused
     assert (refused.key, refused.reason) == ("train/a.png", Reason.ANNOTATION)
@@ -151,7 +151,7 @@ def test_oriented_boxes_are_refused_with_the_way_out(tmp_path: Path) -> None:
 
 
 def _read_independently(root: Path, height: int, width: int) -> dict[str, list[tuple[str, list[float]]]]:
-    """A reader of its own: classes and pixels of each line, by the rules that Ultralytics documents."""
+    """Read classes and pixels of each line by the rules that Ultralytics documents, without our reader."""
     said = yaml.safe_load((root / "data.yaml").read_text(encoding="utf-8"))
     found = {}
     for key in ("train", "val", "test"):
@@ -287,6 +287,6 @@ def test_lines_that_no_image_has_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: images/train\nnames: [a]\n")
     (tmp_path / "labels" / "train").mkdir(parents=True)
     (tmp_path / "labels" / "train" / "img_0.txt").write_text("0 .5 .5 .4 .4\n")
-    (tmp_path / "labels" / "train" / "classes.txt").write_text("a\n")  # as LabelImg lays it there
+    (tmp_path / "labels" / "train" / "classes.txt").write_text("a\n")  # as LabelImg writes it
     with pytest.raises(DatasetError, match=r"labels/train/img_0\.txt"):
         scan(tmp_path)

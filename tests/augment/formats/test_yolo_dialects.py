@@ -1,4 +1,4 @@
-"""YOLO as tools write it: read with the right classes and boxes, or refused by name; never read with less in it."""
+"""YOLO as tools write it: read with the right classes and boxes, or refused by name, and never read in part."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ NAMES = "names: [cat, dog]\n"
 
 
 def _lay(root: Path, files: Mapping[str, str | bytes]) -> Path:
-    """Write texts; what is empty and ends as an image does is one, each of another shade."""
+    """Write texts; an empty text with an image's suffix becomes an image, each of another shade."""
     content = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
     shades = {name: i for i, name in enumerate(content)}
     images = {name: pattern(shades[name]) for name, data in content.items() if not data and name.endswith("g")}
@@ -33,7 +33,7 @@ def _refusal(root: Path, files: Mapping[str, str | bytes], **options: str) -> st
 
 
 def _split(text: str, *splits: str) -> dict[str, str | bytes]:
-    """A dataset of one image a split, as Roboflow lays it out."""
+    """Write a dataset with one image a split, in Roboflow's layout."""
     files: dict[str, str | bytes] = {"data.yaml": NAMES + text}
     for split in splits:
         files |= {f"{split}/images/{split}.png": "", f"{split}/labels/{split}.txt": BOX}
@@ -112,7 +112,7 @@ def test_image_outside_of_the_folders_of_splits_is_told_and_does_not_mix_them(tm
     dataset = scan(_lay(tmp_path, files))
     assert dict(dataset.splits) == {"train": 1, "valid": 1}
     [refused] = dataset.refused
-    assert (refused.key, refused.detail) == ("sample.png", "it is in no folder of a split, and others are in one")
+    assert (refused.key, refused.detail) == ("sample.png", "it is not in the folder of a split, as others are")
 
 
 # ------------------------------------------------------------------------------------------------------ data.yaml
@@ -252,7 +252,7 @@ _share = st.floats(0, 1).map(lambda value: round(value, 6))
 
 @st.composite
 def _pose(draw: st.DrawFn, number: int, columns: int) -> str:
-    """A line of a box in the image and keypoints in it, some of them missing."""
+    """Return a line of a box in the image and keypoints in it, some of them missing."""
     x, y = draw(st.floats(0.3, 0.7)), draw(st.floats(0.3, 0.7))
     across, down = draw(st.floats(0.01, 0.6)), draw(st.floats(0.01, 0.6))
     shares = [x, y, across, down]

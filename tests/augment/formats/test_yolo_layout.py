@@ -1,4 +1,4 @@
-"""Where the images of a YOLO dataset are: data.yaml, lists, darknet's layout; and files that mean harm."""
+"""Paths of a YOLO dataset's images: data.yaml, lists, darknet's layout; and hostile files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ def _scan(root: Path) -> Dataset:
 
 
 def _yaml(root: Path, text: str) -> str:
-    """Why a data.yaml is an error."""
+    """Return the error that a data.yaml causes."""
     with pytest.raises(DatasetError) as caught:
         _scan(_lay(root, {"data.yaml": text}, "images/a.png"))
     return str(caught.value)
@@ -102,7 +102,7 @@ def test_image_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> No
     text = f"{NAMES}train: images/train\nval: images/train\n"
     dataset = _scan(_lay(tmp_path, {"data.yaml": text}, "images/train/a.png", "images/other/b.png"))
     assert [(each.key, each.detail) for each in dataset.refused] == [
-        ("images/other/b.png", "it is in no place that data.yaml names"),
+        ("images/other/b.png", "it is not in a place that data.yaml names"),
         ("val/a.png", "it is in train too; take it out of one of them"),
     ]
 

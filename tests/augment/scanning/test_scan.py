@@ -1,4 +1,4 @@
-"""The scan's front door: which format a folder is of, and what becomes of annotations that cannot be true."""
+"""Scan from outside: recognition of formats, and the treatment of invalid annotations."""
 
 import os
 import re
@@ -20,7 +20,7 @@ BOXES = b"file_name,class,xmin,ymin,xmax,ymax\n"
 
 
 def boxes(root: Path, *rows: str) -> Path:
-    """A table of boxes; the images a to e are 8 x 8."""
+    """Write a table of boxes; the images a to e are 8 x 8."""
     lay_images(root, *(f"{name}.png" for name in "abcde"))
     return lay(root, {"labels.csv": BOXES + "".join(f"{row}\n" for row in rows).encode()})
 
@@ -78,7 +78,7 @@ def test_two_formats_that_are_equally_sure_need_a_name(tmp_path: Path) -> None:
 
 def test_unknown_format_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(
-        DatasetError, match=r"no format 'imagefodler'; did you mean `imagefolder`\?; there is coco, csv"
+        DatasetError, match=r"unknown format 'imagefodler'; did you mean `imagefolder`\?; the formats are coco, csv"
     ):
         scan(tmp_path, format="imagefodler")
     with pytest.raises(DatasetError, match="unknown format 'xxxxx'; the formats are coco, "):
@@ -121,13 +121,13 @@ def test_annotations_that_cannot_be_true_refuse_the_dataset_with_a_report(tmp_pa
     assert "d.png" not in told, "three examples of each kind"
     assert "; …), 1 of box without area (e.png: box 0" in told
     assert "1 of image missing (z.png: line 7 of labels.csv names it)" in told
-    assert told.endswith("leave such images out (--bad-annotations leave-out; bad_annotations: leave_out)")
+    assert told.endswith("leave these images out (--bad-annotations leave-out; bad_annotations: leave_out)")
     assert "\n" not in told
 
 
 def test_refused_dataset_leaves_no_manifest(tmp_path: Path) -> None:
     root = boxes(tmp_path / "data", "a.png,cat,0,0,100,5", "b.png,cat,0,0,1,5")
-    with pytest.raises(DatasetError, match="has 1 image whose"):
+    with pytest.raises(DatasetError, match="has 1 image with invalid annotations"):
         scan(root, sink=tmp_path / "manifest.arrow")
     assert not (tmp_path / "manifest.arrow").exists()
 
