@@ -214,7 +214,7 @@ def test_ids_that_differ_by_quotes_alone_are_refused_by_name(tmp_path: Path) -> 
     [detail] = {each.detail for each in dataset.refused}
     assert detail.startswith("ambiguous id: images 1 and '1' differ only by their quotes")
     categories = [{"id": 1, "name": "dog"}, {"id": "1", "name": "cat"}]
-    with pytest.raises(DatasetError, match=r"category '1' has the name 'dog' in .* and 'cat' in .*; give them ids"):
+    with pytest.raises(DatasetError, match=r"category '1' has the name 'dog' in .* and 'cat' in .*; give them different ids"):
         _scan(_lay(tmp_path / "b", {**GOOD, "categories": categories}))
 
 
@@ -347,7 +347,7 @@ def test_stuff_and_panoptic_files_beside_objects_are_told_as_unread(name: str, t
 @pytest.mark.parametrize("name", ["annotations/panoptic_val.json", "annotations/val.json"])
 def test_panoptic_files_alone_are_an_error_that_says_so(name: str, tmp_path: Path) -> None:
     segments = {"images": GOOD["images"], "annotations": [{"image_id": 1, "segments_info": []}]}
-    with pytest.raises(DatasetError, match=r"panoptic files? .*not read"):
+    with pytest.raises(DatasetError, match=r"panoptic files? .*(not|cannot be) read"):
         scan(_lay(tmp_path, segments, "val/a.png", name=name))
 
 

@@ -93,7 +93,7 @@ def test_columns_of_numbers_other_than_0_and_1_are_no_classes(tmp_path: Path) ->
     root = folder(tmp_path, {"labels.csv": "path,u,v\na.png,1,0\nb.png,1,7\n"}, "a.png", "b.png")
     with pytest.raises(DatasetError, match=r"labels\.csv was not read, though line 2 names a\.png"):
         registry.scan(root)
-    with pytest.raises(DatasetError, match=r"labels\.csv: .* column path names images, .* \(u, v\) none is known"):
+    with pytest.raises(DatasetError, match=r"labels\.csv: .* column path names images, but none .* \(u, v\) is known"):
         registry.scan(root, format="csv")
 
 
@@ -194,7 +194,7 @@ def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
     assert labels_of(dataset) == {"a": "cat"}
     assert dataset.notices == ("1 file or folder is ignored as requested",)
     (root / "labels.csv").rename(root / "mine.csv")
-    with pytest.raises(DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); name the one"):
+    with pytest.raises(DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); rename the right one"):
         registry.scan(root)
 
 
@@ -210,7 +210,7 @@ def test_table_without_paths_or_without_classes_is_none(tmp_path: Path) -> None:
         "notes.csv was not read",
     )
     with pytest.raises(
-        DatasetError, match=r"list\.csv: .* column path names images, and of its other columns \(size\)"
+        DatasetError, match=r"list\.csv: .* column path names images, but none of its other columns \(size\)"
     ):
         registry.scan(root, format="csv")
 
@@ -364,5 +364,5 @@ def test_boxes_in_shares_are_refused_before_all_of_them_are_dropped(tmp_path: Pa
     rows = "1.png,a,0.1,0.1,0.5,0.5\n2.png,a,0.2,0.2,0.6,1\n"
     lay(tmp_path, {name: pattern() for name in ("1.png", "2.png")})
     (tmp_path / "labels.csv").write_text(f"filename,class,xmin,ymin,xmax,ymax\n{rows}")
-    with pytest.raises(DatasetError, match="shares of their images"):
+    with pytest.raises(DatasetError, match="fractions of their images"):
         registry.scan(tmp_path)

@@ -139,7 +139,7 @@ def test_images_and_masks_without_a_counterpart_are_refused_by_name(tmp_path: Pa
         "masks/c.png": (Reason.ANNOTATION, "mask without image: no image has its name"),
         "montage.png": (Reason.MISPLACED, "it is in neither the images' nor the masks' folder; move it"),
     }
-    with pytest.raises(DatasetError, match=r"1 of mask without image .*, 1 of image without mask "):
+    with pytest.raises(DatasetError, match=r"1 of image without mask .*, 1 of mask without image "):
         registry.scan(root)
 
 
@@ -254,7 +254,7 @@ def test_name_that_cannot_stand_in_a_line_is_refused(name: str) -> None:
     ("text", "message"),
     [
         (b"Value,Colour\n0,red\n", r"its header has no column of names \(name, class, "),
-        (b"Pixel Value,Class\n0,sky\n1\n", "row 3 has 1 cells, of 2 in the header"),
+        (b"Pixel Value,Class\n0,sky\n1\n", "row 3 has 1 cells for 2 columns"),
         (b"Pixel Value,Class\nzero,sky\n", "'zero' is not a mask's value"),
         (b"Pixel Value,Class\n0,sky\n0,road\n", "names the value or colour 0 twice"),
         (b"id,name,r,g,b\n7,sky,1,2,3\n", "has colours and values that do not count from 0"),

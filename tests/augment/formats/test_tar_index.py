@@ -44,7 +44,7 @@ def test_a_tar_cut_anywhere_is_refused_or_whole(tmp_path: Path) -> None:
         content_end = whole[-1].offset + 512
         for length in range(0, len(data), 64):
             if length < content_end + 512:
-                with pytest.raises(TarError, match=r"cut|no tar"):
+                with pytest.raises(TarError, match=r"truncated|not a tar"):
                     members(tmp_path / "x.tar", data[:length])
             else:  # one empty block ends the tar
                 assert members(tmp_path / "x.tar", data[:length]) == whole

@@ -161,7 +161,7 @@ def test_a_list_of_classes_names_indices(files: dict[str, bytes | None], tmp_pat
         (b'{"classes": "cat"}', "classes is not a list of names"),
         (b'{"classes": ["a", "a"]}', "has 'a' twice"),
         (b'{"classes": ["\\ud800"]}', "half of a surrogate pair"),
-        (b'{"keypoint_names": [1]}', "keypoint_names is no list"),
+        (b'{"keypoint_names": [1]}', "keypoint_names is not a list"),
         (b"[]", "does not hold an object"),
         (b"\xff", "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),

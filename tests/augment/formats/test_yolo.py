@@ -134,7 +134,7 @@ def test_lines_that_cannot_be_true_refuse_their_image(lines: str | bytes, why: s
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        ("0 0.5 0.5 0.1 0.2", "number of columns: line 1 has 5, and 11"),
+        ("0 0.5 0.5 0.1 0.2", "number of columns: line 1 has 5, but 11"),
         ("0 0.5 0.5 0.1 0.2 0.5 0.5 3 0 0 0", "unknown visibility: a keypoint has 3"),
     ],
 )

@@ -221,7 +221,7 @@ def test_names_may_be_written_in_many_ways(names: str, tmp_path: Path) -> None:
     [
         ("names: cat, dog\nnc: 3", "nc is 3, but there are 2 names"),
         ("names: {'0': cat, 0: dog}", "names.0: `0` is written twice"),
-        ("names: {'1': cat, '2': dog}", "names are numbered from 0 without gaps"),
+        ("names: {'1': cat, '2': dog}", "names must be numbered from 0 without gaps"),
         ("names: cat dog", "names is the text 'cat dog'; write them as a list"),
         ("names: \"['cat', 'dog']\"", "names is the text"),
         ("names: classes.txt\nnc: 1", "names is the text 'classes.txt'"),
