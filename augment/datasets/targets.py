@@ -188,7 +188,7 @@ def _instance_masks(annotations: Annotations, height: int, width: int) -> NDArra
     if num_bytes > MAX_MASK_BYTES:
         detail = (
             f"{len(given)} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} "
-            "allowed (MAX_MASK_BYTES); make the image smaller, or leave out some objects"
+            "allowed (MAX_MASK_BYTES); make the image smaller, or remove some objects"
         )
         raise RecordError("", Reason.NOT_RENDERABLE, detail)
     stack = np.zeros((len(given), height, width), np.uint8)

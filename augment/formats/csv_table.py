@@ -289,7 +289,7 @@ class CsvTable(FolderFormat):
     writes = frozenset({"label", "labels", "boxes"})
 
     def recognise(self, tree: Tree) -> bool:
-        """Return True if a table names images and annotates them, or could do so in two ways."""
+        """Return True if a table names images and annotates them, even if its columns are ambiguous."""
         candidates = list(_candidates(tree))
         images = ImageFinder(tree.paths - set(candidates) if candidates else ())
         for path in candidates:

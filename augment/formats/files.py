@@ -266,5 +266,5 @@ def add_misplaced(listing: Listing, paths: Iterable[str], why: str) -> None:
 
 
 def refuse(listing: Listing, path: str, reason: Reason, detail: str) -> None:
-    """Add one refused file; its path is shortened to one printable line."""
+    """Add one refused file; its path is printable and on one line."""
     listing.refused.append(RefusedPath(keys.printable(path), reason, detail))

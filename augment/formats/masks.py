@@ -103,8 +103,9 @@ def read_classes(found: Tree, path: str) -> Classes:
         names, legend = _of_table(text) if path.endswith(".csv") else _of_lines(text)
         if len(legend) > MAX_LEGEND:
             raise ValueError(f"it lists {len(legend)} values or colours, of {MAX_LEGEND} allowed; write class indices")
-        if legend and max(map(max, legend)) > (255 if len(legend[0]) > 1 else 65_535):
-            raise ValueError(f"it lists {max(map(max, legend))}, above the largest value; correct it")
+        limit = 255 if legend and len(legend[0]) > 1 else 65_535
+        if legend and max(map(max, legend)) > limit:
+            raise ValueError(f"it lists the value {max(map(max, legend))}, of at most {limit}; correct it")
     except (ValueError, csv.Error) as error:
         raise DatasetError(f"{found.root / path}: {error}") from error
     if not names:

@@ -28,7 +28,7 @@ from augment.samples.annotations import Annotations
 from augment.validation import did_you_mean
 
 DEFAULT_MAX_FILE_BYTES = 256 * 2**20
-"""Size of an uncompressed image of four bytes a pixel at the default limit on pixels."""
+"""Default limit on files: room for an uncompressed image of four bytes a pixel at the default limit on pixels."""
 
 _LARGE_BYTES = 16 * 2**20
 """Size above which files are read one at a time."""

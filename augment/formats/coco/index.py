@@ -106,7 +106,7 @@ def elements(text: str, name: str, lists: Collection[str]) -> Iterator[Element]:
 
 
 def element(text: str, start: int) -> Any:
-    """Read the value that ``elements`` found at this position again."""
+    """Read again the value that ``elements`` found at this position."""
     return _DECODER.raw_decode(text, start)[0]
 
 

@@ -350,7 +350,7 @@ def _box_columns(places: dict[str, int]) -> Box | None:
 
 
 def has_meaning(name: str) -> bool:
-    """True if a column of this name would not be carried over unread."""
+    """True if a column of this name has a meaning here, so that it would not simply be carried over."""
     plain = _plain(name)
     return not plain or plain in _KNOWN or _UNNAMED.match(plain) is not None
 

@@ -25,7 +25,9 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 @dataclass(slots=True)
 class TableImages:
-    """Annotations from the tables of one dataset, by image; ``splits`` has None for images without annotations."""
+    """Annotations from the tables of one dataset, by image; ``splits`` has None for images without a split in their
+    rows.
+    """
 
     tree: Tree
     described: dict[str, Described] = field(default_factory=dict)

@@ -92,7 +92,7 @@ def joined(polygons: Sequence[Polygon]) -> Polygon:
     loops = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
     hanging: dict[tuple[int, int], list[tuple[int, int]]] = {}
     begin = 1
-    while begin < len(loops):  # doubles the joined ones, so that the depth is logarithmic and a search tree pays
+    while begin < len(loops):  # doubles the joined loops: the depth is logarithmic and a search tree pays
         corners = np.concatenate(loops[:begin])
         owners = np.repeat(np.arange(begin), [len(loop) for loop in loops[:begin]])
         places = np.concatenate([np.arange(len(loop)) for loop in loops[:begin]])

@@ -199,9 +199,7 @@ def _numbered(tree: Tree, config: Config, images: Sequence[str], orphans: Sequen
 
 
 def _lost_lines(images: Sequence[str], orphans: Collection[str]) -> dict[str, str]:
-    """Return the problem of each image whose lines are at another path; it must not be read as an image without
-    objects.
-    """
+    """Return the problem of each image whose lines are at another path; it may not be read as one without objects."""
     by_name = {keys.without_extension(path.rpartition("/")[2]): path for path in orphans}
     problems = {}
     for path in images:

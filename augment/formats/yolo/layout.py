@@ -107,7 +107,7 @@ def lines_of_none(tree: Tree) -> list[str]:
 
 
 def folders_of_classes(images: Iterable[str]) -> list[str]:
-    """Return the folders of images that are neither splits nor purely structural."""
+    """Return the folders of images that are neither splits nor structural."""
     parts = (part for path in images for part in path.split("/")[:-1])
     return sorted({part for part in parts if part.lower() not in SPLIT_NAMES and not evidence.is_structural(part)})
 

@@ -214,7 +214,9 @@ def test_ids_that_differ_by_quotes_alone_are_refused_by_name(tmp_path: Path) -> 
     [detail] = {each.detail for each in dataset.refused}
     assert detail.startswith("ambiguous id: images 1 and '1' differ only by their quotes")
     categories = [{"id": 1, "name": "dog"}, {"id": "1", "name": "cat"}]
-    with pytest.raises(DatasetError, match=r"category '1' has the name 'dog' in .* and 'cat' in .*; give them different ids"):
+    with pytest.raises(
+        DatasetError, match=r"category '1' has the name 'dog' in .* and 'cat' in .*; give them different ids"
+    ):
         _scan(_lay(tmp_path / "b", {**GOOD, "categories": categories}))
 
 

@@ -194,7 +194,9 @@ def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
     assert labels_of(dataset) == {"a": "cat"}
     assert dataset.notices == ("1 file or folder is ignored as requested",)
     (root / "labels.csv").rename(root / "mine.csv")
-    with pytest.raises(DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); rename the right one"):
+    with pytest.raises(
+        DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); rename the right one"
+    ):
         registry.scan(root)
 
 

@@ -227,7 +227,7 @@ def test_names_of_classes_are_in_the_order_of_their_indices(name: str, text: str
         (b"\n", "line 1 is empty|names no class"),
         (b"\xff\n", "classes.txt is not UTF-8 at byte 0; save it as UTF-8"),
         (b"0 0 0 sky\n0 0 0 road\n", "classes.txt names the value or colour 0, 0, 0 twice"),
-        (b"0 0 0 sky\n0 0 256 road\n", "classes.txt: it lists 256, above the largest value"),
+        (b"0 0 0 sky\n0 0 256 road\n", "classes.txt: it lists the value 256, of at most 255"),
         (b"".join(b"%d 1 0 c%d\n" % (i, i) for i in range(256)), "lists 256 values or colours, of 255 allowed"),
     ],
 )
