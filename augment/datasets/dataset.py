@@ -328,9 +328,9 @@ class Dataset:
         try:
             i = operator.index(index)
         except TypeError:
-            raise CallError(f"the index of a record is {validation.quoted(index)}; give an integer") from None
+            raise CallError(f"record is {validation.quoted(index)}; give an integer, its index") from None
         if not 0 <= i < self.num_records:
-            raise CallError(f"the index of a record is {i}; give one in [0, {self.num_records}), the number of records")
+            raise CallError(f"record is {i}; give an index in [0, {self.num_records}), the number of records")
         return self._start + i
 
     def _prefix(self, row: int) -> str:

@@ -59,7 +59,7 @@ def test_record_says_what_its_file_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("index", [-1, 100])
 def test_place_outside_is_refused_with_the_limit(flat: Dataset, index: int) -> None:
-    with pytest.raises(CallError, match=rf"the index of a record is {index}; give one in \[0, 100\)"):
+    with pytest.raises(CallError, match=rf"record is {index}; give an index in \[0, 100\)"):
         flat.record(index)
     with pytest.raises(CallError):
         flat.keys([index])
