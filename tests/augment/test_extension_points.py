@@ -64,7 +64,7 @@ from collections.abc import Callable, Iterator
 
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, Whole
+from augment.formats.format import Described, FolderFormat, Listing, Output, OutputDataset, StreamedFile
 from augment.formats.tree import Tree
 
 INDEX = "images.idx"
@@ -89,7 +89,7 @@ class Tagged(FolderFormat):
         listing.splits = tuple(sorted({split for _, split, _ in rows if split}))
         files.add_described(listing, [(path, split or None, Described(class_name=name)) for path, split, name in rows])
 
-    def closing(self, outputs: Callable[[], Iterator[Output]], whole: Whole) -> Iterator[StreamedFile]:
+    def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
         """Write the index."""
         rows = ((self.image_path(each), each.split or "", each.class_name or "") for each in outputs())
         yield StreamedFile(INDEX, (("\\t".join(row) + "\\n").encode() for row in rows))
